@@ -1,0 +1,164 @@
+"""Whoever is idle takes everything that waits (DESIGN, principle 3), once, for threads and for asyncio.
+
+A hop (an INSERT, a publish, a read by id) that is free serves a lone call at once; while it is busy, calls wait, and when
+it returns it takes all of them, up to a bound, as one group. There are no timers. Knows nothing of what is done with a group.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class GroupSizeError(RuntimeError):
+    """A group came back with another number of answers than it had items: a bug in the hop's function."""
+
+
+def take(waiting: deque[T], limit: int) -> list[T]:
+    """The next group: everything that waits, oldest first, at most `limit`."""
+    return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
+
+
+def checked(answers: Sequence[R], asked: int) -> Sequence[R]:
+    """A group answers everyone or fails everyone."""
+    if len(answers) != asked:
+        raise GroupSizeError(f"a group of {asked} came back with {len(answers)} answers")
+    return answers
+
+
+class Coalescer(Generic[T, R]):
+    """For asyncio: `await coalescer(item)`; `run` gets a group and returns one answer for each item, in order.
+
+    `lanes` groups may run at the same time (for example one for each database connection of the hop).
+    An exception of `run` reaches every waiter of that group. A cancelled waiter leaves its group running.
+    """
+
+    def __init__(self, run: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int = 256, lanes: int = 1) -> None:
+        self._run, self._limit, self._free = run, limit, lanes
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._loops: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: T) -> R:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._free:
+            self._free -= 1
+            task = asyncio.create_task(self._drain())
+            self._loops.add(task)
+            task.add_done_callback(self._loops.discard)
+        return await future
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                await self._serve(take(self._waiting, self._limit))
+        finally:
+            self._free += 1
+
+    async def _serve(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
+        try:
+            answers = checked(await self._run([item for item, _ in group]), len(group))
+        except BaseException as error:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    async def close(self) -> None:
+        """Waits until everything accepted so far is answered."""
+        while self._loops:
+            await asyncio.gather(*self._loops, return_exceptions=True)
+
+
+class _Waiter(Generic[T, R]):
+    """One item in a thread-side queue; `lead` says that its thread is to run the next group."""
+
+    __slots__ = ("blocking", "future", "item", "lead")
+
+    def __init__(self, item: T, blocking: bool) -> None:
+        self.item, self.blocking = item, blocking
+        self.future: Future[R] = Future()
+        self.lead: Future[bool] = Future()
+
+
+class ThreadCoalescer(Generic[T, R]):
+    """For threads: `coalescer(item)` blocks until answered. The caller that finds the hop free runs the group itself.
+
+    So a lone call pays one lock and no thread switch. A leader runs one group, its own, and hands the lead to the oldest
+    waiter: nobody is kept working for others after its own answer has come.
+    """
+
+    def __init__(self, run: Callable[[list[T]], Sequence[R]], *, limit: int = 256, lanes: int = 1) -> None:
+        self._run, self._limit, self._free, self._lanes = run, limit, lanes, lanes
+        self._waiting: deque[_Waiter[T, R]] = deque()
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+
+    def __call__(self, item: T) -> R:
+        waiter = self._enter(item, blocking=True)
+        if waiter.lead.result():
+            self._lead()
+        return waiter.future.result()
+
+    def submit(self, item: T) -> "Future[R]":
+        """Like a call, but returns at once; a free hop is served by a short-lived thread."""
+        return self._enter(item, blocking=False).future
+
+    def _enter(self, item: T, *, blocking: bool) -> _Waiter[T, R]:
+        waiter: _Waiter[T, R] = _Waiter(item, blocking)
+        with self._lock:
+            self._waiting.append(waiter)
+            if self._free:
+                self._free -= 1
+                self._promote()
+        return waiter
+
+    def _promote(self) -> None:
+        """Gives the lead to the oldest waiter. The lock is held and somebody waits."""
+        oldest = self._waiting[0]
+        if oldest.blocking:
+            oldest.lead.set_result(True)
+        else:
+            threading.Thread(target=self._lead, name="coalesce", daemon=True).start()
+
+    def _lead(self) -> None:
+        with self._lock:
+            group = take(self._waiting, self._limit)
+        self._serve(group)
+        with self._lock:
+            if self._waiting:
+                self._promote()
+            else:
+                self._free += 1
+                self._idle.notify_all()
+
+    def _serve(self, group: list[_Waiter[T, R]]) -> None:
+        try:
+            answers = checked(self._run([waiter.item for waiter in group]), len(group))
+        except BaseException as error:
+            for waiter in group:
+                self._answer(waiter, lambda future: future.set_exception(error))
+            return
+        for waiter, answer in zip(group, answers, strict=True):
+            self._answer(waiter, lambda future, answer=answer: future.set_result(answer))  # type: ignore[misc]
+
+    @staticmethod
+    def _answer(waiter: _Waiter[T, R], settle: "Callable[[Future[R]], None]") -> None:
+        settle(waiter.future)
+        if not waiter.lead.done():
+            waiter.lead.set_result(False)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Waits until everything accepted so far is answered; False when that took longer than `timeout` seconds."""
+        with self._lock:
+            return self._idle.wait_for(lambda: self._free == self._lanes and not self._waiting, timeout)

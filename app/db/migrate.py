@@ -1,0 +1,41 @@
+"""Brings a database to the newest schema with Alembic. Safe to run from several processes at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = 7_205_601  # any number that nothing else in this database locks
+
+
+def config(url: str) -> Config:
+    """Alembic's configuration for `url`, whatever the working directory."""
+    found = Config(str(ROOT / "alembic.ini"))
+    found.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return found
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrates up to `revision`."""
+    command.upgrade(config(url), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Migrates down to `revision` (`base`: to nothing)."""
+    command.downgrade(config(url), revision)
+
+
+@contextmanager
+def wait_for_lock(connection: Connection) -> Iterator[None]:
+    """Lets one migration run at a time: two processes that start together do not create a table twice."""
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+        connection.commit()

@@ -1,0 +1,75 @@
+"""The connection pool, and the unit of work: the only thing that commits. Knows no tables."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from app.domain.errors import Unavailable
+
+CONNECT_SECONDS = 2  # a dead Postgres is told to the caller within 3 s: 2 to connect, and some to answer
+STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck one must not hold a thread
+POOL_WAIT_SECONDS = 2.5
+
+
+def dumps(value: Any) -> str:
+    """JSON text for a json column."""
+    return orjson.dumps(value).decode()
+
+
+def connect(url: str, *, pool: int = 16, application: str = "lovage", statement_ms: int = STATEMENT_MS) -> Engine:
+    """A pool of at most `pool` connections to `url` (postgresql:// is read as postgresql+psycopg2://).
+
+    Connections are checked before use, so that a restarted Postgres costs no caller an error.
+    """
+    if url.startswith(("postgres://", "postgresql://")):
+        url = "postgresql+psycopg2://" + url.split("://", 1)[1]
+    return create_engine(
+        url,
+        pool_size=pool,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+        json_serializer=dumps,
+        json_deserializer=json.loads,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": application,
+            "options": f"-c statement_timeout={statement_ms} -c timezone=UTC",
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+
+
+class Database:
+    """Hands out units of work. One for each process, shared by its threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @contextmanager
+    def unit(self) -> Iterator[Session]:
+        """One transaction: commits at the end, rolls back on any exception.
+
+        Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver.
+        """
+        try:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable("The database cannot be reached at the moment. Try again shortly.", retry_after=2) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise Unavailable("The database went away. Try again shortly.", retry_after=2) from error
+            raise
+
+    def close(self) -> None:
+        """Ends every connection."""
+        self.engine.dispose()

@@ -1,0 +1,240 @@
+"""Every table. Classes end in Row; queries live beside this file, one module a noun.
+
+`predictions` has no foreign keys on purpose: each would take a KEY SHARE lock on the same user and version row for every
+insert of a burst, and users, models and versions are never hard-deleted while predictions name them.
+"""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, DateTime, ForeignKey, Index, Integer, LargeBinary, String, Text, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+TIME = DateTime(timezone=True)
+
+
+class Base(DeclarativeBase):
+    """Declarative base of all tables."""
+
+
+class UserRow(Base):
+    __tablename__ = "users"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True, default=uuid.uuid4)
+    email: Mapped[str] = mapped_column(String(320), unique=True)  # lower case
+    username: Mapped[str] = mapped_column(String(64), unique=True)
+    password_hash: Mapped[str] = mapped_column(Text)
+    is_admin: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    webhook_secret: Mapped[str] = mapped_column(Text)  # whsec_…, standard base64
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    disabled_at: Mapped[datetime | None] = mapped_column(TIME)
+
+
+class ApiKeyRow(Base):
+    __tablename__ = "api_keys"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True, default=uuid.uuid4)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    prefix: Mapped[str] = mapped_column(String(16))  # shown in lists, so that a person knows which key it is
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)  # SHA-256 of the whole key
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(String(16)))
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(TIME)
+    last_used_at: Mapped[datetime | None] = mapped_column(TIME)
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True, default=uuid.uuid4)
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    owner: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    visibility: Mapped[str] = mapped_column(String(16))  # public, private
+    description: Mapped[str | None] = mapped_column(Text)
+    readme: Mapped[str | None] = mapped_column(Text)
+    github_url: Mapped[str | None] = mapped_column(Text)
+    paper_url: Mapped[str | None] = mapped_column(Text)
+    license_url: Mapped[str | None] = mapped_column(Text)
+    cover_image_url: Mapped[str | None] = mapped_column(Text)
+    default_example: Mapped[str | None] = mapped_column(String(26))  # a prediction's id
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(TIME)
+
+    __table_args__ = (
+        Index("models_name", "owner", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index("models_by_owner", "owner_id"),
+    )
+
+
+class VersionRow(Base):
+    __tablename__ = "versions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # content address (domain.versions)
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"))
+    source: Mapped[str] = mapped_column(Text)
+    runtime: Mapped[str] = mapped_column(String(64))
+    task: Mapped[str] = mapped_column(String(64), server_default="")
+    config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    input_schema: Mapped[dict[str, Any]] = mapped_column(JSON)  # json, not jsonb: the order of properties is kept
+    output_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
+    streams: Mapped[bool] = mapped_column(Boolean)
+    # What workers measured and chose on loading it (dtype, agreement, batch curve); not part of the address.
+    facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    deleted_at: Mapped[datetime | None] = mapped_column(TIME)
+
+    __table_args__ = (Index("versions_by_model", "model_id", "created_at"),)
+
+
+class PredictionRow(Base):
+    """The truth about one prediction. Only services/lifecycle.py writes it after the insert."""
+
+    __tablename__ = "predictions"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)  # sorts by time
+    user_id: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))  # null: anonymous
+    version_id: Mapped[str] = mapped_column(String(64))
+    model: Mapped[str] = mapped_column(String(129))  # owner/name as it was then
+    status: Mapped[str] = mapped_column(String(10), server_default="starting")
+    queue: Mapped[str] = mapped_column(String(128))
+    routing: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    source: Mapped[str] = mapped_column(String(8), server_default="api")
+    # json, not jsonb: never searched, cheaper to store, and the caller gets back exactly the numbers that were sent.
+    input: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    output: Mapped[Any] = mapped_column(JSON)
+    error: Mapped[str | None] = mapped_column(Text)
+    error_code: Mapped[str | None] = mapped_column(String(32))
+    logs: Mapped[str] = mapped_column(Text, server_default="")
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # {"done": 3, "total": 20}
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
+    stream: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # the version can stream
+
+    attempt: Mapped[int] = mapped_column(Integer, server_default="0")  # the fence: only grows
+    crashes: Mapped[int] = mapped_column(Integer, server_default="0")
+    worker: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))
+    cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    run_after: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    # Null: no message for it is known to be in Redis, so the sweep rings. Set optimistically by the insert.
+    rung_at: Mapped[datetime | None] = mapped_column(TIME)
+    deadline: Mapped[datetime | None] = mapped_column(TIME)  # Cancel-After
+    timeout: Mapped[float | None] = mapped_column()  # seconds of running
+
+    webhook: Mapped[str | None] = mapped_column(Text)
+    webhook_events: Mapped[list[str] | None] = mapped_column(ARRAY(String(16)))
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    started_at: Mapped[datetime | None] = mapped_column(TIME)
+    completed_at: Mapped[datetime | None] = mapped_column(TIME)
+    data_removed_at: Mapped[datetime | None] = mapped_column(TIME)
+
+    __table_args__ = (
+        Index("predictions_by_user", "user_id", "id"),
+        Index("predictions_waiting", "queue", "id", postgresql_where=text("status = 'starting'")),
+        Index("predictions_running", "worker", postgresql_where=text("status = 'processing'")),
+        Index("predictions_unrung", "id", postgresql_where=text("status = 'starting' AND rung_at IS NULL")),
+        Index(
+            "predictions_deadline",
+            "deadline",
+            postgresql_where=text("deadline IS NOT NULL AND status IN ('starting', 'processing')"),
+        ),
+        Index(
+            "predictions_idempotency",
+            "user_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
+        Index(
+            "predictions_retention",
+            "completed_at",
+            postgresql_where=text("completed_at IS NOT NULL AND data_removed_at IS NULL"),
+        ),
+    )
+
+
+class WorkerRow(Base):
+    """One incarnation of a worker process; a restart is a new row."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(Integer)
+    device: Mapped[str] = mapped_column(String(64))  # cpu, cuda:0
+    device_class: Mapped[str] = mapped_column(String(16))
+    device_facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    queues: Mapped[list[str]] = mapped_column(ARRAY(String(128)))
+    slots: Mapped[int] = mapped_column(Integer)
+    running: Mapped[int] = mapped_column(Integer, server_default="0")
+    models: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    started_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    stopped_at: Mapped[datetime | None] = mapped_column(TIME)
+
+    __table_args__ = (Index("workers_live", "seen_at", postgresql_where=text("stopped_at IS NULL")),)
+
+
+class RuntimeRow(Base):
+    """What the fleet's workers can run, as they said at their last start; the API validates against it without a model library."""
+
+    __tablename__ = "runtimes"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    spec: Mapped[dict[str, Any]] = mapped_column(JSON)
+    origin: Mapped[str] = mapped_column(Text, server_default="built-in")
+    seen_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+
+
+class DeliveryRow(Base):
+    """The webhook outbox: one row for each event to tell, written in the transaction of the state change."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)  # the webhook-id header, the same over all tries
+    prediction_id: Mapped[str] = mapped_column(String(26), index=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))
+    event: Mapped[str] = mapped_column(String(16))
+    url: Mapped[str] = mapped_column(Text)
+    body: Mapped[bytes] = mapped_column(LargeBinary)  # the very bytes that are signed
+    tries: Mapped[int] = mapped_column(Integer, server_default="0")
+    next_at: Mapped[datetime | None] = mapped_column(TIME, server_default=func.now())  # null: nothing more to do
+    leased_until: Mapped[datetime | None] = mapped_column(TIME)
+    delivered_at: Mapped[datetime | None] = mapped_column(TIME)
+    given_up_at: Mapped[datetime | None] = mapped_column(TIME)
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+
+    __table_args__ = (Index("deliveries_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),)
+
+
+class DeliveryAttemptRow(Base):
+    __tablename__ = "delivery_attempts"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    status_code: Mapped[int | None] = mapped_column(Integer)
+    error: Mapped[str | None] = mapped_column(Text)
+    seconds: Mapped[float] = mapped_column()
+
+
+class FileRow(Base):
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    user_id: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True), index=True)
+    name: Mapped[str] = mapped_column(String(255))
+    content_type: Mapped[str] = mapped_column(String(255))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    md5: Mapped[str] = mapped_column(String(32))
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    storage_key: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    expires_at: Mapped[datetime | None] = mapped_column(TIME, index=True)

@@ -1,0 +1,135 @@
+"""Every error that a caller can meet, each with a stable code.
+
+    LovageError
+    ├── InvalidRequest            the request itself is wrong
+    │   ├── InvalidInput          a model's input does not fit its schema (names the fields)
+    │   └── PayloadTooLarge
+    ├── Unauthenticated           no or bad credentials
+    ├── Forbidden                 known caller, missing scope or right
+    ├── NotFound                  absent, or somebody else's (existence is not told)
+    ├── Conflict                  it exists already, or the state does not allow it
+    ├── Gone                      it was there; its data has expired
+    ├── TooMany                   a limit; `retry_after` seconds
+    ├── Unavailable               a part is down; `retry_after` seconds
+    └── PredictionError           why a prediction ended as `failed` (its `error` text, never an HTTP error)
+        ├── ModelUnavailable      the model could not be fetched or loaded
+        ├── ModelFailed           the model raised
+        ├── RunTimeout            longer than its limit
+        ├── WorkerCrashed         its process died too often
+        └── StorageFailed         an output could not be stored
+
+One table in `api/problems.py` maps them to HTTP; this module does not know HTTP.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: dotted path, machine-readable kind, sentence."""
+
+    field: str
+    type: str
+    description: str
+
+
+class LovageError(Exception):
+    """`detail` is a sentence for the caller; it holds no paths, SQL or traces."""
+
+    code = "error"
+    title = "Error"
+
+    def __init__(self, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class InvalidRequest(LovageError):
+    code = "invalid_request"
+    title = "Invalid request"
+
+    def __init__(self, detail: str, fields: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail)
+        self.fields = fields
+
+
+class InvalidInput(InvalidRequest):
+    """The detail is built from the fields, one line each, as Replicate's clients print it."""
+
+    code = "invalid_input"
+    title = "Input validation failed"
+
+    def __init__(self, fields: tuple[FieldError, ...]) -> None:
+        super().__init__("".join(f"- {f.field}: {f.description}\n" for f in fields), fields)
+
+
+class PayloadTooLarge(InvalidRequest):
+    code = "payload_too_large"
+    title = "Payload too large"
+
+
+class Unauthenticated(LovageError):
+    code = "unauthenticated"
+    title = "Unauthenticated"
+
+
+class Forbidden(LovageError):
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class NotFound(LovageError):
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(LovageError):
+    code = "conflict"
+    title = "Conflict"
+
+
+class Gone(LovageError):
+    code = "gone"
+    title = "Gone"
+
+
+class TooMany(LovageError):
+    code = "too_many_requests"
+    title = "Too many requests"
+
+
+class Unavailable(LovageError):
+    code = "unavailable"
+    title = "Service unavailable"
+
+
+class PredictionError(LovageError):
+    """Why a prediction failed. `retryable` says whether the same input may succeed on another try."""
+
+    code = "prediction_failed"
+    title = "Prediction failed"
+    retryable = False
+
+
+class ModelUnavailable(PredictionError):
+    code = "model_unavailable"
+    retryable = True
+
+
+class ModelFailed(PredictionError):
+    code = "model_failed"
+
+
+class RunTimeout(PredictionError):
+    code = "run_timeout"
+
+
+class WorkerCrashed(PredictionError):
+    code = "worker_crashed"
+    retryable = True
+
+
+class StorageFailed(PredictionError):
+    code = "storage_error"
+    retryable = True

@@ -1,0 +1,70 @@
+"""A version: an immutable source, runtime and configuration, named by the hash of its content."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
+VERSION_ID = re.compile(r"[0-9a-f]{64}\Z")
+HF_SOURCE = re.compile(r"hf:(?P<repo>[\w][\w.-]{0,95}(?:/[\w][\w.-]{0,95})?)(?:@(?P<revision>[\w][\w./-]{0,127}))?\Z")
+S3_SOURCE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^\x00-\x1f]{1,512})\Z")
+
+
+def is_name(text: str) -> bool:
+    """Owner and model names: lower case letters, digits, dot, dash, underscore; at most 64; no dot or dash at an end."""
+    return bool(NAME.match(text)) and ".." not in text
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model's files come from. `kind` is hf, path, s3 or none (runtimes that need no files, such as echo)."""
+
+    kind: str
+    location: str = ""
+    revision: str = ""
+
+    def __str__(self) -> str:
+        if self.kind == "none":
+            return "none"
+        if self.kind == "s3":
+            return f"s3://{self.location}"
+        return f"{self.kind}:{self.location}" + (f"@{self.revision}" if self.revision else "")
+
+
+def parse_source(text: str) -> Source:
+    """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix` or `none`.
+
+    Raises ValueError with a sentence. Whether a path lies under a model root is the catalogue's question, not this one's.
+    """
+    if text == "none":
+        return Source("none")
+    if match := HF_SOURCE.match(text):
+        if ".." in text:
+            raise ValueError("a Hugging Face source must not contain '..'")
+        return Source("hf", match["repo"], match["revision"] or "")
+    if match := S3_SOURCE.match(text):
+        return Source("s3", f"{match['bucket']}/{match['prefix']}")
+    if text.startswith("path:") and len(text) > len("path:") and "\x00" not in text:
+        return Source("path", text.removeprefix("path:"))
+    raise ValueError("must be hf:org/name@revision, path:FOLDER, s3://bucket/prefix or none")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpec:
+    """All that decides what a version does. `config` and `input_schema` are JSON objects."""
+
+    model: str
+    source: str
+    runtime: str
+    task: str
+    config: dict[str, Any]
+    input_schema: dict[str, Any]
+    fingerprint: str = ""
+
+    def address(self) -> str:
+        """SHA-256 of the canonical JSON (sorted keys, no spaces, UTF-8) of the fields: 64 hex digits."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()

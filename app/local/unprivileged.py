@@ -1,0 +1,86 @@
+"""How root starts a server that refuses to run as root (Postgres does).
+
+Best way: a user namespace in which we are called "nobody". No user is made, no file changes its owner, and it works
+under a home of mode 0700. Where namespaces are forbidden (many containers): give the directory to the real `nobody`
+and become it. Knows Linux system calls; does not know which server.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+NOBODY = 65534  # the kernel's own overflow id: "nobody" on every Linux
+CLONE_NEWUSER = 0x10000000
+
+Become = Callable[[], None]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def become_mapped_nobody() -> None:
+    """In a fresh single-threaded child: root goes on owning its files, but every program sees itself as `nobody`."""
+    if _libc.unshare(CLONE_NEWUSER) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"unshare: {os.strerror(code)}")
+    _write("/proc/self/setgroups", "deny")  # the kernel wants this before it takes a gid map
+    _write("/proc/self/uid_map", f"{NOBODY} 0 1")
+    _write("/proc/self/gid_map", f"{NOBODY} {os.getegid()} 1")
+
+
+def become_user(uid: int, gid: int) -> None:
+    """In a child of root: be that user from here on."""
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+
+
+@cache
+def namespaces_work() -> bool:
+    """Whether root may make user namespaces here (tried in a child, as half of a try cannot be undone)."""
+    if not hasattr(_libc, "unshare"):
+        return False
+    child = os.fork()
+    if child == 0:
+        try:
+            become_mapped_nobody()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def identity_for(home: Path) -> Become | None:
+    """What a child must do before it starts a server over `home`; None if it may stay who it is.
+
+    `home` exists. It keeps the owner it has: a directory that a plain user or the real `nobody` owns is served as
+    that user; only a directory of root's is given away, and only where namespaces are forbidden.
+    """
+    if os.geteuid() != 0:
+        return None
+    owner = home.stat()
+    if owner.st_uid != 0:
+        return partial(become_user, owner.st_uid, owner.st_gid)
+    if namespaces_work():
+        return become_mapped_nobody
+    _give_away(home)
+    return partial(become_user, NOBODY, NOBODY)
+
+
+def _give_away(home: Path) -> None:
+    for folder, folders, files in os.walk(home):
+        for name in (*folders, *files):
+            os.chown(Path(folder, name), NOBODY, NOBODY, follow_symlinks=False)
+    home.parent.chmod(home.parent.stat().st_mode | 0o011)  # `nobody` must reach its directory through ours
+    os.chown(home, NOBODY, NOBODY)  # last: a kill before this line makes the next start repeat it all

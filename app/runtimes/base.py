@@ -1,0 +1,97 @@
+"""What a runtime is. It runs inside a model process, on one thread; it knows no database, queue, worker or web.
+
+A runtime module must import without torch, transformers or diffusers: import them inside `load`, so that the API's tools
+and `lovage discover` can read `spec` anywhere.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from app.domain.work import Event, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSpec:
+    """A runtime's face: what a caller may send and gets.
+
+    `inputs` and `outputs` map a task ("" is the default) to a JSON Schema. Input schemas are objects with `properties`
+    (type, title, description, default, minimum/maximum, maxLength, enum, `x-order` from 0) and `required`; every number has
+    a maximum. Outputs of streaming runtimes are arrays with `x-cog-array-type: iterator`.
+    """
+
+    name: str
+    description: str
+    inputs: dict[str, dict[str, Any]]
+    outputs: dict[str, dict[str, Any]]
+    streams: bool = False
+    needs_source: bool = True
+    admin_only: bool = False
+    # JSON Schema of the version's `config` keys that this runtime reads (beside those of the engine).
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def input_schema(self, task: str) -> dict[str, Any]:
+        """The schema for `task`, or the default one. KeyError when the runtime has neither."""
+        return self.inputs.get(task) or self.inputs[""]
+
+
+@dataclass(slots=True)
+class Job:
+    """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in the runtime's
+    own unit (tokens for text), `folder` for files."""
+
+    id: str
+    input: dict[str, Any]
+    prepared: Any = None
+    length: int = 1
+    batch_key: Hashable = ""
+    folder: str = ""
+
+
+class Feed(Protocol):
+    """A running batch's view of what waits. Only runtimes that admit work between steps need `join`."""
+
+    def join(self, room: int) -> Sequence[Job]:
+        """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are now part of the batch."""
+
+    def canceled(self, job_id: str) -> bool:
+        """Whether this job is to be stopped at the next step. The runtime then yields `(job_id, Canceled())`."""
+
+
+class Runtime(ABC):
+    """One loaded model. Created by `load` in the model process; every method is called on the batch thread but `prepare`.
+
+    `run` yields `(job id, event)` pairs; every job of the batch, and every one that joined, gets exactly one ending event
+    (Finished, Failed or Canceled). An exception from `run` fails every job of the batch that has not ended.
+    """
+
+    spec: ClassVar[RuntimeSpec]
+    # True when `run` calls `feed.join` and works on jobs of different progress side by side.
+    joins: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def load(cls, model: ModelSpec) -> "Runtime":
+        """Loads the model's files onto its device. Raises any exception; its text becomes the predictions' error."""
+
+    def prepare(self, job: Job) -> None:
+        """Fills `job.prepared`, `job.length` and `job.batch_key`, beside the running batch (tokenise, decode images).
+
+        Runs on the reader thread, so it must not touch the device. Raises ValueError with a sentence for a bad input:
+        that job alone fails.
+        """
+
+    @abstractmethod
+    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        """Runs the batch (all of one `batch_key`)."""
+
+    def warm_up(self) -> None:
+        """Optional: one small run, so that the first caller does not pay for lazy initialisation."""
+
+    def unload(self) -> None:
+        """Optional: last words. The process ends afterwards, which frees everything."""
+
+    def bytes(self) -> int:
+        """Bytes of weights on the device; 0 when there are none. Measured process memory is the cache's own business."""
+        return 0
