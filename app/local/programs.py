@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import IO
 
 from app.local.errors import StillBusy
-from app.local.locks import FileLock
+from app.local.locks import POLL_S, FileLock, no_tick
 from app.local.unprivileged import Become
 
 PR_SET_PDEATHSIG = 1
-POLL_S = 0.01
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = getattr(_libc, "prctl", None)  # Linux only; elsewhere a killed launcher leaves its children
@@ -85,12 +84,14 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self._signal(signal.SIGKILL)
 
-    def wait(self, timeout_s: float) -> bool:
+    def wait(self, timeout_s: float, tick: Callable[[], None] = no_tick) -> bool:
         """Whether it ended within `timeout_s`."""
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
+        deadline = time.monotonic() + timeout_s
+        while self.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            tick()
+            time.sleep(POLL_S)
         return True
 
     def stop(self) -> None:
@@ -115,22 +116,20 @@ class Child:
 def spawn(program: Program, output: IO[bytes] | int = subprocess.PIPE, lock: FileLock | None = None) -> Child:
     """Start `program` in a session of its own. It gets `death_signal` from the kernel when we die, however we die.
 
-    `lock` is the program's lock if the caller holds it already; else it is taken here, and StillBusy is raised if the
-    program's last processes are not gone yet.
+    `lock` is the program's lock if the caller holds it already (and goes on holding it); else it is taken here, and
+    StillBusy is raised if the program's last processes are not gone yet.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn from the main thread: the kernel ends a child when the *thread* that forked it ends")
-    if lock is None and program.lock is not None:
-        lock = FileLock.try_take(program.lock)
-        if lock is None:
-            raise StillBusy(f"{program.name} has processes left")
-    try:
+    with contextlib.ExitStack() as ours:
+        if lock is None and program.lock is not None:
+            lock = FileLock.try_take(program.lock)
+            if lock is None:
+                raise StillBusy(f"{program.name} has processes left")
+            ours.callback(lock.close)
         if program.before_start is not None:
             program.before_start()
         return Child(program, _popen(program, output, lock))
-    finally:
-        if lock is not None:
-            lock.close()
 
 
 def _popen(program: Program, output: IO[bytes] | int, lock: FileLock | None) -> subprocess.Popen[bytes]:
@@ -143,7 +142,7 @@ def _popen(program: Program, output: IO[bytes] | int, lock: FileLock | None) -> 
         stderr=subprocess.STDOUT,
         start_new_session=True,
         pass_fds=() if lock is None else (lock.fd,),
-        preexec_fn=_before_exec(program, os.getpid()),
+        preexec_fn=_before_exec(program, os.getpid()),  # noqa: PLW1509 - it takes no lock that a thread could hold
     )
     if lock is not None:
         lock.write_pid(process.pid)

@@ -31,12 +31,13 @@ def _write(path: str, text: str) -> None:
 
 def become_mapped_nobody() -> None:
     """In a fresh single-threaded child: root goes on owning its files, but every program sees itself as `nobody`."""
+    group = os.getegid()  # inside, before the map is written, it reads as the overflow id
     if _libc.unshare(CLONE_NEWUSER) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"unshare: {os.strerror(code)}")
     _write("/proc/self/setgroups", "deny")  # the kernel wants this before it takes a gid map
     _write("/proc/self/uid_map", f"{NOBODY} 0 1")
-    _write("/proc/self/gid_map", f"{NOBODY} {os.getegid()} 1")
+    _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
 
 
 def become_user(uid: int, gid: int) -> None:
