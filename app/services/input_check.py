@@ -1,0 +1,111 @@
+"""Checks a prediction's input against its version's schema, before anything is written or queued.
+
+Fills defaults; null counts as left out where null is no value of its own; unknown names are refused by name. Compiled
+once for each version. Does not know where schemas come from.
+"""
+
+import copy
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.errors import InvalidInput
+from app.services.schema_compile import (
+    Check,
+    Errors,
+    Schema,
+    allows_null,
+    compile_schema,
+    free_value,
+    name_of,
+    text_fault,
+    wrong,
+)
+
+KEPT = 2_000  # compiled versions; some kB each
+ROOT = "input"
+MISSING: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One input, ready to be checked."""
+
+    name: str
+    path: str
+    check: Check
+    default: Any
+    required: bool
+    nullable: bool
+
+    def of(self, given: dict[str, Any], errors: Errors) -> Any:
+        """The value to use, or MISSING when it is left out and has no default."""
+        value = given.get(self.name, MISSING)
+        if value is MISSING or (value is None and not self.nullable):
+            return self._left_out(errors)
+        return None if value is None else self.check(value, self.path, errors)
+
+    def _left_out(self, errors: Errors) -> Any:
+        if self.required:
+            wrong(errors, self.path, "required", "is required")
+            return MISSING
+        is_container = isinstance(self.default, list | dict)
+        return copy.deepcopy(self.default) if is_container else self.default
+
+
+class CompiledInput:
+    """The check of one version's whole input."""
+
+    def __init__(self, schema: Schema) -> None:
+        required = set(schema.get("required", ()))
+        named = schema.get("properties", {}).items()
+        self._properties = [self._property(name, one, name in required) for name, one in named]
+        self._names = {one.name for one in self._properties}
+        extra = schema.get("additionalProperties", False)
+        self._open = extra is not False
+        self._others = compile_schema(extra) if isinstance(extra, dict) else free_value
+
+    @staticmethod
+    def _property(name: str, schema: Schema, required: bool) -> Property:
+        default = schema.get("default", MISSING)
+        check = compile_schema(schema)
+        return Property(name, f"{ROOT}.{name}", check, default, required and default is MISSING, allows_null(schema))
+
+    def __call__(self, given: Any) -> dict[str, Any]:
+        """The input with defaults filled in. Raises InvalidInput that names every wrong field (the first 20)."""
+        errors: Errors = []
+        if type(given) is not dict:
+            wrong(errors, ROOT, "invalid_type", f"must be an object, not {name_of(given)}")
+            raise InvalidInput(tuple(errors))
+        checked = {one.name: one.of(given, errors) for one in self._properties}
+        self._unknown(given, checked, errors)
+        if errors:
+            raise InvalidInput(tuple(errors))
+        return {name: value for name, value in checked.items() if value is not MISSING}
+
+    def _unknown(self, given: dict[str, Any], checked: dict[str, Any], errors: Errors) -> None:
+        for name in given.keys() - self._names:
+            path = f"{ROOT}.{name[:100]}"
+            if self._open and not text_fault(name):
+                checked[name] = self._others(given[name], path, errors)
+            else:
+                known = ", ".join(one.name for one in self._properties) or "none"
+                sentence = f"is not an input of this model; its inputs are: {known}"
+                wrong(errors, path, "additional_property_not_allowed", sentence)
+
+
+class InputChecker:
+    """Compiled checks, the most recently used ones kept. Shared by all requests of a process; used from one thread."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._compiled: OrderedDict[str, CompiledInput] = OrderedDict()
+
+    def check(self, version_id: str, schema: Schema, given: Any) -> dict[str, Any]:
+        """The input to run with. Raises InvalidInput. A version id always comes with the same schema."""
+        compiled = self._compiled.get(version_id)
+        if compiled is None:
+            compiled = self._compiled[version_id] = CompiledInput(schema)
+            if len(self._compiled) > self._kept:
+                self._compiled.popitem(last=False)
+        return compiled(given)
