@@ -208,11 +208,11 @@ def _number(schema: Schema) -> Check:
     return run
 
 
-def number_fault(value: float) -> str | None:
+def number_fault(value: int | float) -> str | None:
     """Why a number cannot be stored and sent: JSON has no NaN or infinity, Postgres no integer above 64 bits."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else "must be finite"
-    return "must fit in 64 bits" if abs(value) > MAX_INTEGER else None
+    if isinstance(value, int):
+        return "must fit in 64 bits" if abs(value) > MAX_INTEGER else None
+    return None if math.isfinite(value) else "must be finite"
 
 
 def _boolean(schema: Schema) -> Check:

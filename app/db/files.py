@@ -1,0 +1,33 @@
+"""Queries about uploaded files; their bytes are in the storage."""
+
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from app.db.pages import Page, page
+from app.db.tables import FileRow
+
+LIVE = or_(FileRow.expires_at.is_(None), FileRow.expires_at > func.now())
+
+
+def add(session: Session, row: FileRow) -> None:
+    """Inserts at once, so that the database's defaults are readable."""
+    session.add(row)
+    session.flush()
+
+
+def by_id(session: Session, file_id: str) -> FileRow | None:
+    """A file that has not expired, whoever owns it."""
+    return session.scalars(select(FileRow).where(FileRow.id == file_id, LIVE)).first()
+
+
+def of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[FileRow]:
+    """A user's files that have not expired, newest first."""
+    mine = select(FileRow).where(FileRow.user_id == user_id, LIVE)
+    return page(session, mine, FileRow.created_at, FileRow.id, cursor=cursor, limit=limit)
+
+
+def remove(session: Session, row: FileRow) -> None:
+    """Deletes the row."""
+    session.delete(row)

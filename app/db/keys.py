@@ -1,0 +1,47 @@
+"""Queries about API keys. A key itself is never stored, only its SHA-256."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import and_, delete, func, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from app.db.tables import ApiKeyRow, UserRow
+
+TOUCH_SECONDS = 60  # last_used_at is written at most this often: it is for people, not for machines
+
+
+def by_hashes(session: Session, hashes: Sequence[bytes]) -> dict[bytes, tuple[ApiKeyRow, UserRow]]:
+    """Usable keys among these hashes with their users: not expired, the user not disabled."""
+    usable = and_(or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > func.now()), UserRow.disabled_at.is_(None))
+    found = session.execute(
+        select(ApiKeyRow, UserRow)
+        .join(UserRow, UserRow.id == ApiKeyRow.user_id)
+        .where(ApiKeyRow.hash.in_(hashes), usable)
+    )
+    return {bytes(key.hash): (key, user) for key, user in found.tuples()}
+
+
+def touch(session: Session, ids: Sequence[UUID]) -> None:
+    """Notes that these keys were used, unless that was noted within the last minute."""
+    stale = func.now() - text(f"interval '{TOUCH_SECONDS} s'")
+    long_ago = or_(ApiKeyRow.last_used_at.is_(None), ApiKeyRow.last_used_at < stale)
+    session.execute(update(ApiKeyRow).where(ApiKeyRow.id.in_(ids), long_ago).values(last_used_at=func.now()))
+
+
+def of_user(session: Session, user_id: UUID) -> list[ApiKeyRow]:
+    """All keys of a user, newest first, expired ones too."""
+    newest_first = (ApiKeyRow.created_at.desc(), ApiKeyRow.id)
+    return list(session.scalars(select(ApiKeyRow).where(ApiKeyRow.user_id == user_id).order_by(*newest_first)))
+
+
+def add(session: Session, row: ApiKeyRow) -> None:
+    """Inserts at once, so that the database's defaults are readable."""
+    session.add(row)
+    session.flush()
+
+
+def remove(session: Session, user_id: UUID, key_id: UUID) -> bool:
+    """Deletes a user's key; False when the user has no such key."""
+    mine = (ApiKeyRow.id == key_id, ApiKeyRow.user_id == user_id)
+    return session.execute(delete(ApiKeyRow).where(*mine).returning(ApiKeyRow.id)).first() is not None

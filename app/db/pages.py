@@ -1,0 +1,106 @@
+"""Pages of anything that is listed newest first: keyset queries and opaque cursors. Knows no table.
+
+A cursor names the row beside which a page begins and the direction, so that pages stay right while rows are added.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import orjson
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from app.domain.errors import FieldError, InvalidRequest
+
+R = TypeVar("R")
+T = TypeVar("T")
+LARGEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some results and the cursors of the pages beside them; None where there is none."""
+
+    results: list[T]
+    next: str | None = None
+    previous: str | None = None
+
+    def map(self, change: Callable[[T], R]) -> "Page[R]":
+        """The same page of other things."""
+        return Page([change(one) for one in self.results], self.next, self.previous)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """`backwards`: the page holds rows newer than the named one."""
+
+    created_at: datetime
+    id: str
+    backwards: bool = False
+
+    def __str__(self) -> str:
+        fields = [self.created_at.isoformat(), self.id, int(self.backwards)]
+        return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor":
+        """Reads what `str` wrote. Raises InvalidRequest for anything else."""
+        try:
+            created, ident, backwards = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            if not isinstance(ident, str) or "\x00" in ident:
+                raise ValueError(ident)
+            return cls(_aware(created), ident, bool(backwards))
+        except (ValueError, TypeError, binascii.Error) as error:
+            field = FieldError("cursor", "format", "is not a cursor of this list")
+            raise InvalidRequest("cursor: is not a cursor of this list.", (field,)) from error
+
+
+def _aware(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a cursor's time has a zone")
+    return moment
+
+
+def page(
+    session: Session,
+    statement: Select[Any],
+    created_at: InstrumentedAttribute[datetime],
+    ident: InstrumentedAttribute[Any],
+    *,
+    cursor: str | None,
+    limit: int,
+) -> Page[Any]:
+    """One page of the statement's rows (entities), newest first, ties by id. At most LARGEST rows."""
+    limit = max(1, min(limit, LARGEST))
+    start = Cursor.parse(cursor) if cursor else None
+    statement = _beside(statement, created_at, ident, start).limit(limit + 1)
+    rows = list(session.scalars(statement))
+    more = len(rows) > limit
+    rows = rows[:limit]
+    if start is None or not start.backwards:
+        return _paged(rows, created_at.key, ident.key, newer=start is not None, older=more)
+    return _paged(rows[::-1], created_at.key, ident.key, newer=more, older=True)
+
+
+def _beside(statement: Select[Any], created_at: Any, ident: Any, start: Cursor | None) -> Select[Any]:
+    here = tuple_(created_at, ident)
+    if start is None:
+        return statement.order_by(created_at.desc(), ident.desc())
+    there = (start.created_at, ident.type.python_type(start.id))
+    if start.backwards:
+        return statement.where(here > there).order_by(created_at, ident)
+    return statement.where(here < there).order_by(created_at.desc(), ident.desc())
+
+
+def _paged(rows: list[Any], created_at: str, ident: str, *, newer: bool, older: bool) -> Page[Any]:
+    def cursor_of(row: Any, backwards: bool) -> str:
+        return str(Cursor(getattr(row, created_at), str(getattr(row, ident)), backwards))
+
+    following = cursor_of(rows[-1], False) if rows and older else None
+    preceding = cursor_of(rows[0], True) if rows and newer else None
+    return Page(rows, following, preceding)

@@ -1,0 +1,52 @@
+"""Queries about versions. A version never changes; deleting one only hides it."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db.pages import Page, page
+from app.db.tables import ModelRow, VersionRow
+
+
+def by_id(session: Session, version_id: str) -> tuple[VersionRow, ModelRow] | None:
+    """A version that can be used, with its model."""
+    both = select(VersionRow, ModelRow).join(ModelRow, ModelRow.id == VersionRow.model_id)
+    usable = (VersionRow.id == version_id, VersionRow.deleted_at.is_(None), ModelRow.deleted_at.is_(None))
+    found = session.execute(both.where(*usable)).tuples().first()
+    return (found[0], found[1]) if found else None
+
+
+def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, VersionRow]:
+    """The newest version of each of these models that has one."""
+    newest = (VersionRow.model_id, VersionRow.created_at.desc(), VersionRow.id)
+    usable = (VersionRow.model_id.in_(model_ids), VersionRow.deleted_at.is_(None))
+    rows = session.scalars(select(VersionRow).distinct(VersionRow.model_id).where(*usable).order_by(*newest))
+    return {row.model_id: row for row in rows}
+
+
+def of_model(session: Session, model_id: UUID, *, cursor: str | None, limit: int) -> Page[VersionRow]:
+    """A model's versions, newest first."""
+    usable = (VersionRow.model_id == model_id, VersionRow.deleted_at.is_(None))
+    return page(
+        session, select(VersionRow).where(*usable), VersionRow.created_at, VersionRow.id, cursor=cursor, limit=limit
+    )
+
+
+def put(session: Session, row: VersionRow) -> VersionRow:
+    """Adds a version, or brings back the same one: its id is the address of its content."""
+    names = (
+        "id", "model_id", "source", "runtime", "task", "config", "input_schema", "output_schema", "streams",
+        "created_by",
+    )  # fmt: skip
+    values = {name: getattr(row, name) for name in names}
+    again = {"deleted_at": None, "model_id": row.model_id}
+    statement = insert(VersionRow).values(**values).on_conflict_do_update(index_elements=["id"], set_=again)
+    return session.scalars(statement.returning(VersionRow), execution_options={"populate_existing": True}).one()
+
+
+def remove(row: VersionRow) -> None:
+    """Hides the version; predictions that name it stay readable."""
+    row.deleted_at = func.now()
