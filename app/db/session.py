@@ -1,6 +1,5 @@
 """The connection pool, and the unit of work: the only thing that commits. Knows no tables."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -36,7 +35,7 @@ def connect(url: str, *, pool: int = 16, application: str = "lovage", statement_
         pool_timeout=POOL_WAIT_SECONDS,
         pool_pre_ping=True,
         json_serializer=dumps,
-        json_deserializer=json.loads,
+        json_deserializer=orjson.loads,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": application,

@@ -1,7 +1,11 @@
 """A prediction's states, its legal moves, and its identifier. Knows no database and no clock."""
 
 import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
+from uuid import UUID
 
 # Crockford's base 32 in lower case: no i, l, o, u. A prediction id is 48 bits of milliseconds and 80 random bits.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -64,3 +68,45 @@ def retry_delay(crashes: int) -> float:
     The first retry is at once: most deaths are of the worker, not of the input.
     """
     return float(min(60, (max(crashes, 1) - 1) ** 2))
+
+
+@dataclass(slots=True)
+class Prediction:
+    """A prediction as read from its row: what the wire object, the webhook body and the worker are made from.
+
+    `output` may hold `{"$file": storage key}` objects; `services/prediction_view.py` turns them into signed URLs.
+    """
+
+    id: str
+    user_id: UUID | None
+    version_id: str
+    model: str
+    status: Status
+    queue: str
+    created_at: datetime
+    input: dict[str, Any] | None = None
+    output: Any = None
+    error: str | None = None
+    error_code: str | None = None
+    logs: str = ""
+    progress: dict[str, Any] | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    source: str = "api"
+    attempt: int = 0
+    crashes: int = 0
+    worker: UUID | None = None
+    cancel_requested: bool = False
+    deadline: datetime | None = None
+    timeout: float | None = None
+    webhook: str | None = None
+    webhook_events: list[str] | None = None
+    routing: dict[str, Any] | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    data_removed_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will never change again."""
+        return self.status in TERMINAL

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
@@ -68,3 +68,14 @@ class VersionSpec:
         fields = {name: getattr(self, name) for name in self.__slots__}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RunnableVersion:
+    """What the catalogue tells about a version that the caller may run."""
+
+    id: str
+    model: str  # owner/name
+    input_schema: dict[str, Any]
+    streams: bool
+    config: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,313 @@
+"""Queries about predictions. Every statement takes and gives groups, so that callers can coalesce (DESIGN, principle 3).
+
+Rows travel to Postgres as one JSON parameter (`json_to_recordset`): one statement and one plan for a group of any size.
+Writes are called by services/lifecycle.py only; nothing here commits or knows what a move means to the outside.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import RowMapping, TextClause, text
+from sqlalchemy.orm import Session
+
+from app.domain.predictions import Prediction, Status
+
+COLUMNS = (
+    "id, user_id, version_id, model, status, queue, created_at, input, output, error, error_code, logs, progress, metrics, "
+    "stream, source, attempt, crashes, worker, cancel_requested, deadline, timeout, webhook, webhook_events, routing, "
+    "started_at, completed_at, data_removed_at"
+)
+RETURNING = "RETURNING " + ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
+
+
+def prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
+    """A row of COLUMNS as the domain's Prediction."""
+    values = dict(row)
+    values["status"] = Status(values["status"])
+    values["metrics"] = values["metrics"] or {}
+    return Prediction(**values)
+
+
+def _run(session: Session, statement: TextClause, **params: Any) -> list[Prediction]:
+    return [prediction(row) for row in session.execute(statement, params).mappings()]
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    return orjson.dumps(list(rows)).decode()
+
+
+INSERT = text(f"""
+    INSERT INTO predictions AS p (id, user_id, version_id, model, queue, routing, source, input, stream, deadline, timeout,
+                                  webhook, webhook_events, idempotency_key, request_hash, rung_at)
+    SELECT r.id, r.user_id, r.version_id, r.model, r.queue, r.routing, r.source, r.input, r.stream,
+           now() + r.cancel_after * interval '1 s', r.timeout, r.webhook, r.webhook_events, r.idempotency_key,
+           decode(r.request_hash, 'hex'), now()
+    FROM json_to_recordset(:rows) AS r(id text, user_id uuid, version_id text, model text, queue text, routing json,
+         source text, input json, stream bool, cancel_after float, timeout float, webhook text, webhook_events text[],
+         idempotency_key text, request_hash text)
+    ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    {RETURNING}""")
+
+
+def insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    """Inserts new predictions; those whose idempotency key exists already are left out of the answer.
+
+    A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
+    """
+    return _run(session, INSERT, rows=_json(rows))
+
+
+BY_KEY = text(f"""
+    SELECT {COLUMNS}, encode(request_hash, 'hex') AS request_hash, idempotency_key FROM predictions
+    WHERE (user_id, idempotency_key) IN (SELECT r.user_id, r.key FROM json_to_recordset(:keys) AS r(user_id uuid, key text))""")
+
+
+def by_idempotency_key(
+    session: Session, keys: Sequence[tuple[UUID, str]]
+) -> dict[tuple[UUID, str], tuple[Prediction, str | None]]:
+    """Predictions already made with these (user, key) pairs, with the hash (hex) of the request that made each."""
+    rows = session.execute(BY_KEY, {"keys": _json([{"user_id": user, "key": key} for user, key in keys])}).mappings()
+    found = {}
+    for row in rows:
+        values = dict(row)
+        request_hash, key = values.pop("request_hash"), values.pop("idempotency_key")
+        found[(values["user_id"], key)] = (prediction(values), request_hash)
+    return found
+
+
+GET = text(f"SELECT {COLUMNS} FROM predictions WHERE id = ANY(:ids)")
+
+
+def get(session: Session, ids: Sequence[str]) -> dict[str, Prediction]:
+    """The predictions among `ids` that exist, by id."""
+    return {found.id: found for found in _run(session, GET, ids=list(ids))}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a list is narrowed to; None: anything."""
+
+    user_id: UUID | None = None
+    status: Status | None = None
+    model: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def page(session: Session, wanted: Filter, *, before: str | None, after: str | None, limit: int) -> list[Prediction]:
+    """At most `limit` predictions of one user, newest first, with ids below `before` or above `after` (one of them at most)."""
+    clauses = ["user_id = :user_id"]
+    clauses += [
+        clause
+        for value, clause in (
+            (wanted.status, "status = :status"),
+            (wanted.model, "model = :model"),
+            (wanted.created_after, "created_at >= :created_after"),
+            (wanted.created_before, "created_at < :created_before"),
+            (before, "id < :before"),
+            (after, "id > :after"),
+        )
+        if value is not None
+    ]
+    order = "ASC" if after is not None else "DESC"
+    sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"  # noqa: S608
+    params = {name: getattr(wanted, name) for name in Filter.__slots__}
+    found = _run(session, text(sql), **params, before=before, after=after, limit=limit)
+    return found[::-1] if after is not None else found
+
+
+CLAIM = text(f"""
+    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
+           progress = NULL, output = NULL
+    WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
+    {RETURNING}""")
+
+
+def claim(session: Session, ids: Sequence[str], worker: UUID) -> list[Prediction]:
+    """Moves waiting predictions to this worker. The ids are sorted so that two claims never deadlock."""
+    return _run(session, CLAIM, ids=sorted(ids), worker=worker)
+
+
+STEAL = text(f"""
+    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
+           progress = NULL, output = NULL
+    FROM (SELECT id FROM predictions WHERE status = 'starting' AND queue = ANY(:queues) AND run_after <= now()
+            AND (deadline IS NULL OR deadline > now())
+          ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED) AS c
+    WHERE p.id = c.id
+    {RETURNING}""")
+
+
+def steal(session: Session, queues: Sequence[str], worker: UUID, limit: int) -> list[Prediction]:
+    """Moves the oldest waiting predictions of these queues to this worker, whatever Redis knows of them."""
+    return _run(session, STEAL, queues=list(queues), worker=worker, limit=limit)
+
+
+PROGRESS = text("""
+    UPDATE predictions AS p SET output = coalesce(r.output, p.output), logs = coalesce(r.logs, p.logs),
+           progress = coalesce(r.progress, p.progress)
+    FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, output json, logs text, progress json)
+    WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
+    RETURNING """ + ", ".join(f"p.{name}" for name in COLUMNS.split(", ")))
+
+
+def progress(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    """Writes growing outputs, logs and steps of running predictions; None leaves a field as it was."""
+    return _run(session, PROGRESS, rows=_json(rows))
+
+
+FINISH = text(f"""
+    UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
+           output = r.output, error = CASE WHEN p.cancel_requested THEN NULL ELSE r.error END,
+           error_code = CASE WHEN p.cancel_requested THEN NULL ELSE r.error_code END,
+           logs = r.logs, metrics = r.metrics, progress = coalesce(r.progress, p.progress), completed_at = now()
+    FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json, error text,
+         error_code text, logs text, metrics json, progress json)
+    WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
+    {RETURNING}""")
+
+
+def finish(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer."""
+    return _run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
+
+
+CANCEL_WAITING = text(f"""
+    UPDATE predictions AS p SET status = 'canceled', cancel_requested = true, completed_at = now(), error = :reason
+    WHERE p.id = ANY(:ids) AND p.status = 'starting' {RETURNING}""")
+CANCEL_RUNNING = text(f"""
+    UPDATE predictions AS p SET cancel_requested = true WHERE p.id = ANY(:ids) AND p.status = 'processing' {RETURNING}""")
+
+
+def cancel(session: Session, ids: Sequence[str], reason: str | None = None) -> tuple[list[Prediction], list[Prediction]]:
+    """Ends the waiting ones and marks the running ones. Returns (ended, marked)."""
+    ids = sorted(ids)
+    ended = _run(session, CANCEL_WAITING, ids=ids, reason=reason)
+    return ended, _run(session, CANCEL_RUNNING, ids=ids)
+
+
+CANCELLING = text("SELECT id FROM predictions WHERE worker = :worker AND status = 'processing' AND cancel_requested")
+
+
+def cancelling(session: Session, worker: UUID) -> list[str]:
+    """Ids that this worker runs and that somebody wants stopped."""
+    return list(session.execute(CANCELLING, {"worker": worker}).scalars())
+
+
+OVERDUE = text("""
+    SELECT id FROM predictions WHERE deadline <= now() AND status IN ('starting', 'processing') AND NOT cancel_requested
+    ORDER BY deadline LIMIT :limit""")
+
+
+def overdue(session: Session, limit: int) -> list[str]:
+    """Ids whose Cancel-After has passed."""
+    return list(session.execute(OVERDUE, {"limit": limit}).scalars())
+
+
+REQUEUE = text(f"""
+    UPDATE predictions AS p SET status = 'starting', worker = NULL, rung_at = NULL, crashes = p.crashes + r.crashes,
+           run_after = now() + r.delay * interval '1 s', queue = coalesce(r.queue, p.queue), progress = NULL
+    FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, crashes int, delay float, queue text)
+    WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
+    {RETURNING}""")
+
+
+def requeue(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+    """Recovery's move back to `starting`; `crashes` is what to add, `delay` in seconds, `queue` None to keep it."""
+    return _run(session, REQUEUE, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
+
+
+HELD_BY_DEAD = text(f"""
+    SELECT {COLUMNS} FROM predictions AS p
+    WHERE p.status = 'processing' AND NOT EXISTS (
+        SELECT FROM workers w WHERE w.id = p.worker AND w.stopped_at IS NULL
+          AND w.seen_at > now() - :dead_after * interval '1 s')
+    LIMIT :limit FOR UPDATE SKIP LOCKED""")
+
+
+def held_by_dead(session: Session, dead_after: float, limit: int) -> list[Prediction]:
+    """Running predictions whose worker has been silent for `dead_after` seconds, or has stopped; locked."""
+    return _run(session, HELD_BY_DEAD, dead_after=dead_after, limit=limit)
+
+
+HELD_BY = text(f"SELECT {COLUMNS} FROM predictions WHERE status = 'processing' AND worker = :worker FOR UPDATE")
+
+
+def held_by(session: Session, worker: UUID) -> list[Prediction]:
+    """Everything this worker runs; locked."""
+    return _run(session, HELD_BY, worker=worker)
+
+
+UNRUNG = text("""
+    UPDATE predictions SET rung_at = now()
+    WHERE id IN (SELECT id FROM predictions WHERE status = 'starting' AND rung_at IS NULL AND run_after <= now()
+                 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+    RETURNING id, queue""")
+
+
+def take_unrung(session: Session, limit: int) -> list[tuple[str, str]]:
+    """(id, queue) of waiting predictions that no message is known for; they are marked as rung."""
+    return [(row.id, row.queue) for row in session.execute(UNRUNG, {"limit": limit})]
+
+
+WAITING = text("""
+    SELECT id, queue FROM predictions WHERE status = 'starting' AND run_after <= now() AND id > :after ORDER BY id LIMIT :limit""")
+
+
+def waiting(session: Session, after: str, limit: int) -> list[tuple[str, str]]:
+    """(id, queue) of waiting predictions in order of id, from `after` on."""
+    return [(row.id, row.queue) for row in session.execute(WAITING, {"after": after, "limit": limit})]
+
+
+MOVE_QUEUES = text("""
+    UPDATE predictions AS p SET queue = r.new, rung_at = NULL
+    FROM json_to_recordset(:rows) AS r(old text, new text)
+    WHERE p.queue = r.old AND p.status = 'starting'""")
+
+
+def move_queues(session: Session, moves: Mapping[str, str]) -> int:
+    """Sends what waits in a dead worker's pinned queue to its class queue (old -> new); it will be rung again."""
+    if not moves:
+        return 0
+    rows = _json([{"old": old, "new": new} for old, new in moves.items()])
+    return session.execute(MOVE_QUEUES, {"rows": rows}).rowcount  # type: ignore[no-any-return, attr-defined]
+
+
+PINNED_WAITING = text("SELECT DISTINCT queue FROM predictions WHERE status = 'starting' AND queue LIKE '%@%'")
+
+
+def pinned_queues_waiting(session: Session) -> list[str]:
+    """Pinned queues that something waits in."""
+    return list(session.execute(PINNED_WAITING).scalars())
+
+
+EXPIRED = text("""
+    SELECT id FROM predictions WHERE data_removed_at IS NULL AND completed_at < now() - :hours * interval '1 h'
+    ORDER BY completed_at LIMIT :limit""")
+
+
+def expired(session: Session, hours: float, limit: int) -> list[str]:
+    """Ids of ended predictions whose data is older than the retention time."""
+    return list(session.execute(EXPIRED, {"hours": hours, "limit": limit}).scalars())
+
+
+REMOVE_DATA = text(f"""
+    UPDATE predictions AS p SET input = NULL, output = NULL, logs = '', routing = NULL, webhook = NULL, data_removed_at = now()
+    WHERE p.id = ANY(:ids) AND p.completed_at IS NOT NULL AND p.data_removed_at IS NULL {RETURNING}""")
+
+
+def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
+    """Empties what a caller sent and got; the row with its times and metrics stays."""
+    return _run(session, REMOVE_DATA, ids=sorted(ids))
+
+
+COUNTS = text("SELECT queue, count(*) AS waiting FROM predictions WHERE status = 'starting' GROUP BY queue")
+
+
+def waiting_by_queue(session: Session) -> dict[str, int]:
+    """How many predictions wait in each queue that has any."""
+    return {row.queue: row.waiting for row in session.execute(COUNTS)}

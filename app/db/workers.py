@@ -1,0 +1,56 @@
+"""Queries about workers and what they can run. A worker is one incarnation of a process; it is never reused."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from app.db.tables import WorkerRow
+
+
+def register(session: Session, row: WorkerRow) -> None:
+    """Adds a fresh incarnation."""
+    session.add(row)
+
+
+BEAT = text("""
+    UPDATE workers SET seen_at = now(), running = :running, models = :models
+    WHERE id = :id AND stopped_at IS NULL RETURNING id""")
+
+
+def beat(session: Session, worker: UUID, *, running: int, models: Sequence[Mapping[str, Any]]) -> bool:
+    """Says that the worker lives; False when its row is gone or closed (it has been declared dead)."""
+    params = {"id": worker, "running": running, "models": orjson.dumps(list(models)).decode()}
+    return session.execute(BEAT, params).first() is not None
+
+
+def stop(session: Session, worker: UUID) -> None:
+    """The worker says goodbye; it counts as dead from now on."""
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(stopped_at=text("now()"), running=0, models=[]))
+
+
+def live(session: Session, dead_after: float) -> list[WorkerRow]:
+    """Workers heard of within `dead_after` seconds (the database's clock)."""
+    fresh = text("seen_at > now() - :dead_after * interval '1 s'").bindparams(dead_after=dead_after)
+    return list(session.scalars(select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)))
+
+
+BURY = text("""
+    UPDATE workers SET stopped_at = now()
+    WHERE stopped_at IS NULL AND seen_at <= now() - :dead_after * interval '1 s' RETURNING id""")
+
+
+def bury(session: Session, dead_after: float) -> list[UUID]:
+    """Closes the rows of silent workers, so that one that wakes again learns it (`beat` answers False)."""
+    return list(session.execute(BURY, {"dead_after": dead_after}).scalars())
+
+
+FORGET = text("DELETE FROM workers WHERE stopped_at < now() - :days * interval '1 day'")
+
+
+def forget(session: Session, days: float) -> None:
+    """Removes rows of workers that ended long ago."""
+    session.execute(FORGET, {"days": days})

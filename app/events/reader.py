@@ -1,0 +1,156 @@
+"""The receiving side, for asyncio: one connection for an API process, shared by all who wait there.
+
+Silence means nothing: a dropped connection is retried for ever and news in between is lost, so waiters also look into
+Postgres now and then (services/follow.py).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+
+import orjson
+import redis.asyncio as redis
+import structlog
+
+from app.events import channels
+from app.events.channels import ChunkFrame
+
+log = structlog.get_logger(__name__)
+
+RECONNECT_SECONDS = 0.5
+QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-reads what was kept
+
+
+class EventReader:
+    """`start` once, `close` at the end. `healthy` says whether Redis is being listened to right now."""
+
+    def __init__(self, redis_url: str) -> None:
+        # No read timeout on the listening connection: silence is normal there; keep-alive finds a dead peer.
+        self._listener = redis.Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True)
+        self._client = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64)
+        self._pubsub = self._listener.pubsub()
+        self._done: dict[str, list[asyncio.Event]] = {}
+        self._live: dict[str, set[asyncio.Queue[ChunkFrame | None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.healthy = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._pubsub.subscribe(channels.DONE, *(channels.live(one) for one in self._live))
+                self.healthy = True
+                self._wake_everyone()
+                while True:
+                    message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+                    if message is not None:
+                        self._receive(message["channel"].decode(), message["data"])
+            except (redis.RedisError, OSError) as error:
+                if self.healthy:
+                    log.warning("events_unreachable", reason=str(error))
+                self.healthy = False
+                self._wake_everyone()
+                await self._reconnect()
+
+    async def _reconnect(self) -> None:
+        with suppress(redis.RedisError, OSError):
+            await self._pubsub.aclose()
+        self._pubsub = self._listener.pubsub()
+        await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _wake_everyone(self) -> None:
+        """After a gap nobody knows what was missed: every reader looks again."""
+        for queues in self._live.values():
+            for queue in queues:
+                _offer(queue, None)
+
+    def _receive(self, channel: str, data: bytes) -> None:
+        if channel == channels.DONE:
+            for prediction_id in orjson.loads(data):
+                for event in self._done.get(prediction_id, ()):
+                    event.set()
+                for queue in self._live.get(prediction_id, ()):
+                    _offer(queue, None)
+            return
+        frame = ChunkFrame.decode(data)
+        for queue in self._live.get(channel.rpartition(":")[2], ()):
+            _offer(queue, frame)
+
+    @contextmanager
+    def until_done(self, prediction_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the prediction's end is announced. Enter it before looking at the row."""
+        event = asyncio.Event()
+        self._done.setdefault(prediction_id, []).append(event)
+        try:
+            yield event
+        finally:
+            waiters = self._done[prediction_id]
+            waiters.remove(event)
+            if not waiters:
+                del self._done[prediction_id]
+
+    @contextmanager
+    def live(self, prediction_id: str) -> Iterator["asyncio.Queue[ChunkFrame | None]"]:
+        """A bounded queue of this prediction's chunks as they come; None means: look again (the end, a gap, an overflow).
+
+        `listen_to` must be awaited before relying on it.
+        """
+        queue: asyncio.Queue[ChunkFrame | None] = asyncio.Queue(QUEUE_LIMIT)
+        self._live.setdefault(prediction_id, set()).add(queue)
+        try:
+            yield queue
+        finally:
+            queues = self._live[prediction_id]
+            queues.discard(queue)
+            if not queues:
+                del self._live[prediction_id]
+                self._forget_soon(prediction_id)
+
+    async def listen_to(self, prediction_id: str) -> None:
+        """Subscribes to a prediction's channel; does nothing while Redis is away (the reconnect subscribes to all)."""
+        with suppress(redis.RedisError, OSError):
+            await self._pubsub.subscribe(channels.live(prediction_id))
+
+    def _forget_soon(self, prediction_id: str) -> None:
+        async def forget() -> None:
+            if prediction_id not in self._live:
+                with suppress(redis.RedisError, OSError):
+                    await self._pubsub.unsubscribe(channels.live(prediction_id))
+
+        self._forgetting = asyncio.ensure_future(forget())
+
+    async def kept(self, prediction_id: str) -> AsyncIterator[ChunkFrame]:
+        """The chunks that Redis still has, oldest first; nothing when it is away."""
+        last = "-"
+        while True:
+            try:
+                entries = await self._client.xrange(channels.kept(prediction_id), min=last, count=QUEUE_LIMIT)
+            except (redis.RedisError, OSError):
+                return
+            for _, fields in entries:
+                yield ChunkFrame.decode(fields[b"f"])
+            if len(entries) < QUEUE_LIMIT:
+                return
+            last = "(" + entries[-1][0].decode()
+
+    async def close(self) -> None:
+        """Ends the connection; waiters are woken."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._wake_everyone()
+        await self._pubsub.aclose()
+        await self._listener.aclose()
+        await self._client.aclose()
+
+
+def _offer(queue: "asyncio.Queue[ChunkFrame | None]", frame: ChunkFrame | None) -> None:
+    """A full queue is emptied and the reader told to look again: a slow reader holds no memory without bound."""
+    if queue.full():
+        while not queue.empty():
+            queue.get_nowait()
+        frame = None
+    queue.put_nowait(frame)

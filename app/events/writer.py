@@ -1,0 +1,93 @@
+"""The sending side, for threads: hand over and go on. One thread sends whatever waits in one pipeline (DESIGN, principle 3).
+
+Bounded; what Redis does not take is dropped, because readers re-read Postgres when they hear nothing.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+import orjson
+import redis
+import structlog
+
+from app.events import channels
+from app.events.channels import ChunkFrame
+
+log = structlog.get_logger(__name__)
+
+HELD_AT_MOST = 50_000
+GROUP = 500
+
+
+class EventWriter:
+    """Thread-safe. `dropped` counts what was not sent."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, retry=None)
+        self._done: deque[str] = deque(maxlen=HELD_AT_MOST)
+        self._cancel: deque[str] = deque(maxlen=HELD_AT_MOST)
+        self._chunks: deque[tuple[str, ChunkFrame]] = deque(maxlen=HELD_AT_MOST)
+        self._wake = threading.Condition()
+        self._closing = False
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def done(self, ids: Iterable[str]) -> None:
+        """These predictions have ended (their rows are committed)."""
+        self._hand_over(self._done, ids)
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Whoever runs these predictions is asked to stop them."""
+        self._hand_over(self._cancel, ids)
+
+    def chunk(self, prediction_id: str, frame: ChunkFrame) -> None:
+        """One more element of a growing output."""
+        self._hand_over(self._chunks, [(prediction_id, frame)])
+
+    def _hand_over(self, waiting: "deque[object]", items: Iterable[object]) -> None:
+        with self._wake:
+            waiting.extend(items)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing or self._done or self._cancel or self._chunks)
+                if not (self._done or self._cancel or self._chunks):
+                    return
+                batch = [_drain(self._done), _drain(self._cancel), _drain(self._chunks)]
+            try:
+                self._send(*batch)
+            except redis.RedisError as error:
+                self.dropped += sum(len(part) for part in batch)
+                log.warning("events_dropped", total=self.dropped, reason=str(error))
+
+    def _send(self, done: list[str], cancel: list[str], chunks: list[tuple[str, ChunkFrame]]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for prediction_id, frame in chunks:
+            raw = frame.encode()
+            pipeline.xadd(channels.kept(prediction_id), {"f": raw}, maxlen=channels.LONGEST, approximate=True)
+            pipeline.publish(channels.live(prediction_id), raw)
+        for prediction_id in {prediction_id for prediction_id, _ in chunks}:
+            pipeline.expire(channels.kept(prediction_id), channels.KEEP_SECONDS)
+        if done:
+            pipeline.publish(channels.DONE, orjson.dumps(done))
+        if cancel:
+            pipeline.publish(channels.CANCEL, orjson.dumps(cancel))
+        pipeline.execute()
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Sends what waits, for at most `timeout` seconds."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        self._thread.join(timeout)
+        self._redis.close()
+
+
+def _drain(waiting: "deque[object]") -> list[object]:
+    return [waiting.popleft() for _ in range(min(GROUP, len(waiting)))]

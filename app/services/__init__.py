@@ -1,0 +1,1 @@
+"""What Lovage decides: accepting, moving, following and recovering predictions; accounts, models and files. Knows no HTTP."""

@@ -1,0 +1,37 @@
+"""What goes out after a commit: doorbells for workers and couriers, news for readers. None of it is needed for correctness."""
+
+from collections.abc import Sequence
+
+from app.domain.predictions import Prediction
+from app.events.writer import EventWriter
+from app.queue.publisher import Publisher
+
+
+class Announcer:
+    """Never blocks and never raises: both parts hand over to threads of their own."""
+
+    def __init__(self, publisher: Publisher, events: EventWriter) -> None:
+        self._publisher, self._events = publisher, events
+
+    def accepted(self, predictions: Sequence[Prediction]) -> None:
+        """New or handed back: a worker is to look at them."""
+        self._publisher.ring((prediction.queue, prediction.id) for prediction in predictions)
+
+    def ring(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """The same for (id, queue) pairs."""
+        self._publisher.ring((queue, prediction_id) for prediction_id, queue in pairs)
+
+    def ended(self, predictions: Sequence[Prediction]) -> None:
+        """They will not change again."""
+        if predictions:
+            self._events.done([prediction.id for prediction in predictions])
+
+    def cancel(self, predictions: Sequence[Prediction]) -> None:
+        """Their workers are asked to stop them."""
+        if predictions:
+            self._events.cancel([prediction.id for prediction in predictions])
+
+    def deliveries(self, ids: Sequence[str]) -> None:
+        """Webhooks to send."""
+        if ids:
+            self._publisher.ring_deliveries(ids)

@@ -1,0 +1,235 @@
+"""Following predictions: read by id, wait for the end, page through them, stream their output as it grows.
+
+Postgres is read in groups (DESIGN, principle 3); Redis only says when looking is worth it. While Redis is away, waiting and
+streaming go on by looking once in a while, so an outage costs latency and no event.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.coalesce import Coalescer
+from app.db import predictions as table
+from app.db.predictions import Filter
+from app.db.session import Database
+from app.domain.errors import InvalidRequest, NotFound
+from app.domain.predictions import Prediction, Status, is_id
+from app.events.channels import ChunkFrame
+from app.events.reader import EventReader
+
+LOOK_SECONDS = 2.0  # between looks while Redis is heard
+LOOK_SECONDS_DEAF = 0.5  # and while it is not
+READ_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, newest first; `next` and `previous` are opaque cursors."""
+
+    results: list[Prediction]
+    next: str | None
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event: `event` is output, error or done; `data` is text."""
+
+    id: str
+    event: str
+    data: str
+
+
+class Follower:
+    """One for each API process."""
+
+    def __init__(self, database: Database, reader: EventReader, threads: Executor) -> None:
+        self._database, self._reader, self._threads = database, reader, threads
+        self._get: Coalescer[str, Prediction | None] = Coalescer(self._read_group, limit=READ_LIMIT, lanes=2)
+
+    async def get(self, prediction_id: str) -> Prediction:
+        """The prediction as it is now. Raises NotFound."""
+        found = await self._get(prediction_id) if is_id(prediction_id) else None
+        if found is None:
+            raise NotFound("The requested prediction could not be found.")
+        return found
+
+    async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:
+        def read() -> dict[str, Prediction]:
+            with self._database.unit() as session:
+                return table.get(session, list(set(ids)))
+
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        return [found.get(prediction_id) for prediction_id in ids]
+
+    async def wait(self, prediction_id: str, seconds: float) -> Prediction:
+        """The prediction when it has ended, or as it is after `seconds`. Raises NotFound."""
+        until = time.monotonic() + seconds
+        with self._reader.until_done(prediction_id) as done:
+            while True:
+                left = until - time.monotonic()
+                if left > 0 and await self._wait_for(done, min(left, self._patience())):
+                    return await self.get(prediction_id)
+                found = await self.get(prediction_id)
+                if found.ended or time.monotonic() >= until:
+                    return found
+
+    def _patience(self) -> float:
+        return LOOK_SECONDS if self._reader.healthy else LOOK_SECONDS_DEAF
+
+    @staticmethod
+    async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return await event.wait()
+        except TimeoutError:
+            return False
+
+    async def page(
+        self,
+        user_id: UUID,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        model: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Page:
+        """One page of a user's predictions. Raises InvalidRequest for a cursor that was not made here."""
+        wanted = Filter(user_id, Status(status) if status else None, model, created_after, created_before)
+        before, after = parse_cursor(cursor)
+
+        def read() -> list[Prediction]:
+            with self._database.unit() as session:
+                return table.page(session, wanted, before=before, after=after, limit=limit + 1)
+
+        rows = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        more = len(rows) > limit
+        results = (rows[-limit:] if after else rows[:limit]) if more else rows
+        has_next, has_previous = (True, more) if after else (more, before is not None)
+        if not results:
+            return Page([], None, None)
+        return Page(
+            results,
+            make_cursor("b", results[-1].id) if has_next else None,
+            make_cursor("a", results[0].id) if has_previous else None,
+        )
+
+    async def stream(self, prediction_id: str, after: str | None = None) -> AsyncIterator[StreamEvent]:
+        """Every output chunk from number `after` on (an event id seen before, or None for all), then error and done.
+
+        The number of a chunk is its place in the output list, so what Redis has lost is filled in from the row.
+        """
+        prediction = await self.get(prediction_id)
+        base = int(prediction.created_at.timestamp())
+        tail = _Tail(base, next_number(after))
+        with self._reader.live(prediction_id) as queue:
+            await self._reader.listen_to(prediction_id)
+            while True:
+                async for frame in self._reader.kept(prediction_id):
+                    for event in tail.take(frame):
+                        yield event
+                prediction = await self.get(prediction_id)
+                for event in tail.catch_up(prediction):
+                    yield event
+                if prediction.ended:
+                    for event in tail.ending(prediction):
+                        yield event
+                    return
+                async for frame in self._until_told(queue):
+                    for event in tail.take(frame):
+                        yield event
+                    if tail.gap:
+                        break
+
+    async def _until_told(self, queue: "asyncio.Queue[ChunkFrame | None]") -> AsyncIterator[ChunkFrame]:
+        """Frames as they come, until a look at the row is due."""
+        while True:
+            try:
+                async with asyncio.timeout(self._patience()):
+                    frame = await queue.get()
+            except TimeoutError:
+                return
+            if frame is None:
+                return
+            yield frame
+
+    async def close(self) -> None:
+        """Waits for the reads under way."""
+        await self._get.close()
+
+
+class _Tail:
+    """What one stream reader has had: the number of the next chunk it needs."""
+
+    def __init__(self, base: int, number: int) -> None:
+        self._base, self._next, self.gap = base, number, False
+
+    def _id(self, number: int) -> str:
+        return f"{self._base}:{number}"
+
+    def take(self, frame: ChunkFrame) -> list[StreamEvent]:
+        """The frame if it is the next one; a later one means that something was missed."""
+        self.gap = frame.number > self._next
+        if frame.number != self._next:
+            return []
+        self._next += 1
+        return [StreamEvent(self._id(frame.number), "output", as_text(frame.data))]
+
+    def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
+        """What the row's output has beyond the chunks seen so far. An output that is no list counts as one chunk."""
+        self.gap = False
+        output = prediction.output
+        chunks = output if isinstance(output, list) else [] if output is None or not prediction.ended else [output]
+        events = [StreamEvent(self._id(n), "output", as_text(chunks[n])) for n in range(self._next, len(chunks))]
+        self._next = max(self._next, len(chunks))
+        return events
+
+    def ending(self, prediction: Prediction) -> list[StreamEvent]:
+        """The last events. Clients stop at `done`; they raise on `error`."""
+        if prediction.status is Status.FAILED:
+            detail = json.dumps({"detail": prediction.error or "The prediction failed."})
+            return [
+                StreamEvent(self._id(self._next), "error", detail),
+                StreamEvent(self._id(self._next + 1), "done", '{"reason": "error"}'),
+            ]
+        reason = '{"reason": "canceled"}' if prediction.status is Status.CANCELED else "{}"
+        return [StreamEvent(self._id(self._next), "done", reason)]
+
+
+def as_text(data: Any) -> str:
+    """A chunk as the text of an event: strings as they are, anything else as JSON."""
+    return data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
+
+
+def next_number(event_id: str | None) -> int:
+    """The number after a `Last-Event-ID` of ours; 0 for none or for one that is not ours."""
+    number = (event_id or "").rpartition(":")[2]
+    return int(number) + 1 if number.isdecimal() and len(number) < 10 else 0
+
+
+def make_cursor(direction: str, prediction_id: str) -> str:
+    """An opaque cursor: `b` for what is older than an id, `a` for what is newer."""
+    return base64.urlsafe_b64encode(f"{direction}{prediction_id}".encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str | None) -> tuple[str | None, str | None]:
+    """(before, after) ids of a cursor; at most one is set. Raises InvalidRequest."""
+    if cursor is None:
+        return None, None
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except ValueError:
+        text = ""
+    direction, prediction_id = text[:1], text[1:]
+    if direction not in ("a", "b") or not is_id(prediction_id):
+        raise InvalidRequest("cursor: is not one that this server has made.")
+    return (prediction_id, None) if direction == "b" else (None, prediction_id)

@@ -1,0 +1,226 @@
+"""The one owner of a prediction's state. Every move checks the legal transition and the fence (worker, attempt), writes
+the row and the webhook outbox in one transaction, and announces after the commit (DESIGN, principle 2).
+
+All methods take groups and are synchronous; callers coalesce. A late or repeated move changes nothing and is logged.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from sqlalchemy.orm import Session
+
+from app.db import deliveries as outbox
+from app.db import predictions as table
+from app.db.session import Database
+from app.domain.errors import WorkerCrashed
+from app.domain.predictions import Prediction, Status, retry_delay
+from app.domain.webhooks import delivery_id, wants
+from app.services.announcer import Announcer
+from app.services.prediction_view import PredictionView
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """News of a running prediction: whole new values, or None for what did not change. `tell` lists webhook events."""
+
+    id: str
+    attempt: int
+    worker: UUID
+    output: Any = None
+    logs: str | None = None
+    progress: dict[str, int] | None = None
+    tell: tuple[str, ...] = ()
+    number: int = 0  # distinguishes the webhooks of one prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended. `output` holds storage keys in its file references."""
+
+    id: str
+    attempt: int
+    worker: UUID
+    status: Status
+    output: Any = None
+    error: str | None = None
+    error_code: str | None = None
+    logs: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """An attempt given back unfinished: by a worker that stops (`crashes` 0) or after a crash (1)."""
+
+    id: str
+    attempt: int
+    worker: UUID
+    crashes: int = 0
+    reason: str = ""
+
+
+class Lifecycle:
+    """Thread-safe. `max_crashes` deaths of its process end a prediction as failed."""
+
+    def __init__(self, database: Database, view: PredictionView, announcer: Announcer, max_crashes: int = 3) -> None:
+        self._database, self._view, self._announcer = database, view, announcer
+        self._max_crashes = max_crashes
+
+    def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]:
+        """Inserts new predictions and announces them; those whose idempotency key exists already are not in the answer."""
+        with self._database.unit() as session:
+            created = table.insert(session, rows)
+        self._announcer.accepted(created)
+        return {prediction.id: prediction for prediction in created}
+
+    def claim(self, ids: Sequence[str], worker: UUID) -> list[Prediction | None]:
+        """`starting -> processing` for those that still wait; None for each that was taken, ended or never existed."""
+        with self._database.unit() as session:
+            claimed = table.claim(session, ids, worker)
+            told = self._write_outbox(session, claimed, "start")
+        self._announcer.deliveries(told)
+        by_id = {prediction.id: prediction for prediction in claimed}
+        return [by_id.get(prediction_id) for prediction_id in ids]
+
+    def steal(self, queues: Sequence[str], worker: UUID, limit: int) -> list[Prediction]:
+        """Claims the oldest waiting rows of these queues without having been told of them."""
+        with self._database.unit() as session:
+            claimed = table.steal(session, queues, worker, limit)
+            told = self._write_outbox(session, claimed, "start")
+        self._announcer.deliveries(told)
+        return claimed
+
+    def grow(self, news: Sequence[Growth]) -> list[bool]:
+        """Writes growing outputs and logs. False for each that is no longer this worker's: it must be dropped."""
+        rows = [{name: value for name, value in asdict(one).items() if name not in ("tell", "number")} for one in news]
+        told: list[str] = []
+        with self._database.unit() as session:
+            grown = {prediction.id: prediction for prediction in table.progress(session, rows)}
+            for one in news:
+                for event in one.tell if one.id in grown else ():
+                    told += self._write_outbox(session, [grown[one.id]], event, one.number)
+        self._announcer.deliveries(told)
+        return [one.id in grown for one in news]
+
+    def finish(self, endings: Sequence[Ending]) -> list[Prediction | None]:
+        """`processing -> succeeded | failed | canceled`. None for each whose fence did not hold."""
+        rows = [asdict(ending) for ending in endings]
+        with self._database.unit() as session:
+            ended = table.finish(session, rows)
+            told = self._write_outbox(session, ended, "completed")
+        self._announcer.ended(ended)
+        self._announcer.deliveries(told)
+        by_id = {prediction.id: prediction for prediction in ended}
+        for ending in endings:
+            if ending.id not in by_id:
+                log.info("late_result_discarded", prediction=ending.id, attempt=ending.attempt, worker=str(ending.worker))
+        return [by_id.get(ending.id) for ending in endings]
+
+    def cancel(self, ids: Sequence[str], reason: str | None = None) -> dict[str, Prediction]:
+        """Waiting ones end at once; running ones are marked and their workers told; ended ones stay as they are."""
+        with self._database.unit() as session:
+            ended, marked = table.cancel(session, ids, reason)
+            told = self._write_outbox(session, ended, "completed")
+            found = table.get(session, ids)
+        self._announcer.ended(ended)
+        self._announcer.cancel(marked)
+        self._announcer.deliveries(told)
+        return found
+
+    def give_back(self, returns: Sequence[Return]) -> None:
+        """`processing -> starting`, or `failed` when its process has died too often, or `canceled` when that was asked."""
+        with self._database.unit() as session:
+            held = table.get(session, [one.id for one in returns])
+            again, told, ended = self._settle(session, returns, held)
+        self._announce_settled(again, told, ended)
+
+    def give_back_all(self, worker: UUID) -> int:
+        """Hands back everything a stopping worker still holds; returns how many."""
+        with self._database.unit() as session:
+            held = {prediction.id: prediction for prediction in table.held_by(session, worker)}
+            returns = [Return(found.id, found.attempt, worker) for found in held.values()]
+            settled = self._settle(session, returns, held)
+        self._announce_settled(*settled)
+        return len(returns)
+
+    def recover(self, dead_after: float, limit: int, queue_of: Callable[[str], str | None]) -> int:
+        """Takes running predictions from dead workers. `queue_of` tells where to send what waited in a given queue."""
+        with self._database.unit() as session:
+            held = {prediction.id: prediction for prediction in table.held_by_dead(session, dead_after, limit)}
+            returns = [
+                Return(found.id, found.attempt, found.worker, 1, "its worker died") for found in held.values() if found.worker
+            ]
+            settled = self._settle(session, returns, held, queue_of)
+        self._announce_settled(*settled)
+        for found in held.values():
+            log.warning("taken_from_dead_worker", prediction=found.id, attempt=found.attempt, worker=str(found.worker))
+        return len(returns)
+
+    def _settle(
+        self,
+        session: Session,
+        returns: Sequence[Return],
+        held: dict[str, Prediction],
+        queue_of: Callable[[str], str | None] = lambda queue: None,
+    ) -> tuple[list[Prediction], list[str], list[Prediction]]:
+        """Sorts unfinished attempts into again, failed and canceled. Returns (waiting again, deliveries, ended)."""
+        known = [one for one in returns if one.id in held]
+        over = [one for one in known if self._is_over(held[one.id], one)]
+        again = [one for one in known if one not in over]
+        rows = [self._return_row(held[one.id], one, queue_of) for one in again]
+        waiting = table.requeue(session, rows)
+        ended = table.finish(session, [asdict(self._last_words(held[one.id], one)) for one in over])
+        return waiting, self._write_outbox(session, ended, "completed"), ended
+
+    def _is_over(self, prediction: Prediction, one: Return) -> bool:
+        return prediction.cancel_requested or prediction.crashes + one.crashes >= self._max_crashes
+
+    @staticmethod
+    def _return_row(prediction: Prediction, one: Return, queue_of: Callable[[str], str | None]) -> dict[str, Any]:
+        delay = retry_delay(prediction.crashes + one.crashes) if one.crashes else 0.0
+        row = {"id": one.id, "attempt": one.attempt, "worker": one.worker, "crashes": one.crashes}
+        return {**row, "delay": delay, "queue": queue_of(prediction.queue)}
+
+    @staticmethod
+    def _last_words(prediction: Prediction, one: Return) -> Ending:
+        crashes = prediction.crashes + one.crashes
+        error = f"Its process died {crashes} times while running it" + (f": {one.reason}" if one.reason else "") + "."
+        status = Status.CANCELED if prediction.cancel_requested else Status.FAILED
+        fence = (prediction.id, one.attempt, one.worker)
+        rest = {"output": prediction.output, "logs": prediction.logs, "metrics": prediction.metrics}
+        return Ending(*fence, status, error=error, error_code=WorkerCrashed.code, **rest)
+
+    def _announce_settled(self, again: list[Prediction], told: list[str], ended: list[Prediction]) -> None:
+        self._announcer.accepted(again)
+        self._announcer.ended(ended)
+        self._announcer.deliveries(told)
+
+    def remove_data(self, ids: Sequence[str]) -> list[Prediction]:
+        """Empties inputs, outputs and logs of ended predictions; the caller deletes the stored files."""
+        with self._database.unit() as session:
+            return table.remove_data(session, ids)
+
+    def _write_outbox(self, session: Session, predictions: Sequence[Prediction], event: str, number: int = 0) -> list[str]:
+        """One outbox row for each prediction that wants this event told; the body is the public object."""
+        rows = [
+            {
+                "id": delivery_id(prediction.id, event, number),
+                "prediction_id": prediction.id,
+                "user_id": prediction.user_id,
+                "event": event,
+                "url": prediction.webhook,
+                "body": orjson.dumps(self._view.render(prediction, as_starting=event == "start")),
+            }
+            for prediction in predictions
+            if prediction.webhook and wants(prediction.webhook_events, event)
+        ]
+        if rows:
+            outbox.insert_many(session, rows)
+        return [str(row["id"]) for row in rows]

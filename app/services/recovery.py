@@ -1,0 +1,109 @@
+"""Sweeps: bounded, idempotent, safe to run twice and by any process. Nothing depends on one instance of the clock.
+
+What they settle: running work of dead workers, waiting work that nobody was told about, pinned queues of dead workers,
+passed deadlines, expired data.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from app.db import predictions as table
+from app.db import workers
+from app.db.session import Database
+from app.queue import names
+from app.queue.doorbell import Doorbell
+from app.services.announcer import Announcer
+from app.services.lifecycle import Lifecycle
+from app.services.prediction_view import output_prefix
+from app.storage.base import Storage
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes the rest
+RING_GROUP = 2_000
+KEEP_WORKERS_DAYS = 7
+DEADLINE_REASON = "Its deadline (Cancel-After) passed."
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLimits:
+    """From the settings: seconds of silence, hours of keeping."""
+
+    dead_after: float
+    retention_hours: float
+
+
+class Recovery:
+    """One sweep after the other; each opens its own transactions."""
+
+    def __init__(
+        self, database: Database, lifecycle: Lifecycle, announcer: Announcer, doorbell: Doorbell, storage: Storage,
+        limits: SweepLimits,
+    ) -> None:  # fmt: skip
+        self._database, self._lifecycle, self._announcer = database, lifecycle, announcer
+        self._doorbell, self._storage, self._limits = doorbell, storage, limits
+
+    def sweep(self) -> None:
+        """Everything once."""
+        self.recover_dead()
+        self.ring_again()
+        self.cancel_overdue()
+        self.expire()
+
+    def recover_dead(self) -> int:
+        """Retries or fails what dead workers held, and empties their pinned queues. Returns how many were taken."""
+        with self._database.unit() as session:
+            buried = workers.bury(session, self._limits.dead_after)
+            workers.forget(session, KEEP_WORKERS_DAYS)
+            alive = {names.pinned(row.device, row.host) for row in workers.live(session, self._limits.dead_after)}
+            stranded = [queue for queue in table.pinned_queues_waiting(session) if queue not in alive]
+            table.move_queues(session, {queue: names.device_class(queue) for queue in stranded})
+        for worker in buried:
+            log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
+        return self._lifecycle.recover(
+            self._limits.dead_after, LIMIT, lambda queue: names.device_class(queue) if "@" in queue and queue not in alive else None
+        )
+
+    def ring_again(self) -> int:
+        """Announces what no message is known for; all that waits, when Redis has lost its data. Returns how many."""
+        rung = 0
+        if self._doorbell.was_wiped():
+            rung += self._ring_everything()
+            self._doorbell.mark()
+        while True:
+            with self._database.unit() as session:
+                pairs = table.take_unrung(session, RING_GROUP)
+            self._announcer.ring(pairs)
+            rung += len(pairs)
+            if len(pairs) < RING_GROUP:
+                return rung
+
+    def _ring_everything(self) -> int:
+        after, rung = "", 0
+        while True:
+            with self._database.unit() as session:
+                pairs = table.waiting(session, after, RING_GROUP)
+            if not pairs:
+                log.warning("rang_everything_again", count=rung)
+                return rung
+            self._announcer.ring(pairs)
+            after, rung = pairs[-1][0], rung + len(pairs)
+
+    def cancel_overdue(self) -> int:
+        """Ends what is past its Cancel-After. Returns how many."""
+        with self._database.unit() as session:
+            ids = table.overdue(session, LIMIT)
+        if ids:
+            self._lifecycle.cancel(ids, DEADLINE_REASON)
+        return len(ids)
+
+    def expire(self) -> int:
+        """Removes data older than the retention time. Returns how many predictions lost theirs."""
+        if not self._limits.retention_hours:
+            return 0
+        with self._database.unit() as session:
+            ids = table.expired(session, self._limits.retention_hours, LIMIT)
+        for prediction_id in ids:
+            self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
+        return len(self._lifecycle.remove_data(ids)) if ids else 0

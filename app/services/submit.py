@@ -1,0 +1,117 @@
+"""Accepting a prediction: checked against its version's input schema, written to Postgres, then announced to a queue.
+
+Knows no HTTP. After the commit the prediction exists; the announcement may be lost without harm (DESIGN, principle 1).
+Requests that arrive while an INSERT runs share the next one (principle 3).
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app.coalesce import Coalescer
+from app.db import predictions as table
+from app.db.session import Database
+from app.domain.errors import InvalidRequest
+from app.domain.predictions import Prediction, new_id
+from app.domain.versions import RunnableVersion
+from app.services.fleet import Fleet
+from app.services.input_check import InputChecker
+from app.services.lifecycle import Lifecycle
+
+__all__ = ["RunnableVersion", "Submission", "Submitter"]
+
+INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request for a prediction, its caller and model already known to be allowed.
+
+    `cancel_after` and `timeout` are in seconds: from acceptance, and of running.
+    """
+
+    user_id: UUID | None
+    version: RunnableVersion
+    input: dict[str, Any]
+    webhook: str | None = None
+    webhook_events: list[str] | None = None
+    cancel_after: float | None = None
+    timeout: float | None = None
+    idempotency_key: str | None = None
+    source: str = "api"
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what was asked: the same key with another body is refused by it."""
+        asked = [self.version.id, self.input, self.webhook, self.webhook_events, self.cancel_after, self.timeout]
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Submitter:
+    """One for each API process."""
+
+    def __init__(
+        self, database: Database, lifecycle: Lifecycle, checker: InputChecker, fleet: Fleet, threads: Executor
+    ) -> None:
+        self._database, self._lifecycle, self._checker, self._fleet = database, lifecycle, checker, fleet
+        self._threads = threads
+        self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(self._insert_group, limit=INSERT_LIMIT, lanes=2)
+
+    async def submit(self, submission: Submission) -> Prediction:
+        """Checks, writes, announces. The same idempotency key and body give the prediction that exists already.
+
+        Raises InvalidInput naming the fields, InvalidRequest for a key used with another body, Unavailable.
+        """
+        checked = self._checker.check(submission.version, submission.input)
+        row = await self._row(submission, checked)
+        created = await self._insert(row)
+        return created or await self._existing(submission)
+
+    async def _row(self, submission: Submission, checked: dict[str, Any]) -> dict[str, Any]:
+        version = submission.version
+        choice = await self._fleet.route(version.id, str(version.config.get("device", "")))
+        return {
+            "id": new_id(time.time_ns() // 1_000_000),
+            "user_id": submission.user_id,
+            "version_id": version.id,
+            "model": version.model,
+            "queue": choice.queue,
+            "routing": choice.as_json(),
+            "source": submission.source,
+            "input": checked,
+            "stream": version.streams,
+            "cancel_after": submission.cancel_after,
+            "timeout": submission.timeout or version.config.get("timeout"),
+            "webhook": submission.webhook,
+            "webhook_events": submission.webhook_events,
+            "idempotency_key": submission.idempotency_key,
+            "request_hash": submission.fingerprint() if submission.idempotency_key else None,
+        }
+
+    async def _insert_group(self, rows: list[dict[str, Any]]) -> Sequence[Prediction | None]:
+        created = await asyncio.get_running_loop().run_in_executor(self._threads, self._lifecycle.accept, rows)
+        return [created.get(row["id"]) for row in rows]
+
+    async def _existing(self, submission: Submission) -> Prediction:
+        user, key = submission.user_id, submission.idempotency_key
+        if user is None or key is None:
+            raise RuntimeError("an insert without an idempotency key returned no row")
+
+        def look() -> tuple[Prediction, str | None]:
+            with self._database.unit() as session:
+                return table.by_idempotency_key(session, [(user, key)])[(user, key)]
+
+        found, request_hash = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        if request_hash != submission.fingerprint():
+            raise InvalidRequest("Idempotency-Key was used before with a different request.")
+        return found
+
+    async def close(self) -> None:
+        """Waits for the inserts under way."""
+        await self._insert.close()
