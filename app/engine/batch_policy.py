@@ -1,0 +1,103 @@
+"""Which waiting jobs form the next batch: plain data in, plain data out. No clock, no thread, no torch.
+
+The oldest job is always in the batch, so nobody starves. Jobs of its key are sorted by length and cut into runs of
+neighbours so that the whole of them finishes soonest by the device's cost curve; the run that holds the oldest goes
+first. Measured on 2 CPU cores with MiniLM, 5 to 250 tokens (requests/s): one at a time 82; 32 in arrival order 59 (72
+% padding); sorted by length 8 / 16 / 32 / 64: 182 / 197 / 192 / 145. So neither "big" nor "small" is right without a
+curve.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+# Jobs looked at, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting everything,
+# windows of 256 10 %), and the cutting must stay cheaper than the batch.
+LOOK_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job as the policy sees it: only jobs of one key share a batch; `length` in the runtime's own unit (tokens)."""
+
+    key: Hashable
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """At most `size` rows and `tokens` cells (rows × longest; 0: no limit). One job alone is always allowed."""
+
+    size: int = 32
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What a batch costs: fixed + rows × (row + token × longest + square × longest²), in any one unit of time.
+
+    The default says that starting a batch costs as much as 64 tokens, which suits small models on CPUs.
+    """
+
+    fixed: float = 64.0
+    row: float = 0.0
+    token: float = 1.0
+    square: float = 0.0
+
+    def of_row(self, longest: int) -> float:
+        """The part that grows with every row of a batch padded to `longest`."""
+        return self.row + longest * (self.token + longest * self.square)
+
+    def of(self, rows: int, longest: int) -> float:
+        return self.fixed + rows * self.of_row(longest)
+
+
+DEFAULT_CURVE = Curve()
+
+
+def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAULT_CURVE) -> list[int]:
+    """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is."""
+    if not waiting:
+        return []
+    key, most = waiting[0].key, limits.size * LOOK_AHEAD
+    same = [index for index, item in enumerate(waiting) if item.key == key][:most]
+    if len(same) == 1:
+        return same
+    same.sort(key=lambda index: waiting[index].length)
+    lengths = [waiting[index].length for index in same]
+    at = same.index(0)
+    for start, end in pairwise(cuts(lengths, limits, curve)):
+        if start <= at < end:
+            return same[start:end]
+    raise AssertionError("the cuts cover every job")
+
+
+def cuts(lengths: Sequence[int], limits: Limits, curve: Curve = DEFAULT_CURVE) -> list[int]:
+    """Where to cut sorted lengths into batches so that they finish soonest: [0, …, len(lengths)].
+
+    The classical least-cost partition of a line, O(jobs × size): `best[end]` is the least cost of the first `end` jobs.
+    """
+    best, previous = [0.0], [0]
+    for end in range(1, len(lengths) + 1):
+        longest = lengths[end - 1]
+        row = curve.of_row(longest)
+        rows = most_rows(longest, limits)
+        cost, start = min((best[end - n] + curve.fixed + n * row, end - n) for n in range(1, min(rows, end) + 1))
+        best.append(cost)
+        previous.append(start)
+    marks = [len(lengths)]
+    while marks[-1]:
+        marks.append(previous[marks[-1]])
+    return marks[::-1]
+
+
+def most_rows(longest: int, limits: Limits) -> int:
+    """How many rows of that length fit: at least one."""
+    by_tokens = limits.tokens // max(1, longest) if limits.tokens else limits.size
+    return max(1, min(limits.size, by_tokens))
+
+
+def padding(lengths: Sequence[int]) -> float:
+    """Share of a padded batch's cells that hold nothing, 0 to 1."""
+    cells = len(lengths) * max(lengths, default=0)
+    return 1.0 - sum(lengths) / cells if cells else 0.0

@@ -1,0 +1,191 @@
+"""Runs one batch inside a model process: everybody of it, and everybody who joined, gets exactly one ending.
+
+A batch that raises is run again in halves, then alone, so that the input at fault fails by itself; one that runs out
+of memory is halved and its size remembered. Knows the runtime's contract; nothing of sockets.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app.domain.work import END, Canceled, Crashed, Event, Failed, Started
+from app.engine.batch_policy import Limits, padding
+from app.engine.inbox import Entry, Inbox
+from app.engine.log_capture import LogCapture
+from app.engine.outbox import Outbox
+from app.engine.retry_policy import trials
+from app.runtimes.base import Job, Runtime
+
+# After such an error no CUDA call of this process works any more: only a new process helps (torch.AcceleratorError).
+STICKY = ("AcceleratorError",)
+STICKY_TEXTS = ("CUDA error", "device-side assert", "HIP error")
+EXIT_STICKY = 70
+# So many jobs failing alone, one after the other and with the same words, are the model's fault, not the inputs'.
+SAME_FAILURES = 3
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """torch raises its own class on accelerators and a RuntimeError of its CPU allocator."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    )
+
+
+def is_sticky(error: BaseException) -> bool:
+    if is_out_of_memory(error):
+        return False
+    return type(error).__name__ in STICKY or any(text in str(error) for text in STICKY_TEXTS)
+
+
+def describe(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+class RunningBatch:
+    """The `Feed` of one run. `open` holds those who have no ending yet; `members` all who ever were in it."""
+
+    def __init__(self, runner: "BatchRunner", entries: Sequence[Entry]) -> None:
+        self._runner = runner
+        self.open: dict[str, Entry] = {}
+        self.members = 0
+        self._key = entries[0].key
+        self.enter(entries)
+
+    def enter(self, entries: Sequence[Entry]) -> None:
+        """Marks them as started; the padding they meet is that of the batch as it is now."""
+        self.open.update((entry.job.id, entry) for entry in entries)
+        self.members += len(entries)
+        share = padding([entry.job.length for entry in self.open.values()])
+        for entry in entries:
+            entry.started, entry.batch_size, entry.padding = time.monotonic(), len(self.open), share
+
+    def join(self, room: int) -> Sequence[Job]:
+        entries = self._runner.inbox.join(self._key, room)
+        if entries:
+            self.enter(entries)
+            self._runner.announce(entries)
+        return [entry.job for entry in entries]
+
+    def canceled(self, job_id: str) -> bool:
+        return job_id in self._runner.inbox.canceled
+
+
+class BatchRunner:
+    """Used by the batch loop's thread alone; `log` is called by the log thread, too."""
+
+    def __init__(self, runtime: Runtime, inbox: Inbox, outbox: Outbox, capture: LogCapture) -> None:
+        self._runtime, self.inbox, self._outbox, self._capture = runtime, inbox, outbox, capture
+        self._failures: list[str] = []
+
+    running: RunningBatch | None = None
+
+    def run(self, entries: Sequence[Entry]) -> None:
+        """Runs the batch until everybody has an ending."""
+        self._failures = []
+        self._run(entries, 0)
+        self.running = None
+
+    def announce(self, entries: Sequence[Entry]) -> None:
+        self._outbox.events([(entry.job.id, Started(entry.batch_size)) for entry in entries])
+
+    def _run(self, entries: Sequence[Entry], depth: int) -> None:
+        if not (entries := self._without_canceled(entries)):
+            return
+        batch = self.running = RunningBatch(self, entries)
+        self.announce(entries)
+        try:
+            for job_id, event in self._runtime.run([entry.job for entry in entries], batch):
+                self._on(batch, job_id, event)
+        except BaseException as error:
+            self._after_error(batch, error, depth)
+        else:
+            self._fail_open(batch, lambda: Failed(_missing(batch)))
+
+    def _on(self, batch: RunningBatch, job_id: str, event: Event) -> None:
+        if job_id not in batch.open:
+            print(f"the model answered {job_id}, which is not in the batch or has ended", file=sys.stderr)
+        elif isinstance(event, END):
+            self._end(batch, job_id, event)
+        else:
+            self._outbox.event(job_id, event)
+
+    def _end(self, batch: RunningBatch, job_id: str, event: Any) -> None:
+        self._capture.drain()
+        entry = batch.open.pop(job_id)
+        metrics = {} if isinstance(event, Crashed) else event.metrics
+        if isinstance(event, Crashed):
+            event = Failed(event.error)
+        self.inbox.done(job_id)
+        self._outbox.event(job_id, replace(event, metrics={**measured(entry), **metrics}))
+
+    def _without_canceled(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those canceled between two tries are not run again."""
+        stopped = [entry for entry in entries if entry.job.id in self.inbox.canceled]
+        for entry in stopped:
+            self.inbox.done(entry.job.id)
+            self._outbox.event(entry.job.id, Canceled(measured(entry)))
+        return [entry for entry in entries if entry not in stopped]
+
+    def _fail_open(self, batch: RunningBatch, failure: Callable[[], Failed]) -> None:
+        if batch.open:
+            event = failure()
+            for job_id in list(batch.open):
+                self._end(batch, job_id, event)
+
+    def _after_error(self, batch: RunningBatch, error: BaseException, depth: int) -> None:
+        traceback.print_exc()
+        self._capture.drain()
+        if is_sticky(error):
+            self._die()
+        entries, text = list(batch.open.values()), describe(error)
+        if is_out_of_memory(error):
+            self._remember(entries)
+        if batch.members == 1 or len(entries) <= 1 or self._hopeless(text):
+            self._failures.append(text)
+            self._fail_open(batch, lambda: Failed(text))
+            return
+        for group in trials(entries, depth + 1):
+            self._run(group, depth + 1)
+
+    def _hopeless(self, text: str) -> bool:
+        return self._failures[-SAME_FAILURES:] == [text] * SAME_FAILURES
+
+    def _remember(self, entries: Sequence[Entry]) -> None:
+        """The next batches hold at most half the cells that did not fit; a job alone is always tried."""
+        longest = max((entry.job.length for entry in entries), default=1)
+        fitting = max(1, len(entries) // 2)
+        old = self.inbox.rules.limits
+        tokens = min(old.tokens or sys.maxsize, fitting * longest)
+        size = min(old.size, fitting) if longest <= 1 else old.size
+        self.inbox.rules.limits = Limits(size, tokens)
+        print(
+            f"out of memory with {len(entries)} x {longest}; batches are kept to {fitting} x {longest}", file=sys.stderr
+        )
+
+    def _die(self) -> None:
+        """The traceback is in the pipe already; the engine treats this as the crash it is."""
+        self._outbox.close()
+        os._exit(EXIT_STICKY)
+
+
+def _missing(batch: RunningBatch) -> str:
+    return f"the model answered {batch.members - len(batch.open)} of a batch of {batch.members}"
+
+
+def measured(entry: Entry) -> dict[str, Any]:
+    """Seconds since the engine took the work, without gaps: load + tokenise + batch_wait + run."""
+    started = entry.started or time.monotonic()
+    return {
+        "load": round(entry.load, 6),
+        "tokenise": round(entry.tokenise, 6),
+        "batch_wait": round(max(0.0, started - entry.at - entry.load - entry.tokenise), 6),
+        "run": round(time.monotonic() - started, 6),
+        "batch_size": entry.batch_size,
+        "padding": round(entry.padding, 4),
+    }

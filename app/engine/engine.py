@@ -1,0 +1,257 @@
+"""The engine: gives works to loaded models, loads them on demand, evicts them for room, watches over their time limits.
+
+Thread-safe; called from a worker's threads. It knows model specs and works; it does not know where they come from,
+nor where their events go.
+"""
+
+import itertools
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from app.domain.errors import ModelUnavailable
+from app.domain.work import Crashed, ModelSpec, Work
+from app.engine import memory, model_cache
+from app.engine.fork_client import ForkServerClient
+from app.engine.handle import Handle, Ticket
+from app.engine.host import DEFAULT_BATCH_SIZE, Host, Terms, order_of
+from app.engine.model_link import ModelLink
+from app.engine.watch import Times
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+# A worker admits two batches' worth of a version: one runs, one waits. More would only be kept from other workers.
+BATCHES_ADMITTED = 2
+# Importing torch, transformers and diffusers took 12 s on a busy machine.
+FORK_SECONDS = 120.0
+# How long a load waits for models in use to become idle before it goes ahead over the budget, or is refused.
+ROOM_SECONDS, ROOM_POLL_SECONDS = 10.0, 0.05
+FORGET_SECONDS = 600.0
+
+TORCH = (
+    "torch",
+    "transformers:AutoModel",
+    "transformers:AutoTokenizer",
+    "transformers:AutoModelForCausalLM",
+    "safetensors.torch",
+)
+DIFFUSERS = ("diffusers:StableDiffusionPipeline", "diffusers:StableDiffusionXLPipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """`preload`: what the fork server imports (`module` or `module:attribute`; TORCH and DIFFUSERS are good choices).
+    `budget_bytes` for all loaded models (0: half of the memory that is free at start). `threads`: for the environment
+    of every model process; the same number as the specs'. `process_bytes`: most private memory of one process (0: no
+    limit). `runtime_folders`: searched for runtimes that are not built in."""
+
+    preload: tuple[str, ...] = ()
+    budget_bytes: int = 0
+    threads: int = 1
+    process_bytes: int = 0
+    runtime_folders: tuple[str, ...] = ()
+    times: Times = field(default_factory=Times)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A version as the engine sees it. `state` is loading, ready, unhealthy (then `reason` and `retry_in` seconds say
+    more) or absent; `bytes` is the measured share of memory (PSS, or the weights on an accelerator); `idle` in
+    seconds; `last_used` in Unix time."""
+
+    version: str
+    model: str
+    state: str
+    bytes: int
+    in_use: int
+    load_seconds: float
+    last_used: float
+    idle: float
+    pinned: bool = False
+    pid: int = 0
+    batch_size: int = DEFAULT_BATCH_SIZE
+    reason: str = ""
+    retry_in: float = 0.0
+
+
+class Engine:
+    """`start` once, `stop` once."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._client = ForkServerClient(options.preload, options.threads)
+        self._budget = options.budget_bytes or memory.free_bytes() // 2
+        self._hosts: dict[str, Host] = {}
+        self._lock = threading.Lock()
+        self._room = threading.Lock()
+        self._stopping = threading.Event()
+        self._serial = itertools.count(2)
+        self._monitor = threading.Thread(target=self._watch, name="engine-monitor", daemon=True)
+        self._terms = Terms(
+            open_link=lambda host: ModelLink(self._client, host, FORK_SECONDS),
+            make_room=self._make_room,
+            order=lambda spec: order_of(spec, options.runtime_folders, options.process_bytes),
+            times=options.times,
+        )
+
+    def start(self) -> None:
+        """Returns at once; the fork server imports its libraries meanwhile."""
+        self._client.start()
+        self._monitor.start()
+
+    def submit(self, spec: ModelSpec, work: Work) -> Handle:
+        """Never blocks for the model and never raises: whatever goes wrong is the handle's ending event."""
+        handle = Handle(work.id)
+        if self._stopping.is_set():
+            handle.put(Crashed("the worker is stopping"))
+            return handle
+        host = self._host(spec)
+        ticket = Ticket(work, self._wire_id(host, work.id), handle)
+        handle.on_cancel(lambda: host.cancel(ticket))
+        host.submit(spec, ticket)
+        return handle
+
+    def load(self, spec: ModelSpec, *, pin: bool | None = None) -> LoadedModel:
+        """Returns when the model is ready; `pin` keeps it from being evicted or unloaded. Raises ModelUnavailable."""
+        host = self._host(spec)
+        if pin is not None:
+            host.pinned = pin
+        host.load(spec, self._options.times.setup + FORK_SECONDS)
+        return describe(host)
+
+    def unload(self, version: str) -> bool:
+        """Ends the version's process and forgets its pin; False when it is in use, loading or not there."""
+        host = self._hosts.get(version)
+        if host is None or not host.evict(self._options.times.evict):
+            return False
+        host.pinned = False
+        return True
+
+    def models(self) -> list[LoadedModel]:
+        """All versions that are loaded, loading or unhealthy; memory is measured now."""
+        described = [describe(host) for host in self._all()]
+        return [model for model in described if model.state != "absent"]
+
+    def admitted(self, version: str) -> int:
+        """Works of the version that have no ending yet."""
+        host = self._hosts.get(version)
+        return len(host.tickets) if host else 0
+
+    def room(self, version: str) -> int:
+        """How many more works of the version should be submitted now: up to two batches' worth."""
+        host = self._hosts.get(version)
+        if host is None:
+            return BATCHES_ADMITTED * DEFAULT_BATCH_SIZE
+        return max(0, BATCHES_ADMITTED * host.batch_size - len(host.tickets))
+
+    @property
+    def budget_bytes(self) -> int:
+        return self._budget
+
+    def stop(self, grace_seconds: float) -> None:
+        """Takes nothing new, lets what runs end within the grace; the rest ends as Crashed. Then ends every process."""
+        self._stopping.set()
+        until = time.monotonic() + grace_seconds
+        while time.monotonic() < until and any(host.tickets for host in self._all()):
+            time.sleep(ROOM_POLL_SECONDS)
+        for host in self._all():
+            host.give_up("the worker is stopping")
+        self._client.stop()
+        if self._monitor.is_alive():
+            self._monitor.join()
+
+    def _all(self) -> list[Host]:
+        with self._lock:
+            return list(self._hosts.values())
+
+    def _host(self, spec: ModelSpec) -> Host:
+        with self._lock:
+            host = self._hosts.get(spec.version)
+            if host is None:
+                host = self._hosts[spec.version] = Host(spec, self._terms)
+            return host
+
+    def _wire_id(self, host: Host, work_id: str) -> str:
+        """The work's id, made unique should a former attempt of it still be here."""
+        return work_id if work_id not in host.tickets else f"{work_id}#{next(self._serial)}"
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(TICK_SECONDS):
+            now = time.monotonic()
+            for host in self._all():
+                try:
+                    host.tick(now)
+                except Exception:
+                    log.exception("watching over %s", host.spec.version)
+                self._forget(host, now)
+
+    def _forget(self, host: Host, now: float) -> None:
+        """Versions that are gone for long leave no trace."""
+        with self._lock, host.lock:
+            unused = host.state == "absent" and not host.tickets and now - host.last_used > FORGET_SECONDS
+            if unused and now > host.health.until:
+                del self._hosts[host.spec.version]
+
+    def _make_room(self, host: Host) -> None:
+        """Evicts what is least recently used until the model is likely to fit. One load decides at a time."""
+        needed = host.bytes or memory.expected_bytes(host.spec.path)
+        with self._room:
+            until = time.monotonic() + ROOM_SECONDS
+            while not self._evict_for(host, needed) and not self._stopping.is_set():
+                if time.monotonic() > until:
+                    self._go_over(host, needed)
+                    break
+                time.sleep(ROOM_POLL_SECONDS)
+            host.bytes = needed
+
+    def _evict_for(self, host: Host, needed: int) -> bool:
+        """True when it fits, or when there is nobody whose going would help."""
+        others = [other for other in self._all() if other is not host]
+        residents = [resident(other) for other in others if other.state in ("loading", "ready")]
+        plan = model_cache.plan(residents, needed, self._budget)
+        for version in plan.evict:
+            log.info("evicting %s for %s", version, host.spec.version)
+            self._hosts[version].evict(self._options.times.evict)
+        return plan.fits or len(plan.evict) == len(residents)
+
+    def _go_over(self, host: Host, needed: int) -> None:
+        """The models in use stay. Over the budget is allowed as long as the machine has the memory."""
+        if needed > memory.free_bytes():
+            raise ModelUnavailable(
+                f"there is no room: it needs about {needed:,} bytes and all loaded models are in use"
+            )
+        log.warning("loading %s over the budget of %d bytes: all others are in use", host.spec.version, self._budget)
+
+
+def resident(host: Host) -> model_cache.Resident:
+    in_use = bool(host.tickets) or host.state == "loading"
+    return model_cache.Resident(host.spec.version, host.bytes, host.last_used, in_use, host.pinned)
+
+
+def describe(host: Host) -> LoadedModel:
+    """A snapshot; measures the process's memory."""
+    with host.lock:
+        now, link = time.monotonic(), host.link
+        unhealthy = host.health.blocked(now)
+        if link and host.state == "ready":
+            host.bytes = max(memory.pss(link.pid), host.declared_bytes)
+        return LoadedModel(
+            version=host.spec.version,
+            model=host.spec.model,
+            state="unhealthy" if unhealthy else host.state,
+            bytes=host.bytes,
+            in_use=len(host.tickets),
+            load_seconds=host.load_seconds,
+            last_used=time.time() - (now - host.last_used),
+            idle=now - host.last_used,
+            pinned=host.pinned,
+            pid=link.pid if link else 0,
+            batch_size=host.batch_size,
+            reason=host.health.reason if unhealthy else "",
+            retry_in=max(0.0, host.health.until - now) if unhealthy else 0.0,
+        )
+
+
+__all__: list[str] = ["DIFFUSERS", "TORCH", "Engine", "EngineOptions", "LoadedModel", "Times"]

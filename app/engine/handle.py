@@ -1,0 +1,69 @@
+"""A submitted work: what its caller holds (`Handle`) and what the engine remembers of it (`Ticket`)."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from app.domain.work import END, Event, Work
+
+
+class Handle:
+    """The caller's end. `events` may be read by one thread, once."""
+
+    def __init__(self, work_id: str) -> None:
+        self.id = work_id
+        self._events: SimpleQueue[Event] = SimpleQueue()
+        self._cancel: Callable[[], None] = lambda: None
+
+    def events(self) -> Iterator[Event]:
+        """Blocks for each event; exactly one ending event comes, and it is the last."""
+        while True:
+            event = self._events.get()
+            yield event
+            if isinstance(event, END):
+                return
+
+    def cancel(self) -> None:
+        """Asks for the end: at once when it waits, at the next step when it runs, by force when it does not listen.
+
+        It may still finish first. Any number of calls, from any thread, at any time.
+        """
+        self._cancel()
+
+    def put(self, event: Event) -> None:
+        """The engine's side."""
+        self._events.put(event)
+
+    def on_cancel(self, cancel: Callable[[], None]) -> None:
+        """The engine's side."""
+        self._cancel = cancel
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One work's way through the engine. Guarded by its host's lock. Times are monotonic seconds, 0.0: not yet.
+
+    `deaths` counts processes that died while running it, `resends` all that it outlived. After a restart its stream
+    begins anew: of `seen` chunks of this run only those beyond the `delivered` ones are passed on.
+    """
+
+    work: Work
+    wire_id: str
+    handle: Handle
+    at: float = field(default_factory=time.monotonic)
+    load: float = 0.0
+    sent: bool = False
+    started: float = 0.0
+    cancel_at: float = 0.0
+    deaths: int = 0
+    resends: int = 0
+    trial: str = ""
+    announced: bool = False
+    delivered: int = 0
+    seen: int = 0
+
+    def reset(self) -> None:
+        """Back to waiting: its process is gone."""
+        self.sent, self.started, self.seen = False, 0.0, 0
+        self.resends += 1

@@ -1,0 +1,364 @@
+"""One version in the engine: its process, the works that wait for it or run in it, its health.
+
+Owns the life of a version: loads once for all who wait, passes events on, and sees to it that every work gets an
+ending whatever becomes of the process. When to load and what to evict for it is the engine's; what a death means is
+`retry_policy`'s.
+"""
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.domain.errors import ModelUnavailable
+from app.domain.work import END, Canceled, Chunk, Crashed, Event, Failed, Finished, Log, ModelSpec, Started
+from app.engine import retry_policy, watch
+from app.engine.batch_policy import Limits
+from app.engine.fork_client import ForkServerDied
+from app.engine.frames import unpack
+from app.engine.handle import Ticket
+from app.engine.memory import pss
+from app.engine.model_link import ModelLink
+from app.engine.retry_policy import Health
+
+log = logging.getLogger(__name__)
+
+FORK_TRIES = 3
+DEFAULT_BATCH_SIZE = Limits().size
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the engine gives to every host."""
+
+    open_link: Callable[["Host"], ModelLink]
+    make_room: Callable[["Host"], None]
+    order: Callable[[ModelSpec], dict[str, Any]]
+    times: watch.Times
+
+
+class Host:
+    """Thread-safe. `lock` guards everything; nothing is sent while it is held."""
+
+    def __init__(self, spec: ModelSpec, terms: Terms) -> None:
+        self.spec, self._terms = spec, terms
+        self.lock = threading.RLock()
+        self.tickets: dict[str, Ticket] = {}
+        self.link: ModelLink | None = None
+        self.state = "absent"
+        self.health = Health()
+        self.pinned = False
+        self.bytes = 0
+        self.declared_bytes = 0
+        self.load_seconds = 0.0
+        self.last_used = time.monotonic()
+        self.batch_size = DEFAULT_BATCH_SIZE
+        self.load_log = ""
+        self._loaded = threading.Condition(self.lock)
+        self._trials = itertools.count(1)
+
+    # What callers ask
+
+    def submit(self, spec: ModelSpec, ticket: Ticket) -> None:
+        """The ticket will get an ending."""
+        with self.lock:
+            self.last_used = time.monotonic()
+            if self.health.blocked(self.last_used):
+                ticket.handle.put(self._unavailable())
+                return
+            self.spec = spec
+            self.tickets[ticket.wire_id] = ticket
+            if self.state == "absent":
+                self._begin_loading()
+            link = self._claim([ticket]) if self.state == "ready" else None
+        if link:
+            self._send(link, [ticket])
+
+    def cancel(self, ticket: Ticket) -> None:
+        with self.lock:
+            if self.tickets.get(ticket.wire_id) is not ticket:
+                return
+            if not ticket.sent:
+                self.finish(ticket, Canceled())
+                return
+            ticket.cancel_at = ticket.cancel_at or time.monotonic()
+            link = self.link
+        if link:
+            link.send(["cancel", ticket.wire_id])
+
+    def load(self, spec: ModelSpec, timeout: float) -> None:
+        """Returns when the model is ready. Raises ModelUnavailable."""
+        with self.lock:
+            if self.health.blocked(time.monotonic()):
+                raise ModelUnavailable(self._unavailable().error)
+            self.spec = spec
+            if self.state == "absent":
+                self._begin_loading()
+            self._loaded.wait_for(lambda: self.state != "loading", timeout)
+            if self.state != "ready":
+                raise ModelUnavailable(self.health.reason or "the model was not ready in time")
+            self.last_used = time.monotonic()
+
+    def evict(self, grace: float) -> bool:
+        """Ends the process; False when it is in use or there is none."""
+        with self.lock:
+            link = self.link
+            if self.tickets or link is None or self.state != "ready":
+                return False
+            link.expected = True
+            self.link, self.state = None, "absent"
+        link.close(grace)
+        return True
+
+    def give_up(self, reason: str) -> None:
+        """Everybody gets the ending `Crashed`: the engine stops."""
+        with self.lock:
+            link, self.link, self.state = self.link, None, "absent"
+            if link:
+                link.expected = True
+            for ticket in list(self.tickets.values()):
+                self.finish(ticket, Crashed(reason))
+        if link:
+            link.kill()
+
+    # Loading
+
+    def _begin_loading(self) -> None:
+        self.state = "loading"
+        threading.Thread(target=self._load, name=f"load-{self.spec.model or self.spec.version}", daemon=True).start()
+
+    def _load(self) -> None:
+        began = time.monotonic()
+        try:
+            self._terms.make_room(self)
+            link = self._forked()
+            link.send(["load", self._terms.order(self.spec)])
+            ready = self._until_ready(link)
+        except Exception as error:
+            self._load_failed(str(error) or type(error).__name__)
+            return
+        self._load_done(link, ready, began)
+
+    def _forked(self) -> ModelLink:
+        for _ in range(FORK_TRIES - 1):
+            try:
+                return self._open()
+            except ForkServerDied as error:
+                log.warning("forking %s again: %s", self.spec.version, error)
+        return self._open()
+
+    def _open(self) -> ModelLink:
+        link = self._terms.open_link(self)
+        with self.lock:
+            if self.state == "loading":
+                self.link = link
+                return link
+        link.close(0.0)
+        raise ModelUnavailable("the engine is stopping")
+
+    def _until_ready(self, link: ModelLink) -> dict[str, Any]:
+        seconds = self._terms.times.setup
+        try:
+            return link.ready.result(seconds)
+        except TimeoutError:
+            link.expected = True
+            link.kill()
+            raise ModelUnavailable(f"loading took longer than {seconds:g} s") from None
+
+    def _load_failed(self, reason: str) -> None:
+        log.warning("model %s (%s) could not be loaded: %s", self.spec.model, self.spec.version, reason)
+        with self.lock:
+            self.link, self.state = None, "absent"
+            self.health = retry_policy.after_failed_load(self.health, time.monotonic(), reason)
+            for ticket in list(self.tickets.values()):
+                self.finish(ticket, Failed(f"the model could not be loaded: {reason}", code="model_unavailable"))
+            self._loaded.notify_all()
+
+    def _load_done(self, link: ModelLink, ready: dict[str, Any], began: float) -> None:
+        now = time.monotonic()
+        declared = int(ready.get("bytes") or 0)
+        weight = max(pss(link.pid), declared)
+        with self.lock:
+            if self.link is not link:
+                return
+            self.state, self.load_seconds, self.bytes, self.last_used = "ready", now - began, weight, now
+            self.declared_bytes = declared
+            self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
+            waiting = sorted(self.tickets.values(), key=lambda ticket: not ticket.trial)
+            for ticket in waiting:
+                ticket.load += now - max(began, ticket.at)
+            self._claim(waiting)
+            self._loaded.notify_all()
+            if link.dead:
+                self._after_death(link, link.dead)
+                return
+        self._send(link, waiting)
+
+    # Sending and hearing
+
+    def _claim(self, tickets: Iterable[Ticket]) -> ModelLink | None:
+        for ticket in tickets:
+            ticket.sent = True
+        return self.link
+
+    def _send(self, link: ModelLink, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            work = ticket.work
+            try:
+                link.send(["work", ticket.wire_id, work.input, work.folder, ticket.at, ticket.load, ticket.trial])
+            except TypeError as error:
+                with self.lock:
+                    self.finish(ticket, Failed(f"the input is not JSON: {error}", code="invalid_input"))
+            if ticket.cancel_at:
+                link.send(["cancel", ticket.wire_id])
+
+    def on_messages(self, link: ModelLink, messages: Sequence[Any]) -> None:
+        for kind, value in messages:
+            if kind == "events":
+                with self.lock:
+                    for packed in value:
+                        self._on_event(link, *unpack(packed))
+            elif kind == "log":
+                self._on_log(link, value)
+            elif kind == "ready":
+                link.ready.set_result(value)
+            elif kind == "failed":
+                link.expected = True
+                link.ready.set_exception(ModelUnavailable(value))
+
+    def _on_log(self, link: ModelLink, text: str) -> None:
+        if not link.ready.done():
+            self.load_log = (self.load_log + text)[-10_000:]
+        log.info("model %s: %s", self.spec.model or self.spec.version, text.rstrip())
+
+    def _on_event(self, link: ModelLink, wire_id: str, event: Event) -> None:
+        ticket = self.tickets.get(wire_id)
+        if ticket is None or link is not self.link:
+            return
+        if isinstance(event, END):
+            self._on_end(ticket, event)
+        elif isinstance(event, Started):
+            ticket.started, ticket.seen = time.monotonic(), 0
+            if not ticket.announced:
+                ticket.announced = True
+                ticket.handle.put(event)
+        elif isinstance(event, Chunk):
+            ticket.seen += 1
+            if ticket.seen > ticket.delivered:
+                ticket.delivered = ticket.seen
+                ticket.handle.put(event)
+        elif isinstance(event, Log) or ticket.seen >= ticket.delivered:
+            ticket.handle.put(event)
+
+    def _on_end(self, ticket: Ticket, event: Event) -> None:
+        if isinstance(event, Finished) and not (self.health.succeeded and not self.health.backoffs):
+            self.health = retry_policy.after_success(self.health)
+        self.finish(ticket, event)
+
+    def finish(self, ticket: Ticket, event: Event) -> None:
+        """The ending of a work. The lock is held."""
+        if self.tickets.pop(ticket.wire_id, None) is not None:
+            self.last_used = time.monotonic()
+            ticket.handle.put(event)
+
+    # Deaths
+
+    def on_death(self, link: ModelLink, reason: str) -> None:
+        if not link.ready.done():
+            link.ready.set_exception(ModelUnavailable(f"while loading, {reason}"))
+        with self.lock:
+            if link is self.link and self.state == "ready":
+                self._after_death(link, reason)
+
+    def _after_death(self, link: ModelLink, reason: str) -> None:
+        self.link, self.state = None, "absent"
+        if not link.expected:
+            log.warning("model %s (%s): %s", self.spec.model, self.spec.version, reason)
+            self._blame(reason)
+        for ticket in list(self.tickets.values()):
+            self._resend(ticket, reason)
+        if self.tickets:
+            self._begin_loading()
+
+    def _blame(self, reason: str) -> None:
+        """The batch that ran is suspect; when none ran, all that had been sent (a preparation may have killed)."""
+        sent = [ticket for ticket in self.tickets.values() if ticket.sent]
+        suspects = [ticket for ticket in sent if ticket.started] or sent
+        in_trial = bool(suspects) and all(ticket.trial for ticket in suspects)
+        self.health = retry_policy.after_death(self.health, time.monotonic(), reason, in_trial=in_trial)
+        if len(suspects) == 1:
+            self.finish(suspects[0], Crashed(f"the model crashed on this input: {reason}"))
+        else:
+            self.try_apart(suspects)
+        if self.health.blocked(time.monotonic()):
+            for ticket in list(self.tickets.values()):
+                self.finish(ticket, self._unavailable())
+
+    def try_apart(self, suspects: Sequence[Ticket]) -> None:
+        """In smaller groups next time, each by itself. The lock is held."""
+        for ticket in suspects:
+            ticket.deaths += 1
+        deaths = max((ticket.deaths for ticket in suspects), default=0)
+        for group in retry_policy.trials(suspects, deaths):
+            name = f"trial-{next(self._trials)}"
+            for ticket in group:
+                ticket.trial = name
+
+    def _resend(self, ticket: Ticket, reason: str) -> None:
+        if not ticket.sent:
+            return
+        ticket.reset()
+        if ticket.cancel_at:
+            self.finish(ticket, Canceled())
+        elif ticket.resends > retry_policy.MOST_RESENDS:
+            self.finish(
+                ticket, Crashed(f"the model's process ended {ticket.resends} times before an answer; last: {reason}")
+            )
+        elif ticket.resends >= retry_policy.BYSTANDER_DEATHS and not ticket.trial:
+            ticket.trial = f"trial-{next(self._trials)}"
+
+    def _unavailable(self) -> Failed:
+        seconds = max(0.0, self.health.until - time.monotonic())
+        return Failed(
+            f"the model is unavailable: {self.health.reason}; tried again in {seconds:.0f} s", code="model_unavailable"
+        )
+
+    # The clock
+
+    def tick(self, now: float) -> None:
+        """Time limits, stuck cancels, stalls and idleness; called a few times a second."""
+        with self.lock:
+            link, idle = self.link, self._idle(now)
+            if link is None or self.state != "ready":
+                return
+            verdict = watch.judge(list(self.tickets.values()), now, link.heard, self._terms.times)
+            self._carry_out(link, verdict)
+        if verdict.kill:
+            link.kill()
+        elif idle:
+            self.evict(self._terms.times.evict)
+
+    def _carry_out(self, link: ModelLink, verdict: watch.Verdict) -> None:
+        for ticket in verdict.timed_out:
+            self.finish(
+                ticket, Failed(f"it ran longer than its limit of {ticket.work.timeout:g} s", code="run_timeout")
+            )
+        for ticket in verdict.canceled:
+            self.finish(ticket, Canceled())
+        if verdict.apart:
+            self.try_apart(verdict.apart)
+        if verdict.kill and verdict.intended:
+            link.expected = True
+
+    def _idle(self, now: float) -> bool:
+        wanted = self.spec.config.get("keep_alive", self._terms.times.keep_alive)
+        seconds = 0.0 if wanted in (None, "auto") else float(wanted)
+        return not self.tickets and not self.pinned and 0 < seconds < now - self.last_used
+
+
+def order_of(spec: ModelSpec, folders: Sequence[str], memory_bytes: int) -> dict[str, Any]:
+    """The `load` message."""
+    return {"spec": asdict(spec), "folders": list(folders), "memory_bytes": memory_bytes}

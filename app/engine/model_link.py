@@ -1,0 +1,121 @@
+"""One model process as its owner sees it: a socket, a log pipe, an exit status. Kills and closes it.
+
+Knows frames and processes; what the messages mean is the owner's business (`Owner`).
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, TimeoutError
+from typing import Any, Protocol
+
+from app.coalesce import ThreadCoalescer
+from app.engine import log_capture
+from app.engine.fork_client import Forked, ForkServerClient
+from app.engine.frames import FrameReader, encode
+
+# How long after the end of the socket the exit status is waited for; it comes within milliseconds of the death.
+EXIT_SECONDS = 1.0
+LAST_WORDS_CHARACTERS = 2000
+
+
+class Owner(Protocol):
+    """Called on the link's own thread."""
+
+    def on_messages(self, link: "ModelLink", messages: Sequence[Any]) -> None: ...
+
+    def on_death(self, link: "ModelLink", reason: str) -> None: ...
+
+
+class ModelLink:
+    """Thread-safe. `expected` is set before an intended end, so that the owner can tell it from a crash."""
+
+    def __init__(self, client: ForkServerClient, owner: Owner, fork_timeout: float) -> None:
+        """Forks the process. Raises ForkServerDied, TimeoutError."""
+        self._client, self._owner = client, owner
+        self.expected = False
+        self.dead = ""
+        self.ready: Future[dict[str, Any]] = Future()
+        self.heard = time.monotonic()
+        self._sock, theirs = socket.socketpair()
+        self._log_fd, log_write = log_capture.new_pipe()
+        try:
+            self._forked: Forked = client.fork([theirs.fileno(), self._log_fd, log_write], fork_timeout)
+        except BaseException:
+            self._sock.close()
+            os.close(self._log_fd)
+            raise
+        finally:
+            theirs.close()
+            os.close(log_write)
+        self.pid = self._forked.pid
+        self._sender: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group)
+        threading.Thread(target=self._follow, name=f"model-{self.pid}", daemon=True).start()
+
+    def send(self, message: Sequence[Any]) -> None:
+        """Sends a message; a dead process is no error here, its owner hears of it. Raises TypeError for what is no
+        JSON."""
+        self._sender(encode(message))
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        self._client.kill(self.pid)
+
+    def close(self, grace: float) -> None:
+        """Lets the process end by itself, kills it after `grace` seconds, returns when it is gone."""
+        self.expected = True
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+        if not self._exited(grace):
+            self.kill()
+            self._exited(EXIT_SECONDS)
+
+    def _exited(self, timeout: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            self._forked.exit.result(timeout)
+            return True
+        return False
+
+    def _send_group(self, group: list[bytes]) -> list[None]:
+        with contextlib.suppress(OSError):
+            self._sock.sendall(b"".join(group))
+        return [None] * len(group)
+
+    def _follow(self) -> None:
+        reader = FrameReader(self._sock)
+        with contextlib.suppress(OSError):
+            while messages := reader.read():
+                self.heard = time.monotonic()
+                self._owner.on_messages(self, messages)
+        reason = self._reason()
+        self._sock.close()
+        os.close(self._log_fd)
+        self.dead = reason
+        self._owner.on_death(self, reason)
+
+    def _reason(self) -> str:
+        """Why it ended, with its last words (a crashed interpreter's own traceback, for example)."""
+        if not self._exited(EXIT_SECONDS):
+            self.kill()  # it closed its socket, or wrote rubbish, and lives on
+            self._exited(EXIT_SECONDS)
+        status = self._forked.exit.result() if self._forked.exit.done() else None
+        words = log_capture.read_all(self._log_fd).decode("utf-8", "replace").strip()[-LAST_WORDS_CHARACTERS:]
+        return describe_exit(status) + (f"; last output: {words}" if words else "")
+
+
+def describe_exit(status: int | None) -> str:
+    """A sentence's end for an exit status."""
+    if status is None:
+        return "its process died with the fork server"
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        hint = " (the system may have run out of memory)" if status == -signal.SIGKILL else ""
+        return f"its process was ended by {name}{hint}"
+    return f"its process ended with status {status}"

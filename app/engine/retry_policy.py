@@ -1,0 +1,72 @@
+"""What follows a process's death: who is tried again and in which company, and when a version counts as unhealthy.
+
+Pure: times are given. A batch of n that killed its process is tried again in halves, then one by one, so that the
+poison input fails alone. Five deaths in a minute are a crash loop: nothing is started for 5 s, then twice as long, up
+to 5 min.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+T = TypeVar("T")
+
+LOOP_DEATHS, LOOP_SECONDS = 5, 60.0
+BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 5.0, 300.0
+# A work that saw so many deaths, wherever it was, is no bystander: its preparation may be what kills.
+BYSTANDER_DEATHS = 3
+# Times a work is sent again at most, for whatever reason.
+MOST_RESENDS = 8
+
+
+def trials(suspects: Sequence[T], deaths: int) -> list[list[T]]:
+    """Groups to be run by themselves, after their `deaths`-th death together: halves first, then everyone alone."""
+    if deaths <= 1 and len(suspects) > 2:
+        middle = (len(suspects) + 1) // 2
+        return [list(suspects[:middle]), list(suspects[middle:])]
+    return [[suspect] for suspect in suspects]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A version's recent deaths (seconds), why it is not started before `until`, and how often it backed off in a
+    row."""
+
+    deaths: tuple[float, ...] = ()
+    succeeded: bool = True
+    backoffs: int = 0
+    until: float = 0.0
+    reason: str = ""
+
+    def blocked(self, now: float) -> bool:
+        return now < self.until
+
+
+def after_death(health: Health, now: float, reason: str, *, in_trial: bool) -> Health:
+    """A death. In a trial it counts only when nothing has succeeded since the last one.
+
+    Otherwise one poison input among 32, whose search costs three deaths, would close its model for everybody.
+    """
+    recent = tuple(at for at in health.deaths if now - at < LOOP_SECONDS)
+    if not (in_trial and health.succeeded):
+        recent = (*recent, now)
+    health = replace(health, deaths=recent, succeeded=False)
+    if len(recent) < LOOP_DEATHS:
+        return health
+    return _back_off(
+        replace(health, deaths=()), now, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}"
+    )
+
+
+def after_failed_load(health: Health, now: float, reason: str) -> Health:
+    return _back_off(health, now, reason)
+
+
+def after_success(health: Health) -> Health:
+    """A work has succeeded: the next failure backs off from the beginning again."""
+    return replace(health, succeeded=True, backoffs=0, until=0.0, reason="")
+
+
+def _back_off(health: Health, now: float, reason: str) -> Health:
+    seconds = min(BACKOFF_SECONDS * 2**health.backoffs, BACKOFF_MOST_SECONDS)
+    return replace(health, backoffs=health.backoffs + 1, until=now + seconds, reason=reason)
