@@ -49,6 +49,7 @@ class Server(Protocol):
     def url(self, kept: secret_file.Secrets) -> str: ...
     def prepare(self, kept: secret_file.Secrets, lock: FileLock, tick: Callable[[], None]) -> None: ...
     def program(self, kept: secret_file.Secrets) -> Program: ...
+    def version(self) -> str: ...
 
 
 class EmbeddedServers:
@@ -103,6 +104,10 @@ class EmbeddedServers:
         """Wait until everything that was started answers. Raises StartFailed."""
         for child in self.children.values():
             self._wait_for(child, timeout_s)
+
+    def versions(self) -> list[str]:
+        """What runs, for people: `["Valkey 9.1.2", "Postgres 18.4"]`."""
+        return [server.version() for server in self._servers]
 
     def _choose_servers(self) -> tuple[Server, ...]:
         postgres, valkey = self._wanted

@@ -31,3 +31,7 @@ class StillBusy(LocalError):
 
 class StartFailed(LocalError):
     """A program ended, or did not become ready in time; the text carries the end of its log."""
+
+
+class CannotSpawn(LocalError):
+    """The operating system refused to start a program."""

@@ -15,7 +15,7 @@ TAIL_BYTES = 8 * 1024
 def log_path(data_dir: Path, name: str) -> Path:
     """Where the log of program `name` is; its folder exists afterwards. `cpu:0` and the like become file names."""
     folder = data_dir / "logs"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder / ("".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name) + ".log")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,10 @@ class Postgres:
 
     def url(self, kept: Secrets) -> str:
         return f"postgresql+psycopg2://{USER}:{kept.postgres_password}@127.0.0.1:{kept.postgres_port}/{DATABASE}"
+
+    def version(self) -> str:
+        text = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        return f"Postgres {text.split()[-1]}"  # "postgres (PostgreSQL) 18.4"
 
     def prepare(self, kept: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
         """Make the cluster if there is none. The lock's holder calls this: nobody else touches `home`."""

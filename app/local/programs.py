@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from app.local.errors import StillBusy
+from app.local.errors import CannotSpawn, StillBusy
 from app.local.locks import POLL_S, FileLock, no_tick
 from app.local.unprivileged import Become
 
@@ -38,7 +38,7 @@ class Program:
 
     `ready(pid)` is polled until true. `lock` is a file whose lock the program and everything it forks holds.
     `before_start` runs before every start, with the lock held. `stage`: stage 0 is stopped first, then 1, and so on.
-    `quiet`: its output goes to the log file only.
+    `quiet`: its output goes to the log file only. `once`: it is expected to end.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Program:
     grace_s: float = 10.0
     stage: int = 0
     quiet: bool = False
+    once: bool = False
     death_signal: signal.Signals = signal.SIGKILL
     cwd: Path | None = None
     lock: Path | None = None
@@ -69,6 +70,14 @@ class Child:
         return self.process.pid
 
     def is_alive(self) -> bool:
+        """Whether the first process runs. Once it has ended, what it left of its group is killed."""
+        if self.process.returncode is not None:
+            return False
+        if hasattr(os, "waitid"):  # not on every macOS Python
+            with contextlib.suppress(ChildProcessError):
+                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                    return True
+                self._kill_group()  # before the zombie is reaped: until then nobody else can get this group's number
         return self.process.poll() is None
 
     def is_ready(self) -> bool:
@@ -80,9 +89,8 @@ class Child:
 
     def kill(self) -> None:
         """End the whole group now, with whatever the program had forked and left in it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._signal(signal.SIGKILL)
+        if self.is_alive():
+            self._kill_group()
 
     def wait(self, timeout_s: float, tick: Callable[[], None] = no_tick) -> bool:
         """Whether it ended within `timeout_s`."""
@@ -108,6 +116,10 @@ class Child:
             return "running"
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         if self.is_alive():
             self.process.send_signal(number)
@@ -117,7 +129,7 @@ def spawn(program: Program, output: IO[bytes] | int = subprocess.PIPE, lock: Fil
     """Start `program` in a session of its own. It gets `death_signal` from the kernel when we die, however we die.
 
     `lock` is the program's lock if the caller holds it already (and goes on holding it); else it is taken here, and
-    StillBusy is raised if the program's last processes are not gone yet.
+    StillBusy is raised if the program's last processes are not gone yet. CannotSpawn: no file, permission or memory.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn from the main thread: the kernel ends a child when the *thread* that forked it ends")
@@ -129,7 +141,10 @@ def spawn(program: Program, output: IO[bytes] | int = subprocess.PIPE, lock: Fil
             ours.callback(lock.close)
         if program.before_start is not None:
             program.before_start()
-        return Child(program, _popen(program, output, lock))
+        try:
+            return Child(program, _popen(program, output, lock))
+        except (OSError, subprocess.SubprocessError) as error:
+            raise CannotSpawn(f"{program.name} cannot be started: {error}") from error
 
 
 def _popen(program: Program, output: IO[bytes] | int, lock: FileLock | None) -> subprocess.Popen[bytes]:

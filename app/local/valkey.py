@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,10 @@ class Valkey:
 
     def url(self, kept: Secrets) -> str:
         return f"redis://:{kept.valkey_password}@127.0.0.1:{kept.valkey_port}/0"
+
+    def version(self) -> str:
+        text = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout
+        return f"Valkey {text.split('v=')[-1].split()[0]}"  # "Valkey server v=9.1.2 sha=..."
 
     def prepare(self, kept: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
         """Write the configuration. The password is in this 0600 file, as command lines are everybody's to read."""

@@ -1,0 +1,125 @@
+"""Which programs make a platform on one machine, with which arguments and environment.
+
+Plain data in, plain data out: it starts nothing. Knows the commands of `lovage`; does not know what they do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.local.programs import Program
+
+FLOWER_USER = "lovage"
+READY_TIMEOUT_S = 1.0
+# How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest back.
+GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "clock": 5.0, "flower": 5.0}
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What `lovage up` was asked for. `env` is the environment that the programs inherit.
+
+    An empty `database_url` or `redis_url` means: start the embedded server. One worker is started for each of
+    `devices`. `command` is how the other commands are called.
+    """
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    flower_port: int = 5555
+    devices: tuple[str, ...] = ("cpu",)
+    database_url: str = field(default="", repr=False)
+    redis_url: str = field(default="", repr=False)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    detach: bool = False
+    ready_timeout_s: float = 120.0
+    command: tuple[str, ...] = (sys.executable, "-m", "app")
+
+
+@dataclass(frozen=True)
+class Connections:
+    """Where the programs find the truth and the doorbell, and what they keep secret."""
+
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    flower_auth: str = field(repr=False)
+
+
+def api_url(options: UpOptions) -> str:
+    """The API as a client on this machine calls it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)  # noqa: S104 - a comparison
+    return f"http://{host}:{options.port}"
+
+
+def flower_url(options: UpOptions) -> str:
+    return f"http://127.0.0.1:{options.flower_port}"
+
+
+def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
+    """The programs' environment. What the caller set wins over a default, the connections win over everything."""
+    return {
+        "LOVAGE_ENV": "development",
+        "ALLOW_PRIVATE_ADDRESSES": "true",  # a developer's webhook receiver is on this machine
+        "LOG_FORMAT": "console",
+        **options.env,
+        "PYTHONUNBUFFERED": "1",  # a line is shown when it is written, not when 8 kB of them are there
+        "LOVAGE_DATA_DIR": str(options.data_dir.absolute()),
+        "DATABASE_URL": connections.database_url,
+        "REDIS_URL": connections.redis_url,
+        "SECRET_KEY": connections.secret_key,
+        "FLOWER_BASIC_AUTH": connections.flower_auth,
+        "FLOWER_PORT": str(options.flower_port),
+        "API_HOST": options.host,
+        "API_PORT": str(options.port),
+    }
+
+
+def once(options: UpOptions, env: Mapping[str, str], command: str) -> Program:
+    """`lovage <command>`, run to its end before the platform starts."""
+    return Program(command, (*options.command, command), env, quiet=True, once=True)
+
+
+def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Program]:
+    """Everything that is kept running, beside the servers."""
+    address = ("--host", options.host, "--port", str(options.port))
+    return [
+        _program(options, env, "api", ("api", *address), ready_url=f"{api_url(options)}/ready"),
+        *(
+            _program(options, env, _worker_name(options, number), ("worker", "--device", device))
+            for number, device in enumerate(options.devices)
+        ),
+        _program(options, env, "courier", ("worker", "--courier")),
+        _program(options, env, "clock", ("clock",)),
+        _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
+    ]
+
+
+def _worker_name(options: UpOptions, number: int) -> str:
+    """`worker-cuda:0`; two workers of one device are told apart by a number."""
+    device = options.devices[number]
+    alone = options.devices.count(device) == 1
+    return f"worker-{device}" if alone else f"worker-{device}.{options.devices[:number].count(device) + 1}"
+
+
+def _program(
+    options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = ""
+) -> Program:
+    program = Program(name, (*options.command, *arguments), env, grace_s=GRACE_S[name.partition("-")[0]])
+    return dataclasses.replace(program, ready=lambda pid: answers_200(ready_url)) if ready_url else program
+
+
+def answers_200(url: str) -> bool:
+    """Whether GET `url` answers 200 within a second. Proxies of the environment are not asked: it is this machine."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=READY_TIMEOUT_S) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False

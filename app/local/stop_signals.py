@@ -1,0 +1,66 @@
+"""SIGINT, SIGTERM and SIGHUP as a count that the launcher's one loop looks at.
+
+Knows signals. Does not stop anything: it raises StopRequested where the loop asks, so that no state is left half-made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+from types import FrameType, TracebackType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequested(Exception):
+    """Somebody wants the platform to stop."""
+
+
+class StopSignals:
+    """Handlers for the time of a `with` block. `wakeup` turns readable when a signal came, also for an ended child."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.wakeup, self._write_end = socket.socketpair()
+        self._before: dict[signal.Signals, object] = {}
+
+    def raise_if_asked(self) -> None:
+        """Raise StopRequested once a stop signal has come."""
+        if self.count:
+            raise StopRequested
+
+    def asked_twice(self) -> bool:
+        """Whether the person lost patience: kill at once."""
+        return self.count >= 2
+
+    def clear_wakeup(self) -> None:
+        """Make `wakeup` quiet again."""
+        with contextlib.suppress(BlockingIOError):
+            while self.wakeup.recv(4096):
+                pass
+
+    def __enter__(self) -> StopSignals:
+        self.wakeup.setblocking(False)
+        self._write_end.setblocking(False)
+        signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
+            self._before[number] = signal.signal(number, self._count_one)
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)  # a handler is what wakes the loop
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if callable(handler) else signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        self.wakeup.close()
+        self._write_end.close()
+
+    def _count_one(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    pass
