@@ -30,7 +30,6 @@ ENVIRONMENT_PREFIXES = (
     *("LC_", "LD_", "PYTHON", "COV", "OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_"),
     *("CUDA", "NVIDIA", "NCCL", "ROC", "HIP", "HSA", "TORCH", "PYTORCH", "TRITON"),
 )
-)
 
 
 class ForkServerDied(RuntimeError):
