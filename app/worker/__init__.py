@@ -1,0 +1,1 @@
+"""A worker: a Celery worker whose tasks claim predictions, run them on the engine, and record their ends. One per accelerator."""

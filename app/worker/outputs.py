@@ -1,0 +1,35 @@
+"""Moves the files that a model wrote to the storage, under keys that name the attempt, so that nobody overwrites anybody."""
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from app.domain.errors import StorageFailed
+from app.domain.work import FILE_KEY
+from app.services.prediction_view import output_prefix
+from app.storage.base import Storage
+
+
+class Outputs:
+    """Thread-safe when the storage is."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def store(self, output: Any, folder: Path, prediction_id: str, attempt: int) -> Any:
+        """The output with its file names replaced by storage keys. Raises StorageFailed."""
+        if isinstance(output, dict):
+            if set(output) == {FILE_KEY}:
+                return {FILE_KEY: self._put(str(output[FILE_KEY]), folder, f"{output_prefix(prediction_id)}{attempt}/")}
+            return {name: self.store(value, folder, prediction_id, attempt) for name, value in output.items()}
+        if isinstance(output, list) and output and not isinstance(output[0], (float, int)):
+            return [self.store(value, folder, prediction_id, attempt) for value in output]
+        return output
+
+    def _put(self, name: str, folder: Path, prefix: str) -> str:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            raise StorageFailed("The model named an output file that it did not write.")
+        key = prefix + path.name
+        self._storage.put(key, path, mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+        return key

@@ -1,0 +1,132 @@
+"""Brings a version's files to this machine: from the Hugging Face hub, S3 or a folder. Safetensors only.
+
+One download of a source at a time; others that need it wait for it. Progress goes to the log function that is passed in.
+"""
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import structlog
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from app.domain.errors import ModelUnavailable
+from app.domain.versions import Source, parse_source
+from app.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+Say = Callable[[str], None]
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
+# Weights in other formats and pictures in model cards; never needed by a runtime.
+UNWANTED = re.compile(r"(^|/)\.|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$|^(onnx|openvino|coreml)/", re.I)
+DONE_MARK = ".complete"
+
+
+class Sources:
+    """Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def local(self, source_text: str, say: Say) -> str:
+        """The local folder of a source ("" for none). Raises ModelUnavailable with a sentence."""
+        source = parse_source(source_text)
+        if source.kind == "none":
+            return ""
+        if source.kind == "path":
+            return str(self._folder(source))
+        with self._locks[source_text]:
+            fetch = self._from_hub if source.kind == "hf" else self._from_s3
+            return str(fetch(source, say))
+
+    def _folder(self, source: Source) -> Path:
+        folder = Path(source.location).resolve()
+        roots = [*self._settings.model_root_folders, *package_roots()]
+        if not any(folder.is_relative_to(root) for root in roots):
+            raise ModelUnavailable("The model's folder is not under one of this worker's MODEL_ROOTS.")
+        if not folder.is_dir():
+            raise ModelUnavailable("The model's folder does not exist on this worker.")
+        return folder
+
+    def _from_hub(self, source: Source, say: Say) -> Path:
+        folder = self._settings.model_cache_folder / "hf" / source.location.replace("/", "--") / (source.revision or "main")
+        if (folder / DONE_MARK).exists():
+            return folder
+        try:
+            self._download(source, folder, say)
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+            log.warning("download_failed", source=str(source), reason=str(error))
+            reason = str(error).splitlines()[0][:300]
+            raise ModelUnavailable(f"{source} could not be downloaded: {reason}") from error
+        return folder
+
+    def _download(self, source: Source, folder: Path, say: Say) -> None:
+        endpoint, token = self._settings.hf_endpoint or None, self._settings.hf_token or None
+        revision = source.revision or None
+        info = HfApi(endpoint=endpoint, token=token).model_info(source.location, revision=revision, files_metadata=True)
+        files = [(entry.rfilename, entry.size or 0) for entry in info.siblings or []]
+        wanted = wanted_files(files)
+        total, done = sum(size for _, size in wanted), 0
+        say(f"Downloading {source}: {len(wanted)} files, {megabytes(total)}\n")
+        for number, (name, size) in enumerate(wanted, 1):
+            hf_hub_download(
+                source.location, name, revision=revision, local_dir=folder, endpoint=endpoint, token=token
+            )  # fmt: skip
+            done += size
+            say(f"Downloaded {name} ({number}/{len(wanted)}, {megabytes(done)} of {megabytes(total)})\n")
+        (folder / DONE_MARK).touch()
+
+    def _from_s3(self, source: Source, say: Say) -> Path:
+        bucket, _, prefix = source.location.partition("/")
+        folder = self._settings.model_cache_folder / "s3" / bucket / prefix
+        if (folder / DONE_MARK).exists():
+            return folder
+        client: Any = boto3.client(
+            "s3",
+            endpoint_url=self._settings.s3_endpoint_url or None,
+            region_name=self._settings.s3_region,
+            aws_access_key_id=self._settings.s3_access_key_id or None,
+            aws_secret_access_key=self._settings.s3_secret_access_key or None,
+        )
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/")
+        found = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", [])]
+        names = [(key[len(prefix.rstrip("/")) + 1 :], size) for key, size in found]
+        for name, size in wanted_files(names):
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise ModelUnavailable("An object under the source's prefix has an unusable name.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, f"{prefix.rstrip('/')}/{name}", str(target))
+            say(f"Downloaded {name} ({megabytes(size)})\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DONE_MARK).touch()
+        return folder
+
+
+def package_roots() -> list[Path]:
+    """Folders of installed packages that carry a model (the demo sentence encoder)."""
+    from app.runtimes.demo import demo_minilm_folder
+
+    folder = demo_minilm_folder()
+    return [folder.resolve()] if folder else []
+
+
+def wanted_files(files: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The files to fetch: everything but weights in other formats. Raises ModelUnavailable when only pickles are there."""
+    wanted = [(name, size) for name, size in files if not UNWANTED.search(name)]
+    has_pickles = any(name.lower().endswith(PICKLES) for name, _ in files)
+    if has_pickles and not any(name.endswith(".safetensors") for name, _ in wanted):
+        raise ModelUnavailable("The source has pickled weights only; Lovage loads safetensors only.")
+    return wanted
+
+
+def megabytes(size: int) -> str:
+    """1_500_000 -> 1.5 MB."""
+    return f"{size / 1e6:.1f} MB"
