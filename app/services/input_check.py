@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import InvalidInput
+from app.domain.versions import RunnableVersion
 from app.services.schema_compile import (
     Check,
     Errors,
@@ -101,11 +102,11 @@ class InputChecker:
         self._kept = kept
         self._compiled: OrderedDict[str, CompiledInput] = OrderedDict()
 
-    def check(self, version_id: str, schema: Schema, given: Any) -> dict[str, Any]:
-        """The input to run with. Raises InvalidInput. A version id always comes with the same schema."""
-        compiled = self._compiled.get(version_id)
+    def check(self, version: RunnableVersion, given: Any) -> dict[str, Any]:
+        """The input to run with. Raises InvalidInput."""
+        compiled = self._compiled.get(version.id)
         if compiled is None:
-            compiled = self._compiled[version_id] = CompiledInput(schema)
+            compiled = self._compiled[version.id] = CompiledInput(version.input_schema)
             if len(self._compiled) > self._kept:
                 self._compiled.popitem(last=False)
         return compiled(given)

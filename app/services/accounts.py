@@ -1,0 +1,191 @@
+"""People's accounts and their API keys: register, sign in, make and revoke keys. Knows no HTTP.
+
+Calls block (SQL, and hashing on purpose): use threads.
+"""
+
+import re
+import threading
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+
+from app.db import keys, users
+from app.db.session import Database
+from app.db.tables import ApiKeyRow, UserRow
+from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, TooMany, Unauthenticated
+from app.domain.versions import is_name
+from app.services import passwords
+from app.services.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
+from app.services.tokens import TokenSigner
+from app.webhooks.signing import new_secret
+
+RESERVED = {"anonymous", "admin", "api", "lovage", "models", "search", "system"}
+EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,255}\Z")
+WRONG_PASSWORDS = 10  # in a window, for one account and for one peer; then both wait
+WINDOW_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key as its maker sees it, once: `key` is the whole secret."""
+
+    row: ApiKeyRow
+    key: str
+
+
+def invalid(field: str, kind: str, sentence: str) -> InvalidRequest:
+    """One wrong field, named in the detail too."""
+    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, kind, sentence),))
+
+
+class WrongPasswords:
+    """Counts wrong passwords by name in a moving window, in this process's memory. Safe for threads."""
+
+    def __init__(self, most: int = WRONG_PASSWORDS, seconds: float = WINDOW_SECONDS, kept: int = 10_000) -> None:
+        self._most, self._seconds, self._kept = most, seconds, kept
+        self._times: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def check(self, *names: str) -> None:
+        """Raises TooMany when one of the names has used up its tries."""
+        now = time.monotonic()
+        with self._lock:
+            for name in names:
+                times = self._times.get(name, deque())
+                while times and times[0] <= now - self._seconds:
+                    times.popleft()
+                if len(times) >= self._most:
+                    left = times[0] + self._seconds - now
+                    raise TooMany("Too many wrong passwords. Wait before trying again.", retry_after=max(1.0, left))
+
+    def note(self, *names: str) -> None:
+        """One more wrong password for each of the names."""
+        with self._lock:
+            for name in names:
+                self._times.setdefault(name, deque(maxlen=self._most)).append(time.monotonic())
+                self._times.move_to_end(name)
+            while len(self._times) > self._kept:
+                self._times.popitem(last=False)
+
+
+class Accounts:
+    """One for each API process."""
+
+    def __init__(self, database: Database, signer: TokenSigner, access: Access, *, allow_registration: bool) -> None:
+        self._database, self._signer, self._access = database, signer, access
+        self._allow_registration = allow_registration
+        self._wrong = WrongPasswords()
+
+    def register(self, email: str, username: str, password: str) -> UserRow:
+        """A new account for anybody. Raises Forbidden when that is switched off, InvalidRequest, Conflict."""
+        if not self._allow_registration:
+            raise Forbidden("Registration is closed on this server. Ask its administrator for an account.")
+        return self.create(email, username, password)
+
+    def create(self, email: str, username: str, password: str, *, is_admin: bool = False) -> UserRow:
+        """A new account, whatever the settings say: the door of `register` and of the first start."""
+        email, username = email.strip().lower(), username.lower()
+        _check_account(email, username, password)
+        if username in RESERVED and not is_admin:
+            raise Conflict("username: is reserved.")
+        row = UserRow(
+            email=email,
+            username=username,
+            password_hash=passwords.hashed(password),
+            is_admin=is_admin,
+            webhook_secret=new_secret(),
+        )
+        try:
+            with self._database.unit() as session:
+                if not is_admin and users.owns_name(session, username):
+                    raise Conflict("username: is taken.")
+                users.add(session, row)
+        except IntegrityError as error:
+            field = "email" if "email" in str(error.orig) else "username"
+            raise Conflict(f"{field}: is taken.") from None
+        return row
+
+    def sign_in(self, login: str, password: str, peer: str) -> tuple[str, int]:
+        """An access token and its lifetime in seconds. `peer`: the caller's address, for limiting guesses.
+
+        Raises Unauthenticated (the same for unknown users and wrong passwords), TooMany.
+        """
+        names = (f"login {login.lower()[:320]}", f"peer {peer}")
+        self._wrong.check(*names)
+        with self._database.unit() as session:
+            user = users.by_login(session, login) if "\x00" not in login else None
+        if not passwords.matches(password, user.password_hash if user else None) or user is None or user.disabled_at:
+            self._wrong.note(*names)
+            raise Unauthenticated("Incorrect username or password.")
+        return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
+
+    def user(self, principal: Principal) -> UserRow:
+        """The caller's own account."""
+        with self._database.unit() as session:
+            found = users.by_id(session, principal.need_user())
+        if found is None:
+            raise NotFound("This account no longer exists.")
+        return found
+
+    def keys(self, principal: Principal) -> list[ApiKeyRow]:
+        """The caller's keys, newest first."""
+        with self._database.unit() as session:
+            return keys.of_user(session, principal.need_user())
+
+    def create_key(
+        self, principal: Principal, name: str, scopes: list[str], expires_at: datetime | None = None
+    ) -> NewKey:
+        """A new key for the caller. A scoped key may not make keys: a leaked one would outlive its revocation."""
+        may_manage_keys(principal)
+        if expires_at and expires_at <= datetime.now(UTC):
+            raise invalid("expires_at", "value", "must be in the future")
+        if "admin" in scopes and not principal.is_operator:
+            raise Forbidden("Only administrators can make keys with the scope 'admin'.")
+        return self.issue_key(principal.need_user(), name, scopes, expires_at)
+
+    def issue_key(self, user_id: UUID, name: str, scopes: list[str], expires_at: datetime | None = None) -> NewKey:
+        """A new key for a user, without questions: the door of `create_key` and of the first start."""
+        key = new_key()
+        unique = [scope for scope in SCOPES if scope in scopes]
+        row = ApiKeyRow(
+            user_id=user_id,
+            name=name,
+            prefix=key[:SHOWN_CHARACTERS],
+            hash=digest(key),
+            scopes=unique,
+            expires_at=expires_at,
+        )
+        with self._database.unit() as session:
+            keys.add(session, row)
+        return NewKey(row, key)
+
+    def revoke_key(self, principal: Principal, key_id: UUID) -> None:
+        """Ends a key of the caller, at once in this process. Raises NotFound. A key may end itself."""
+        if principal.key_id != key_id:
+            may_manage_keys(principal)
+        with self._database.unit() as session:
+            found = keys.remove(session, principal.need_user(), key_id)
+        self._access.forget_key(key_id)
+        if not found:
+            raise NotFound("The requested key could not be found.")
+
+
+def may_manage_keys(principal: Principal) -> None:
+    """Raises Forbidden unless the caller signed in with a password or has a key with the scope admin."""
+    if principal.key_id is not None and "admin" not in principal.scopes:
+        raise Forbidden("Managing keys needs a token from POST /v1/auth/token, or a key with the scope 'admin'.")
+
+
+def _check_account(email: str, username: str, password: str) -> None:
+    if not EMAIL.match(email):
+        raise invalid("email", "format", "must be an email address")
+    if not is_name(username):
+        raise invalid("username", "format", "must be 1 to 64 letters, digits, dots, dashes or underscores")
+    if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
+        raise invalid("password", "length", f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters")
+    if "\x00" in password:
+        raise invalid("password", "format", "must not contain the NUL character")
