@@ -1,0 +1,106 @@
+"""Files in a folder. A file is written beside its place, synced and renamed, so that a crash leaves all of it or nothing."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from app.domain.errors import StorageFailed
+from app.storage.base import BLOCK, Range, checked, missing
+from app.storage.signing import UrlSigner
+
+TYPES = ".types"  # beside the files: content types, one small file each
+PARTIAL = ".partial"
+
+
+class LocalStorage:
+    """`folder` is made when the first file comes."""
+
+    def __init__(self, folder: Path, signer: UrlSigner) -> None:
+        self._folder, self._signer = folder.absolute(), signer
+
+    def put(self, key: str, source: Path | bytes, content_type: str) -> None:
+        target = self._folder / checked(key)
+        try:
+            self._write(self._folder / TYPES / key, json.dumps(content_type).encode())
+            self._write(target, source)
+        except OSError as error:
+            raise StorageFailed(f"The file could not be stored: {error.strerror}.") from error
+
+    def _write(self, target: Path, source: Path | bytes) -> None:
+        partial = self._folder / PARTIAL
+        partial.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=partial)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                if isinstance(source, bytes):
+                    out.write(source)
+                else:
+                    with source.open("rb") as given:
+                        shutil.copyfileobj(given, out, BLOCK)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(name, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name)
+            raise
+
+    def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
+        path = self._folder / checked(key)
+        try:
+            stream = path.open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise missing() from error
+        except OSError as error:
+            raise StorageFailed(f"The file could not be read: {error.strerror}.") from error
+        size = os.fstat(stream.fileno()).st_size
+        first, last = part or (0, size - 1)
+        return _blocks(stream, first, max(0, last - first + 1)), size, self._content_type(key)
+
+    def _content_type(self, key: str) -> str:
+        try:
+            return str(json.loads((self._folder / TYPES / key).read_bytes()))
+        except (OSError, ValueError):
+            return "application/octet-stream"
+
+    def exists(self, key: str) -> bool:
+        return (self._folder / checked(key)).is_file()
+
+    def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            for path in (self._folder / checked(key), self._folder / TYPES / key):
+                with suppress(OSError):
+                    path.unlink()
+                self._remove_empty(path.parent)
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder != self._folder and folder.is_relative_to(self._folder):
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Walks only the deepest folder that the prefix names."""
+        start = self._folder / checked(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
+        found = (path.relative_to(self._folder) for path in start.rglob("*") if path.is_file())
+        hidden = (TYPES, PARTIAL)
+        return iter(sorted(str(path) for path in found if path.parts[0] not in hidden and str(path).startswith(prefix)))
+
+    def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
+        return self._signer.url(checked(key), seconds, base_url, filename)
+
+
+def _blocks(stream: BinaryIO, first: int, length: int) -> Iterator[bytes]:
+    with stream:
+        stream.seek(first)
+        while length > 0 and (block := stream.read(min(BLOCK, length))):
+            length -= len(block)
+            yield block

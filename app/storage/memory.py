@@ -1,0 +1,45 @@
+"""Files in this process's memory: for tests, and for trying things out."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from app.storage.base import BLOCK, Range, checked, missing
+from app.storage.signing import UrlSigner
+
+
+class MemoryStorage:
+    """Gone with the process; other processes see nothing of it."""
+
+    def __init__(self, signer: UrlSigner) -> None:
+        self._signer = signer
+        self._files: dict[str, tuple[bytes, str]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, source: Path | bytes, content_type: str) -> None:
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        with self._lock:
+            self._files[checked(key)] = (content, content_type)
+
+    def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
+        found = self._files.get(checked(key))
+        if found is None:
+            raise missing()
+        content, content_type = found
+        wanted = content if part is None else content[part[0] : part[1] + 1]
+        return (wanted[at : at + BLOCK] for at in range(0, len(wanted), BLOCK)), len(content), content_type
+
+    def exists(self, key: str) -> bool:
+        return checked(key) in self._files
+
+    def delete(self, keys: Sequence[str]) -> None:
+        with self._lock:
+            for key in keys:
+                self._files.pop(checked(key), None)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with self._lock:
+            return iter(sorted(key for key in self._files if key.startswith(prefix)))
+
+    def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
+        return self._signer.url(checked(key), seconds, base_url, filename)

@@ -1,0 +1,106 @@
+"""Files in a bucket of S3 or of a server that speaks its protocol."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.domain.errors import StorageFailed
+from app.storage.base import BLOCK, Range, checked, missing
+
+ABSENT = {"404", "NoSuchKey", "NotFound"}
+DELETE_AT_ONCE = 1_000  # the protocol's limit
+LONGEST_URL_SECONDS = 7 * 86_400  # likewise, of a presigned URL
+
+# Checksums only where the protocol demands them: some servers answer a range with the whole file's checksum.
+CONFIG = Config(
+    signature_version="s3v4",
+    connect_timeout=3,
+    read_timeout=10,
+    retries={"total_max_attempts": 3, "mode": "standard"},
+    response_checksum_validation="when_required",
+    request_checksum_calculation="when_required",
+    s3={"addressing_style": "path"},
+    max_pool_connections=32,
+)
+
+
+class S3Storage:
+    """boto3's own credential chain when no keys are given."""
+
+    def __init__(
+        self, bucket: str, *, prefix: str = "", endpoint_url: str | None = None, region: str = "us-east-1",
+        access_key_id: str | None = None, secret_access_key: str | None = None,
+    ) -> None:  # fmt: skip
+        self._bucket, self._prefix = bucket, prefix.strip("/") + "/" if prefix.strip("/") else ""
+        self._client: Any = boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name=region,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            config=CONFIG,
+        )
+
+    def put(self, key: str, source: Path | bytes, content_type: str) -> None:
+        name = self._prefix + checked(key)
+        with _failures():
+            if isinstance(source, bytes):
+                self._client.put_object(Bucket=self._bucket, Key=name, Body=source, ContentType=content_type)
+            else:
+                self._client.upload_file(str(source), self._bucket, name, ExtraArgs={"ContentType": content_type})
+
+    def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
+        wanted = {} if part is None else {"Range": f"bytes={part[0]}-{part[1]}"}
+        with _failures():
+            found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + checked(key), **wanted)
+        size = int(found["ContentRange"].rpartition("/")[2]) if "ContentRange" in found else found["ContentLength"]
+        return found["Body"].iter_chunks(BLOCK), size, found.get("ContentType", "application/octet-stream")
+
+    def exists(self, key: str) -> bool:
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=self._prefix + checked(key))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ABSENT:
+                return False
+            raise StorageFailed("The file storage refused the request.") from error
+        except BotoCoreError as error:
+            raise StorageFailed("The file storage cannot be reached.") from error
+        return True
+
+    def delete(self, keys: Sequence[str]) -> None:
+        names = [{"Key": self._prefix + checked(key)} for key in keys]
+        with _failures():
+            for at in range(0, len(names), DELETE_AT_ONCE):
+                batch = {"Objects": names[at : at + DELETE_AT_ONCE], "Quiet": True}
+                self._client.delete_objects(Bucket=self._bucket, Delete=batch)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with _failures():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._prefix)
+
+    def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
+        params = {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
+        if filename:
+            params["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
+        url: str = self._client.generate_presigned_url("get_object", params, min(seconds, LONGEST_URL_SECONDS))
+        return url
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ABSENT:
+            raise missing() from error
+        raise StorageFailed("The file storage refused the request.") from error
+    except (BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
+        raise StorageFailed("The file storage cannot be reached.") from error
