@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
+
+from alembic import command
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = 7_205_601  # any number that nothing else in this database locks

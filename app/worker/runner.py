@@ -12,8 +12,8 @@ import structlog
 
 from app.domain.errors import ModelFailed, PredictionError
 from app.domain.predictions import Prediction, Status
-from app.domain.work import Canceled, Crashed, Failed, ModelSpec, Work
 from app.domain.webhooks import wants
+from app.domain.work import Canceled, Crashed, Failed, ModelSpec, Work
 from app.engine.engine import Engine
 from app.engine.handle import Handle
 from app.events.channels import ChunkFrame

@@ -1,0 +1,114 @@
+"""Queries about the webhook outbox. Rows are written in the transaction of the state change they tell of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import insert, select, text
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.orm import Session
+
+from app.db.tables import DeliveryAttemptRow, DeliveryRow
+
+LEASE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A delivery taken for sending. `secret` is its user's, None for an anonymous prediction's."""
+
+    id: str
+    event: str
+    url: str
+    body: bytes
+    tries: int
+    secret: str | None
+    user_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one try. `delay` in seconds until the next, None: no other."""
+
+    id: str
+    status: int | None
+    error: str | None
+    seconds: float
+    delay: float | None
+
+
+def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Adds outbox rows; an id that is there already is left alone. Keys: id, prediction_id, user_id, event, url, body."""
+    session.execute(pg_insert(DeliveryRow).on_conflict_do_nothing(), [dict(row) for row in rows])
+
+
+TAKE = """
+    UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s'
+    FROM (SELECT id FROM deliveries WHERE {which} AND next_at <= now() AND (leased_until IS NULL OR leased_until < now())
+          ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due
+    WHERE d.id = due.id
+    RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id,
+              (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret"""
+TAKE_THESE = text(TAKE.format(which="id = ANY(:ids)"))
+TAKE_DUE = text(TAKE.format(which="next_at IS NOT NULL"))
+
+
+def take(session: Session, ids: Sequence[str]) -> list[Delivery]:
+    """Leases those of the ids that are due and that nobody else is sending."""
+    return _taken(session, TAKE_THESE, ids=list(ids), limit=len(ids))
+
+
+def take_due(session: Session, limit: int) -> list[Delivery]:
+    """Leases what is due, longest first."""
+    return _taken(session, TAKE_DUE, limit=limit)
+
+
+def _taken(session: Session, statement: Any, **params: Any) -> list[Delivery]:
+    rows = session.execute(statement, {**params, "lease": LEASE_SECONDS}).mappings()
+    return [Delivery(**{**row, "body": bytes(row["body"])}) for row in rows]
+
+
+RECORD = text("""
+    UPDATE deliveries AS d SET tries = d.tries + 1, leased_until = NULL,
+           next_at = now() + r.delay * interval '1 s',
+           delivered_at = CASE WHEN r.error IS NULL THEN now() END,
+           given_up_at = CASE WHEN r.error IS NOT NULL AND r.delay IS NULL THEN now() END
+    FROM json_to_recordset(:rows) AS r(id text, error text, delay float)
+    WHERE d.id = r.id""")
+
+
+def record(session: Session, results: Sequence[Result]) -> None:
+    """Writes the tries and when to try again (never again when delivered or given up)."""
+    rows = [{"id": one.id, "error": one.error, "delay": one.delay} for one in results]
+    session.execute(RECORD, {"rows": orjson.dumps(rows).decode()})
+    attempts = [
+        {"delivery_id": one.id, "status_code": one.status, "error": one.error, "seconds": one.seconds} for one in results
+    ]
+    session.execute(insert(DeliveryAttemptRow), attempts)
+
+
+def of_prediction(session: Session, prediction_id: str) -> list[tuple[DeliveryRow, list[DeliveryAttemptRow]]]:
+    """A prediction's deliveries in order, each with its tries."""
+    found = list(
+        session.scalars(
+            select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id).order_by(DeliveryRow.created_at, DeliveryRow.id)
+        )
+    )
+    attempts: dict[str, list[DeliveryAttemptRow]] = {row.id: [] for row in found}
+    wanted = DeliveryAttemptRow.delivery_id.in_(attempts)
+    for attempt in session.scalars(select(DeliveryAttemptRow).where(wanted).order_by(DeliveryAttemptRow.id)):
+        attempts[attempt.delivery_id].append(attempt)
+    return [(row, attempts[row.id]) for row in found]
+
+
+REDELIVER = text("""
+    UPDATE deliveries SET next_at = now(), leased_until = NULL, delivered_at = NULL, given_up_at = NULL, tries = 0
+    WHERE prediction_id = :prediction AND (CAST(:delivery AS text) IS NULL OR id = :delivery)
+    RETURNING id""")
+
+
+def redeliver(session: Session, prediction_id: str, delivery_id: str | None = None) -> list[str]:
+    """Makes one delivery of a prediction, or all of them, due again with the same id and body. Returns their ids."""
+    return list(session.execute(REDELIVER, {"prediction": prediction_id, "delivery": delivery_id}).scalars())
