@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     model_cache_bytes: int = Field(0, ge=0, description="Budget for loaded models of one worker; 0: half of the free memory at start.")
     model_idle_seconds: float = Field(0, ge=0, description="Unload a model unused for this long; 0: only when room is needed.")
     model_threads: int = Field(0, ge=0, description="CPU threads of one model process; 0: cores divided by workers on this host.")
+    workers_on_host: int = Field(1, ge=1, description="How many CPU workers share this host's cores; `lovage up` sets it.")
     setup_timeout_seconds: float = Field(600, ge=1, description="Longest loading time of a model (its download not counted).")
     run_timeout_seconds: float = Field(1800, ge=1, description="Longest run of one prediction unless its version says otherwise.")
     heartbeat_seconds: float = Field(5, gt=0, description="How often a worker says that it lives.")
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
         False, description="Allow webhooks and file inputs on private addresses. Development only; `lovage up` sets it."
     )
 
+    flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower, Celery's dashboard.")
     flower_basic_auth: str = Field("", description="user:password for Flower; it refuses to start without one.")
 

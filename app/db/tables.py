@@ -106,7 +106,7 @@ class PredictionRow(Base):
     source: Mapped[str] = mapped_column(String(8), server_default="api")
     # json, not jsonb: never searched, cheaper to store, and the caller gets back exactly the numbers that were sent.
     input: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    output: Mapped[Any] = mapped_column(JSON)
+    output: Mapped[Any] = mapped_column(JSON, nullable=True)
     error: Mapped[str | None] = mapped_column(Text)
     error_code: Mapped[str | None] = mapped_column(String(32))
     logs: Mapped[str] = mapped_column(Text, server_default="")

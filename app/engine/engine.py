@@ -147,6 +147,11 @@ class Engine:
         return max(0, BATCHES_ADMITTED * host.batch_size - len(host.tickets))
 
     @property
+    def fork_server_pid(self) -> int:
+        """0 until it was started."""
+        return self._client.pid
+
+    @property
     def budget_bytes(self) -> int:
         return self._budget
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from app.local.errors import AlreadyRunning, StillBusy
+from app.local.errors import AlreadyRunning, LocalError, StillBusy
 
 POLL_S = 0.01  # a lock is freed by process exit, which takes milliseconds
 
@@ -78,9 +78,15 @@ def launcher_lock_path(data_dir: Path) -> Path:
 
 
 def take_data_dir(data_dir: Path) -> FileLock:
-    """Make `data_dir` (0700 when new) and become its only launcher. Raises AlreadyRunning with the holder's pid."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = FileLock.try_take(launcher_lock_path(data_dir))
+    """Make `data_dir` (0700 when new) and become its only launcher.
+
+    Raises AlreadyRunning with the holder's pid, LocalError for a directory that is not ours to write.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock.try_take(launcher_lock_path(data_dir))
+    except OSError as error:
+        raise LocalError(f"{data_dir} cannot be used as the data directory ({error}).") from error
     if lock is None:
         raise AlreadyRunning(str(data_dir), read_pid(launcher_lock_path(data_dir)))
     lock.write_pid(os.getpid())

@@ -6,6 +6,7 @@ Knows Postgres' files and options. Does not know SQL, and does not restart anyth
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,10 @@ OPTIONS = {
     "log_timezone": "UTC",
 }
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+UNREACHABLE_HINT = (
+    "\nUser namespaces are forbidden here, so root runs Postgres as `nobody`: the data directory and the Python"
+    "\nenvironment must lie under folders that everybody may pass. Or start Lovage as a plain user."
+)
 
 
 def binaries() -> Path:
@@ -103,7 +108,8 @@ class Postgres:
         finally:
             child.kill()
         if not ended or child.process.returncode != 0:
-            raise StartFailed(f"Postgres could not make its files ({child.describe_end()}):\n{tail(self.log)}")
+            hint = "" if self.home.stat().st_uid == os.geteuid() else UNREACHABLE_HINT
+            raise StartFailed(f"Postgres could not make its files ({child.describe_end()}):\n{tail(self.log)}{hint}")
 
     def program(self, kept: Secrets) -> Program:
         """The server in the foreground. SIGINT is Postgres' fast shutdown: sessions end, everything is on disk."""

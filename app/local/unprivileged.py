@@ -1,20 +1,22 @@
-"""How root starts a server that refuses to run as root (Postgres does).
+"""How a server starts that refuses to run as root, or as a user without a name (Postgres refuses both).
 
 Best way: a user namespace in which we are called "nobody". No user is made, no file changes its owner, and it works
-under a home of mode 0700. Where namespaces are forbidden (many containers): give the directory to the real `nobody`
-and become it. Knows Linux system calls; does not know which server.
+under a home of mode 0700. Where namespaces are forbidden (many containers), root gives the directory to the real
+`nobody` and becomes it. Knows Linux system calls; does not know which server.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
 NOBODY = 65534  # the kernel's own overflow id: "nobody" on every Linux
 CLONE_NEWUSER = 0x10000000
+PR_SET_DUMPABLE = 4
 
 Become = Callable[[], None]
 
@@ -30,26 +32,36 @@ def _write(path: str, text: str) -> None:
 
 
 def become_mapped_nobody() -> None:
-    """In a fresh single-threaded child: root goes on owning its files, but every program sees itself as `nobody`."""
-    group = os.getegid()  # inside, before the map is written, it reads as the overflow id
+    """In a fresh single-threaded child: go on owning our files, but let every program see us as `nobody`."""
+    user, group = os.geteuid(), os.getegid()  # inside, before the maps are written, both read as the overflow id
     if _libc.unshare(CLONE_NEWUSER) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"unshare: {os.strerror(code)}")
     _write("/proc/self/setgroups", "deny")  # the kernel wants this before it takes a gid map
-    _write("/proc/self/uid_map", f"{NOBODY} 0 1")
+    _write("/proc/self/uid_map", f"{NOBODY} {user} 1")
     _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
 
 
 def become_user(uid: int, gid: int) -> None:
-    """In a child of root: be that user from here on."""
+    """In a child of root: be that user from here on, by the name `nobody` if it has none."""
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
+    if not _has_name(uid):
+        _libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # setuid made our own /proc files root's
+        become_mapped_nobody()
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid).pw_name)
+    except KeyError:  # `docker run --user 1001`, OpenShift
+        return False
 
 
 @cache
 def namespaces_work() -> bool:
-    """Whether root may make user namespaces here (tried in a child, as half of a try cannot be undone)."""
+    """Whether we may make user namespaces here (tried in a child, as half of a try cannot be undone)."""
     if not hasattr(_libc, "unshare"):
         return False
     child = os.fork()
@@ -69,7 +81,7 @@ def identity_for(home: Path) -> Become | None:
     that user; only a directory of root's is given away, and only where namespaces are forbidden.
     """
     if os.geteuid() != 0:
-        return None
+        return None if _has_name(os.geteuid()) or not namespaces_work() else become_mapped_nobody
     owner = home.stat()
     if owner.st_uid != 0:
         return partial(become_user, owner.st_uid, owner.st_gid)

@@ -136,9 +136,7 @@ class Accounts:
         with self._database.unit() as session:
             return keys.of_user(session, principal.need_user())
 
-    def create_key(
-        self, principal: Principal, name: str, scopes: list[str], expires_at: datetime | None = None
-    ) -> NewKey:
+    def create_key(self, principal: Principal, name: str, scopes: list[str], expires_at: datetime | None = None) -> NewKey:
         """A new key for the caller. A scoped key may not make keys: a leaked one would outlive its revocation."""
         may_manage_keys(principal)
         if expires_at and expires_at <= datetime.now(UTC):

@@ -1,4 +1,4 @@
-"""Which runtime and task a model's files ask for: a pure function of their names and of their small configuration files."""
+"""Which runtime and task a model asks for: a pure function of its files' names and small configuration files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """Looks at where a version's files come from, before it is registered: pins the revision and lists the files.
 
-`hf:` asks the hub (HF_ENDPOINT honoured), `path:` looks into a folder under a model root, `s3:` is taken as it is. Downloads
-no weights and judges nothing; workers fetch.
+`hf:` asks the hub (HF_ENDPOINT honoured), `path:` looks into a folder under a model root, `s3:` is taken as it is.
+Downloads no weights and judges nothing; workers fetch.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ class SourceReader:
         for root in self._roots:
             with contextlib.suppress(OSError, ValueError):
                 folder = (root / location).resolve()
-                if folder.is_relative_to(root) and folder != root and folder.is_dir():
+                if folder.is_relative_to(root) and folder.is_dir():
                     return folder
         return None
 

@@ -1,4 +1,4 @@
-"""A version's schemas: a caller's overrides on the runtime's inputs, and the OpenAPI document that Replicate's clients read.
+"""A version's schemas: a caller's overrides on the runtime's inputs, and the OpenAPI document that clients read.
 
 Pure functions. The document has Cog's shape: components.schemas.Input and Output, choices by allOf and $ref.
 """

@@ -1,0 +1,5 @@
+"""`python -m app` is `lovage`."""
+
+from app.cli import main
+
+main()

@@ -1,0 +1,39 @@
+"""`lovage …`: the command line. Starts processes, and talks to a running platform through its public API only."""
+
+import sys
+
+import typer
+from pydantic import ValidationError
+
+from app.cli import client_commands, keys, models, platform, processes
+from app.domain.errors import LovageError
+
+app = typer.Typer(
+    name="lovage",
+    help="Lovage: run machine-learning models behind a prediction API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+platform.add_to(app)
+client_commands.add_to(app)
+models.add_to(app)
+keys.add_to(app)
+processes.add_to(app)
+
+EXIT_USAGE = 2
+
+
+def main() -> None:
+    """Runs the command line; every expected failure is one sentence and an exit code, never a trace."""
+    try:
+        app()
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(map(str, problem["loc"])).upper()
+            print(f"lovage: {name + ': ' if name else ''}{problem['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except LovageError as error:
+        print(f"lovage: {error.detail.strip()}", file=sys.stderr)
+        sys.exit(1)

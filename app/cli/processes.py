@@ -1,0 +1,105 @@
+"""Commands that are one process of the platform each: api, worker, clock, flower, migrate, bootstrap."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from app.settings import Settings, load
+
+PANEL = "Processes (what `lovage up` and the containers start)"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    for command in (api, worker, clock, flower, migrate, bootstrap):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def _settings() -> Settings:
+    from app.observe import logs
+
+    settings = load()
+    logs.configure(settings.log_format, settings.log_level)
+    for name in ("database_url", "redis_url"):
+        if not getattr(settings, name):
+            print(f"lovage: {name.upper()} is not set; `lovage up` starts everything with embedded servers", file=sys.stderr)
+            sys.exit(2)
+    return settings
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (API_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (API_PORT).")] = None,
+) -> None:
+    """Serve the HTTP API."""
+    import uvicorn
+
+    from app.main import create_app
+
+    settings = _settings()
+    uvicorn.run(
+        create_app(settings), host=host or settings.api_host, port=port or settings.api_port, log_config=None, access_log=False,
+        proxy_headers=False, server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=75,
+    )  # fmt: skip
+
+
+def worker(
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps … (DEVICE).")] = None,
+    name: Annotated[str, typer.Option(help="Tells several workers of one device on one host apart.")] = "",
+    courier: Annotated[bool, typer.Option("--courier", help="Deliver webhooks instead of running models.")] = False,
+) -> None:
+    """Run predictions on one accelerator, or deliver webhooks."""
+    from app.worker import process
+
+    settings = _settings()
+    if courier:
+        process.run_courier(settings)
+    else:
+        process.run(settings, device or settings.device, name)
+
+
+def clock() -> None:
+    """Ring the sweeps (Celery beat). One is enough, more are harmless."""
+    from app.queue.celery_app import make_celery
+
+    settings = _settings()
+    make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds).Beat(
+        scheduler_cls="celery.beat:Scheduler", loglevel=settings.log_level.upper(), quiet=True
+    ).run()
+
+
+def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLOWER_PORT).")] = None) -> None:
+    """Serve Flower, Celery's dashboard, behind FLOWER_BASIC_AUTH."""
+    from app.queue.celery_app import make_celery
+
+    settings = _settings()
+    if ":" not in settings.flower_basic_auth:
+        print("lovage: FLOWER_BASIC_AUTH must be user:password; Flower is never served without a login", file=sys.stderr)
+        sys.exit(2)
+    arguments = [
+        "flower",
+        f"--port={port or settings.flower_port}",
+        f"--address={settings.flower_address}",
+        f"--basic-auth={settings.flower_basic_auth}",
+        "--max-tasks=20000",
+    ]
+    make_celery(settings.redis_url).start(arguments)
+
+
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Up to this revision; `base` with --down undoes everything.")] = "head",
+    down: Annotated[bool, typer.Option("--down", help="Migrate down to the revision instead of up.")] = False,
+) -> None:
+    """Bring the database to the newest schema."""
+    from app.db import migrate as migrations
+
+    settings = load()
+    (migrations.downgrade if down else migrations.upgrade)(settings.database_url, revision)
+
+
+def bootstrap() -> None:
+    """Make the first admin, its API key and the demo models, where they are missing."""
+    from app.cli.bootstrapping import bootstrap as run
+
+    run(_settings())

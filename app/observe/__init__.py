@@ -1,0 +1,1 @@
+"""Seeing what the platform does: logs. Knows nothing of what is logged."""

@@ -1,0 +1,194 @@
+"""Models and their versions: who may see and change which, and what is listed. Knows no HTTP.
+
+Calls block (SQL, sometimes the hub): use threads. `runnable` alone is awaited, because every prediction asks it.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from app.db import models, users, versions
+from app.db.pages import Page
+from app.db.session import Database
+from app.db.tables import ModelRow, VersionRow
+from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, LovageError, NotFound
+from app.domain.versions import VERSION_ID, is_name
+from app.services.access import Principal
+from app.services.version_maker import MadeVersion, NewVersion, VersionMaker
+
+
+COUNTS_SECONDS = 60.0  # run counts are decoration, and counting reads the whole table
+NO_MODEL = "The requested model could not be found."
+NO_VERSION = "The requested version could not be found."
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model as it is shown."""
+
+    row: ModelRow
+    latest: VersionRow | None
+    run_count: int
+
+
+def may_see(principal: Principal, row: ModelRow) -> bool:
+    """Public models are everybody's to see, private ones their owner's and an operator's."""
+    return row.visibility == "public" or principal.owns(row.owner_id) or principal.is_operator
+
+
+class Catalogue:
+    """One for each API process. `changed` is called after any change that may revoke a right to run something."""
+
+    def __init__(self, database: Database, maker: VersionMaker, changed: Callable[[], None] = lambda: None) -> None:
+        self._database, self._maker, self._changed = database, maker, changed
+        self._counts: dict[str, int] = {}
+        self._counted_at = float("-inf")
+
+    # Models
+
+    def create(
+        self, principal: Principal, owner: str, name: str, values: dict[str, Any], version: NewVersion | None = None
+    ) -> Listed:
+        """A new model, with its first version if one is given: both or neither. Raises Conflict when the name is taken."""
+        principal.need("models")
+        if not is_name(name):
+            rule = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"
+            raise InvalidRequest(f"name: {rule}.", (FieldError("name", "format", rule),))
+        made = self._maker.make(principal, f"{owner}/{name}", version) if version else None
+        try:
+            with self._database.unit() as session:
+                row = self._new_row(session, principal, owner, name, values)
+                added = self._put(session, principal, row, made) if made else None
+        except IntegrityError:
+            raise Conflict(f"A model with the name {owner}/{name} exists already.") from None
+        return Listed(row, added, 0)
+
+    @staticmethod
+    def _new_row(session: Session, principal: Principal, owner: str, name: str, values: dict[str, Any]) -> ModelRow:
+        owner_id = principal.need_user()
+        if owner != principal.username:
+            if not principal.is_operator:
+                raise Forbidden("owner: must be your own username.")
+            if not is_name(owner):
+                raise InvalidRequest("owner: is not a valid name.", (FieldError("owner", "format", "is not valid"),))
+            other = users.by_username(session, owner)
+            owner_id = other.id if other else owner_id
+        row = ModelRow(owner_id=owner_id, owner=owner, name=name, **values)
+        models.add(session, row)
+        return row
+
+    def get(self, principal: Principal, owner: str, name: str) -> Listed:
+        """One model. Raises NotFound for absent ones and for those that the caller may not see."""
+        with self._database.unit() as session:
+            row = self._visible(session, principal, owner, name)
+            latest = versions.latest(session, [row.id]).get(row.id)
+        return Listed(row, latest, self._run_counts().get(f"{owner}/{name}", 0))
+
+    def page(self, principal: Principal, *, cursor: str | None = None, limit: int = 100, query: str = "") -> Page[Listed]:
+        """Models that the caller may see, newest first; with `query`, those that hold all its words."""
+        counts = self._run_counts()
+        with self._database.unit() as session:
+            everything = principal.is_operator
+            found = models.visible(session, principal.user_id, everything=everything, cursor=cursor, limit=limit, query=query)
+            latest = versions.latest(session, [row.id for row in found.results])
+        return found.map(lambda row: Listed(row, latest.get(row.id), counts.get(f"{row.owner}/{row.name}", 0)))
+
+    def change(self, principal: Principal, owner: str, name: str, values: dict[str, Any]) -> Listed:
+        """Changes what is said of a model. Its owner and name stay."""
+        with self._database.unit() as session:
+            row = self._own(session, principal, owner, name)
+            models.change(row, values)
+            latest = versions.latest(session, [row.id]).get(row.id)
+        self._changed()
+        return Listed(row, latest, self._run_counts().get(f"{owner}/{name}", 0))
+
+    def remove(self, principal: Principal, owner: str, name: str) -> None:
+        """Removes a model and hides its versions. Predictions made with it stay."""
+        with self._database.unit() as session:
+            models.remove(self._own(session, principal, owner, name))
+        self._changed()
+
+    # Versions
+
+    def add_version(self, principal: Principal, owner: str, name: str, wanted: NewVersion) -> VersionRow:
+        """A version of the caller's model; the same content gives the same version again."""
+        with self._database.unit() as session:
+            self._own(session, principal, owner, name)
+        made = self._maker.make(principal, f"{owner}/{name}", wanted)  # slow; no transaction is open meanwhile
+        with self._database.unit() as session:
+            added = self._put(session, principal, self._own(session, principal, owner, name), made)
+        self._changed()
+        return added
+
+    def version_page(
+        self, principal: Principal, owner: str, name: str, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[VersionRow]:
+        """A model's versions, newest first."""
+        with self._database.unit() as session:
+            row = self._visible(session, principal, owner, name)
+            return versions.of_model(session, row.id, cursor=cursor, limit=limit)
+
+    def version(self, principal: Principal, owner: str, name: str, version_id: str) -> VersionRow:
+        """One version. Raises NotFound."""
+        with self._database.unit() as session:
+            row = self._visible(session, principal, owner, name)
+            return self._version_of(session, row, version_id)
+
+    def remove_version(self, principal: Principal, owner: str, name: str, version_id: str) -> None:
+        """Hides a version; nothing new can be run with it."""
+        with self._database.unit() as session:
+            row = self._own(session, principal, owner, name)
+            versions.remove(self._version_of(session, row, version_id))
+        self._changed()
+
+    # Parts
+
+    @staticmethod
+    def _put(session: Session, principal: Principal, model: ModelRow, made: MadeVersion) -> VersionRow:
+        spec = made.spec
+        row = VersionRow(
+            id=spec.address(),
+            model_id=model.id,
+            source=spec.source,
+            runtime=spec.runtime,
+            task=spec.task,
+            config=spec.config,
+            input_schema=spec.input_schema,
+            output_schema=made.output_schema,
+            streams=made.streams,
+            created_by=principal.user_id,
+        )
+        return versions.put(session, row)
+
+    @staticmethod
+    def _visible(session: Session, principal: Principal, owner: str, name: str) -> ModelRow:
+        row = models.by_name(session, owner, name) if is_name(owner) and is_name(name) else None
+        if row is None or not may_see(principal, row):
+            raise NotFound(NO_MODEL)
+        return row
+
+    def _own(self, session: Session, principal: Principal, owner: str, name: str) -> ModelRow:
+        principal.need("models")
+        row = self._visible(session, principal, owner, name)
+        if not (principal.owns(row.owner_id) or principal.is_operator):
+            raise Forbidden("Only the owner of this model can change it.")
+        return row
+
+    @staticmethod
+    def _version_of(session: Session, model: ModelRow, version_id: str) -> VersionRow:
+        found = versions.by_id(session, version_id) if VERSION_ID.match(version_id) else None
+        if found is None or found[0].model_id != model.id:
+            raise NotFound(NO_VERSION)
+        return found[0]
+
+    def _run_counts(self) -> dict[str, int]:
+        if time.monotonic() - self._counted_at > COUNTS_SECONDS:
+            self._counted_at = time.monotonic()
+            with contextlib.suppress(LovageError), self._database.unit() as session:
+                self._counts = models.run_counts(session)
+        return self._counts

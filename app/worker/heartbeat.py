@@ -1,0 +1,112 @@
+"""Says every few seconds that this worker lives, learns what is to be stopped, and sweeps when nobody else does."""
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import getpid
+from typing import Any
+
+import structlog
+
+from app.db import predictions, workers
+from app.db.session import Database
+from app.db.tables import WorkerRow
+from app.domain.errors import Unavailable
+from app.engine.devices import Device
+from app.engine.engine import Engine
+from app.queue import names
+from app.services.recovery import Recovery
+from app.worker.recorder import Recorder
+from app.worker.runner import Runner
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """This worker's place in the fleet."""
+
+    device: Device
+    host: str
+    slots: int
+
+    @property
+    def queues(self) -> list[str]:
+        """Its own pinned queue, its class's, and the one for when no worker is known."""
+        return [names.pinned(self.device.id, self.host), self.device.kind, names.ANY]
+
+
+def this_host() -> str:
+    """A name for this machine that may stand in a queue's name."""
+    return socket.gethostname().replace("@", "-")[:64]
+
+
+class Heartbeat:
+    """A thread of its own; `register` before the first claim."""
+
+    def __init__(
+        self, database: Database, engine: Engine, recorder: Recorder, runner: Runner, recovery: Recovery, post: Post, seconds: float
+    ) -> None:
+        self._database, self._engine, self._recorder, self._runner = database, engine, recorder, runner
+        self._recovery, self._post, self._seconds = recovery, post, seconds
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def register(self) -> None:
+        """Adds this incarnation's row. Raises Unavailable."""
+        device = self._post.device
+        facts = {"name": device.name, "total_bytes": device.total_bytes, "capability": device.capability, "driver": device.driver}
+        row = WorkerRow(
+            id=self._recorder.worker, host=self._post.host, pid=getpid(), device=device.id, device_class=device.kind,
+            device_facts=facts, queues=self._post.queues, slots=self._post.slots,
+        )  # fmt: skip
+        with self._database.unit() as session:
+            workers.register(session, row)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds):
+            for step in (self._beat, self._recovery.sweep):
+                try:
+                    step()
+                except Unavailable:
+                    log.warning("heartbeat_missed", reason="the database cannot be reached")
+                except Exception:
+                    log.exception("heartbeat_broken")
+
+    def _beat(self) -> None:
+        with self._database.unit() as session:
+            alive = workers.beat(session, self._recorder.worker, running=len(self._runner.running), models=self._models())
+            stop = predictions.cancelling(session, self._recorder.worker)
+        self._runner.cancel(stop)
+        if not alive:
+            self._start_again()
+
+    def _start_again(self) -> None:
+        """Declared dead (this process was stopped for long): what it holds belongs to others now, and it says so by a new id."""
+        held = list(self._runner.running)
+        log.warning("declared_dead", worker=str(self._recorder.worker), dropped=len(held))
+        self._recorder.renew()
+        self.register()
+        self._runner.cancel(held)
+
+    def _models(self) -> Sequence[dict[str, Any]]:
+        return [
+            {"version": model.version, "model": model.model, "state": model.state, "bytes": model.bytes, "in_use": model.in_use}
+            for model in self._engine.models()
+        ]
+
+    def stop(self, last: Callable[[], None]) -> None:
+        """Ends the thread, runs `last`, and closes the row."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(self._seconds + 5)
+        try:
+            last()
+            with self._database.unit() as session:
+                workers.stop(session, self._recorder.worker)
+        except Unavailable:
+            log.warning("goodbye_not_heard", reason="the database cannot be reached; the sweep will notice")

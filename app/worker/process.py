@@ -1,0 +1,207 @@
+"""One worker process: its parts put together, its Celery worker run, its end made orderly. `lovage worker` calls `run`."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import signals
+
+from app.db import files, runtimes
+from app.domain.predictions import Status
+from app.engine import devices
+from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
+from app.engine.watch import Times
+from app.queue import names
+from app.queue.celery_app import make_celery
+from app.runtimes import registry
+from app.services.assembly import Core
+from app.settings import Settings
+from app.worker import tasks
+from app.worker.cancels import CancelListener
+from app.worker.deliveries import Courier, platform_secret
+from app.worker.heartbeat import Heartbeat, Post, this_host
+from app.worker.inputs import Inputs
+from app.worker.outputs import Outputs
+from app.worker.recorder import Recorder
+from app.worker.runner import Place, Runner
+from app.worker.sources import Sources
+from app.worker.stealer import Stealer
+from app.worker.versions import Versions
+
+log = structlog.get_logger(__name__)
+
+WRITE_CONNECTIONS = 6  # claims, growth, endings, heartbeat, sweep, look-ups: each hop uses one at a time
+LAST_WORDS_SECONDS = 3.0
+
+
+class AcceleratorWorker:
+    """Runs predictions on one device."""
+
+    def __init__(self, settings: Settings, device_name: str, name: str) -> None:
+        device = devices.resolve(device_name)
+        self._settings, self._name = settings, name or device.id
+        self.core = Core.open(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
+        threads = settings.model_threads or max(1, (os.cpu_count() or 1) // max(1, settings.workers_on_host))
+        self.engine = Engine(engine_options(settings, threads))
+        host = this_host() if self._name == device.id else f"{self._name}.{this_host()}"
+        self.post = Post(device, host, settings.worker_slots)
+        self.recorder = Recorder(self.core.lifecycle)
+        trusted = frozenset(filter(None, settings.trust_remote_code.split(",")))
+        place = Place(device.torch_device, threads, settings.run_timeout_seconds, trusted)
+        self.runner = Runner(
+            self.engine, self.recorder, self.core.events, Versions(self.core.database), Sources(settings),
+            Inputs(settings, self.core.storage, partial(find_file, self.core)), Outputs(self.core.storage), place,
+        )  # fmt: skip
+        recovery = self.core.recovery()
+        self.heartbeat = Heartbeat(
+            self.core.database, self.engine, self.recorder, self.runner, recovery, self.post, settings.heartbeat_seconds
+        )
+        self.stealer = Stealer(self.recorder, self.runner, self.post.queues, settings.worker_slots)
+        self.cancels = CancelListener(settings.redis_url, self.runner.cancel)
+        self.recovery = recovery
+        self.draining = threading.Event()
+
+    def predict(self, prediction_id: str) -> Status | None:
+        """A doorbell rang: claim the prediction and run it, if it is still to be had."""
+        self.stealer.heard()
+        if self.draining.is_set():
+            return None
+        prediction = self.recorder.claim(prediction_id)
+        return self.runner.run(prediction) if prediction else None
+
+    def start(self) -> None:
+        """The engine warms up while the worker registers."""
+        self.engine.start()
+        with self.core.database.unit() as session:
+            runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs()})
+        self.heartbeat.register()
+        for part in (self.heartbeat, self.stealer, self.cancels):
+            part.start()
+
+    def drain(self) -> None:
+        """Stops claiming, gives what runs its grace, hands the rest back, and ends the process."""
+        self.draining.set()
+        self.stealer.stop()
+        self.cancels.stop()
+        log.info("draining", running=len(self.runner.running), grace_seconds=self._settings.worker_grace_seconds)
+        self.engine.stop(self._settings.worker_grace_seconds)
+        for _ in range(int(LAST_WORDS_SECONDS / 0.05)):
+            if not self.runner.running:
+                break
+            threading.Event().wait(0.05)
+        self.heartbeat.stop(self._hand_back)
+        self.core.close()
+
+    def _hand_back(self) -> None:
+        returned = self.core.lifecycle.give_back_all(self.recorder.worker)
+        if returned:
+            log.info("handed_back", count=returned)
+
+
+def find_file(core: Core, file_id: str) -> tuple[str, str] | None:
+    """Storage key and name of an uploaded file."""
+    with core.database.unit() as session:
+        row = files.by_id(session, file_id)
+        return (row.storage_key, row.name) if row else None
+
+
+def engine_options(settings: Settings, threads: int) -> EngineOptions:
+    """The engine's options from the settings."""
+    return EngineOptions(
+        preload=TORCH + DIFFUSERS,
+        budget_bytes=settings.model_cache_bytes,
+        threads=threads,
+        runtime_folders=tuple(map(str, settings.runtime_folders)),
+        times=Times(setup=settings.setup_timeout_seconds, keep_alive=settings.model_idle_seconds),
+    )
+
+
+def run(settings: Settings, device: str, name: str = "") -> None:
+    """Runs an accelerator worker until it is told to stop. Does not return: ends the process."""
+    registry.discover([Path(folder) for folder in settings.runtime_folders])
+    worker = AcceleratorWorker(settings, device, name)
+    app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
+    tasks.register_predict(app, worker.predict)
+    tasks.register_sweep(app, worker.recovery.sweep)
+    worker.start()
+    queues = [*worker.post.queues, names.SWEEPS]
+    log.info("worker_ready", worker=str(worker.recorder.worker), device=worker.post.device.id, queues=queues)
+    serve(app, queues, settings.worker_slots, f"{worker.post.device.id}@{worker.post.host}", worker.drain, settings)
+
+
+def run_courier(settings: Settings) -> None:
+    """Runs a courier until it is told to stop. Does not return: ends the process."""
+    from app import __version__
+    from app.webhooks.sender import Sender
+
+    core = Core.open(settings, application="lovage-courier", pool=WRITE_CONNECTIONS)
+    sender = Sender(
+        allow_private=settings.allow_private_addresses,
+        timeout=settings.webhook_timeout_seconds,
+        connections=settings.webhook_concurrency * 2,
+        user_agent=f"Lovage/{__version__}",
+    )
+    courier = Courier(core.database, sender, platform_secret(settings.secret_key), settings.webhook_concurrency)
+    recovery = core.recovery()
+    due = ThreadPoolExecutor(1, thread_name_prefix="due")
+
+    def sweep() -> None:
+        recovery.sweep()
+        due.submit(courier.deliver_due)
+
+    app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
+    tasks.register_deliver(app, courier.deliver)
+    tasks.register_sweep(app, sweep)
+    threading.Thread(target=_deliver_without_clock, args=(courier, settings.sweep_seconds), daemon=True).start()
+
+    def drain() -> None:
+        courier.close()
+        core.close()
+
+    log.info("courier_ready", concurrency=settings.webhook_concurrency)
+    serve(app, [names.WEBHOOKS, names.SWEEPS], settings.webhook_concurrency, f"courier@{this_host()}-{os.getpid()}", drain, settings)
+
+
+def _deliver_without_clock(courier: Courier, seconds: float) -> None:
+    """Due webhooks go out even when neither Redis nor the clock is there to say so."""
+    while True:
+        threading.Event().wait(seconds)
+        try:
+            courier.deliver_due()
+        except Exception as error:
+            log.warning("due_deliveries_later", reason=str(error))
+
+
+def serve(app: Any, queues: list[str], slots: int, hostname: str, drain: Any, settings: Settings) -> None:
+    """Runs Celery's worker in this thread. A stop signal drains beside it; the process ends when draining has."""
+    started = threading.Event()
+
+    def stop(**_: Any) -> None:
+        if not started.is_set():
+            started.set()
+            threading.Thread(target=_drain_and_exit, args=(drain,), name="drain").start()
+
+    signals.worker_shutting_down.connect(stop, weak=False)
+    worker = app.Worker(
+        hostname=hostname, pool="threads", concurrency=slots, queues=queues, loglevel=settings.log_level.upper(),
+        without_gossip=True, without_mingle=True, task_events=True, optimization="fair", quiet=True,
+    )  # fmt: skip
+    worker.start()
+    stop()
+    threading.Event().wait()
+
+
+def _drain_and_exit(drain: Any) -> None:
+    """The pool's threads cannot be ended from outside, so the process ends by force once everything is settled."""
+    code = 0
+    try:
+        drain()
+    except Exception:
+        log.exception("drain_failed")
+        code = 1
+    os._exit(code)
