@@ -35,6 +35,7 @@ def drain(number: int, frame: object) -> None:
     os._exit(0)
 
 
+signal.signal(signal.SIGTERM, drain)
 note("started")
 if command in ("migrate", "bootstrap"):
     import psycopg2
@@ -42,7 +43,6 @@ if command in ("migrate", "bootstrap"):
     with psycopg2.connect(os.environ["DATABASE_URL"].replace("+psycopg2", "")) as connection:
         connection.cursor().execute("CREATE TABLE IF NOT EXISTS kept (n serial); INSERT INTO kept DEFAULT VALUES")
     sys.exit(int(os.environ.get("FAKE_EXIT_" + command.upper(), "0")))
-signal.signal(signal.SIGTERM, drain)
 print(f"hello from {name}", flush=True)
 if command == "api":
     if os.environ.get("FAKE_API_BROKEN"):

@@ -47,9 +47,7 @@ def test_the_servers_are_durable_and_private(data_dir: Path) -> None:
             for setting, wanted in (("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on")):
                 cursor.execute(f"SHOW {setting}")
                 assert cursor.fetchone() == (wanted,)
-            cursor.execute(
-                "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'postgres'"
-            )
+            cursor.execute("SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'postgres'")
             assert cursor.fetchone() == ("UTF8", "C.UTF-8")
         with pytest.raises(psycopg2.OperationalError, match="password"):
             psycopg2.connect(urls.database_url.replace("+psycopg2", "").replace("lovage:", "lovage:not"))
