@@ -21,7 +21,6 @@ from app.domain.versions import VERSION_ID, is_name
 from app.services.access import Principal
 from app.services.version_maker import MadeVersion, NewVersion, VersionMaker
 
-
 COUNTS_SECONDS = 60.0  # run counts are decoration, and counting reads the whole table
 NO_MODEL = "The requested model could not be found."
 NO_VERSION = "The requested version could not be found."

@@ -1,0 +1,134 @@
+"""Uploaded files, and the bytes behind signed URLs. Knows no HTTP. Calls block: use threads."""
+
+import hashlib
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from app.db import files as table
+from app.db.pages import Page
+from app.db.session import Database
+from app.db.tables import FileRow
+from app.domain.errors import FieldError, Gone, InvalidInput, NotFound, PayloadTooLarge
+from app.domain.predictions import is_id, new_id
+from app.services.access import Principal
+from app.storage.base import BLOCK, Range, Storage
+from app.storage.signing import UrlSigner
+
+OWN_FILE = re.compile(r"/v1/files/(?P<id>[0-9a-z]{26})(?:[?#]|\Z)")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
+CONTENT_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}\Z")
+NO_FILE = "The requested file could not be found."
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes to send: the blocks of `part` (or of everything), the whole size, the stored content type."""
+
+    blocks: Iterator[bytes]
+    size: int
+    content_type: str
+
+
+class Files:
+    """One for each API process."""
+
+    def __init__(self, database: Database, storage: Storage, secret: str, *, max_bytes: int, retention_hours: float) -> None:
+        self._database, self._storage, self._signer = database, storage, UrlSigner(secret)
+        self._max_bytes, self._hours = max_bytes, retention_hours
+
+    def upload(self, principal: Principal, content: IO[bytes], name: str, content_type: str, details: dict[str, Any]) -> FileRow:
+        """Stores the bytes first, then the row that names them. Empty files are fine. Raises PayloadTooLarge."""
+        principal.need("predict")
+        file_id = new_id(time.time_ns() // 1_000_000)
+        row = FileRow(
+            id=file_id,
+            user_id=principal.need_user(),
+            name=UNPRINTABLE.sub("_", name)[-255:] or "file",
+            content_type=content_type if CONTENT_TYPE.match(content_type) else "application/octet-stream",
+            details=details,
+            storage_key=f"files/{file_id}",
+            expires_at=datetime.now(UTC) + timedelta(hours=self._hours) if self._hours else None,
+        )
+        with tempfile.NamedTemporaryFile(prefix="lovage-upload-") as copy:
+            self._copy(content, copy, row)
+            self._storage.put(row.storage_key, Path(copy.name), row.content_type)
+        with self._database.unit() as session:
+            table.add(session, row)
+        return row
+
+    def _copy(self, content: IO[bytes], copy: Any, row: FileRow) -> None:
+        """Copies and measures in one pass."""
+        sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+        while block := content.read(BLOCK):
+            size += len(block)
+            if size > self._max_bytes:
+                raise PayloadTooLarge(f"A file may have at most {self._max_bytes} bytes.")
+            sha256.update(block)
+            md5.update(block)
+            copy.write(block)
+        copy.flush()
+        row.size, row.sha256, row.md5 = size, sha256.hexdigest(), md5.hexdigest()
+
+    def get(self, principal: Principal, file_id: str) -> FileRow:
+        """The caller's own file. Raises NotFound, also for somebody else's."""
+        with self._database.unit() as session:
+            found = table.by_id(session, file_id) if is_id(file_id) else None
+        if found is None or principal.user_id is None or not principal.owns(found.user_id):
+            raise NotFound(NO_FILE)
+        return found
+
+    def page(self, principal: Principal, *, cursor: str | None = None, limit: int = 100) -> Page[FileRow]:
+        """The caller's files, newest first."""
+        with self._database.unit() as session:
+            return table.of_user(session, principal.need_user(), cursor=cursor, limit=limit)
+
+    def remove(self, principal: Principal, file_id: str) -> None:
+        """Deletes the row, then the bytes: a file without a row is swept, a row without bytes would be a lie."""
+        row = self.get(principal, file_id)
+        with self._database.unit() as session:
+            table.remove(session, row)
+        self._storage.delete([row.storage_key])
+
+    def open(self, row: FileRow, part: Range | None = None) -> Content:
+        """A file's bytes. Raises Gone when they are no longer there."""
+        return self._open(row.storage_key, part)
+
+    def open_signed(self, key: str, expires: int, signature: str, part: Range | None = None) -> Content:
+        """The bytes behind a URL that the storage signed. Raises NotFound for a wrong or expired signature."""
+        if not self._signer.verify(key, expires, signature):
+            raise NotFound("This link is not valid, or it has expired.")
+        return self._open(key, part)
+
+    def _open(self, key: str, part: Range | None) -> Content:
+        try:
+            return Content(*self._storage.open(key, part))
+        except NotFound:
+            raise Gone("This file has been removed.") from None
+
+    def check_inputs(self, principal: Principal, schema: dict[str, Any], given: dict[str, Any]) -> None:
+        """Raises InvalidInput when an input names an uploaded file that is not the caller's: a worker would read it."""
+        for name, file_id in own_files(schema, given):
+            try:
+                self.get(principal, file_id)
+            except NotFound:
+                sentence = "names a file that does not exist or has expired"
+                raise InvalidInput((FieldError(f"input.{name}", "value", sentence),)) from None
+
+
+def own_files(schema: dict[str, Any], given: dict[str, Any]) -> list[tuple[str, str]]:
+    """(input name, file id) of every uploaded file that the input names. Only `format: uri` inputs hold files."""
+    found = []
+    for name, one in schema.get("properties", {}).items():
+        is_file: Callable[[dict[str, Any]], bool] = lambda part: part.get("format") == "uri"  # noqa: E731
+        if is_file(one) or is_file(one.get("items", {})):
+            value = given.get(name)
+            texts = value if isinstance(value, list) else [value]
+            matches = (OWN_FILE.search(text) for text in texts if isinstance(text, str) and len(text) < 2_048)
+            found += [(name, match["id"]) for match in matches if match]
+    return found

@@ -1,0 +1,68 @@
+"""Whether the parts that a prediction needs are there, and what the fleet is doing. Calls block: use threads."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from app.db import census, workers
+from app.db.session import Database
+from app.db.tables import WorkerRow
+from app.domain.errors import LovageError
+
+REDIS_SECONDS = 1.5  # a probe must answer sooner than those who ask give up
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`checks` says `ok`, or what is wrong, of each part."""
+
+    checks: dict[str, str] = field(default_factory=dict)
+    workers: list[str] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a prediction made now would run."""
+        return all(said == "ok" for said in self.checks.values())
+
+
+class Health:
+    """One for each API process."""
+
+    def __init__(self, database: Database, redis_url: str, dead_after: float) -> None:
+        self._database, self._dead_after = database, dead_after
+        self._redis = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=None)
+
+    def readiness(self) -> Readiness:
+        """Asks every part once."""
+        try:
+            live = self.workers()
+            database, some = "ok", "ok" if live else "no live worker"
+        except LovageError:
+            live, database, some = [], "cannot be reached", "not known: the database cannot be reached"
+        checks = {"database": database, "redis": self._ping_redis(), "workers": some}
+        return Readiness(checks, [f"{row.device}@{row.host}" for row in live])
+
+    def _ping_redis(self) -> str:
+        try:
+            self._redis.ping()
+        except (RedisError, OSError):
+            return "cannot be reached"
+        return "ok"
+
+    def workers(self) -> list[WorkerRow]:
+        """The live workers."""
+        with self._database.unit() as session:
+            return workers.live(session, self._dead_after)
+
+    def census(self) -> dict[str, Any]:
+        """Live workers, queues and running predictions, as plain data."""
+        with self._database.unit() as session:
+            live = workers.live(session, self._dead_after)
+            queues, running = census.queues(session), census.running(session)
+        return {"workers": live, "queues": queues, "running": running}
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._redis.close()
