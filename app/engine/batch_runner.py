@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.domain.work import END, Canceled, Crashed, Event, Failed, Started
+from app.domain.work import END, Canceled, Crashed, Event, Failed, Finished, Started
 from app.engine.batch_policy import Limits, padding
 from app.engine.inbox import Entry, Inbox
 from app.engine.log_capture import LogCapture
@@ -93,9 +93,13 @@ class BatchRunner:
 
     def announce(self, entries: Sequence[Entry]) -> None:
         self._outbox.events([(entry.job.id, Started(entry.batch_size)) for entry in entries])
+        self._outbox.flush()
 
     def _run(self, entries: Sequence[Entry], depth: int) -> None:
         if not (entries := self._without_canceled(entries)):
+            return
+        if self._hopeless():
+            self._fail_open(RunningBatch(self, entries), lambda: Failed(self._failures[-1]))
             return
         batch = self.running = RunningBatch(self, entries)
         self.announce(entries)
@@ -118,6 +122,8 @@ class BatchRunner:
     def _end(self, batch: RunningBatch, job_id: str, event: Any) -> None:
         self._capture.drain()
         entry = batch.open.pop(job_id)
+        if isinstance(event, Finished):
+            self._failures.clear()
         metrics = {} if isinstance(event, Crashed) else event.metrics
         if isinstance(event, Crashed):
             event = Failed(event.error)
@@ -142,19 +148,20 @@ class BatchRunner:
         traceback.print_exc()
         self._capture.drain()
         if is_sticky(error):
-            self._die()
+            self._die(describe(error))
         entries, text = list(batch.open.values()), describe(error)
         if is_out_of_memory(error):
             self._remember(entries)
-        if batch.members == 1 or len(entries) <= 1 or self._hopeless(text):
+        if len(entries) <= 1 or self._hopeless():
             self._failures.append(text)
             self._fail_open(batch, lambda: Failed(text))
             return
         for group in trials(entries, depth + 1):
             self._run(group, depth + 1)
 
-    def _hopeless(self, text: str) -> bool:
-        return self._failures[-SAME_FAILURES:] == [text] * SAME_FAILURES
+    def _hopeless(self) -> bool:
+        last = self._failures[-SAME_FAILURES:]
+        return len(last) == SAME_FAILURES and len(set(last)) == 1
 
     def _remember(self, entries: Sequence[Entry]) -> None:
         """The next batches hold at most half the cells that did not fit; a job alone is always tried."""
@@ -164,12 +171,11 @@ class BatchRunner:
         tokens = min(old.tokens or sys.maxsize, fitting * longest)
         size = min(old.size, fitting) if longest <= 1 else old.size
         self.inbox.rules.limits = Limits(size, tokens)
-        print(
-            f"out of memory with {len(entries)} x {longest}; batches are kept to {fitting} x {longest}", file=sys.stderr
-        )
+        print(f"out of memory with {len(entries)} x {longest}; batches are kept to {fitting} x {longest}", file=sys.stderr)
 
-    def _die(self) -> None:
-        """The traceback is in the pipe already; the engine treats this as the crash it is."""
+    def _die(self, text: str) -> None:
+        """The engine treats this as the crash it is."""
+        self._outbox.message("dying", text)
         self._outbox.close()
         os._exit(EXIT_STICKY)
 

@@ -202,9 +202,7 @@ def mps(system: str | None = None, machine: str | None = None) -> list[Device]:
     if machine != "arm64":
         return [absent("mps", "only on Apple silicon")]
     total = psutil.virtual_memory().total
-    return [
-        Device("mps", name="Apple GPU", total_bytes=total, free_bytes=memory.free_bytes(), driver=platform.mac_ver()[0])
-    ]
+    return [Device("mps", name="Apple GPU", total_bytes=total, free_bytes=memory.free_bytes(), driver=platform.mac_ver()[0])]
 
 
 def openvino() -> list[Device]:

@@ -92,6 +92,7 @@ class Engine:
         self._terms = Terms(
             open_link=lambda host: ModelLink(self._client, host, FORK_SECONDS),
             make_room=self._make_room,
+            settle=self._settle,
             order=lambda spec: order_of(spec, options.runtime_folders, options.process_bytes),
             times=options.times,
         )
@@ -180,7 +181,7 @@ class Engine:
 
     def _wire_id(self, host: Host, work_id: str) -> str:
         """The work's id, made unique should a former attempt of it still be here."""
-        return work_id if work_id not in host.tickets else f"{work_id}#{next(self._serial)}"
+        return work_id if work_id not in host.tickets.open else f"{work_id}#{next(self._serial)}"
 
     def _watch(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
@@ -211,6 +212,11 @@ class Engine:
                 time.sleep(ROOM_POLL_SECONDS)
             host.bytes = needed
 
+    def _settle(self, host: Host) -> None:
+        """After a load, when its true size is known."""
+        with self._room:
+            self._evict_for(host, host.bytes)
+
     def _evict_for(self, host: Host, needed: int) -> bool:
         """True when it fits, or when there is nobody whose going would help."""
         others = [other for other in self._all() if other is not host]
@@ -224,9 +230,7 @@ class Engine:
     def _go_over(self, host: Host, needed: int) -> None:
         """The models in use stay. Over the budget is allowed as long as the machine has the memory."""
         if needed > memory.free_bytes():
-            raise ModelUnavailable(
-                f"there is no room: it needs about {needed:,} bytes and all loaded models are in use"
-            )
+            raise ModelUnavailable(f"there is no room: it needs about {needed:,} bytes and all loaded models are in use")
         log.warning("loading %s over the budget of %d bytes: all others are in use", host.spec.version, self._budget)
 
 

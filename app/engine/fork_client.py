@@ -50,11 +50,7 @@ def environment(threads: int) -> dict[str, str]:
     OpenMP threads that wait actively steal the other processes' core: two torch threads on two busy cores were measured
     5 times slower than one. They can only be set before the libraries are imported, so it is done here, once for all.
     """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)
-    }
+    kept = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)}
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": str(threads),

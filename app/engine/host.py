@@ -5,11 +5,10 @@ ending whatever becomes of the process. When to load and what to evict for it is
 `retry_policy`'s.
 """
 
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from app.engine.handle import Ticket
 from app.engine.memory import pss
 from app.engine.model_link import ModelLink
 from app.engine.retry_policy import Health
+from app.engine.tickets import Tickets
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class Terms:
 
     open_link: Callable[["Host"], ModelLink]
     make_room: Callable[["Host"], None]
+    settle: Callable[["Host"], None]
     order: Callable[[ModelSpec], dict[str, Any]]
     times: watch.Times
 
@@ -46,7 +47,7 @@ class Host:
     def __init__(self, spec: ModelSpec, terms: Terms) -> None:
         self.spec, self._terms = spec, terms
         self.lock = threading.RLock()
-        self.tickets: dict[str, Ticket] = {}
+        self.tickets = Tickets()
         self.link: ModelLink | None = None
         self.state = "absent"
         self.health = Health()
@@ -58,7 +59,6 @@ class Host:
         self.batch_size = DEFAULT_BATCH_SIZE
         self.load_log = ""
         self._loaded = threading.Condition(self.lock)
-        self._trials = itertools.count(1)
 
     # What callers ask
 
@@ -70,24 +70,21 @@ class Host:
                 ticket.handle.put(self._unavailable())
                 return
             self.spec = spec
-            self.tickets[ticket.wire_id] = ticket
+            self.tickets.add(ticket)
             if self.state == "absent":
                 self._begin_loading()
-            link = self._claim([ticket]) if self.state == "ready" else None
-        if link:
-            self._send(link, [ticket])
+        self._push()
 
     def cancel(self, ticket: Ticket) -> None:
         with self.lock:
-            if self.tickets.get(ticket.wire_id) is not ticket:
-                return
-            if not ticket.sent:
+            sent = ticket.sent
+            if not sent:
                 self.finish(ticket, Canceled())
-                return
             ticket.cancel_at = ticket.cancel_at or time.monotonic()
             link = self.link
-        if link:
+        if sent and link:
             link.send(["cancel", ticket.wire_id])
+        self._push()
 
     def load(self, spec: ModelSpec, timeout: float) -> None:
         """Returns when the model is ready. Raises ModelUnavailable."""
@@ -119,8 +116,7 @@ class Host:
             link, self.link, self.state = self.link, None, "absent"
             if link:
                 link.expected = True
-            for ticket in list(self.tickets.values()):
-                self.finish(ticket, Crashed(reason))
+            self.tickets.end_all(Crashed(reason))
         if link:
             link.kill()
 
@@ -173,8 +169,7 @@ class Host:
         with self.lock:
             self.link, self.state = None, "absent"
             self.health = retry_policy.after_failed_load(self.health, time.monotonic(), reason)
-            for ticket in list(self.tickets.values()):
-                self.finish(ticket, Failed(f"the model could not be loaded: {reason}", code="model_unavailable"))
+            self.tickets.end_all(Failed(f"the model could not be loaded: {reason}", code="model_unavailable"))
             self._loaded.notify_all()
 
     def _load_done(self, link: ModelLink, ready: dict[str, Any], began: float) -> None:
@@ -187,22 +182,24 @@ class Host:
             self.state, self.load_seconds, self.bytes, self.last_used = "ready", now - began, weight, now
             self.declared_bytes = declared
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
-            waiting = sorted(self.tickets.values(), key=lambda ticket: not ticket.trial)
-            for ticket in waiting:
+            for ticket in self.tickets.open.values():
                 ticket.load += now - max(began, ticket.at)
-            self._claim(waiting)
             self._loaded.notify_all()
             if link.dead:
                 self._after_death(link, link.dead)
-                return
-        self._send(link, waiting)
+        self._push()
+        self._terms.settle(self)
 
     # Sending and hearing
 
-    def _claim(self, tickets: Iterable[Ticket]) -> ModelLink | None:
-        for ticket in tickets:
-            ticket.sent = True
-        return self.link
+    def _push(self) -> None:
+        """Sends what is to be sent now. Called, without the lock, after everything that may have changed it."""
+        with self.lock:
+            link = self.link
+            if self.state != "ready" or link is None or not (due := self.tickets.due()):
+                return
+            self.tickets.claim(due)
+        self._send(link, due)
 
     def _send(self, link: ModelLink, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
@@ -223,11 +220,9 @@ class Host:
                         self._on_event(link, *unpack(packed))
             elif kind == "log":
                 self._on_log(link, value)
-            elif kind == "ready":
-                link.ready.set_result(value)
-            elif kind == "failed":
-                link.expected = True
-                link.ready.set_exception(ModelUnavailable(value))
+            else:
+                link.note(kind, value)
+        self._push()
 
     def _on_log(self, link: ModelLink, text: str) -> None:
         if not link.ready.done():
@@ -235,7 +230,7 @@ class Host:
         log.info("model %s: %s", self.spec.model or self.spec.version, text.rstrip())
 
     def _on_event(self, link: ModelLink, wire_id: str, event: Event) -> None:
-        ticket = self.tickets.get(wire_id)
+        ticket = self.tickets.open.get(wire_id)
         if ticket is None or link is not self.link:
             return
         if isinstance(event, END):
@@ -260,9 +255,8 @@ class Host:
 
     def finish(self, ticket: Ticket, event: Event) -> None:
         """The ending of a work. The lock is held."""
-        if self.tickets.pop(ticket.wire_id, None) is not None:
+        if self.tickets.end(ticket, event):
             self.last_used = time.monotonic()
-            ticket.handle.put(event)
 
     # Deaths
 
@@ -278,53 +272,21 @@ class Host:
         if not link.expected:
             log.warning("model %s (%s): %s", self.spec.model, self.spec.version, reason)
             self._blame(reason)
-        for ticket in list(self.tickets.values()):
-            self._resend(ticket, reason)
+        self.tickets.survive(reason)
         if self.tickets:
             self._begin_loading()
 
     def _blame(self, reason: str) -> None:
-        """The batch that ran is suspect; when none ran, all that had been sent (a preparation may have killed)."""
-        sent = [ticket for ticket in self.tickets.values() if ticket.sent]
-        suspects = [ticket for ticket in sent if ticket.started] or sent
+        suspects = self.tickets.suspects()
         in_trial = bool(suspects) and all(ticket.trial for ticket in suspects)
         self.health = retry_policy.after_death(self.health, time.monotonic(), reason, in_trial=in_trial)
-        if len(suspects) == 1:
-            self.finish(suspects[0], Crashed(f"the model crashed on this input: {reason}"))
-        else:
-            self.try_apart(suspects)
+        self.tickets.blame(reason)
         if self.health.blocked(time.monotonic()):
-            for ticket in list(self.tickets.values()):
-                self.finish(ticket, self._unavailable())
-
-    def try_apart(self, suspects: Sequence[Ticket]) -> None:
-        """In smaller groups next time, each by itself. The lock is held."""
-        for ticket in suspects:
-            ticket.deaths += 1
-        deaths = max((ticket.deaths for ticket in suspects), default=0)
-        for group in retry_policy.trials(suspects, deaths):
-            name = f"trial-{next(self._trials)}"
-            for ticket in group:
-                ticket.trial = name
-
-    def _resend(self, ticket: Ticket, reason: str) -> None:
-        if not ticket.sent:
-            return
-        ticket.reset()
-        if ticket.cancel_at:
-            self.finish(ticket, Canceled())
-        elif ticket.resends > retry_policy.MOST_RESENDS:
-            self.finish(
-                ticket, Crashed(f"the model's process ended {ticket.resends} times before an answer; last: {reason}")
-            )
-        elif ticket.resends >= retry_policy.BYSTANDER_DEATHS and not ticket.trial:
-            ticket.trial = f"trial-{next(self._trials)}"
+            self.tickets.end_all(self._unavailable())
 
     def _unavailable(self) -> Failed:
         seconds = max(0.0, self.health.until - time.monotonic())
-        return Failed(
-            f"the model is unavailable: {self.health.reason}; tried again in {seconds:.0f} s", code="model_unavailable"
-        )
+        return Failed(f"the model is unavailable: {self.health.reason}; tried again in {seconds:.0f} s", code="model_unavailable")
 
     # The clock
 
@@ -334,22 +296,21 @@ class Host:
             link, idle = self.link, self._idle(now)
             if link is None or self.state != "ready":
                 return
-            verdict = watch.judge(list(self.tickets.values()), now, link.heard, self._terms.times)
+            verdict = watch.judge(list(self.tickets.open.values()), now, link.heard, self._terms.times)
             self._carry_out(link, verdict)
         if verdict.kill:
             link.kill()
         elif idle:
             self.evict(self._terms.times.evict)
+        self._push()
 
     def _carry_out(self, link: ModelLink, verdict: watch.Verdict) -> None:
         for ticket in verdict.timed_out:
-            self.finish(
-                ticket, Failed(f"it ran longer than its limit of {ticket.work.timeout:g} s", code="run_timeout")
-            )
+            self.finish(ticket, Failed(f"it ran longer than its limit of {ticket.work.timeout:g} s", code="run_timeout"))
         for ticket in verdict.canceled:
             self.finish(ticket, Canceled())
         if verdict.apart:
-            self.try_apart(verdict.apart)
+            self.tickets.try_apart(verdict.apart)
         if verdict.kill and verdict.intended:
             link.expected = True
 

@@ -31,11 +31,7 @@ def expected_bytes(folder: str) -> int:
     """What a model that was never loaded will take: its weight files and a process."""
     size = 0
     with contextlib.suppress(OSError):
-        size = (
-            sum(file.stat().st_size for file in Path(folder).rglob("*") if file.suffix in WEIGHT_SUFFIXES)
-            if folder
-            else 0
-        )
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.suffix in WEIGHT_SUFFIXES) if folder else 0
     return size + PROCESS_BYTES
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future, TimeoutError
 from typing import Any, Protocol
 
 from app.coalesce import ThreadCoalescer
+from app.domain.errors import ModelUnavailable
 from app.engine import log_capture
 from app.engine.fork_client import Forked, ForkServerClient
 from app.engine.frames import FrameReader, encode
@@ -39,6 +40,7 @@ class ModelLink:
         self._client, self._owner = client, owner
         self.expected = False
         self.dead = ""
+        self._dying = ""
         self.ready: Future[dict[str, Any]] = Future()
         self.heard = time.monotonic()
         self._sock, theirs = socket.socketpair()
@@ -60,6 +62,16 @@ class ModelLink:
         """Sends a message; a dead process is no error here, its owner hears of it. Raises TypeError for what is no
         JSON."""
         self._sender(encode(message))
+
+    def note(self, kind: str, value: Any) -> None:
+        """Takes a message about the process itself: ready, failed (to load) or dying (by its own decision)."""
+        if kind == "ready":
+            self.ready.set_result(value)
+        elif kind == "failed":
+            self.expected = True
+            self.ready.set_exception(ModelUnavailable(value))
+        elif kind == "dying":
+            self._dying = f": {value}"
 
     def kill(self) -> None:
         """SIGKILL, at once."""
@@ -104,7 +116,9 @@ class ModelLink:
             self._exited(EXIT_SECONDS)
         status = self._forked.exit.result() if self._forked.exit.done() else None
         words = log_capture.read_all(self._log_fd).decode("utf-8", "replace").strip()[-LAST_WORDS_CHARACTERS:]
-        return describe_exit(status) + (f"; last output: {words}" if words else "")
+        if status is None:
+            self.expected = True  # the fork server's death says nothing about the works that ran
+        return describe_exit(status) + self._dying + (f"; last output: {words}" if words else "")
 
 
 def describe_exit(status: int | None) -> str:

@@ -3,6 +3,7 @@
 Knows frames, not their meaning; an event that is no JSON becomes the failure of its work alone.
 """
 
+import contextlib
 import socket
 import threading
 from collections import deque
@@ -20,6 +21,7 @@ class Outbox:
         self._waiting: deque[tuple[str, Any]] = deque()
         self._some = threading.Condition()
         self._closed = False
+        self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._send, name="outbox", daemon=True)
         self._thread.start()
 
@@ -27,13 +29,13 @@ class Outbox:
         self._put(("event", (work_id, event)))
 
     def events(self, events: list[tuple[str, Event]]) -> None:
-        """Several at once: one wake-up of the sending thread."""
+        """Several at once."""
         with self._some:
             self._waiting.extend(("event", pair) for pair in events)
             self._some.notify()
 
     def message(self, kind: str, value: Any) -> None:
-        """`kind` is ready, failed or log."""
+        """`kind` is ready, failed, dying or log."""
         self._put((kind, value))
 
     def close(self) -> None:
@@ -48,16 +50,24 @@ class Outbox:
             self._waiting.append(item)
             self._some.notify()
 
-    def _send(self) -> None:
-        while group := self._take():
-            try:
+    def flush(self) -> None:
+        """Sends from the calling thread. For what must be told before code runs that may never let go of the
+        interpreter: the engine would not know whose time to count."""
+        with self._turn, contextlib.suppress(OSError):  # when the engine is gone, the reader thread ends the process
+            if group := self._take():
                 self._sock.sendall(b"".join(frames_of(group)))
-            except OSError:
-                return  # the engine is gone; the reader thread notices, too, and ends the process
+
+    def _send(self) -> None:
+        while self._wait():
+            self.flush()
+
+    def _wait(self) -> bool:
+        with self._some:
+            self._some.wait_for(lambda: self._waiting or self._closed)
+            return bool(self._waiting)
 
     def _take(self) -> list[tuple[str, Any]]:
         with self._some:
-            self._some.wait_for(lambda: self._waiting or self._closed)
             group = list(self._waiting)
             self._waiting.clear()
             return group

@@ -53,9 +53,7 @@ def after_death(health: Health, now: float, reason: str, *, in_trial: bool) -> H
     health = replace(health, deaths=recent, succeeded=False)
     if len(recent) < LOOP_DEATHS:
         return health
-    return _back_off(
-        replace(health, deaths=()), now, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}"
-    )
+    return _back_off(replace(health, deaths=()), now, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}")
 
 
 def after_failed_load(health: Health, now: float, reason: str) -> Health:

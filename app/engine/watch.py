@@ -58,9 +58,7 @@ def _time_out(running: Sequence[Ticket], now: float, verdict: Verdict) -> None:
         (verdict.timed_out if alone else verdict.apart).append(ticket)
 
 
-def _stop_canceled(
-    tickets: Sequence[Ticket], running: Sequence[Ticket], now: float, times: Times, verdict: Verdict
-) -> None:
+def _stop_canceled(tickets: Sequence[Ticket], running: Sequence[Ticket], now: float, times: Times, verdict: Verdict) -> None:
     """The caller is answered anyhow; the process is only killed when nobody else is in its batch."""
     deaf = [ticket for ticket in tickets if ticket.cancel_at and now - ticket.cancel_at > times.cancel]
     verdict.canceled = [ticket for ticket in deaf if ticket not in verdict.timed_out]

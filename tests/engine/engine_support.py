@@ -1,0 +1,44 @@
+"""Small words for the engine's tests: versions, works, endings, waiting."""
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from app.domain.work import Event, ModelSpec, Work
+from app.engine.engine import Engine, Times
+from app.engine.handle import Handle
+
+RUNTIMES = Path(__file__).parent / "runtimes"
+QUICK = Times(setup=10.0, cancel=0.3, stall=1.0, evict=1.0)
+Start = Callable[..., Engine]
+
+_numbers = itertools.count(1)
+
+
+def spec(runtime: str = "trial", **config: Any) -> ModelSpec:
+    """A version that no other test has."""
+    return ModelSpec(version=f"version-{next(_numbers)}", model=f"test/{runtime}", runtime=runtime, config=config)
+
+
+def work(do: str = "", *, timeout: float = 0.0, **more: Any) -> Work:
+    return Work(f"work-{next(_numbers)}", {"do": do, **more}, timeout=timeout)
+
+
+def ending(handle: Handle) -> Any:
+    """The last event of the handle's stream; by its count also: the only ending."""
+    return list(handle.events())[-1]
+
+
+def events_of(engine: Engine, model: ModelSpec, job: Work) -> list[Event]:
+    return list(engine.submit(model, job).events())
+
+
+def until(true: Callable[[], Any], seconds: float = 5.0) -> Any:
+    """Waits for a condition; fails when it does not come."""
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.005)
+    return value

@@ -1,0 +1,224 @@
+"""Processes that die, hang or do not listen: every work still gets one right ending. Real kills."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from engine_support import RUNTIMES, Start, ending, events_of, spec, until, work
+
+from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log
+from app.engine.engine import Engine
+from app.engine.model_link import describe_exit
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("do", ["crash", "segfault"])
+def test_the_poison_input_crashes_alone_and_its_neighbours_succeed(shared_engine: Engine, do: str) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work(do if i == 9 else "", text=str(i))) for i in range(32)]
+    poison = list(handles.pop(9).events())
+    ends = [ending(handle) for handle in handles]
+    assert isinstance(poison[-1], Crashed)
+    assert ("SIGKILL" if do == "crash" else "SIGSEGV") in poison[-1].error
+    words = "".join(event.text for event in poison if isinstance(event, Log)) + poison[-1].error
+    assert ("about to die" if do == "crash" else "Segmentation fault") in words
+    assert [end.output for end in ends] == [str(i) for i in range(32) if i != 9]
+    assert isinstance(ending(blocker), Finished)
+
+
+def test_a_process_killed_from_outside_costs_nobody_but_a_lone_work_anything(shared_engine: Engine) -> None:
+    model = spec(max_batch_size=1)
+    pid = shared_engine.load(model).pid
+    running = shared_engine.submit(model, work("steps", steps=30, text="ran again"))
+    next(running.events())
+    waiting = [shared_engine.submit(model, work(text=str(i))) for i in range(3)]
+    os.kill(pid, signal.SIGKILL)
+    assert [ending(handle).output for handle in (running, *waiting)] == ["ran again", "0", "1", "2"]
+    [pid] = [one.pid for one in shared_engine.models() if one.version == model.version]
+    alone = shared_engine.submit(model, work("steps", steps=500))
+    next(alone.events())
+    os.kill(pid, signal.SIGKILL)
+    assert isinstance(ending(alone), Crashed)
+
+
+def test_a_work_that_crashed_runs_by_itself_the_next_time(shared_engine: Engine) -> None:
+    model, poison = spec(), work("crash")
+    assert isinstance(ending(shared_engine.submit(model, poison)), Crashed)
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    good = [shared_engine.submit(model, work("sizes")) for _ in range(3)]
+    again = shared_engine.submit(model, poison)
+    assert [ending(handle).output for handle in good] == [[1, 3]] * 3
+    assert isinstance(ending(again), Crashed)
+
+
+def test_a_preparation_that_kills_is_found_too(shared_engine: Engine) -> None:
+    model = spec()
+    shared_engine.load(model)
+    handles = [shared_engine.submit(model, work("prepare_crash" if i == 3 else "", text=str(i))) for i in range(6)]
+    ends = [ending(handle) for handle in handles]
+    assert isinstance(ends.pop(3), Crashed)
+    assert all(isinstance(end, Finished) for end in ends)
+
+
+def test_a_preparation_that_hangs_is_a_death(start_engine: Start) -> None:
+    engine = start_engine()
+    assert isinstance(ending(engine.submit(spec(), work("prepare_hang"))), Crashed)
+
+
+def test_a_broken_device_context_ends_the_process_not_the_model(shared_engine: Engine) -> None:
+    model = spec()
+    crashed = ending(shared_engine.submit(model, work("sticky")))
+    assert isinstance(crashed, Crashed)
+    assert "device-side assert" in crashed.error
+    assert isinstance(ending(shared_engine.submit(model, work())), Finished)
+
+
+@pytest.mark.parametrize("do", ["hang", "hang_in_c"])
+def test_a_work_that_runs_too_long_is_killed_and_its_neighbours_run_again(shared_engine: Engine, do: str) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work(do if i == 2 else "", timeout=0.3 if i == 2 else 9)) for i in range(4)]
+    ends = [ending(handle) for handle in handles]
+    late = ends.pop(2)
+    assert late.code == "run_timeout"
+    assert "0.3 s" in late.error
+    assert all(isinstance(end, Finished) for end in ends)
+
+
+def test_of_a_batch_that_hangs_together_only_the_one_at_fault_times_out(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("hang" if i == 2 else "", timeout=0.3)) for i in range(6)]
+    ends = [ending(handle) for handle in handles]
+    assert ends.pop(2).code == "run_timeout"
+    assert all(isinstance(end, Finished) for end in ends)
+
+
+@pytest.mark.parametrize("do", ["hang", "hang_in_c"])
+def test_stuck_code_is_killed_when_it_is_canceled(shared_engine: Engine, do: str) -> None:
+    model = spec(max_batch_size=1)
+    stuck = shared_engine.submit(model, work(do))
+    next(stuck.events())
+    waiting = shared_engine.submit(model, work())
+    stuck.cancel()
+    assert ending(stuck) == Canceled()
+    assert isinstance(ending(waiting), Finished)
+
+
+def test_a_canceled_work_among_busy_neighbours_is_answered_and_they_go_on(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    neighbour = shared_engine.submit(model, work(seconds=1, text="here"))
+    deaf = shared_engine.submit(model, work(seconds=1))
+    next(deaf.events())
+    pid = [one.pid for one in shared_engine.models() if one.version == model.version]
+    deaf.cancel()
+    began = time.monotonic()
+    assert isinstance(ending(deaf), Canceled)
+    assert time.monotonic() - began < 0.8
+    assert ending(neighbour).output == "here"
+    assert [one.pid for one in shared_engine.models() if one.version == model.version] == pid
+
+
+def test_a_stream_that_is_run_again_repeats_no_chunk(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    streaming = shared_engine.submit(model, work("chunks_then_wait", wait=0.6))
+    hanging = shared_engine.submit(model, work("steps", steps=1000, timeout=0.3))
+    events = list(streaming.events())
+    assert [event.data for event in events if isinstance(event, Chunk)] == ["first", "second"]
+    assert isinstance(events[-1], Finished)
+    assert ending(hanging).code == "run_timeout"
+
+
+def test_a_crash_at_load_is_a_failed_load(shared_engine: Engine) -> None:
+    failed = ending(shared_engine.submit(spec(load_crash=True), work()))
+    assert failed.code == "model_unavailable"
+    assert "while loading, its process was ended by SIGSEGV" in failed.error
+
+
+def test_five_deaths_in_a_minute_close_the_version_for_a_while(shared_engine: Engine) -> None:
+    model = spec()
+    for _ in range(4):
+        assert isinstance(ending(shared_engine.submit(model, work("crash"))), Crashed)
+    assert isinstance(ending(shared_engine.submit(model, work("crash"))), Crashed)
+    closed = ending(shared_engine.submit(model, work()))
+    assert closed.code == "model_unavailable"
+    assert "died 5 times" in closed.error
+    [described] = [one for one in shared_engine.models() if one.version == model.version]
+    assert described.state == "unhealthy"
+
+
+def test_a_dead_fork_server_is_replaced(start_engine: Start) -> None:
+    engine = start_engine()
+    model = spec(max_batch_size=1)
+    first = engine.load(model).pid
+    running = engine.submit(model, work("steps", steps=500))
+    next(running.events())
+    waiting = engine.submit(model, work("pid"))
+    os.kill(engine.fork_server_pid, signal.SIGKILL)
+    running.cancel()
+    assert isinstance(ending(running), Canceled)
+    assert ending(waiting).output != first
+    assert not alive(first)
+
+
+PARENT = f"""
+import os, time
+from app.domain.work import ModelSpec, Work
+from app.engine.engine import Engine, EngineOptions
+engine = Engine(EngineOptions(runtime_folders=({str(RUNTIMES)!r},)))
+engine.start()
+pids = [engine.load(ModelSpec("a", "a", "trial")).pid]
+for version, do in (("b", "hang_in_c"), ("c", "steps")):
+    handle = engine.submit(ModelSpec(version, version, "trial"), Work(version, {{"do": do, "steps": 100000}}))
+    next(handle.events())
+pids = [model.pid for model in engine.models()]
+print(engine.fork_server_pid, *pids, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_worker_leaves_no_orphans_for_a_second() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 4
+        parent.kill()
+        until(lambda: not any(alive(pid) for pid in pids), seconds=1.0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_exit_statuses_are_sentences() -> None:
+    assert "SIGSEGV" in describe_exit(-11)
+    assert "signal 200" in describe_exit(-200)
+    assert "status 7" in describe_exit(7)
+    assert "fork server" in describe_exit(None)
+
+
+def test_a_terminals_ctrl_c_does_not_reach_the_models(shared_engine: Engine) -> None:
+    model = spec()
+    pid = shared_engine.load(model).pid
+    os.kill(pid, signal.SIGINT)
+    os.kill(pid, signal.SIGTERM)
+    assert events_of(shared_engine, model, work("pid"))[-1].output == pid  # type: ignore[union-attr]
+    assert not isinstance(events_of(shared_engine, model, work()), Failed)

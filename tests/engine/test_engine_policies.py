@@ -1,0 +1,160 @@
+"""The pure parts: batches, eviction, retries, health, verdicts of time."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain.work import Work
+from app.engine import model_cache, retry_policy, watch
+from app.engine.batch_policy import Curve, Limits, Waiting, cuts, next_batch, padding
+from app.engine.handle import Handle, Ticket
+from app.engine.model_cache import Resident
+from app.engine.retry_policy import Health
+
+WAITING = st.lists(st.builds(Waiting, st.sampled_from("abc"), st.integers(1, 500)), max_size=60)
+LIMITS = st.builds(Limits, st.integers(1, 40), st.sampled_from([0, 1, 100, 1000]))
+CURVES = st.builds(Curve, st.floats(0, 1000), st.floats(0, 10), st.floats(0, 2), st.floats(0, 0.1))
+
+
+@given(WAITING, LIMITS, CURVES)
+def test_every_work_is_run_exactly_once_and_the_oldest_is_always_next(
+    waiting: list[Waiting], limits: Limits, curve: Curve
+) -> None:
+    left = list(range(len(waiting)))
+    done: list[int] = []
+    while left:
+        batch = [left[index] for index in next_batch([waiting[i] for i in left], limits, curve)]
+        assert left[0] in batch
+        done += batch
+        left = [index for index in left if index not in batch]
+    assert sorted(done) == list(range(len(waiting)))
+
+
+@given(WAITING, LIMITS, CURVES)
+def test_a_batch_has_one_key_and_keeps_the_limits(waiting: list[Waiting], limits: Limits, curve: Curve) -> None:
+    batch = [waiting[index] for index in next_batch(waiting, limits, curve)]
+    assert len({item.key for item in batch}) <= 1
+    assert len(batch) <= limits.size
+    longest = max((item.length for item in batch), default=0)
+    assert len(batch) <= 1 or not limits.tokens or len(batch) * longest <= limits.tokens
+    assert [item.length for item in batch] == sorted(item.length for item in batch)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=9), CURVES, st.integers(1, 9))
+def test_no_other_cutting_is_cheaper(lengths: list[int], curve: Curve, size: int) -> None:
+    lengths.sort()
+
+    def cost(marks: list[int]) -> float:
+        return sum(curve.of(end - start, lengths[end - 1]) for start, end in pairwise(marks))
+
+    count = len(lengths)
+    every = [[0, *(mark for mark in range(1, count) if bits >> mark & 1), count] for bits in range(0, 2**count, 2)]
+    allowed = [marks for marks in every if all(end - start <= size for start, end in pairwise(marks))]
+    assert cost(cuts(lengths, Limits(size), curve)) == pytest.approx(min(map(cost, allowed)))
+
+
+def test_short_texts_do_not_wait_for_a_long_one() -> None:
+    waiting = [Waiting("", length) for length in (10, 250, 11, 12, 240, 10)]
+    assert next_batch(waiting, Limits(32)) == [0, 5, 2, 3]
+
+
+def test_padding_is_the_share_of_empty_cells() -> None:
+    assert padding([]) == 0.0
+    assert padding([4, 4]) == 0.0
+    assert padding([1, 3]) == pytest.approx(1 / 3)
+
+
+RESIDENTS = st.lists(st.builds(Resident, st.uuids().map(str), st.integers(0, 100), st.floats(0, 9), st.booleans(), st.booleans()))
+
+
+@given(RESIDENTS, st.integers(0, 300), st.integers(1, 300))
+def test_eviction_spares_what_is_used_or_pinned_and_goes_by_age(residents: list[Resident], needed: int, budget: int) -> None:
+    plan = model_cache.plan(residents, needed, budget)
+    by_version = {resident.version: resident for resident in residents}
+    gone = [by_version[version] for version in plan.evict]
+    assert not any(resident.in_use or resident.pinned for resident in gone)
+    assert [resident.last_used for resident in gone] == sorted(resident.last_used for resident in gone)
+    left = sum(resident.bytes for resident in residents) - sum(resident.bytes for resident in gone)
+    assert plan.fits == (left + needed <= budget)
+    spared = [r for r in residents if r not in gone and not r.in_use and not r.pinned]
+    assert plan.fits or not spared
+
+
+def test_without_a_budget_nothing_is_evicted() -> None:
+    assert model_cache.plan([Resident("a", 5, 0)], 10, 0) == model_cache.Plan((), True)
+
+
+def test_suspects_are_tried_in_halves_then_alone() -> None:
+    assert retry_policy.trials(range(5), 1) == [[0, 1, 2], [3, 4]]
+    assert retry_policy.trials(range(3), 2) == [[0], [1], [2]]
+    assert retry_policy.trials(range(2), 1) == [[0], [1]]
+    assert retry_policy.trials([], 1) == []
+
+
+def test_five_deaths_in_a_minute_make_a_version_unhealthy_for_longer_each_time() -> None:
+    health = Health()
+    for second in range(4):
+        health = retry_policy.after_death(health, float(second), "killed", in_trial=False)
+    assert not health.blocked(4.0)
+    health = retry_policy.after_death(health, 4.0, "killed", in_trial=False)
+    assert health.blocked(8.9)
+    assert not health.blocked(9.1)
+    assert "5 times" in health.reason
+    waits = []
+    for _ in range(9):
+        health = retry_policy.after_failed_load(health, 0.0, "no")
+        waits.append(health.until)
+    assert waits == [10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0, 300.0]
+    assert retry_policy.after_success(health).backoffs == 0
+
+
+def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
+    health = Health()
+    for second in range(0, 400, 20):
+        health = retry_policy.after_death(health, float(second), "killed", in_trial=False)
+    assert not health.blocked(400.0)
+
+
+def test_the_search_for_a_poison_input_does_not_close_the_model() -> None:
+    health = Health()
+    for second in range(20):
+        health = retry_policy.after_success(health)
+        health = retry_policy.after_death(health, float(second), "killed", in_trial=True)
+    assert not health.blocked(20.0)
+
+
+def ticket(started: float = 0.0, timeout: float = 0.0, **more: float) -> Ticket:
+    one = Ticket(Work("w", {}, timeout=timeout), "w", Handle("w"), at=0.0, sent=True, started=started)
+    for name, value in more.items():
+        setattr(one, name, value)
+    return one
+
+
+TIMES = watch.Times(cancel=3.0, stall=60.0)
+
+
+def test_a_batch_that_is_late_together_is_tried_apart_and_one_alone_is_at_fault() -> None:
+    together = [ticket(1.0, 5.0), ticket(1.0, 5.0), ticket(1.0)]
+    verdict = watch.judge(together, 7.0, 7.0, TIMES)
+    assert verdict.apart == together[:2]
+    assert verdict.kill
+    assert watch.judge(together[1:], 7.0, 7.0, TIMES).timed_out == [together[1]]
+    again = [ticket(1.0, 5.0, deaths=2), ticket(1.0, 5.0, deaths=2)]
+    assert watch.judge(again, 7.0, 7.0, TIMES).timed_out == again
+
+
+def test_a_deaf_work_is_answered_but_its_process_only_killed_when_it_is_alone() -> None:
+    deaf, neighbour = ticket(1.0, cancel_at=2.0), ticket(1.0)
+    assert watch.judge([deaf], 4.0, 4.0, TIMES).canceled == []
+    assert watch.judge([deaf, neighbour], 6.0, 6.0, TIMES) == watch.Verdict(canceled=[deaf])
+    assert watch.judge([deaf], 6.0, 6.0, TIMES) == watch.Verdict(canceled=[deaf], kill=True)
+
+
+def test_silence_while_works_wait_counts_as_a_hang() -> None:
+    waiting = ticket(0.0)
+    assert not watch.judge([waiting], 59.0, 0.0, TIMES).kill
+    assert watch.judge([waiting], 61.0, 0.0, TIMES) == watch.Verdict(kill=True, intended=False)
+    assert not watch.judge([waiting, ticket(1.0)], 61.0, 0.0, TIMES).kill

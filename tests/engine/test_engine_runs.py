@@ -1,0 +1,288 @@
+"""Ordinary life: works in, events out; batches, logs, cancellation, loading, unloading. Real processes."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from engine_support import Start, ending, events_of, spec, until, work
+
+from app.domain.errors import ModelUnavailable
+from app.domain.work import Canceled, Chunk, Failed, Finished, Log, ModelSpec, Progress, Started, Work
+from app.engine.engine import Engine, Times
+
+MODEL_SECONDS = {"load", "tokenise", "batch_wait", "run"}
+
+
+def test_a_work_is_started_and_finished_with_its_measured_seconds(shared_engine: Engine) -> None:
+    began = time.monotonic()
+    started, finished = events_of(shared_engine, spec("echo"), Work("one", {"text": "hi"}))
+    total = time.monotonic() - began
+    assert started == Started(1)
+    assert isinstance(finished, Finished)
+    assert finished.output == "hi"
+    parts = sum(finished.metrics[name] for name in MODEL_SECONDS)
+    assert parts <= total
+    assert total - parts < 0.05
+    assert finished.metrics["batch_size"] == 1
+
+
+def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
+    model = spec()
+    first = shared_engine.submit(model, work(seconds=0.2))
+    until(lambda: shared_engine.models() and shared_engine.admitted(model.version) == 1)
+    next(first.events())
+    rest = [shared_engine.submit(model, work("sizes")) for _ in range(10)]
+    assert [ending(handle).output for handle in rest] == [[1, 10]] * 10
+
+
+def test_batches_keep_the_versions_limits_and_keys(shared_engine: Engine) -> None:
+    model = spec(max_batch_size=4, max_batch_tokens=20)
+    shared_engine.load(model)
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("sizes", key="a" if i % 2 else "b", length=10)) for i in range(6)]
+    for handle in handles:
+        assert ending(handle).metrics["batch_size"] <= 2
+
+
+def test_a_batch_may_wait_to_fill(shared_engine: Engine) -> None:
+    model = spec(max_wait_ms=300, max_batch_size=3)
+    shared_engine.load(model)
+    first = shared_engine.submit(model, work("sizes"))
+    time.sleep(0.05)
+    others = [shared_engine.submit(model, work("sizes")) for _ in range(2)]
+    assert [ending(handle).output for handle in (first, *others)] == [[3]] * 3
+
+
+def test_chunks_progress_and_logs_come_in_order(shared_engine: Engine) -> None:
+    events = events_of(shared_engine, spec(), work("steps", steps=3))
+    kinds = [type(event) for event in events if not isinstance(event, Log)]
+    assert kinds == [Started, Progress, Chunk, Progress, Chunk, Progress, Chunk, Finished]
+
+
+def test_what_a_model_prints_is_the_works_log_before_its_end(shared_engine: Engine) -> None:
+    job = work("print")
+    events = events_of(shared_engine, spec(), job)
+    text = "".join(event.text for event in events[:-1] if isinstance(event, Log))
+    assert text == f"hello from {job.id}\nstraight to the descriptor: ä\n"
+
+
+def test_a_bad_input_fails_alone(shared_engine: Engine) -> None:
+    model = spec()
+    good, bad, broken = (shared_engine.submit(model, work(do)) for do in ("", "bad", "prepare_error"))
+    assert isinstance(ending(good), Finished)
+    assert ending(bad) == Failed("the text is too long", "invalid_input")
+    assert ending(broken) == Failed("'tokenizer'")
+
+
+def test_an_input_that_is_no_json_fails(shared_engine: Engine) -> None:
+    failed = ending(shared_engine.submit(spec(), work(number=2**80)))
+    assert isinstance(failed, Failed)
+    assert failed.code == "invalid_input"
+
+
+def test_an_input_that_makes_its_batch_raise_fails_alone(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("raise" if i == 5 else "", text=str(i))) for i in range(12)]
+    ends = [ending(handle) for handle in handles]
+    assert ends.pop(5).error == "index out of range"
+    assert [end.output for end in ends] == [str(i) for i in range(12) if i != 5]
+
+
+def test_a_model_that_always_raises_is_not_asked_for_ever(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("raise")) for _ in range(16)]
+    assert {ending(handle).error for handle in handles} == {"index out of range"}
+    assert len(ending(shared_engine.submit(model, work("sizes"))).output) < 12
+
+
+def test_a_missing_answer_is_a_failure_with_both_numbers(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("silent" if i == 1 else "")) for i in range(3)]
+    ends = [ending(handle) for handle in handles]
+    assert isinstance(ends[0], Finished)
+    assert ends[1].error == "the model answered 2 of a batch of 3"
+
+
+def test_strange_answers_hurt_nobody(shared_engine: Engine) -> None:
+    model = spec()
+    assert isinstance(ending(shared_engine.submit(model, work("stranger"))), Finished)
+    assert "JSON" in ending(shared_engine.submit(model, work("no_json"))).error
+    assert ending(shared_engine.submit(model, work("exit"))).error == "3"
+
+
+def test_a_waiting_work_is_canceled_at_once_and_a_running_one_at_its_next_step(shared_engine: Engine) -> None:
+    model = spec(max_batch_size=1)
+    running = shared_engine.submit(model, work("steps", steps=500))
+    next(running.events())
+    waiting = shared_engine.submit(model, work())
+    began = time.monotonic()
+    waiting.cancel()
+    assert isinstance(ending(waiting), Canceled)
+    running.cancel()
+    running.cancel()
+    assert isinstance(ending(running), Canceled)
+    assert time.monotonic() - began < 0.5
+    waiting.cancel()
+
+
+def test_a_work_is_canceled_while_its_model_loads(shared_engine: Engine) -> None:
+    handle = shared_engine.submit(spec(load_seconds=0.3), work())
+    handle.cancel()
+    assert ending(handle) == Canceled()
+
+
+def test_all_who_wait_share_one_load(shared_engine: Engine, tmp_path: Path) -> None:
+    model = spec(count_loads=str(tmp_path / "loads"), load_seconds=0.1)
+    handles: list[object] = []
+    threads = [threading.Thread(target=lambda: handles.append(ending(shared_engine.submit(model, work())))) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(event, Finished) for event in handles) == 20
+    assert len((tmp_path / "loads").read_text().splitlines()) == 1
+
+
+def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(shared_engine: Engine, tmp_path: Path) -> None:
+    model = spec(load_error="no weights here", load_seconds=0.1, count_loads=str(tmp_path / "loads"))
+    handles = [shared_engine.submit(model, work()) for _ in range(3)]
+    for handle in handles:
+        failed = ending(handle)
+        assert failed.code == "model_unavailable"
+        assert "no weights here" in failed.error
+    assert "tried again in" in ending(shared_engine.submit(model, work())).error
+    with pytest.raises(ModelUnavailable, match="no weights here"):
+        shared_engine.load(model)
+    assert len((tmp_path / "loads").read_text().splitlines()) == 1
+    [described] = [one for one in shared_engine.models() if one.version == model.version]
+    assert (described.state, described.reason) == ("unhealthy", "no weights here")
+    assert 3 < described.retry_in <= 5
+
+
+def test_an_unknown_runtime_is_a_failed_load(shared_engine: Engine) -> None:
+    assert "no runtime 'nonsense'" in ending(shared_engine.submit(spec("nonsense"), work())).error
+
+
+def test_loaded_models_are_described_and_unloaded(shared_engine: Engine) -> None:
+    model = spec(max_batch_size=5)
+    described = shared_engine.load(model, pin=True)
+    assert (described.state, described.pinned, described.in_use, described.batch_size) == ("ready", True, 0, 5)
+    assert described.bytes > 1_000_000
+    handle = shared_engine.submit(model, work("steps", steps=20))
+    assert shared_engine.room(model.version) == 9
+    assert not shared_engine.unload(model.version)
+    ending(handle)
+    assert shared_engine.room("unknown") == 64
+    assert shared_engine.unload(model.version)
+    assert not psutil.pid_exists(described.pid)
+    assert not shared_engine.unload(model.version)
+    assert model.version not in {one.version for one in shared_engine.models()}
+
+
+def test_an_idle_model_is_unloaded_and_comes_back(shared_engine: Engine) -> None:
+    model = spec(keep_alive=0.1)
+    first = ending(shared_engine.submit(model, work("pid"))).output
+    until(lambda: not psutil.pid_exists(first))
+    assert ending(shared_engine.submit(model, work("pid"))).output != first
+
+
+def test_the_least_recently_used_model_makes_room_and_gives_its_memory_back(start_engine: Start) -> None:
+    engine = start_engine(budget_bytes=200_000_000)
+    old, used = spec(ballast=60_000_000), spec(ballast=60_000_000)
+    pids = [engine.load(model).pid for model in (old, used)]
+    busy = engine.submit(old, work("steps", steps=40))
+    newest = engine.load(spec(ballast=60_000_000))
+    until(lambda: not psutil.pid_exists(pids[1]))
+    assert psutil.pid_exists(pids[0])
+    assert 60_000_000 < newest.bytes < 120_000_000
+    assert isinstance(ending(busy), Finished)
+
+
+def test_models_join_the_running_batch_between_steps(shared_engine: Engine) -> None:
+    model = spec("trial-joining")
+    shared_engine.load(model)
+    first = shared_engine.submit(model, work(steps=20))
+    next(first.events())
+    late = shared_engine.submit(model, work(steps=2))
+    met = ending(late)
+    assert set(met.output) == {first.id, late.id}
+    assert met.metrics["batch_size"] == 2
+    assert ending(first).output == sorted([first.id, late.id])
+
+
+def test_batches_that_run_out_of_memory_are_halved_and_the_size_remembered(shared_engine: Engine) -> None:
+    model = spec(rows=4)
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("sizes")) for _ in range(16)]
+    assert all(isinstance(ending(handle), Finished) for handle in handles)
+    blocker = shared_engine.submit(model, work(seconds=0.2))
+    next(blocker.events())
+    handles = [shared_engine.submit(model, work("sizes")) for _ in range(8)]
+    assert {ending(handle).metrics["batch_size"] for handle in handles} <= {1, 2, 4}
+    too_big = ending(shared_engine.submit(model, work(length=9)))
+    assert too_big.error == "does not fit"
+
+
+def test_a_model_sees_no_secrets_and_has_its_own_randomness(shared_engine: Engine) -> None:
+    os.environ["SECRET_KEY"] = "for the worker only"
+    try:
+        engine_spec = spec()
+        seen = ending(shared_engine.submit(engine_spec, work("environment"))).output
+    finally:
+        del os.environ["SECRET_KEY"]
+    assert "SECRET_KEY" not in seen
+    assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
+    numbers = [ending(shared_engine.submit(spec(), work("random"))).output for _ in range(2)]
+    assert numbers[0] != numbers[1]
+
+
+def test_two_attempts_of_one_work_may_meet(shared_engine: Engine) -> None:
+    model = spec(max_batch_size=1)
+    jobs = [Work("same", {"do": "steps", "steps": 5, "text": str(i)}) for i in range(2)]
+    handles = [shared_engine.submit(model, job) for job in jobs]
+    assert [ending(handle).output for handle in handles] == ["0", "1"]
+
+
+def test_a_model_that_takes_too_long_to_load_is_killed(start_engine: Start) -> None:
+    engine = start_engine(times=Times(setup=0.3))
+    failed = ending(engine.submit(spec(load_seconds=30), work()))
+    assert "longer than 0.3 s" in failed.error
+
+
+def test_a_stopping_engine_lets_works_end_within_the_grace_and_hands_back_the_rest(start_engine: Start) -> None:
+    engine = start_engine()
+    quick, slow = engine.submit(spec(), work("steps", steps=5)), engine.submit(spec(), work("steps", steps=1000))
+    for handle in (quick, slow):
+        next(handle.events())
+    engine.stop(0.3)
+    assert isinstance(ending(quick), Finished)
+    assert "stopping" in ending(slow).error
+    assert "stopping" in ending(engine.submit(spec(), work())).error
+
+
+def test_a_memory_limit_holds_for_each_process(start_engine: Start) -> None:
+    engine = start_engine(process_bytes=300_000_000)
+    failed = ending(engine.submit(spec(ballast=600_000_000), work()))
+    assert failed.code == "model_unavailable"
+    assert isinstance(ending(engine.submit(spec(), work())), Finished)
+
+
+def test_torch_uses_the_threads_it_was_given(shared_engine: Engine) -> None:
+    model = spec()
+    threads = ending(shared_engine.submit(ModelSpec(**{**vars_of(model), "threads": 1}), work("threads"))).output
+    assert threads[0] >= 1
+
+
+def vars_of(model: ModelSpec) -> dict[str, object]:
+    return {name: getattr(model, name) for name in model.__slots__}
