@@ -1,0 +1,101 @@
+"""What happens to every request before and after the routes, in pure ASGI: a request id, and limits on its body.
+
+Starlette's BaseHTTPMiddleware would cost every request a task and break streaming; this costs some microseconds.
+"""
+
+import contextlib
+import re
+import secrets
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import MEDIA_TYPE, WORDS, problem_body
+
+REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
+UPLOADS = "/v1/files"
+MULTIPART_ROOM = 64_000  # bytes of boundaries and other parts around an uploaded file
+
+
+class RequestBounds:
+    """Gives each request an id (the caller's own, if it has a sane one) and refuses bodies that are too large.
+
+    A body is counted as it comes, because its declared length may be missing or a lie.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body: int, max_upload: int) -> None:
+        self._app, self._max_body, self._max_upload = app, max_body, max_upload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        scope["request_id"] = request_id(headers.get(b"x-request-id"))
+        limit = self._max_upload + MULTIPART_ROOM if scope["path"] == UPLOADS else self._max_body
+        exchange = _Exchange(scope["request_id"], limit, receive, send)
+        if refusal := _refusal(headers, limit):
+            await exchange.refuse(refusal)
+            return
+        with contextlib.suppress(ClientDisconnect):  # by the caller, or by our refusal; nobody is left to be told
+            await self._app(scope, exchange.receive, exchange.send)
+
+
+def request_id(given: bytes | None) -> str:
+    """The caller's request id if it is short and plain, else a fresh one."""
+    return given.decode() if given and REQUEST_ID.match(given) else secrets.token_hex(16)
+
+
+def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
+    """The status with which a request is refused by its headers alone."""
+    if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
+        return 415  # a compressed body may grow a thousandfold
+    length = headers.get(b"content-length")
+    return 413 if length and length.isdigit() and int(length[:20]) > limit else None
+
+
+class _Exchange:
+    """One request and its answer, watched."""
+
+    __slots__ = ("_id", "_left", "_limit", "_receive", "_refused", "_send", "_started")
+
+    def __init__(self, request_id: str, limit: int, receive: Receive, send: Send) -> None:
+        self._id, self._limit, self._left, self._receive, self._send = request_id, limit, limit, receive, send
+        self._started = self._refused = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._left -= len(message.get("body", b""))
+            if self._left < 0 and not self._started:
+                await self.refuse(413)
+            if self._left < 0:
+                return {"type": "http.disconnect"}
+        return message
+
+    async def send(self, message: Message) -> None:
+        if self._refused:
+            return  # the answer has been given; whatever the route says now comes too late
+        if message["type"] == "http.response.start":
+            self._started = True
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id.encode())]
+        await self._send(message)
+
+    async def refuse(self, status: int) -> None:
+        """Answers at once and closes the connection: the rest of the body is not read."""
+        sentence = (
+            f"A request body may have at most {self._limit} bytes."
+            if status == 413
+            else "Compressed request bodies are not accepted; leave Content-Encoding out."
+        )
+        code = WORDS[status].lower().replace(" ", "_")
+        body = problem_body(status, code, WORDS[status], sentence, self._id)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            (b"x-request-id", self._id.encode()),
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+        self._started = self._refused = True

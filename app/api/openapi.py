@@ -1,0 +1,58 @@
+"""The OpenAPI document: what FastAPI makes of the routes, plus credentials and the models of hand-written routes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from app.api.problems import Problem
+from app.api.rest.predictions import ModelPredictionIn, PredictionIn
+
+TAGS = [
+    {"name": "Predictions", "description": "Run a model: create, poll, stream, list, cancel."},
+    {"name": "Models", "description": "Register models and their versions."},
+    {"name": "Files", "description": "Upload inputs; read outputs by signed URLs."},
+    {"name": "Webhooks", "description": "Be told of events; see and repeat deliveries."},
+    {"name": "Accounts", "description": "Users, tokens and API keys."},
+    {"name": "Platform", "description": "Health, readiness and status."},
+]
+REFERENCE = "#/components/schemas/{model}"
+
+
+def _schemas(*models: type[BaseModel]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for model in models:
+        schema = model.model_json_schema(ref_template=REFERENCE)
+        found |= schema.pop("$defs", {})
+        found[model.__name__] = schema
+    return found
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document, made once."""
+    made = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        license_info=app.license_info,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
+    components = made.setdefault("components", {})
+    components.setdefault("schemas", {}).update(_schemas(Problem, PredictionIn, ModelPredictionIn))
+    scheme = {"type": "http", "scheme": "bearer", "description": "An API key or a token from POST /v1/auth/token."}
+    components["securitySchemes"] = {"Bearer": scheme}
+    made["security"] = [{"Bearer": []}]
+    return made
+
+
+def install(app: FastAPI) -> None:
+    """Makes this the application's document."""
+
+    def openapi() -> dict[str, Any]:
+        app.openapi_schema = app.openapi_schema or document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

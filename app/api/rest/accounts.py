@@ -1,0 +1,172 @@
+"""Accounts: register, sign in, who am I, API keys."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.security import OAuth2PasswordRequestForm
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.responses import Response
+
+from app.api.bodies import CheckedRoute
+from app.api.deps import Caller, Lovage
+from app.api.problems import declared
+from app.db.tables import ApiKeyRow
+from app.domain.errors import NotFound
+
+router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
+
+Scope = Literal["predict", "models", "admin"]
+
+
+class RegisterIn(BaseModel):
+    """A new account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    email: str = Field(max_length=320, examples=["ada@example.com"])
+    username: str = Field(max_length=64, description="Also the owner in the names of your models.", examples=["ada"])
+    password: str = Field(max_length=1_024, min_length=8, examples=["correct horse battery"])
+
+
+class AccountOut(BaseModel):
+    """An account, as Replicate's clients read it, and what it may do."""
+
+    type: Literal["user"] = "user"
+    username: str
+    name: str
+    email: str
+    is_admin: bool
+    scopes: list[str]
+
+
+class TokenOut(BaseModel):
+    """An access token for `Authorization: Bearer …`; `expires_in` in seconds."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105
+    expires_in: int
+
+
+class KeyIn(BaseModel):
+    """A new API key."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100, examples=["laptop"])
+    scopes: list[Scope] = Field(default=["predict"], min_length=1, max_length=3)
+    expires_at: datetime | None = Field(None, description="Without one the key works until it is deleted.")
+
+    @field_validator("expires_at")
+    @classmethod
+    def utc_without_zone(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+class KeyOut(BaseModel):
+    """A key without its secret; `prefix` is how it begins."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+    @classmethod
+    def of(cls, row: ApiKeyRow) -> "KeyOut":
+        return cls.model_validate(row, from_attributes=True)
+
+
+class NewKeyOut(KeyOut):
+    """A key that was just made: `key` is the secret, shown this once."""
+
+    key: str
+
+
+class KeysOut(BaseModel):
+    """All keys of an account; there are never enough for pages."""
+
+    previous: None = None
+    next: None = None
+    results: list[KeyOut]
+
+
+@router.post(
+    "/v1/auth/register",
+    operation_id="auth.register",
+    summary="Create an account",
+    status_code=201,
+    responses=declared(403, 409, 413, 415, 422),
+)
+def register(services: Lovage, wanted: RegisterIn) -> AccountOut:
+    """An account of your own. Switched off by ALLOW_REGISTRATION=false."""
+    user = services.accounts.register(wanted.email, wanted.username, wanted.password)
+    return AccountOut(username=user.username, name=user.username, email=user.email, is_admin=False, scopes=["models", "predict"])
+
+
+@router.post(
+    "/v1/auth/token",
+    operation_id="auth.token",
+    summary="Sign in",
+    responses=declared(401, 413, 422, 429),
+)
+def sign_in(
+    request: Request, services: Lovage, form: Annotated[OAuth2PasswordRequestForm, Depends()], response: Response
+) -> TokenOut:
+    """OAuth2's password form: `username` (or the email address) and `password`."""
+    peer = request.client.host if request.client else "unknown"
+    token, seconds = services.accounts.sign_in(form.username, form.password, peer)
+    response.headers["Cache-Control"] = "no-store"
+    return TokenOut(access_token=token, expires_in=seconds)
+
+
+@router.get("/v1/account", operation_id="account.get", summary="Who am I", responses=declared(401))
+def account(services: Lovage, caller: Caller) -> AccountOut:
+    """The account behind the credential, and the scopes of the credential."""
+    user = services.accounts.user(caller)
+    return AccountOut(
+        username=user.username,
+        name=user.username,
+        email=user.email,
+        is_admin=user.is_admin,
+        scopes=sorted(caller.scopes),
+    )
+
+
+@router.post(
+    "/v1/keys",
+    operation_id="keys.create",
+    summary="Create an API key",
+    status_code=201,
+    responses=declared(401, 403, 413, 415, 422),
+)
+def create_key(services: Lovage, caller: Caller, wanted: KeyIn, response: Response) -> NewKeyOut:
+    """A key for programs. The secret is in this answer only; the server keeps its hash."""
+    made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at)
+    response.headers["Cache-Control"] = "no-store"
+    return NewKeyOut(key=made.key, **KeyOut.of(made.row).model_dump())
+
+
+@router.get("/v1/keys", operation_id="keys.list", summary="List your API keys", responses=declared(401, 403))
+def list_keys(services: Lovage, caller: Caller) -> KeysOut:
+    """Your keys, newest first, with when each was last used (to the minute)."""
+    return KeysOut(results=[KeyOut.of(row) for row in services.accounts.keys(caller)])
+
+
+@router.delete(
+    "/v1/keys/{key_id}",
+    operation_id="keys.delete",
+    summary="Revoke an API key",
+    status_code=204,
+    responses=declared(401, 403, 404),
+)
+def delete_key(services: Lovage, caller: Caller, key_id: str) -> None:
+    """Ends a key, at once in this process and within PRINCIPAL_CACHE_SECONDS in others. A key may end itself."""
+    try:
+        found = UUID(key_id)
+    except ValueError:
+        raise NotFound("The requested key could not be found.") from None
+    services.accounts.revoke_key(caller, found)

@@ -1,0 +1,213 @@
+"""Files: upload (multipart), list, get, delete, and the bytes behind signed URLs."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import Response, StreamingResponse
+
+from app.api.bodies import parse_json
+from app.api.deps import CanPredict, Cursor, Limit, Lovage, base_url, link
+from app.api.headers import byte_range
+from app.api.problems import declared
+from app.api.rest.wire import PageOut
+from app.db.tables import FileRow
+from app.domain.errors import FieldError, InvalidRequest
+from app.services.files import Content
+
+router = APIRouter(tags=["Files"])
+
+METADATA_LIMIT = 64_000
+# Shown in a browser; everything else is saved instead, because HTML or SVG could act in our name.
+SHOWN = re.compile(r"(image/(png|jpeg|webp|gif)|audio/[\w.+-]+|video/[\w.+-]+|text/plain|application/json)\Z")
+
+UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["content"],
+                    "properties": {
+                        "content": {"type": "string", "format": "binary", "description": "The file."},
+                        "metadata": {"type": "string", "description": "A JSON object, as text or as a JSON part."},
+                        "filename": {"type": "string", "description": "Instead of the part's own file name."},
+                        "type": {"type": "string", "description": "Instead of the part's own content type."},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class FileOut(BaseModel):
+    """An uploaded file. `urls.get` may stand wherever a model takes a file."""
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    etag: str
+    checksums: dict[str, str]
+    metadata: dict[str, Any]
+    created_at: datetime
+    expires_at: datetime | None
+    urls: dict[str, str]
+
+
+def file_out(row: FileRow, base: str) -> FileOut:
+    """The wire object of a row."""
+    own = f"{base}/v1/files/{row.id}"
+    return FileOut(
+        id=row.id,
+        name=row.name,
+        content_type=row.content_type,
+        size=row.size,
+        etag=row.md5,
+        checksums={"sha256": row.sha256, "md5": row.md5},
+        metadata=row.details,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        urls={"get": own, "content": f"{own}/content"},
+    )
+
+
+def _wrong(field: str, sentence: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),))
+
+
+@router.post(
+    "/v1/files",
+    operation_id="files.create",
+    summary="Upload a file",
+    status_code=201,
+    responses=declared(401, 403, 413, 415, 422),
+    openapi_extra=UPLOAD,
+)
+async def create_file(request: Request, services: Lovage, caller: CanPredict) -> FileOut:
+    """One file in the part `content`, and what you want to remember of it in `metadata`."""
+    caller.need_user()
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise _wrong("content", "must be sent as multipart/form-data")
+    async with request.form(max_files=2, max_fields=8) as form:
+        content = form.get("content")
+        if not isinstance(content, UploadFile):
+            raise _wrong("content", "is required, as a file part")
+        name = _text(form, "filename") or content.filename or "file"
+        kind = _text(form, "type") or content.content_type or "application/octet-stream"
+        details = await _metadata(form)
+        row = await run_sync(services.files.upload, caller, content.file, name, kind, details)
+    return file_out(row, base_url(request))
+
+
+def _text(form: FormData, name: str) -> str | None:
+    found = form.get(name)
+    return found if isinstance(found, str) else None
+
+
+async def _metadata(form: FormData) -> dict[str, Any]:
+    """One client sends text, another a part with a file name."""
+    found = form.get("metadata")
+    content = await found.read(METADATA_LIMIT + 1) if isinstance(found, UploadFile) else (found or "").encode()
+    if not content:
+        return {}
+    if len(content) > METADATA_LIMIT:
+        raise _wrong("metadata", f"may have at most {METADATA_LIMIT} bytes")
+    try:
+        details = parse_json(content)
+    except InvalidRequest as error:
+        raise _wrong("metadata", error.detail.rstrip(".")) from None
+    if not isinstance(details, dict):
+        raise _wrong("metadata", "must be a JSON object")
+    return details
+
+
+@router.get("/v1/files", operation_id="files.list", summary="List your files", responses=declared(401, 403, 422))
+def list_files(
+    request: Request, services: Lovage, caller: CanPredict, cursor: Cursor = None, limit: Limit = 100
+) -> PageOut[FileOut]:
+    """Your files, newest first."""
+    page, base = services.files.page(caller, cursor=cursor, limit=limit), base_url(request)
+    results = [file_out(row, base) for row in page.results]
+    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+
+
+@router.get(
+    "/v1/files/content/{key:path}",
+    operation_id="files.content",
+    summary="Read a file by its signed URL",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}, **declared(404, 410, 422)},
+    openapi_extra={"security": []},
+)
+async def signed_content(
+    request: Request,
+    services: Lovage,
+    key: str,
+    expires: Annotated[int, Query(ge=0, le=10**11)],
+    signature: Annotated[str, Query(max_length=200)],
+    filename: Annotated[str | None, Query(max_length=255)] = None,
+) -> Response:
+    """The signature is the right to read; no other credential is needed. One byte range may be asked for."""
+    whole = await run_sync(services.files.open_signed, key, expires, signature)
+    part = byte_range(request.headers.get("range"), whole.size)
+    found = await run_sync(services.files.open_signed, key, expires, signature, part) if part else whole
+    return _send(found, part, filename or key.rsplit("/", 1)[-1])
+
+
+def _send(content: Content, part: tuple[int, int] | None, name: str) -> Response:
+    how = "inline" if SHOWN.match(content.content_type) else "attachment"
+    first, last = part or (0, content.size - 1)
+    headers = {
+        "Content-Length": str(last - first + 1),
+        "Content-Disposition": f"{how}; filename*=UTF-8''{quote(name, safe='')}",
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=3600",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    if part:
+        headers["Content-Range"] = f"bytes {first}-{last}/{content.size}"
+    status = 206 if part else 200
+    answer = StreamingResponse(content.blocks, status, headers)
+    answer.headers["Content-Type"] = content.content_type
+    return answer
+
+
+@router.get("/v1/files/{file_id}", operation_id="files.get", summary="Get a file", responses=declared(401, 403, 404))
+def get_file(request: Request, services: Lovage, caller: CanPredict, file_id: str) -> FileOut:
+    """What is known of a file; its bytes are at `urls.content`."""
+    return file_out(services.files.get(caller, file_id), base_url(request))
+
+
+@router.get(
+    "/v1/files/{file_id}/content",
+    operation_id="files.read",
+    summary="Read your file",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}, **declared(401, 403, 404, 410)},
+)
+async def read_file(request: Request, services: Lovage, caller: CanPredict, file_id: str) -> Response:
+    """The bytes of your own file. One byte range may be asked for."""
+    row = await run_sync(services.files.get, caller, file_id)
+    part = byte_range(request.headers.get("range"), row.size)
+    return _send(await run_sync(services.files.open, row, part), part, row.name)
+
+
+@router.delete(
+    "/v1/files/{file_id}",
+    operation_id="files.delete",
+    summary="Delete a file",
+    status_code=204,
+    responses=declared(401, 403, 404),
+)
+def delete_file(services: Lovage, caller: CanPredict, file_id: str) -> None:
+    """Deletes a file now; without this it goes after FILE_RETENTION_HOURS."""
+    services.files.remove(caller, file_id)

@@ -1,0 +1,341 @@
+"""Models and their versions: register, list, search, change, delete."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import PlainTextResponse, Response
+
+from app.api.bodies import CheckedRoute
+from app.api.deps import Caller, CanModel, Cursor, Limit, Lovage, Services, base_url, link
+from app.api.problems import declared
+from app.api.rest.wire import PageOut, PredictionOut
+from app.db.pages import Page
+from app.db.tables import VersionRow
+from app.domain.errors import FieldError, InvalidRequest, LovageError
+from app.services.access import Principal
+from app.services.catalogue import Listed
+from app.services.version_maker import NewVersion
+from app.services.version_schema import openapi_schema
+
+router = APIRouter(tags=["Models"], route_class=CheckedRoute)
+
+COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
+LONGEST_QUERY = 1_000
+Url = Annotated[str | None, Field(max_length=2_048, pattern=r"^https?://[^\x00-\x20]+$")]
+Text = Annotated[str | None, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
+
+
+class VersionIn(BaseModel):
+    """Where a version's files come from and how it runs. What is left out is inferred from the files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field("none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`.")
+    runtime: str = Field("", max_length=64, description="A runtime's name, e.g. text-generation.")
+    task: str = Field("", max_length=64, description="A task's name, e.g. text-classification.")
+    config: dict[str, Any] = Field(default_factory=dict, description="dtype, max_batch_size, max_wait_ms, timeout, …")
+    input_schema: dict[str, Any] | None = Field(
+        None, description="Changes to the runtime's inputs: defaults, bounds, choices, descriptions."
+    )
+
+    def asked(self) -> NewVersion:
+        """As the catalogue takes it."""
+        return NewVersion(self.source, self.runtime, self.task, self.config, self.input_schema)
+
+
+class ModelPatch(BaseModel):
+    """What is said of a model. Fields that are left out stay."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    visibility: Literal["public", "private"] | None = None
+    description: Text = None
+    readme: Annotated[str | None, Field(max_length=200_000, pattern=r"^[^\x00]*$")] = None
+    github_url: Url = None
+    paper_url: Url = None
+    license_url: Url = None
+    cover_image_url: Url = None
+
+
+class ModelIn(ModelPatch):
+    """A new model; with `version`, its first version in the same call: both or neither."""
+
+    owner: str | None = Field(None, max_length=64, description="Your username, which is the default.")
+    name: str = Field(max_length=64, examples=["my-model"])
+    visibility: Literal["public", "private"] = "private"
+    hardware: str | None = Field(None, max_length=64, description="Taken for compatibility; workers decide.")
+    version: VersionIn | None = None
+
+
+class VersionOut(BaseModel):
+    """A version. It never changes: its id is the hash of its content."""
+
+    id: str
+    created_at: datetime
+    cog_version: str = COG_VERSION
+    openapi_schema: dict[str, Any]
+    source: str
+    runtime: str
+    task: str
+    config: dict[str, Any]
+    streams: bool
+
+
+class ModelOut(BaseModel):
+    """A model."""
+
+    url: str
+    owner: str
+    name: str
+    description: str | None
+    visibility: str
+    github_url: str | None
+    paper_url: str | None
+    license_url: str | None
+    cover_image_url: str | None
+    run_count: int
+    created_at: datetime
+    default_example: PredictionOut | None = None
+    latest_version: VersionOut | None
+
+
+class OpenAIModelOut(BaseModel):
+    """The same model as OpenAI's clients read it."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
+
+
+class ModelListOut(PageOut[ModelOut]):
+    """One object that both families of clients can read: `results` is Replicate's, `data` is OpenAI's."""
+
+    object: Literal["list"] = "list"
+    data: list[OpenAIModelOut]
+
+
+def version_out(row: VersionRow, *, source: bool) -> VersionOut:
+    """`source` of a folder is shown to its owner only: it tells where things are on the server."""
+    hidden = row.source.startswith("path:") and not source
+    return VersionOut(
+        id=row.id,
+        created_at=row.created_at,
+        openapi_schema=openapi_schema(row.input_schema, row.output_schema),
+        source="path:…" if hidden else row.source,
+        runtime=row.runtime,
+        task=row.task,
+        config=row.config,
+        streams=row.streams,
+    )
+
+
+def model_out(caller: Principal, listed: Listed, base: str) -> ModelOut:
+    """A model as this caller sees it."""
+    row, latest = listed.row, listed.latest
+    own = caller.owns(row.owner_id) or caller.is_operator
+    return ModelOut(
+        url=f"{base}/{row.owner}/{row.name}",
+        owner=row.owner,
+        name=row.name,
+        description=row.description,
+        visibility=row.visibility,
+        github_url=row.github_url,
+        paper_url=row.paper_url,
+        license_url=row.license_url,
+        cover_image_url=row.cover_image_url,
+        run_count=listed.run_count,
+        created_at=row.created_at,
+        latest_version=version_out(latest, source=own) if latest else None,
+    )
+
+
+def _openai(listed: Listed) -> OpenAIModelOut:
+    row = listed.row
+    return OpenAIModelOut(id=f"{row.owner}/{row.name}", created=int(row.created_at.timestamp()), owned_by=row.owner)
+
+
+def _list_out(request: Request, caller: Principal, page: Page[Listed]) -> ModelListOut:
+    base = base_url(request)
+    return ModelListOut(
+        previous=link(request, page.previous),
+        next=link(request, page.next),
+        results=[model_out(caller, one, base) for one in page.results],
+        data=[_openai(one) for one in page.results],
+    )
+
+
+@router.get("/v1/models", operation_id="models.list", summary="List models", responses=declared(401, 422))
+def list_models(request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100) -> ModelListOut:
+    """Public models and your own, newest first. `QUERY /v1/models` with words as a plain text body searches them."""
+    return _list_out(request, caller, services.catalogue.page(caller, cursor=cursor, limit=limit))
+
+
+# OpenAPI 3.1 has no word for the method QUERY, so the document tells of it in the description above.
+@router.api_route("/v1/models", methods=["QUERY"], include_in_schema=False)
+async def search_models(
+    request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+) -> ModelListOut:
+    """Models whose name or description holds all the words."""
+    from anyio.to_thread import run_sync
+
+    try:
+        words = (await request.body()).decode()
+    except UnicodeDecodeError:
+        words = "\x00"
+    if "\x00" in words or len(words) > LONGEST_QUERY:
+        sentence = f"must be UTF-8 text of at most {LONGEST_QUERY} characters"
+        raise InvalidRequest(f"body: {sentence}.", (FieldError("body", "format", sentence),))
+    page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit, query=words))
+    return _list_out(request, caller, page)
+
+
+@router.post(
+    "/v1/models",
+    operation_id="models.create",
+    summary="Create a model",
+    status_code=201,
+    responses=declared(401, 403, 409, 413, 415, 422),
+)
+def create_model(request: Request, services: Lovage, caller: CanModel, wanted: ModelIn) -> ModelOut:
+    """A model, and with `version` its first version."""
+    values = wanted.model_dump(include=set(ModelPatch.model_fields))
+    owner = wanted.owner or caller.username
+    version = wanted.version.asked() if wanted.version else None
+    return model_out(caller, services.catalogue.create(caller, owner, wanted.name, values, version), base_url(request))
+
+
+@router.get("/v1/models/{owner}/{name}", operation_id="models.get", summary="Get a model", responses=declared(401, 404))
+async def get_model(request: Request, services: Lovage, caller: Caller, owner: str, name: str) -> ModelOut:
+    """One model with its newest version."""
+    from anyio.to_thread import run_sync
+
+    listed = await run_sync(services.catalogue.get, caller, owner, name)
+    found = model_out(caller, listed, base_url(request))
+    found.default_example = await _example(request, services, listed)
+    return found
+
+
+async def _example(request: Request, services: Services, listed: Listed) -> PredictionOut | None:
+    if listed.row.default_example is None:
+        return None
+    try:
+        prediction = await services.assembly.follower.get(listed.row.default_example)
+    except LovageError:
+        return None  # its data may have been removed; a model is no worse without its example
+    return PredictionOut.model_validate(services.assembly.core.view.render(prediction, base_url(request)))
+
+
+@router.patch(
+    "/v1/models/{owner}/{name}",
+    operation_id="models.update",
+    summary="Change a model",
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+def update_model(request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: ModelPatch) -> ModelOut:
+    """Changes what is said of a model, and who may see it."""
+    values = wanted.model_dump(exclude_unset=True)
+    if "visibility" in values and values["visibility"] is None:
+        del values["visibility"]
+    return model_out(caller, services.catalogue.change(caller, owner, name, values), base_url(request))
+
+
+@router.delete(
+    "/v1/models/{owner}/{name}",
+    operation_id="models.delete",
+    summary="Delete a model",
+    status_code=204,
+    responses=declared(401, 403, 404),
+)
+def delete_model(services: Lovage, caller: CanModel, owner: str, name: str) -> None:
+    """Deletes a model with its versions. Predictions made with it stay readable."""
+    services.catalogue.remove(caller, owner, name)
+
+
+@router.get(
+    "/v1/models/{owner}/{name}/readme",
+    operation_id="models.readme",
+    summary="Get a model's readme",
+    response_class=PlainTextResponse,
+    responses=declared(401, 404),
+)
+def readme(services: Lovage, caller: Caller, owner: str, name: str) -> Response:
+    """Markdown; empty when there is none."""
+    return PlainTextResponse(services.catalogue.get(caller, owner, name).row.readme or "")
+
+
+@router.get(
+    "/v1/models/{owner}/{name}/examples",
+    operation_id="models.examples",
+    summary="List a model's examples",
+    responses=declared(401, 404),
+)
+async def examples(request: Request, services: Lovage, caller: Caller, owner: str, name: str) -> PageOut[PredictionOut]:
+    """Predictions that its owner chose to show."""
+    from anyio.to_thread import run_sync
+
+    example = await _example(request, services, await run_sync(services.catalogue.get, caller, owner, name))
+    return PageOut(results=[example] if example else [])
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/versions",
+    operation_id="models.versions.create",
+    summary="Create a version",
+    status_code=201,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+def create_version(services: Lovage, caller: CanModel, owner: str, name: str, wanted: VersionIn) -> VersionOut:
+    """A new version. The same content gives the same version again."""
+    return version_out(services.catalogue.add_version(caller, owner, name, wanted.asked()), source=True)
+
+
+@router.get(
+    "/v1/models/{owner}/{name}/versions",
+    operation_id="models.versions.list",
+    summary="List a model's versions",
+    responses=declared(401, 404, 422),
+)
+def list_versions(
+    request: Request,
+    services: Lovage,
+    caller: Caller,
+    owner: str,
+    name: str,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 100,
+) -> PageOut[VersionOut]:
+    """A model's versions, newest first."""
+    page = services.catalogue.version_page(caller, owner, name, cursor=cursor, limit=limit)
+    results = [version_out(row, source=_is_maker(caller, row)) for row in page.results]
+    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+
+
+def _is_maker(caller: Principal, row: VersionRow) -> bool:
+    return caller.is_operator or (caller.user_id is not None and row.created_by == caller.user_id)
+
+
+@router.get(
+    "/v1/models/{owner}/{name}/versions/{version_id}",
+    operation_id="models.versions.get",
+    summary="Get a version",
+    responses=declared(401, 404),
+)
+def get_version(services: Lovage, caller: Caller, owner: str, name: str, version_id: str) -> VersionOut:
+    """One version with the schema of its input and output."""
+    row = services.catalogue.version(caller, owner, name, version_id)
+    return version_out(row, source=_is_maker(caller, row))
+
+
+@router.delete(
+    "/v1/models/{owner}/{name}/versions/{version_id}",
+    operation_id="models.versions.delete",
+    summary="Delete a version",
+    status_code=204,
+    responses=declared(401, 403, 404),
+)
+def delete_version(services: Lovage, caller: CanModel, owner: str, name: str, version_id: str) -> None:
+    """Nothing new can be run with it. Predictions made with it stay readable."""
+    services.catalogue.remove_version(caller, owner, name, version_id)

@@ -1,0 +1,160 @@
+"""The platform itself: what this is, whether it works, what it runs on."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from app import __version__
+from app.api.deps import Caller, Lovage, base_url, caller_of
+from app.api.problems import declared
+from app.db.tables import WorkerRow
+from app.domain.errors import Unauthenticated
+
+router = APIRouter(tags=["Platform"])
+PUBLIC: dict[str, Any] = {"security": []}
+
+
+class IndexOut(BaseModel):
+    """What answers here, and where to read on."""
+
+    name: str
+    version: str
+    links: dict[str, str]
+
+
+class HealthOut(BaseModel):
+    """The process answers."""
+
+    status: str
+    version: str
+
+
+class ReadyOut(BaseModel):
+    """`checks` says `ok`, or what is wrong, of each part; `workers` names the live ones."""
+
+    status: str
+    checks: dict[str, str]
+    workers: list[str]
+
+
+class HardwareOut(BaseModel):
+    """One kind of device that a live worker has."""
+
+    sku: str
+    name: str
+
+
+class QueueOut(BaseModel):
+    """Predictions that wait in one queue."""
+
+    queue: str
+    waiting: int
+    oldest_seconds: float
+
+
+class WorkerOut(BaseModel):
+    """A live worker (operators only)."""
+
+    id: str
+    host: str
+    device: str
+    device_class: str
+    device_facts: dict[str, Any]
+    queues: list[str]
+    slots: int
+    running: int
+    models: list[dict[str, Any]]
+    started_at: datetime
+    seen_at: datetime
+
+
+class StatusOut(BaseModel):
+    """What the fleet is doing. `queues` and `workers` are for operators: a credential with the scope admin."""
+
+    version: str
+    live_workers: int
+    devices: dict[str, int]
+    waiting: int
+    running: int
+    models_loaded: int
+    queues: list[QueueOut] | None = None
+    workers: list[WorkerOut] | None = None
+
+
+@router.get("/", operation_id="platform.index", summary="What this is", openapi_extra=PUBLIC)
+def index(request: Request) -> IndexOut:
+    """Name, version and links."""
+    base = base_url(request)
+    paths = {"docs": "/docs", "reference": "/redoc", "openapi": "/openapi.json", "health": "/health", "ready": "/ready"}
+    links = {name: base + path for name, path in {**paths, "status": "/status", "models": "/v1/models"}.items()}
+    return IndexOut(name="Lovage", version=__version__, links=links)
+
+
+@router.get("/health", operation_id="platform.health", summary="Does the process answer", openapi_extra=PUBLIC)
+@router.get("/livez", operation_id="platform.livez", summary="Does the process answer", openapi_extra=PUBLIC)
+async def health() -> HealthOut:
+    """Always 200 while the process answers: a part that is down is no reason to restart this one."""
+    return HealthOut(status="ok", version=__version__)
+
+
+@router.get(
+    "/ready",
+    operation_id="platform.ready",
+    summary="Would a prediction run now",
+    response_model=ReadyOut,
+    responses={503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    openapi_extra=PUBLIC,
+)
+def ready(services: Lovage) -> Response:
+    """Asks the database, Redis and the workers' heartbeats."""
+    found = services.health.readiness()
+    body = ReadyOut(status="ready" if found.ready else "unavailable", checks=found.checks, workers=found.workers)
+    headers = {"Cache-Control": "no-store"} | ({} if found.ready else {"Retry-After": "2"})
+    return JSONResponse(body.model_dump(), 200 if found.ready else 503, headers)
+
+
+@router.get("/status", operation_id="platform.status", summary="What the fleet does", openapi_extra=PUBLIC)
+async def status(request: Request, services: Lovage) -> StatusOut:
+    """Totals for everybody; queues, workers and their models for operators."""
+    from anyio.to_thread import run_sync
+
+    operator = await _is_operator(request)
+    census = await run_sync(services.health.census)
+    live: list[WorkerRow] = census["workers"]
+    return StatusOut(
+        version=__version__,
+        live_workers=len(live),
+        devices=_devices(live),
+        waiting=sum(queue["waiting"] for queue in census["queues"]),
+        running=census["running"],
+        models_loaded=sum(len(row.models) for row in live),
+        queues=[QueueOut(**queue) for queue in census["queues"]] if operator else None,
+        workers=[_worker(row) for row in live] if operator else None,
+    )
+
+
+async def _is_operator(request: Request) -> bool:
+    try:
+        return (await caller_of(request)).is_operator
+    except Unauthenticated:
+        return False
+
+
+def _devices(live: list[WorkerRow]) -> dict[str, int]:
+    classes = [row.device_class for row in live]
+    return {name: classes.count(name) for name in sorted(set(classes))}
+
+
+def _worker(row: WorkerRow) -> WorkerOut:
+    values = {name: getattr(row, name) for name in WorkerOut.model_fields if name != "id"}
+    return WorkerOut(id=str(row.id), **values)
+
+
+@router.get("/v1/hardware", operation_id="hardware.list", summary="List hardware", responses=declared(401), tags=["Models"])
+def hardware(services: Lovage, caller: Caller) -> list[HardwareOut]:
+    """The devices of the live workers."""
+    names = {row.device_class: str(row.device_facts.get("name") or row.device_class) for row in services.health.workers()}
+    return [HardwareOut(sku=sku, name=name) for sku, name in sorted(names.items())]

@@ -1,0 +1,295 @@
+"""Predictions: create, get, list, cancel, remove data. The two hot paths speak to the services without detours.
+
+Create and get read and write their JSON by hand (orjson), because pydantic models and FastAPI's dependencies would cost
+more than the rest of the request; what they take and give is still declared for the OpenAPI document.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from app.api.bodies import CheckedRoute, read_json
+from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, caller_of, link, services_of
+from app.api.headers import duration, idempotency_key, wait_seconds
+from app.api.problems import declared, invalid_request
+from app.api.rest.wire import PageOut, PredictionOut
+from app.domain.errors import FieldError, InvalidRequest, NotFound, Unauthenticated
+from app.domain.predictions import Prediction
+from app.services.access import Principal
+from app.services.files import own_files
+from app.services.runnable import parse_reference
+from app.services.submit import Submission
+from app.webhooks.guard import check_url
+
+router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
+
+NO_PREDICTION = "The requested prediction could not be found."
+ANSWER_SECONDS = 0.25  # kept back from `Prefer: wait=N`: clients stop reading half a second after N
+Event = Literal["start", "output", "logs", "completed"]
+EXAMPLE: dict[str, Any] = {"version": "demo/echo", "input": {"text": "Hello"}}
+
+
+class PredictionIn(BaseModel):
+    """What to run."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+
+    version: str | None = Field(None, max_length=300, description="A version's id, `owner/name`, or `owner/name:id`.")
+    model: str | None = Field(None, max_length=130, description="`owner/name`: its newest version.")
+    input: dict[str, Any] = Field(description="The model's input; see its version's `openapi_schema`.")
+    webhook: str | None = Field(None, max_length=2_048, description="URL that is told of events, signed.")
+    webhook_events_filter: list[Event] | None = Field(None, max_length=4, description="Default: output and completed.")
+    webhook_completed: str | None = Field(None, max_length=2_048, description="Deprecated: a webhook for the end only.")
+    stream: bool | None = Field(None, description="Deprecated: `urls.stream` is there whenever the model streams.")
+
+
+class ModelPredictionIn(PredictionIn):
+    """What to run, the model being named by the address."""
+
+    version: None = Field(None, description="Not here: the address names the model.")
+    model: None = Field(None, description="Not here: the address names the model.")
+
+
+HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs "
+        "out, the answer says `starting`.",
+        "schema": {"type": "string"},
+        "example": "wait=10",
+    },
+    {
+        "name": "Cancel-After",
+        "in": "header",
+        "description": "Cancel the prediction when it has not ended after this time, e.g. 5s, 1m, 1h30m.",
+        "schema": {"type": "string"},
+        "example": "1m",
+    },
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Sent again with the same body, it gives the prediction that exists already.",
+        "schema": {"type": "string", "maxLength": 255},
+    },
+]
+
+
+def _takes(model: type[BaseModel], headers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The part of the OpenAPI document that a hand-written body replaces."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+    return {"requestBody": {"required": True, "content": content}, "parameters": headers}
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON, written once and directly."""
+    return Response(orjson.dumps(body), status, headers, "application/json")
+
+
+@router.post(
+    "/v1/predictions",
+    operation_id="predictions.create",
+    summary="Create a prediction",
+    status_code=201,
+    response_model=None,
+    responses={201: {"model": PredictionOut}, **declared(401, 403, 404, 413, 415, 422, 429)},
+    openapi_extra=_takes(PredictionIn, HEADERS),
+)
+async def create_prediction(request: Request) -> Response:
+    """Runs a version. Answers at once with `starting`; poll `urls.get`, stream, take a webhook, or wait (`Prefer`)."""
+    began = time.monotonic()
+    caller, asked = await _asked(request, PredictionIn)
+    if asked.model and asked.version:
+        raise _wrong("model", "give either version or model")
+    reference = asked.version or asked.model
+    if not reference:
+        raise _wrong("version", "is required (or model)")
+    return await _create(request, caller, asked, parse_reference(reference), began)
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/predictions",
+    operation_id="models.predictions.create",
+    summary="Create a prediction with a model's newest version",
+    status_code=201,
+    response_model=None,
+    responses={201: {"model": PredictionOut}, **declared(401, 403, 404, 413, 415, 422, 429)},
+    openapi_extra=_takes(ModelPredictionIn, HEADERS),
+)
+async def create_model_prediction(request: Request, owner: str, name: str) -> Response:
+    """Like creating a prediction, with the model named by the address."""
+    began = time.monotonic()
+    caller, asked = await _asked(request, ModelPredictionIn)
+    try:
+        reference = parse_reference(f"{owner}/{name}")
+    except InvalidRequest:
+        raise NotFound("The requested model could not be found.") from None
+    return await _create(request, caller, asked, reference, began)
+
+
+async def _asked(request: Request, model: type[PredictionIn]) -> tuple[Principal, PredictionIn]:
+    """The caller and the body, in this order: who may not call does not learn what is wrong with the body."""
+    caller = await caller_of(request)
+    caller.need("predict")
+    try:
+        return caller, model.model_validate(await read_json(request), strict=True)
+    except ValidationError as error:
+        raise invalid_request(error.errors(include_url=False, include_input=False)) from None
+
+
+def _wrong(field: str, sentence: str) -> InvalidRequest:
+    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),))
+
+
+async def _create(request: Request, caller: Principal, asked: PredictionIn, reference: str, began: float) -> Response:
+    services = services_of(request)
+    submission = await _submission(request, services, caller, asked, reference)
+    prediction = await services.assembly.submitter.submit(submission)
+    base, headers = base_url(request), {}
+    seconds = wait_seconds(request.headers.get("prefer"))
+    if seconds:
+        left = seconds - ANSWER_SECONDS - (time.monotonic() - began)
+        prediction = await services.assembly.follower.wait(prediction.id, max(0.0, left))
+        headers["Preference-Applied"] = f"wait={seconds}"
+    headers["Location"] = f"{base}/v1/predictions/{prediction.id}"
+    body = services.assembly.core.view.render(prediction, base, as_starting=seconds is not None and not prediction.ended)
+    return answer(body, 201, headers)
+
+
+async def _submission(request: Request, services: Services, caller: Principal, asked: PredictionIn, reference: str) -> Submission:
+    version = await services.runnables.get(caller, reference)
+    if own_files(version.input_schema, asked.input):
+        await run_sync(services.files.check_inputs, caller, version.input_schema, asked.input)
+    webhook, events = asked.webhook, asked.webhook_events_filter
+    if webhook is None and asked.webhook_completed is not None:
+        webhook, events = asked.webhook_completed, ["completed"]
+    _check_webhook(webhook, services.settings.allow_private_addresses)
+    return Submission(
+        user_id=caller.user_id,
+        version=version,
+        input=asked.input,
+        webhook=webhook,
+        webhook_events=[str(event) for event in events] if events is not None else None,
+        cancel_after=duration(request.headers.get("cancel-after")),
+        idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
+    )
+
+
+def _check_webhook(webhook: str | None, allow_private: bool) -> None:
+    if webhook is not None:
+        try:
+            check_url(webhook, allow_private)
+        except ValueError as error:
+            raise _wrong("webhook", str(error)) from None
+
+
+async def own_prediction(services: Services, caller: Principal, prediction_id: str) -> Prediction:
+    """The caller's own prediction. Raises NotFound, also for somebody else's."""
+    found = await services.assembly.follower.get(prediction_id)
+    if not caller.owns(found.user_id):
+        raise NotFound(NO_PREDICTION)
+    return found
+
+
+@router.get(
+    "/v1/predictions/{prediction_id}",
+    operation_id="predictions.get",
+    summary="Get a prediction",
+    response_model=None,
+    responses={200: {"model": PredictionOut}, **declared(401, 403, 404)},
+    openapi_extra={"parameters": HEADERS[:1]},
+)
+async def get_prediction(request: Request, prediction_id: str) -> Response:
+    """The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds."""
+    services, caller = services_of(request), await caller_of(request)
+    caller.need("predict")
+    prediction = await own_prediction(services, caller, prediction_id)
+    seconds = wait_seconds(request.headers.get("prefer"))
+    if seconds and not prediction.ended:
+        prediction = await services.assembly.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
+    headers = {"Preference-Applied": f"wait={seconds}"} if seconds else {}
+    headers["Cache-Control"] = "no-store"
+    return answer(services.assembly.core.view.render(prediction, base_url(request)), 200, headers)
+
+
+@router.get(
+    "/v1/predictions",
+    operation_id="predictions.list",
+    summary="List your predictions",
+    response_model=None,
+    responses={200: {"model": PageOut[PredictionOut]}, **declared(401, 403, 422)},
+)
+async def list_predictions(
+    request: Request,
+    services: Lovage,
+    caller: CanPredict,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    status: Literal["starting", "processing", "succeeded", "failed", "canceled"] | None = None,
+    model: Annotated[str | None, Query(max_length=129, description="owner/name")] = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+) -> Response:
+    """Your own predictions, newest first, in pages."""
+    if caller.user_id is None:
+        raise Unauthenticated("Anonymous callers have no list: keep the ids of your predictions, or make an account.")
+    page = await services.assembly.follower.page(
+        caller.user_id,
+        cursor=cursor,
+        limit=limit,
+        status=status,
+        model=_without_nul(model),
+        created_after=_aware(created_after),
+        created_before=_aware(created_before),
+    )
+    base, view = base_url(request), services.assembly.core.view
+    results = [view.render(one, base) for one in page.results]
+    return answer({"previous": link(request, page.previous), "next": link(request, page.next), "results": results})
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    """Times without a zone are UTC."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def _without_nul(text: str | None) -> str | None:
+    if text and "\x00" in text:
+        raise _wrong("model", "must not contain the NUL character")
+    return text
+
+
+@router.post(
+    "/v1/predictions/{prediction_id}/cancel",
+    operation_id="predictions.cancel",
+    summary="Cancel a prediction",
+    response_model=None,
+    responses={200: {"model": PredictionOut}, **declared(401, 403, 404)},
+)
+async def cancel_prediction(request: Request, services: Lovage, caller: CanPredict, prediction_id: str) -> Response:
+    """A waiting prediction never starts, a running one stops at its next step, an ended one stays as it is."""
+    prediction = await own_prediction(services, caller, prediction_id)
+    if not prediction.ended:
+        lifecycle = services.assembly.core.lifecycle
+        prediction = (await run_sync(lifecycle.cancel, [prediction_id]))[prediction_id]
+    return answer(services.assembly.core.view.render(prediction, base_url(request)))
+
+
+@router.delete(
+    "/v1/predictions/{prediction_id}",
+    operation_id="predictions.delete",
+    summary="Remove a prediction's data",
+    status_code=204,
+    response_model=None,
+    responses=declared(401, 403, 404, 409),
+)
+async def delete_prediction(services: Lovage, caller: CanPredict, prediction_id: str) -> Response:
+    """Removes input, output, logs and files of an ended prediction. Its record stays, with `data_removed`."""
+    prediction = await own_prediction(services, caller, prediction_id)
+    await run_sync(services.removal.remove, prediction)
+    return Response(status_code=204)

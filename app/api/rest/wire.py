@@ -1,0 +1,67 @@
+"""Wire shapes that several modules answer with: pages and the prediction object (written by services/prediction_view)."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+
+class PageOut(BaseModel, Generic[T]):
+    """A part of a list, newest first; `next` and `previous` are whole URLs, or null at an end."""
+
+    previous: str | None = None
+    next: str | None = None
+    results: list[T]
+
+
+class UrlsOut(BaseModel):
+    """`stream` is there when the model can stream, and needs no other credential."""
+
+    get: str
+    cancel: str
+    stream: str | None = None
+
+
+class PredictionOut(BaseModel):
+    """A prediction: the same object in answers, lists and webhooks."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+                    "model": "demo/echo",
+                    "version": "9f0d…",
+                    "status": "succeeded",
+                    "input": {"text": "Hello"},
+                    "output": ["Hello"],
+                    "error": None,
+                    "logs": "",
+                    "metrics": {"predict_time": 0.01, "total_time": 0.03},
+                    "created_at": "2026-11-20T12:00:00.000000Z",
+                    "started_at": "2026-11-20T12:00:00.010000Z",
+                    "completed_at": "2026-11-20T12:00:00.030000Z",
+                    "urls": {"get": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s"},
+                }
+            ]
+        },
+    )
+
+    id: str
+    model: str
+    version: str
+    status: Literal["starting", "processing", "succeeded", "failed", "canceled"]
+    input: dict[str, Any] | None
+    output: Any
+    error: str | None
+    logs: str
+    metrics: dict[str, Any]
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    source: str
+    data_removed: bool
+    urls: UrlsOut

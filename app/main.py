@@ -1,0 +1,123 @@
+"""Builds the API process: one container of services, the routes, the errors, the OpenAPI document.
+
+The only module that knows both the web and the settings' use. No model library is ever imported here.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app import settings as settings_module
+from app.api import openapi, problems
+from app.api.deps import Services
+from app.api.middleware import RequestBounds
+from app.api.rest import accounts, files, models, platform, predictions, streams, webhooks
+from app.runtimes.demo import demo_minilm_folder
+from app.services.access import Access
+from app.services.accounts import Accounts
+from app.services.assembly import Assembly
+from app.services.catalogue import Catalogue
+from app.services.data_removal import DataRemoval
+from app.services.delivery_log import DeliveryLog
+from app.services.files import Files
+from app.services.health import Health
+from app.services.runnable import Runnables
+from app.services.sources import SourceReader
+from app.services.tokens import TokenSigner
+from app.services.version_maker import VersionMaker
+from app.settings import Settings
+
+# The busiest routes first: Starlette tries them in order.
+ROUTERS = (predictions, streams, files, webhooks, models, accounts, platform)
+
+
+def source_reader(settings: Settings) -> SourceReader:
+    """Where `path:` sources may point: the model roots, and the installed package with the demo sentence encoder."""
+    package = demo_minilm_folder()
+    roots = [*settings.model_root_folders, *([package] if package else [])]
+    return SourceReader(roots, settings.hf_endpoint, settings.hf_token)
+
+
+def build_services(assembly: Assembly) -> Services:
+    """The API's own services around the assembly's."""
+    core = assembly.core
+    settings, database = core.settings, core.database
+    signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
+    access = Access(
+        database,
+        signer,
+        assembly.threads,
+        cache_seconds=settings.principal_cache_seconds,
+        allow_anonymous=settings.allow_anonymous,
+    )
+    runnables = Runnables(database, assembly.threads, settings.principal_cache_seconds)
+    maker = VersionMaker(database, source_reader(settings), settings.trust_remote_code)
+    return Services(
+        settings=settings,
+        assembly=assembly,
+        access=access,
+        accounts=Accounts(database, signer, access, allow_registration=settings.allow_registration),
+        catalogue=Catalogue(database, maker, runnables.forget),
+        runnables=runnables,
+        files=Files(
+            database,
+            core.storage,
+            settings.secret_key,
+            max_bytes=settings.max_upload_bytes,
+            retention_hours=settings.file_retention_hours,
+        ),
+        deliveries=DeliveryLog(database, core.announcer),
+        health=Health(database, settings.redis_url, settings.dead_after_seconds),
+        removal=DataRemoval(core.lifecycle, core.storage),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    # Plain `def` routes and blocking calls run in anyio's threads; they share the connection pool with the hot path.
+    anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
+    assembly = await Assembly.open(settings)
+    services = app.state.services = build_services(assembly)
+    try:
+        yield
+    finally:
+        await services.access.close()
+        services.health.close()
+        await assembly.close()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API as an ASGI application. Nothing is connected before its lifespan begins."""
+    app = FastAPI(
+        title="Lovage",
+        version=__version__,
+        summary="A prediction platform for machine-learning models.",
+        description=(Path(__file__).parent / "api" / "description.md").read_text("utf-8"),
+        license_info={"name": "MIT"},
+        lifespan=_lifespan,
+        openapi_tags=openapi.TAGS,
+    )
+    app.state.settings = settings
+    for module in ROUTERS:
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(RequestBounds, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes)
+    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    if origins:
+        exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After"]
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
+        )
+    return app
+
+
+def build() -> FastAPI:
+    """For `uvicorn --factory app.main:build`: the settings come from the environment."""
+    return create_app(settings_module.load())
