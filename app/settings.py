@@ -128,3 +128,18 @@ class Settings(BaseSettings):
 def load() -> Settings:
     """The settings of this process. Raises pydantic's ValidationError, whose text names the variable."""
     return Settings()
+
+
+class ClientSettings(BaseSettings):
+    """What the command line needs to talk to a running platform; everything else is read from LOVAGE_DATA_DIR."""
+
+    model_config = SettingsConfigDict(env_file=None, extra="ignore", case_sensitive=False)
+
+    lovage_url: str = Field("", description="The API that `lovage run` and its like talk to. Empty: the one `lovage up` started.")
+    lovage_token: str = Field("", description="An API key for it. Empty: the key in LOVAGE_DATA_DIR.")
+    lovage_data_dir: Path = Field(Path(".lovage"), description="Where `lovage up` keeps its state.")
+
+
+def load_client() -> ClientSettings:
+    """The settings of a command-line client."""
+    return ClientSettings()

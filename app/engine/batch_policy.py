@@ -13,7 +13,9 @@ from itertools import pairwise
 
 # Jobs looked at, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting everything,
 # windows of 256 10 %), and the cutting must stay cheaper than the batch.
-LOOK_AHEAD = 4
+LOOK_AHEAD = 8
+# Lengths that differ by less than this share are not worth sorting: the oldest go first.
+ALIKE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,18 @@ def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAUL
         return same
     same.sort(key=lambda index: waiting[index].length)
     lengths = [waiting[index].length for index in same]
+    if lengths[-1] <= lengths[0] * (1 + ALIKE):
+        return _oldest(waiting, same, lengths[-1], limits)
     at = same.index(0)
     for start, end in pairwise(cuts(lengths, limits, curve)):
         if start <= at < end:
             return same[start:end]
     raise AssertionError("the cuts cover every job")
+
+
+def _oldest(waiting: Sequence[Waiting], same: list[int], longest: int, limits: Limits) -> list[int]:
+    chosen = sorted(same)[: most_rows(longest, limits)]
+    return sorted(chosen, key=lambda index: waiting[index].length)
 
 
 def cuts(lengths: Sequence[int], limits: Limits, curve: Curve = DEFAULT_CURVE) -> list[int]:

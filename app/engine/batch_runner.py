@@ -116,7 +116,7 @@ class BatchRunner:
             print(f"the model answered {job_id}, which is not in the batch or has ended", file=sys.stderr)
         elif isinstance(event, END):
             self._end(batch, job_id, event)
-        else:
+        elif not isinstance(event, Started):  # that was announced before the run; runtimes need not say it
             self._outbox.event(job_id, event)
 
     def _end(self, batch: RunningBatch, job_id: str, event: Any) -> None:

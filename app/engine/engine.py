@@ -8,14 +8,16 @@ import itertools
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import Crashed, ModelSpec, Work
 from app.engine import memory, model_cache
 from app.engine.fork_client import ForkServerClient
 from app.engine.handle import Handle, Ticket
-from app.engine.host import DEFAULT_BATCH_SIZE, Host, Terms, order_of
+from app.engine.host import DEFAULT_BATCH_SIZE, Host, Terms
 from app.engine.model_link import ModelLink
 from app.engine.watch import Times
 
@@ -32,10 +34,12 @@ FORGET_SECONDS = 600.0
 
 TORCH = (
     "torch",
+    "safetensors.torch",
     "transformers:AutoModel",
     "transformers:AutoTokenizer",
     "transformers:AutoModelForCausalLM",
-    "safetensors.torch",
+    "transformers.modeling_utils",
+    "transformers.models.bert.modeling_bert",
 )
 DIFFUSERS = ("diffusers:StableDiffusionPipeline", "diffusers:StableDiffusionXLPipeline")
 
@@ -45,13 +49,15 @@ class EngineOptions:
     """`preload`: what the fork server imports (`module` or `module:attribute`; TORCH and DIFFUSERS are good choices).
     `budget_bytes` for all loaded models (0: half of the memory that is free at start). `threads`: for the environment
     of every model process; the same number as the specs'. `process_bytes`: most private memory of one process (0: no
-    limit). `runtime_folders`: searched for runtimes that are not built in."""
+    limit). `runtime_folders`: searched for runtimes that are not built in. `curve_folder`: where measured cost curves
+    are kept ("": measured at every load)."""
 
     preload: tuple[str, ...] = ()
     budget_bytes: int = 0
     threads: int = 1
     process_bytes: int = 0
     runtime_folders: tuple[str, ...] = ()
+    curve_folder: str = ""
     times: Times = field(default_factory=Times)
 
 
@@ -93,7 +99,8 @@ class Engine:
             open_link=lambda host: ModelLink(self._client, host, FORK_SECONDS),
             make_room=self._make_room,
             settle=self._settle,
-            order=lambda spec: order_of(spec, options.runtime_folders, options.process_bytes),
+            order=partial(order_of, options),
+            learn=self._client.preload,
             times=options.times,
         )
 
@@ -232,6 +239,16 @@ class Engine:
         if needed > memory.free_bytes():
             raise ModelUnavailable(f"there is no room: it needs about {needed:,} bytes and all loaded models are in use")
         log.warning("loading %s over the budget of %d bytes: all others are in use", host.spec.version, self._budget)
+
+
+def order_of(options: EngineOptions, spec: ModelSpec) -> dict[str, Any]:
+    """The `load` message."""
+    return {
+        "spec": asdict(spec),
+        "folders": list(options.runtime_folders),
+        "memory_bytes": options.process_bytes,
+        "curves": options.curve_folder,
+    }
 
 
 def resident(host: Host) -> model_cache.Resident:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from app.engine.fork_server import FORK, KILL, REQUEST
+from app.engine.fork_server import FORK, KILL, PRELOAD, REQUEST
 from app.engine.frames import FrameReader
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def environment(threads: int) -> dict[str, str]:
     OpenMP threads that wait actively steal the other processes' core: two torch threads on two busy cores were measured
     5 times slower than one. They can only be set before the libraries are imported, so it is done here, once for all.
     """
-    kept = {name: value for name, value in os.environ.items() if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)}
+    kept = {name: os.environ[name] for name in os.environ if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)}
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": str(threads),
@@ -103,6 +103,15 @@ class ForkServerClient:
                 del self._forking[key]
                 raise ForkServerDied(f"the fork server is gone: {error}") from error
         return future.result(timeout)
+
+    def preload(self, names: Sequence[str]) -> None:
+        """More for the server to import, now and after a restart."""
+        with self._lock, contextlib.suppress(OSError):
+            fresh = [name for name in names if name not in self._preload]
+            if fresh and self._control is not None:
+                self._preload += tuple(fresh)
+                data = ",".join(fresh).encode()
+                self._control.sendall(REQUEST.pack(PRELOAD, len(data)) + data)
 
     def kill(self, pid: int) -> None:
         """SIGKILL, if it is still one of ours. Its exit comes as for any other death."""

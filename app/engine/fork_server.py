@@ -2,9 +2,10 @@
 touched.
 
 Started as `python -m app.engine.fork_server PARENT_PID CONTROL_FD PRELOAD,…`. Requests on the control socket have a
-fixed size: `F` key with three file descriptors (model socket, log pipe's read and write end) forks; `K` pid kills,
-without the risk that the number belongs to somebody else by now, because only this process reaps it. Answers are
-frames: ["forked", key, pid] and ["exit", pid, status]. Knows nothing of what a model process does.
+fixed size: `F` key with three file descriptors (model socket, log pipe's read and write end) forks; `P` length,
+followed by names, preloads more; `K` pid kills, without the risk that the number belongs to somebody else by now,
+because only this process reaps it. Answers are frames: ["forked", key, pid] and ["exit", pid, status]. Knows nothing
+of what a model process does.
 
 It is one thread for ever: a fork of a process with threads copies locks that nobody will open again.
 """
@@ -23,7 +24,7 @@ from app.engine import process_limits
 from app.engine.frames import encode
 
 REQUEST = struct.Struct("!cQ")
-FORK, KILL = b"F", b"K"
+FORK, KILL, PRELOAD = b"F", b"K", b"P"
 FDS_PER_FORK = 3
 
 
@@ -56,9 +57,19 @@ class ForkServer:
         kind, number = REQUEST.unpack(data)
         if kind == FORK:
             self._fork(number, fds)
+        elif kind == PRELOAD:
+            preload(self._names(number))
+            gc.freeze()
         elif number in self._children:
             os.kill(number, signal.SIGKILL)
         return True
+
+    def _names(self, length: int) -> list[str]:
+        """The rest of a `P` request."""
+        data = b""
+        while len(data) < length and (part := self._control.recv(length - len(data))):
+            data += part
+        return data.decode().split(",")
 
     def _fork(self, key: int, fds: Sequence[int]) -> None:
         server = os.getpid()

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import ModelUnavailable
@@ -38,6 +38,7 @@ class Terms:
     make_room: Callable[["Host"], None]
     settle: Callable[["Host"], None]
     order: Callable[[ModelSpec], dict[str, Any]]
+    learn: Callable[[Sequence[str]], None]
     times: watch.Times
 
 
@@ -185,6 +186,8 @@ class Host:
             for ticket in self.tickets.open.values():
                 ticket.load += now - max(began, ticket.at)
             self._loaded.notify_all()
+            if ready.get("imported"):
+                self._terms.learn(ready["imported"])
             if link.dead:
                 self._after_death(link, link.dead)
         self._push()
@@ -318,8 +321,3 @@ class Host:
         wanted = self.spec.config.get("keep_alive", self._terms.times.keep_alive)
         seconds = 0.0 if wanted in (None, "auto") else float(wanted)
         return not self.tickets and not self.pinned and 0 < seconds < now - self.last_used
-
-
-def order_of(spec: ModelSpec, folders: Sequence[str], memory_bytes: int) -> dict[str, Any]:
-    """The `load` message."""
-    return {"spec": asdict(spec), "folders": list(folders), "memory_bytes": memory_bytes}

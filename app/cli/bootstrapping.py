@@ -1,0 +1,101 @@
+"""The first start: what runtimes there are, an administrator with an API key, and the demo models. Safe to run again."""
+
+import asyncio
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from app.db import keys, runtimes, users
+from app.db.session import Database, connect
+from app.domain.errors import Conflict
+from app.runtimes import registry
+from app.runtimes.demo import demo_minilm_folder, shipped_folder
+from app.services.access import SCOPES, Access, Principal, digest
+from app.services.accounts import Accounts
+from app.services.catalogue import Catalogue
+from app.services.sources import SourceReader
+from app.services.tokens import TokenSigner
+from app.services.version_maker import NewVersion, VersionMaker
+from app.settings import Settings
+
+ADMIN, ADMIN_EMAIL = "admin", "admin@lovage.example"
+KEY_FILE, PASSWORD_FILE = "key", "admin-password"
+OWNER = "demo"
+
+
+def bootstrap(settings: Settings) -> None:
+    """Adds what is missing and leaves what is there."""
+    registry.discover(settings.runtime_folders)
+    database = Database(connect(settings.database_url, pool=2, application="lovage-bootstrap"))
+    try:
+        with database.unit() as session:
+            runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs()})
+        principal = asyncio.run(_admin(settings, database))
+        _demo_models(settings, database, principal)
+    finally:
+        database.close()
+
+
+async def _admin(settings: Settings, database: Database) -> Principal:
+    with ThreadPoolExecutor(1) as threads:
+        signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
+        access = Access(database, signer, threads, cache_seconds=0, allow_anonymous=False)
+        accounts = Accounts(database, signer, access, allow_registration=False)
+        with database.unit() as session:
+            user = users.by_username(session, ADMIN)
+        if user is None:
+            password = secrets.token_urlsafe(18)
+            user = accounts.create(ADMIN_EMAIL, ADMIN, password, is_admin=True)
+            write_private(settings.lovage_data_dir / PASSWORD_FILE, password)
+        key_file = settings.lovage_data_dir / KEY_FILE
+        if not _key_works(database, key_file):
+            write_private(key_file, accounts.issue_key(user.id, "lovage up", list(SCOPES)).key)
+        await access.close()
+    return Principal(user.id, user.username, frozenset(SCOPES), is_admin=True)
+
+
+def _key_works(database: Database, key_file: Path) -> bool:
+    if not key_file.is_file():
+        return False
+    with database.unit() as session:
+        return bool(keys.by_hashes(session, [digest(key_file.read_text().strip())]))
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner can read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".new")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text + "\n")
+    partial.replace(path)
+
+
+def _demo_models(settings: Settings, database: Database, principal: Principal) -> None:
+    minilm = demo_minilm_folder()
+    roots = [*settings.model_root_folders, *([minilm] if minilm else [])]
+    catalogue = Catalogue(database, VersionMaker(database, SourceReader(roots)))
+    for name, (description, version) in demo_versions().items():
+        values: dict[str, Any] = {"visibility": "public", "description": description}
+        try:
+            catalogue.create(principal, OWNER, name, values, version)
+        except Conflict:
+            catalogue.add_version(principal, OWNER, name, version)
+
+
+def demo_versions() -> dict[str, tuple[str, NewVersion]]:
+    """The demo models whose files are on this machine, by name."""
+    minilm, words, digits = demo_minilm_folder(), shipped_folder("words"), shipped_folder("digits")
+    found = {"echo": ("Answers what it is sent; for trying things out.", NewVersion("none", "echo"))}
+    if minilm:
+        found["minilm"] = ("Turns a text into 384 numbers (all-MiniLM-L6-v2).", NewVersion(f"path:{minilm}", "embedding"))
+    if words:
+        text = "Continues a text in the manner of nineteenth-century novels."
+        found["words"] = (text, NewVersion(f"path:{words}", "text-generation"))
+    if digits:
+        config = {"default_steps": 20, "default_guidance": 3.0}
+        found["digits"] = ("Draws a handwritten digit.", NewVersion(f"path:{digits}", "image-generation", config=config))
+    return found

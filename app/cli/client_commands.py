@@ -1,0 +1,214 @@
+"""`lovage run`, `get`, `watch`, `cancel`, `ls`: predictions from the command line, through the public API."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli import inputs
+from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, Api, show_json, stop
+
+PANEL = "Predictions"
+POLL_SECONDS = 0.4
+LONGEST_SHOWN = 2_000
+EXIT_CODES = {"succeeded": 0, "failed": EXIT_FAILED, "canceled": EXIT_CANCELED}
+JSON = typer.Option("--json", help="Print the whole prediction as JSON.")
+TERMINAL = ("succeeded", "failed", "canceled")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    for command in (run, get, watch, cancel, ls):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="owner/name, owner/name:version or a version's id.")],
+    i: Annotated[list[str] | None, typer.Option("-i", "--input", help="key=value; @file for a file's content. Repeatable.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Print the output as it is made.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+    output: Annotated[Path, typer.Option("-o", "--output-dir", help="Where files of the output are saved.")] = Path(),
+) -> None:
+    """Run a model and show its output. Exit code 0 succeeded, 1 failed, 3 unreachable, 4 canceled."""
+    api = Api()
+    given = inputs.parse(i or [], _schema(api, model))
+    made = api.call("POST", "/v1/predictions", json={"version": model, "input": given})
+    try:
+        if stream and "stream" in made["urls"]:
+            _print_stream(api, made["urls"]["stream"])
+            ended = _follow(api, made["id"], quiet=True)
+        else:
+            ended = _follow(api, made["id"], quiet=as_json)
+    except KeyboardInterrupt:
+        api.call("POST", f"/v1/predictions/{made['id']}/cancel")
+        stop(f"canceled {made['id']}", EXIT_CANCELED)
+    _finish(ended, as_json, printed=stream and "stream" in made["urls"], folder=output)
+
+
+def get(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
+    """Show one prediction as it is now."""
+    found = Api().call("GET", f"/v1/predictions/{prediction}")
+    if as_json:
+        show_json(found)
+    else:
+        _describe(found)
+
+
+def watch(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
+    """Follow a prediction to its end."""
+    _finish(_follow(Api(), prediction, quiet=as_json), as_json, printed=False, folder=Path())
+
+
+def cancel(prediction: str) -> None:
+    """Cancel a prediction: one that waits never starts, one that runs stops at its next step."""
+    found = Api().call("POST", f"/v1/predictions/{prediction}/cancel")
+    said = "already " + found["status"] if found["status"] in ("succeeded", "failed") else "canceled"
+    print(f"{prediction}: {said if found['status'] in TERMINAL else 'stopping'}")
+
+
+def ls(
+    limit: Annotated[int, typer.Option("-n", min=1, max=100, help="How many.")] = 20,
+    status: Annotated[str | None, typer.Option(help="Only starting, processing, succeeded, failed or canceled ones.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only of this owner/name.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """List your predictions, newest first."""
+    params = {name: value for name, value in {"limit": limit, "status": status, "model": model}.items() if value}
+    page = Api().call("GET", "/v1/predictions", params=params)
+    if as_json:
+        show_json(page["results"])
+        return
+    if not page["results"]:
+        print("No predictions yet. Make one: lovage run demo/echo -i text=hello")
+        return
+    table = Table("id", "model", "status", "created", "seconds")
+    for one in page["results"]:
+        seconds = one["metrics"].get("total_time")
+        table.add_row(one["id"], one["model"], one["status"], one["created_at"][:19].replace("T", " "), f"{seconds:.2f}" if seconds else "")
+    Console().print(table)
+
+
+def _schema(api: Api, model: str) -> dict[str, Any]:
+    """The input schema of what is to be run; {} for a bare version id (the server checks anyway)."""
+    path, _, version = model.partition(":")
+    if path.count("/") != 1:
+        return {}
+    found = api.call("GET", f"/v1/models/{path}" + (f"/versions/{version}" if version else ""))
+    one = found if version else found.get("latest_version") or {}
+    schema: dict[str, Any] = one.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
+    return schema
+
+
+def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
+    """Polls to the end with one updating line: queued, loading, running (with steps), done."""
+    console = Console(stderr=True, highlight=False)
+    began = time.monotonic()
+    with console.status("queued", spinner="dots") as line:
+        while True:
+            found: dict[str, Any] = api.call("GET", f"/v1/predictions/{prediction_id}")
+            if found["status"] in TERMINAL:
+                break
+            line.update(f"{_phase(found)} · {time.monotonic() - began:.0f} s")
+            time.sleep(POLL_SECONDS if time.monotonic() - began > 1 else POLL_SECONDS / 4)
+    if not quiet and console.is_terminal:
+        console.print(f"[dim]{prediction_id} {found['status']} in {found['metrics'].get('total_time', 0):.2f} s[/]")
+    return found
+
+
+def _phase(found: dict[str, Any]) -> str:
+    if found["status"] == "starting":
+        return "queued"
+    if steps := found.get("progress"):
+        return f"running, step {steps['done']} of {steps['total']}"
+    lines = (found["logs"] or "").strip().splitlines()
+    return f"running · {lines[-1][:60]}" if lines else "loading or running"
+
+
+def _print_stream(api: Api, url: str) -> None:
+    """Prints chunks as they come; the end is read from the prediction afterwards."""
+    try:
+        with httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client:
+            with client.stream("GET", url, headers={"Accept": "text/event-stream"}) as answer:
+                for event, data in _events(answer.iter_lines()):
+                    if event == "output":
+                        print(data, end="", flush=True)
+                    elif event == "done":
+                        break
+        print()
+    except httpx.HTTPError as error:
+        stop(f"the stream broke: {error or type(error).__name__}", EXIT_UNREACHABLE)
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    event, data = "message", []
+    for line in lines:
+        if not line:
+            if data:
+                yield event, "\n".join(data)
+            event, data = "message", []
+        elif line.startswith("event:"):
+            event = line[6:].strip()
+        elif line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+
+
+def _finish(found: dict[str, Any], as_json: bool, *, printed: bool, folder: Path) -> None:
+    if as_json:
+        show_json(found)
+    elif found["status"] == "failed":
+        print(f"lovage: {found['error']}", file=sys.stderr)
+    elif found["status"] == "succeeded" and not printed:
+        _show_output(found["output"], found["id"], folder)
+    raise typer.Exit(EXIT_CODES[found["status"]])
+
+
+def _show_output(output: Any, prediction_id: str, folder: Path) -> None:
+    """Text as text, files saved and named, anything else as JSON."""
+    if isinstance(output, list) and output and all(isinstance(part, str) for part in output):
+        if all(_is_file(part) for part in output):
+            for part in output:
+                print(_save(part, prediction_id, folder))
+        else:
+            print("".join(output))
+    elif isinstance(output, str):
+        print(_save(output, prediction_id, folder) if _is_file(output) else output)
+    else:
+        show_json(output)
+
+
+def _is_file(text: str) -> bool:
+    parts = urlsplit(text)
+    return parts.scheme in ("http", "https") and ("signature=" in parts.query or "X-Amz-Signature=" in parts.query)
+
+
+def _save(url: str, prediction_id: str, folder: Path) -> str:
+    name = Path(urlsplit(url).path).name
+    target = folder / f"{prediction_id[-8:]}-{name}"
+    try:
+        answer = httpx.get(url, timeout=60, trust_env=False)
+        answer.raise_for_status()
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(answer.content)
+    except (httpx.HTTPError, OSError) as error:
+        stop(f"{name} could not be saved: {error}")
+    return str(target)
+
+
+def _describe(found: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for name in ("id", "model", "version", "status", "created_at", "started_at", "completed_at", "error"):
+        if found.get(name):
+            console.print(f"{name:13}{found[name]}", markup=False)
+    timings = {name: value for name, value in found["metrics"].items() if value is not None}
+    console.print(f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()), markup=False)
+    for name in ("input", "output", "logs"):
+        if found.get(name) is not None and found[name] != "":
+            text = str(found[name])
+            console.print(f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}", markup=False)

@@ -1,0 +1,57 @@
+"""`lovage keys create | ls | rm`, through the public API; needs a key with the scope admin, as `lovage up` makes one."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.connection import Api, show_json
+
+JSON = typer.Option("--json", help="Print JSON.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group."""
+    group = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+    for name, command in (("create", create), ("ls", ls), ("rm", rm)):
+        group.command(name)(command)
+    app.add_typer(group, name="keys", rich_help_panel="Models and keys")
+
+
+def create(
+    name: Annotated[str, typer.Argument(help="What it is for.")],
+    scope: Annotated[list[str] | None, typer.Option(help="predict, models, admin. Repeatable; default: predict.")] = None,
+    days: Annotated[float | None, typer.Option(min=0.01, help="Valid for this many days; default: until revoked.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Make a key. It is shown this once."""
+    body: dict[str, Any] = {"name": name, "scopes": scope or ["predict"]}
+    if days is not None:
+        body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    made = Api().call("POST", "/v1/keys", json=body)
+    if as_json:
+        show_json(made)
+    else:
+        print(made["key"])
+
+
+def ls(as_json: Annotated[bool, JSON] = False) -> None:
+    """List your keys; the keys themselves are not kept."""
+    found = Api().call("GET", "/v1/keys")
+    rows = found["results"] if isinstance(found, dict) else found
+    if as_json:
+        show_json(rows)
+        return
+    table = Table("id", "name", "begins with", "scopes", "last used", "expires")
+    for key in rows:
+        times = [(key.get(name) or "never")[:16].replace("T", " ") for name in ("last_used_at", "expires_at")]
+        table.add_row(key["id"], key["name"], key["prefix"] + "…", ", ".join(key["scopes"]), *times)
+    Console().print(table)
+
+
+def rm(key_id: Annotated[str, typer.Argument(help="As shown by `lovage keys ls`.")]) -> None:
+    """Revoke a key."""
+    Api().call("DELETE", f"/v1/keys/{key_id}")
+    print(f"{key_id} revoked")

@@ -1,0 +1,114 @@
+"""`lovage models ls | add | show | rm`, through the public API."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.connection import EXIT_USAGE, Api, show_json, stop
+
+JSON = typer.Option("--json", help="Print JSON.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group."""
+    group = typer.Typer(help="Register, list and remove models.", no_args_is_help=True)
+    for name, command in (("ls", ls), ("add", add), ("show", show), ("rm", rm)):
+        group.command(name)(command)
+    app.add_typer(group, name="models", rich_help_panel="Models and keys")
+
+
+def ls(as_json: Annotated[bool, JSON] = False) -> None:
+    """List the models that you may run."""
+    found = Api().call("GET", "/v1/models")["results"]
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        print("No models yet. Add one: lovage models add hf:org/name")
+        return
+    table = Table("model", "visibility", "runs", "version", "description")
+    for model in found:
+        version = (model.get("latest_version") or {}).get("id", "")[:12]
+        table.add_row(f"{model['owner']}/{model['name']}", model["visibility"], str(model["run_count"]), version, model["description"] or "")
+    Console().print(table)
+
+
+def add(
+    source: Annotated[str, typer.Argument(help="hf:org/name[@revision], path:FOLDER, s3://bucket/prefix, or none.")],
+    name: Annotated[str, typer.Option(help="owner/name or name; default: the source's last part.")] = "",
+    runtime: Annotated[str, typer.Option(help="How to run it; default: found out from the files.")] = "",
+    task: Annotated[str, typer.Option(help="The task; default: found out from the files.")] = "",
+    config: Annotated[str, typer.Option(help="JSON object with dtype, max_batch_size, device …")] = "{}",
+    description: Annotated[str, typer.Option(help="One sentence.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Let every user run it.")] = False,
+) -> None:
+    """Register a model, or a new version of one that is there."""
+    api = Api()
+    owner, model = _names(api, name or _last_part(source))
+    version: dict[str, Any] = {"source": source, "config": _object(config)}
+    version |= {key: value for key, value in {"runtime": runtime, "task": task}.items() if value}
+    if _exists(api, owner, model):
+        made = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
+    else:
+        values = {"owner": owner, "name": model, "visibility": "public" if public else "private", "version": version}
+        made = api.call("POST", "/v1/models", json=values | ({"description": description} if description else {}))["latest_version"]
+    print(f"{owner}/{model}:{made['id']}")
+    print(f"Run it: lovage run {owner}/{model} -i …   (its inputs: lovage models show {owner}/{model})")
+
+
+def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
+    """Show a model and its inputs."""
+    found = Api().call("GET", f"/v1/models/{_path(model)}")
+    if as_json:
+        show_json(found)
+        return
+    console = Console(highlight=False)
+    latest = found.get("latest_version") or {}
+    console.print(f"[bold]{found['owner']}/{found['name']}[/]  {found['visibility']}  {found['description'] or ''}")
+    console.print(f"version {latest.get('id', 'none yet')}")
+    schema = latest.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
+    table = Table("input", "type", "default", "description")
+    for name, wanted in sorted(schema.get("properties", {}).items(), key=lambda item: item[1].get("x-order", 0)):
+        kind = wanted.get("type") or "/".join(one.get("type", "?") for one in wanted.get("anyOf", []))
+        needed = " (required)" if name in schema.get("required", []) else ""
+        default = json.dumps(wanted["default"]) if "default" in wanted else ""
+        table.add_row(name + needed, kind, default, wanted.get("description", ""))
+    console.print(table)
+
+
+def rm(model: str) -> None:
+    """Remove a model. Predictions made with it stay."""
+    Api().call("DELETE", f"/v1/models/{_path(model)}")
+    print(f"{model} removed")
+
+
+def _path(model: str) -> str:
+    if model.count("/") != 1:
+        stop(f"{model}: must be owner/name", EXIT_USAGE)
+    return model
+
+
+def _last_part(source: str) -> str:
+    return source.rstrip("/").rpartition("/")[2].partition("@")[0].removeprefix("hf:").lower()
+
+
+def _names(api: Api, name: str) -> tuple[str, str]:
+    owner, slash, model = name.partition("/")
+    return (owner, model) if slash else (api.call("GET", "/v1/account")["username"], name)
+
+
+def _exists(api: Api, owner: str, model: str) -> bool:
+    return bool(api.client.get(f"/v1/models/{owner}/{model}").is_success)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        stop(f"--config: is not JSON: {error.msg}", EXIT_USAGE)
+    if not isinstance(value, dict):
+        stop("--config: must be a JSON object", EXIT_USAGE)
+    return value

