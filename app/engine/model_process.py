@@ -94,7 +94,7 @@ class ModelProcess:
             {
                 "bytes": runtime.bytes(),
                 "max_batch_size": self._inbox.rules.limits.size,
-                "imported": sorted(name for name in set(sys.modules) - before if LEARNT.fullmatch(name)),
+                "imported": learnt(before),
             },
         )
 
@@ -184,6 +184,12 @@ def rules_of(config: Mapping[str, Any]) -> Rules:
 
     size, tokens = number("max_batch_size", DEFAULT_BATCH_SIZE), number("max_batch_tokens", 0)
     return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000)
+
+
+def learnt(before: set[str]) -> list[str]:
+    """Library modules imported since; not those that are only other names of one."""
+    new = [name for name in sys.modules if name not in before and LEARNT.fullmatch(name)]
+    return sorted(name for name in new if getattr(getattr(sys.modules[name], "__spec__", None), "name", "") == name)
 
 
 def set_threads(threads: int) -> None:
