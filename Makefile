@@ -1,0 +1,70 @@
+# Lovage. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN_MARK := $(VENV)/.installed-run
+DEV_MARK := $(VENV)/.installed-dev
+ARGS ?=
+
+# pip shows its own progress; a mark newer than the requirement files means that there is nothing to do.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lovage needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(RUN_MARK): requirements.txt requirements/api.txt requirements/worker.txt requirements/embedded.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what Lovage needs (about 2 GB on disk; some minutes the first time) …"
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements/worker.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .
+	@touch $@
+
+$(DEV_MARK): requirements/dev.txt $(RUN_MARK)
+	@echo "Installing what the tests need …"
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+##@ Run
+.PHONY: up down dev run-api run-worker
+up: $(RUN_MARK) ## Set up, then start everything in this terminal (ARGS="--port 8001 --detach" …)
+	@$(BIN)/lovage up $(ARGS)
+down: $(RUN_MARK) ## Stop what `make up ARGS=--detach` started
+	@$(BIN)/lovage down $(ARGS)
+dev: $(RUN_MARK) ## Like up, detached, with debug logs
+	@LOG_LEVEL=debug $(BIN)/lovage up --detach $(ARGS)
+run-api: $(RUN_MARK) ## One API process on DATABASE_URL and REDIS_URL
+	@$(BIN)/lovage api $(ARGS)
+run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
+	@$(BIN)/lovage worker $(ARGS)
+
+##@ Check
+.PHONY: test check fmt bench chaos
+test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
+	@$(BIN)/python -m pytest $(ARGS)
+check: $(DEV_MARK) ## Lint, types, rooms
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+fmt: $(DEV_MARK) ## Format and mend what can be mended
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+bench: $(DEV_MARK) ## Measure the accept path and the whole path (minutes)
+	@$(BIN)/python -m scripts.bench $(ARGS)
+chaos: $(DEV_MARK) ## Break the running platform on purpose and count what was lost (minutes)
+	@$(BIN)/python -m scripts.chaos $(ARGS)
+
+##@ Containers
+.PHONY: docker-build docker-up docker-down
+docker-build: ## Build both images
+	docker compose build
+docker-up: ## Start the composed platform (needs .env, see .env.example)
+	docker compose up -d
+docker-down: ## Stop it; the volumes stay
+	docker compose down
+
+##@ Tidy
+.PHONY: clean help
+clean: ## Remove caches and the virtual environment; .lovage (your data) stays
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .hypothesis build ./*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+help: ## This list
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,64 @@
+"""Real servers for every test that wants them, started once; tables are emptied before each test."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from app.db.migrate import upgrade
+from app.db.session import Database, connect
+from app.db.tables import Base
+from app.local.embedded import EmbeddedServers, Urls
+from app.services.assembly import Core
+from app.settings import Settings
+
+SECRET = "a-secret-of-the-tests-" + "x" * 20
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Urls]:
+    """URLs of an embedded Postgres (migrated) and Valkey."""
+    folder = Path(tempfile.mkdtemp(prefix="lovage-tests-"))
+    try:
+        with EmbeddedServers(folder) as urls:
+            upgrade(urls.database_url)
+            yield urls
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pool(servers: Urls) -> Iterator[Database]:
+    """One connection pool for the whole run."""
+    database = Database(connect(servers.database_url, pool=8, application="tests"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(pool: Database) -> Database:
+    """The migrated database, with every table empty."""
+    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with pool.unit() as session:
+        session.execute(text(f"TRUNCATE {names} CASCADE"))
+    return pool
+
+
+@pytest.fixture
+def settings(servers: Urls, tmp_path: Path) -> Settings:
+    """Development settings over the test servers, with a data folder of their own."""
+    return Settings(
+        lovage_env="development", lovage_data_dir=tmp_path, database_url=servers.database_url, redis_url=servers.redis_url,
+        secret_key=SECRET, public_url="http://lovage.test",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def core(database: Database, settings: Settings) -> Iterator[Core]:
+    """The services that every process has."""
+    opened = Core.open(settings, application="tests", pool=8)
+    yield opened
+    opened.close()
