@@ -147,16 +147,13 @@ class ThreadCoalescer(Generic[T, R]):
             answers = checked(self._run([waiter.item for waiter in group]), len(group))
         except BaseException as error:
             for waiter in group:
-                self._answer(waiter, lambda future: future.set_exception(error))
-            return
-        for waiter, answer in zip(group, answers, strict=True):
-            self._answer(waiter, lambda future, answer=answer: future.set_result(answer))  # type: ignore[misc]
-
-    @staticmethod
-    def _answer(waiter: _Waiter[T, R], settle: "Callable[[Future[R]], None]") -> None:
-        settle(waiter.future)
-        if not waiter.lead.done():
-            waiter.lead.set_result(False)
+                waiter.future.set_exception(error)
+        else:
+            for waiter, answer in zip(group, answers, strict=True):
+                waiter.future.set_result(answer)
+        for waiter in group:
+            if not waiter.lead.done():
+                waiter.lead.set_result(False)
 
     def close(self, timeout: float | None = None) -> bool:
         """Waits until everything accepted so far is answered; False when that took longer than `timeout` seconds."""

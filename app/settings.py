@@ -24,10 +24,14 @@ class Settings(BaseSettings):
         "production", description="`development` allows private webhook addresses and generated secrets; `lovage up` sets it."
     )
     lovage_data_dir: Path = Field(Path(".lovage"), description="Local state: embedded databases, logs, local storage, caches.")
-    database_url: str = Field("", description="Postgres, e.g. postgresql+psycopg2://user:pass@host/db. Empty: `lovage up` starts one.")
+    database_url: str = Field(
+        "", description="Postgres, e.g. postgresql+psycopg2://user:pass@host/db. Empty: `lovage up` starts one."
+    )
     redis_url: str = Field("", description="Redis or Valkey, e.g. redis://:pass@host:6379/0. Empty: `lovage up` starts one.")
     secret_key: str = Field("", description="Signs tokens, file and stream URLs. At least 32 bytes; the same for all processes.")
-    public_url: str = Field("", description="How clients reach the API, e.g. https://lovage.example.com. Empty: taken from the request.")
+    public_url: str = Field(
+        "", description="How clients reach the API, e.g. https://lovage.example.com. Empty: taken from the request."
+    )
 
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
@@ -39,7 +43,9 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(False, description="Let callers without a token run public models; they see nothing of others.")
     allow_registration: bool = Field(True, description="Let anybody create an account at POST /v1/auth/register.")
     access_token_minutes: int = Field(60, ge=1, description="Lifetime of a JWT from POST /v1/auth/token, in minutes.")
-    principal_cache_seconds: float = Field(3.0, ge=0, description="How long an API process trusts an API key it has just checked.")
+    principal_cache_seconds: float = Field(
+        3.0, ge=0, description="How long an API process trusts an API key it has just checked."
+    )
 
     storage: Literal["local", "s3", "memory"] = Field("local", description="Where files live. `memory` is for tests only.")
     storage_dir: Path | None = Field(None, description="Folder of the local storage; empty: LOVAGE_DATA_DIR/storage.")
@@ -62,15 +68,21 @@ class Settings(BaseSettings):
 
     device: str = Field("auto", description="Device of a worker: auto, cpu, cuda:0, mps, …")
     worker_slots: int = Field(256, ge=1, le=4096, description="Predictions one worker may hold at once (threads of its pool).")
-    worker_grace_seconds: float = Field(25, ge=0, description="Time a stopping worker gives running predictions before handing them back.")
-    model_cache_bytes: int = Field(0, ge=0, description="Budget for loaded models of one worker; 0: half of the free memory at start.")
+    worker_grace_seconds: float = Field(
+        25, ge=0, description="Time a stopping worker gives running predictions before handing them back."
+    )
+    model_cache_bytes: int = Field(
+        0, ge=0, description="Budget for loaded models of one worker; 0: half of the free memory at start."
+    )
     model_idle_seconds: float = Field(0, ge=0, description="Unload a model unused for this long; 0: only when room is needed.")
     model_threads: int = Field(0, ge=0, description="CPU threads of one model process; 0: cores divided by workers on this host.")
     workers_on_host: int = Field(1, ge=1, description="How many CPU workers share this host's cores; `lovage up` sets it.")
     setup_timeout_seconds: float = Field(600, ge=1, description="Longest loading time of a model (its download not counted).")
     run_timeout_seconds: float = Field(1800, ge=1, description="Longest run of one prediction unless its version says otherwise.")
     heartbeat_seconds: float = Field(5, gt=0, description="How often a worker says that it lives.")
-    dead_after_seconds: float = Field(15, gt=0, description="Silence after which a worker counts as dead and its work is retried.")
+    dead_after_seconds: float = Field(
+        15, gt=0, description="Silence after which a worker counts as dead and its work is retried."
+    )
     max_crashes: int = Field(3, ge=1, description="A prediction whose worker or model process died this often fails.")
     sweep_seconds: float = Field(2, gt=0, description="How often the clock sweeps: orphans, due webhooks, expiry.")
 

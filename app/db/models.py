@@ -62,4 +62,4 @@ RUN_COUNTS = text("SELECT model, count(*) FROM predictions GROUP BY model")
 
 def run_counts(session: Session) -> dict[str, int]:
     """How many predictions each owner/name has had. Reads the whole table: callers keep the answer for a while."""
-    return {str(model): int(count) for model, count in session.execute(RUN_COUNTS).tuples()}
+    return {str(model): int(count) for model, count in session.execute(RUN_COUNTS)}

@@ -114,7 +114,7 @@ def page(session: Session, wanted: Filter, *, before: str | None, after: str | N
         if value is not None
     ]
     order = "ASC" if after is not None else "DESC"
-    sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"  # noqa: S608
+    sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
     params = {name: getattr(wanted, name) for name in Filter.__slots__}
     found = _run(session, text(sql), **params, before=before, after=after, limit=limit)
     return found[::-1] if after is not None else found
@@ -147,12 +147,15 @@ def steal(session: Session, queues: Sequence[str], worker: UUID, limit: int) -> 
     return _run(session, STEAL, queues=list(queues), worker=worker, limit=limit)
 
 
-PROGRESS = text("""
+PROGRESS = text(
+    """
     UPDATE predictions AS p SET output = coalesce(r.output, p.output), logs = coalesce(r.logs, p.logs),
            progress = coalesce(r.progress, p.progress)
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, output json, logs text, progress json)
     WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
-    RETURNING """ + ", ".join(f"p.{name}" for name in COLUMNS.split(", ")))
+    RETURNING """
+    + ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
+)
 
 
 def progress(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
@@ -255,7 +258,8 @@ def take_unrung(session: Session, limit: int) -> list[tuple[str, str]]:
 
 
 WAITING = text("""
-    SELECT id, queue FROM predictions WHERE status = 'starting' AND run_after <= now() AND id > :after ORDER BY id LIMIT :limit""")
+    SELECT id, queue FROM predictions WHERE status = 'starting' AND run_after <= now() AND id > :after
+    ORDER BY id LIMIT :limit""")
 
 
 def waiting(session: Session, after: str, limit: int) -> list[tuple[str, str]]:

@@ -182,7 +182,7 @@ class WorkerRow(Base):
 
 
 class RuntimeRow(Base):
-    """What the fleet's workers can run, as they said at their last start; the API validates against it without a model library."""
+    """What the fleet's workers can run, by their last start: the API validates against it without a model library."""
 
     __tablename__ = "runtimes"
 

@@ -15,7 +15,7 @@ def by_id(session: Session, version_id: str) -> tuple[VersionRow, ModelRow] | No
     """A version that can be used, with its model."""
     both = select(VersionRow, ModelRow).join(ModelRow, ModelRow.id == VersionRow.model_id)
     usable = (VersionRow.id == version_id, VersionRow.deleted_at.is_(None), ModelRow.deleted_at.is_(None))
-    found = session.execute(both.where(*usable)).tuples().first()
+    found = session.execute(both.where(*usable)).first()
     return (found[0], found[1]) if found else None
 
 
@@ -30,9 +30,7 @@ def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, VersionRow
 def of_model(session: Session, model_id: UUID, *, cursor: str | None, limit: int) -> Page[VersionRow]:
     """A model's versions, newest first."""
     usable = (VersionRow.model_id == model_id, VersionRow.deleted_at.is_(None))
-    return page(
-        session, select(VersionRow).where(*usable), VersionRow.created_at, VersionRow.id, cursor=cursor, limit=limit
-    )
+    return page(session, select(VersionRow).where(*usable), VersionRow.created_at, VersionRow.id, cursor=cursor, limit=limit)
 
 
 def put(session: Session, row: VersionRow) -> VersionRow:

@@ -7,6 +7,7 @@ Postgres now and then (services/follow.py).
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import orjson
 import redis.asyncio as redis
@@ -26,9 +27,11 @@ class EventReader:
 
     def __init__(self, redis_url: str) -> None:
         # No read timeout on the listening connection: silence is normal there; keep-alive finds a dead peer.
-        self._listener = redis.Redis.from_url(redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True)
-        self._client = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64)
-        self._pubsub = self._listener.pubsub()
+        self._listener: Any = redis.Redis.from_url(
+            redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True
+        )
+        self._client: Any = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64)
+        self._pubsub: Any = self._listener.pubsub()
         self._done: dict[str, list[asyncio.Event]] = {}
         self._live: dict[str, set[asyncio.Queue[ChunkFrame | None]]] = {}
         self._task: asyncio.Task[None] | None = None

@@ -6,6 +6,7 @@ Bounded; what Redis does not take is dropped, because readers re-read Postgres w
 import threading
 from collections import deque
 from collections.abc import Iterable
+from typing import TypeVar
 
 import orjson
 import redis
@@ -15,6 +16,8 @@ from app.events import channels
 from app.events.channels import ChunkFrame
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 HELD_AT_MOST = 50_000
 GROUP = 500
@@ -48,7 +51,7 @@ class EventWriter:
         """One more element of a growing output."""
         self._hand_over(self._chunks, [(prediction_id, frame)])
 
-    def _hand_over(self, waiting: "deque[object]", items: Iterable[object]) -> None:
+    def _hand_over(self, waiting: deque[T], items: Iterable[T]) -> None:
         with self._wake:
             waiting.extend(items)
             self._wake.notify()
@@ -59,11 +62,11 @@ class EventWriter:
                 self._wake.wait_for(lambda: self._closing or self._done or self._cancel or self._chunks)
                 if not (self._done or self._cancel or self._chunks):
                     return
-                batch = [_drain(self._done), _drain(self._cancel), _drain(self._chunks)]
+                done, cancel, chunks = _drain(self._done), _drain(self._cancel), _drain(self._chunks)
             try:
-                self._send(*batch)
+                self._send(done, cancel, chunks)
             except redis.RedisError as error:
-                self.dropped += sum(len(part) for part in batch)
+                self.dropped += len(done) + len(cancel) + len(chunks)
                 log.warning("events_dropped", total=self.dropped, reason=str(error))
 
     def _send(self, done: list[str], cancel: list[str], chunks: list[tuple[str, ChunkFrame]]) -> None:
@@ -89,5 +92,5 @@ class EventWriter:
         self._redis.close()
 
 
-def _drain(waiting: "deque[object]") -> list[object]:
+def _drain(waiting: deque[T]) -> list[T]:
     return [waiting.popleft() for _ in range(min(GROUP, len(waiting)))]

@@ -108,9 +108,7 @@ def _worker_name(options: UpOptions, number: int) -> str:
     return f"worker-{device}" if alone else f"worker-{device}.{options.devices[:number].count(device) + 1}"
 
 
-def _program(
-    options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = ""
-) -> Program:
+def _program(options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = "") -> Program:
     program = Program(name, (*options.command, *arguments), env, grace_s=GRACE_S[name.partition("-")[0]])
     return dataclasses.replace(program, ready=lambda pid: answers_200(ready_url)) if ready_url else program
 

@@ -148,9 +148,7 @@ def _wait_for_end(path: Path, pid: int, timeout_s: float) -> None:
     try:
         FileLock.take(path, timeout_s).close()
     except StillBusy as error:
-        raise LocalError(
-            f"Lovage (pid {pid}) has not stopped after {timeout_s:.0f} s; `lovage down` again kills."
-        ) from error
+        raise LocalError(f"Lovage (pid {pid}) has not stopped after {timeout_s:.0f} s; `lovage down` again kills.") from error
 
 
 def down(data_dir: Path, say: Callable[[str], None] = print) -> int:

@@ -99,9 +99,7 @@ class Supervisor:
                 if place.crashes >= START_TRIES:
                     raise StartFailed(f"{place.program.name} does not start:\n{self._tail(place.program)}")
                 if time.monotonic() > deadline:
-                    raise StartFailed(
-                        f"{place.program.name} is not ready after {timeout_s:.0f} s:\n{self._tail(place.program)}"
-                    )
+                    raise StartFailed(f"{place.program.name} is not ready after {timeout_s:.0f} s:\n{self._tail(place.program)}")
                 self._turn()
 
     def run_until(self, done: Callable[[], bool]) -> None:

@@ -212,9 +212,7 @@ class _Launch:
         for option, host, port in wanted:
             while not is_free(port, host):
                 if time.monotonic() >= deadline:
-                    raise LocalError(
-                        f"Port {port} is taken by {holder_of(port)}: stop it, or choose another with {option}."
-                    )
+                    raise LocalError(f"Port {port} is taken by {holder_of(port)}: stop it, or choose another with {option}.")
                 time.sleep(0.05)
 
     def _timed(self, what: str, step: Callable[[], None]) -> None:

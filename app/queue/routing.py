@@ -56,7 +56,9 @@ def choose(version: str, wish: str, workers: Sequence[WorkerFacts]) -> Choice:
     warm = [worker for worker in fitting if version in worker.loaded and worker.running < worker.slots]
     if warm and len(fitting) > 1:
         best = min(warm, key=lambda worker: (rank(worker), worker.running / worker.slots))
-        return Choice(best.pinned, "affinity", (f"{best.pinned} has the model loaded and {best.slots - best.running} free slots",))
+        return Choice(
+            best.pinned, "affinity", (f"{best.pinned} has the model loaded and {best.slots - best.running} free slots",)
+        )
     best = min(fitting, key=lambda worker: (rank(worker), worker.running / worker.slots))
     why = "the only live worker" if len(fitting) == 1 else "no live worker has the model loaded and room"
     return Choice(best.device_class, "class", (f"{why}; best live class is {best.device_class}",))

@@ -129,7 +129,11 @@ class ImageGeneration(Runtime):
         torch.set_num_threads(self._model.threads)  # a setting of each thread
         try:
             first = batch[0].prepared
-            texts = [(job.input["prompt"], job.input.get("negative_prompt") or "") for job in batch for _ in range(job.prepared["images"])]
+            texts = [
+                (job.input["prompt"], job.input.get("negative_prompt") or "")
+                for job in batch
+                for _ in range(job.prepared["images"])
+            ]
             seeds = [job.prepared["seed"] + n for job in batch for n in range(job.prepared["images"])]
             generators = [torch.Generator(self._model.device).manual_seed(seed) for seed in seeds]
 

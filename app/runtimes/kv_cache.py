@@ -10,7 +10,7 @@ from typing import Any
 
 def plain(cache: Any) -> bool:
     """Whether every layer is an ordinary growing one, so that rows may be moved about."""
-    layers = getattr(cache, "layers", None)
+    layers = getattr(cache, "layers", None) or []
     return bool(layers) and all(type(layer).__name__ == "DynamicLayer" for layer in layers)
 
 

@@ -45,7 +45,9 @@ class PairScoring(Runtime):
         folder = weights.folder_of(model)
         kwargs = weights.loading(model)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
-        return cls(tokenizer, weights.finished(AutoModelForSequenceClassification.from_pretrained(folder, **kwargs), model), model)
+        return cls(
+            tokenizer, weights.finished(AutoModelForSequenceClassification.from_pretrained(folder, **kwargs), model), model
+        )
 
     def prepare(self, job: Job) -> None:
         pairs = job.input.get("pairs") or [[job.input.get("query"), text] for text in job.input.get("texts") or []]

@@ -17,7 +17,11 @@ AUDIO = schema.file("The recording: a URL or a data URI.")
 TASKS: dict[str, Schema] = {
     "text-classification": schema.inputs({"text": schema.text("The text."), "top_k": TOP_K}, required=("text",)),
     "zero-shot-classification": schema.inputs(
-        {"text": schema.text("The text."), "labels": LABELS, "multi_label": schema.boolean("Several may be true.", default=False)},
+        {
+            "text": schema.text("The text."),
+            "labels": LABELS,
+            "multi_label": schema.boolean("Several may be true.", default=False),
+        },
         required=("text", "labels"),
     ),
     "token-classification": TEXT,

@@ -32,8 +32,12 @@ INPUTS = schema.inputs(
         "prompt": schema.text("Text to continue. Give this or `messages`."),
         "messages": schema.array(MESSAGE, "A conversation, put through the model's chat template.", max_items=1_000),
         "max_new_tokens": schema.integer("At most this many tokens.", minimum=1, maximum=MOST_NEW_TOKENS, default=128),
-        "temperature": schema.number("0: always the likeliest token; higher: more surprising.", minimum=0, maximum=5, default=0.7),
-        "top_p": schema.number("Choose among the likeliest tokens that make up this probability.", minimum=0, maximum=1, default=0.95),
+        "temperature": schema.number(
+            "0: always the likeliest token; higher: more surprising.", minimum=0, maximum=5, default=0.7
+        ),
+        "top_p": schema.number(
+            "Choose among the likeliest tokens that make up this probability.", minimum=0, maximum=1, default=0.95
+        ),
         "top_k": schema.integer("Choose among this many likeliest tokens; 0: all.", minimum=0, maximum=10_000, default=50),
         "repetition_penalty": schema.number("Above 1: repeat less.", minimum=0.1, maximum=10, default=1.0),
         "stop": schema.array({"type": "string", "maxLength": 1_000}, "End before any of these.", max_items=16),
@@ -195,7 +199,8 @@ class TextGeneration(Runtime):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
         with torch.inference_mode():
             out = self._net(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
+                use_cache=True, logits_to_keep=1,
             )  # fmt: skip
         return out.logits[:, -1], out.past_key_values
 

@@ -10,7 +10,9 @@ from app.runtimes import schema
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
-DTYPE_CONFIG = {"dtype": {"type": "string", "enum": list(DTYPES), "default": "float32", "description": "Precision of the weights."}}
+DTYPE_CONFIG = {
+    "dtype": {"type": "string", "enum": list(DTYPES), "default": "float32", "description": "Precision of the weights."}
+}
 BATCH_CONFIG = {
     "max_batch_size": schema.integer("Most works in one batch.", minimum=1, maximum=4096),
     "max_batch_tokens": schema.integer("Most tokens in one batch, padding included.", minimum=1, maximum=2**24),

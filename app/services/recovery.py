@@ -62,7 +62,9 @@ class Recovery:
         for worker in buried:
             log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
         return self._lifecycle.recover(
-            self._limits.dead_after, LIMIT, lambda queue: names.device_class(queue) if "@" in queue and queue not in alive else None
+            self._limits.dead_after,
+            LIMIT,
+            lambda queue: names.device_class(queue) if "@" in queue and queue not in alive else None,
         )
 
     def ring_again(self) -> int:

@@ -308,9 +308,7 @@ def free_value(value: Any, path: str, errors: Errors, depth: int = 0) -> Any:
     elif type(value) is dict:
         for name, one in value.items():
             if name == FILE_KEY or text_fault(name):
-                wrong(
-                    errors, path, "additional_property_not_allowed", f"must not have a key {FILE_KEY} or one with NUL"
-                )
+                wrong(errors, path, "additional_property_not_allowed", f"must not have a key {FILE_KEY} or one with NUL")
             free_value(one, f"{path}.{name[:100]}", errors, depth + 1)
     return value
 

@@ -56,9 +56,7 @@ class Submission:
 class Submitter:
     """One for each API process."""
 
-    def __init__(
-        self, database: Database, lifecycle: Lifecycle, checker: InputChecker, fleet: Fleet, threads: Executor
-    ) -> None:
+    def __init__(self, database: Database, lifecycle: Lifecycle, checker: InputChecker, fleet: Fleet, threads: Executor) -> None:
         self._database, self._lifecycle, self._checker, self._fleet = database, lifecycle, checker, fleet
         self._threads = threads
         self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(self._insert_group, limit=INSERT_LIMIT, lanes=2)

@@ -30,7 +30,9 @@ def is_public(text: str) -> bool:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return all(one.is_global and not one.is_multicast and not one.is_reserved for one in {address, inner(address)} - _wrapped(address))
+    return all(
+        one.is_global and not one.is_multicast and not one.is_reserved for one in {address, inner(address)} - _wrapped(address)
+    )
 
 
 def _wrapped(address: Address) -> set[Address]:

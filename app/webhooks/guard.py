@@ -124,9 +124,7 @@ def guarded_client(*, allow_private: bool, timeout: float, connections: int = 64
     A refused address raises Refused from the request.
     """
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
-    return httpx.Client(
-        transport=_Transport(allow_private, connections), timeout=limits, follow_redirects=False, trust_env=False
-    )
+    return httpx.Client(transport=_Transport(allow_private, connections), timeout=limits, follow_redirects=False, trust_env=False)
 
 
 def fetch(url: str, target: Path, max_bytes: int, allow_private: bool) -> None:

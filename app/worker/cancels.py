@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 import redis
@@ -18,7 +19,7 @@ class CancelListener:
     """A thread of its own."""
 
     def __init__(self, redis_url: str, cancel: Callable[[list[str]], None]) -> None:
-        self._redis = redis.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=None, socket_keepalive=True)
+        self._redis: Any = redis.Redis.from_url(redis_url, socket_connect_timeout=2, socket_timeout=None, socket_keepalive=True)
         self._cancel = cancel
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cancels", daemon=True)

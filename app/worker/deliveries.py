@@ -77,7 +77,9 @@ class Courier:
         except Unavailable:
             log.warning("delivery_not_recorded", delivery=delivery.id)  # its lease ends, and it is sent again
         if outcome.error:
-            log.info("delivery_failed", delivery=delivery.id, tries=delivery.tries + 1, reason=outcome.error, next_in=result.delay)
+            log.info(
+                "delivery_failed", delivery=delivery.id, tries=delivery.tries + 1, reason=outcome.error, next_in=result.delay
+            )
         return outcome.error is None
 
     def close(self) -> None:

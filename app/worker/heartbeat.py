@@ -46,7 +46,14 @@ class Heartbeat:
     """A thread of its own; `register` before the first claim."""
 
     def __init__(
-        self, database: Database, engine: Engine, recorder: Recorder, runner: Runner, recovery: Recovery, post: Post, seconds: float
+        self,
+        database: Database,
+        engine: Engine,
+        recorder: Recorder,
+        runner: Runner,
+        recovery: Recovery,
+        post: Post,
+        seconds: float,
     ) -> None:
         self._database, self._engine, self._recorder, self._runner = database, engine, recorder, runner
         self._recovery, self._post, self._seconds = recovery, post, seconds

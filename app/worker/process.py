@@ -164,7 +164,9 @@ def run_courier(settings: Settings) -> None:
         core.close()
 
     log.info("courier_ready", concurrency=settings.webhook_concurrency)
-    serve(app, [names.WEBHOOKS, names.SWEEPS], settings.webhook_concurrency, f"courier@{this_host()}-{os.getpid()}", drain, settings)
+    serve(
+        app, [names.WEBHOOKS, names.SWEEPS], settings.webhook_concurrency, f"courier@{this_host()}-{os.getpid()}", drain, settings
+    )
 
 
 def _deliver_without_clock(courier: Courier, seconds: float) -> None:

@@ -93,7 +93,9 @@ class Runner:
             return self._end(run, tracker, folder)
         except Exception:
             log.exception("run_broken", prediction=prediction.id)
-            tracker.ending = Failed("Lovage itself failed while running this prediction; the worker's log says more.", ModelFailed.code)
+            tracker.ending = Failed(
+                "Lovage itself failed while running this prediction; the worker's log says more.", ModelFailed.code
+            )
             return self._end(run, tracker, folder)
         finally:
             self.running.pop(prediction.id, None)
@@ -103,7 +105,12 @@ class Runner:
     def _follow(self, run: Run, version: Version, tracker: Tracker, folder: Path) -> None:
         """Feeds the tracker until the engine says how it ended."""
         writer = _GrowthWriter(run, tracker, self._recorder)
-        spec = self._spec(version, lambda text: (tracker.say(text), writer.write_if_due()))
+
+        def say(text: str) -> None:
+            tracker.say(text)
+            writer.write_if_due()
+
+        spec = self._spec(version, say)
         work = self._work(run.prediction, version, folder)
         if run.canceled.is_set():
             tracker.ending = Canceled()
@@ -140,7 +147,9 @@ class Runner:
         if isinstance(ending, Crashed):
             tracker.ending = ending = Canceled()
         output = tracker.output
-        error, code = (ending.error or "The model failed without a message.", ending.code) if isinstance(ending, Failed) else (None, None)
+        error, code = (
+            (ending.error or "The model failed without a message.", ending.code) if isinstance(ending, Failed) else (None, None)
+        )
         status = tracker.status
         began = time.monotonic()
         try:

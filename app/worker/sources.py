@@ -24,7 +24,9 @@ log = structlog.get_logger(__name__)
 Say = Callable[[str], None]
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
 # Weights in other formats and pictures in model cards; never needed by a runtime.
-UNWANTED = re.compile(r"(^|/)\.|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$|^(onnx|openvino|coreml)/", re.I)
+UNWANTED = re.compile(
+    r"(^|/)\.|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$|^(onnx|openvino|coreml)/", re.I
+)
 DONE_MARK = ".complete"
 
 

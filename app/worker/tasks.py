@@ -17,7 +17,7 @@ from app.queue import names
 log = structlog.get_logger(__name__)
 
 
-class PredictionFailed(Exception):  # noqa: N818
+class PredictionFailed(Exception):
     """Tells Celery, and so Flower, that the prediction's end was `failed`. The reason is in its row."""
 
 
