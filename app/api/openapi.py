@@ -29,6 +29,16 @@ def _schemas(*models: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
+def _without_default_errors(made: dict[str, Any]) -> None:
+    """FastAPI declares its own 422 wherever a path has a parameter; ours are declared where they can happen."""
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        made["components"]["schemas"].pop(name, None)
+
+
 def document(app: FastAPI) -> dict[str, Any]:
     """The document, made once."""
     made = get_openapi(
@@ -40,6 +50,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
+    _without_default_errors(made)
     components = made.setdefault("components", {})
     components.setdefault("schemas", {}).update(_schemas(Problem, PredictionIn, ModelPredictionIn))
     scheme = {"type": "http", "scheme": "bearer", "description": "An API key or a token from POST /v1/auth/token."}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from app.db.pages import Page, page
@@ -23,7 +23,7 @@ def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, VersionRow
     """The newest version of each of these models that has one."""
     newest = (VersionRow.model_id, VersionRow.created_at.desc(), VersionRow.id)
     usable = (VersionRow.model_id.in_(model_ids), VersionRow.deleted_at.is_(None))
-    rows = session.scalars(select(VersionRow).distinct(VersionRow.model_id).where(*usable).order_by(*newest))
+    rows = session.scalars(select(VersionRow).ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest))
     return {row.model_id: row for row in rows}
 
 

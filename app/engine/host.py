@@ -27,6 +27,8 @@ from app.engine.tickets import Tickets
 log = logging.getLogger(__name__)
 
 FORK_TRIES = 3
+# How much the newest work counts in the seconds that a work takes its model on average.
+PACE_SHARE = 0.1
 DEFAULT_BATCH_SIZE = Limits().size
 
 
@@ -53,9 +55,12 @@ class Host:
         self.state = "absent"
         self.health = Health()
         self.pinned = False
+        self.held = False
+        self.pace = 0.0
         self.bytes = 0
         self.declared_bytes = 0
         self.load_seconds = 0.0
+        self.ready_at = 0.0
         self.last_used = time.monotonic()
         self.batch_size = DEFAULT_BATCH_SIZE
         self.load_log = ""
@@ -104,12 +109,25 @@ class Host:
         """Ends the process; False when it is in use or there is none."""
         with self.lock:
             link = self.link
-            if self.tickets or link is None or self.state != "ready":
+            if self.in_use or link is None or self.state != "ready":
                 return False
             link.expected = True
-            self.link, self.state = None, "absent"
+            self.link, self.state, self.held = None, "absent", False
         link.close(grace)
+        with self.lock:
+            if self.tickets and self.state == "absent":
+                self._begin_loading()
         return True
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it must not be evicted now. A held one only ends what it has begun."""
+        return self.state == "loading" or bool(self.tickets.in_flight if self.held else self.tickets)
+
+    def hold(self, held: bool) -> None:
+        """Sends nothing new to the process, so that it falls idle and can make room for a model that waits for long."""
+        self.held = held
+        self._push()
 
     def give_up(self, reason: str) -> None:
         """Everybody gets the ending `Crashed`: the engine stops."""
@@ -181,7 +199,7 @@ class Host:
             if self.link is not link:
                 return
             self.state, self.load_seconds, self.bytes, self.last_used = "ready", now - began, weight, now
-            self.declared_bytes = declared
+            self.declared_bytes, self.ready_at = declared, now
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
             for ticket in self.tickets.open.values():
                 ticket.load += now - max(began, ticket.at)
@@ -199,7 +217,7 @@ class Host:
         """Sends what is to be sent now. Called, without the lock, after everything that may have changed it."""
         with self.lock:
             link = self.link
-            if self.state != "ready" or link is None or not (due := self.tickets.due()):
+            if self.held or self.state != "ready" or link is None or not (due := self.tickets.due()):
                 return
             self.tickets.claim(due)
         self._send(link, due)
@@ -252,8 +270,11 @@ class Host:
             ticket.handle.put(event)
 
     def _on_end(self, ticket: Ticket, event: Event) -> None:
-        if isinstance(event, Finished) and not (self.health.succeeded and not self.health.backoffs):
-            self.health = retry_policy.after_success(self.health)
+        if isinstance(event, Finished):
+            if not self.health.succeeded or self.health.backoffs:
+                self.health = retry_policy.after_success(self.health)
+            seconds = event.metrics.get("run", 0.0) / max(1, event.metrics.get("batch_size", 1))
+            self.pace += PACE_SHARE * (seconds - self.pace)
         self.finish(ticket, event)
 
     def finish(self, ticket: Ticket, event: Event) -> None:

@@ -27,6 +27,11 @@ class Tickets:
     def __len__(self) -> int:
         return len(self.open)
 
+    @property
+    def in_flight(self) -> int:
+        """How many were sent and have no answer yet."""
+        return len(self.open) - len(self._unsent)
+
     def add(self, ticket: Ticket) -> None:
         self.open[ticket.wire_id] = self._unsent[ticket.wire_id] = ticket
         if ticket.work.id in self._killers:
@@ -40,7 +45,7 @@ class Tickets:
         """
         if not self._unsent or not self._apart:
             return list(self._unsent.values())
-        if len(self._unsent) < len(self.open):
+        if self.in_flight:
             return []
         first = next(ticket.trial for ticket in self.open.values() if ticket.trial)
         return [ticket for ticket in self._unsent.values() if ticket.trial == first]

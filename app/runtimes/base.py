@@ -63,7 +63,8 @@ class Runtime(ABC):
     """One loaded model. Created by `load` in the model process; all methods but `prepare` run on the batch thread.
 
     `run` yields `(job id, event)` pairs; every job of the batch, and every one that joined, gets exactly one ending
-    event (Finished, Failed or Canceled). `Started` and `Crashed` are the engine's to send. An exception from `run` fails every job of the batch that has not ended.
+    event (Finished, Failed or Canceled). `Started` and `Crashed` are the engine's to send. An exception from `run` fails
+    every job of the batch that has not ended.
     """
 
     spec: ClassVar[RuntimeSpec]

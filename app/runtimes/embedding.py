@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.domain.work import Event, Finished, ModelSpec, Started
+from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 
@@ -68,8 +68,6 @@ class Embedding(Runtime):
         job.length = max(map(len, encoded)) * len(encoded)
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for job in batch:
-            yield job.id, Started(len(batch))
         rows = [ids for job in batch for ids in job.prepared]
         vectors = self._embed(rows)
         at = 0

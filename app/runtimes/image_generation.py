@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.domain.work import Canceled, Event, Finished, Log, ModelSpec, Progress, Started, file_out
+from app.domain.work import Canceled, Event, Finished, Log, ModelSpec, Progress, file_out
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 
@@ -85,7 +85,6 @@ class ImageGeneration(Runtime):
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         for job in batch:
-            yield job.id, Started(len(batch))
             yield job.id, Log(f"Using seed: {job.prepared['seed']}\n")
         pictures: list[Any] = []
         gone: set[str] = set()

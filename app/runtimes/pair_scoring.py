@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from app.domain.work import Event, Finished, ModelSpec, Started
+from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 
@@ -59,8 +59,6 @@ class PairScoring(Runtime):
         job.length = max(len(ids) for ids, _ in job.prepared) * len(job.prepared)
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for job in batch:
-            yield job.id, Started(len(batch))
         rows = [row for job in batch for row in job.prepared]
         scores: list[Any] = [None] * len(rows)
         for part in cut_by_length([len(ids) for ids, _ in rows], BUDGET):

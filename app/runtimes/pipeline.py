@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from app.domain.work import Event, Finished, ModelSpec, Started
+from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.schema import Schema
@@ -80,8 +80,6 @@ class Pipeline(Runtime):
         job.length = max((len(value) for value in job.input.values() if isinstance(value, str)), default=1)
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for job in batch:
-            yield job.id, Started(len(batch))
         options = {name: list(value) if isinstance(value, tuple) else value for name, value in batch[0].prepared.items()}
         if self._task == "question-answering":
             answers = [self._call(question=job.input["question"], context=job.input["context"]) for job in batch]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec, Started, file_out
+from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec, file_out
 from app.runtimes import weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 
@@ -56,7 +56,6 @@ class PythonFolder(Runtime):
             if feed.canceled(job.id):
                 yield job.id, Canceled()
                 continue
-            yield job.id, Started(len(batch))
             try:
                 yield from self._one(job, feed)
             except Exception as error:  # the user's code may raise anything: this work alone fails

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from app.domain.work import Canceled, Chunk, Event, Finished, ModelSpec, Started
+from app.domain.work import Canceled, Chunk, Event, Finished, ModelSpec
 from app.runtimes import kv_cache, sampling, schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.sampling import Sampling
@@ -147,8 +147,6 @@ class TextGeneration(Runtime):
             coming, waiting = waiting[:room], waiting[room:]
             if coming:
                 fresh = [self._slot(job) for job in coming]
-                for slot in fresh:
-                    yield slot.job.id, Started(len(slots) + len(fresh))
                 new = self._prefill(fresh)
                 yield from self._advance(fresh, new[2])
                 slots, (cache, mask) = slots + fresh, (kv_cache.merge((cache, mask), new[:2]) if slots else new[:2])

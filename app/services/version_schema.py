@@ -37,6 +37,9 @@ def overridden(inputs: Schema, given: Schema | None) -> Schema:
     required = given.get("required", inputs.get("required", []))
     if not isinstance(required, list) or not all(isinstance(one, str) and one in properties for one in required):
         raise wrong_schema("required", "must be a list of input names")
+    for name in given.get("required", ()):
+        if "default" not in given.get("properties", {}).get(name, {}):
+            properties[name].pop("default", None)  # a default of the runtime's would make "required" mean nothing
     return _checked({**inputs, "properties": properties, "required": required})
 
 

@@ -1,0 +1,26 @@
+"""One running platform for all tests of this folder."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from platform_under_test import UpPlatform
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[UpPlatform]:
+    folder = Path(tempfile.mkdtemp(prefix="lovage-e2e-"))
+    started = UpPlatform.in_folder(folder)
+    started.first_screen = started.up()  # type: ignore[attr-defined]
+    yield started
+    started.down()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def client(platform: UpPlatform) -> Iterator[httpx.Client]:
+    with platform.client() as opened:
+        yield opened

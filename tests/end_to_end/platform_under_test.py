@@ -1,0 +1,104 @@
+"""The whole platform as `lovage up` starts it, in a folder and on ports of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from app.local.platform_state import Platform, read_platform
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class UpPlatform:
+    """`lovage up --detach` and what a user has then: a URL and a key."""
+
+    folder: Path
+    port: int
+    flower_port: int
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "UpPlatform":
+        return cls(folder, free_port(), free_port())
+
+    def lovage(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs `lovage …` against this platform."""
+        env = {**os.environ, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
+        command = [sys.executable, "-m", "app", *arguments]
+        return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=check)
+
+    def up(self) -> str:
+        """Starts it and returns what it printed."""
+        ports = ("--port", str(self.port), "--flower-port", str(self.flower_port))
+        done = self.lovage("up", "--detach", *ports, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def down(self) -> None:
+        self.lovage("down", check=False)
+
+    @property
+    def state(self) -> Platform:
+        found = read_platform(self.folder)
+        assert found is not None, "the platform does not run"
+        return found
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def key(self) -> str:
+        return (self.folder / "key").read_text().strip()
+
+    def client(self, **headers: str) -> httpx.Client:
+        """An HTTP client with the admin's key."""
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key}", **headers}, timeout=90, trust_env=False
+        )
+
+    def kill(self) -> list[psutil.Process]:
+        """SIGKILL to `lovage up` itself; returns the processes that it had."""
+        launcher = psutil.Process(self.state.pid)
+        family = launcher.children(recursive=True)
+        os.kill(launcher.pid, signal.SIGKILL)
+        return family
+
+
+def eventually(condition: Any, seconds: float = 30, every: float = 0.1) -> Any:
+    """The first true answer of `condition`; an assertion error when none comes in time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        time.sleep(every)
+    raise AssertionError(f"not within {seconds} s: {condition}")
+
+
+def wait_all(client: httpx.Client, ids: list[str], seconds: float = 120) -> list[dict[str, Any]]:
+    """The predictions, once all of them have ended."""
+    ended: dict[str, dict[str, Any]] = {}
+
+    def look() -> bool:
+        for one in ids:
+            if one not in ended:
+                found = client.get(f"/v1/predictions/{one}").json()
+                if found["status"] in ("succeeded", "failed", "canceled"):
+                    ended[one] = found
+        return len(ended) == len(ids)
+
+    eventually(look, seconds)
+    return [ended[one] for one in ids]

@@ -1,0 +1,86 @@
+"""The demo models give real results through the public API."""
+
+import io
+import time
+
+import httpx
+import numpy
+from PIL import Image
+from platform_under_test import wait_all
+from sklearn.datasets import load_digits
+from sklearn.svm import SVC
+
+from app.domain.work import ModelSpec
+from app.runtimes.base import Job
+from app.runtimes.demo import demo_minilm_folder
+from app.runtimes.embedding import Embedding
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def test_a_curl_like_post_answers_201_at_once_and_the_poll_shows_the_result(client: httpx.Client) -> None:
+    client.post("/v1/predictions", json={"version": "demo/minilm", "input": {"text": "warm up"}}, headers={"Prefer": "wait"})
+    began = time.monotonic()
+    made = client.post("/v1/predictions", json={"version": "demo/minilm", "input": {"text": "The whale is white."}})
+    assert made.status_code == 201
+    assert time.monotonic() - began < 2
+    [ended] = wait_all(client, [made.json()["id"]])
+    assert ended["status"] == "succeeded"
+    assert len(ended["output"]) == 384
+    numpy.testing.assert_allclose(ended["output"], directly("The whale is white."), atol=1e-4)
+
+
+def directly(text: str) -> list[float]:
+    """The same model, run here without the platform."""
+    model = Embedding.load(ModelSpec("direct", "demo/minilm", "embedding", path=str(demo_minilm_folder())))
+    job = Job("direct", {"text": text})
+    model.prepare(job)
+    [(_, finished)] = list(model.run([job], feed=None))  # type: ignore[arg-type]
+    return finished.output  # type: ignore[union-attr, no-any-return]
+
+
+def test_words_are_written(client: httpx.Client) -> None:
+    body = {"version": "demo/words", "input": {"prompt": "Alice was", "seed": 7, "max_new_tokens": 90}}
+    answer = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).json()
+    assert answer["status"] == "succeeded"
+    text = "".join(answer["output"])
+    assert len(text.split()) > 20
+    again = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).json()
+    assert "".join(again["output"]) == text, "the same seed and input give the same text"
+
+
+def test_digits_are_read_back_by_a_classifier(client: httpx.Client) -> None:
+    ids = []
+    for digit, word in enumerate(WORDS):
+        for seed in range(10):
+            body = {"version": "demo/digits", "input": {"prompt": word, "seed": 100 * digit + seed}}
+            ids.append(client.post("/v1/predictions", json=body).raise_for_status().json()["id"])
+    ended = wait_all(client, ids, 240)
+    assert {one["status"] for one in ended} == {"succeeded"}
+    pictures = [small(client.get(one["output"][0]).raise_for_status().content) for one in ended]
+    data, labels = load_digits(return_X_y=True)
+    read = SVC(gamma=0.001).fit(data, labels).predict(numpy.array(pictures))
+    table = numpy.zeros((10, 10), int)
+    for n, label in enumerate(read):
+        table[n // 10, label] += 1
+    print("\nasked \\ read  " + "  ".join(map(str, range(10))))
+    for word, row in zip(WORDS, table, strict=True):
+        print(f"{word:>12}  " + "  ".join(f"{count or '.'}" for count in row))
+    assert table.trace() >= 80, f"{table.trace()} of 100 read correctly"
+
+
+def small(png: bytes) -> numpy.ndarray:
+    """A picture as scikit-learn's digits are: 8 by 8, 0 to 16, bright on dark."""
+    picture = numpy.asarray(Image.open(io.BytesIO(png)).convert("L").resize((8, 8), Image.Resampling.BOX), float)
+    if picture[[0, -1], :].mean() > 128:
+        picture = 255 - picture
+    return (picture / 255 * 16).ravel()
+
+
+def test_a_signed_picture_url_needs_no_credential_and_cannot_be_forged(client: httpx.Client) -> None:
+    body = {"version": "demo/digits", "input": {"prompt": "3", "seed": 1, "steps": 5}}
+    url = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).json()["output"][0]
+    fetched = httpx.get(url, trust_env=False)
+    assert fetched.status_code == 200
+    assert fetched.headers["content-type"] == "image/png"
+    assert httpx.get(url[:-4] + "AAAA", trust_env=False).status_code == 404

@@ -1,0 +1,110 @@
+"""What operators see and do: Flower, health, the command line, kill -9 and start again."""
+
+import json
+import os
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from platform_under_test import UpPlatform, eventually, wait_all
+
+
+def test_the_first_screen_has_the_result_the_urls_and_commands(platform: UpPlatform) -> None:
+    screen = platform.first_screen  # type: ignore[attr-defined]
+    assert "demo/echo answered 'Lovage is up'" in screen
+    assert platform.url in screen
+    assert screen.count("lovage run") == 2
+    assert oct((platform.folder / "key").stat().st_mode & 0o777) == "0o600"
+
+
+def test_flower_lists_the_task_under_the_predictions_id(platform: UpPlatform, client: httpx.Client) -> None:
+    ended = {"SUCCESS": {"text": "f"}, "FAILURE": {"fail": True}}
+    made = {
+        state: client.post("/v1/predictions", json={"version": "demo/echo", "input": given}).json()["id"]
+        for state, given in ended.items()
+    }
+    wait_all(client, list(made.values()))
+    auth = (platform.state.flower_user, platform.state.flower_password)
+    for state, task in made.items():
+        url = f"{platform.state.flower_url}/api/task/info/{task}"
+        eventually(lambda url=url, state=state: _flower_state(url, auth) == state, 20)
+
+
+def _flower_state(url: str, auth: tuple[str, str]) -> str:
+    answer = httpx.get(url, auth=auth, trust_env=False)
+    return answer.json()["state"] if answer.status_code == 200 else ""
+
+
+def test_flower_refuses_callers_without_a_login(platform: UpPlatform) -> None:
+    assert httpx.get(f"{platform.state.flower_url}/api/tasks", trust_env=False).status_code == 401
+
+
+def test_health_readiness_and_status(client: httpx.Client) -> None:
+    assert client.get("/health").status_code == 200
+    ready = client.get("/ready")
+    assert ready.status_code == 200
+    assert set(ready.json()["checks"].values()) == {"ok"}
+    assert client.get("/status").json()["live_workers"] >= 1
+    for path in ("/", "/docs", "/redoc", "/openapi.json"):
+        assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("run", "demo/echo", "-i", "text=from the shell"), 0, "from the shell"),
+        (("run", "demo/echo", "-i", "text=ab", "-i", "chunks=3", "--stream"), 0, "ab"),
+        (("run", "demo/echo", "-i", "fail=no luck"), 1, "no luck"),
+        (("run", "demo/nothing", "-i", "a=b"), 1, "could not be found"),
+        (("run", "demo/echo", "-i", "novalue"), 2, "key=value"),
+        (("run", "demo/echo", "-i", "seconds=-1"), 1, "seconds"),
+        (("models", "ls"), 0, "demo/minilm"),
+        (("models", "show", "demo/words"), 0, "max_new_tokens"),
+        (("keys", "ls"), 0, "lovage up"),
+        (("ls",), 0, "demo/echo"),
+        (("doctor",), 0, "ready"),
+        (("hardware",), 0, "cpu"),
+    ],
+)
+def test_the_command_line(platform: UpPlatform, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = platform.lovage(*arguments, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_pictures_are_saved_and_named(platform: UpPlatform, tmp_path: Path) -> None:
+    done = platform.lovage("run", "demo/digits", "-i", "prompt=four", "-i", "steps=4", cwd=tmp_path)
+    assert (tmp_path / done.stdout.strip()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_key_can_be_made_used_and_revoked(platform: UpPlatform) -> None:
+    made = json.loads(platform.lovage("keys", "create", "for a test", "--scope", "predict", "--json").stdout)
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    body = {"version": "demo/echo", "input": {"text": "k"}}
+    assert httpx.post(f"{platform.url}/v1/predictions", json=body, headers=headers, trust_env=False).status_code == 201
+    refused = httpx.post(f"{platform.url}/v1/models", json={"owner": "admin", "name": "x"}, headers=headers, trust_env=False)
+    assert refused.status_code in (403, 422)
+    platform.lovage("keys", "rm", made["id"])
+    assert httpx.post(f"{platform.url}/v1/predictions", json=body, headers=headers, trust_env=False).status_code == 401
+
+
+def test_kill_9_of_up_amid_fifty_predictions_loses_none(tmp_path: Path) -> None:
+    second = UpPlatform.in_folder(tmp_path / "killed")
+    second.up()
+    try:
+        with second.client() as client:
+            bodies = [{"version": "demo/echo", "input": {"text": f"t{n}", "seconds": 0.2 * (n % 10)}} for n in range(50)]
+            ids = [client.post("/v1/predictions", json=body).raise_for_status().json()["id"] for body in bodies]
+        family = second.kill()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert not alive, f"left behind: {[process.cmdline() for process in alive]}"
+        second.up()
+        with second.client() as client:
+            ended = wait_all(client, ids, 120)
+        assert [one["status"] for one in ended] == ["succeeded"] * 50
+        assert [one["output"] for one in ended] == [f"t{n}" for n in range(50)]
+    finally:
+        second.down()
+    assert not [one for one in family if one.is_running() and one.ppid() == os.getpid()]

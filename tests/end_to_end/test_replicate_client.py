@@ -1,0 +1,150 @@
+"""The `replicate` 1.x client, unmodified, with its base URL pointed here."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+import replicate
+from platform_under_test import UpPlatform, eventually
+from replicate.client import Client
+from replicate.exceptions import ModelError, ReplicateError
+from replicate.webhook import Webhooks
+
+
+@pytest.fixture
+def remote(platform: UpPlatform) -> Client:
+    return replicate.Client(api_token=platform.key, base_url=platform.url)
+
+
+def test_run_returns_the_output(remote: Client) -> None:
+    assert remote.run("demo/echo", input={"text": "hello"}) == "hello"
+    assert len(remote.run("demo/minilm", input={"text": "hello"})) == 384
+
+
+def test_run_of_a_streaming_model_iterates(remote: Client) -> None:
+    version = remote.models.get("demo/words").latest_version
+    assert version is not None
+    pieces = list(remote.run(f"demo/words:{version.id}", input={"prompt": "The ship", "max_new_tokens": 20, "seed": 1}))
+    assert len(pieces) > 3
+    assert all(isinstance(piece, str) for piece in pieces)
+
+
+def test_stream_yields_events_in_order(remote: Client) -> None:
+    events = list(remote.stream("demo/echo", input={"text": "a b\nc", "chunks": 5, "seconds": 0.3}))
+    assert [event.event.value for event in events[-1:]] == ["done"]
+    assert len([event for event in events if event.event.value == "output"]) == 5
+    assert len({event.id for event in events}) == len(events)
+
+
+def test_create_get_list_and_wait(remote: Client) -> None:
+    made = remote.predictions.create(version=remote.models.get("demo/echo").latest_version, input={"text": "x", "seconds": 0.3})
+    assert made.status in ("starting", "processing")
+    assert remote.predictions.get(made.id).id == made.id
+    made.wait()
+    assert (made.status, made.output) == ("succeeded", "x")
+    assert made.metrics is not None
+    assert made.metrics["predict_time"] >= 0.3
+    assert made.id in [one.id for one in remote.predictions.list().results]
+
+
+def test_cancel_stops_a_running_prediction(remote: Client) -> None:
+    made = remote.predictions.create(model="demo/echo", input={"seconds": 60})
+    eventually(lambda: remote.predictions.get(made.id).status == "processing", 15)
+    made.cancel()
+    eventually(lambda: remote.predictions.get(made.id).status == "canceled", 10)
+    made.reload()
+    assert made.status == "canceled"
+    made.cancel()  # again: unchanged, no error
+
+
+def test_a_failure_is_data_with_a_reason(remote: Client) -> None:
+    with pytest.raises(ModelError, match="no luck"):
+        remote.run("demo/echo", input={"fail": "no luck"})
+
+
+def test_bad_input_is_a_422_that_names_the_field(remote: Client) -> None:
+    with pytest.raises(ReplicateError) as caught:
+        remote.predictions.create(model="demo/words", input={"prompt": "x", "max_new_tokens": 0})
+    assert caught.value.status == 422
+    assert "max_new_tokens" in (caught.value.detail or "")
+
+
+def test_an_unknown_model_and_a_bad_token_are_told_apart(remote: Client, platform: UpPlatform) -> None:
+    with pytest.raises(ReplicateError) as missing:
+        remote.models.get("demo/nothing")
+    assert missing.value.status == 404
+    with pytest.raises(ReplicateError) as unknown:
+        replicate.Client(api_token="lov_wrong", base_url=platform.url).models.get("demo/echo")
+    assert unknown.value.status == 401
+
+
+def test_models_are_listed_with_their_versions(remote: Client) -> None:
+    found = {f"{model.owner}/{model.name}": model for model in remote.models.list().results}
+    assert {"demo/echo", "demo/minilm", "demo/words", "demo/digits"} <= set(found)
+    versions = remote.models.get("demo/words").versions.list().results
+    assert versions[0].openapi_schema["components"]["schemas"]["Input"]["properties"]["prompt"]["x-order"] == 0
+
+
+def test_files_are_uploaded_listed_and_deleted(remote: Client, tmp_path) -> None:
+    path = tmp_path / "note.txt"
+    path.write_text("hello file")
+    made = remote.files.create(path)
+    assert made.size == 10
+    assert remote.files.get(made.id).name == "note.txt"
+    assert made.id in [one.id for one in remote.files.list().results]
+    assert remote.files.delete(made.id)
+
+
+class Receiver:
+    """A webhook receiver on loopback that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.requests: list[SimpleNamespace] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                outer.requests.append(
+                    SimpleNamespace(headers={k.lower(): v for k, v in self.headers.items()}, body=body.decode())
+                )
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    started = Receiver()
+    yield started
+    started.server.shutdown()
+
+
+def test_a_webhook_is_delivered_and_its_signature_validates(remote: Client, receiver: Receiver) -> None:
+    events = ["start", "completed"]
+    made = remote.predictions.create(model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=events)
+    eventually(lambda: len(receiver.requests) >= 2, 20)
+    secret = remote.webhooks.default.secret()
+    for request in receiver.requests:
+        Webhooks.validate(headers=request.headers, body=request.body, secret=secret)
+    bodies = sorted((json.loads(request.body) for request in receiver.requests), key=lambda body: body["status"])
+    assert [body["status"] for body in bodies] == ["starting", "succeeded"]
+    assert {body["id"] for body in bodies} == {made.id}
+    assert bodies[1]["output"] == "w"
+
+
+def test_a_tampered_webhook_does_not_validate(remote: Client, receiver: Receiver) -> None:
+    remote.predictions.create(model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=["completed"])
+    eventually(lambda: receiver.requests, 20)
+    request = receiver.requests[0]
+    with pytest.raises(ValueError, match="signature"):
+        Webhooks.validate(headers=request.headers, body=request.body + " ", secret=remote.webhooks.default.secret())
