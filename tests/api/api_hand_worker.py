@@ -1,0 +1,75 @@
+"""A worker without Celery and engine: claims whatever waits and answers as the runtime `echo` would, on one thread.
+
+It speaks to the real Lifecycle over the real database, so the API sees what real workers would make it see.
+"""
+
+import threading
+import time
+import uuid
+from typing import Any
+
+from app.db import workers
+from app.db.tables import WorkerRow
+from app.domain.predictions import Prediction, Status
+from app.events.channels import ChunkFrame
+from app.services.assembly import Core
+from app.services.lifecycle import Ending, Growth
+from app.settings import Settings
+
+
+class HandWorker:
+    """`with HandWorker(settings): ...`"""
+
+    def __init__(self, settings: Settings) -> None:
+        self._core = Core.open(settings, application="test-worker", pool=4)
+        self._id = uuid.uuid4()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "HandWorker":
+        row = WorkerRow(
+            id=self._id,
+            host="testhost",
+            pid=1,
+            device="cpu",
+            device_class="cpu",
+            device_facts={"name": "Test CPU"},
+            queues=["cpu", "cpu@testhost", "any"],
+            slots=8,
+            models=[],
+        )
+        with self._core.database.unit() as session:
+            workers.register(session, row)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._core.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            for prediction in self._core.lifecycle.steal(["cpu", "cpu@testhost", "any"], self._id, 8):
+                self._answer(prediction)
+
+    def _answer(self, prediction: Prediction) -> None:
+        asked = prediction.input or {}
+        chunks = [asked["text"]] * asked.get("chunks", 0)
+        until = time.monotonic() + asked.get("seconds", 0)
+        fence = (prediction.id, prediction.attempt, self._id)
+        for number in range(len(chunks)):
+            self._core.events.chunk(prediction.id, ChunkFrame(prediction.attempt, number, chunks[number]))
+            self._core.lifecycle.grow([Growth(*fence, output=chunks[: number + 1])])
+        while time.monotonic() < until and not self._stop.is_set():
+            time.sleep(0.02)
+        failed = bool(asked.get("fail"))
+        ending = Ending(
+            *fence,
+            status=Status.FAILED if failed else Status.SUCCEEDED,
+            output=None if failed else chunks or asked["text"],
+            error="It was asked to fail." if failed else None,
+            error_code="model_failed" if failed else None,
+            metrics={"run": 0.01},
+        )
+        self._core.lifecycle.finish([ending])

@@ -1,0 +1,156 @@
+"""One API process (uvicorn in a thread of the test process) over real Postgres and Valkey, emptied before each test."""
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from api_hand_worker import HandWorker
+from api_people import Person, Server
+from sqlalchemy import text
+
+from app.db import runtimes
+from app.db.migrate import upgrade
+from app.db.session import Database, connect
+from app.local.embedded import EmbeddedServers, Urls
+from app.main import create_app
+from app.runtimes import registry
+from app.services.access import SCOPES
+from app.settings import Settings
+
+TABLES = "users, api_keys, models, versions, predictions, workers, runtimes, deliveries, delivery_attempts, files"
+numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory) -> Iterator[Urls]:
+    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as urls:
+        upgrade(urls.database_url)
+        yield urls
+
+
+@pytest.fixture(scope="session")
+def api_settings(servers, tmp_path_factory) -> Settings:
+    folder: Path = tmp_path_factory.mktemp("api")
+    roots = folder / "roots"
+    roots.mkdir()
+    return Settings(
+        lovage_env="development",
+        lovage_data_dir=folder,
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        secret_key="a-secret-of-the-tests-" + "x" * 20,
+        model_roots=str(roots),
+        max_upload_bytes=2_000_000,
+        max_body_bytes=1_000_000,
+        principal_cache_seconds=0,
+        allow_private_addresses=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def tables(api_settings) -> Iterator[Database]:
+    database = Database(connect(api_settings.database_url, pool=2))
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def start_server(api_settings) -> Iterator[Callable[..., Server]]:
+    """Starts API processes; `start_server(allow_anonymous=True)` one with another setting."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**changes) -> Server:
+        settings = api_settings.model_copy(update=changes)
+        listener = socket.create_server(("127.0.0.1", 0))
+        config = uvicorn.Config(create_app(settings), log_level="warning", lifespan="on", proxy_headers=False)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive(), "the API did not start"
+            time.sleep(0.01)
+        running.append((server, thread))
+        return Server(f"http://127.0.0.1:{listener.getsockname()[1]}", server.config.app)
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def api(start_server) -> Server:
+    return start_server()
+
+
+@pytest.fixture(autouse=True)
+def empty_tables(tables) -> None:
+    with tables.unit() as session:
+        session.execute(text(f"TRUNCATE {TABLES} CASCADE"))
+        wanted = {"echo", "text-generation", "embedding", "pipeline", "python", "pair-scoring", "image-generation"}
+        runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs() if spec.name in wanted})
+
+
+@pytest.fixture
+def make_person(api) -> Callable[..., Person]:
+    """A user with a key of the given scopes (all by default)."""
+
+    def make(name: str = "", *, admin: bool = False, scopes: tuple[str, ...] = (), server: Server | None = None) -> Person:
+        name = name or f"user{next(numbers)}"
+        services = (server or api).services
+        user = services.accounts.create(f"{name}@example.com", name, "correct horse battery", is_admin=admin)
+        allowed = scopes or (SCOPES if admin else ("predict", "models"))
+        key = services.accounts.issue_key(user.id, "test", list(allowed)).key
+        return Person(name, user.id, key, httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30))
+
+    return make
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def ada(make_person) -> Iterator[Person]:
+    person = make_person("ada")
+    yield person
+    person.http.close()
+
+
+@pytest.fixture
+def bob(make_person) -> Iterator[Person]:
+    person = make_person("bob")
+    yield person
+    person.http.close()
+
+
+@pytest.fixture
+def admin(make_person) -> Iterator[Person]:
+    person = make_person("root", admin=True)
+    yield person
+    person.http.close()
+
+
+@pytest.fixture
+def echo(ada) -> dict:
+    """A public model of Ada's that answers what it is told."""
+    return ada.model("echo", visibility="public")
+
+
+@pytest.fixture
+def worker(api_settings) -> Iterator[HandWorker]:
+    with HandWorker(api_settings) as found:
+        yield found
+
+
+@pytest.fixture
+def anonymous(api) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=api.url, timeout=30) as client:
+        yield client

@@ -1,0 +1,161 @@
+"""Accounts, tokens and keys over HTTP."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from jose import jwt
+
+PASSWORD = "correct horse battery"
+GRACE = {"email": "Grace@Example.com", "username": "grace", "password": PASSWORD}
+
+
+def sign_in(client, login, password=PASSWORD):
+    return client.post("/v1/auth/token", data={"username": login, "password": password})
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+def test_who_registers_can_sign_in_and_is_told_who_they_are(anonymous):
+    created = anonymous.post("/v1/auth/register", json=GRACE)
+    assert created.status_code == 201, created.text
+    for login in ("grace", "grace@example.com", "GRACE"):
+        token = sign_in(anonymous, login).json()["access_token"]
+        account = anonymous.get("/v1/account", headers=bearer(token)).json()
+        assert (account["type"], account["username"], account["scopes"]) == ("user", "grace", ["models", "predict"])
+
+
+@pytest.mark.parametrize("change", [{"email": "other@example.com"}, {"username": "other"}])
+def test_a_name_and_an_address_can_be_had_once(anonymous, change):
+    anonymous.post("/v1/auth/register", json=GRACE)
+    again = anonymous.post("/v1/auth/register", json=GRACE | change)
+    assert again.status_code == 409
+    assert ("username" if "email" in change else "email") in again.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"password": "tiny"}, "password"),
+        ({"password": "x" * 1025}, "password"),
+        ({"password": "nul\x00nul\x00"}, "body"),
+        ({"password": 12345678}, "password"),
+        ({"email": "nobody"}, "email"),
+        ({"username": "../etc"}, "username"),
+        ({"role": "admin"}, "role"),
+        ({"is_admin": True}, "is_admin"),
+    ],
+)
+def test_a_bad_registration_is_refused_by_field_and_not_repeated(anonymous, change, field):
+    answer = anonymous.post("/v1/auth/register", json=GRACE | change)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert field in answer.json()["detail"]
+    assert str(next(iter(change.values())))[:8] not in answer.text or field in ("role", "is_admin")
+
+
+def test_an_owner_of_models_is_not_a_free_username(anonymous, admin):
+    admin.http.post("/v1/models", json={"owner": "demo", "name": "thing"})
+    assert anonymous.post("/v1/auth/register", json=GRACE | {"username": "demo"}).status_code == 409
+
+
+def test_an_unknown_user_and_a_wrong_password_look_the_same(anonymous, ada):
+    wrong, unknown = sign_in(anonymous, "ada", "wrong password"), sign_in(anonymous, "nobody", "wrong password")
+    assert wrong.status_code == unknown.status_code == 401
+    assert wrong.json()["detail"] == unknown.json()["detail"]
+    assert wrong.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_guessing_a_password_is_slowed_down(start_server, make_person):
+    server = start_server()
+    person = make_person("guessed", server=server)
+    answers = [sign_in(person.http, "guessed", f"wrong {n}") for n in range(12)]
+    assert [answer.status_code for answer in answers[:10]] == [401] * 10
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+def forged(settings, **changes):
+    claims = {"sub": "6f1c0a52-0000-4000-8000-000000000000", "aud": "lovage", "exp": time.time() + 60} | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return jwt.encode(claims, settings.secret_key, algorithm="HS256")
+
+
+def test_credentials_that_are_not_ours_are_refused(anonymous, api_settings, ada):
+    good = sign_in(anonymous, "ada").json()["access_token"]
+    head, body, signature = good.split(".")
+    bad = [
+        "garbage", "lov_" + "0" * 64, "a.b.c", f"{head}.{body}.", f"{head}.{body}.{signature[:-2]}xx", "x" * 5000,
+        "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + body + ".",
+        forged(api_settings), forged(api_settings, sub=str(ada.id), exp=time.time() - 3600),
+        forged(api_settings, sub=str(ada.id), exp=None), forged(api_settings, sub=str(ada.id), aud="other"),
+        forged(api_settings, sub=None), forged(api_settings, sub="not-a-uuid"),
+        jwt.encode({"sub": str(ada.id), "aud": "lovage", "exp": time.time() + 60}, "secret", algorithm="HS256"),
+    ]  # fmt: skip
+    for token in bad:
+        answer = anonymous.get("/v1/account", headers=bearer(token))
+        assert (answer.status_code, answer.headers["www-authenticate"][:6]) == (401, "Bearer"), token[:60]
+    for header in ("Basic YTpi", "Bearer", "", f"Bearer{good}"):
+        assert anonymous.get("/v1/account", headers={"Authorization": header}).status_code == 401, header
+    assert anonymous.get(f"/v1/account?token={good}").status_code == 401
+    assert anonymous.get("/v1/account", headers=bearer(good)).status_code == 200
+    assert anonymous.get("/v1/account", headers={"Authorization": f"Token {good}"}).status_code == 200
+
+
+def test_a_key_is_shown_once_works_and_is_revoked_at_once(ada, anonymous):
+    token = sign_in(anonymous, "ada").json()["access_token"]
+    expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    made = anonymous.post(
+        "/v1/keys", headers=bearer(token), json={"name": "laptop", "scopes": ["predict"], "expires_at": expires}
+    )
+    assert made.status_code == 201, made.text
+    key = made.json()["key"]
+    assert key.startswith("lov_")
+    assert key.startswith(made.json()["prefix"])
+    listed = anonymous.get("/v1/keys", headers=bearer(token))
+    assert "laptop" in listed.text
+    assert key not in listed.text
+    assert anonymous.get("/v1/account", headers=bearer(key)).json()["scopes"] == ["predict"]
+    assert anonymous.delete(f"/v1/keys/{made.json()['id']}", headers=bearer(token)).status_code == 204
+    assert anonymous.get("/v1/account", headers=bearer(key)).status_code == 401
+
+
+def test_a_used_key_remembers_when(ada):
+    ada.http.get("/v1/account")
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        if ada.http.get("/v1/keys").json()["results"][0]["last_used_at"]:
+            return
+    raise AssertionError("last_used_at stayed empty")
+
+
+def test_an_expired_key_is_refused(ada, api, anonymous):
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    key = api.services.accounts.issue_key(ada.id, "old", ["predict"], past).key
+    assert anonymous.get("/v1/account", headers=bearer(key)).status_code == 401
+
+
+def test_a_scoped_key_makes_no_keys_and_admin_scope_is_for_admins(ada, anonymous, admin):
+    assert ada.http.post("/v1/keys", json={"name": "more"}).status_code == 403
+    token = sign_in(anonymous, "ada").json()["access_token"]
+    refused = anonymous.post("/v1/keys", headers=bearer(token), json={"name": "x", "scopes": ["admin"]})
+    assert refused.status_code == 403
+    assert admin.http.post("/v1/keys", json={"name": "x", "scopes": ["admin"]}).status_code == 201
+    someone_elses = admin.http.get("/v1/keys").json()["results"][0]["id"]
+    assert anonymous.delete(f"/v1/keys/{someone_elses}", headers=bearer(token)).status_code == 404
+
+
+def test_a_missing_scope_is_named(make_person, echo):
+    reader = make_person(scopes=("models",))
+    answer = reader.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}})
+    assert answer.status_code == 403
+    assert "'predict'" in answer.json()["detail"]
+    runner = make_person(scopes=("predict",))
+    assert "'models'" in runner.http.post("/v1/models", json={"name": "x"}).json()["detail"]
+
+
+def test_registration_can_be_closed(start_server, anonymous):
+    server = start_server(allow_registration=False)
+    assert anonymous.post(f"{server.url}/v1/auth/register", json=GRACE).status_code == 403

@@ -1,0 +1,209 @@
+"""Models and versions over HTTP."""
+
+import json
+
+import pytest
+from packaging.version import Version
+
+
+def test_a_model_and_its_first_version_are_made_in_one_call(ada):
+    made = ada.model("echo", visibility="public")
+    assert (made["owner"], made["name"], made["visibility"], made["run_count"]) == ("ada", "echo", "public", 0)
+    version = made["latest_version"]
+    assert len(version["id"]) == 64
+    assert Version(version["cog_version"]) >= Version("0.3.9")
+    inputs = version["openapi_schema"]["components"]["schemas"]["Input"]["properties"]
+    assert inputs["text"]["type"] == "string"
+    assert [one["x-order"] for one in inputs.values()] == sorted(one["x-order"] for one in inputs.values())
+    assert "Output" in version["openapi_schema"]["components"]["schemas"]
+    assert ada.http.get("/v1/models/ada/echo").json()["latest_version"] == version
+
+
+def test_a_refused_version_leaves_no_model_behind(ada):
+    answer = ada.http.post("/v1/models", json={"name": "bad", "version": {"runtime": "nonsense"}})
+    assert answer.status_code == 422
+    assert "echo" in answer.json()["detail"]
+    assert ada.http.get("/v1/models/ada/bad").status_code == 404
+
+
+def test_the_same_content_is_the_same_version(ada):
+    first = ada.model("echo")["latest_version"]["id"]
+    again = ada.http.post("/v1/models/ada/echo/versions", json={"runtime": "echo"})
+    other = ada.http.post("/v1/models/ada/echo/versions", json={"runtime": "echo", "config": {"rows": 2}})
+    assert (again.status_code, again.json()["id"]) == (201, first)
+    assert other.json()["id"] != first
+    assert ada.http.get("/v1/models/ada/echo").json()["latest_version"]["id"] == other.json()["id"]
+    listed = ada.http.get("/v1/models/ada/echo/versions").json()["results"]
+    assert [one["id"] for one in listed] == [other.json()["id"], first]
+
+
+def test_a_deleted_version_runs_no_more(ada):
+    version = ada.model("echo")["latest_version"]["id"]
+    address = f"/v1/models/ada/echo/versions/{version}"
+    assert ada.http.get(address).status_code == 200
+    assert ada.http.delete(address).status_code == 204
+    assert ada.http.get(address).status_code == 404
+    assert ada.http.post("/v1/predictions", json={"version": version, "input": {}}).status_code == 404
+    no_version = ada.http.post("/v1/models/ada/echo/predictions", json={"input": {}})
+    assert (no_version.status_code, "no versions" in no_version.json()["detail"]) == (404, True)
+
+
+def test_inputs_can_be_overridden_within_the_runtimes_own(ada):
+    schema = {"properties": {"text": {"default": "hey", "maxLength": 5, "enum": ["hey", "ho"]}}, "required": ["seconds"]}
+    version = ada.model("echo", input_schema=schema)["latest_version"]
+    schemas = version["openapi_schema"]["components"]["schemas"]
+    assert schemas["Input"]["properties"]["text"]["allOf"] == [{"$ref": "#/components/schemas/text"}]
+    assert schemas["text"]["enum"] == ["hey", "ho"]
+    refused = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "no"}})
+    assert "input.seconds" in refused.text
+    assert "input.text" in refused.text
+    assert ada.run("ada/echo", seconds=0)["input"]["text"] == "hey"
+
+
+@pytest.mark.parametrize(
+    ("version", "names"),
+    [
+        ({"input_schema": {"properties": {"other": {}}}}, "input_schema.properties.other"),
+        ({"input_schema": {"properties": {"text": {"pattern": "(a+)+$"}}}}, "pattern"),
+        ({"input_schema": {"properties": {"text": {"type": "integer"}}}}, "type"),
+        ({"input_schema": {"properties": {"chunks": {"default": "many"}}}}, "chunks.default"),
+        ({"input_schema": {"properties": {"chunks": {"minimum": "x"}}}}, "input_schema"),
+        ({"input_schema": {"$ref": "http://127.0.0.1/"}}, "input_schema"),
+        ({"config": {"trust_remote_code": True}}, "config.trust_remote_code"),
+        ({"config": {"max_batch_size": -1}}, "config.max_batch_size"),
+        ({"task": "flying"}, "task"),
+        ({"source": "/etc/passwd"}, "source"),
+        ({"source": "file:///etc/passwd"}, "source"),
+        ({"source": "path:/etc"}, "source"),
+        ({"source": "path:../../etc"}, "source"),
+        ({"source": "http://127.0.0.1/"}, "source"),
+        ({"source": "hf:a/b/c"}, "source"),
+        ({"source": "hf:--upload-pack=x"}, "source"),
+        ({"source": "hf:$(id)/x"}, "source"),
+        ({"runtime": "text-generation"}, "source"),
+        ({"runtime": ""}, "runtime"),
+        ({"surprise": 1}, "version.surprise"),
+    ],
+)
+def test_a_wrong_version_is_refused_by_name(ada, version, names):
+    answer = ada.http.post("/v1/models", json={"name": "bad", "version": {"runtime": "echo"} | version})
+    assert answer.status_code == 422, answer.text
+    assert names in answer.json()["detail"]
+
+
+def test_only_administrators_register_python_and_buckets(ada, api_settings):
+    folder = next(iter(api_settings.model_root_folders[1:])) / "predictor"
+    folder.mkdir(exist_ok=True)
+    (folder / "predictor.py").write_text("def predict(word: str, times: int = 2) -> str:\n    return word * times\n")
+    for source in ("path:predictor", "s3://bucket/model"):
+        answer = ada.http.post("/v1/models", json={"name": "code", "version": {"source": source, "runtime": "python"}})
+        assert answer.status_code == 403
+
+
+def test_a_predictors_signature_becomes_its_schema(admin, bob, api_settings):
+    folder = next(iter(api_settings.model_root_folders[1:])) / "signature"
+    folder.mkdir(exist_ok=True)
+    (folder / "predictor.py").write_text("def predict(word: str, times: int = 2) -> str:\n    return word * times\n")
+    made = admin.http.post("/v1/models", json={"name": "code", "visibility": "public", "version": {"source": "path:signature"}})
+    assert made.status_code == 201, made.text
+    version = made.json()["latest_version"]
+    assert version["runtime"] == "python"
+    inputs = version["openapi_schema"]["components"]["schemas"]["Input"]
+    assert inputs["properties"]["times"]["default"] == 2
+    assert "signature" not in bob.http.get("/v1/models/root/code").json()["latest_version"]["source"]
+
+
+def weights(root, name, config, *files):
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    for file in files:
+        (folder / file).write_bytes(b"x")
+
+
+def test_what_a_folder_holds_decides_what_it_is(ada, api_settings):
+    root = api_settings.model_root_folders[1]
+    weights(root, "gpt", {"architectures": ["GPT2LMHeadModel"]}, "model.safetensors")
+    version = ada.model("gpt", source="path:gpt", runtime="")["latest_version"]
+    assert (version["runtime"], version["task"]) == ("text-generation", "")
+    before = version["id"]
+    (root / "gpt" / "model.safetensors").write_bytes(b"y")
+    after = ada.http.post("/v1/models/ada/gpt/versions", json={"source": "path:gpt"}).json()["id"]
+    assert before != after
+
+
+def test_pickled_weights_and_own_code_are_refused(ada, api_settings):
+    root = api_settings.model_root_folders[1]
+    weights(root, "pickle", {"architectures": ["GPT2LMHeadModel"]}, "pytorch_model.bin")
+    weights(root, "code", {"architectures": ["GPT2LMHeadModel"], "auto_map": {"a": "b"}}, "model.safetensors")
+    for name, word in (("pickle", "pickled"), ("code", "auto_map")):
+        answer = ada.http.post("/v1/models", json={"name": name, "version": {"source": f"path:{name}"}})
+        assert answer.status_code == 422
+        assert word in answer.json()["detail"]
+        assert str(root) not in answer.text
+
+
+def test_a_private_model_is_its_owners_alone(ada, bob, admin):
+    ada.model("secret")
+    assert bob.http.get("/v1/models/ada/secret").status_code == 404
+    assert bob.http.get("/v1/models/ada/secret/versions").status_code == 404
+    assert bob.http.patch("/v1/models/ada/secret", json={"visibility": "public"}).status_code == 404
+    assert bob.http.delete("/v1/models/ada/secret").status_code == 404
+    assert bob.http.get("/v1/models").json()["results"] == []
+    assert admin.http.get("/v1/models/ada/secret").status_code == 200
+    assert ada.http.patch("/v1/models/ada/secret", json={"visibility": "public"}).json()["visibility"] == "public"
+    assert bob.http.get("/v1/models/ada/secret").status_code == 200
+    assert bob.http.delete("/v1/models/ada/secret").status_code == 403
+
+
+def test_a_model_is_described_searched_and_deleted(ada, bob):
+    ada.model("echo", visibility="public")
+    change = {"description": "Says what you say", "readme": "# Echo", "github_url": "https://example.com/x"}
+    assert ada.http.patch("/v1/models/ada/echo", json=change).json()["description"] == "Says what you say"
+    assert ada.http.get("/v1/models/ada/echo/readme").text == "# Echo"
+    assert ada.http.get("/v1/models/ada/echo/examples").json()["results"] == []
+    for words, found in (("says ECHO", 1), ("100%", 0), ("", 1)):
+        answer = bob.http.request("QUERY", "/v1/models", content=words, headers={"Content-Type": "text/plain"})
+        assert (answer.status_code, len(answer.json()["results"])) == (200, found)
+    assert ada.http.delete("/v1/models/ada/echo").status_code == 204
+    assert ada.http.get("/v1/models/ada/echo").status_code == 404
+    assert ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}}).status_code == 404
+    ada.model("echo")
+
+
+def test_the_list_speaks_to_both_families_of_clients(ada):
+    for name in ("one", "two", "three"):
+        ada.model(name)
+    page = ada.http.get("/v1/models?limit=2").json()
+    assert page["object"] == "list"
+    assert [one["id"] for one in page["data"]] == ["ada/three", "ada/two"]
+    assert [one["name"] for one in page["results"]] == ["three", "two"]
+    rest = ada.http.get(page["next"]).json()
+    assert [one["name"] for one in rest["results"]] == ["one"]
+    assert rest["next"] is None
+    assert [one["name"] for one in ada.http.get(rest["previous"]).json()["results"]] == ["three", "two"]
+    assert ada.http.get("/v1/models?cursor=garbage").status_code == 422
+
+
+@pytest.mark.parametrize("name", ["UPPER", "../x", "a b", "", ".x", "x" * 65, "a/b", "ä"])
+def test_a_wrong_name_is_refused(ada, name):
+    assert ada.http.post("/v1/models", json={"name": name}).status_code == 422
+
+
+def test_a_name_is_taken_once_and_an_owner_is_oneself(ada, bob):
+    ada.model("echo")
+    assert ada.http.post("/v1/models", json={"name": "echo"}).status_code == 409
+    assert bob.http.post("/v1/models", json={"owner": "ada", "name": "other"}).status_code == 403
+
+
+def test_hardware_is_what_live_workers_have(ada, worker):
+    assert ada.http.get("/v1/hardware").json() == [{"sku": "cpu", "name": "Test CPU"}]
+
+
+def test_without_any_worker_ever_a_version_has_to_wait(ada, tables):
+    from sqlalchemy import text
+
+    with tables.unit() as session:
+        session.execute(text("TRUNCATE runtimes"))
+    answer = ada.http.post("/v1/models", json={"name": "x", "version": {"runtime": "echo"}})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
