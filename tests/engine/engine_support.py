@@ -1,6 +1,7 @@
 """Small words for the engine's tests: versions, works, endings, waiting."""
 
 import itertools
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from app.engine.engine import Engine, Times
 from app.engine.handle import Handle
 
 RUNTIMES = Path(__file__).parent / "runtimes"
+sys.path.append(str(RUNTIMES))  # so that tests can use them in this process, too
 QUICK = Times(setup=10.0, cancel=0.3, stall=1.0, evict=1.0)
 Start = Callable[..., Engine]
 

@@ -286,3 +286,32 @@ def test_torch_uses_the_threads_it_was_given(shared_engine: Engine) -> None:
 
 def vars_of(model: ModelSpec) -> dict[str, object]:
     return {name: getattr(model, name) for name in model.__slots__}
+
+
+def test_traffic_on_one_model_cannot_keep_another_one_out(start_engine: Start) -> None:
+    engine = start_engine(budget_bytes=110_000_000)
+    busy, other = spec(ballast=60_000_000, max_batch_size=1), spec(ballast=60_000_000)
+    pid = engine.load(busy).pid
+    until(lambda: engine.models()[0].bytes > 60_000_000)
+    stopped, ends = threading.Event(), []
+
+    def traffic() -> None:
+        while not stopped.is_set():
+            ends.append(ending(engine.submit(busy, work("steps", steps=10))))
+
+    threads = [threading.Thread(target=traffic) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert isinstance(ending(engine.submit(other, work())), Finished)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+    assert not psutil.pid_exists(pid)
+    assert all(isinstance(end, Finished) for end in ends)
+
+
+def test_a_model_that_can_never_fit_beside_pinned_ones_goes_over_the_budget(start_engine: Start) -> None:
+    engine = start_engine(budget_bytes=50_000_000)
+    engine.load(spec(ballast=60_000_000), pin=True)
+    assert isinstance(ending(engine.submit(spec(), work())), Finished)
+    assert engine.budget_bytes == 50_000_000

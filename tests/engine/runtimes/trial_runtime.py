@@ -46,6 +46,11 @@ class Trial(Runtime):
             raise RuntimeError(config["load_error"])
         return cls(config)
 
+    def probe(self, length: int) -> dict[str, Any] | None:
+        if not self.config.get("probe"):
+            return None
+        return {"length": length, "seconds": length * float(self.config.get("token_seconds", 0))}
+
     def prepare(self, job: Job) -> None:
         do = job.input.get("do")
         if do == "bad":
