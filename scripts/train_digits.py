@@ -14,13 +14,13 @@ import argparse
 import copy
 import random
 import string
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging as diffusers_logging
@@ -29,20 +29,22 @@ from scipy.ndimage import affine_transform, zoom
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
-from torch.nn import functional as F
+from torch.nn.functional import mse_loss
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 FOLDER = Path(__file__).resolve().parent.parent / "demo_models" / "digits"
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-FILLERS = tuple(
-    "a an the digit number numeral figure picture image photo drawing sketch of in please draw paint write me make "
-    "show handwritten written hand single white black big small large bold neat nice good clear on background and "
-    "with style to just is this that it my your some".split()
-)
+FILLERS = """
+a an the digit number numeral figure picture image photo drawing sketch of in please draw paint write me make show
+handwritten written hand single white black big small large bold neat nice good clear on background and with style to
+just is this that it my your some
+"""
 SIDE = 32  # pixels: 4 times the originals', and the multiple of 8 that StableDiffusionPipeline demands
 TOKENS = 32  # longest prompt: unknown words cost a token a letter
 STEPS, GUIDANCE = 20, 3.0  # recommended, and what --check measures
 LIMIT_BYTES = 5_000_000
+WORDS = tuple(FILLERS.split())
+Array: TypeAlias = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -55,25 +57,27 @@ class Plan:
     seed: int
 
 
-def split_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def split_digits() -> tuple[Array, Array, Array, Array]:
     """Returns (train images, train labels, test images, test labels): 8x8, ink 0..1, four fifths to train."""
     data = load_digits()
     parts = train_test_split(data.images / 16.0, data.target, test_size=0.2, random_state=0, stratify=data.target)
     return parts[0], parts[2], parts[1], parts[3]
 
 
-def render(image: np.ndarray) -> np.ndarray:
+def render(image: Array) -> Array:
     """Enlarges one 8x8 digit to 32x32, ink 0..1: a cubic spline, then contrast, so that strokes look drawn."""
     large = zoom(image, SIDE / 8, order=3, mode="grid-constant", grid_mode=True)
-    return np.clip((large - 0.12) / 0.76, 0.0, 1.0)
+    clear: Array = np.clip((large - 0.12) / 0.76, 0.0, 1.0)
+    return clear
 
 
-def jitter(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def jitter(image: Array, rng: np.random.Generator) -> Array:
     """Turns, scales and shifts a rendered digit a little: a sixth of a source pixel, seven degrees."""
     angle, scale = np.deg2rad(rng.uniform(-7, 7)), rng.uniform(0.94, 1.06, size=2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
     centre = np.full(2, (SIDE - 1) / 2)
-    return affine_transform(image, turn, centre - turn @ centre + rng.uniform(-0.7, 0.7, size=2), order=1)
+    moved: Array = affine_transform(image, turn, centre - turn @ centre + rng.uniform(-0.7, 0.7, size=2), order=1)
+    return moved
 
 
 def training_set(seed: int, variants: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
@@ -92,7 +96,7 @@ def build_tokenizer() -> CLIPTokenizer:
 
     letters = list(bytes_to_unicode().values())
     merges: list[tuple[str, str]] = []
-    for word in (*NAMES, *FILLERS):
+    for word in (*NAMES, *WORDS):
         pieces = [*word[:-1], word[-1] + "</w>"]
         while len(pieces) > 1:
             if (pieces[0], pieces[1]) not in merges:
@@ -153,7 +157,7 @@ def prompt_for(label: int, rng: random.Random) -> str:
     name = NAMES[label] if rng.random() < 0.75 else str(label)
     if rng.random() < 0.3:
         return name
-    around = [noise_word(rng) if rng.random() < 0.1 else rng.choice(FILLERS) for _ in range(rng.randint(1, 7))]
+    around = [noise_word(rng) if rng.random() < 0.1 else rng.choice(WORDS) for _ in range(rng.randint(1, 7))]
     around.insert(rng.randint(min(1, len(around)), len(around)) if rng.random() < 0.8 else 0, name)
     return " ".join(around)
 
@@ -167,7 +171,7 @@ def train_vae(vae: AutoencoderKL, pictures: torch.Tensor, plan: Plan) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             posterior = vae.encode(real).latent_dist
             made = vae.decode(posterior.sample()).sample
-        loss = F.mse_loss(made.float(), real) + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel()
+        loss = mse_loss(made.float(), real) + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -175,10 +179,10 @@ def train_vae(vae: AutoencoderKL, pictures: torch.Tensor, plan: Plan) -> None:
         schedule.step()
 
 
-@torch.no_grad()
 def encode(vae: AutoencoderKL, pictures: torch.Tensor) -> torch.Tensor:
     """Encodes every picture to its mean latent, and records the factor that gives them unit variance."""
-    latents = torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(256)])
+    with torch.no_grad():
+        latents = torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(256)])
     vae.register_to_config(scaling_factor=round(1.0 / latents.std().item(), 5))
     return latents * vae.config.scaling_factor
 
@@ -189,10 +193,9 @@ class Average:
     def __init__(self, module: torch.nn.Module, decay: float = 0.999) -> None:
         self.mean, self.decay = copy.deepcopy(module).requires_grad_(False), decay
 
-    @torch.no_grad()
     def update(self, module: torch.nn.Module) -> None:
         for mean, now in zip(self.mean.parameters(), module.parameters(), strict=True):
-            mean.lerp_(now, 1 - self.decay)
+            mean.lerp_(now.detach(), 1 - self.decay)
 
 
 def train_diffusion(pipe: StableDiffusionPipeline, latents: torch.Tensor, labels: torch.Tensor, plan: Plan) -> None:
@@ -226,7 +229,7 @@ def diffusion_loss(pipe: StableDiffusionPipeline, clean: torch.Tensor, prompts: 
     when = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(clean),))
     noisy = pipe.scheduler.add_noise(clean, noise, when)
     guess = pipe.unet(noisy, when, pipe.text_encoder(ids).last_hidden_state).sample
-    return F.mse_loss(guess, pipe.scheduler.get_velocity(clean, noise, when))
+    return mse_loss(guess, pipe.scheduler.get_velocity(clean, noise, when))
 
 
 def train(plan: Plan) -> StableDiffusionPipeline:
@@ -268,9 +271,10 @@ def generate(pipe: Any, prompts: list[str], seeds: list[int], steps: int, guidan
     return list(made.images)
 
 
-def shrink(image: Image.Image) -> np.ndarray:
+def shrink(image: Image.Image) -> Array:
     """Back to what the classifier knows: 64 grey values 0..1, white being ink."""
-    return np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BOX), dtype=np.float64).ravel() / 255.0
+    small: Array = np.asarray(image.convert("L").resize((8, 8), Image.Resampling.BOX), dtype=np.float64)
+    return small.ravel() / 255.0
 
 
 def check(folder: Path, steps: int, guidance: float, grid: Path | None) -> int:
@@ -282,7 +286,8 @@ def check(folder: Path, steps: int, guidance: float, grid: Path | None) -> int:
     print(f"the reader gets {score:.1%} of the held-out real digits, enlarged the same way")
     pipe = DiffusionPipeline.from_pretrained(folder)
     pipe.set_progress_bar_config(disable=True)
-    table, rows = np.zeros((10, 10), dtype=int), []
+    table: Array = np.zeros((10, 10), dtype=int)
+    rows: list[Array] = []
     for digit, name in enumerate(NAMES):
         pictures = generate(pipe, [name] * 10, list(range(10)), steps, guidance)
         rows.append(np.hstack([np.asarray(picture.convert("L")) for picture in pictures]))
