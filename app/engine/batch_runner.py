@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from app.domain.errors import LovageError
 from app.domain.work import END, Canceled, Crashed, Event, Failed, Finished, Started
 from app.engine.batch_policy import Limits, padding
 from app.engine.inbox import Entry, Inbox
@@ -44,7 +45,15 @@ def is_sticky(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    """The text as it is where it is a sentence; KeyError and the like need their name to be understood."""
+    name, text = type(error).__name__, str(error)
+    return text if text and isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError)) else f"{name}: {text}"
+
+
+def empty_device_cache() -> None:
+    """What a failed batch reserved on the accelerator is given back before the halves are tried."""
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 class RunningBatch:
@@ -165,6 +174,7 @@ class BatchRunner:
 
     def _remember(self, entries: Sequence[Entry]) -> None:
         """The next batches hold at most half the cells that did not fit; a job alone is always tried."""
+        empty_device_cache()
         longest = max((entry.job.length for entry in entries), default=1)
         fitting = max(1, len(entries) // 2)
         old = self.inbox.rules.limits

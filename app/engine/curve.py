@@ -27,6 +27,9 @@ BUDGET_SECONDS = 0.5
 # Fewer samples than this say nothing about four terms.
 FEWEST = 4
 
+# `max_batch_size: auto` on a fast device: nobody should wait longer than this for the batch before.
+QUICK_SECONDS, USUAL_LENGTH, MOST_ROWS = 0.1, 64, 512
+
 Sample = tuple[int, int, float]
 
 
@@ -133,6 +136,14 @@ def _solve(rows: Sequence[Sequence[float]]) -> list[float] | None:
                 factor = matrix[i][column] / matrix[column][column]
                 matrix[i] = [a - factor * b for a, b in zip(matrix[i], matrix[column], strict=True)]
     return [matrix[i][size] / matrix[i][i] for i in range(size)]
+
+
+def quick_size(curve: Curve, least: int) -> int:
+    """How many rows of a usual length make a batch that is still quick: doubled from `least` while they do."""
+    size = least
+    while size * 2 <= MOST_ROWS and curve.of(size * 2, USUAL_LENGTH) <= QUICK_SECONDS:
+        size *= 2
+    return size
 
 
 def file_name(model: ModelSpec) -> str:

@@ -189,6 +189,7 @@ class Engine:
             host = self._hosts.get(spec.version)
             if host is None:
                 host = self._hosts[spec.version] = Host(spec, self._terms)
+            host.last_used = time.monotonic()  # whoever asked for it must not find it forgotten a moment later
             return host
 
     def _wire_id(self, host: Host, work_id: str) -> str:
@@ -281,11 +282,10 @@ def admissible(batch_size: int, pace: float) -> int:
 
 def describe(host: Host) -> LoadedModel:
     """A snapshot; measures the process's memory."""
+    host.weigh()
     with host.lock:
         now, link = time.monotonic(), host.link
         unhealthy = host.health.blocked(now)
-        if link and host.state == "ready":
-            host.bytes = max(memory.pss(link.pid), host.declared_bytes)
         return LoadedModel(
             version=host.spec.version,
             model=host.spec.model,

@@ -193,13 +193,11 @@ class Host:
 
     def _load_done(self, link: ModelLink, ready: dict[str, Any], began: float) -> None:
         now = time.monotonic()
-        declared = int(ready.get("bytes") or 0)
-        weight = max(pss(link.pid), declared)
         with self.lock:
             if self.link is not link:
                 return
-            self.state, self.load_seconds, self.bytes, self.last_used = "ready", now - began, weight, now
-            self.declared_bytes, self.ready_at = declared, now
+            self.state, self.load_seconds, self.last_used, self.ready_at = "ready", now - began, now, now
+            self.declared_bytes = int(ready.get("bytes") or 0)
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
             for ticket in self.tickets.open.values():
                 ticket.load += now - max(began, ticket.at)
@@ -209,7 +207,21 @@ class Host:
             if link.dead:
                 self._after_death(link, link.dead)
         self._push()
+        self.weigh()
         self._terms.settle(self)
+
+    def weigh(self) -> None:
+        """Measures it: on an accelerator the bytes it holds there, else the process's own share of memory.
+
+        Without the lock: reading a large process's page tables takes milliseconds.
+        """
+        link, declared = self.link, self.declared_bytes
+        if link is None or self.state != "ready":
+            return
+        if self.spec.device.startswith("cpu") or not declared:
+            self.bytes = max(pss(link.pid), declared)
+        else:
+            self.bytes = declared
 
     # Sending and hearing
 

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,25 @@ class ModelProcess:
         self._runtime = runtime = runtime_class(spec.runtime, order.get("folders") or ()).load(spec)
         set_threads(spec.threads)  # again: `load` may have been the first to import torch
         runtime.warm_up()
-        self._inbox.rules.curve = curve.of(runtime, spec, str(order.get("curves") or "")) or DEFAULT_CURVE
+        self._tune(runtime, spec, str(order.get("curves") or ""))
         self._runner = BatchRunner(runtime, self._inbox, self._outbox, self.capture)
         self.capture.drain()
         self._outbox.message(
             "ready",
             {
-                "bytes": runtime.bytes(),
+                "bytes": max(runtime.bytes(), device_bytes()),
                 "max_batch_size": self._inbox.rules.limits.size,
                 "imported": learnt(before),
             },
         )
+
+    def _tune(self, runtime: Runtime, spec: ModelSpec, folder: str) -> None:
+        """Batches by what they cost on this device, and as large as is quick here unless the version says otherwise."""
+        found = curve.of(runtime, spec, folder)
+        rules = self._inbox.rules
+        rules.curve = found or DEFAULT_CURVE
+        if found and spec.config.get("max_batch_size", "auto") in (None, "auto"):
+            rules.limits = replace(rules.limits, size=curve.quick_size(found, rules.limits.size))
 
     def _run_batches(self) -> None:
         assert self._runner is not None
@@ -184,6 +193,14 @@ def rules_of(config: Mapping[str, Any]) -> Rules:
 
     size, tokens = number("max_batch_size", DEFAULT_BATCH_SIZE), number("max_batch_tokens", 0)
     return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000)
+
+
+def device_bytes() -> int:
+    """What torch holds on an accelerator after loading, buffers of the warm-up included; 0 when it was not used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.memory_reserved())
 
 
 def learnt(before: set[str]) -> list[str]:

@@ -61,3 +61,8 @@ def test_more_is_admitted_of_a_quick_model() -> None:
     assert admissible(32, 10.0) == 64
     assert admissible(32, 0.02) == 100
     assert admissible(32, 0.001) == 256
+
+
+def test_batches_grow_where_they_are_quick() -> None:
+    assert curve.quick_size(Curve(0.005, 0, 1e-6, 0), 32) == 512
+    assert curve.quick_size(Curve(0.01, 0, 3e-4, 0), 32) == 32
