@@ -13,26 +13,14 @@ import pytest
 import uvicorn
 from api_hand_worker import HandWorker
 from api_people import Person, Server
-from sqlalchemy import text
 
 from app.db import runtimes
-from app.db.migrate import upgrade
-from app.db.session import Database, connect
-from app.local.embedded import EmbeddedServers, Urls
 from app.main import create_app
 from app.runtimes import registry
 from app.services.access import SCOPES
 from app.settings import Settings
 
-TABLES = "users, api_keys, models, versions, predictions, workers, runtimes, deliveries, delivery_attempts, files"
 numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def servers(tmp_path_factory) -> Iterator[Urls]:
-    with EmbeddedServers(tmp_path_factory.mktemp("servers")) as urls:
-        upgrade(urls.database_url)
-        yield urls
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +40,6 @@ def api_settings(servers, tmp_path_factory) -> Settings:
         principal_cache_seconds=0,
         allow_private_addresses=False,
     )
-
-
-@pytest.fixture(scope="session")
-def tables(api_settings) -> Iterator[Database]:
-    database = Database(connect(api_settings.database_url, pool=2))
-    yield database
-    database.close()
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +72,8 @@ def api(start_server) -> Server:
 
 
 @pytest.fixture(autouse=True)
-def empty_tables(tables) -> None:
-    with tables.unit() as session:
-        session.execute(text(f"TRUNCATE {TABLES} CASCADE"))
+def empty_tables(database) -> None:
+    with database.unit() as session:
         wanted = {"echo", "text-generation", "embedding", "pipeline", "python", "pair-scoring", "image-generation"}
         runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs() if spec.name in wanted})
 

@@ -200,10 +200,10 @@ def test_hardware_is_what_live_workers_have(ada, worker):
     assert ada.http.get("/v1/hardware").json() == [{"sku": "cpu", "name": "Test CPU"}]
 
 
-def test_without_any_worker_ever_a_version_has_to_wait(ada, tables):
+def test_without_any_worker_ever_a_version_has_to_wait(ada, database):
     from sqlalchemy import text
 
-    with tables.unit() as session:
+    with database.unit() as session:
         session.execute(text("TRUNCATE runtimes"))
     answer = ada.http.post("/v1/models", json={"name": "x", "version": {"runtime": "echo"}})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

@@ -1,0 +1,106 @@
+"""Who is calling."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import event, text
+
+from app.domain.errors import Forbidden, Unauthenticated
+from app.services.access import SCOPES, Access
+from app.services.accounts import Accounts
+from app.services.tokens import TokenSigner
+
+
+@pytest.fixture
+def signer():
+    return TokenSigner("s" * 40, 60)
+
+
+@pytest.fixture
+def threads():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture
+def make_access(database, signer, threads):
+    def make(seconds: float = 60.0, **more) -> Access:
+        return Access(database, signer, threads, cache_seconds=seconds, allow_anonymous=False, **more)
+
+    return make
+
+
+@pytest.fixture
+def accounts(database, signer, make_access):
+    return Accounts(database, signer, make_access(), allow_registration=True)
+
+
+@pytest.fixture
+def lookups(database):
+    """Statements that read keys, as they happen."""
+    seen: list[str] = []
+
+    def note(_connection, _cursor, statement, *_):
+        if "FROM api_keys" in statement:
+            seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine, "before_cursor_execute", note)
+
+
+async def test_many_calls_with_one_key_cost_one_query(make_access, accounts, lookups):
+    user = accounts.create("a@example.com", "ada", "correct horse battery")
+    key, access = accounts.issue_key(user.id, "k", ["predict"]).key, make_access()
+    found = await asyncio.gather(*(access.principal(f"Bearer {key}") for _ in range(50)))
+    assert {one.user_id for one in found} == {user.id}
+    assert len(lookups) <= 2
+    await access.principal(f"Bearer {key}")
+    assert len(lookups) <= 2
+    await access.close()
+
+
+async def test_a_revoked_key_is_refused_at_once_however_long_it_is_trusted(make_access, database, signer):
+    access = make_access()
+    accounts = Accounts(database, signer, access, allow_registration=True)
+    user = accounts.create("a@example.com", "ada", "correct horse battery")
+    made = accounts.issue_key(user.id, "k", list(SCOPES))
+    principal = await access.principal(f"Bearer {made.key}")
+    accounts.revoke_key(principal, made.row.id)
+    with pytest.raises(Unauthenticated):
+        await access.principal(f"Bearer {made.key}")
+    await access.close()
+
+
+async def test_a_lookup_that_began_before_a_revocation_is_not_remembered(make_access, accounts):
+    user = accounts.create("a@example.com", "ada", "correct horse battery")
+    made, access = accounts.issue_key(user.id, "k", ["predict"]), make_access()
+    asking = asyncio.create_task(access.principal(f"Bearer {made.key}"))
+    await asyncio.sleep(0)
+    access.forget_key(made.row.id)
+    await asyncio.gather(asking, return_exceptions=True)
+    assert access._cache == {}
+    await access.close()
+
+
+async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts, database, signer):
+    user = accounts.create("a@example.com", "ada", "correct horse battery")
+    key, token = accounts.issue_key(user.id, "k", ["predict"]).key, signer.issue(user.id)
+    with database.unit() as session:
+        session.execute(text("UPDATE users SET disabled_at = now()"))
+    access = make_access()
+    for credential in (key, token):
+        with pytest.raises(Unauthenticated):
+            await access.principal(f"Bearer {credential}")
+    await access.close()
+
+
+async def test_a_key_of_a_former_administrator_loses_the_admin_scope(make_access, accounts):
+    user = accounts.create("a@example.com", "ada", "correct horse battery")
+    key, access = accounts.issue_key(user.id, "k", list(SCOPES)).key, make_access()
+    principal = await access.principal(f"Token {key}")
+    assert principal.scopes == {"predict", "models"}
+    with pytest.raises(Forbidden, match="'admin'"):
+        principal.need("admin")
+    await access.close()

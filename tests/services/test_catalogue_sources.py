@@ -1,0 +1,133 @@
+"""Where models come from and what their files say they are."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from app.domain.errors import InvalidRequest, Unavailable
+from app.services.model_kind import ModelFiles, kind_of, of_task
+from app.services.sources import SourceReader
+from app.services.version_maker import check_config
+
+COMMIT = "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "tag", "kind"),
+    [
+        (["predictor.py"], None, "", ("python", "")),
+        (["model_index.json"], None, "", ("image-generation", "")),
+        (["modules.json", "config.json"], {"architectures": ["BertModel"]}, "", ("embedding", "")),
+        (["config.json"], {"architectures": ["BertModel"]}, "fill-mask", ("embedding", "")),
+        (["config.json"], {"architectures": ["LlamaForCausalLM"]}, "", ("text-generation", "")),
+        (["config.json"], {"architectures": ["XForSequenceClassification"], "id2label": {"0": "x"}}, "", ("pair-scoring", "")),
+        (
+            ["config.json"],
+            {"architectures": ["XForSequenceClassification"], "id2label": {"0": "x", "1": "y"}},
+            "",
+            ("pipeline", "text-classification"),
+        ),
+        (["config.json"], {"architectures": ["XForTokenClassification"]}, "", ("pipeline", "token-classification")),
+        (
+            ["config.json"],
+            {"architectures": ["WhisperForConditionalGeneration"]},
+            "",
+            ("pipeline", "automatic-speech-recognition"),
+        ),
+        (["config.json"], {"architectures": ["Strange"]}, "zero-shot-classification", ("pipeline", "zero-shot-classification")),
+        (["config.json"], {"architectures": "odd"}, "", None),
+        ([], None, "", None),
+    ],
+)
+def test_files_say_what_a_model_is(names, config, tag, kind):
+    assert kind_of(ModelFiles(names, {"config.json": config}, tag)) == kind
+
+
+def test_a_task_names_its_runtime():
+    assert of_task("sentence-similarity") == ("embedding", "")
+    assert of_task("summarization") == ("pipeline", "summarization")
+
+
+def test_a_folder_must_lie_under_a_root(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "m").mkdir(parents=True)
+    outside.mkdir()
+    (root / "link").symlink_to(outside)
+    (root / "m" / "model.safetensors").write_bytes(b"x" * 10)
+    (root / "m" / "passwd").symlink_to("/etc/passwd")
+    reader = SourceReader([root])
+    looked = reader.look("path:m")
+    assert str(looked.source) == f"path:{root}/m"
+    assert looked.files.names == ["model.safetensors"]
+    assert reader.look(f"path:{root}/m").fingerprint == looked.fingerprint
+    for bad in ("path:../outside", "path:link", f"path:{outside}", "path:absent", "path:/etc", "path:m/model.safetensors"):
+        with pytest.raises(InvalidRequest, match="source"):
+            reader.look(bad)
+
+
+def test_configuration_keys_are_checked_by_name():
+    check_config({"max_batch_size": "auto", "timeout": 5, "rows": 3}, {"rows": {"type": "integer"}})
+    for bad in ({"max_batch_sise": 5}, {"timeout": -1}, {"rows": "x"}, {"trust_remote_code": True}):
+        with pytest.raises(InvalidRequest, match=rf"config\.{next(iter(bad))}"):
+            check_config(bad, {"rows": {"type": "integer"}})
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The little of the hub's API that looking at a model needs."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.answer(head=True)
+
+    def do_GET(self):
+        self.answer(head=False)
+
+    def answer(self, *, head):
+        if self.path.startswith("/api/models/org/bert"):
+            if "/revision/nope" in self.path:
+                return self.send(404, {"error": "x"}, head, {"X-Error-Code": "RevisionNotFound"})
+            files = [{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]
+            return self.send(200, {"id": "org/bert", "sha": COMMIT, "siblings": files}, head)
+        if self.path == f"/org/bert/resolve/{COMMIT}/config.json":
+            extra = {"X-Repo-Commit": COMMIT, "ETag": '"abc"'}
+            return self.send(200, {"architectures": ["BertModel"]}, head, extra)
+        return self.send(404, {"error": "x"}, head, {"X-Error-Code": "RepoNotFound"})
+
+    def send(self, status, body, head, extra=None):
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), "Content-Type": "application/json", **(extra or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if not head:
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def hub():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def test_a_hub_revision_is_pinned_to_its_commit(hub):
+    looked = SourceReader([], hub).look("hf:org/bert@main")
+    assert str(looked.source) == f"hf:org/bert@{COMMIT}"
+    assert kind_of(looked.files) == ("embedding", "")
+    assert looked.files.has_safetensors
+
+
+@pytest.mark.parametrize(("source", "word"), [("hf:org/bert@nope", "revision"), ("hf:org/absent", "not found")])
+def test_what_the_hub_does_not_have_is_told(hub, source, word):
+    with pytest.raises(InvalidRequest, match=word):
+        SourceReader([], hub).look(source)
+
+
+def test_a_hub_that_cannot_be_reached_is_unavailable():
+    with pytest.raises(Unavailable, match="hub cannot be reached"):
+        SourceReader([], "http://127.0.0.1:9").look("hf:org/bert")
