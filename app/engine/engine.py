@@ -290,7 +290,7 @@ def describe(host: Host) -> LoadedModel:
             version=host.spec.version,
             model=host.spec.model,
             state="unhealthy" if unhealthy else host.state,
-            bytes=host.bytes,
+            bytes=host.bytes if link else 0,
             in_use=len(host.tickets),
             load_seconds=host.load_seconds,
             last_used=time.time() - (now - host.last_used),
