@@ -67,7 +67,7 @@ class Pipeline(Runtime):
         folder = weights.folder_of(model)
         call = transformers.pipeline(
             model.task, model=str(folder), device=model.device, dtype=weights.dtype_of(model),
-            trust_remote_code=model.trust_remote_code, model_kwargs={"use_safetensors": True, "local_files_only": True},
+            trust_remote_code=model.trust_remote_code, model_kwargs={"use_safetensors": True},
         )  # fmt: skip
         return cls(call, call.model, model.task)
 

@@ -94,7 +94,7 @@ def test_files_are_uploaded_listed_and_deleted(remote: Client, tmp_path) -> None
     made = remote.files.create(path)
     assert made.size == 10
     assert remote.files.get(made.id).name == "note.txt"
-    assert made.id in [one.id for one in remote.files.list().results]
+    assert made.id in [one.id for one in remote.files.list()]
     assert remote.files.delete(made.id)
 
 

@@ -1,0 +1,119 @@
+"""Embeddings, scores, pictures and users' code: what their outputs are."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+from running import jobs, load, outputs, run
+
+from app.domain.work import Failed, Finished
+from app.runtimes import registry
+from app.runtimes.base import Runtime
+from app.runtimes.demo import demo_minilm_folder
+from app.runtimes.pair_scoring import cut_by_length
+
+TEXTS = ["The whale is white.", "x", "A rather longer sentence about nothing in particular, with some commas, too."]
+
+
+def test_embeddings_equal_sentence_transformers(minilm: Runtime, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    reference = SentenceTransformer(str(demo_minilm_folder()), device="cpu").encode(TEXTS)
+    numpy.testing.assert_allclose(outputs(minilm, [{"text": TEXTS}], tmp_path)[0], reference, atol=1e-5)
+
+
+def test_long_texts_are_cut_and_vectors_have_length_one(minilm: Runtime, tmp_path: Path) -> None:
+    [vector] = outputs(minilm, [{"text": "word " * 5000}], tmp_path)
+    assert abs(numpy.linalg.norm(vector) - 1) < 1e-5
+
+
+def test_cls_pooling_and_no_normalisation_are_configurable(tmp_path: Path) -> None:
+    model = load("embedding", demo_minilm_folder() or "", config={"pooling": "cls", "normalize": False})
+    [vector] = outputs(model, [{"text": "x"}], tmp_path)
+    assert numpy.linalg.norm(vector) > 1.01
+
+
+def test_pair_scores_are_between_0_and_1_or_raw(classifier_folder: Path, tmp_path: Path) -> None:
+    given = [{"query": "q", "texts": TEXTS}]
+    [scores] = outputs(load("pair-scoring", classifier_folder), given, tmp_path)
+    [raw] = outputs(load("pair-scoring", classifier_folder, config={"sigmoid": False}), given, tmp_path)
+    numpy.testing.assert_allclose(scores, 1 / (1 + numpy.exp(-numpy.array(raw))), atol=1e-5)
+
+
+def test_pairs_without_texts_are_refused(classifier_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="query"):
+        jobs(load("pair-scoring", classifier_folder), [{"query": "only"}], tmp_path)
+
+
+def test_groups_of_similar_length_stay_within_the_budget() -> None:
+    groups = list(cut_by_length([5, 100, 7, 90, 6], 200))
+    assert sorted(n for group in groups for n in group) == [0, 1, 2, 3, 4]
+    assert groups == [[0, 4, 2], [3, 1]]
+
+
+def test_pictures_have_the_asked_size_and_seeds_make_them_repeatable(digits: Runtime, tmp_path: Path) -> None:
+    given = {"prompt": "seven", "seed": 4, "num_images": 2}
+    [names] = outputs(digits, [given], tmp_path / "a")
+    [again] = outputs(digits, [{**given, "seed": 5, "num_images": 1}], tmp_path / "b")
+    first = [Image.open(tmp_path / "a" / "0" / name["$file"]) for name in names]
+    assert first[0].size == (32, 32)
+    other = Image.open(tmp_path / "b" / "0" / again[0]["$file"])
+    assert numpy.array_equal(numpy.asarray(first[1]), numpy.asarray(other)), "picture n of seed s is picture 0 of seed s+n"
+
+
+def test_a_size_that_the_model_cannot_make_is_refused(digits: Runtime, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="multiples"):
+        jobs(digits, [{"prompt": "one", "width": 33}], tmp_path)
+
+
+def test_zero_shot_labels_and_unknown_tasks(classifier_folder: Path) -> None:
+    with pytest.raises(ValueError, match="the task must be one of"):
+        load("pipeline", classifier_folder, task="poetry")
+
+
+PREDICTOR = """
+from pathlib import Path
+class Predictor:
+    def load(self, device):
+        self.device = device
+    def predict(self, mode: str, picture: Path = None):
+        if mode == "stream":
+            return (part for part in "abc")
+        if mode == "file":
+            Path("made-by-test.txt").write_text("made")
+            return Path("made-by-test.txt")
+        if mode == "read":
+            return picture.read_text()
+        raise RuntimeError("broken on purpose")
+"""
+
+
+def test_a_users_predictor_answers_streams_reads_and_makes_files(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "predictor.py").write_text(PREDICTOR)
+    (tmp_path / "in.txt").write_text("given")
+    model = load("python", tmp_path)
+    batch = jobs(
+        model,
+        [{"mode": "stream"}, {"mode": "file"}, {"mode": "read", "picture": str(tmp_path / "in.txt")}, {"mode": "x"}],
+        tmp_path,
+    )
+    ended, chunks = run(model, batch)
+    assert ended["0"] == Finished(["a", "b", "c"])
+    assert chunks["0"] == ["a", "b", "c"]
+    assert ended["1"] == Finished({"$file": "made-by-test.txt"})
+    assert ended["2"] == Finished("given")
+    assert ended["3"] == Failed("RuntimeError: broken on purpose")
+
+
+def test_discovered_files_become_runtimes_and_broken_ones_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "hf_broken.py").write_text("this is not python")
+    (tmp_path / "loud_runtime.py").write_text(
+        "from app.runtimes.echo import Echo\nfrom dataclasses import replace\nMODEL_ID = 'x/y'\n"
+        "class Loud(Echo):\n    spec = replace(Echo.spec, name='loud')\n"
+    )
+    found = {Path(one.path).name: one for one in registry.discover([tmp_path])}
+    assert found["hf_broken.py"].error
+    assert found["loud_runtime.py"].spec.name == "loud"
+    assert registry.find("loud").spec.name == "loud"
