@@ -1,0 +1,36 @@
+"""Migrations go up, down and up again, with data in the tables, and match the code's tables."""
+
+from uuid import uuid4
+
+import psycopg2
+from sqlalchemy import text
+
+from alembic import command
+from app.db import migrate
+from app.db.session import Database, connect
+
+
+def fresh(url: str) -> str:
+    """A new empty database on the same server."""
+    name = f"migrations_{uuid4().hex[:8]}"
+    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    connection.cursor().execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return url.rpartition("/")[0] + f"/{name}"
+
+
+def test_up_down_and_up_again_on_data(servers) -> None:
+    url = fresh(servers.database_url)
+    migrate.upgrade(url)
+    database = Database(connect(url, pool=1))
+    with database.unit() as session:
+        session.execute(
+            text("INSERT INTO users (id, email, username, password_hash, webhook_secret) VALUES (gen_random_uuid(), 'a', 'a', 'x', 'y')")
+        )
+        session.execute(text("INSERT INTO predictions (id, version_id, model, queue, input) VALUES ('x', 'v', 'a/b', 'cpu', '{}')"))
+    database.close()
+    migrate.downgrade(url, "base")
+    migrate.upgrade(url)
+    migrate.upgrade(url)  # again: nothing to do
+    command.check(migrate.config(url))  # raises when the tables of the code differ
