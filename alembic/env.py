@@ -1,7 +1,6 @@
 """Runs migrations against DATABASE_URL, or the URL that `app.db.migrate` passes in."""
 
 from alembic import context
-
 from app.db.migrate import wait_for_lock
 from app.db.session import connect
 from app.db.tables import Base

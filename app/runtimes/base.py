@@ -90,6 +90,10 @@ class Runtime(ABC):
     def warm_up(self) -> None:  # noqa: B027
         """Optional: one small run, so that the first caller does not pay for lazy initialisation."""
 
+    def probe(self, length: int) -> dict[str, Any] | None:
+        """Optional: an input of about this length, with which the engine measures what a batch costs on its device."""
+        return None
+
     def unload(self) -> None:  # noqa: B027
         """Optional: last words. The process ends afterwards, which frees everything."""
 

@@ -102,6 +102,12 @@ class Embedding(Runtime):
                 pooled = torch.nn.functional.normalize(pooled, dim=1)
             return pooled.tolist()  # type: ignore[no-any-return]
 
+    def probe(self, length: int) -> dict[str, Any] | None:
+        return {"text": "word " * max(1, length - 2)}
+
+    def warm_up(self) -> None:
+        self._embed([self._tokenizer("warm up")["input_ids"]])
+
     def bytes(self) -> int:
         return weights.size_of(self._net)
 

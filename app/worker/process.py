@@ -117,6 +117,7 @@ def engine_options(settings: Settings, threads: int) -> EngineOptions:
         budget_bytes=settings.model_cache_bytes,
         threads=threads,
         runtime_folders=tuple(map(str, settings.runtime_folders)),
+        curve_folder=str(settings.lovage_data_dir.absolute() / "curves"),
         times=Times(setup=settings.setup_timeout_seconds, keep_alive=settings.model_idle_seconds),
     )
 

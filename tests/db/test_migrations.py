@@ -24,11 +24,11 @@ def test_up_down_and_up_again_on_data(servers) -> None:
     url = fresh(servers.database_url)
     migrate.upgrade(url)
     database = Database(connect(url, pool=1))
+    user = "INSERT INTO users (id, email, username, password_hash, webhook_secret) VALUES (gen_random_uuid(), 'a', 'a', 'x', 'y')"
+    prediction = "INSERT INTO predictions (id, version_id, model, queue, input) VALUES ('x', 'v', 'a/b', 'cpu', '{}')"
     with database.unit() as session:
-        session.execute(
-            text("INSERT INTO users (id, email, username, password_hash, webhook_secret) VALUES (gen_random_uuid(), 'a', 'a', 'x', 'y')")
-        )
-        session.execute(text("INSERT INTO predictions (id, version_id, model, queue, input) VALUES ('x', 'v', 'a/b', 'cpu', '{}')"))
+        session.execute(text(user))
+        session.execute(text(prediction))
     database.close()
     migrate.downgrade(url, "base")
     migrate.upgrade(url)
