@@ -121,8 +121,3 @@ def create_app(settings: Settings) -> FastAPI:
 def build() -> FastAPI:
     """For `uvicorn --factory app.main:build`: the settings come from the environment."""
     return create_app(settings_module.load())
-
-
-def from_environment() -> FastAPI:
-    """The API with the settings of its environment: what uvicorn is pointed at."""
-    return create_app(settings_module.load())

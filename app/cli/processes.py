@@ -37,7 +37,7 @@ def api(
 
     settings = _settings()
     uvicorn.run(
-        "app.main:from_environment", factory=True, host=host or settings.api_host, port=port or settings.api_port,
+        "app.main:build", factory=True, host=host or settings.api_host, port=port or settings.api_port,
         log_config=None, access_log=False,
         proxy_headers=False, server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=75,
     )  # fmt: skip

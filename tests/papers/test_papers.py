@@ -1,0 +1,115 @@
+"""The papers say what the code does: settings, errors, events, commands, containers."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app as lovage
+from app.domain import errors, webhooks
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+README = (ROOT / "README.md").read_text()
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / "reference" / name).read_text()
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented_with_its_own_words(name: str) -> None:
+    assert f"| `{name.upper()}` |" in page("settings.md")
+    assert str(Settings.model_fields[name].description) in page("settings.md")
+
+
+def subclasses(kind: type) -> set[type]:
+    return {kind} | {one for child in kind.__subclasses__() for one in subclasses(child)}
+
+
+def test_every_error_code_is_documented() -> None:
+    codes = {kind.code for kind in subclasses(errors.LovageError) if kind is not errors.LovageError}  # type: ignore[attr-defined]
+    missing = [code for code in codes if f"`{code}`" not in page("errors.md")]
+    assert not missing
+
+
+def test_every_event_is_documented() -> None:
+    for event in (*webhooks.EVENTS, "error", "done"):
+        assert f"| `{event}` |" in page("events.md")
+
+
+def test_the_example_environment_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "scripts/env_example.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run: python scripts/env_example.py"
+
+
+def readme_commands(program: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
+    lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith(program + " ")]
+
+
+@pytest.mark.parametrize("line", readme_commands("lovage"))
+def test_the_readmes_commands_exist(line: str) -> None:
+    words = line.split()[1:]
+    depth = 2 if words[0] in ("models", "keys") else 1
+    done = CliRunner().invoke(lovage, [*words[:depth], "--help"])
+    assert done.exit_code == 0, done.output
+    for option in re.findall(r" (--?[a-z][a-z-]*)", line):
+        assert option in re.sub(r"\x1b\[[0-9;]*m", "", done.output), f"{option} of: {line}"
+
+
+def test_the_readmes_make_targets_and_the_cards_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
+    wanted = {line.split()[1] for line in readme_commands("make")}
+    wanted |= set(
+        ["up", "down", "dev", "run-api", "run-worker", "test", "check", "fmt", "bench", "chaos", "docker-build", "docker-up", "docker-down", "clean", "help"]
+    )
+    assert wanted <= targets
+
+
+def test_links_between_the_papers_lead_somewhere() -> None:
+    for paper in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", paper.read_text()):
+            assert (paper.parent / target).exists(), f"{paper.name}: {target}"
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_compose_file_and_the_dockerfiles_pass_their_linters() -> None:
+    run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+    run(str(BIN / "hadolint"), "Dockerfile", "Dockerfile.worker")
+    rules = "{extends: default, rules: {line-length: {max: 140}, document-start: disable}}"
+    run(str(BIN / "yamllint"), "-s", "-d", rules, "docker-compose.yml")
+
+
+WITHOUT_MODELS = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "transformers", "diffusers", "accelerate", "safetensors"}:
+            raise ImportError(f"{name} is not in the API's image")
+sys.meta_path.insert(0, Refuse())
+import app.main, app.cli, app.worker.process, app.cli.bootstrapping
+assert "torch" not in sys.modules
+"""
+
+
+def test_the_api_image_needs_no_model_library() -> None:
+    run(sys.executable, "-c", WITHOUT_MODELS)
+
+
+def test_nothing_that_is_too_big_is_tracked() -> None:
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    names = subprocess.run([git, "ls-files", "demo_models"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert sum((ROOT / name).stat().st_size for name in names if name.endswith(".safetensors")) <= 12_000_000
