@@ -4,6 +4,7 @@ What they settle: running work of dead workers, waiting work that nobody was tol
 passed deadlines, expired data.
 """
 
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from app.db import predictions as table
 from app.db import workers
 from app.db.session import Database
+from app.domain.errors import Unavailable
 from app.queue import names
 from app.queue.doorbell import Doorbell
 from app.services.announcer import Announcer
@@ -43,13 +45,25 @@ class Recovery:
     ) -> None:  # fmt: skip
         self._database, self._lifecycle, self._announcer = database, lifecycle, announcer
         self._doorbell, self._storage, self._limits = doorbell, storage, limits
+        self._in_touch_since: float | None = None
 
     def sweep(self) -> None:
-        """Everything once."""
-        self.recover_dead()
-        self.ring_again()
-        self.cancel_overdue()
-        self.expire()
+        """Everything once. Raises Unavailable when the database is away."""
+        try:
+            self.ring_again()
+            self.cancel_overdue()
+            self.expire()
+            if self._knows_who_is_silent():
+                self.recover_dead()
+        except Unavailable:
+            self._in_touch_since = None
+            raise
+
+    def _knows_who_is_silent(self) -> bool:
+        """After an outage of the database every worker looks silent: they are given half their time to be heard again."""
+        if self._in_touch_since is None:
+            self._in_touch_since = time.monotonic()
+        return time.monotonic() - self._in_touch_since >= self._limits.dead_after / 2
 
     def recover_dead(self) -> int:
         """Retries or fails what dead workers held, and empties their pinned queues. Returns how many were taken."""

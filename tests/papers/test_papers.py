@@ -68,7 +68,23 @@ def test_the_readmes_make_targets_and_the_cards_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.M))
     wanted = {line.split()[1] for line in readme_commands("make")}
     wanted |= set(
-        ["up", "down", "dev", "run-api", "run-worker", "test", "check", "fmt", "bench", "chaos", "docker-build", "docker-up", "docker-down", "clean", "help"]
+        [
+            "up",
+            "down",
+            "dev",
+            "run-api",
+            "run-worker",
+            "test",
+            "check",
+            "fmt",
+            "bench",
+            "chaos",
+            "docker-build",
+            "docker-up",
+            "docker-down",
+            "clean",
+            "help",
+        ]
     )
     assert wanted <= targets
 

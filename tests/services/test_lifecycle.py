@@ -1,0 +1,179 @@
+"""Every move of a prediction: who may make it, what it writes, and what a late one does (nothing)."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import orjson
+import pytest
+from moving import accepted, claimed, ending, living_worker, now, row
+from sqlalchemy import select
+
+from app.db.tables import DeliveryRow
+from app.domain.predictions import Status
+from app.services.assembly import Core
+from app.services.lifecycle import Growth, Return
+
+HOOK = "http://receiver.test/hook"
+
+
+def outbox(core: Core, prediction_id: str) -> list[DeliveryRow]:
+    with core.database.unit() as session:
+        return list(
+            session.scalars(
+                select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id).order_by(DeliveryRow.created_at)
+            )
+        )
+
+
+def test_a_prediction_is_claimed_once(core: Core) -> None:
+    waiting = accepted(core)
+    first, second = living_worker(core), living_worker(core)
+    [mine] = core.lifecycle.claim([waiting.id], first)
+    assert mine is not None
+    assert (mine.status, mine.attempt, mine.worker) == (Status.PROCESSING, 1, first)
+    assert core.lifecycle.claim([waiting.id, "0" * 26], second) == [None, None]
+
+
+def test_a_success_is_recorded_once(core: Core) -> None:
+    running = claimed(core, living_worker(core))
+    [done] = core.lifecycle.finish([ending(running, output=[1, 2], metrics={"run": 1.5}, logs="said")])
+    assert done is not None
+    assert (done.status, done.output, done.logs, done.metrics) == (Status.SUCCEEDED, [1, 2], "said", {"run": 1.5})
+    assert done.completed_at is not None
+    assert core.lifecycle.finish([ending(running, Status.FAILED, error="late")]) == [None]
+    assert now(core, running).status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "change", [{"attempt": 2}, {"attempt": 0}, {"worker": uuid4()}], ids=["newer", "older", "another worker"]
+)
+def test_a_write_without_the_fence_changes_nothing(core: Core, change: dict[str, object]) -> None:
+    running = claimed(core, living_worker(core))
+    assert core.lifecycle.finish([replace(ending(running), **change)]) == [None]
+    growth = Growth(running.id, running.attempt, running.worker or uuid4(), ["x"])
+    assert core.lifecycle.grow([replace(growth, **change)]) == [False]
+    assert now(core, running).status is Status.PROCESSING
+    assert now(core, running).output is None
+
+
+def test_a_zombie_whose_work_was_retried_writes_nothing(core: Core) -> None:
+    zombie = claimed(core, living_worker(core))
+    core.lifecycle.give_back([Return(zombie.id, zombie.attempt, zombie.worker or uuid4(), crashes=1)])
+    [again] = core.lifecycle.claim([zombie.id], living_worker(core))
+    assert again is not None
+    assert again.attempt == 2
+    assert core.lifecycle.finish([ending(zombie, output="zombie's")]) == [None]
+    [done] = core.lifecycle.finish([ending(again, output="owner's")])
+    assert done is not None
+    assert done.output == "owner's"
+
+
+def test_growth_shows_output_logs_and_steps(core: Core) -> None:
+    running = claimed(core, living_worker(core))
+    assert running.worker
+    assert core.lifecycle.grow([Growth(running.id, 1, running.worker, ["a"], "log", {"done": 1, "total": 3})]) == [True]
+    assert core.lifecycle.grow([Growth(running.id, 1, running.worker, ["a", "b"])]) == [True]
+    found = now(core, running)
+    assert (found.output, found.logs, found.progress) == (["a", "b"], "log", {"done": 1, "total": 3})
+
+
+def test_a_waiting_prediction_that_is_canceled_never_starts(core: Core) -> None:
+    waiting = accepted(core)
+    found = core.lifecycle.cancel([waiting.id])
+    assert found[waiting.id].status is Status.CANCELED
+    assert core.lifecycle.claim([waiting.id], living_worker(core)) == [None]
+
+
+def test_a_running_prediction_that_is_canceled_ends_so_whatever_the_model_answers(core: Core) -> None:
+    running = claimed(core, living_worker(core))
+    assert core.lifecycle.cancel([running.id])[running.id].status is Status.PROCESSING
+    [done] = core.lifecycle.finish([ending(running, Status.FAILED, error="it failed at the same time")])
+    assert done is not None
+    assert (done.status, done.error) == (Status.CANCELED, None)
+
+
+def test_cancelling_what_has_ended_changes_nothing(core: Core) -> None:
+    running = claimed(core, living_worker(core))
+    core.lifecycle.finish([ending(running, output="x")])
+    assert core.lifecycle.cancel([running.id])[running.id].status is Status.SUCCEEDED
+    assert core.lifecycle.cancel([running.id])[running.id].output == "x"
+
+
+def test_three_deaths_end_it_as_failed_with_a_reason(core: Core) -> None:
+    waiting = accepted(core, webhook=HOOK)
+    for attempt in (1, 2, 3):
+        with core.database.unit() as session:
+            session.connection().exec_driver_sql("UPDATE predictions SET run_after = now()")
+        [running] = core.lifecycle.claim([waiting.id], living_worker(core))
+        assert running is not None
+        assert running.attempt == attempt
+        core.lifecycle.give_back([Return(running.id, attempt, running.worker or uuid4(), 1, "signal 9")])
+    found = now(core, waiting)
+    assert (found.status, found.error_code) == (Status.FAILED, "worker_crashed")
+    assert found.error == "Its process died 3 times while running it: signal 9."
+    assert [one.event for one in outbox(core, waiting.id)] == ["completed"]
+
+
+def test_a_stopping_worker_hands_everything_back_without_blame(core: Core) -> None:
+    worker = living_worker(core)
+    held = [claimed(core, worker) for _ in range(3)]
+    assert core.lifecycle.give_back_all(worker) == 3
+    for one in held:
+        assert (now(core, one).status, now(core, one).crashes) == (Status.STARTING, 0)
+
+
+def test_work_given_back_after_a_cancel_ends_as_canceled(core: Core) -> None:
+    running = claimed(core, living_worker(core))
+    core.lifecycle.cancel([running.id])
+    core.lifecycle.give_back([Return(running.id, 1, running.worker or uuid4())])
+    assert now(core, running).status is Status.CANCELED
+
+
+def test_the_oldest_waiting_rows_are_stolen_without_a_message(core: Core) -> None:
+    waiting = [accepted(core, queue=queue) for queue in ("cpu", "cpu", "cuda", "cpu")]
+    stolen = core.lifecycle.steal(["cpu"], living_worker(core), 2)
+    assert {one.id for one in stolen} == {waiting[0].id, waiting[1].id} or len(stolen) == 2
+    assert all(one.status is Status.PROCESSING and one.queue == "cpu" for one in stolen)
+
+
+def test_the_events_that_were_asked_for_are_in_the_outbox(core: Core) -> None:
+    running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["start", "output", "completed"])
+    assert running.worker
+    core.lifecycle.grow([Growth(running.id, 1, running.worker, ["a"], "log", tell=("output", "logs"), number=7)])
+    core.lifecycle.finish([ending(running, output=["a"])])
+    told = {one.id: orjson.loads(one.body) for one in outbox(core, running.id)}
+    assert {name.removeprefix(f"msg_{running.id}_"): body["status"] for name, body in told.items()} == {
+        "start": "starting", "output_7": "processing", "completed": "succeeded",
+    }  # fmt: skip
+    assert all(one.url == HOOK for one in outbox(core, running.id))
+
+
+def test_without_a_filter_output_and_completed_are_told_and_without_a_webhook_nothing(core: Core) -> None:
+    told = claimed(core, living_worker(core), webhook=HOOK)
+    silent = claimed(core, living_worker(core))
+    core.lifecycle.finish([ending(told), ending(silent)])
+    assert [one.event for one in outbox(core, told.id)] == ["completed"]
+    assert outbox(core, silent.id) == []
+
+
+def test_a_move_that_fails_leaves_no_webhook(core: Core) -> None:
+    running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["completed"])
+    assert core.lifecycle.finish([replace(ending(running), attempt=9)]) == [None]
+    assert outbox(core, running.id) == []
+
+
+def test_an_idempotency_key_makes_one_row(core: Core) -> None:
+    user = str(uuid4())
+    first = core.lifecycle.accept([row(user_id=user, idempotency_key="k"), row(user_id=user, idempotency_key="other")])
+    second = core.lifecycle.accept([row(user_id=user, idempotency_key="k"), row(user_id=str(uuid4()), idempotency_key="k")])
+    assert (len(first), len(second)) == (2, 1)
+
+
+def test_removed_data_is_gone_and_the_row_stays(core: Core) -> None:
+    running, still = claimed(core, living_worker(core)), claimed(core, living_worker(core))
+    core.lifecycle.finish([ending(running, output="secret", logs="secret")])
+    core.lifecycle.remove_data([running.id, still.id])
+    found = now(core, running)
+    assert (found.input, found.output, found.logs, found.status) == (None, None, "", Status.SUCCEEDED)
+    assert core.view.render(found)["data_removed"] is True
+    assert now(core, still).input == {"text": "x"}
