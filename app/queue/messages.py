@@ -52,7 +52,7 @@ def headers(task: str, message_id: str, args: list[Any]) -> dict[str, Any]:
         "timelimit": [None, None],
         "root_id": message_id,
         "parent_id": None,
-        "argsrepr": repr(tuple(args)),
+        "argsrepr": repr(args),
         "kwargsrepr": "{}",
         "origin": f"gen{getpid()}@{socket.gethostname()}",
         "ignore_result": True,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import structlog
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -63,7 +64,7 @@ class Sources:
             return folder
         try:
             self._download(source, folder, say)
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
             log.warning("download_failed", source=str(source), reason=str(error))
             reason = str(error).splitlines()[0][:300]
             raise ModelUnavailable(f"{source} could not be downloaded: {reason}") from error

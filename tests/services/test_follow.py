@@ -1,0 +1,164 @@
+"""Reading, waiting, paging and streaming, with Redis and without."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+import redis
+from moving import accepted, claimed, ending, living_worker
+
+from app.domain.errors import InvalidRequest, NotFound
+from app.domain.predictions import Prediction, Status
+from app.events import channels
+from app.events.channels import ChunkFrame
+from app.events.reader import EventReader
+from app.services.assembly import Core
+from app.services.follow import Follower, StreamEvent, next_number
+from app.services.lifecycle import Growth
+
+
+@pytest.fixture
+async def follower(core: Core) -> AsyncIterator[Follower]:
+    reader = EventReader(core.settings.redis_url)
+    reader.start()
+    with ThreadPoolExecutor(4) as threads:
+        made = Follower(core.database, reader, threads)
+        while not reader.healthy:
+            await asyncio.sleep(0.01)
+        yield made
+        await made.close()
+        await reader.close()
+
+
+@pytest.fixture
+async def deaf(core: Core) -> AsyncIterator[Follower]:
+    """A follower whose Redis is not there."""
+    reader = EventReader("redis://127.0.0.1:1/0")
+    reader.start()
+    with ThreadPoolExecutor(4) as threads:
+        made = Follower(core.database, reader, threads)
+        yield made
+        await reader.close()
+
+
+def later(seconds: float, act) -> None:
+    threading.Timer(seconds, act).start()
+
+
+async def test_what_is_not_there_or_no_id_is_not_found(follower: Follower) -> None:
+    for name in ("0" * 26, "nonsense", "../x", ""):
+        with pytest.raises(NotFound):
+            await follower.get(name)
+
+
+async def test_many_readers_at_once_all_get_their_own(core: Core, follower: Follower) -> None:
+    made = [accepted(core) for _ in range(20)]
+    found = await asyncio.gather(*(follower.get(one.id) for one in made * 5))
+    assert [one.id for one in found] == [one.id for one in made * 5]
+
+
+async def test_a_wait_ends_when_the_prediction_does(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    later(0.3, lambda: core.lifecycle.finish([ending(running, output="x")]))
+    began = time.monotonic()
+    assert (await follower.wait(running.id, 10)).output == "x"
+    assert time.monotonic() - began < 1.5
+
+
+async def test_a_wait_that_runs_out_answers_as_it_is(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    assert (await follower.wait(running.id, 0.2)).status is Status.PROCESSING
+
+
+async def test_a_wait_needs_no_redis(core: Core, deaf: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    later(0.2, lambda: core.lifecycle.finish([ending(running, output="x")]))
+    assert (await deaf.wait(running.id, 10)).output == "x"
+
+
+async def test_pages_go_forward_and_back_newest_first(core: Core, follower: Follower) -> None:
+    user = uuid4()
+    ids = sorted((accepted(core, user_id=str(user)).id for _ in range(7)), reverse=True)
+    accepted(core, user_id=str(uuid4()))
+    first = await follower.page(user, limit=3)
+    second = await follower.page(user, limit=3, cursor=first.next)
+    third = await follower.page(user, limit=3, cursor=second.next)
+    assert [one.id for page in (first, second, third) for one in page.results] == ids
+    assert (first.previous, third.next) == (None, None)
+    back = await follower.page(user, limit=3, cursor=third.previous)
+    assert [one.id for one in back.results] == ids[3:6]
+
+
+async def test_pages_can_be_narrowed_and_refuse_foreign_cursors(core: Core, follower: Follower) -> None:
+    user = uuid4()
+    accepted(core, user_id=str(user))
+    running = claimed(core, living_worker(core), user_id=str(user), model="demo/other")
+    assert [one.id for one in (await follower.page(user, status="processing")).results] == [running.id]
+    assert [one.id for one in (await follower.page(user, model="demo/other")).results] == [running.id]
+    assert (await follower.page(uuid4())).results == []
+    for garbage in ("garbage", "", "é", "YWFhYQ"):
+        with pytest.raises(InvalidRequest):
+            await follower.page(user, cursor=garbage)
+
+
+async def collect(follower: Follower, prediction: Prediction, after: str | None = None) -> list[StreamEvent]:
+    return [event async for event in follower.stream(prediction.id, after)]
+
+
+def tell(core: Core, running: Prediction, number: int, text: str) -> None:
+    core.events.chunk(running.id, ChunkFrame(running.attempt, number, text))
+
+
+async def test_live_chunks_come_in_order_and_then_the_end(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    for number in range(5):
+        later(0.1 + 0.05 * number, lambda n=number: tell(core, running, n, f"c{n}"))
+    later(0.6, lambda: core.lifecycle.finish([ending(running, output=[f"c{n}" for n in range(5)])]))
+    events = await collect(follower, running)
+    assert [event.data for event in events if event.event == "output"] == [f"c{n}" for n in range(5)]
+    assert (events[-1].event, events[-1].data) == ("done", "{}")
+    assert len({event.id for event in events}) == 6
+
+
+async def test_a_late_reader_gets_everything_and_a_resuming_one_the_rest(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    core.lifecycle.finish([ending(running, output=["a", "b", "c"])])
+    everything = await collect(follower, running)
+    assert [event.data for event in everything] == ["a", "b", "c", "{}"]
+    assert await collect(follower, running, everything[1].id) == everything[2:]
+
+
+async def test_chunks_that_redis_lost_are_filled_in_from_the_row(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    assert running.worker
+    tell(core, running, 0, "a")
+    time.sleep(0.2)
+    redis.Redis.from_url(core.settings.redis_url).delete(channels.kept(running.id))
+    core.lifecycle.grow([Growth(running.id, running.attempt, running.worker, ["a", "b"])])
+    later(0.3, lambda: tell(core, running, 3, "d"))  # a gap: 2 was never heard
+    later(0.6, lambda: core.lifecycle.finish([ending(running, output=["a", "b", "c", "d"])]))
+    assert [event.data for event in await collect(follower, running)] == ["a", "b", "c", "d", "{}"]
+
+
+async def test_a_stream_needs_no_redis(core: Core, deaf: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    later(0.2, lambda: core.lifecycle.finish([ending(running, output=["a", "b"])]))
+    assert [event.data for event in await collect(deaf, running)] == ["a", "b", "{}"]
+
+
+async def test_failures_and_cancels_say_so(core: Core, follower: Follower) -> None:
+    failed, canceled = claimed(core, living_worker(core)), accepted(core)
+    core.lifecycle.finish([ending(failed, Status.FAILED, error="no luck")])
+    core.lifecycle.cancel([canceled.id])
+    assert [(event.event, event.data) for event in await collect(follower, failed)] == [
+        ("error", '{"detail": "no luck"}'), ("done", '{"reason": "error"}'),
+    ]  # fmt: skip
+    assert [(event.event, event.data) for event in await collect(follower, canceled)] == [("done", '{"reason": "canceled"}')]
+
+
+def test_event_ids_of_others_start_from_the_beginning() -> None:
+    assert [next_number(text) for text in (None, "", "x", "1:2", "1:x", "9" * 40)] == [0, 0, 0, 3, 0, 0]

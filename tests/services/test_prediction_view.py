@@ -1,0 +1,57 @@
+"""The public object: what callers see, and what no model can smuggle into it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.domain.predictions import Prediction, Status
+from app.services.prediction_view import PredictionView
+from app.storage.memory import MemoryStorage
+from app.storage.signing import UrlSigner
+
+ID = "01m7y0v4xwhr4p32e26y5vzzew"
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def view() -> PredictionView:
+    return PredictionView(MemoryStorage(UrlSigner("s")), "secret", "http://public.test", 60)
+
+
+def prediction(**more) -> Prediction:
+    return Prediction(ID, None, "v", "demo/echo", more.pop("status", Status.SUCCEEDED), "cpu", NOON, **more)
+
+
+def test_times_are_iso_with_z_and_urls_follow_the_request(view: PredictionView) -> None:
+    shown = view.render(prediction(stream=True), "http://here.test")
+    assert shown["created_at"] == "2026-11-21T12:00:00.000000Z"
+    assert shown["urls"]["get"] == f"http://here.test/v1/predictions/{ID}"
+    assert view.id_from_stream_token(shown["urls"]["stream"].rpartition("/")[2]) == ID
+    assert "stream" not in view.render(prediction())["urls"], "left out, never null"
+
+
+def test_a_wait_that_ran_out_says_starting_and_shows_no_output(view: PredictionView) -> None:
+    running = prediction(status=Status.PROCESSING, output=["half"])
+    assert view.render(running)["output"] == ["half"]
+    shown = view.render(running, as_starting=True)
+    assert (shown["status"], shown["output"]) == ("starting", None)
+
+
+def test_only_files_of_this_very_prediction_are_signed(view: PredictionView) -> None:
+    own, foreign = {"$file": f"outputs/{ID}/1/a.png"}, {"$file": "outputs/another/1/a.png"}
+    shown = view.render(prediction(output=[own, foreign, {"deep": own}, "text"]), "http://b")["output"]
+    assert shown[0].startswith(f"http://b/v1/files/content/outputs/{ID}/1/a.png?")
+    assert shown[1] == foreign
+    assert shown[2]["deep"].startswith("http://b/")
+    assert shown[3] == "text"
+
+
+def test_forged_stream_tokens_are_refused(view: PredictionView) -> None:
+    token = view.stream_token(ID)
+    for forged in (token[:-1] + ("A" if token[-1] != "A" else "B"), "x" + token[1:], "", ID, token + "x", "é" * 50):
+        assert view.id_from_stream_token(forged) is None
+
+
+def test_total_time_and_predict_time_are_seconds(view: PredictionView) -> None:
+    done = prediction(metrics={"run": 0.5}, completed_at=datetime(2026, 11, 21, 12, 0, 2, tzinfo=UTC))
+    assert view.render(done)["metrics"] == {"run": 0.5, "predict_time": 0.5, "total_time": 2.0}

@@ -1,0 +1,135 @@
+"""Models come from folders under the roots, and from a hub spoken to by the real client library."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from app.domain.errors import ModelUnavailable
+from app.domain.work import ModelSpec
+from app.runtimes.base import Job
+from app.runtimes.demo import SHIPPED
+from app.runtimes.text_generation import TextGeneration
+from app.settings import Settings
+from app.worker.sources import Sources, wanted_files
+
+COMMIT = "c" * 40
+
+
+class Hub:
+    """A small hub on loopback that serves one folder as `demo/words`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.requests: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self, body: bool = True) -> None:
+                outer.requests.append(self.path)
+                path = unquote(self.path.partition("?")[0])
+                if path.startswith("/api/models/demo/words"):
+                    names = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+                    siblings = [{"rfilename": str(one.relative_to(folder)), "size": one.stat().st_size} for one in names]
+                    return self._send(json.dumps({"id": "demo/words", "sha": COMMIT, "siblings": siblings}).encode(), {}, body)
+                _, _, name = path.partition(f"/demo/words/resolve/{COMMIT}/")
+                if not name or not (folder / name).is_file():
+                    return self._send(b"{}", {"X-Error-Code": "RepoNotFound"}, body, 404)
+                content = (folder / name).read_bytes()
+                head = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+                return self._send(content, head, body)
+
+            def do_HEAD(self) -> None:
+                self.do_GET(body=False)
+
+            def _send(self, content: bytes, head: dict[str, str], body: bool, status: int = 200) -> None:
+                self.send_response(status)
+                for key, value in {"content-length": str(len(content)), **head}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if body:
+                    self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    made = Hub(SHIPPED / "words")
+    yield made
+    made.server.shutdown()
+
+
+def sources(settings: Settings, hub_url: str = "http://127.0.0.1:1") -> Sources:
+    return Sources(settings.model_copy(update={"hf_endpoint": hub_url}))
+
+
+def test_a_model_is_downloaded_by_the_real_client_with_progress_and_runs(settings: Settings, hub: Hub) -> None:
+    said: list[str] = []
+    folder = Path(sources(settings, hub.url).local(f"hf:demo/words@{COMMIT}", said.append))
+    assert said[0].startswith("Downloading hf:demo/words")
+    assert any("model.safetensors" in line for line in said)
+    model = TextGeneration.load(ModelSpec("v", "a/b", "text-generation", path=str(folder)))
+    job = Job("1", {"prompt": "The whale", "max_new_tokens": 3})
+    model.prepare(job)
+    assert job.length > 0
+
+
+def test_a_second_use_downloads_nothing(settings: Settings, hub: Hub) -> None:
+    found = sources(settings, hub.url)
+    first = found.local(f"hf:demo/words@{COMMIT}", lambda text: None)
+    asked = len(hub.requests)
+    assert found.local(f"hf:demo/words@{COMMIT}", lambda text: None) == first
+    assert len(hub.requests) == asked
+
+
+@pytest.mark.parametrize("source", ["hf:demo/nothing", "hf:demo/words@nosuchrevision"])
+def test_what_the_hub_does_not_have_is_unavailable_with_a_sentence(settings: Settings, hub: Hub, source: str) -> None:
+    with pytest.raises(ModelUnavailable, match="could not be downloaded"):
+        sources(settings, hub.url).local(source, lambda text: None)
+
+
+def test_an_absent_hub_is_a_sentence(settings: Settings) -> None:
+    with pytest.raises(ModelUnavailable, match="could not be downloaded"):
+        sources(settings).local("hf:demo/words", lambda text: None)
+
+
+def test_folders_must_lie_under_a_root(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "models" / "m").mkdir(parents=True)
+    (tmp_path / "models" / "out").symlink_to("/etc")
+    found = Sources(settings.model_copy(update={"model_roots": str(tmp_path / "models")}))
+    assert found.local(f"path:{tmp_path}/models/m", lambda text: None) == str(tmp_path / "models" / "m")
+    assert found.local("none", lambda text: None) == ""
+    for bad in (
+        f"path:{tmp_path}/models/../../etc",
+        "path:/etc",
+        f"path:{tmp_path}/models/out",
+        f"path:{tmp_path}/models/absent",
+    ):
+        with pytest.raises(ModelUnavailable):
+            found.local(bad, lambda text: None)
+
+
+def test_pickles_and_other_formats_are_not_fetched() -> None:
+    files = [
+        ("config.json", 1),
+        ("model.safetensors", 9),
+        ("pytorch_model.bin", 9),
+        ("tf_model.h5", 9),
+        ("onnx/model.onnx", 9),
+        (".gitattributes", 1),
+    ]
+    assert [name for name, _ in wanted_files(files)] == ["config.json", "model.safetensors"]
+    with pytest.raises(ModelUnavailable, match="safetensors only"):
+        wanted_files([("config.json", 1), ("pytorch_model.bin", 9)])
