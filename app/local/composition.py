@@ -92,7 +92,9 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
     return [
         _program(options, env, "api", ("api", *address), ready_url=f"{api_url(options)}/ready"),
         *(
-            _program(options, env, _worker_name(options, number), ("worker", "--device", device))
+            _program(
+                options, env, _worker_name(options, number), ("worker", "--device", device, *_worker_number(options, number))
+            )
             for number, device in enumerate(options.devices)
         ),
         _program(options, env, "courier", ("worker", "--courier")),
@@ -106,6 +108,13 @@ def _worker_name(options: UpOptions, number: int) -> str:
     device = options.devices[number]
     alone = options.devices.count(device) == 1
     return f"worker-{device}" if alone else f"worker-{device}.{options.devices[:number].count(device) + 1}"
+
+
+def _worker_number(options: UpOptions, number: int) -> tuple[str, ...]:
+    """Two workers of one device need queues of their own."""
+    device = options.devices[number]
+    alone = options.devices.count(device) == 1
+    return () if alone else ("--name", str(options.devices[:number].count(device) + 1))
 
 
 def _program(options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = "") -> Program:

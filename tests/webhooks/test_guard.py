@@ -47,7 +47,8 @@ BAD_URLS = [
     "http://[fd00::1]/", "http://metadata.internal/",
     "ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "data:text/plain,x", "javascript:alert(1)",
     "//example.com/", "example.com",
-    "http://user:pass@example.com/", "http://example.com:99999/", "http://example.com:0/", "http:///path", "http://", "http://exa mple.com/",
+    "http://user:pass@example.com/", "http://example.com:99999/", "http://example.com:0/", "http:///path",
+    "http://", "http://exa mple.com/",
     "http://example.com/\r\nX: y", "http://example.com\\@127.0.0.1/", "http://[::1", "http://example.com/" + "x" * 3000, "",
 ]  # fmt: skip
 

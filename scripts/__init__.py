@@ -1,0 +1,1 @@
+"""Programs for developers: training the demo models, measuring, breaking things on purpose."""

@@ -1,0 +1,1 @@
+"""Breaks a running platform on purpose, under load, and counts what was lost."""

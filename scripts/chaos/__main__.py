@@ -1,0 +1,173 @@
+"""`make chaos`: for every fault, a platform under load, the fault, and a count of what became of every prediction.
+
+Exit code 1 when anything was lost, stuck, doubled or cross-wired, a webhook missing or unsigned, or a process left behind.
+"""
+
+import argparse
+import contextlib
+import io
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.platform import self_check
+from app.local.composition import UpOptions
+from app.local.detached import down
+from app.local.platform_state import read_platform
+from app.local.up import Hooks, up
+from scripts.chaos.faults import CELLS, Family
+from scripts.chaos.load import Load, Receiver
+
+SETTLE_SECONDS = 90.0
+WEBHOOK_SECONDS = 60.0
+COLUMNS = (
+    "accepted",
+    "succeeded",
+    "failed",
+    "canceled",
+    "refused",
+    "lost",
+    "stuck",
+    "doubled",
+    "cross-wired",
+    "webhooks missing",
+    "unsigned",
+)
+BREACHES = COLUMNS[4:]
+
+
+@dataclass
+class Row:
+    """What one fault did; `flow` is the seconds from the fault to the first success of a later prediction."""
+
+    name: str
+    counts: dict[str, int]
+    flow: float | None
+
+    @property
+    def good(self) -> bool:
+        return not any(self.counts[name] for name in BREACHES) and self.counts["failed"] == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_cell(name: str, folder: Path, seconds: float) -> Row:
+    """One fault under load, in the middle of `seconds`."""
+    platform = read_platform(folder)
+    if platform is None:
+        raise RuntimeError("the platform does not run")
+    receiver = Receiver()
+    load = Load(platform.api_url, Path(platform.key_file).read_text().strip(), receiver)
+    load.start()
+    time.sleep(seconds / 3)
+    broken_at = time.monotonic()
+    CELLS[name](Family(platform))
+    after = time.monotonic()
+    time.sleep(seconds * 2 / 3)
+    load.stop()
+    load.settle(SETTLE_SECONDS)
+    _await_webhooks(load)
+    receiver.server.shutdown()
+    return Row(name, count(load), flow(load, broken_at, after))
+
+
+def _await_webhooks(load: Load) -> None:
+    until = time.monotonic() + WEBHOOK_SECONDS
+    while time.monotonic() < until and any(one.id not in load.receiver.completed for one in load.sent):
+        time.sleep(0.2)
+
+
+def count(load: Load) -> dict[str, int]:
+    """The columns of the table."""
+    ends = [one.ended["status"] if one.ended else "stuck" for one in load.sent]
+    wrong = [
+        one
+        for one in load.sent
+        if one.ended and one.ended["status"] == "succeeded" and one.expected not in (None, one.ended["output"])
+    ]
+    return {
+        "accepted": len(load.sent), **{name: ends.count(name) for name in ("succeeded", "failed", "canceled", "lost", "stuck")},
+        "refused": load.refused, "doubled": load.doubled, "cross-wired": len(wrong),
+        "webhooks missing": sum(one.id not in load.receiver.completed for one in load.sent), "unsigned": load.receiver.unsigned,
+    }  # fmt: skip
+
+
+def flow(load: Load, broken_at: float, after: float) -> float | None:
+    """Seconds from the fault until a prediction that was sent after it had succeeded (by the platform's own times)."""
+    later = [one for one in load.sent if one.at > after and one.ended and one.ended["status"] == "succeeded"]
+    if not later:
+        return None
+    return min(one.at - broken_at + one.ended["metrics"]["total_time"] for one in later if one.ended)
+
+
+def start(folder: Path) -> None:
+    """`lovage up --detach` with two workers, quietly."""
+    import os
+
+    options = UpOptions(
+        data_dir=folder, port=free_port(), flower_port=free_port(), devices=("cpu", "cpu"), detach=True,
+        env={**os.environ, "WORKERS_ON_HOST": "2"},
+    )  # fmt: skip
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = up(options, Hooks(self_check=self_check))
+    if code:
+        raise SystemExit(f"the platform did not start: {said.getvalue()}")
+
+
+def show(rows: list[Row], left: list[psutil.Process]) -> None:
+    table = Table("fault", *COLUMNS, "seconds to flow", "")
+    for row in rows:
+        seconds = "-" if row.flow is None else f"{row.flow:.1f}"
+        table.add_row(row.name, *(str(row.counts[name]) for name in COLUMNS), seconds, "ok" if row.good else "BREACH")
+    Console(width=200).print(table)
+    print(f"processes left behind after `lovage down`: {len(left)}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--cells", default="", help="comma-separated faults; default: all")
+    parser.add_argument("--seconds", type=float, default=12.0, help="load for each fault")
+    parser.add_argument("--list", action="store_true", help="name the faults and end")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(CELLS))
+        return 0
+    names = [name for name in CELLS if not arguments.cells or name in arguments.cells.split(",")]
+    folder = Path(tempfile.mkdtemp(prefix="lovage-chaos-"))
+    start(folder)
+    platform = read_platform(folder)
+    family = psutil.Process(platform.pid).children(recursive=True) if platform else []
+    rows: list[Row] = []
+    try:
+        for name in names:
+            rows.append(run_cell(name, folder, arguments.seconds))
+            print(f"{name}: {'ok' if rows[-1].good else rows[-1].counts}", flush=True)
+    finally:
+        if platform and psutil.pid_exists(platform.pid):
+            family += psutil.Process(platform.pid).children(recursive=True)
+        down(folder, lambda text: None)
+    _, left = psutil.wait_procs(set(family), timeout=20)
+    show(rows, left)
+    bad = left or not all(row.good for row in rows)
+    if bad:
+        print(f"kept for a look: {folder}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""A mixed load over the public API, remembered prediction by prediction, and a receiver for its webhooks."""
+
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from standardwebhooks.webhooks import Webhook
+
+TERMINAL = ("succeeded", "failed", "canceled")
+GIVE_UP_SECONDS = 60.0  # a caller repeats a request with the same Idempotency-Key for so long
+
+
+@dataclass
+class Sent:
+    """One prediction as its caller knows it."""
+
+    id: str
+    text: str
+    expected: Any
+    at: float
+    canceled: bool = False
+    ended: dict[str, Any] | None = None
+
+
+class Receiver:
+    """Keeps the ids of completed webhooks; `unsigned` counts those whose signature does not verify."""
+
+    def __init__(self) -> None:
+        self.completed: dict[str, set[str]] = {}
+        self.unsigned = 0
+        self.secret = ""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                try:
+                    Webhook(outer.secret).verify(body, dict(self.headers))
+                except Exception:
+                    outer.unsigned += 1
+                found = json.loads(body)
+                if found["status"] in TERMINAL:
+                    outer.completed.setdefault(found["id"], set()).add(self.headers["webhook-id"])
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@dataclass
+class Load:
+    """Callers that post until `stop`, each prediction with a text of its own."""
+
+    url: str
+    key: str
+    receiver: Receiver
+    callers: int = 8
+    sent: list[Sent] = field(default_factory=list)
+    refused: int = 0
+    doubled: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=15, trust_env=False)
+
+    def start(self) -> None:
+        self.receiver.secret = self.client().get("/v1/webhooks/default/secret").json()["key"]
+        self._threads = [threading.Thread(target=self._call, args=(n,), daemon=True) for n in range(self.callers)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self, seed: int) -> None:
+        chance = random.Random(seed)
+        with self.client() as client:
+            while not self._stop.is_set():
+                text = uuid4().hex
+                given: dict[str, Any] = {"text": text}
+                kind = chance.random()
+                if kind < 0.15:
+                    given["seconds"] = chance.uniform(0.5, 3)
+                elif kind < 0.3:
+                    given |= {"chunks": 5, "seconds": 0.5}
+                self._post(client, given, cancel=kind > 0.95)
+                time.sleep(chance.uniform(0, 0.1))
+
+    def _post(self, client: httpx.Client, given: dict[str, Any], *, cancel: bool) -> None:
+        """Posts until it is accepted, as a careful caller does: the same key, so that no try makes a second prediction."""
+        body = {"version": "demo/echo", "input": given, "webhook": self.receiver.url, "webhook_events_filter": ["completed"]}
+        key, until, ids = uuid4().hex, time.monotonic() + GIVE_UP_SECONDS, set()
+        while time.monotonic() < until:
+            try:
+                answer = client.post("/v1/predictions", json=body, headers={"Idempotency-Key": key})
+            except httpx.HTTPError:
+                time.sleep(0.2)
+                continue
+            if answer.status_code == 201:
+                made = answer.json()
+                ids.add(made["id"])
+                self.doubled += len(ids) > 1
+                expected = None if given.get("chunks") else given["text"]
+                self.sent.append(Sent(made["id"], given["text"], expected, time.monotonic(), canceled=cancel))
+                if cancel:
+                    self._cancel(client, made["id"])
+                return
+            time.sleep(0.2)
+        self.refused += 1
+
+    @staticmethod
+    def _cancel(client: httpx.Client, prediction_id: str) -> None:
+        try:
+            client.post(f"/v1/predictions/{prediction_id}/cancel")
+        except httpx.HTTPError:
+            return
+
+    def settle(self, seconds: float) -> None:
+        """Waits until every prediction has ended, or the time is over."""
+        until = time.monotonic() + seconds
+        with self.client() as client:
+            while time.monotonic() < until:
+                open_ = [one for one in self.sent if one.ended is None]
+                if not open_:
+                    return
+                for one in open_:
+                    self._look(client, one)
+                time.sleep(0.2)
+
+    @staticmethod
+    def _look(client: httpx.Client, one: Sent) -> None:
+        try:
+            answer = client.get(f"/v1/predictions/{one.id}")
+        except httpx.HTTPError:
+            return
+        if answer.status_code == 404:
+            one.ended = {"status": "lost"}
+        elif answer.status_code == 200 and answer.json()["status"] in TERMINAL:
+            one.ended = answer.json()
