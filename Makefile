@@ -40,9 +40,12 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test check fmt bench chaos
+.PHONY: test coverage check fmt bench chaos
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(BIN)/python -m pytest $(ARGS)
+coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and engine must have 90 %
+	@$(BIN)/python -m pytest -q --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report --include="app/domain/*,app/services/*,app/engine/*" --fail-under=90
 check: $(DEV_MARK) ## Lint, types, rooms
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 fmt: $(DEV_MARK) ## Format and mend what can be mended

@@ -6,6 +6,7 @@ Exit code 1 when anything was lost, stuck, doubled or cross-wired, a webhook mis
 import argparse
 import contextlib
 import io
+import os
 import shutil
 import socket
 import sys
@@ -112,13 +113,11 @@ def flow(load: Load, broken_at: float, after: float) -> float | None:
     return min(one.at - broken_at + one.ended["metrics"]["total_time"] for one in later if one.ended)
 
 
-def start(folder: Path) -> None:
-    """`lovage up --detach` with two workers, quietly."""
-    import os
-
+def start(folder: Path, devices: tuple[str, ...] = ("cpu", "cpu")) -> None:
+    """`lovage up --detach`, quietly."""
     options = UpOptions(
-        data_dir=folder, port=free_port(), flower_port=free_port(), devices=("cpu", "cpu"), detach=True,
-        env={**os.environ, "WORKERS_ON_HOST": "2"},
+        data_dir=folder, port=free_port(), flower_port=free_port(), devices=devices, detach=True,
+        env={**os.environ, "WORKERS_ON_HOST": str(len(devices))},
     )  # fmt: skip
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
