@@ -89,7 +89,7 @@ def _demo_models(settings: Settings, database: Database, principal: Principal) -
 def demo_versions() -> dict[str, tuple[str, NewVersion]]:
     """The demo models whose files are on this machine, by name."""
     minilm, words, digits = demo_minilm_folder(), shipped_folder("words"), shipped_folder("digits")
-    found = {"echo": ("Answers what it is sent; for trying things out.", NewVersion("none", "echo"))}
+    found = {"echo": ("Answers what it is sent; for trying things out.", NewVersion("none", "echo", config={"joins": True}))}
     if minilm:
         found["minilm"] = ("Turns a text into 384 numbers (all-MiniLM-L6-v2).", NewVersion(f"path:{minilm}", "embedding"))
     if words:

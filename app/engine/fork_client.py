@@ -60,6 +60,7 @@ def environment(threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",  # the Rust pool does not survive a fork, and would fight the batch for cores
         "HF_HUB_OFFLINE": "1",  # files are fetched by the worker, never inside a model process
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_VERBOSITY": "error",  # advice for notebooks has no place in a service's log
     }
 
 

@@ -1,20 +1,18 @@
-"""Text from causal language models, streamed, with continuous batching: requests join and leave between steps.
+"""Text from causal language models, streamed; requests join and leave the running batch between steps.
 
-The step loop is our own, over transformers' DynamicCache. transformers' ContinuousBatchingManager serves paged attention
-on accelerators; it wants its own thread and scheduler, whereas here the engine decides what runs, on a CPU as well.
-Models whose cache cannot be cut by rows are run one request at a time by the same loop.
+`step_loop` is the loop; `static_text` the fallback for models whose cache it cannot handle, decided by trying at load.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from app.domain.work import Canceled, Chunk, Event, Finished, ModelSpec
-from app.runtimes import kv_cache, sampling, schema, weights
+from app.domain.work import Event, ModelSpec
+from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.sampling import Sampling
-from app.runtimes.text_pieces import Detokenizer, StopFilter
+
+if TYPE_CHECKING:  # they import torch
+    from app.runtimes.text_runs import TextRun
 
 SLOTS = 32
 MOST_NEW_TOKENS = 32_768
@@ -46,33 +44,9 @@ INPUTS = schema.inputs(
 )
 
 
-@dataclass(slots=True)
-class _Request:
-    """What `prepare` makes of a job."""
-
-    ids: list[int]
-    limit: int
-    stops: list[str]
-    seed: int
-    sampling: Sampling
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One running request."""
-
-    job: Job
-    request: _Request
-    tokens: list[int]
-    pieces: Detokenizer
-    filter: StopFilter
-    chunks: list[str] = field(default_factory=list)
-    made: int = 0
-    reason: str = ""
-
-
 class TextGeneration(Runtime):
-    """Length is the prompt's tokens. Metrics: prompt_tokens, output_tokens, finish_reason (stop, length)."""
+    """Length is the prompt's tokens. Metrics: prompt_tokens, output_tokens, finish_reason (stop, length), and the seed
+    when there is chance in it."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="text-generation",
@@ -85,14 +59,16 @@ class TextGeneration(Runtime):
     joins: ClassVar[bool] = True
 
     def __init__(self, tokenizer: Any, net: Any, model: ModelSpec) -> None:
-        self._tokenizer, self._net, self._device = tokenizer, net, model.device
-        config = net.generation_config
-        ends = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-        self._ends = set(ends if isinstance(ends, list) else [] if ends is None else [ends])
-        self._positions = getattr(net.config, "max_position_embeddings", None) or 2**31
-        self._pad = tokenizer.pad_token_id or 0
-        self._slots = int(model.config.get("max_batch_size", SLOTS))
-        self._plain = True
+        from app.runtimes.kv_cache import Steps
+
+        self._tokenizer, self._net, self._device, self._threads = tokenizer, net, model.device, model.threads
+        self._ends = end_ids(net.generation_config.eos_token_id, tokenizer.eos_token_id)
+        self._positions = positions_of(net.config)
+        self._slots = slots_of(model.config)
+        self._steps = Steps(net, model.device)
+        self._serves = self._steps.serves()
+        backend = getattr(tokenizer, "backend_tokenizer", None) or tokenizer  # a tenth of the wrapper's time
+        self._decode = lambda ids: backend.decode(ids, skip_special_tokens=True)
 
     @classmethod
     def load(cls, model: ModelSpec) -> "TextGeneration":
@@ -104,22 +80,26 @@ class TextGeneration(Runtime):
         return cls(tokenizer, weights.finished(AutoModelForCausalLM.from_pretrained(folder, **kwargs), model), model)
 
     def prepare(self, job: Job) -> None:
-        given = job.input
+        from app.runtimes.sampling import Sampling
+        from app.runtimes.text_runs import Request
+
+        given = {name: value for name, value in job.input.items() if value is not None}
         ids = self._ids(given)
         room = self._positions - len(ids)
         if room <= 0:
             raise ValueError(f"the prompt has {len(ids)} tokens; the model takes at most {self._positions - 1}")
-        seed = given.get("seed")
-        job.prepared = _Request(
-            ids,
-            min(given.get("max_new_tokens", 128), room),
-            list(given.get("stop") or ()),
-            random.randrange(2**32) if seed is None else seed,
-            Sampling(
-                given.get("temperature", 0.7), given.get("top_p", 0.95), given.get("top_k", 50),
-                given.get("repetition_penalty", 1.0),
+        job.prepared = Request(
+            ids=ids,
+            limit=min(given.get("max_new_tokens", 128), room),
+            stops=list(given.get("stop", ())),
+            seed=given.get("seed", random.randrange(2**32)),
+            sampling=Sampling(
+                temperature=given.get("temperature", 0.7),
+                top_p=given.get("top_p", 0.95),
+                top_k=given.get("top_k", 50),
+                repetition_penalty=given.get("repetition_penalty", 1.0),
             ),
-        )  # fmt: skip
+        )
         job.length = len(ids)
 
     def _ids(self, given: dict[str, Any]) -> list[int]:
@@ -129,124 +109,47 @@ class TextGeneration(Runtime):
         if messages:
             if not self._tokenizer.chat_template:
                 raise ValueError("this model has no chat template: give `prompt` instead of `messages`")
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            return list(self._tokenizer(self._conversation(messages), add_special_tokens=False)["input_ids"])
         ids = list(self._tokenizer(prompt)["input_ids"])
-        return ids or [self._tokenizer.bos_token_id or next(iter(self._ends), 0)]
+        return ids or [self._tokenizer.bos_token_id or min(self._ends, default=0)]
+
+    def _conversation(self, messages: list[dict[str, Any]]) -> str:
+        try:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template refuses by raising jinja's own errors, e.g. for two user turns in a row
+            raise ValueError(f"the model's chat template refuses these messages: {error}") from None
+        return str(text)
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        """Steps until every slot is empty. New requests are read in one forward pass of their own and then merged in."""
-        waiting = list(batch)
-        slots: list[_Slot] = []
-        cache: Any = None
-        mask: Any = None
-        while waiting or slots:
-            room = self._room(slots, cache)
-            if len(waiting) < room:
-                waiting += feed.join(room - len(waiting))
-            coming, waiting = waiting[:room], waiting[room:]
-            if coming:
-                fresh = [self._slot(job) for job in coming]
-                new = self._prefill(fresh)
-                yield from self._advance(fresh, new[2])
-                slots, (cache, mask) = slots + fresh, (kv_cache.merge((cache, mask), new[:2]) if slots else new[:2])
-            elif slots:
-                logits, cache, mask = self._step(slots, cache, mask)
-                yield from self._advance(slots, logits)
-            yield from self._stop_canceled(slots, feed)
-            slots, cache, mask = self._leave(slots, cache, mask)
+        from app.runtimes.static_text import StaticBatch
+        from app.runtimes.step_loop import StepLoop
 
-    def _room(self, slots: list[_Slot], cache: Any) -> int:
-        """Free slots. A cache that cannot be cut by rows takes one request at a time."""
-        if not self._plain:
-            return 0 if slots else 1
-        return self._slots - len(slots)
+        if self._serves:
+            return StepLoop(self._steps, self._start, self._slots, self._device).run(batch, feed)
+        return StaticBatch(self._net, self._start, self._device, self._threads).run(batch, feed)
 
-    def _slot(self, job: Job) -> _Slot:
-        import torch
+    def _start(self, job: Job) -> "TextRun":
+        from app.runtimes.text_runs import TextRun
 
-        request: _Request = job.prepared
-        request.sampling.generator = torch.Generator(self._device).manual_seed(request.seed)
-        detokenizer = Detokenizer(lambda ids: self._tokenizer.decode(ids, skip_special_tokens=True), request.ids)
-        return _Slot(job, request, list(request.ids), detokenizer, StopFilter(request.stops))
-
-    def _prefill(self, slots: list[_Slot]) -> tuple[Any, Any, Any]:
-        """(cache, mask, logits of the last position) of the prompts, padded on the left."""
-        import torch
-        from transformers import DynamicCache
-
-        longest = max(len(slot.tokens) for slot in slots)
-        pads = [longest - len(slot.tokens) for slot in slots]
-        ids = torch.tensor([[self._pad] * n + slot.tokens for n, slot in zip(pads, slots, strict=True)], device=self._device)
-        mask = torch.tensor([[0] * n + [1] * (longest - n) for n in pads], device=self._device)
-        logits, cache = self._forward(ids, mask, DynamicCache(config=self._net.config))
-        self._plain = kv_cache.plain(cache)
-        return cache, mask, logits
-
-    def _step(self, slots: list[_Slot], cache: Any, mask: Any) -> tuple[Any, Any, Any]:
-        import torch
-
-        ids = torch.tensor([[slot.tokens[-1]] for slot in slots], device=self._device)
-        mask = torch.cat([mask, mask.new_ones((len(slots), 1))], dim=1)
-        logits, cache = self._forward(ids, mask, cache)
-        return logits, cache, mask
-
-    def _forward(self, ids: Any, mask: Any, cache: Any) -> tuple[Any, Any]:
-        import torch
-
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with torch.inference_mode():
-            out = self._net(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-                use_cache=True, logits_to_keep=1,
-            )  # fmt: skip
-        return out.logits[:, -1], out.past_key_values
-
-    def _advance(self, slots: list[_Slot], logits: Any) -> Iterator[tuple[str, Event]]:
-        """One more token for every slot."""
-        chosen = sampling.choose(logits, [slot.request.sampling for slot in slots], [slot.tokens for slot in slots])
-        for slot, token in zip(slots, chosen, strict=True):
-            text = self._take(slot, token)
-            if text:
-                slot.chunks.append(text)
-                yield slot.job.id, Chunk(text)
-            if slot.reason:
-                yield slot.job.id, Finished(slot.chunks, self._metrics(slot))
-
-    def _take(self, slot: _Slot, token: int) -> str:
-        slot.made += 1
-        slot.tokens.append(token)
-        if token in self._ends:
-            slot.reason = "stop"
-            return slot.filter.add(slot.pieces.rest()) + slot.filter.rest()
-        text = slot.filter.add(slot.pieces.add(token))
-        if slot.filter.stopped:
-            slot.reason = "stop"
-        elif slot.made >= slot.request.limit:
-            slot.reason = "length"
-            text += slot.filter.add(slot.pieces.rest())
-            text += "" if slot.filter.stopped else slot.filter.rest()
-        return text
-
-    @staticmethod
-    def _metrics(slot: _Slot) -> dict[str, Any]:
-        return {"prompt_tokens": len(slot.request.ids), "output_tokens": slot.made, "finish_reason": slot.reason}
-
-    def _stop_canceled(self, slots: list[_Slot], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for slot in slots:
-            if not slot.reason and feed.canceled(slot.job.id):
-                slot.reason = "canceled"
-                yield slot.job.id, Canceled(self._metrics(slot))
-
-    def _leave(self, slots: list[_Slot], cache: Any, mask: Any) -> tuple[list[_Slot], Any, Any]:
-        """Drops the rows of requests that have ended."""
-        staying = [n for n, slot in enumerate(slots) if not slot.reason]
-        if len(staying) == len(slots):
-            return slots, cache, mask
-        if not staying:
-            return [], None, None
-        cache, mask = kv_cache.keep(cache, mask, staying)
-        return [slots[n] for n in staying], cache, mask
+        return TextRun(job, self._decode, self._ends)
 
     def bytes(self) -> int:
         return weights.size_of(self._net)
+
+
+def end_ids(*given: Any) -> frozenset[int]:
+    """The first of the given end-of-text ids (one, several or None) that is there."""
+    found = next((one for one in given if one is not None), None)
+    return frozenset(found if isinstance(found, list | tuple) else [] if found is None else [found])
+
+
+def positions_of(config: Any) -> int:
+    """How many tokens the model can look at, prompt and answer together; very many when it does not say."""
+    text = config.get_text_config(decoder=True)
+    return int(getattr(text, "max_position_embeddings", None) or 2**31)
+
+
+def slots_of(config: dict[str, Any]) -> int:
+    """Requests in one running batch: `max_batch_size`, unless it is auto."""
+    given = config.get("max_batch_size")
+    return int(given) if isinstance(given, int) else SLOTS

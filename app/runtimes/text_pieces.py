@@ -1,35 +1,47 @@
-"""Turns a growing list of token ids into pieces of text: no broken characters, no stop string ever leaks. Knows no model."""
+"""Turns growing lists of token ids into text: no broken characters, no stop string ever leaks. Knows no model."""
 
 from collections.abc import Callable, Sequence
 
 BROKEN = "\ufffd"  # what a decoder puts where a character is not complete yet
+# A character has at most 4 bytes and so at most 4 tokens; what is still broken after so many will never be whole.
+MOST_OF_ONE_CHARACTER = 4
+# Tokens of the prompt that the first piece is decoded with: many tokenizers write a token differently at a start.
+CONTEXT = 4
+# Decoded again and again until then: short enough to be cheap, long enough that the window moves rarely.
+WINDOW = 16
 
-Decode = Callable[[Sequence[int]], str]
+Decode = Callable[[list[int]], str]
 
 
 class Detokenizer:
-    """Text is decoded from a little before the new tokens, because many tokenizers write a token differently at a start."""
+    """Decodes a window of the last tokens at each new one, and gives out what is new and whole."""
 
     def __init__(self, decode: Decode, prompt: Sequence[int]) -> None:
         self._decode = decode
-        self._ids = list(prompt[-8:])
-        self._from = 0
-        self._read = len(self._ids)
+        self._window = list(prompt[-CONTEXT:])
+        self._said = len(decode(self._window)) if self._window else 0  # characters of the window that are out
+        self._pending = 0  # tokens since
 
     def add(self, token: int) -> str:
         """The text that this token completes; "" while a character is unfinished."""
-        self._ids.append(token)
-        before = self._decode(self._ids[self._from : self._read])
-        now = self._decode(self._ids[self._from :])
-        if len(now) <= len(before) or now.endswith(BROKEN):
+        self._window.append(token)
+        self._pending += 1
+        now = self._decode(self._window)
+        if now.endswith(BROKEN) and self._pending <= MOST_OF_ONE_CHARACTER:
             return ""
-        self._from, self._read = self._read, len(self._ids)
-        return now[len(before) :]
+        return self._give(now)
 
     def rest(self) -> str:
-        """What is left at the end, be it broken."""
-        before = self._decode(self._ids[self._from : self._read])
-        return self._decode(self._ids[self._from :])[len(before) :]
+        """What is left at the end, without the beginning of a character that was never finished."""
+        return self._give(self._decode(self._window)).rstrip(BROKEN) if self._pending else ""
+
+    def _give(self, now: str) -> str:
+        text, self._said = now[self._said :], max(self._said, len(now))
+        if len(self._window) >= WINDOW:
+            self._window = self._window[-max(CONTEXT, self._pending) :]
+            self._said = len(self._decode(self._window))
+        self._pending = 0
+        return text
 
 
 class StopFilter:

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import structlog
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from app.db import files, runtimes
 from app.domain.predictions import Status
@@ -189,6 +191,8 @@ def serve(app: Any, queues: list[str], slots: int, hostname: str, drain: Any, se
             started.set()
             threading.Thread(target=_drain_and_exit, args=(drain,), name="drain").start()
 
+    # Lovage runs as root on a developer's machine or in a container; Celery's advice is in the papers, not in every log.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.worker_shutting_down.connect(stop, weak=False)
     worker = app.Worker(
         hostname=hostname, pool="threads", concurrency=slots, queues=queues, loglevel=settings.log_level.upper(),

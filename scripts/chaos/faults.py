@@ -33,7 +33,7 @@ class Family:
 
     def server(self, binary: str) -> list[psutil.Process]:
         """An embedded server, by its binary's name."""
-        return [one for one in psutil.Process(self.platform.pid).children() if _words(one) and _words(one)[0].endswith(binary)]
+        return [one for one in psutil.Process(self.platform.pid).children() if binary in "".join(_words(one)[:1])]
 
 
 def _words(process: psutil.Process) -> list[str]:
