@@ -68,7 +68,7 @@ class Runtime(ABC):
     """
 
     spec: ClassVar[RuntimeSpec]
-    # True when `run` calls `feed.join` and works on jobs of different progress side by side.
+    # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress side by side.
     joins: ClassVar[bool] = False
 
     @classmethod
@@ -93,6 +93,10 @@ class Runtime(ABC):
     def probe(self, length: int) -> dict[str, Any] | None:
         """Optional: an input of about this length, with which the engine measures what a batch costs on its device."""
         return None
+
+    def facts(self) -> dict[str, Any]:
+        """Optional: what was found out at load (the dtype chosen and why, …), as JSON, for whoever keeps records."""
+        return {}
 
     def unload(self) -> None:  # noqa: B027
         """Optional: last words. The process ends afterwards, which frees everything."""

@@ -1,25 +1,30 @@
-"""Sentence embeddings: an encoder, mean or CLS pooling, normalised. Numerically the same as sentence-transformers."""
+"""Sentence embeddings: an encoder, pooling, normalised. Numerically the same as sentence-transformers."""
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from app.domain.work import Event, Finished, ModelSpec
-from app.runtimes import schema, weights
+from app.runtimes import schema, sentence_folder, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.rows import cells_of, cut_by_length, padded
+from app.runtimes.sentence_folder import POOLINGS, SentenceFolder
 
-ROWS = 64  # texts in one forward pass: beyond it a CPU gains nothing and padding grows
 MOST_TEXTS = 2_048
+# A bfloat16 copy is used by `dtype: auto` when no probe text's vector turns further than this.
+LEAST_COSINE = 0.999
+PROBES = (
+    "hello",
+    "Which planet is the largest one?",
+    "Celery, parsley, carrot and lovage are of one family; the first is eaten, the last is smelled from afar.",
+    "word " * 120,
+)
 
+TEXT = {"type": "string", "maxLength": 1_000_000}
 INPUTS = schema.inputs(
     {
         "text": {
             "description": "A text, or a list of texts, to embed. Longer ones are cut at the model's limit.",
-            "anyOf": [
-                {"type": "string", "maxLength": 1_000_000},
-                {"type": "array", "items": {"type": "string", "maxLength": 1_000_000}, "minItems": 1, "maxItems": MOST_TEXTS},
-            ],
+            "anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_TEXTS}],
         }
     },
     required=("text",),
@@ -37,39 +42,51 @@ class Embedding(Runtime):
         outputs={"": {"title": "Output", "anyOf": [VECTOR, {"type": "array", "items": VECTOR}]}},
         config={
             **weights.CONFIG,
-            "pooling": {"type": "string", "enum": ["mean", "cls"], "description": "Default: as the model's folder says."},
+            **weights.COMPILE_CONFIG,
+            "pooling": {"type": "string", "enum": list(POOLINGS), "description": "Default: as the model's folder says."},
             "normalize": schema.boolean("Scale vectors to length 1.", default=True),
+            "prompt": schema.text("Put before every text. Default: as the model's folder says.", max_length=10_000),
         },
     )
 
-    def __init__(self, tokenizer: Any, net: Any, model: ModelSpec, settings: dict[str, Any]) -> None:
-        self._tokenizer, self._net, self._device = tokenizer, net, model.device
-        self._cls = settings["pooling"] == "cls"
+    def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
+        self._tokenizer, self._device = tokenizer, model.device
+        self._pooling = model.config.get("pooling", folder.pooling)
         self._normalize = model.config.get("normalize", True)
-        self._limit = settings["limit"]
+        self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
+        self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
         self._pad = tokenizer.pad_token_id or 0
+        self._net: Any = None
+        self._facts: dict[str, Any] = {}
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Embedding":
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel
+
+        from app.runtimes.dtype_choice import Trial
 
         folder = weights.folder_of(model)
-        kwargs = weights.loading(model)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
-        net = weights.finished(AutoModel.from_pretrained(folder, **kwargs), model)
-        positions = getattr(net.config, "max_position_embeddings", None) or 512
-        return cls(tokenizer, net, model, folder_settings(folder, model, tokenizer, positions))
+        tokenizer = weights.tokenizer_of(folder, model)
+        positions = positions_of(AutoConfig.from_pretrained(folder, **weights.trusted(model)))
+        made = cls(tokenizer, model, sentence_folder.read(folder), positions)
+        probes = made._tokenise(list(PROBES))
+        trial = Trial(lambda net: made._vectors(net, probes), least_cosine, LEAST_COSINE)
+        made._net, made._facts = weights.network(AutoModel, model, trial)
+        return made
 
     def prepare(self, job: Job) -> None:
         given = job.input["text"]
-        texts = [given] if isinstance(given, str) else given
-        encoded = self._tokenizer(texts, truncation=True, max_length=self._limit)["input_ids"]
-        job.prepared = encoded
-        job.length = max(map(len, encoded)) * len(encoded)
+        job.prepared = self._tokenise([given] if isinstance(given, str) else given)
+        job.length = max(map(len, job.prepared)) * len(job.prepared)
+
+    def _tokenise(self, texts: list[str]) -> list[list[int]]:
+        if self._prompt or self._lower:
+            texts = [self._prompt + (text.lower() if self._lower else text) for text in texts]
+        ids: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=self._limit)["input_ids"]
+        return [row or [self._pad] for row in ids]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        rows = [ids for job in batch for ids in job.prepared]
-        vectors = self._embed(rows)
+        vectors = self._embed([ids for job in batch for ids in job.prepared])
         at = 0
         for job in batch:
             own = vectors[at : at + len(job.prepared)]
@@ -78,49 +95,63 @@ class Embedding(Runtime):
             yield job.id, Finished(own[0] if isinstance(job.input["text"], str) else own, {"input_tokens": tokens})
 
     def _embed(self, rows: Sequence[list[int]]) -> list[list[float]]:
-        """Rows sorted by length, so that short ones are not padded to the longest; answers in the order given."""
-        order = sorted(range(len(rows)), key=lambda n: len(rows[n]))
+        """In groups of similar length, so that short rows are not padded to the longest; answers in the order given."""
+        import torch
+
         vectors: list[list[float]] = [[]] * len(rows)
-        for start in range(0, len(order), ROWS):
-            part = order[start : start + ROWS]
-            for n, vector in zip(part, self._forward([rows[n] for n in part]), strict=True):
+        for part in cut_by_length([len(row) for row in rows], cells_of(self._device)):
+            with torch.inference_mode():
+                found = self._vectors(self._net, [rows[n] for n in part]).tolist()
+            for n, vector in zip(part, found, strict=True):
                 vectors[n] = vector
         return vectors
 
-    def _forward(self, rows: Sequence[list[int]]) -> list[list[float]]:
+    def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
         import torch
 
-        longest = max(map(len, rows))
-        ids = torch.tensor([row + [self._pad] * (longest - len(row)) for row in rows], device=self._device)
-        lengths = torch.tensor([len(row) for row in rows], device=self._device)
-        mask = (torch.arange(longest, device=self._device)[None, :] < lengths[:, None]).long()
-        with torch.inference_mode():
-            hidden = self._net(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-            weight = mask.unsqueeze(-1).float()
-            pooled = hidden[:, 0] if self._cls else (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
-            if self._normalize:
-                pooled = torch.nn.functional.normalize(pooled, dim=1)
-            return pooled.tolist()  # type: ignore[no-any-return]
+        ids, mask = padded(rows, self._pad, self._device)
+        hidden = net(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        vectors = pooled(hidden, mask, self._pooling)
+        return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
 
     def probe(self, length: int) -> dict[str, Any] | None:
         return {"text": "word " * max(1, length - 2)}
 
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
     def warm_up(self) -> None:
-        self._embed([self._tokenizer("warm up")["input_ids"]])
+        self._embed(self._tokenise(["warm up"]))
 
     def bytes(self) -> int:
         return weights.size_of(self._net)
 
 
-def folder_settings(folder: Path, model: ModelSpec, tokenizer: Any, positions: int) -> dict[str, Any]:
-    """Pooling and the length limit: the version's configuration, else sentence-transformers' files, else mean and the
-    encoder's positions."""
-    pooling_file, limit_file = folder / "1_Pooling" / "config.json", folder / "sentence_bert_config.json"
-    pooling = "mean"
-    if pooling_file.is_file():
-        found = json.loads(pooling_file.read_text())
-        pooling = "cls" if found.get("pooling_mode_cls_token") or found.get("pooling_mode") == "cls" else "mean"
-    limits = [positions, tokenizer.model_max_length]
-    if limit_file.is_file():
-        limits.append(json.loads(limit_file.read_text()).get("max_seq_length") or positions)
-    return {"pooling": model.config.get("pooling", pooling), "limit": int(min(limits))}
+def pooled(hidden: Any, mask: Any, pooling: str) -> Any:
+    """(rows, width) from (rows, tokens, width); padding, on the right, counts for nothing."""
+    import torch
+
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "lasttoken":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    if pooling == "max":
+        return hidden.masked_fill(mask[:, :, None] == 0, float("-inf")).amax(1)
+    weight = mask.float()
+    if pooling == "weightedmean":
+        weight = weight * torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    total = weight.sum(1, keepdim=True).clamp(min=1e-9)
+    return (hidden * weight[:, :, None]).sum(1) / (total.sqrt() if pooling == "mean_sqrt_len" else total)
+
+
+def positions_of(config: Any) -> int:
+    """Tokens that the encoder has positions for; RoBERTa and its kin number them from the padding's id on."""
+    positions = getattr(config, "max_position_embeddings", None) or 2**31
+    shifted = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
+    return int(positions - (config.pad_token_id or 0) - 1 if config.model_type in shifted else positions)
+
+
+def least_cosine(ours: Any, theirs: Any) -> float:
+    import torch
+
+    return float(torch.nn.functional.cosine_similarity(ours, theirs, dim=1).min())

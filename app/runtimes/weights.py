@@ -1,18 +1,27 @@
 """What every torch runtime does before loading: refuse pickles, choose the dtype, quieten the libraries."""
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.domain.work import ModelSpec
 from app.runtimes import schema
 
+if TYPE_CHECKING:
+    from app.runtimes.dtype_choice import Trial
+
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-DTYPES = ("float32", "bfloat16", "float16", "auto")
+HALVES = ("bfloat16", "float16")
+DTYPES = ("float32", *HALVES, "auto")
 
 DTYPE_CONFIG = {
-    "dtype": {"type": "string", "enum": list(DTYPES), "default": "float32", "description": "Precision of the weights."}
+    "dtype": {
+        "type": "string",
+        "enum": list(DTYPES),
+        "default": "float32",
+        "description": "Precision of the weights; auto: half where the device is faster with it and the answers agree.",
+    }
 }
+COMPILE_CONFIG = {"torch_compile": schema.boolean("Compile with torch.compile: slow first runs, faster later ones.")}
 BATCH_CONFIG = {
     "max_batch_size": schema.integer("Most works in one batch.", minimum=1, maximum=4096),
     "max_batch_tokens": schema.integer("Most tokens in one batch, padding included.", minimum=1, maximum=2**24),
@@ -26,9 +35,8 @@ CONFIG = {**BATCH_CONFIG, **DTYPE_CONFIG}
 
 def folder_of(model: ModelSpec) -> Path:
     """The model's folder. Raises ValueError when it holds pickled weights and no safetensors."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # the worker has fetched everything; a model process never goes to the network
     folder = Path(model.path)
-    if not folder.is_dir():
+    if not model.path or not folder.is_dir():
         raise ValueError("the model's folder does not exist")
     has_pickles = any(path.suffix in PICKLES for path in folder.rglob("*"))
     if has_pickles and not any(folder.rglob("*.safetensors")):
@@ -37,10 +45,10 @@ def folder_of(model: ModelSpec) -> Path:
 
 
 def dtype_of(model: ModelSpec) -> Any:
-    """The torch dtype of `config["dtype"]`; `auto` is bfloat16 on an accelerator and float32 on a CPU."""
+    """The torch dtype of `config["dtype"]`. Without a trial, `auto` is bfloat16 on an accelerator, float32 on a CPU."""
     import torch
 
-    name = model.config.get("dtype", "float32")
+    name = model.config.get("dtype") or "float32"
     if name == "auto":
         name = "float32" if model.device == "cpu" else "bfloat16"
     if name not in DTYPES:
@@ -48,23 +56,44 @@ def dtype_of(model: ModelSpec) -> Any:
     return getattr(torch, name)
 
 
-def loading(model: ModelSpec) -> dict[str, Any]:
-    """Keyword arguments of `from_pretrained` that all transformers models share."""
+def trusted(model: ModelSpec) -> dict[str, Any]:
+    """Keyword arguments of every `from_pretrained`: nothing from the network, no code of others unless allowed."""
+    return {"local_files_only": True, "trust_remote_code": model.trust_remote_code}
+
+
+def tokenizer_of(folder: Path, model: ModelSpec) -> Any:
+    """The folder's tokenizer, the fast one where there is one."""
+    from transformers import AutoTokenizer
+
     quieten()
-    return {
-        "dtype": dtype_of(model),
-        "use_safetensors": True,
-        "local_files_only": True,
-        "trust_remote_code": model.trust_remote_code,
-    }
+    return AutoTokenizer.from_pretrained(folder, **trusted(model))
 
 
-def finished(net: Any, model: ModelSpec) -> Any:
-    """The network on its device, for inference; compiled when the version says so."""
+def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> tuple[Any, dict[str, Any]]:
+    """(a transformers model on its device, for inference; what was found out about its dtype). From safetensors only."""
     import torch
 
+    from app.runtimes import dtype_choice
+
+    quieten()
+    folder, dtype, facts = folder_of(model), dtype_of(model), {}
+    choosing = trial is not None and model.config.get("dtype") == "auto"
+    if choosing:
+        stored = dtype_choice.stored_half(folder)
+        usable = stored if stored == dtype_choice.half_of(model.device) else ""
+        dtype, choosing = getattr(torch, usable or "float32"), not usable
+    net = auto_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, **trusted(model))
     net = net.to(model.device).eval().requires_grad_(False)
-    return torch.compile(net) if model.config.get("compile") else net
+    if choosing and trial:
+        net, facts = dtype_choice.choose(net, model.device, trial)
+    return compiled(net, model), {"dtype": str(net.dtype).removeprefix("torch."), **facts}
+
+
+def compiled(net: Any, model: ModelSpec) -> Any:
+    """Compiled when the version says so; for all shapes at once, because batches have every shape."""
+    if model.config.get("torch_compile"):
+        net.compile(dynamic=True)
+    return net
 
 
 def quieten() -> None:

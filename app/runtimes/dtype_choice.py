@@ -1,0 +1,83 @@
+"""`dtype: auto`: half precision where the device is faster with it and the model's answers agree, else 32 bits.
+
+Measured on one core with AMX, MiniLM, sorted texts: 141 texts/s in 32 bits, 437 in bfloat16, least cosine 0.9999. What was
+found is printed into the worker's log and kept in `Runtime.facts`. It knows no kind of model: those give a `Trial`.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.runtimes.weights import HALVES
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`answer(net)` runs probe inputs and gives a tensor; `agreement(a, b)` is 1 for the same and must reach `least`."""
+
+    answer: Callable[[Any], Any]
+    agreement: Callable[[Any, Any], float]
+    least: float
+
+
+def half_of(device: str) -> str:
+    """The half precision that this device is built for; "" when it has none."""
+    import torch
+
+    if device == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bfloat16" if fast else ""
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    return "float16"
+
+
+def stored_half(folder: Path) -> str:
+    """The half precision that the weights were saved in; "" when they were not: then there is something to lose."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    name = str(config.get("dtype") or config.get("torch_dtype") or "")
+    return name if name in HALVES else ""
+
+
+def choose(net: Any, device: str, trial: Trial) -> tuple[Any, dict[str, Any]]:
+    """The network to use, and what was measured. `net` is in 32 bits on its device."""
+    import torch
+
+    name = half_of(device)
+    if not name:
+        return net, {"dtype": "float32", "dtype_reason": "this device has no fast half precision"}
+    other = copy.deepcopy(net).to(getattr(torch, name))
+    ours, seconds = _timed(net, trial)
+    theirs, half_seconds = _timed(other, trial)
+    agreement = trial.agreement(ours, theirs)
+    good, faster = agreement >= trial.least, half_seconds < seconds
+    facts = {
+        "dtype": name if good and faster else "float32",
+        "dtype_reason": "faster and agrees" if good and faster else "not faster" if good else "does not agree",
+        "dtype_tried": name,
+        "dtype_agreement": round(agreement, 6),
+        "dtype_speedup": round(seconds / half_seconds, 2),
+    }
+    print(f"dtype auto: {facts}")
+    return (other if good and faster else net), facts
+
+
+def _timed(net: Any, trial: Trial) -> tuple[Any, float]:
+    """The answer in 32 bits and the least seconds; the first run pays for lazy initialisation and is not counted."""
+    import torch
+
+    best = float("inf")
+    with torch.inference_mode():
+        answer = trial.answer(net).float().cpu()
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            trial.answer(net).float().cpu()
+            best = min(best, time.perf_counter() - began)
+    return answer, best
