@@ -1,14 +1,24 @@
-"""Cross-encoders: a query and texts in, a score for each pair out."""
+"""Cross-encoders: a query and texts in, a score for each pair out. The same numbers as sentence-transformers' CrossEncoder."""
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.rows import cells_of, cut_by_length, padded
 
 MOST_PAIRS = 1_024
-BUDGET = 4_096  # tokens of one forward pass, padding included
+# A half-precision copy is used by `dtype: auto` when no probe's score moves further than this share of the scores' range.
+LEAST_AGREEMENT = 0.99
+PROBES = [
+    ["what is celery", "Celery is a marshland plant in the family Apiaceae."],
+    ["what is celery", "The whale is white."],
+    ["how far is the moon", "The moon is 384,400 km away from the earth."],
+    ["how far is the moon", "word " * 60],
+]
 
 TEXT = {"type": "string", "maxLength": 1_000_000}
 PAIR = {"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}
@@ -19,90 +29,114 @@ INPUTS = schema.inputs(
         "pairs": schema.array(PAIR, "Instead of `query` and `texts`: pairs of texts.", max_items=MOST_PAIRS),
     }
 )
+Row = tuple[list[int], list[int]]  # ids and types of a pair
 
 
 class PairScoring(Runtime):
-    """A score is the model's single logit, through a sigmoid unless configured otherwise; several labels give a list."""
+    """A score is the model's single logit, through a sigmoid unless the folder or the version says otherwise; a model of
+    several labels gives a list of their probabilities. Length is the longest pair's tokens times the pairs."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="pair-scoring",
         description="Scores pairs of texts, for example a query and candidate answers (cross-encoders).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array"}]}}},
-        config={**weights.CONFIG, "sigmoid": schema.boolean("Map a single logit to 0…1.", default=True)},
+        config={
+            **weights.CONFIG,
+            **weights.COMPILE_CONFIG,
+            "sigmoid": schema.boolean("Map a single logit to 0…1. Default: as the model's folder says, else yes."),
+        },
     )
 
-    def __init__(self, tokenizer: Any, net: Any, model: ModelSpec) -> None:
-        self._tokenizer, self._net, self._device = tokenizer, net, model.device
-        self._sigmoid = model.config.get("sigmoid", True)
-        positions = getattr(net.config, "max_position_embeddings", None) or 512
-        self._limit = min(positions, tokenizer.model_max_length)
+    def __init__(self, tokenizer: Any, model: ModelSpec, sigmoid: bool) -> None:
+        self._tokenizer, self._device = tokenizer, model.device
+        self._sigmoid = model.config.get("sigmoid", sigmoid)
+        self._pad = tokenizer.pad_token_id or 0
+        self._has_types = "token_type_ids" in tokenizer.model_input_names
+        self._limit = int(tokenizer.model_max_length)
+        self._net: Any = None
+        self._facts: dict[str, Any] = {}
 
     @classmethod
     def load(cls, model: ModelSpec) -> "PairScoring":
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
+        from app.runtimes.dtype_choice import Trial
+        from app.runtimes.embedding import positions_of
 
         folder = weights.folder_of(model)
-        kwargs = weights.loading(model)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
-        return cls(
-            tokenizer, weights.finished(AutoModelForSequenceClassification.from_pretrained(folder, **kwargs), model), model
-        )
+        made = cls(weights.tokenizer_of(folder, model), model, wants_sigmoid(folder))
+        made._limit = min(made._limit, positions_of(AutoConfig.from_pretrained(folder, **weights.trusted(model))))
+        probes = made._tokenise(PROBES)
+        trial = Trial(lambda net: made._scores(net, probes), agreement, LEAST_AGREEMENT)
+        made._net, made._facts = weights.network(AutoModelForSequenceClassification, model, trial)
+        return made
 
     def prepare(self, job: Job) -> None:
         pairs = job.input.get("pairs") or [[job.input.get("query"), text] for text in job.input.get("texts") or []]
         if not pairs or any(text is None for pair in pairs for text in pair):
             raise ValueError("give `query` and `texts`, or `pairs`; at least one pair")
-        encoded = self._tokenizer([a for a, _ in pairs], [b for _, b in pairs], truncation=True, max_length=self._limit)
-        types = encoded.get("token_type_ids") or [[0] * len(row) for row in encoded["input_ids"]]
-        job.prepared = list(zip(encoded["input_ids"], types, strict=True))
+        job.prepared = self._tokenise(pairs)
         job.length = max(len(ids) for ids, _ in job.prepared) * len(job.prepared)
 
+    def _tokenise(self, pairs: Sequence[Sequence[str]]) -> list[Row]:
+        firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        found = self._tokenizer(firsts, seconds, truncation=True, max_length=self._limit)
+        types = found.get("token_type_ids") or [[0] * len(row) for row in found["input_ids"]]
+        return list(zip(found["input_ids"], types, strict=True))
+
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        rows = [row for job in batch for row in job.prepared]
-        scores: list[Any] = [None] * len(rows)
-        for part in cut_by_length([len(ids) for ids, _ in rows], BUDGET):
-            for n, score in zip(part, self._forward([rows[n] for n in part]), strict=True):
-                scores[n] = score
+        scores = self._score([row for job in batch for row in job.prepared])
         at = 0
         for job in batch:
             own = scores[at : at + len(job.prepared)]
             at += len(own)
             yield job.id, Finished(own, {"input_tokens": sum(len(ids) for ids, _ in job.prepared)})
 
-    def _forward(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[Any]:
+    def _score(self, rows: Sequence[Row]) -> list[Any]:
         import torch
 
-        longest = max(len(ids) for ids, _ in rows)
-        pad = self._tokenizer.pad_token_id or 0
+        scores: list[Any] = [None] * len(rows)
+        for part in cut_by_length([len(ids) for ids, _ in rows], cells_of(self._device)):
+            with torch.inference_mode():
+                found = self._scores(self._net, [rows[n] for n in part]).tolist()
+            for n, score in zip(part, found, strict=True):
+                scores[n] = score
+        return scores
 
-        def tensor(lists: Sequence[list[int]], fill: int) -> Any:
-            return torch.tensor([one + [fill] * (longest - len(one)) for one in lists], device=self._device)
+    def _scores(self, net: Any, rows: Sequence[Row]) -> Any:
+        ids, mask = padded([ids for ids, _ in rows], self._pad, self._device)
+        more = {"token_type_ids": padded([types for _, types in rows], 0, self._device)[0]} if self._has_types else {}
+        logits = net(input_ids=ids, attention_mask=mask, **more).logits.float()
+        if logits.shape[1] > 1:
+            return logits.softmax(-1)
+        return logits[:, 0].sigmoid() if self._sigmoid else logits[:, 0]
 
-        given = {
-            "input_ids": tensor([ids for ids, _ in rows], pad),
-            "attention_mask": tensor([[1] * len(ids) for ids, _ in rows], 0),
-        }
-        if "token_type_ids" in self._tokenizer.model_input_names:
-            given["token_type_ids"] = tensor([types for _, types in rows], 0)
-        with torch.inference_mode():
-            logits = self._net(**given).logits.float()
-            if logits.shape[1] == 1:
-                logits = logits[:, 0]
-                return (logits.sigmoid() if self._sigmoid else logits).tolist()  # type: ignore[no-any-return]
-            return logits.softmax(-1).tolist()  # type: ignore[no-any-return]
+    def probe(self, length: int) -> dict[str, Any] | None:
+        return {"query": "word", "texts": ["word " * max(1, length - 4)]}
+
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+    def warm_up(self) -> None:
+        self._score(self._tokenise([["warm", "up"]]))
 
     def bytes(self) -> int:
         return weights.size_of(self._net)
 
 
-def cut_by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices in groups of similar length whose rows times longest stays within `budget` (a row over it goes alone)."""
-    group: list[int] = []
-    for n in sorted(range(len(lengths)), key=lambda n: lengths[n]):
-        if group and (len(group) + 1) * lengths[n] > budget:
-            yield group
-            group = []
-        group.append(n)
-    if group:
-        yield group
+def wants_sigmoid(folder: Path) -> bool:
+    """What sentence-transformers would do with a single logit: its own keys of config.json, else a sigmoid."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    named = (config.get("sentence_transformers") or {}).get("activation_fn")
+    return "Identity" not in str(named or config.get("sbert_ce_default_activation_function") or "")
+
+
+def agreement(ours: Any, theirs: Any) -> float:
+    """1 minus the largest difference as a share of the scores' range; 0 when a row's best label changes.
+    A range below 1 counts as 1: a sigmoid of a random model moves by thousandths only."""
+    if ours.ndim > 1 and (ours.argmax(1) != theirs.argmax(1)).any():
+        return 0.0
+    span = float((ours.max() - ours.min()).clamp(min=1.0))
+    return 1.0 - float((ours - theirs).abs().max()) / span

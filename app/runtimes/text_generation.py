@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # they import torch
     from app.runtimes.text_runs import TextRun
 
 SLOTS = 32
+# `dtype: auto` takes half precision when the likeliest token after each of these stays the same.
+PROBE = "Once upon a time there was a miller who had three sons, a mill, an ass and a cat; the sons had to grind."
 MOST_NEW_TOKENS = 32_768
 
 MESSAGE = {
@@ -54,7 +56,7 @@ class TextGeneration(Runtime):
         inputs={"": INPUTS},
         outputs={"": schema.chunks_of_text()},
         streams=True,
-        config=weights.CONFIG,
+        config={**weights.CONFIG, **weights.COMPILE_CONFIG},
     )
     joins: ClassVar[bool] = True
 
@@ -65,6 +67,7 @@ class TextGeneration(Runtime):
         self._ends = end_ids(net.generation_config.eos_token_id, tokenizer.eos_token_id)
         self._positions = positions_of(net.config)
         self._slots = slots_of(model.config)
+        self._facts: dict[str, Any] = {}
         self._steps = Steps(net, model.device)
         self._serves = self._steps.serves()
         backend = getattr(tokenizer, "backend_tokenizer", None) or tokenizer  # a tenth of the wrapper's time
@@ -72,12 +75,17 @@ class TextGeneration(Runtime):
 
     @classmethod
     def load(cls, model: ModelSpec) -> "TextGeneration":
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
-        folder = weights.folder_of(model)
-        kwargs = weights.loading(model)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=model.trust_remote_code)
-        return cls(tokenizer, weights.finished(AutoModelForCausalLM.from_pretrained(folder, **kwargs), model), model)
+        from app.runtimes.dtype_choice import Trial
+
+        tokenizer = weights.tokenizer_of(weights.folder_of(model), model)
+        ids = tokenizer(PROBE)["input_ids"][:64]
+        trial = Trial(lambda net: likely(net, ids, model.device), same, 1.0)
+        net, facts = weights.network(AutoModelForCausalLM, model, trial)
+        made = cls(tokenizer, net, model)
+        made._facts = {**facts, "continuous_batching": made._serves}
+        return made
 
     def prepare(self, job: Job) -> None:
         from app.runtimes.sampling import Sampling
@@ -133,8 +141,23 @@ class TextGeneration(Runtime):
 
         return TextRun(job, self._decode, self._ends)
 
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
     def bytes(self) -> int:
         return weights.size_of(self._net)
+
+
+def likely(net: Any, ids: list[int], device: str) -> Any:
+    """The likeliest next token after each of these, (tokens,)."""
+    import torch
+
+    return net(input_ids=torch.tensor([ids], device=device)).logits[0].argmax(-1)
+
+
+def same(ours: Any, theirs: Any) -> float:
+    """The share of equal numbers."""
+    return float((ours == theirs).float().mean())
 
 
 def end_ids(*given: Any) -> frozenset[int]:

@@ -76,7 +76,8 @@ def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> 
     from app.runtimes import dtype_choice
 
     quieten()
-    folder, dtype, facts = folder_of(model), dtype_of(model), {}
+    folder, dtype = folder_of(model), dtype_of(model)
+    facts: dict[str, Any] = {}
     choosing = trial is not None and model.config.get("dtype") == "auto"
     if choosing:
         stored = dtype_choice.stored_half(folder)

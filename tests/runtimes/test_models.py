@@ -11,7 +11,7 @@ from app.domain.work import Failed, Finished
 from app.runtimes import registry
 from app.runtimes.base import Runtime
 from app.runtimes.demo import demo_minilm_folder
-from app.runtimes.pair_scoring import cut_by_length
+from app.runtimes.rows import cut_by_length
 
 TEXTS = ["The whale is white.", "x", "A rather longer sentence about nothing in particular, with some commas, too."]
 
