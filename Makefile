@@ -16,7 +16,6 @@ $(BIN)/python:
 
 $(RUN_MARK): requirements.txt requirements/api.txt requirements/worker.txt requirements/embedded.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what Lovage needs (about 2 GB on disk; some minutes the first time) …"
-	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements/worker.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .
 	@touch $@
