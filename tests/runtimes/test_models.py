@@ -1,16 +1,18 @@
 """Embeddings, scores, pictures and users' code: what their outputs are."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy
 import pytest
 from PIL import Image
-from running import jobs, load, outputs, run
+from running import Feed, jobs, load, outputs, run
 
-from app.domain.work import Failed, Finished
+from app.domain.work import Failed, Finished, Progress
 from app.runtimes import registry
 from app.runtimes.base import Runtime
-from app.runtimes.demo import demo_minilm_folder
+from app.runtimes.demo import SHIPPED, demo_minilm_folder
 from app.runtimes.rows import cut_by_length
 
 TEXTS = ["The whale is white.", "x", "A rather longer sentence about nothing in particular, with some commas, too."]
@@ -73,6 +75,8 @@ def test_zero_shot_labels_and_unknown_tasks(classifier_folder: Path) -> None:
 
 
 PREDICTOR = """
+import json
+import shutil
 from pathlib import Path
 class Predictor:
     def load(self, device):
@@ -117,3 +121,28 @@ def test_discovered_files_become_runtimes_and_broken_ones_are_reported(tmp_path:
     assert found["hf_broken.py"].error
     assert found["loud_runtime.py"].spec.name == "loud"
     assert registry.find("loud").spec.name == "loud"
+
+
+def test_pictures_of_one_request_are_drawn_in_parts_that_fit(tmp_path: Path) -> None:
+    small = load("image-generation", SHIPPED / "digits", config={"default_steps": 2, "images_at_once": 2})
+    batch = jobs(small, [{"prompt": "seven", "seed": 4, "num_images": 3}, {"prompt": "one", "seed": 9}], tmp_path)
+    said = list(small.run(batch, Feed()))
+    endings = {job_id: event for job_id, event in said if isinstance(event, Finished)}
+    assert [len(endings[job.id].output) for job in batch] == [3, 1]
+    progress = [event for job_id, event in said if job_id == "0" and isinstance(event, Progress)]
+    assert progress[-1] == Progress(4, 4)
+    assert [one.done for one in progress] == sorted(one.done for one in progress)
+    [alone] = outputs(small, [{"prompt": "seven", "seed": 6}], tmp_path / "alone")
+    pictures = [Image.open(tmp_path / "0" / "output-2.png"), Image.open(tmp_path / "alone" / "0" / alone[0]["$file"])]
+    assert numpy.array_equal(*(numpy.asarray(picture) for picture in pictures))
+
+
+def test_a_pipeline_may_not_bring_code_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "evil"
+    shutil.copytree(SHIPPED / "digits", folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, "_class_name": ["evil", "Evil"]}))
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load("image-generation", folder)
+    assert not (tmp_path / "ran").exists()
