@@ -1,102 +1,134 @@
-"""Any other task of transformers' pipelines: classification, NER, question answering, speech recognition, images …"""
+"""Any other task of transformers: classification, NER, question answering, speech recognition, pictures, … One schema each.
+
+Files are read beside the running batch; answers are made JSON, and pictures and sound among them files.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
-from app.domain.work import Event, Finished, ModelSpec
-from app.runtimes import schema, weights
+from app.domain.work import Event, Finished, ModelSpec, file_out
+from app.runtimes import media, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.schema import Schema
+from app.runtimes.pipeline_tasks import OWN_TASKS, TASKS
 
-TEXT = schema.inputs({"text": schema.text("The text.")}, required=("text",))
-TOP_K = schema.integer("At most this many labels.", minimum=1, maximum=1_000, default=5)
-LABELS = schema.array({"type": "string", "maxLength": 1_000}, "The labels to choose from.", max_items=500)
-IMAGE = schema.file("The picture: a URL or a data URI.")
-AUDIO = schema.file("The recording: a URL or a data URI.")
-
-TASKS: dict[str, Schema] = {
-    "text-classification": schema.inputs({"text": schema.text("The text."), "top_k": TOP_K}, required=("text",)),
-    "zero-shot-classification": schema.inputs(
-        {
-            "text": schema.text("The text."),
-            "labels": LABELS,
-            "multi_label": schema.boolean("Several may be true.", default=False),
-        },
-        required=("text", "labels"),
-    ),
-    "token-classification": TEXT,
-    "fill-mask": schema.inputs({"text": schema.text("A text with the model's mask token."), "top_k": TOP_K}, required=("text",)),
-    "question-answering": schema.inputs(
-        {"question": schema.text("The question."), "context": schema.text("The text that holds the answer.")},
-        required=("question", "context"),
-    ),
-    "feature-extraction": TEXT,
-    "automatic-speech-recognition": schema.inputs({"audio": AUDIO}, required=("audio",)),
-    "audio-classification": schema.inputs({"audio": AUDIO, "top_k": TOP_K}, required=("audio",)),
-    "image-classification": schema.inputs({"image": IMAGE, "top_k": TOP_K}, required=("image",)),
-    "object-detection": schema.inputs({"image": IMAGE}, required=("image",)),
-    "image-to-text": schema.inputs({"image": IMAGE}, required=("image",)),
-    "zero-shot-image-classification": schema.inputs({"image": IMAGE, "labels": LABELS}, required=("image", "labels")),
-    "depth-estimation": schema.inputs({"image": IMAGE}, required=("image",)),
-}
-OPTIONS = ("top_k", "multi_label")
-FIRST_INPUT = ("text", "audio", "image")
+MAIN = ("text", "audio", "image")  # the input that a pipeline takes by position
+SHOWS_PADDING = ("feature-extraction",)  # its answer has a row for every token, padding included
+RENAMED = {"labels": "candidate_labels"}
+Call = Callable[[list[dict[str, Any]], dict[str, Any]], list[Any]]
 
 
 class Pipeline(Runtime):
-    """The version's task chooses the schema. One call for the works of a batch that share their options."""
+    """The version's task chooses the schema. Works that share their options share a batch; length is in characters."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="pipeline",
         description="Other tasks of transformers: " + ", ".join(TASKS) + ".",
-        inputs={"": TEXT, **TASKS},
+        inputs={"": TASKS["text-classification"], **TASKS},
         outputs={"": {"title": "Output"}},
-        config=weights.CONFIG,
+        config={**weights.CONFIG, **weights.COMPILE_CONFIG},
     )
 
-    def __init__(self, call: Callable[..., Any], net: Any, task: str) -> None:
-        self._call, self._net, self._task = call, net, task
+    def __init__(self, call: Call, net: Any, task: str, rate: int) -> None:
+        self._call, self._net, self._task, self._rate = call, net, task, rate
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Pipeline":
-        import transformers
+        weights.folder_of(model)
+        if model.task in OWN_TASKS:
+            from app.runtimes.own_tasks import CLASSES
 
-        weights.quieten()
+            own = CLASSES[model.task].load(model)
+            return cls(lambda inputs, _: own.answer(inputs), own.net, model.task, 0)
         if model.task not in TASKS:
             raise ValueError(f"the task must be one of {', '.join(TASKS)}")
-        folder = weights.folder_of(model)
-        call = transformers.pipeline(
-            model.task, model=str(folder), device=model.device, dtype=weights.dtype_of(model),
-            trust_remote_code=model.trust_remote_code, model_kwargs={"use_safetensors": True},
-        )  # fmt: skip
-        return cls(call, call.model, model.task)
+        pipe = library_pipeline(model)
+        rate = getattr(getattr(pipe, "feature_extractor", None), "sampling_rate", 16_000)
+        return cls(lambda inputs, options: through(pipe, inputs, options), pipe.model, model.task, rate)
 
     def prepare(self, job: Job) -> None:
-        options = {name: job.input[name] for name in OPTIONS if job.input.get(name) is not None}
-        if "labels" in job.input:
-            options["candidate_labels"] = tuple(job.input["labels"])
-        job.prepared = options
-        job.batch_key = repr(sorted(options.items()))
-        job.length = max((len(value) for value in job.input.values() if isinstance(value, str)), default=1)
+        given = {name: value for name, value in job.input.items() if value is not None}
+        job.prepared = {**given, **self._read(given)}
+        names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
+        job.batch_key = repr(sorted((name, given[name]) for name in names if name in given))
+        job.length = max([1, *(len(given[name]) for name in ("text", "context") if name in given)])
+
+    def _read(self, given: dict[str, Any]) -> dict[str, Any]:
+        if "image" in given:
+            return {"image": media.read_picture(given["image"])}
+        if "audio" in given:
+            samples = media.read_wav(given["audio"], self._rate)
+            # Other formats are left to transformers, which asks ffmpeg.
+            return {} if samples is None else {"audio": {"raw": samples, "sampling_rate": self._rate}}
+        return {}
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        options = {name: list(value) if isinstance(value, tuple) else value for name, value in batch[0].prepared.items()}
-        if self._task == "question-answering":
-            answers = [self._call(question=job.input["question"], context=job.input["context"]) for job in batch]
-        else:
-            given = [next(job.input[name] for name in FIRST_INPUT if name in job.input) for job in batch]
-            answers = list(self._call(given, **options))
+        names = set(TASKS[self._task]["properties"]) - set(MAIN)
+        options = {RENAMED.get(name, name): batch[0].prepared[name] for name in names if name in batch[0].prepared}
+        answers = self._call([job.prepared for job in batch], options)
+        if len(answers) != len(batch):
+            raise RuntimeError(f"the pipeline gave {len(answers)} answers to {len(batch)} inputs")
         for job, answer in zip(batch, answers, strict=True):
-            yield job.id, Finished(clean(answer))
+            yield job.id, Finished(Cleaner(job.folder).clean(answer))
 
     def bytes(self) -> int:
         return weights.size_of(self._net)
 
 
-def clean(value: Any) -> Any:
-    """Numbers and lists of numpy and torch as plain JSON; pictures are left out."""
-    if isinstance(value, dict):
-        return {str(name): clean(part) for name, part in value.items() if not hasattr(part, "save")}
-    if isinstance(value, list | tuple):
-        return [clean(part) for part in value]
-    return value.tolist() if hasattr(value, "tolist") else value
+def library_pipeline(model: ModelSpec) -> Any:
+    """transformers' own pipeline, from safetensors."""
+    import transformers
+
+    weights.quieten()
+    pipe = transformers.pipeline(
+        model.task,
+        model=str(weights.folder_of(model)),
+        device=model.device,
+        dtype=weights.dtype_of(model),
+        trust_remote_code=model.trust_remote_code,
+        model_kwargs={"use_safetensors": True},
+    )
+    pipe.model = weights.compiled(pipe.model.requires_grad_(False), model)
+    return pipe
+
+
+def through(pipe: Any, inputs: list[dict[str, Any]], options: dict[str, Any]) -> list[Any]:
+    """One call; as one batch where the model can pad, else one after the other."""
+    tokenizer = getattr(pipe, "tokenizer", None)
+    together = pipe.task not in SHOWS_PADDING and (tokenizer is None or tokenizer.pad_token_id is not None)
+    given = [next(one[name] for name in MAIN if name in one) for one in inputs]
+    if len(given) == 1:  # some pipelines unwrap the answer to a list of one
+        return [pipe(given[0], **options)]
+    return list(pipe(given, batch_size=len(given) if together else 1, **options))
+
+
+class Cleaner:
+    """Makes an answer JSON: numbers and lists of numpy and torch become plain, pictures and sound files in `folder`."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._count = Path(folder), 0
+
+    def clean(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            if "audio" in value and "sampling_rate" in value:
+                return self._sound(value)
+            return {str(name): self.clean(part) for name, part in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.clean(part) for part in value]
+        if hasattr(value, "save") and hasattr(value, "getbbox"):
+            return self._picture(value)
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    def _name(self, ending: str) -> str:
+        self._count += 1
+        return f"output-{self._count - 1}.{ending}"
+
+    def _picture(self, picture: Any) -> dict[str, str]:
+        name = self._name("png")
+        picture.save(self._folder / name, format="PNG")
+        return file_out(name)
+
+    def _sound(self, value: dict[str, Any]) -> dict[str, str]:
+        name = self._name("wav")
+        media.write_wav(self._folder / name, value["audio"], int(value["sampling_rate"]))
+        return file_out(name)

@@ -1,0 +1,62 @@
+"""Sound and pictures between files and arrays: WAV by the standard library, pictures by Pillow. Knows no model."""
+
+import wave
+from pathlib import Path
+from typing import Any
+
+# Little-endian PCM by bytes a sample -> numpy's name and the largest value.
+PCM = {2: ("<i2", 2**15), 4: ("<i4", 2**31)}
+
+
+def read_wav(path: str, rate: int) -> Any:
+    """Mono samples as float32 in -1…1 at `rate` per second, or None when the file is no WAV of 16 or 32 bits."""
+    import numpy
+
+    try:
+        with wave.open(path, "rb") as file:
+            width, channels, own = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (wave.Error, EOFError):
+        return None
+    if width not in PCM:
+        return None
+    kind, most = PCM[width]
+    samples = numpy.frombuffer(data, dtype=kind).astype(numpy.float32).reshape(-1, channels).mean(1) / most
+    return resampled(samples, own, rate)
+
+
+def resampled(samples: Any, own: int, rate: int) -> Any:
+    """At another rate; filtered where scipy is there, else linear."""
+    import numpy
+
+    if own == rate or not len(samples):
+        return samples
+    try:
+        from scipy.signal import resample_poly  # type: ignore[import-untyped]
+    except ImportError:
+        places = numpy.arange(0, len(samples), own / rate)
+        return numpy.interp(places, numpy.arange(len(samples)), samples).astype(numpy.float32)
+    return resample_poly(samples, rate, own).astype(numpy.float32)
+
+
+def write_wav(path: Path, samples: Any, rate: int) -> None:
+    """Mono or (channels, samples) in -1…1, as 16 bits."""
+    import numpy
+
+    whole = (numpy.atleast_2d(numpy.asarray(samples, dtype=numpy.float32)).T.clip(-1, 1) * (2**15 - 1)).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(whole.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(whole.tobytes())
+
+
+def read_picture(path: str) -> Any:
+    """In RGB. Raises ValueError for what is no picture."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError("the file is not a picture that can be read") from error
