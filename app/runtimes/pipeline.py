@@ -47,9 +47,11 @@ class Pipeline(Runtime):
         return cls(lambda inputs, options: through(pipe, inputs, options), pipe.model, model.task, rate)
 
     def prepare(self, job: Job) -> None:
-        given = {name: value for name, value in job.input.items() if value is not None}
+        properties = TASKS[self._task]["properties"]
+        given = {name: one["default"] for name, one in properties.items() if "default" in one}
+        given |= {name: value for name, value in job.input.items() if value is not None}
         job.prepared = {**given, **self._read(given)}
-        names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
+        names = set(properties) - set(MAIN) - {"question", "context"}
         job.batch_key = repr(sorted((name, given[name]) for name in names if name in given))
         job.length = max([1, *(len(given[name]) for name in ("text", "context") if name in given)])
 
