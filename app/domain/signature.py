@@ -1,14 +1,17 @@
 """The schemas of a `predictor.py`, read from its source text by its annotations; the code is never run.
 
 Understood: str, int, float, bool, dict, list[…], Literal[…], Optional and `| None`, Path and File (a file), with literal
-defaults; `Annotated[T, {"description": …, "minimum": …}]` adds JSON Schema words. A predict that yields, or is annotated
-as an iterator, streams.
+defaults. `Annotated[T, {"description": …, "minimum": …}]` adds JSON Schema words; so do `Annotated[T, Field(ge=…)]` and a
+default `Input(default=…, description=…, ge=…, le=…, choices=[…])`, as in pydantic and cog. A predict that yields, or is
+annotated as an iterator, streams. It knows no file and no runtime.
 """
 
 import ast
+from collections.abc import Iterator
 from typing import Any
 
 Schema = dict[str, Any]
+MISSING = object()
 BOUND = 2**53
 SIMPLE: dict[str, Schema] = {
     "str": {"type": "string", "maxLength": 1_000_000},
@@ -16,13 +19,23 @@ SIMPLE: dict[str, Schema] = {
     "float": {"type": "number", "minimum": -1e308, "maximum": 1e308},
     "bool": {"type": "boolean"},
     "dict": {"type": "object"},
+    "Dict": {"type": "object"},
     "list": {"type": "array", "maxItems": 10_000},
+    "List": {"type": "array", "maxItems": 10_000},
     "Path": {"type": "string", "format": "uri"},
     "File": {"type": "string", "format": "uri"},
     "Any": {},
     "None": {"type": "null"},
 }
-ITERATORS = {"Iterator", "Generator", "Iterable"}
+TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
+ITERATORS = {"Iterator", "Generator", "Iterable", "ConcatenateIterator"}
+FIELDS = {"Field", "Input"}
+WORDS = {
+    "title": "title", "description": "description", "examples": "examples", "pattern": "pattern", "regex": "pattern",
+    "ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum",
+    "min_length": "minLength", "max_length": "maxLength", "choices": "enum",
+}  # fmt: skip
+LIST_WORDS = {"minLength": "minItems", "maxLength": "maxItems"}
 
 
 def schema_of(source: str) -> tuple[Schema, Schema, bool]:
@@ -32,37 +45,76 @@ def schema_of(source: str) -> tuple[Schema, Schema, bool]:
     except SyntaxError as error:
         raise ValueError(f"predictor.py is not valid Python: line {error.lineno}: {error.msg}") from None
     function = _predict(tree)
-    arguments = [arg for arg in function.args.posonlyargs + function.args.args if arg.arg != "self"]
-    defaults: list[ast.expr | None] = [None] * (len(arguments) - len(function.args.defaults)) + list(function.args.defaults)
-    pairs = [*zip(arguments, defaults, strict=True), *zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)]
-    properties = {arg.arg: _property(arg, default, order) for order, (arg, default) in enumerate(pairs)}
-    required = [arg.arg for arg, default in pairs if default is None and not _optional(arg.annotation)]
+    properties: dict[str, Schema] = {}
+    required = []
+    for order, (arg, default) in enumerate(_arguments(function)):
+        properties[arg.arg], needed = _property(arg, default, order)
+        required += [arg.arg] if needed else []
     inputs: Schema = {"type": "object", "title": "Input", "properties": properties}
     streams = _streams(function)
     return ({**inputs, "required": required} if required else inputs), _output(function, streams), streams
 
 
 def _predict(tree: ast.Module) -> ast.FunctionDef:
-    """The function `predict`, at the top level or in a class named Predictor."""
-    places: list[list[ast.stmt]] = [tree.body]
-    places += [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Predictor"]
-    for body in places:
+    """The function `predict`, in a class named Predictor or at the top level."""
+    places = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Predictor"]
+    for body in [*places, tree.body]:
         for node in body:
+            if isinstance(node, ast.AsyncFunctionDef) and node.name == "predict":
+                raise ValueError("`predict` must not be async")
             if isinstance(node, ast.FunctionDef) and node.name == "predict":
                 return node
     raise ValueError("predictor.py must define a function `predict`, or a class `Predictor` that has one")
 
 
-def _property(arg: ast.arg, default: ast.expr | None, order: int) -> Schema:
-    found: Schema = {"title": arg.arg.replace("_", " ").capitalize(), "x-order": order, **_type(arg.annotation)}
-    if default is not None:
-        try:
-            value = ast.literal_eval(default)
-        except ValueError:
-            raise ValueError(f"the default of `{arg.arg}` must be a literal") from None
-        if value is not None:
-            found["default"] = value
-    return found
+def _arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    """Each argument with its default, in order, without `self`."""
+    given = function.args
+    if given.vararg or given.kwarg or given.posonlyargs:
+        raise ValueError("`predict` must name its arguments: no *args, **kwargs or positional-only ones")
+    missing = len(given.args) - len(given.defaults)
+    pairs = [*zip(given.args, [*[None] * missing, *given.defaults], strict=True)]
+    yield from pairs[1:] if pairs and pairs[0][0].arg == "self" else pairs
+    yield from zip(given.kwonlyargs, given.kw_defaults, strict=True)
+
+
+def _property(arg: ast.arg, default: ast.expr | None, order: int) -> tuple[Schema, bool]:
+    """(schema, whether it must be given)."""
+    try:
+        found: Schema = {"title": arg.arg.replace("_", " ").capitalize(), **_type(arg.annotation), "x-order": order}
+        if default is not None:
+            _take_default(found, default)
+    except (ValueError, TypeError, SyntaxError, RecursionError):
+        raise ValueError(f"`{arg.arg}`: its annotation and its default must be literals of known types") from None
+    given = found.get("default", MISSING)
+    if given is None:
+        del found["default"]
+        found["nullable"] = True
+    return found, given is MISSING and not found.get("nullable")
+
+
+def _take_default(found: Schema, default: ast.expr) -> None:
+    if isinstance(default, ast.Call) and _name(default.func) in FIELDS:
+        _add_words(found, _words(default))
+    else:
+        found["default"] = ast.literal_eval(default)
+
+
+def _words(call: ast.Call) -> Schema:
+    """What `Field(…)` or `Input(…)` says, as JSON Schema; words that are not known are left out."""
+    values = {word.arg: word.value for word in call.keywords if word.arg}
+    if call.args:
+        values["default"] = call.args[0]
+    words = {WORDS[name]: ast.literal_eval(value) for name, value in values.items() if name in WORDS}
+    if "default" in values and (default := ast.literal_eval(values["default"])) is not ...:
+        words["default"] = default
+    return {name: value for name, value in words.items() if value is not None or name == "default"}
+
+
+def _add_words(schema: Schema, words: Schema) -> None:
+    is_list = schema.get("type") == "array"
+    for name, value in words.items():
+        schema[LIST_WORDS.get(name, name) if is_list else name] = value
 
 
 def _type(annotation: ast.expr | None) -> Schema:
@@ -80,36 +132,50 @@ def _type(annotation: ast.expr | None) -> Schema:
 def _generic(name: str, inside: ast.expr) -> Schema:
     parts = inside.elts if isinstance(inside, ast.Tuple) else [inside]
     if name == "Literal":
-        return {"enum": [ast.literal_eval(part) for part in parts]}
+        return _choice([ast.literal_eval(part) for part in parts])
     if name == "Annotated":
-        extra = [ast.literal_eval(part) for part in parts[1:] if isinstance(part, ast.Dict)]
-        return {**_type(parts[0]), **{key: value for words in extra for key, value in words.items()}}
-    if name in ("Optional", "Union"):
+        return _annotated(parts[0], parts[1:])
+    if name == "Optional":
+        return {**_type(parts[0]), "nullable": True}
+    if name == "Union":
         return _union(list(parts))
     if name in ("list", "List", "Sequence"):
         return {"type": "array", "items": _type(parts[0]), "maxItems": 10_000}
     return {"type": "object"} if name in ("dict", "Dict", "Mapping") else {}
 
 
+def _choice(values: list[Any]) -> Schema:
+    """An enumeration; of one type it says which, so that a command line can read it."""
+    kinds = {TYPE_NAMES.get(type(value), "") for value in values}
+    return {"type": kinds.pop(), "enum": values} if len(kinds) == 1 and "" not in kinds else {"enum": values}
+
+
+def _annotated(inner: ast.expr, notes: list[ast.expr]) -> Schema:
+    found = _type(inner)
+    for note in notes:
+        if isinstance(note, ast.Dict):
+            found |= ast.literal_eval(note)
+        elif isinstance(note, ast.Call) and _name(note.func) in FIELDS:
+            _add_words(found, _words(note))
+        elif isinstance(note, ast.Constant) and isinstance(note.value, str):
+            found["description"] = note.value
+    return found
+
+
 def _union(parts: list[ast.expr]) -> Schema:
     schemas = [_type(part) for part in parts if not _is_none(part)]
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    one: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {**one, "nullable": True} if len(schemas) < len(parts) else one
 
 
 def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _optional(annotation: ast.expr | None) -> bool:
-    if isinstance(annotation, ast.BinOp):
-        return _is_none(annotation.right) or _is_none(annotation.left)
-    return isinstance(annotation, ast.Subscript) and _name(annotation.value) == "Optional"
-
-
 def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         return node.attr
-    if isinstance(node, ast.Constant) and node.value is None:
+    if _is_none(node):
         return "None"
     return node.id if isinstance(node, ast.Name) else ""
 
@@ -117,13 +183,30 @@ def _name(node: ast.expr) -> str:
 def _streams(function: ast.FunctionDef) -> bool:
     returns = function.returns
     annotated = isinstance(returns, ast.Subscript) and _name(returns.value) in ITERATORS
-    return annotated or any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))
+    return annotated or any(_yields(node) for node in function.body)
+
+
+def _yields(node: ast.AST) -> bool:
+    """Whether a yield belongs to this statement itself and not to a function inside it."""
+    if isinstance(node, ast.Yield | ast.YieldFrom):
+        return True
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+        return False
+    return any(_yields(child) for child in ast.iter_child_nodes(node))
 
 
 def _output(function: ast.FunctionDef, streams: bool) -> Schema:
+    """Sizes of outputs are nobody's limit, so bounds are left out."""
     returns = function.returns
     if not streams:
-        return {"title": "Output", **_type(returns)}
+        return {"title": "Output", **_without_bounds(_type(returns))}
     inside = returns.slice if isinstance(returns, ast.Subscript) else None
     first = inside.elts[0] if isinstance(inside, ast.Tuple) else inside
-    return {"type": "array", "title": "Output", "items": _type(first), "x-cog-array-type": "iterator"}
+    found: Schema = {"type": "array", "title": "Output", "items": _without_bounds(_type(first))}
+    name = _name(returns.value) if isinstance(returns, ast.Subscript) else ""
+    shown = {"x-cog-array-display": "concatenate"} if name == "ConcatenateIterator" else {}
+    return {**found, "x-cog-array-type": "iterator", **shown}
+
+
+def _without_bounds(schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name not in ("minimum", "maximum", "maxLength", "maxItems")}

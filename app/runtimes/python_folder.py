@@ -28,6 +28,7 @@ class PythonFolder(Runtime):
 
     def __init__(self, predictor: Any) -> None:
         self._predictor = predictor
+        self._parameters = inspect.signature(predictor.predict).parameters
 
     @classmethod
     def load(cls, model: ModelSpec) -> "PythonFolder":
@@ -45,11 +46,14 @@ class PythonFolder(Runtime):
         return cls(predictor)
 
     def prepare(self, job: Job) -> None:
-        hints = {name: str(one.annotation) for name, one in inspect.signature(self._predictor.predict).parameters.items()}
-        job.prepared = {
-            name: Path(value) if isinstance(value, str) and "Path" in hints.get(name, "") else value
-            for name, value in job.input.items()
-        }
+        job.prepared = dict(job.input)
+        for name, one in self._parameters.items():
+            value = job.input.get(name)
+            if isinstance(value, str) and ("Path" in (hint := str(one.annotation)) or "File" in hint):
+                job.prepared[name] = Path(value)
+            elif name not in job.input and hasattr(one.default, "default"):
+                # `x: int = Input(default=None)`: without a value the function would get the description itself.
+                job.prepared[name] = one.default.default
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         for job in batch:
@@ -85,8 +89,13 @@ def filed(value: Any, job: Job) -> Any:
     """A value with each Path copied into the work's folder and named as a file."""
     if isinstance(value, Path):
         target = Path(job.folder) / value.name
-        if value.resolve() != target.resolve():
-            target.write_bytes(value.read_bytes())
+        if value.resolve() == target.resolve():
+            return file_out(target.name)
+        for number in range(1, 10_000):  # two files of one name from two folders are two files
+            if not target.exists():
+                break
+            target = target.with_name(f"{value.stem}-{number}{value.suffix}")
+        target.write_bytes(value.read_bytes())
         return file_out(target.name)
     if isinstance(value, list | tuple):
         return [filed(part, job) for part in value]
