@@ -52,7 +52,8 @@ def _kind(module: dict[str, Any]) -> str:
 def _pooling(config: dict[str, Any]) -> str:
     modes = [mode for key, mode in OLD_KEYS.items() if config.get(key)]
     given = config.get("pooling_mode")
-    modes += given if isinstance(given, list) else [given] if given else []
+    given = given if isinstance(given, list) else [given] if given else []
+    modes += [str(mode).removesuffix("_tokens") for mode in given]
     if len(modes) > 1 or any(mode not in POOLINGS for mode in modes):
         raise ValueError(f"the model's pooling ({', '.join(map(str, modes))}) is not one of {', '.join(POOLINGS)}")
     return modes[0] if modes else "mean"
