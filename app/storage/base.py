@@ -7,7 +7,8 @@ from typing import Protocol
 from app.domain.errors import NotFound
 
 BLOCK = 1 << 18  # bytes read at once
-LONGEST_KEY = 512
+LONGEST_KEY = 512  # characters
+LONGEST_PART = 255  # bytes: what file systems take as one name
 Range = tuple[int, int]  # first and last byte, both included
 
 
@@ -34,12 +35,21 @@ class Storage(Protocol):
 
 
 def checked(key: str) -> str:
-    """The key, if it is a safe relative name; else NotFound, as for a key that nobody stored."""
-    parts = key.split("/")
-    bad = not key or len(key) > LONGEST_KEY or any(ord(c) < 32 for c in key) or "\\" in key
-    if bad or any(part in ("", ".", "..") for part in parts):
-        raise NotFound("There is no such file.")
+    """The key, if it is a safe relative name; else NotFound, as for a key that nobody stored.
+
+    A first part that begins with a dot is refused: the folder storage keeps its own things there.
+    """
+    bad = len(key) > LONGEST_KEY or key.startswith(".") or any(ord(c) < 32 or c == "\\" for c in key)
+    if bad or not all(_is_part(part) for part in key.split("/")):
+        raise missing()
     return key
+
+
+def _is_part(part: str) -> bool:
+    try:
+        return part not in ("", ".", "..") and len(part.encode()) <= LONGEST_PART
+    except UnicodeEncodeError:  # a lone surrogate: no file system and no signature can hold it
+        return False
 
 
 def missing() -> NotFound:

@@ -15,6 +15,7 @@ from app.storage.signing import UrlSigner
 
 TYPES = ".types"  # beside the files: content types, one small file each
 PARTIAL = ".partial"
+PLACE_TRIES = 100  # a folder may be emptied, and so removed, by another process just before a file is put into it
 
 
 class LocalStorage:
@@ -34,7 +35,6 @@ class LocalStorage:
     def _write(self, target: Path, source: Path | bytes) -> None:
         partial = self._folder / PARTIAL
         partial.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=partial)
         try:
             with os.fdopen(handle, "wb") as out:
@@ -45,7 +45,7 @@ class LocalStorage:
                         shutil.copyfileobj(given, out, BLOCK)
                 out.flush()
                 os.fsync(out.fileno())
-            os.replace(name, target)
+            _place(name, target)
         except BaseException:
             with suppress(OSError):
                 os.unlink(name)
@@ -75,9 +75,18 @@ class LocalStorage:
     def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             for path in (self._folder / checked(key), self._folder / TYPES / key):
-                with suppress(OSError):
-                    path.unlink()
+                self._unlink(path)
                 self._remove_empty(path.parent)
+
+    @staticmethod
+    def _unlink(path: Path) -> None:
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if not path.is_dir():  # a folder is no file, so nothing of this name was there
+                raise StorageFailed(f"The file could not be deleted: {error.strerror}.") from error
 
     def _remove_empty(self, folder: Path) -> None:
         while folder != self._folder and folder.is_relative_to(self._folder):
@@ -88,14 +97,26 @@ class LocalStorage:
             folder = folder.parent
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Walks only the deepest folder that the prefix names."""
+        """Walks only the deepest folder that the prefix names. Folders that vanish meanwhile are empty."""
         start = self._folder / checked(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
-        found = (path.relative_to(self._folder) for path in start.rglob("*") if path.is_file())
-        hidden = (TYPES, PARTIAL)
-        return iter(sorted(str(path) for path in found if path.parts[0] not in hidden and str(path).startswith(prefix)))
+        found = (str((Path(at) / name).relative_to(self._folder)) for at, _, names in os.walk(start) for name in names)
+        hidden = (TYPES + "/", PARTIAL + "/")
+        return iter(sorted(key for key in found if key.startswith(prefix) and not key.startswith(hidden)))
 
     def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
         return self._signer.url(checked(key), seconds, base_url, filename)
+
+
+def _place(name: str, target: Path) -> None:
+    """Renames into place. The folder is made last: a neighbour's deletion removes folders that look empty."""
+    for tries in range(1, PLACE_TRIES + 1):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(name, target)
+            return
+        except (FileNotFoundError, FileExistsError):  # gone between two steps; mkdir tells that as either
+            if tries == PLACE_TRIES:
+                raise
 
 
 def _blocks(stream: BinaryIO, first: int, length: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from app.domain.errors import StorageFailed
 from app.storage.base import BLOCK, Range, checked, missing
 from app.storage.signing import UrlSigner
 
@@ -17,9 +18,13 @@ class MemoryStorage:
         self._lock = threading.Lock()
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> None:
-        content = source if isinstance(source, bytes) else source.read_bytes()
+        checked(key)
+        try:
+            content = source if isinstance(source, bytes) else source.read_bytes()
+        except OSError as error:
+            raise StorageFailed(f"The file could not be stored: {error.strerror}.") from error
         with self._lock:
-            self._files[checked(key)] = (content, content_type)
+            self._files[key] = (content, content_type)
 
     def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
         found = self._files.get(checked(key))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -59,7 +60,7 @@ class S3Storage:
         with _failures():
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + checked(key), **wanted)
         size = int(found["ContentRange"].rpartition("/")[2]) if "ContentRange" in found else found["ContentLength"]
-        return found["Body"].iter_chunks(BLOCK), size, found.get("ContentType", "application/octet-stream")
+        return _blocks(found["Body"]), size, found.get("ContentType", "application/octet-stream")
 
     def exists(self, key: str) -> bool:
         try:
@@ -77,7 +78,9 @@ class S3Storage:
         with _failures():
             for at in range(0, len(names), DELETE_AT_ONCE):
                 batch = {"Objects": names[at : at + DELETE_AT_ONCE], "Quiet": True}
-                self._client.delete_objects(Bucket=self._bucket, Delete=batch)
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete=batch)
+                if any(error.get("Code") not in ABSENT for error in answer.get("Errors", [])):
+                    raise StorageFailed("The file storage did not delete every file.")
 
     def list(self, prefix: str) -> Iterator[str]:
         with _failures():
@@ -89,9 +92,15 @@ class S3Storage:
     def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
         params = {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
         if filename:
-            params["ResponseContentDisposition"] = f'attachment; filename="{filename}"'
+            params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
         url: str = self._client.generate_presigned_url("get_object", params, min(seconds, LONGEST_URL_SECONDS))
         return url
+
+
+def _blocks(body: Any) -> Iterator[bytes]:
+    """A connection that breaks in the middle is a storage failure too."""
+    with _failures():
+        yield from body.iter_chunks(BLOCK)
 
 
 @contextmanager
@@ -104,3 +113,5 @@ def _failures() -> Iterator[None]:
         raise StorageFailed("The file storage refused the request.") from error
     except (BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
         raise StorageFailed("The file storage cannot be reached.") from error
+    except OSError as error:  # the file that was to be stored (some of botocore's own errors are OSErrors: they come first)
+        raise StorageFailed(f"The file could not be stored: {error.strerror}.") from error

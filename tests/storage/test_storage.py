@@ -4,8 +4,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -116,12 +118,33 @@ def test_keys_are_listed_by_prefix_and_deleted(storage: Storage) -> None:
     assert list(storage.list("outputs/")) == ["outputs/b/1/z"]
 
 
-@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "a\x00b", "a\\b", "x" * 600])
+BAD_KEYS = [
+    "", "/etc/passwd", "../x", "a/../b", "a//b", "a/./b", "a\x00b", "a\\b", "a/" * 299 + "b", "a\ud800b", "x" * 300,
+    "é" * 200, ".types/a", ".partial/a", ".hidden",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
 def test_keys_that_are_no_names_are_not_found(storage: Storage, key: str) -> None:
     with pytest.raises(NotFound):
         storage.put(key, b"x", "text/plain")
     with pytest.raises(NotFound):
         storage.open(key)
+    with pytest.raises(NotFound):
+        storage.exists(key)
+
+
+def test_names_that_are_not_ascii_are_names(storage: Storage) -> None:
+    storage.put("outputs/a/1/Bild ü 图.png", b"x", "image/png")
+    assert list(storage.list("outputs/a/")) == ["outputs/a/1/Bild ü 图.png"]
+    assert content(storage, "outputs/a/1/Bild ü 图.png") == b"x"
+
+
+def test_a_source_that_is_not_there_is_a_storage_failure_without_a_path(storage: Storage, tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed) as caught:
+        storage.put("x", tmp_path / "absent", "text/plain")
+    assert str(tmp_path) not in caught.value.detail
+    assert not storage.exists("x")
 
 
 def test_a_url_of_a_real_s3_server_needs_no_credential_and_cannot_be_changed(s3_url: str) -> None:
@@ -131,6 +154,44 @@ def test_a_url_of_a_real_s3_server_needs_no_credential_and_cannot_be_changed(s3_
     assert httpx.get(url, trust_env=False).content == b"signed"
     assert httpx.get(url.replace("signed.txt", "other.txt"), trust_env=False).status_code == 403
     assert httpx.get(url.partition("?")[0], trust_env=False).status_code in (400, 403)
+
+
+def test_a_signed_s3_url_can_carry_any_file_name(s3_url: str) -> None:
+    storage = S3Storage("lovage-tests", endpoint_url=s3_url, access_key_id=ACCESS, secret_access_key=SECRET)
+    query = parse_qs(urlsplit(storage.url("a", 60, BASE, 'a"; b\r\nx: ü')).query)
+    assert query["response-content-disposition"] == ["attachment; filename*=UTF-8''a%22%3B%20b%0D%0Ax%3A%20%C3%BC"]
+
+
+class CuttingServer:
+    """Speaks just enough S3 to break off a download, or to refuse to delete one of the files."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer, self._socket = answer, socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            connection.recv(65536)
+            connection.sendall(self._answer)
+            connection.close()
+
+
+def test_a_download_that_breaks_off_is_a_storage_failure() -> None:
+    server = CuttingServer(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nhalf")
+    storage = S3Storage("b00", endpoint_url=server.url, access_key_id=ACCESS, secret_access_key=SECRET)
+    blocks, _, _ = storage.open("x")
+    with pytest.raises(StorageFailed):
+        b"".join(blocks)
+
+
+def test_a_file_that_s3_does_not_delete_is_a_storage_failure() -> None:
+    said = b"<DeleteResult><Error><Key>x</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>"
+    server = CuttingServer(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(said), said))
+    storage = S3Storage("b00", endpoint_url=server.url, access_key_id=ACCESS, secret_access_key=SECRET)
+    with pytest.raises(StorageFailed, match="did not delete"):
+        storage.delete(["x"])
 
 
 def test_an_s3_server_that_is_away_is_a_storage_failure() -> None:
@@ -167,6 +228,30 @@ def test_a_failed_put_leaves_nothing_behind(tmp_path: Path) -> None:
         storage.put("x", tmp_path / "absent", "text/plain")
     assert not storage.exists("x")
     assert list((tmp_path / "files" / ".partial").iterdir()) == []
+
+
+def test_a_file_is_stored_while_its_last_neighbour_is_deleted(tmp_path: Path) -> None:
+    """An emptied folder is removed; it must not go from under a file that is just being put into it."""
+    storage = LocalStorage(tmp_path / "files", UrlSigner("secret"))
+
+    def put_and_delete(number: int) -> None:
+        for turn in range(100):
+            key = f"files/{number}-{turn}"
+            storage.put(key, b"x" * 10_000, "text/plain")
+            assert content(storage, key) == b"x" * 10_000
+            storage.delete([key])
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(put_and_delete, range(4)))
+    assert list(storage.list("files/")) == []
+
+
+def test_a_file_that_cannot_be_deleted_is_a_storage_failure(tmp_path: Path) -> None:
+    """A loop of links fails for root too; missing permissions would not."""
+    (tmp_path / "loop").symlink_to("loop")
+    storage = LocalStorage(tmp_path, UrlSigner("secret"))
+    with pytest.raises(StorageFailed):
+        storage.delete(["loop/x"])
 
 
 @pytest.mark.parametrize(("name", "kind"), [("memory", MemoryStorage), ("local", LocalStorage), ("s3", S3Storage)])
