@@ -8,12 +8,13 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 from app.domain.errors import ModelUnavailable
-from app.domain.work import Crashed, ModelSpec, Work
+from app.domain.work import Crashed, Event, ModelSpec, Work
 from app.engine import memory, model_cache
 from app.engine.batch_policy import LOOK_AHEAD
 from app.engine.fork_client import ForkServerClient
@@ -116,15 +117,26 @@ class Engine:
 
     def submit(self, spec: ModelSpec, work: Work) -> Handle:
         """Never blocks for the model and never raises: whatever goes wrong is the handle's ending event."""
-        handle = Handle(work.id)
+        return self.submit_all(spec, [(work, None)])[0]
+
+    def submit_all(self, spec: ModelSpec, group: Sequence[tuple[Work, Callable[[Event], None] | None]]) -> list[Handle]:
+        """Several works of one version, each with the sink of its events (see Handle), sent to the model at once."""
+        handles = [Handle(work.id, sink) for work, sink in group]
         if self._stopping.is_set():
-            handle.put(Crashed("the worker is stopping"))
-            return handle
+            for handle in handles:
+                handle.put(Crashed("the worker is stopping"))
+            return handles
         host = self._host(spec)
-        ticket = Ticket(work, self._wire_id(host, work.id), handle)
-        handle.on_cancel(lambda: host.cancel(ticket))
-        host.submit(spec, ticket)
-        return handle
+        tickets = [Ticket(work, self._wire_id(host, work.id), handle) for (work, _), handle in zip(group, handles, strict=True)]
+        for ticket in tickets:
+            ticket.handle.on_cancel(partial(host.cancel, ticket))
+        host.submit(spec, tickets)
+        return handles
+
+    def is_ready(self, version: str) -> bool:
+        """Whether the version is loaded."""
+        host = self._hosts.get(version)
+        return host is not None and host.state == "ready"
 
     def load(self, spec: ModelSpec, *, pin: bool | None = None) -> LoadedModel:
         """Returns when the model is ready; `pin` keeps it from being evicted or unloaded. Raises ModelUnavailable."""

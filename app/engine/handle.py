@@ -9,11 +9,15 @@ from app.domain.work import END, Event, Work
 
 
 class Handle:
-    """The caller's end. `events` may be read by one thread, once."""
+    """The caller's end. `events` may be read by one thread, once; a handle with a `sink` passes each event to it instead.
 
-    def __init__(self, work_id: str) -> None:
+    The sink is called by the engine's threads with a lock held: it must neither block nor raise.
+    """
+
+    def __init__(self, work_id: str, sink: Callable[[Event], None] | None = None) -> None:
         self.id = work_id
         self._events: SimpleQueue[Event] = SimpleQueue()
+        self.put: Callable[[Event], None] = sink or self._events.put
         self._cancel: Callable[[], None] = lambda: None
 
     def events(self) -> Iterator[Event]:
@@ -30,10 +34,6 @@ class Handle:
         It may still finish first. Any number of calls, from any thread, at any time.
         """
         self._cancel()
-
-    def put(self, event: Event) -> None:
-        """The engine's side."""
-        self._events.put(event)
 
     def on_cancel(self, cancel: Callable[[], None]) -> None:
         """The engine's side."""

@@ -17,7 +17,7 @@ from app.domain.work import END, Canceled, Chunk, Crashed, Event, Failed, Finish
 from app.engine import retry_policy, watch
 from app.engine.batch_policy import Limits
 from app.engine.fork_client import ForkServerDied
-from app.engine.frames import unpack
+from app.engine.frames import encode, unpack
 from app.engine.handle import Ticket
 from app.engine.memory import pss
 from app.engine.model_link import ModelLink
@@ -68,15 +68,17 @@ class Host:
 
     # What callers ask
 
-    def submit(self, spec: ModelSpec, ticket: Ticket) -> None:
-        """The ticket will get an ending."""
+    def submit(self, spec: ModelSpec, tickets: Sequence[Ticket]) -> None:
+        """Every ticket will get an ending."""
         with self.lock:
             self.last_used = time.monotonic()
             if self.health.blocked(self.last_used):
-                ticket.handle.put(self._unavailable())
+                for ticket in tickets:
+                    ticket.handle.put(self._unavailable())
                 return
             self.spec = spec
-            self.tickets.add(ticket)
+            for ticket in tickets:
+                self.tickets.add(ticket)
             if self.state == "absent":
                 self._begin_loading()
         self._push()
@@ -235,15 +237,17 @@ class Host:
         self._send(link, due)
 
     def _send(self, link: ModelLink, tickets: Sequence[Ticket]) -> None:
+        frames: list[bytes] = []
         for ticket in tickets:
             work = ticket.work
             try:
-                link.send(["work", ticket.wire_id, work.input, work.folder, ticket.at, ticket.load, ticket.trial])
+                frames.append(encode(["work", ticket.wire_id, work.input, work.folder, ticket.at, ticket.load, ticket.trial]))
             except TypeError as error:
                 with self.lock:
                     self.finish(ticket, Failed(f"the input is not JSON: {error}", code="invalid_input"))
             if ticket.cancel_at:
-                link.send(["cancel", ticket.wire_id])
+                frames.append(encode(["cancel", ticket.wire_id]))
+        link.send_frames(frames)
 
     def on_messages(self, link: ModelLink, messages: Sequence[Any]) -> None:
         for kind, value in messages:

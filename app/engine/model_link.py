@@ -63,6 +63,10 @@ class ModelLink:
         JSON."""
         self._sender(encode(message))
 
+    def send_frames(self, frames: Sequence[bytes]) -> None:
+        """Sends several encoded messages at once."""
+        self._sender(b"".join(frames))
+
     def note(self, kind: str, value: Any) -> None:
         """Takes a message about the process itself: ready, failed (to load) or dying (by its own decision)."""
         if kind == "ready":

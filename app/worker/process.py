@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from celery import signals
 from celery.platforms import SecurityWarning
 
 from app.db import files, runtimes
-from app.domain.predictions import Status
+from app.domain.predictions import Prediction
 from app.engine import devices
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.engine.watch import Times
@@ -23,22 +24,24 @@ from app.queue.celery_app import make_celery
 from app.runtimes import registry
 from app.services.assembly import Core
 from app.settings import Settings
-from app.worker import tasks
+from app.worker import doorstep, tasks
 from app.worker.cancels import CancelListener
 from app.worker.deliveries import Courier, platform_secret
 from app.worker.heartbeat import Heartbeat, Post, this_host
 from app.worker.inputs import Inputs
+from app.worker.intake import Intake, Messages
 from app.worker.outputs import Outputs
 from app.worker.recorder import Recorder
 from app.worker.runner import Place, Runner
 from app.worker.sources import Sources
-from app.worker.stealer import Stealer
+from app.worker.task_events import TaskEvents
 from app.worker.versions import Versions
 
 log = structlog.get_logger(__name__)
 
 WRITE_CONNECTIONS = 6  # claims, growth, endings, heartbeat, sweep, look-ups: each hop uses one at a time
 LAST_WORDS_SECONDS = 3.0
+POOL_THREADS = 2  # of Celery's pool: only sweeps run on it, predictions never hold a thread (see `doorstep`)
 
 
 class AcceleratorWorker:
@@ -63,18 +66,12 @@ class AcceleratorWorker:
         self.heartbeat = Heartbeat(
             self.core.database, self.engine, self.recorder, self.runner, recovery, self.post, settings.heartbeat_seconds
         )
-        self.stealer = Stealer(self.recorder, self.runner, self.post.queues, settings.worker_slots)
+        self.intake = Intake(
+            self.recorder, self.runner, Messages(settings.redis_url, self.post.queues), self.post.queues, settings.worker_slots
+        )
+        self.recorder.on_written = self.intake.room_freed
         self.cancels = CancelListener(settings.redis_url, self.runner.cancel)
         self.recovery = recovery
-        self.draining = threading.Event()
-
-    def predict(self, prediction_id: str) -> Status | None:
-        """A doorbell rang: claim the prediction and run it, if it is still to be had."""
-        self.stealer.heard()
-        if self.draining.is_set():
-            return None
-        prediction = self.recorder.claim(prediction_id)
-        return self.runner.run(prediction) if prediction else None
 
     def start(self) -> None:
         """The engine warms up while the worker registers."""
@@ -82,27 +79,40 @@ class AcceleratorWorker:
         with self.core.database.unit() as session:
             runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs()})
         self.heartbeat.register()
-        for part in (self.heartbeat, self.stealer, self.cancels):
+        for part in (self.recorder, self.heartbeat, self.intake, self.cancels):
             part.start()
+
+    def tell(self, news: TaskEvents) -> None:
+        """Celery's event stream hears of every prediction that begins and ends here."""
+        self.intake.claimed = news.claimed
+        self.runner.ended = lambda prediction, status: news.ended(prediction, status, ran_for(prediction))
+        news.start()
 
     def drain(self) -> None:
         """Stops claiming, gives what runs its grace, hands the rest back, and ends the process."""
-        self.draining.set()
-        self.stealer.stop()
+        self.intake.stop()
         self.cancels.stop()
+        self.runner.draining = True
         log.info("draining", running=len(self.runner.running), grace_seconds=self._settings.worker_grace_seconds)
         self.engine.stop(self._settings.worker_grace_seconds)
         for _ in range(int(LAST_WORDS_SECONDS / 0.05)):
             if not self.runner.running:
                 break
             threading.Event().wait(0.05)
+        self.recorder.close(LAST_WORDS_SECONDS)
         self.heartbeat.stop(self._hand_back)
+        self.runner.close()
         self.core.close()
 
     def _hand_back(self) -> None:
         returned = self.core.lifecycle.give_back_all(self.recorder.worker)
         if returned:
             log.info("handed_back", count=returned)
+
+
+def ran_for(prediction: Prediction) -> float:
+    """Seconds since the claim, by this machine's clock: for a dashboard."""
+    return max(0.0, time.time() - prediction.started_at.timestamp()) if prediction.started_at else 0.0
 
 
 def find_file(core: Core, file_id: str) -> tuple[str, str] | None:
@@ -129,12 +139,15 @@ def run(settings: Settings, device: str, name: str = "") -> None:
     registry.discover([Path(folder) for folder in settings.runtime_folders])
     worker = AcceleratorWorker(settings, device, name)
     app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
-    tasks.register_predict(app, worker.predict)
+    doorstep.attach(app, worker.intake)
+    doorstep.show_active(worker.runner.running)
     tasks.register_sweep(app, worker.recovery.sweep)
+    hostname = f"{worker.post.device.id}@{worker.post.host}"
+    worker.tell(TaskEvents(app, hostname))
     worker.start()
     queues = [*worker.post.queues, names.SWEEPS]
     log.info("worker_ready", worker=str(worker.recorder.worker), device=worker.post.device.id, queues=queues)
-    serve(app, queues, settings.worker_slots, f"{worker.post.device.id}@{worker.post.host}", worker.drain, settings)
+    serve(app, queues, POOL_THREADS, hostname, worker.drain, settings)
 
 
 def run_courier(settings: Settings) -> None:

@@ -1,14 +1,17 @@
-"""A worker's writes to the lifecycle, each coalesced: claims, growth, endings. Endings are kept and tried again while
+"""A worker's writes to the lifecycle, each in groups: claims, growth, endings. Endings are kept and tried again while
 Postgres is away, so that finished work is not lost with it."""
 
+import threading
 import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import structlog
 
-from app.coalesce import ThreadCoalescer
-from app.domain.errors import Unavailable
-from app.domain.predictions import Prediction
+from app.domain.errors import ModelFailed, Unavailable
+from app.domain.predictions import Prediction, Status
 from app.services.lifecycle import Ending, Growth, Lifecycle, Return
 
 log = structlog.get_logger(__name__)
@@ -17,54 +20,125 @@ KEEP_TRYING_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 GROUP = 128
 
+Told = Callable[[bool], None]
+
 
 class Recorder:
-    """Thread-safe. `worker` is this incarnation; `renew` gives a fresh one when it has been declared dead."""
+    """Thread-safe. `worker` is this incarnation; `renew` gives a fresh one when it has been declared dead.
+
+    `start` once, `close` at the end. `on_written` is called after each group of endings.
+    """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self.worker: UUID = uuid4()
-        self._claim: ThreadCoalescer[str, Prediction | None] = ThreadCoalescer(
-            lambda ids: lifecycle.claim(ids, self.worker), limit=GROUP
-        )
-        self._grow: ThreadCoalescer[Growth, bool] = ThreadCoalescer(lifecycle.grow, limit=GROUP)
-        self._finish: ThreadCoalescer[Ending, Prediction | None] = ThreadCoalescer(lifecycle.finish, limit=GROUP)
+        self.on_written: Callable[[], None] = lambda: None
+        self._endings: deque[tuple[Ending, Told, float]] = deque()
+        self._some = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="endings", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
 
     def renew(self) -> UUID:
         """A new identity: everything claimed under the old one is no longer ours."""
         self.worker = uuid4()
         return self.worker
 
-    def claim(self, prediction_id: str) -> Prediction | None:
-        """The prediction, now this worker's; None when it is not to be had. Raises Unavailable."""
-        return self._claim(prediction_id)
+    def claim(self, ids: Sequence[str]) -> list[Prediction]:
+        """Those of the predictions that are now this worker's. Raises Unavailable."""
+        return [claimed for claimed in self._lifecycle.claim(list(dict.fromkeys(ids)), self.worker) if claimed]
 
     def steal(self, queues: list[str], limit: int) -> list[Prediction]:
         """Waiting predictions that nobody told us of. Raises Unavailable."""
         return self._lifecycle.steal(queues, self.worker, limit)
 
-    def grow(self, news: Growth) -> bool:
-        """False when the prediction is no longer ours. A database that is away changes nothing: the end tells all."""
+    def grow(self, news: Sequence[Growth]) -> list[bool]:
+        """False for each that is no longer ours. A database that is away changes nothing: the end tells all."""
         try:
-            return self._grow(news)
+            return self._lifecycle.grow(news)
         except Unavailable:
-            return True
+            return [True] * len(news)
 
-    def finish(self, ending: Ending) -> bool:
-        """Records the end, trying for some minutes while Postgres is away. False: it was not ours any more, or time ran out."""
-        until = time.monotonic() + KEEP_TRYING_SECONDS
-        while True:
-            try:
-                return self._finish(ending) is not None
-            except Unavailable:
-                if time.monotonic() > until:
-                    log.error("result_given_up", prediction=ending.id, attempt=ending.attempt)
-                    return False
-                time.sleep(RETRY_SECONDS)
+    def finish(self, ending: Ending, told: Told) -> None:
+        """Records the end soon, trying for some minutes while Postgres is away; returns at once.
+
+        `told` hears, on the recorder's thread, True when it was written, False when it was not ours any more or time ran out.
+        """
+        with self._some:
+            self._endings.append((ending, told, time.monotonic() + KEEP_TRYING_SECONDS))
+            self._some.notify()
 
     def give_back(self, one: Return) -> None:
-        """Back to waiting; when Postgres is away the sweep does it later."""
+        """Back to waiting; when Postgres is away the heartbeat does it later."""
         try:
             self._lifecycle.give_back([one])
         except Unavailable:
-            log.warning("give_back_left_to_sweep", prediction=one.id)
+            log.warning("give_back_left_to_heartbeat", prediction=one.id)
+
+    def _run(self) -> None:
+        while group := self._next():
+            try:
+                self._write(group)
+            except Unavailable:
+                self._keep(group)
+            except Exception:
+                log.exception("group_of_endings_broken", count=len(group))
+                self._one_by_one(group)
+            self.on_written()
+
+    def _next(self) -> list[tuple[Ending, Told, float]]:
+        with self._some:
+            self._some.wait_for(lambda: self._endings or self._closing)
+            return [self._endings.popleft() for _ in range(min(GROUP, len(self._endings)))]
+
+    def _write(self, group: list[tuple[Ending, Told, float]]) -> None:
+        written = self._lifecycle.finish([ending for ending, _, _ in group])
+        for (_, told, _), prediction in zip(group, written, strict=True):
+            told(prediction is not None)
+
+    def _keep(self, group: list[tuple[Ending, Told, float]]) -> None:
+        """For another try."""
+        now = time.monotonic()
+        for ending, told, until in group:
+            if now > until:
+                log.error("result_given_up", prediction=ending.id, attempt=ending.attempt)
+                told(False)
+        with self._some:
+            if not self._closing:
+                self._endings.extendleft(reversed([one for one in group if now <= one[2]]))
+                self._some.wait_for(lambda: self._closing, RETRY_SECONDS)
+
+    def _one_by_one(self, group: list[tuple[Ending, Told, float]]) -> None:
+        """An ending that cannot be stored becomes a failure, alone; what even then cannot be is left to the heartbeat."""
+        for one in group:
+            for attempt in (one, (_unstorable(one[0]), *one[1:])):
+                try:
+                    self._write([attempt])
+                    break
+                except Unavailable:
+                    self._keep([attempt])
+                    break
+                except Exception as error:
+                    log.error("ending_not_storable", prediction=one[0].id, reason=str(error)[:500])
+            else:
+                one[1](False)
+
+    def close(self, timeout: float) -> None:
+        """Writes what waits, for at most `timeout` seconds."""
+        until = time.monotonic() + timeout
+        while self._endings and time.monotonic() < until:
+            time.sleep(0.02)
+        with self._some:
+            self._closing = True
+            self._some.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(max(0.1, until - time.monotonic()))
+
+
+def _unstorable(ending: Ending) -> Ending:
+    return replace(
+        ending, status=Status.FAILED, output=None, error="The model's answer could not be stored.",
+        error_code=ModelFailed.code, logs="", metrics={}, progress=None,
+    )  # fmt: skip

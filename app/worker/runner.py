@@ -1,10 +1,14 @@
-"""One prediction from its claim to its recorded end, on one thread of the worker. Knows no Celery."""
+"""Claimed predictions from the engine to their recorded end. Nothing here waits: what must (downloads, input files, storing
+output files) runs on a few threads beside, the rest on the engine's own. Knows no Celery."""
 
 import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +16,26 @@ import structlog
 
 from app.domain.errors import ModelFailed, PredictionError
 from app.domain.predictions import Prediction, Status
-from app.domain.webhooks import wants
-from app.domain.work import Canceled, Crashed, Failed, ModelSpec, Work
+from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Work
 from app.engine.engine import Engine
-from app.engine.handle import Handle
 from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
 from app.services.lifecycle import Ending, Growth, Return
 from app.worker.inputs import Inputs
 from app.worker.outputs import Outputs
 from app.worker.recorder import Recorder
+from app.worker.run import Run, has_files, may_write_files, wants_files
 from app.worker.sources import Sources
-from app.worker.tracker import Tracker
 from app.worker.versions import Version, Versions
 
 log = structlog.get_logger(__name__)
 
 # Growing outputs and logs are written at most this often for one prediction; webhooks for them go out with the writes.
 WRITE_SECONDS = 0.5
+THREADS = 32  # downloads, input files and storing at once
+BROKEN = "Lovage itself failed while running this prediction; the worker's log says more."
+
+Ended = Callable[[Prediction, Status | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +48,9 @@ class Place:
     trusted: frozenset[str]
 
 
-class Run:
-    """A prediction in flight: what a cancel needs to reach it."""
-
-    __slots__ = ("canceled", "handle", "prediction")
-
-    def __init__(self, prediction: Prediction) -> None:
-        self.prediction = prediction
-        self.handle: Handle | None = None
-        self.canceled = threading.Event()
-
-    def cancel(self) -> None:
-        """May come before the engine has the work, or after it has ended."""
-        self.canceled.set()
-        if self.handle:
-            self.handle.cancel()
-
-
 class Runner:
-    """Thread-safe: `run` is called from many threads. `running` holds what is in flight, by id."""
+    """Thread-safe. `running` holds what is in flight, by id. `ended` hears of every end: its status, or None when the
+    prediction was handed back or is no longer ours."""
 
     def __init__(
         self, engine: Engine, recorder: Recorder, events: EventWriter, versions: Versions, sources: Sources,
@@ -68,99 +58,167 @@ class Runner:
     ) -> None:  # fmt: skip
         self._engine, self._recorder, self._events, self._versions = engine, recorder, events, versions
         self._sources, self._inputs, self._outputs, self._place = sources, inputs, outputs, place
+        self.ended: Ended = lambda prediction, status: None
         self.running: dict[str, Run] = {}
+        self.draining = False  # then what the engine drops is handed back by `Lifecycle.give_back_all`, not as a crash
+        self._known: dict[str, tuple[Version, ModelSpec]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runner")
+        self._scratch = Path(tempfile.mkdtemp(prefix="lovage-"))
+        self._stop = threading.Event()
+        self._writer = threading.Thread(target=self._write_growth, name="growth", daemon=True)
+        self._writer.start()
 
-    def cancel(self, ids: list[str]) -> None:
+    def cancel(self, ids: Sequence[str]) -> None:
         """Stops those of the ids that run here."""
         for prediction_id in ids:
             if run := self.running.get(prediction_id):
                 run.cancel()
 
-    def run(self, prediction: Prediction) -> Status | None:
-        """Runs a claimed prediction to its end and records it. None: handed back, or no longer ours."""
-        run = self.running[prediction.id] = Run(prediction)
-        tracker = Tracker()
-        folder: Path | None = None
+    def start(self, predictions: Sequence[Prediction]) -> None:
+        """Runs claimed predictions, each to its recorded end; returns at once."""
+        ready: dict[str, tuple[ModelSpec, list[tuple[Run, Work]]]] = {}
+        for prediction in predictions:
+            run = self.running[prediction.id] = Run(prediction)
+            version, spec = self._known.get(prediction.version_id, (None, None))
+            given = prediction.input or {}
+            if version is None or spec is None or not self._quick(version, given):
+                self._threads.submit(self._guarded, run, self._prepare)
+                continue
+            ready.setdefault(spec.version, (spec, []))[1].append((run, self._work(run, version, given)))
+        for spec, group in ready.values():
+            self._submit(spec, group)
+
+    def _quick(self, version: Version, given: dict[str, Any]) -> bool:
+        """Whether nothing has to be fetched or made before the engine can have it."""
+        return self._engine.is_ready(version.id) and not (
+            may_write_files(version.output_schema) or wants_files(given, version.input_schema)
+        )
+
+    def _guarded(self, run: Run, step: Callable[[Run], None]) -> None:
+        """Whatever goes wrong in a step is the prediction's end."""
         try:
-            if prediction.cancel_requested:
-                run.canceled.set()
-            version = self._versions.get(prediction.version_id)
-            folder = Path(tempfile.mkdtemp(prefix="lovage-"))
-            self._follow(run, version, tracker, folder)
-            return self._end(run, tracker, folder)
+            step(run)
         except PredictionError as error:
-            tracker.ending = Failed(error.detail, error.code)
-            return self._end(run, tracker, folder)
+            run.tracker.ending = Failed(error.detail, error.code)
+            self._record(run, None)
         except Exception:
-            log.exception("run_broken", prediction=prediction.id)
-            tracker.ending = Failed(
-                "Lovage itself failed while running this prediction; the worker's log says more.", ModelFailed.code
-            )
-            return self._end(run, tracker, folder)
-        finally:
-            self.running.pop(prediction.id, None)
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+            log.exception("run_broken", prediction=run.prediction.id)
+            run.tracker.ending = Failed(BROKEN, ModelFailed.code)
+            self._record(run, None)
 
-    def _follow(self, run: Run, version: Version, tracker: Tracker, folder: Path) -> None:
-        """Feeds the tracker until the engine says how it ended."""
-        writer = _GrowthWriter(run, tracker, self._recorder)
-
-        def say(text: str) -> None:
-            tracker.say(text)
-            writer.write_if_due()
-
-        spec = self._spec(version, say)
-        work = self._work(run.prediction, version, folder)
-        if run.canceled.is_set():
-            tracker.ending = Canceled()
-            return
-        run.handle = self._engine.submit(spec, work)
-        if run.canceled.is_set():
-            run.handle.cancel()
-        for event in run.handle.events():
-            number = tracker.take(event)
-            if number is not None and run.prediction.stream:
-                frame = ChunkFrame(run.prediction.attempt, number, tracker.chunks[number])
-                self._events.chunk(run.prediction.id, frame)
-            writer.write_if_due()
-
-    def _spec(self, version: Version, say: Any) -> ModelSpec:
-        path = self._sources.local(version.source, say)
+    def _prepare(self, run: Run) -> None:
+        """The slow way to the engine: looks the version up, fetches its files and the input's, makes a folder."""
+        version = self._versions.get(run.prediction.version_id)
+        path = self._sources.local(version.source, run.tracker.say)
         trusted = version.source.removeprefix("hf:") in self._place.trusted
-        return ModelSpec(
+        spec = ModelSpec(
             version.id, version.model, version.runtime, version.task, path, version.config,
             self._place.device, self._place.threads, trusted,
         )  # fmt: skip
+        self._known[version.id] = (version, spec)
+        given = run.prediction.input or {}
+        if may_write_files(version.output_schema) or wants_files(given, version.input_schema):
+            run.folder = self._scratch / f"{run.prediction.id}-{run.prediction.attempt}"
+            run.folder.mkdir()
+            given = self._inputs.localize(given, version.input_schema, run.folder)
+        self._submit(spec, [(run, self._work(run, version, given))])
 
-    def _work(self, prediction: Prediction, version: Version, folder: Path) -> Work:
-        given = self._inputs.localize(prediction.input or {}, version.input_schema, folder)
-        timeout = prediction.timeout or float(version.config.get("timeout", 0)) or self._place.run_timeout
-        return Work(prediction.id, given, str(folder), timeout)
+    def _work(self, run: Run, version: Version, given: dict[str, Any]) -> Work:
+        timeout = run.prediction.timeout or float(version.config.get("timeout", 0)) or self._place.run_timeout
+        return Work(run.prediction.id, given, str(run.folder or ""), timeout)
 
-    def _end(self, run: Run, tracker: Tracker, folder: Path | None) -> Status | None:
-        prediction, ending = run.prediction, tracker.ending
-        fence = (prediction.id, prediction.attempt, prediction.worker or self._recorder.worker)
-        if isinstance(ending, Crashed) and not run.canceled.is_set():
-            self._recorder.give_back(Return(*fence, crashes=1, reason=ending.error))
-            return None
+    def _submit(self, spec: ModelSpec, group: Sequence[tuple[Run, Work]]) -> None:
+        wanted = []
+        for run, work in group:
+            if run.canceled:
+                self._on_event(run, Canceled())
+            else:
+                wanted.append((run, work))
+        handles = self._engine.submit_all(spec, [(work, partial(self._on_event, run)) for run, work in wanted])
+        for (run, _), handle in zip(wanted, handles, strict=True):
+            run.handle = handle
+            if run.canceled:
+                handle.cancel()
+
+    def _on_event(self, run: Run, event: Event) -> None:
+        """Called by the engine's threads, which must not be kept waiting."""
+        try:
+            number = run.tracker.take(event)
+            if number is not None and run.prediction.stream:
+                self._events.chunk(run.prediction.id, ChunkFrame(run.prediction.attempt, number, run.tracker.chunks[number]))
+            if run.tracker.ending is not None:
+                self._end(run, run.tracker.ending)
+        except Exception:
+            log.exception("event_broken", prediction=run.prediction.id)
+            run.tracker.ending = Failed(BROKEN, ModelFailed.code)
+            self._record(run, None)
+
+    def _end(self, run: Run, ending: Any) -> None:
+        if isinstance(ending, Crashed) and not run.canceled:
+            if self.draining:
+                self._ended(run, None)
+            else:
+                self._threads.submit(self._give_back, run, ending)
+            return
         if isinstance(ending, Crashed):
-            tracker.ending = ending = Canceled()
-        output = tracker.output
+            run.tracker.ending = Canceled()
+        output = run.tracker.output
+        if run.folder and has_files(output):
+            self._threads.submit(self._guarded, run, self._store)
+        else:
+            self._record(run, output)
+
+    def _give_back(self, run: Run, ending: Crashed) -> None:
+        self._recorder.give_back(Return(*run.fence, crashes=1, reason=ending.error))
+        self._ended(run, None)
+
+    def _store(self, run: Run) -> None:
+        assert run.folder is not None
+        began = time.monotonic()
+        output = self._outputs.store(run.tracker.output, run.folder, run.prediction.id, run.prediction.attempt)
+        self._record(run, output, time.monotonic() - began)
+
+    def _record(self, run: Run, output: Any, store_seconds: float = 0.0) -> None:
+        tracker, ending = run.tracker, run.tracker.ending
         error, code = (
             (ending.error or "The model failed without a message.", ending.code) if isinstance(ending, Failed) else (None, None)
         )
+        metrics = {**queue_seconds(run.prediction), **getattr(ending, "metrics", {}), "store": round(store_seconds, 6)}
         status = tracker.status
-        began = time.monotonic()
-        try:
-            output = self._outputs.store(output, folder, prediction.id, prediction.attempt) if folder else output
-        except PredictionError as problem:
-            status, output, error, code = Status.FAILED, None, problem.detail, problem.code
-        metrics = {**queue_seconds(prediction), **getattr(ending, "metrics", {}), "store": round(time.monotonic() - began, 6)}
-        done = self._recorder.finish(
-            Ending(*fence, status, output, error, code, tracker.logs, metrics, tracker.progress)
-        )  # fmt: skip
-        return status if done else None
+        self._recorder.finish(
+            Ending(*run.fence, status, output, error, code, tracker.logs, metrics, tracker.progress),
+            lambda written: self._ended(run, status if written else None),
+        )
+
+    def _ended(self, run: Run, status: Status | None) -> None:
+        self.running.pop(run.prediction.id, None)
+        if run.folder:
+            self._threads.submit(shutil.rmtree, run.folder, ignore_errors=True)
+        self.ended(run.prediction, status)
+
+    def _write_growth(self) -> None:
+        while not self._stop.wait(WRITE_SECONDS):
+            try:
+                self._write_grown(time.monotonic() - WRITE_SECONDS)
+            except Exception:
+                log.exception("growth_broken")
+
+    def _write_grown(self, begun_before: float) -> None:
+        """One statement for all that have grown; short runs cost no extra write."""
+        due = [run for run in list(self.running.values()) if run.began < begun_before and run.tracker.changed]
+        grown: list[tuple[Run, Growth]] = [(run, news) for run in due if (news := run.growth())]
+        if not grown:
+            return
+        for (run, _), ours in zip(grown, self._recorder.grow([news for _, news in grown]), strict=True):
+            if not ours and run.tracker.ending is None:
+                log.info("no_longer_ours", prediction=run.prediction.id)
+                run.cancel()
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self._stop.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def queue_seconds(prediction: Prediction) -> dict[str, float]:
@@ -168,36 +226,3 @@ def queue_seconds(prediction: Prediction) -> dict[str, float]:
     if prediction.started_at is None:
         return {}
     return {"queue": round((prediction.started_at - prediction.created_at).total_seconds(), 6)}
-
-
-class _GrowthWriter:
-    """Writes what has grown, now and then: the first time after WRITE_SECONDS, so that short runs cost no extra write."""
-
-    def __init__(self, run: Run, tracker: Tracker, recorder: Recorder) -> None:
-        self._run, self._tracker, self._recorder = run, tracker, recorder
-        self._next = time.monotonic() + WRITE_SECONDS
-        self._number = 0
-
-    def write_if_due(self) -> None:
-        tracker = self._tracker
-        if tracker.ending is not None or not tracker.changed or time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + WRITE_SECONDS
-        changed, tracker.changed = tracker.changed, set()
-        self._number += 1
-        if not self._recorder.grow(self._growth(changed)):
-            log.info("no_longer_ours", prediction=self._run.prediction.id)
-            self._run.cancel()
-
-    def _growth(self, changed: set[str]) -> Growth:
-        prediction, tracker = self._run.prediction, self._tracker
-        files = any(isinstance(chunk, dict) for chunk in tracker.chunks)  # not stored before the end
-        output = list(tracker.chunks) if "output" in changed and not files else None
-        events = {"output": output is not None, "logs": "logs" in changed}
-        tell = tuple(
-            event for event, due in events.items() if due and prediction.webhook and wants(prediction.webhook_events, event)
-        )
-        return Growth(
-            prediction.id, prediction.attempt, prediction.worker or self._recorder.worker, output,
-            tracker.logs if "logs" in changed else None, tracker.progress, tell, prediction.attempt * 100_000 + self._number,
-        )  # fmt: skip

@@ -1,0 +1,182 @@
+"""Brings waiting predictions to this worker: by doorbells, by what else lies in its queues, and straight from Postgres.
+
+One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message of a burst;
+the rest is taken from the same Redis lists at once, because Celery's consumer costs some 0.6 ms of CPU for each message.
+When the bells have been silent for a while, the oldest waiting rows are claimed without one (DESIGN, "Steal").
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+import redis
+import structlog
+
+from app.domain.errors import Unavailable
+from app.domain.predictions import Prediction
+from app.queue import names
+from app.worker.recorder import Recorder
+from app.worker.runner import Runner
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5
+QUIET_SECONDS = 1.0  # a bell that rings is faster than looking; silence this long makes a look worth it
+AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
+
+# Takes at most ARGV[1] messages from the lists in KEYS, the first list first, in one round trip.
+TAKE = """
+local left, found = tonumber(ARGV[1]), {}
+for _, key in ipairs(KEYS) do
+  if left > 0 then
+    local got = redis.call('RPOP', key, left)
+    if got then
+      for _, message in ipairs(got) do found[#found + 1] = message end
+      left = left - #got
+    end
+  end
+end
+return found"""
+
+
+class Messages:
+    """The queues' Redis lists, read in bulk."""
+
+    def __init__(self, redis_url: str, queues: Sequence[str]) -> None:
+        self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, retry=None)
+        self._take: Any = self._redis.register_script(TAKE)
+        self._keys = [names.KEY_PREFIX + queue for queue in queues]
+
+    def take(self, limit: int) -> list[str]:
+        """Ids of at most `limit` predictions, gone from Redis; none when Redis cannot be reached."""
+        try:
+            found = self._take(keys=self._keys, args=[limit])
+        except redis.RedisError:
+            return []
+        return [prediction_id for raw in found if (prediction_id := prediction_of(raw))]
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+def prediction_of(raw: bytes) -> str | None:
+    """The prediction that a message is about; None, with a line in the log, for a message that is none of ours."""
+    try:
+        headers = orjson.loads(raw)["headers"]
+        if headers["task"] == names.TASK_PREDICT:
+            return str(headers["id"])
+        log.error("unknown_message_discarded", task=headers["task"])
+    except (ValueError, KeyError, TypeError):
+        log.error("unreadable_message_discarded")
+    return None
+
+
+class Intake:
+    """`heard` is called at every doorbell, `room_freed` when something ended. Calls `claimed` with what is about to run,
+    and `on_idle` when Celery may listen again."""
+
+    def __init__(self, recorder: Recorder, runner: Runner, messages: Messages, queues: list[str], slots: int) -> None:
+        self._recorder, self._runner, self._messages = recorder, runner, messages
+        self._queues, self._slots = queues, slots
+        self.claimed: Callable[[Sequence[Prediction]], None] = lambda predictions: None
+        self.on_idle: Callable[[], None] = lambda: None
+        self._waiting: deque[str] = deque()
+        self._more = False  # Redis may hold messages that nobody has been told of
+        self._busy = False
+        self._heard_at = time.monotonic()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def heard(self, prediction_id: str) -> None:
+        """A doorbell rang just now."""
+        with self._wake:
+            self._heard_at = time.monotonic()
+            self._waiting.append(prediction_id)
+            self._more = True
+            self._wake.notify()
+
+    def room_freed(self) -> None:
+        """Something ended here."""
+        with self._wake:
+            self._wake.notify()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether Celery should leave further messages where they are: they are taken from here, in bulk, or not at all."""
+        return self._busy or self._more or bool(self._waiting) or self._stopping or self._room() <= 0
+
+    def _room(self) -> int:
+        return self._slots - len(self._runner.running)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                self._once()
+            except Unavailable:
+                log.warning("doorbells_unanswered", reason="the database cannot be reached")
+                time.sleep(LOOK_SECONDS)
+            except Exception:
+                log.exception("intake_broken")
+                time.sleep(LOOK_SECONDS)
+            finally:
+                self._rest()
+
+    def _once(self) -> None:
+        ids = self._next()
+        if ids:
+            self._claim(ids)
+        elif not self._stopping and not self._more and time.monotonic() - self._heard_at > QUIET_SECONDS:
+            self._steal()
+
+    def _rest(self) -> None:
+        self._busy = False
+        if not self.occupied:
+            self.on_idle()
+
+    def _next(self) -> list[str]:
+        """What to claim now; waits for it, but not longer than until the next look."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._stopping or ((self._waiting or self._more) and self._room() > 0), LOOK_SECONDS)
+            room = min(AT_ONCE, self._room())
+            if room <= 0 or self._stopping or not (self._waiting or self._more):
+                return []
+            self._busy = True
+            ids = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        if len(ids) < room:
+            taken = self._messages.take(room - len(ids))
+            self._more = len(taken) == room - len(ids)
+            ids += taken
+        return ids
+
+    def _claim(self, ids: list[str]) -> None:
+        self._start(self._recorder.claim(ids))
+
+    def _steal(self) -> None:
+        while (room := min(AT_ONCE, self._room())) > 0 and not self._stopping:
+            taken = self._recorder.steal(self._queues, room)
+            for prediction in taken:
+                log.info("claimed_without_message", prediction=prediction.id)
+            self._start(taken)
+            if len(taken) < room:
+                return
+
+    def _start(self, predictions: Sequence[Prediction]) -> None:
+        if predictions:
+            self.claimed(predictions)
+            self._runner.start(predictions)
+
+    def stop(self) -> None:
+        """No more claims; returns when one that is under way has been handed to the runner."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(QUIET_SECONDS * 10)
+        self._messages.close()
