@@ -17,6 +17,7 @@ from app import settings as settings_module
 from app.api import openapi, problems
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
+from app.api.openai import embeddings, images, text
 from app.api.rest import accounts, files, models, platform, predictions, streams, webhooks
 from app.runtimes.demo import demo_minilm_folder
 from app.services.access import Access
@@ -34,7 +35,7 @@ from app.services.version_maker import VersionMaker
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
-ROUTERS = (predictions, streams, files, webhooks, models, accounts, platform)
+ROUTERS = (predictions, streams, files, webhooks, models, text, embeddings, images, accounts, platform)
 
 
 def source_reader(settings: Settings) -> SourceReader:

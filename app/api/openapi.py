@@ -14,6 +14,7 @@ TAGS = [
     {"name": "Models", "description": "Register models and their versions."},
     {"name": "Files", "description": "Upload inputs; read outputs by signed URLs."},
     {"name": "Webhooks", "description": "Be told of events; see and repeat deliveries."},
+    {"name": "OpenAI", "description": "OpenAI's API over the same models; each call is a prediction."},
     {"name": "Accounts", "description": "Users, tokens and API keys."},
     {"name": "Platform", "description": "Health, readiness and status."},
 ]

@@ -120,10 +120,11 @@ def respond(request: Request, error: LovageError) -> Response:
     fields = error.fields if isinstance(error, InvalidRequest) else ()
     detail = SERVER_FAULT if status == 500 else error.detail
     body = problem_body(status, error.code, error.title, detail, request_id_of(request), fields)
-    return Response(body, status, _headers(error), MEDIA_TYPE)
+    return Response(body, status, error_headers(error), MEDIA_TYPE)
 
 
-def _headers(error: LovageError) -> dict[str, str]:
+def error_headers(error: LovageError) -> dict[str, str]:
+    """Headers that go with an error, in whatever shape it is told."""
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="lovage"'

@@ -20,11 +20,18 @@ PROBES = (
 )
 
 TEXT = {"type": "string", "maxLength": 1_000_000}
+TOKENS = {
+    "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 10_000_000}, "minItems": 1, "maxItems": 100_000,
+}  # fmt: skip
 INPUTS = schema.inputs(
     {
         "text": {
-            "description": "A text, or a list of texts, to embed. Longer ones are cut at the model's limit.",
-            "anyOf": [TEXT, {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_TEXTS}],
+            "description": "A text, or a list of texts, to embed; a list of the tokenizer's ids stands for a text. Longer ones "
+            "are cut at the model's limit.",
+            "anyOf": [
+                TEXT,
+                {"type": "array", "items": {"anyOf": [TEXT, TOKENS]}, "minItems": 1, "maxItems": MOST_TEXTS},
+            ],
         }
     },
     required=("text",),
@@ -79,11 +86,18 @@ class Embedding(Runtime):
         job.prepared = self._tokenise([given] if isinstance(given, str) else given)
         job.length = max(map(len, job.prepared)) * len(job.prepared)
 
-    def _tokenise(self, texts: list[str]) -> list[list[int]]:
+    def _tokenise(self, given: Sequence[str | list[int]]) -> list[list[int]]:
+        """Token ids of each; ids that were given are checked, cut and otherwise taken as they are."""
+        texts = [one for one in given if isinstance(one, str)]
         if self._prompt or self._lower:
             texts = [self._prompt + (text.lower() if self._lower else text) for text in texts]
-        ids: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=self._limit)["input_ids"]
-        return [row or [self._pad] for row in ids]
+        ids = iter(self._tokenizer(texts, truncation=True, max_length=self._limit)["input_ids"] if texts else ())
+        return [(next(ids) if isinstance(one, str) else self._checked(one)) or [self._pad] for one in given]
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        if max(ids) >= len(self._tokenizer):
+            raise ValueError(f"text: the tokenizer has {len(self._tokenizer)} ids; {max(ids)} is none of them")
+        return ids[: self._limit]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         vectors = self._embed([ids for job in batch for ids in job.prepared])

@@ -84,8 +84,12 @@ class VersionOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A model."""
+    """A model. `id`, `object`, `created` and `owned_by` are for OpenAI's clients."""
 
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str
     url: str
     owner: str
     name: str
@@ -137,6 +141,9 @@ def model_out(caller: Principal, listed: Listed, base: str) -> ModelOut:
     row, latest = listed.row, listed.latest
     own = caller.owns(row.owner_id) or caller.is_operator
     return ModelOut(
+        id=f"{row.owner}/{row.name}",
+        created=int(row.created_at.timestamp()),
+        owned_by=row.owner,
         url=f"{base}/{row.owner}/{row.name}",
         owner=row.owner,
         name=row.name,

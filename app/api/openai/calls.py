@@ -1,0 +1,192 @@
+"""What all of these routes do: find the model, make predictions, follow them to their end, cancel them when the caller leaves."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from app.api.deps import Services, caller_of, services_of
+from app.api.openai.errors import RunFailed, failure_of, refused
+from app.domain.errors import InvalidRequest, NotFound
+from app.domain.predictions import Prediction, Status
+from app.domain.versions import RunnableVersion
+from app.services.follow import StreamEvent
+from app.services.runnable import parse_reference
+from app.services.submit import Submission
+
+SOURCE = "openai"
+LOOK_SECONDS = 30.0
+QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
+CLIENT_GONE = 499  # what proxies write for a caller that left; nobody reads it
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose caller may run `version`."""
+
+    services: Services
+    user_id: Any
+    version: RunnableVersion
+
+    def inputs(self) -> dict[str, Any]:
+        """The model's own input properties, by name."""
+        found: dict[str, Any] = self.version.input_schema.get("properties", {})
+        return found
+
+    async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
+        """One prediction for each input."""
+        asked = [Submission(user_id=self.user_id, version=self.version, input=one, source=SOURCE) for one in inputs]
+        return list(await asyncio.gather(*(self.services.assembly.submitter.submit(one) for one in asked)))
+
+    def cancel(self, predictions: Sequence[Prediction]) -> None:
+        """Returns at once; those that have ended stay as they are."""
+        ids = [prediction.id for prediction in predictions]
+        self.services.assembly.threads.submit(self.services.assembly.core.lifecycle.cancel, ids, "Its caller left.")
+
+
+async def call(request: Request, model: str) -> Call:
+    """Who calls and what is to run. Raises Unauthenticated, Forbidden, NotFound for a model that is not there."""
+    services, caller = services_of(request), await caller_of(request)
+    caller.need("predict")
+    try:
+        version = await services.runnables.get(caller, parse_reference(model))
+    except (NotFound, InvalidRequest):
+        raise NotFound(f"The model `{model[:200]}` does not exist or you do not have access to it.") from None
+    return Call(services, caller.user_id, version)
+
+
+def needs(made: Call, *names: str) -> None:
+    """Raises InvalidRequest unless the model takes one of these inputs."""
+    if not any(name in made.inputs() for name in names):
+        raise refused("model", f"{made.version.model} cannot be used here: it takes no `{names[0]}`")
+
+
+async def ended(request: Request, made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The predictions when all have succeeded. Raises RunFailed; cancels them when the caller leaves."""
+    every: asyncio.Future[list[Prediction]] = asyncio.gather(*(_to_end(made, one) for one in predictions))
+    gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
+    either: set[asyncio.Future[Any]] = {every, gone}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not every.done():
+            raise RunFailed(CLIENT_GONE, "The caller left.", None)
+        found = every.result()
+    except BaseException:
+        every.cancel()
+        made.cancel(predictions)
+        raise
+    finally:
+        gone.cancel()
+    if failed := next((one for one in found if one.status is not Status.SUCCEEDED), None):
+        made.cancel(predictions)
+        raise failure_of(failed)
+    return list(found)
+
+
+async def _to_end(made: Call, prediction: Prediction) -> Prediction:
+    while not prediction.ended:
+        prediction = await made.services.assembly.follower.wait(prediction.id, LOOK_SECONDS)
+    return prediction
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+Lines = Callable[[int, StreamEvent], AsyncIterator[dict[str, Any]]]
+
+
+async def streamed(
+    made: Call, predictions: Sequence[Prediction], first: Sequence[dict[str, Any]], lines: Lines, last: Any
+) -> Response:
+    """Server-sent events: `first`, what `lines` makes of each event, `last()`, then [DONE].
+
+    Answers when the first event is there, so that a failure before it is an HTTP error.
+    """
+    events = _merged(made, predictions)
+    try:
+        began = await anext(events)
+        if began[1].event == "error":
+            raise failure_of(await made.services.assembly.follower.get(predictions[began[0]].id))
+    except BaseException:
+        await events.aclose()
+        made.cancel(predictions)
+        raise
+
+    async def body() -> AsyncIterator[bytes]:
+        done = False
+        try:
+            for one in first:
+                yield data(one)
+            async for line in _told(made, predictions, began, events, lines):
+                yield data(line)
+            for one in await last():
+                yield data(one)
+            yield b"data: [DONE]\n\n"
+            done = True
+        except RunFailed as failure:
+            yield data(failure.body)
+        finally:
+            if not done:
+                made.cancel(predictions)
+            await events.aclose()
+
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(body(), headers=headers, media_type="text/event-stream")
+
+
+async def _told(
+    made: Call, predictions: Sequence[Prediction], began: tuple[int, StreamEvent], events: Any, lines: Lines
+) -> AsyncIterator[dict[str, Any]]:
+    async for line in lines(*began):
+        yield line
+    async for index, event in events:
+        if event.event == "error":
+            raise failure_of(await made.services.assembly.follower.get(predictions[index].id))
+        async for line in lines(index, event):
+            yield line
+
+
+def data(body: dict[str, Any]) -> bytes:
+    """One event on the wire."""
+    return b"data: " + orjson.dumps(body) + b"\n\n"
+
+
+async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
+    """(number of the prediction, event) as they come, until each has said `done`."""
+    queue: asyncio.Queue[tuple[int, StreamEvent | None]] = asyncio.Queue(QUEUED_AT_MOST)
+
+    async def read(index: int, prediction: Prediction) -> None:
+        async for event in made.services.assembly.follower.stream(prediction.id):
+            await queue.put((index, event))
+        await queue.put((index, None))
+
+    tasks = [asyncio.ensure_future(read(index, one)) for index, one in enumerate(predictions)]
+    watched = asyncio.gather(*tasks)
+    try:
+        left = len(tasks)
+        while left:
+            upcoming: asyncio.Future[tuple[int, StreamEvent | None]] = asyncio.ensure_future(queue.get())
+            either: set[asyncio.Future[Any]] = {upcoming, watched}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not upcoming.done() and queue.empty():
+                upcoming.cancel()
+                watched.result()  # raises what ended a reader before its `done`
+                return
+            index, event = await upcoming
+            if event is None:
+                left -= 1
+            else:
+                yield index, event
+    finally:
+        watched.cancel()
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(BaseException):
+            await asyncio.gather(*tasks, return_exceptions=True)

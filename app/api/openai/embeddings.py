@@ -1,0 +1,98 @@
+"""Embeddings. All texts of a request are one prediction: one row to write, one cancel, and the engine cuts its batches by
+length in any case."""
+
+import base64
+import math
+import struct
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.api.openai import calls
+from app.api.openai.errors import OpenAIRoute, declared, refused, respond
+
+router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
+
+MOST = 2_048
+Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
+Token = Annotated[int, Field(ge=0, le=10_000_000)]
+Tokens = Annotated[list[Token], Field(min_length=1, max_length=100_000)]
+
+
+class EmbeddingsIn(BaseModel):
+    """What to embed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(max_length=300, description="`owner/name`, or `owner/name:version`.", examples=["demo/minilm"])
+    input: (
+        Text
+        | Tokens
+        | Annotated[list[Text], Field(min_length=1, max_length=MOST)]
+        | Annotated[list[Tokens], Field(min_length=1, max_length=MOST)]
+    )
+    encoding_format: Literal["float", "base64"] | None = "float"
+    dimensions: int | None = Field(None, ge=1, le=100_000, description="Keep so many numbers, scaled to length 1 again.")
+    user: str | None = Field(None, description="Taken and not used.")
+
+
+class VectorOut(BaseModel):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsageOut(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsOut(BaseModel):
+    """OpenAI's list of embeddings."""
+
+    object: Literal["list"] = "list"
+    data: list[VectorOut]
+    model: str
+    usage: EmbeddingUsageOut
+
+
+@router.post(
+    "/v1/embeddings",
+    operation_id="openai.embeddings.create",
+    summary="Embed texts (OpenAI)",
+    response_model=None,
+    responses={200: {"model": EmbeddingsOut}, **declared(400, 401, 403, 404, 413, 415, 429)},
+)
+async def create_embeddings(request: Request, asked: EmbeddingsIn) -> Response:
+    """A vector for each text or list of token ids."""
+    made = await calls.call(request, asked.model)
+    calls.needs(made, "text")
+    single = isinstance(asked.input, str) or isinstance(asked.input[0], int)
+    given = [asked.input] if single else asked.input
+    (prediction,) = await calls.ended(request, made, await made.predict([{"text": given}]))
+    vectors = prediction.output
+    if not isinstance(vectors, list) or not vectors or not isinstance(vectors[0], list):
+        raise refused("model", f"{made.version.model} does not answer with vectors")
+    if asked.dimensions and asked.dimensions > len(vectors[0]):
+        raise refused("dimensions", f"the model's vectors have {len(vectors[0])}")
+    written = [encoded(shortened(vector, asked.dimensions), asked.encoding_format) for vector in vectors]
+    tokens = int(prediction.metrics.get("input_tokens", 0))
+    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return respond(200, {"object": "list", "data": data, "model": asked.model, "usage": usage})
+
+
+def shortened(vector: list[float], dimensions: int | None) -> list[float]:
+    """The first numbers, scaled to length 1 (as models trained for it expect: Kusupati et al. 2022)."""
+    if not dimensions or dimensions >= len(vector):
+        return vector
+    kept = vector[:dimensions]
+    length = math.hypot(*kept) or 1.0
+    return [number / length for number in kept]
+
+
+def encoded(vector: list[float], form: str | None) -> Any:
+    """As numbers, or base64 of little-endian 32-bit floats."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if form == "base64" else vector

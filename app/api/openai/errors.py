@@ -1,0 +1,118 @@
+"""OpenAI's error shape on OpenAI's routes, from the same errors as everywhere else. Knows no model and no prediction."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import orjson
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.api.bodies import CheckedRoute
+from app.api.problems import SERVER_FAULT, error_headers, invalid_request, status_of
+from app.domain.errors import FieldError, InvalidRequest, LovageError, NotFound, PayloadTooLarge
+from app.domain.predictions import Prediction, Status
+
+# What our inputs are called in OpenAI's requests.
+PARAMS = {"max_new_tokens": "max_tokens", "num_images": "n", "text": "input", "width": "size", "height": "size"}
+CODES = {401: "invalid_api_key", 404: "model_not_found", 413: "payload_too_large", 429: "rate_limit_exceeded"}
+TYPES = {403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+
+
+class ErrorBody(BaseModel):
+    """OpenAI's error."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ErrorOut(BaseModel):
+    """Every error of these routes."""
+
+    error: ErrorBody
+
+
+def refused(param: str, sentence: str) -> InvalidRequest:
+    """A parameter that cannot be had here, named."""
+    return InvalidRequest(f"{param}: {sentence}.", (FieldError(param, "unsupported", sentence),))
+
+
+def status_for(error: LovageError) -> int:
+    """As on the native routes, but what is wrong with a request is a 400."""
+    status = status_of(error)
+    return 400 if isinstance(error, InvalidRequest) and not isinstance(error, PayloadTooLarge) else status
+
+
+def error_body(error: LovageError) -> dict[str, Any]:
+    """`{"error": …}` of an error."""
+    status = status_for(error)
+    param = error.fields[0].field if isinstance(error, InvalidRequest) and error.fields else None
+    if isinstance(error, NotFound):
+        param = "model"
+    message = SERVER_FAULT if status == 500 and error.code == "error" else error.detail.strip()
+    return shape(status, message, _name(param), CODES.get(status))
+
+
+def shape(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": TYPES.get(status, "invalid_request_error"), "param": param, "code": code}}
+
+
+def _name(param: str | None) -> str | None:
+    bare = param.removeprefix("input.") if param else None
+    return PARAMS.get(bare, bare) if bare else None
+
+
+class RunFailed(LovageError):
+    """A prediction that did not succeed, as these routes tell it."""
+
+    def __init__(self, status: int, message: str, code: str | None) -> None:
+        super().__init__(message)
+        self.status, self.failure = status, code
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return shape(self.status, self.detail, None, self.failure)
+
+
+def failure_of(prediction: Prediction) -> RunFailed:
+    """Why a prediction that has ended has no answer."""
+    if prediction.status is Status.CANCELED:
+        return RunFailed(500, prediction.error or "The prediction was canceled.", "canceled")
+    status = {"invalid_input": 400, "model_unavailable": 503}.get(prediction.error_code or "", 500)
+    return RunFailed(status, prediction.error or "The prediction failed.", prediction.error_code)
+
+
+class OpenAIRoute(CheckedRoute):
+    """Answers errors in OpenAI's shape."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await inner(request)
+            except RunFailed as error:
+                return respond(error.status, error.body)
+            except LovageError as error:
+                return respond(status_for(error), error_body(error), error_headers(error))
+            except RequestValidationError as error:
+                return respond(400, error_body(invalid_request(error.errors())))
+            except HTTPException as error:
+                return respond(error.status_code, shape(error.status_code, str(error.detail)))
+
+        return handle
+
+
+def respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """JSON."""
+    return Response(orjson.dumps(body), status, headers, "application/json")
+
+
+def declared(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an operation that may answer with these errors."""
+    return {code: {"description": "An error.", "model": ErrorOut} for code in (*codes, 500, 503)}

@@ -1,0 +1,102 @@
+"""Pictures from text."""
+
+import base64
+import re
+import time
+from typing import Any, Literal
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.api.deps import base_url
+from app.api.openai import calls
+from app.api.openai.calls import Call
+from app.api.openai.errors import OpenAIRoute, declared, refused, respond
+from app.domain.predictions import Prediction
+from app.domain.work import FILE_KEY
+
+router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
+
+SIZE = re.compile(r"(\d{1,5})x(\d{1,5})\Z")
+
+
+class ImagesIn(BaseModel):
+    """What to draw."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(max_length=300, description="`owner/name`, or `owner/name:version`.", examples=["demo/digits"])
+    prompt: str = Field(max_length=32_000)
+    n: int | None = Field(1, ge=1, le=10)
+    size: str | None = Field(None, max_length=11, description="`256x256`, or `auto`: the model's own.")
+    response_format: Literal["url", "b64_json"] | None = "url"
+    quality: Literal["auto", "standard"] | None = Field(None, description="Nothing else is supported.")
+    style: Literal["natural", "vivid"] | None = Field(None, description="Taken and not used.")
+    output_format: Literal["png"] | None = Field(None, description="Nothing else is supported.")
+    user: str | None = Field(None, description="Taken and not used.")
+
+    def measures(self) -> dict[str, int]:
+        """Width and height, when they are given. Raises InvalidRequest."""
+        if self.size in (None, "auto"):
+            return {}
+        match = SIZE.match(self.size or "")
+        if match is None:
+            raise refused("size", "must be like 256x256, or auto")
+        return {"width": int(match[1]), "height": int(match[2])}
+
+
+class ImageOut(BaseModel):
+    url: str | None = None
+    b64_json: str | None = None
+
+
+class ImagesOut(BaseModel):
+    """OpenAI's list of pictures."""
+
+    created: int
+    data: list[ImageOut]
+
+
+@router.post(
+    "/v1/images/generations",
+    operation_id="openai.images.generate",
+    summary="Draw pictures (OpenAI)",
+    response_model=None,
+    responses={200: {"model": ImagesOut}, **declared(400, 401, 403, 404, 413, 415, 429)},
+)
+async def create_images(request: Request, asked: ImagesIn) -> Response:
+    """Pictures as signed URLs or as base64."""
+    made = await calls.call(request, asked.model)
+    calls.needs(made, "prompt")
+    predictions = await calls.ended(request, made, await made.predict(_inputs(made, asked)))
+    keys = [key for prediction in predictions for key in _files(prediction)]
+    if not keys:
+        raise refused("model", f"{made.version.model} does not answer with files")
+    pictures = [await _picture(request, made, key, asked.response_format) for key in keys]
+    return respond(200, {"created": int(time.time()), "data": pictures})
+
+
+def _inputs(made: Call, asked: ImagesIn) -> list[dict[str, Any]]:
+    """One prediction for all pictures where the model can make several, else one for each."""
+    wanted: dict[str, Any] = {"prompt": asked.prompt, **asked.measures()}
+    if any(name not in made.inputs() for name in wanted):
+        raise refused("size", f"{made.version.model} does not take it")
+    count = asked.n or 1
+    if count > 1 and "num_images" not in made.inputs():
+        return [wanted] * count
+    return [{**wanted, "num_images": count} if "num_images" in made.inputs() else wanted]
+
+
+def _files(prediction: Prediction) -> list[str]:
+    outputs = prediction.output if isinstance(prediction.output, list) else [prediction.output]
+    return [one[FILE_KEY] for one in outputs if isinstance(one, dict) and FILE_KEY in one]
+
+
+async def _picture(request: Request, made: Call, key: str, form: str | None) -> dict[str, str]:
+    core = made.services.assembly.core
+    if form == "b64_json":
+        content = await run_sync(lambda: b"".join(core.storage.open(key)[0]))
+        return {"b64_json": base64.b64encode(content).decode()}
+    return {"url": core.storage.url(key, core.settings.file_url_seconds, base_url(request))}
