@@ -18,16 +18,19 @@ from app.api import openapi, problems
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
-from app.api.rest import accounts, files, models, platform, predictions, streams, webhooks
+from app.api.rest import accounts, audit, files, models, platform, predictions, streams, webhooks
 from app.runtimes.demo import demo_minilm_folder
+from app.services import limits
 from app.services.access import Access
 from app.services.accounts import Accounts
 from app.services.assembly import Assembly
+from app.services.audit import Audit
 from app.services.catalogue import Catalogue
 from app.services.data_removal import DataRemoval
 from app.services.delivery_log import DeliveryLog
 from app.services.files import Files
 from app.services.health import Health
+from app.services.limits import RateLimits
 from app.services.runnable import Runnables
 from app.services.sources import SourceReader
 from app.services.tokens import TokenSigner
@@ -35,7 +38,7 @@ from app.services.version_maker import VersionMaker
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
-ROUTERS = (predictions, streams, files, webhooks, models, text, embeddings, images, accounts, platform)
+ROUTERS = (predictions, streams, files, webhooks, models, text, embeddings, images, accounts, audit, platform)
 
 
 def source_reader(settings: Settings) -> SourceReader:
@@ -63,7 +66,13 @@ def build_services(assembly: Assembly) -> Services:
         settings=settings,
         assembly=assembly,
         access=access,
-        accounts=Accounts(database, signer, access, allow_registration=settings.allow_registration),
+        accounts=Accounts(
+            database,
+            signer,
+            access,
+            limits.tries(settings.redis_url, limits.parsed(settings.rate_limit_logins)),
+            allow_registration=settings.allow_registration,
+        ),
         catalogue=Catalogue(database, maker, runnables.forget),
         runnables=runnables,
         files=Files(
@@ -76,6 +85,15 @@ def build_services(assembly: Assembly) -> Services:
         deliveries=DeliveryLog(database, core.announcer),
         health=Health(database, settings.redis_url, settings.dead_after_seconds),
         removal=DataRemoval(core.lifecycle, core.storage),
+        limits=RateLimits(
+            limits.Windows(settings.redis_url),
+            {
+                "creates": limits.parsed(settings.rate_limit_creates),
+                "calls": limits.parsed(settings.rate_limit_calls),
+                "key": limits.parsed(settings.rate_limit_key),
+            },
+        ),
+        audit=Audit(database, assembly.threads),
     )
 
 
@@ -89,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        services.limits.close()
         await services.access.close()
         services.health.close()
         await assembly.close()

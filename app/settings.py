@@ -4,7 +4,9 @@ Read once at the root of a process (`load()`), then passed down as values. Knows
 `.env.example` is generated from this file by `scripts/env_example.py`, and a test fails when they differ.
 """
 
+import re
 import secrets
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 WEAK_SECRETS = {"", "secret", "changeme", "change-me", "password", "development", "test"}
 MIN_SECRET_BYTES = 32
+RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 
 
 class Settings(BaseSettings):
@@ -42,6 +45,25 @@ class Settings(BaseSettings):
 
     allow_anonymous: bool = Field(False, description="Let callers without a token run public models; they see nothing of others.")
     allow_registration: bool = Field(True, description="Let anybody create an account at POST /v1/auth/register.")
+    trusted_proxies: str = Field(
+        "", description="Comma-separated addresses or networks whose X-Forwarded-For is believed; empty: nobody's."
+    )
+    rate_limit_creates: str = Field(
+        "600/minute", description="New predictions of one user, or of one address without a credential; empty: no limit. "
+        "`lovage up` sets it empty unless you set it."
+    )  # fmt: skip
+    rate_limit_calls: str = Field(
+        "3000/minute", description="All other calls of one user or address; empty: no limit. `lovage up` sets it empty."
+    )
+    rate_limit_key: str = Field("", description="All calls with one API key, e.g. 1000/minute; empty: only its user's limits.")
+    rate_limit_logins: str = Field(
+        "10/minute", description="Wrong passwords for one account and from one address; empty: no limit."
+    )
+    max_waiting_per_user: int = Field(
+        100_000, ge=0, description="Waiting predictions of one user; more are answered 429. 0: no limit."
+    )
+    max_waiting: int = Field(2_000_000, ge=0, description="Waiting predictions in all; more are answered 429. 0: no limit.")
+    audit_days: int = Field(365, ge=0, description="Days after which entries of the audit log are removed; 0: kept.")
     access_token_minutes: int = Field(60, ge=1, description="Lifetime of a JWT from POST /v1/auth/token, in minutes.")
     principal_cache_seconds: float = Field(
         3.0, ge=0, description="How long an API process trusts an API key it has just checked."
@@ -103,6 +125,21 @@ class Settings(BaseSettings):
     @classmethod
     def without_trailing_slash(cls, value: str) -> str:
         return value.rstrip("/")
+
+    @field_validator("rate_limit_creates", "rate_limit_calls", "rate_limit_key", "rate_limit_logins")
+    @classmethod
+    def is_a_limit(cls, value: str) -> str:
+        if value.strip() and not RATE_LIMIT.fullmatch(value.strip()):
+            raise ValueError("must be like 600/minute (second, minute, hour or day), or empty")
+        return value.strip()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def are_networks(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            if part != "*":
+                ip_network(part, strict=False)
+        return value
 
     @model_validator(mode="after")
     def secret_is_strong(self) -> "Settings":

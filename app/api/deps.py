@@ -7,15 +7,17 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request
 
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, Unauthenticated
 from app.services.access import Access, Principal
 from app.services.accounts import Accounts
 from app.services.assembly import Assembly
+from app.services.audit import Audit, Origin
 from app.services.catalogue import Catalogue
 from app.services.data_removal import DataRemoval
 from app.services.delivery_log import DeliveryLog
 from app.services.files import Files
 from app.services.health import Health
+from app.services.limits import RateLimits, TooManyCalls
 from app.services.runnable import Runnables
 from app.settings import Settings
 
@@ -36,6 +38,8 @@ class Services:
     deliveries: DeliveryLog
     health: Health
     removal: DataRemoval
+    limits: RateLimits
+    audit: Audit
 
 
 def services_of(request: Request) -> Services:
@@ -44,9 +48,54 @@ def services_of(request: Request) -> Services:
     return found
 
 
+CREATES = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/images/generations")
+
+
 async def caller_of(request: Request) -> Principal:
-    """Who calls. Raises Unauthenticated."""
-    return await services_of(request).access.principal(request.headers.get("authorization"))
+    """Who calls; the call counts towards the caller's limits. Raises Unauthenticated, TooMany."""
+    services = services_of(request)
+    try:
+        found = await services.access.principal(request.headers.get("authorization"))
+    except Unauthenticated:
+        count_call(request, "calls", address_of(request))
+        raise
+    if "limited" not in request.scope:
+        policy = policy_of(request.method, request.url.path)
+        count_call(request, policy, str(found.user_id) if found.user_id else address_of(request))
+        if found.key_id:
+            count_call(request, "key", str(found.key_id))
+    return found
+
+
+def policy_of(method: str, path: str) -> str:
+    """`creates` for calls that make predictions, `calls` for all others."""
+    return "creates" if method == "POST" and (path.endswith("/predictions") or path in CREATES) else "calls"
+
+
+def count_call(request: Request, policy: str, name: str) -> None:
+    """One call more. The middleware writes the standing into the answer's headers."""
+    try:
+        standing = services_of(request).limits.count(policy, name)
+    except TooManyCalls as error:
+        request.scope["limited"] = error.standing
+        raise
+    if standing is not None:
+        request.scope["limited"] = standing
+
+
+def limited_by_address(request: Request) -> None:
+    """A dependency of routes that know no caller."""
+    count_call(request, "calls", address_of(request))
+
+
+def address_of(request: Request) -> str:
+    """The caller's address; behind TRUSTED_PROXIES, the one that they name."""
+    return request.client.host if request.client else "unknown"
+
+
+def origin_of(request: Request) -> Origin:
+    """For the audit log."""
+    return Origin(address_of(request), str(request.scope.get("request_id", "")))
 
 
 def scoped(scope: str) -> Any:

@@ -33,7 +33,7 @@ class RequestBounds:
         headers = dict(scope["headers"])
         scope["request_id"] = request_id(headers.get(b"x-request-id"))
         limit = self._max_upload + MULTIPART_ROOM if scope["path"] == UPLOADS else self._max_body
-        exchange = _Exchange(scope["request_id"], limit, receive, send)
+        exchange = _Exchange(scope, limit, receive, send)
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
@@ -57,10 +57,11 @@ def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
 class _Exchange:
     """One request and its answer, watched."""
 
-    __slots__ = ("_id", "_left", "_limit", "_receive", "_refused", "_send", "_started")
+    __slots__ = ("_id", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started")
 
-    def __init__(self, request_id: str, limit: int, receive: Receive, send: Send) -> None:
-        self._id, self._limit, self._left, self._receive, self._send = request_id, limit, limit, receive, send
+    def __init__(self, scope: Scope, limit: int, receive: Receive, send: Send) -> None:
+        self._scope, self._id = scope, scope["request_id"]
+        self._limit, self._left, self._receive, self._send = limit, limit, receive, send
         self._started = self._refused = False
 
     async def receive(self) -> Message:
@@ -78,7 +79,9 @@ class _Exchange:
             return  # the answer has been given; whatever the route says now comes too late
         if message["type"] == "http.response.start":
             self._started = True
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id.encode())]
+            standing = self._scope.get("limited")  # written where the caller is known
+            limits = standing.headers() if standing else ()
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id.encode()), *limits]
         await self._send(message)
 
     async def refuse(self, status: int) -> None:

@@ -16,6 +16,7 @@ from app.runtimes.demo import demo_minilm_folder, shipped_folder
 from app.services.access import SCOPES, Access, Principal, digest
 from app.services.accounts import Accounts
 from app.services.catalogue import Catalogue
+from app.services.limits import tries
 from app.services.sources import SourceReader
 from app.services.tokens import TokenSigner
 from app.services.version_maker import NewVersion, VersionMaker
@@ -43,7 +44,7 @@ async def _admin(settings: Settings, database: Database) -> Principal:
     with ThreadPoolExecutor(1) as threads:
         signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
         access = Access(database, signer, threads, cache_seconds=0, allow_anonymous=False)
-        accounts = Accounts(database, signer, access, allow_registration=False)
+        accounts = Accounts(database, signer, access, tries(settings.redis_url, None), allow_registration=False)
         with database.unit() as session:
             user = users.by_username(session, ADMIN)
         if user is None:

@@ -39,7 +39,8 @@ def api(
     uvicorn.run(
         "app.main:build", factory=True, host=host or settings.api_host, port=port or settings.api_port,
         log_config=None, access_log=False,
-        proxy_headers=False, server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=75,
+        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
+        server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=75,
     )  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Queries about uploaded files; their bytes are in the storage."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.pages import Page, page
@@ -31,3 +32,14 @@ def of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) 
 def remove(session: Session, row: FileRow) -> None:
     """Deletes the row."""
     session.delete(row)
+
+
+def expired(session: Session, limit: int) -> list[tuple[str, str]]:
+    """(id, storage key) of files whose time has passed."""
+    found = select(FileRow.id, FileRow.storage_key).where(FileRow.expires_at <= func.now()).limit(limit)
+    return [(file_id, key) for file_id, key in session.execute(found)]
+
+
+def forget(session: Session, ids: Sequence[str]) -> None:
+    """Deletes the rows of files whose content is gone."""
+    session.execute(delete(FileRow).where(FileRow.id.in_(ids)))

@@ -137,6 +137,7 @@ class PredictionRow(Base):
     __table_args__ = (
         Index("predictions_by_user", "user_id", "id"),
         Index("predictions_waiting", "queue", "id", postgresql_where=text("status = 'starting'")),
+        Index("predictions_waiting_by_user", "user_id", postgresql_where=text("status = 'starting'")),
         Index("predictions_running", "worker", postgresql_where=text("status = 'processing'")),
         Index("predictions_unrung", "id", postgresql_where=text("status = 'starting' AND rung_at IS NULL")),
         Index(
@@ -238,3 +239,21 @@ class FileRow(Base):
     storage_key: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(TIME, index=True)
+
+
+class AuditRow(Base):
+    """Who did what to accounts, keys and models, and whence. Holds no secrets; rows are only added, and expire."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    action: Mapped[str] = mapped_column(String(64))  # login.ok, key.created, model.deleted, …
+    user_id: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))  # who did it, when known
+    username: Mapped[str] = mapped_column(String(320))  # as it was given
+    target: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(64))
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+    __table_args__ = (Index("audit_log_by_time", "at"),)

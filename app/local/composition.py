@@ -68,6 +68,8 @@ def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
         "LOVAGE_ENV": "development",
         "ALLOW_PRIVATE_ADDRESSES": "true",  # a developer's webhook receiver is on this machine
         "LOG_FORMAT": "console",
+        "RATE_LIMIT_CREATES": "",  # a developer's own machine; the limits of production are in the settings' defaults
+        "RATE_LIMIT_CALLS": "",
         **options.env,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written, not when 8 kB of them are there
         "LOVAGE_DATA_DIR": str(options.data_dir.absolute()),

@@ -4,9 +4,6 @@ Calls block (SQL, and hashing on purpose): use threads.
 """
 
 import re
-import threading
-import time
-from collections import OrderedDict, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -16,17 +13,16 @@ from sqlalchemy.exc import IntegrityError
 from app.db import keys, users
 from app.db.session import Database
 from app.db.tables import ApiKeyRow, UserRow
-from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, TooMany, Unauthenticated
+from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
 from app.domain.versions import is_name
 from app.services import passwords
 from app.services.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
+from app.services.limits import Tries
 from app.services.tokens import TokenSigner
 from app.webhooks.signing import new_secret
 
 RESERVED = {"anonymous", "admin", "api", "lovage", "models", "search", "system"}
 EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,255}\Z")
-WRONG_PASSWORDS = 10  # in a window, for one account and for one peer; then both wait
-WINDOW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +38,14 @@ def invalid(field: str, kind: str, sentence: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, kind, sentence),))
 
 
-class WrongPasswords:
-    """Counts wrong passwords by name in a moving window, in this process's memory. Safe for threads."""
-
-    def __init__(self, most: int = WRONG_PASSWORDS, seconds: float = WINDOW_SECONDS, kept: int = 10_000) -> None:
-        self._most, self._seconds, self._kept = most, seconds, kept
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def check(self, *names: str) -> None:
-        """Raises TooMany when one of the names has used up its tries."""
-        now = time.monotonic()
-        with self._lock:
-            for name in names:
-                times = self._times.get(name, deque())
-                while times and times[0] <= now - self._seconds:
-                    times.popleft()
-                if len(times) >= self._most:
-                    left = times[0] + self._seconds - now
-                    raise TooMany("Too many wrong passwords. Wait before trying again.", retry_after=max(1.0, left))
-
-    def note(self, *names: str) -> None:
-        """One more wrong password for each of the names."""
-        with self._lock:
-            for name in names:
-                self._times.setdefault(name, deque(maxlen=self._most)).append(time.monotonic())
-                self._times.move_to_end(name)
-            while len(self._times) > self._kept:
-                self._times.popitem(last=False)
-
-
 class Accounts:
     """One for each API process."""
 
-    def __init__(self, database: Database, signer: TokenSigner, access: Access, *, allow_registration: bool) -> None:
-        self._database, self._signer, self._access = database, signer, access
+    def __init__(
+        self, database: Database, signer: TokenSigner, access: Access, tries: Tries, *, allow_registration: bool
+    ) -> None:
+        self._database, self._signer, self._access, self._tries = database, signer, access, tries
         self._allow_registration = allow_registration
-        self._wrong = WrongPasswords()
 
     def register(self, email: str, username: str, password: str) -> UserRow:
         """A new account for anybody. Raises Forbidden when that is switched off, InvalidRequest, Conflict."""
@@ -115,11 +82,11 @@ class Accounts:
         Raises Unauthenticated (the same for unknown users and wrong passwords), TooMany.
         """
         names = (f"login {login.lower()[:320]}", f"peer {peer}")
-        self._wrong.check(*names)
+        self._tries.check(names)
         with self._database.unit() as session:
             user = users.by_login(session, login) if "\x00" not in login else None
         if not passwords.matches(password, user.password_hash if user else None) or user is None or user.disabled_at:
-            self._wrong.note(*names)
+            self._tries.note(names)
             raise Unauthenticated("Incorrect username or password.")
         return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
 

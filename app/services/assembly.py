@@ -9,6 +9,7 @@ from app.events.writer import EventWriter
 from app.queue.doorbell import Doorbell
 from app.queue.publisher import Publisher
 from app.services.announcer import Announcer
+from app.services.backlog import Backlog
 from app.services.fleet import Fleet
 from app.services.follow import Follower
 from app.services.input_check import InputChecker
@@ -51,7 +52,7 @@ class Core:
 
     def recovery(self) -> Recovery:
         """The sweeps over this core."""
-        limits = SweepLimits(self.settings.dead_after_seconds, self.settings.retention_hours)
+        limits = SweepLimits(self.settings.dead_after_seconds, self.settings.retention_hours, self.settings.audit_days)
         return Recovery(self.database, self.lifecycle, self.announcer, self.doorbell, self.storage, limits)
 
     def close(self) -> None:
@@ -83,7 +84,8 @@ class Assembly:
         reader.start()
         fleet = Fleet(core.database, threads, settings.dead_after_seconds)
         checker = InputChecker()
-        submitter = Submitter(core.database, core.lifecycle, checker, fleet, threads)
+        backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
+        submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)
         return cls(core, threads, reader, fleet, checker, submitter, follower)
 

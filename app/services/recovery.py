@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from app.db import audit, files, workers
 from app.db import predictions as table
-from app.db import workers
 from app.db.session import Database
 from app.domain.errors import Unavailable
 from app.queue import names
@@ -34,6 +34,7 @@ class SweepLimits:
 
     dead_after: float
     retention_hours: float
+    audit_days: int = 0
 
 
 class Recovery:
@@ -116,6 +117,10 @@ class Recovery:
 
     def expire(self) -> int:
         """Removes data older than the retention time. Returns how many predictions lost theirs."""
+        self._expire_files()
+        if self._limits.audit_days:
+            with self._database.unit() as session:
+                audit.forget(session, self._limits.audit_days, LIMIT)
         if not self._limits.retention_hours:
             return 0
         with self._database.unit() as session:
@@ -123,3 +128,14 @@ class Recovery:
         for prediction_id in ids:
             self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
         return len(self._lifecycle.remove_data(ids)) if ids else 0
+
+    def _expire_files(self) -> None:
+        """Uploaded files past their time: first the content, then the row, so that a failure in between is tried again."""
+        with self._database.unit() as session:
+            found = files.expired(session, LIMIT)
+        if not found:
+            return
+        self._storage.delete([key for _, key in found])
+        with self._database.unit() as session:
+            files.forget(session, [file_id for file_id, _ in found])
+        log.info("files_expired", count=len(found))

@@ -21,6 +21,7 @@ from app.db.session import Database
 from app.domain.errors import InvalidRequest
 from app.domain.predictions import Prediction, new_id
 from app.domain.versions import RunnableVersion
+from app.services.backlog import Backlog
 from app.services.fleet import Fleet
 from app.services.input_check import InputChecker
 from app.services.lifecycle import Lifecycle
@@ -56,17 +57,20 @@ class Submission:
 class Submitter:
     """One for each API process."""
 
-    def __init__(self, database: Database, lifecycle: Lifecycle, checker: InputChecker, fleet: Fleet, threads: Executor) -> None:
+    def __init__(
+        self, database: Database, lifecycle: Lifecycle, checker: InputChecker, fleet: Fleet, backlog: Backlog, threads: Executor
+    ) -> None:
         self._database, self._lifecycle, self._checker, self._fleet = database, lifecycle, checker, fleet
-        self._threads = threads
+        self._backlog, self._threads = backlog, threads
         self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(self._insert_group, limit=INSERT_LIMIT, lanes=2)
 
     async def submit(self, submission: Submission) -> Prediction:
         """Checks, writes, announces. The same idempotency key and body give the prediction that exists already.
 
-        Raises InvalidInput naming the fields, InvalidRequest for a key used with another body, Unavailable.
+        Raises InvalidInput naming the fields, InvalidRequest for a key used with another body, TooManyWaiting, Unavailable.
         """
         checked = self._checker.check(submission.version, submission.input)
+        self._backlog.admit(submission.user_id)
         row = await self._row(submission, checked)
         created = await self._insert(row)
         return created or await self._existing(submission)

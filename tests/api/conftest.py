@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 import uvicorn
 from api_hand_worker import HandWorker
 from api_people import Person, Server
@@ -39,6 +40,8 @@ def api_settings(servers, tmp_path_factory) -> Settings:
         max_body_bytes=1_000_000,
         principal_cache_seconds=0,
         allow_private_addresses=False,
+        rate_limit_creates="",
+        rate_limit_calls="",
     )
 
 
@@ -69,6 +72,14 @@ def start_server(api_settings) -> Iterator[Callable[..., Server]]:
 @pytest.fixture(scope="session")
 def api(start_server) -> Server:
     return start_server()
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_limited(servers) -> None:
+    """What earlier tests have counted for this machine's address is forgotten."""
+    with redis.Redis.from_url(servers.redis_url) as connection:
+        for key in connection.scan_iter("lovage:limits*"):
+            connection.delete(key)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import math
 import struct
 from collections.abc import Iterator
@@ -185,11 +186,8 @@ def test_every_call_is_a_prediction_on_record(remote: openai.OpenAI, client: htt
 
 def test_a_caller_who_leaves_a_stream_frees_its_slot(remote: openai.OpenAI, client: httpx.Client) -> None:
     stream = remote.completions.create(model=WORDS, prompt="The ship", max_tokens=1_000, temperature=0.9, stream=True)
-    read = 0
-    for _ in stream:
-        read += 1
-        if read == 5:
-            break
+    for _ in itertools.islice(stream, 5):
+        pass
     stream.close()
     newest = client.get("/v1/predictions", params={"limit": 1}).json()["results"][0]
     eventually(lambda: client.get(f"/v1/predictions/{newest['id']}").json()["status"] == "canceled", 5)

@@ -2,11 +2,7 @@
 
 import time
 
-import pytest
-
-from app.domain.errors import TooMany
 from app.services import passwords
-from app.services.accounts import WrongPasswords
 
 
 def test_a_password_matches_its_hash_only():
@@ -26,18 +22,3 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password():
             passwords.matches("wrong password", hash_)
         times.append(time.perf_counter() - began)
     assert max(times) < 3 * min(times)
-
-
-def test_tries_come_back_when_the_window_has_passed():
-    wrong = WrongPasswords(most=2, seconds=0.1, kept=2)
-    for _ in range(2):
-        wrong.check("a", "b")
-        wrong.note("a")
-    wrong.check("b")
-    with pytest.raises(TooMany) as caught:
-        wrong.check("b", "a")
-    assert caught.value.retry_after >= 1
-    time.sleep(0.11)
-    wrong.check("a")
-    wrong.note("x", "y", "z")
-    assert len(wrong._times) == 2

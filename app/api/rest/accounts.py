@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, Lovage
+from app.api.deps import Caller, Lovage, limited_by_address, origin_of
 from app.api.problems import declared
 from app.db.tables import ApiKeyRow
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, TooMany, Unauthenticated
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 
@@ -99,11 +99,13 @@ class KeysOut(BaseModel):
     operation_id="auth.register",
     summary="Create an account",
     status_code=201,
-    responses=declared(403, 409, 413, 415, 422),
+    responses=declared(403, 409, 413, 415, 422, 429),
+    dependencies=[Depends(limited_by_address)],
 )
-def register(services: Lovage, wanted: RegisterIn) -> AccountOut:
+def register(request: Request, services: Lovage, wanted: RegisterIn) -> AccountOut:
     """An account of your own. Switched off by ALLOW_REGISTRATION=false."""
     user = services.accounts.register(wanted.email, wanted.username, wanted.password)
+    services.audit.note("account.created", user.username, user.username, origin_of(request), user.id)
     return AccountOut(username=user.username, name=user.username, email=user.email, is_admin=False, scopes=["models", "predict"])
 
 
@@ -112,13 +114,19 @@ def register(services: Lovage, wanted: RegisterIn) -> AccountOut:
     operation_id="auth.token",
     summary="Sign in",
     responses=declared(401, 413, 422, 429),
+    dependencies=[Depends(limited_by_address)],
 )
 def sign_in(
     request: Request, services: Lovage, form: Annotated[OAuth2PasswordRequestForm, Depends()], response: Response
 ) -> TokenOut:
     """OAuth2's password form: `username` (or the email address) and `password`."""
-    peer = request.client.host if request.client else "unknown"
-    token, seconds = services.accounts.sign_in(form.username, form.password, peer)
+    origin = origin_of(request)
+    try:
+        token, seconds = services.accounts.sign_in(form.username, form.password, origin.address)
+    except (Unauthenticated, TooMany) as error:
+        services.audit.note("login.failed", form.username, form.username, origin, reason=error.code)
+        raise
+    services.audit.note("login.ok", form.username, form.username, origin)
     response.headers["Cache-Control"] = "no-store"
     return TokenOut(access_token=token, expires_in=seconds)
 
@@ -143,9 +151,12 @@ def account(services: Lovage, caller: Caller) -> AccountOut:
     status_code=201,
     responses=declared(401, 403, 413, 415, 422),
 )
-def create_key(services: Lovage, caller: Caller, wanted: KeyIn, response: Response) -> NewKeyOut:
+def create_key(request: Request, services: Lovage, caller: Caller, wanted: KeyIn, response: Response) -> NewKeyOut:
     """A key for programs. The secret is in this answer only; the server keeps its hash."""
     made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at)
+    services.audit.note(
+        "key.created", caller.username, str(made.row.id), origin_of(request), caller.user_id, scopes=made.row.scopes
+    )
     response.headers["Cache-Control"] = "no-store"
     return NewKeyOut(key=made.key, **KeyOut.of(made.row).model_dump())
 
@@ -163,10 +174,11 @@ def list_keys(services: Lovage, caller: Caller) -> KeysOut:
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_key(services: Lovage, caller: Caller, key_id: str) -> None:
+def delete_key(request: Request, services: Lovage, caller: Caller, key_id: str) -> None:
     """Ends a key, at once in this process and within PRINCIPAL_CACHE_SECONDS in others. A key may end itself."""
     try:
         found = UUID(key_id)
     except ValueError:
         raise NotFound("The requested key could not be found.") from None
     services.accounts.revoke_key(caller, found)
+    services.audit.note("key.revoked", caller.username, str(found), origin_of(request), caller.user_id)

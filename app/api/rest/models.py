@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, Limit, Lovage, Services, base_url, link
+from app.api.deps import Caller, CanModel, Cursor, Limit, Lovage, Services, base_url, link, origin_of
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, PredictionOut
 from app.db.pages import Page
@@ -256,9 +256,10 @@ def update_model(request: Request, services: Lovage, caller: CanModel, owner: st
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_model(services: Lovage, caller: CanModel, owner: str, name: str) -> None:
+def delete_model(request: Request, services: Lovage, caller: CanModel, owner: str, name: str) -> None:
     """Deletes a model with its versions. Predictions made with it stay readable."""
     services.catalogue.remove(caller, owner, name)
+    services.audit.note("model.deleted", caller.username, f"{owner}/{name}", origin_of(request), caller.user_id)
 
 
 @router.get(
@@ -343,6 +344,7 @@ def get_version(services: Lovage, caller: Caller, owner: str, name: str, version
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_version(services: Lovage, caller: CanModel, owner: str, name: str, version_id: str) -> None:
+def delete_version(request: Request, services: Lovage, caller: CanModel, owner: str, name: str, version_id: str) -> None:
     """Nothing new can be run with it. Predictions made with it stay readable."""
     services.catalogue.remove_version(caller, owner, name, version_id)
+    services.audit.note("version.deleted", caller.username, f"{owner}/{name}:{version_id}", origin_of(request), caller.user_id)

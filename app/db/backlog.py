@@ -1,0 +1,24 @@
+"""How many predictions wait, counted no further than a limit. Reads the partial indexes of waiting rows alone."""
+
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+OF_USER = text("""
+    SELECT count(*) FROM (SELECT FROM predictions
+                          WHERE status = 'starting' AND user_id IS NOT DISTINCT FROM :user_id LIMIT :most) AS waiting""")
+OF_USER_KNOWN = text("""
+    SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting' AND user_id = :user_id LIMIT :most) AS waiting""")
+OF_ALL = text("SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting' LIMIT :most) AS waiting")
+
+
+def of_user(session: Session, user_id: UUID | None, most: int) -> int:
+    """Waiting predictions of one user (None: of anonymous callers), at most `most`."""
+    statement = OF_USER_KNOWN if user_id else OF_USER
+    return int(session.execute(statement, {"user_id": user_id, "most": most}).scalar_one())
+
+
+def of_all(session: Session, most: int) -> int:
+    """All waiting predictions, at most `most`."""
+    return int(session.execute(OF_ALL, {"most": most}).scalar_one())

@@ -1,0 +1,137 @@
+"""Rate limits and tries: exact in one process, shared by several, kept up without Redis, and never waiting for it."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from app.db.session import Database
+from app.domain.errors import TooMany
+from app.services.backlog import Backlog, TooManyWaiting
+from app.services.limits import RateLimits, TooManyCalls, Tries, Windows, parsed
+
+NOWHERE = "redis://127.0.0.1:1"
+
+
+def until(true, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
+def limits_of(redis_url: str, text: str) -> RateLimits:
+    return RateLimits(Windows(redis_url), {"calls": parsed(text), "off": parsed("")})
+
+
+def let_in(limits: RateLimits, caller: str, tries: int) -> int:
+    count = 0
+    for _ in range(tries):
+        try:
+            limits.count("calls", caller)
+            count += 1
+        except TooManyCalls:
+            pass
+    return count
+
+
+@pytest.mark.parametrize("with_redis", [True, False])
+def test_one_process_lets_nobody_over_the_limit(servers, with_redis: bool) -> None:
+    limits = limits_of(servers.redis_url if with_redis else NOWHERE, "20/minute")
+    caller = str(uuid4())
+    assert let_in(limits, caller, 15) == 15
+    time.sleep(0.2)  # reported meanwhile
+    assert let_in(limits, caller, 15) == 5
+    assert let_in(limits, str(uuid4()), 1) == 1, "another caller is not concerned"
+    limits.close()
+
+
+def test_processes_share_a_limit_through_redis(servers) -> None:
+    caller = str(uuid4())
+    first, second = limits_of(servers.redis_url, "20/minute"), limits_of(servers.redis_url, "20/minute")
+    assert let_in(first, caller, 20) == 20
+    time.sleep(0.3)
+    let_in(second, caller, 1)  # learns with its first report what the other has let in
+    until(lambda: let_in(second, caller, 1) == 0)
+    first.close()
+    second.close()
+
+
+def test_room_comes_back_with_time(servers) -> None:
+    limits, caller = limits_of(servers.redis_url, "5/second"), str(uuid4())
+    assert let_in(limits, caller, 9) == 5
+    until(lambda: let_in(limits, caller, 1) == 1)
+    limits.close()
+
+
+def test_the_refusal_says_when_and_how_much(servers) -> None:
+    limits, caller = limits_of(servers.redis_url, "3/minute"), str(uuid4())
+    standing = limits.count("calls", caller)
+    assert standing is not None
+    assert dict(standing.headers())[b"ratelimit"].startswith(b'"calls";r=2;t=')
+    assert dict(standing.headers())[b"ratelimit-policy"] == b'"calls";q=3;w=60'
+    let_in(limits, caller, 2)
+    with pytest.raises(TooManyCalls, match="3 in 60 s") as told:
+        limits.count("calls", caller)
+    assert 1 <= (told.value.retry_after or 0) <= 60
+    assert limits.count("off", caller) is None
+    limits.close()
+
+
+def test_a_redis_that_does_not_answer_keeps_no_caller_waiting() -> None:
+    limits = limits_of("redis://10.255.255.1:6379", "1000/minute")  # nobody answers there
+    began = time.monotonic()
+    assert let_in(limits, "someone", 500) == 500
+    assert time.monotonic() - began < 0.5
+    limits.close()
+
+
+def test_wrong_passwords_are_counted_by_every_process(servers) -> None:
+    name = str(uuid4())
+    first, second = (Tries(Windows(servers.redis_url), parsed("3/minute")) for _ in range(2))
+    for tries in (first, second, first):
+        tries.check([name])
+        tries.note([name])
+    with pytest.raises(TooMany, match="wrong passwords"):
+        second.check(["somebody else", name])
+    second.check(["somebody else"])
+
+
+async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_less(database: Database) -> None:
+    user = uuid4()
+    with ThreadPoolExecutor(2) as threads:
+        backlog = Backlog(database, threads, each=3, all=0)
+        for _ in range(3):
+            backlog.admit(user)
+        with pytest.raises(TooManyWaiting, match="3 of your predictions wait"):
+            backlog.admit(user)
+        backlog.admit(uuid4())
+        for _ in range(300):  # nothing waits in the database: the next count says so
+            await asyncio.sleep(0.02)
+            try:
+                backlog.admit(user)
+                return
+            except TooManyWaiting:
+                continue
+    pytest.fail("the backlog did not notice that nothing waits any more")
+
+
+async def test_the_backlog_counts_what_waits_in_the_database(database: Database) -> None:
+    from sqlalchemy import text
+
+    user = uuid4()
+    insert = text(
+        "INSERT INTO predictions (id, user_id, version_id, model, queue) SELECT lpad(n::text, 26, '0'), :user, 'v', 'a/b', 'cpu' "
+        "FROM generate_series(1, 50) n"
+    )
+    with database.unit() as session:
+        session.execute(insert, {"user": user})
+    with ThreadPoolExecutor(2) as threads:
+        for each, everyone in ((40, 0), (0, 40)):
+            backlog = Backlog(database, threads, each=each, all=everyone)
+            backlog.admit(user)  # the first count is being read
+            await asyncio.sleep(0.3)
+            with pytest.raises(TooManyWaiting):
+                backlog.admit(user)
