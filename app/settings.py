@@ -109,6 +109,10 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(2, gt=0, description="How often the clock sweeps: orphans, due webhooks, expiry.")
 
     webhook_timeout_seconds: float = Field(15, gt=0, description="Longest wait for a webhook receiver's answer.")
+    webhook_retry_seconds: str = Field(
+        "5,30,300,1800,7200,18000,36000,36000",
+        description="Waits before the 2nd, 3rd, … try to tell the end of a prediction, in seconds; spread by 20 %.",
+    )
     webhook_concurrency: int = Field(32, ge=1, description="Deliveries one courier has open at once.")
     allow_private_addresses: bool = Field(
         False, description="Allow webhooks and file inputs on private addresses. Development only; `lovage up` sets it."
@@ -133,6 +137,13 @@ class Settings(BaseSettings):
             raise ValueError("must be like 600/minute (second, minute, hour or day), or empty")
         return value.strip()
 
+    @field_validator("webhook_retry_seconds")
+    @classmethod
+    def are_seconds(cls, value: str) -> str:
+        if not re.fullmatch(r"\d{1,7}(\.\d+)?(,\d{1,7}(\.\d+)?)*", value.replace(" ", "")):
+            raise ValueError("must be seconds with commas between, e.g. 5,30,300")
+        return value.replace(" ", "")
+
     @field_validator("trusted_proxies")
     @classmethod
     def are_networks(cls, value: str) -> str:
@@ -154,6 +165,10 @@ class Settings(BaseSettings):
         elif not self.secret_key:
             self.secret_key = secrets.token_hex(MIN_SECRET_BYTES)
         return self
+
+    @property
+    def webhook_schedule(self) -> tuple[float, ...]:
+        return tuple(map(float, self.webhook_retry_seconds.split(",")))
 
     @property
     def storage_folder(self) -> Path:

@@ -44,25 +44,35 @@ def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     session.execute(pg_insert(DeliveryRow).on_conflict_do_nothing(), [dict(row) for row in rows])
 
 
-TAKE = """
-    UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s'
-    FROM (SELECT id FROM deliveries WHERE {which} AND next_at <= now() AND (leased_until IS NULL OR leased_until < now())
-          ORDER BY next_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due
-    WHERE d.id = due.id
+# Looked at in one statement: enough to find other hosts behind a burst for one, few enough to be quick.
+LOOKED_AT = 2_000
+# The part of a URL between `//` and the next `/`, `?` or `#`.
+HOST = "substring(url from '//([^/?#]*)')"
+TAKE_DUE = text(f"""
+    WITH due AS (
+        SELECT id, next_at, {HOST} AS host FROM deliveries
+        WHERE next_at <= now() AND (leased_until IS NULL OR leased_until < now()) AND {HOST} <> ALL(:full)
+        ORDER BY next_at LIMIT :looked_at
+    ), numbered AS (
+        SELECT id, next_at, due.host, row_number() OVER (PARTITION BY due.host ORDER BY next_at) AS number FROM due
+    ), chosen AS (
+        SELECT numbered.id FROM numbered
+        LEFT JOIN json_each_text(:open) AS busy(host, count) ON busy.host = numbered.host
+        WHERE number <= :per_host - coalesce(busy.count::int, 0) ORDER BY next_at LIMIT :limit
+    ), locked AS (
+        SELECT id FROM deliveries WHERE id IN (SELECT id FROM chosen)
+          AND next_at <= now() AND (leased_until IS NULL OR leased_until < now()) FOR UPDATE SKIP LOCKED
+    )
+    UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked WHERE d.id = locked.id
     RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id,
-              (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret"""
-TAKE_THESE = text(TAKE.format(which="id = ANY(:ids)"))
-TAKE_DUE = text(TAKE.format(which="next_at IS NOT NULL"))
+              (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret""")
 
 
-def take(session: Session, ids: Sequence[str]) -> list[Delivery]:
-    """Leases those of the ids that are due and that nobody else is sending."""
-    return _taken(session, TAKE_THESE, ids=list(ids), limit=len(ids))
-
-
-def take_due(session: Session, limit: int) -> list[Delivery]:
-    """Leases what is due, longest first."""
-    return _taken(session, TAKE_DUE, limit=limit)
+def take_due(session: Session, limit: int, open_now: Mapping[str, int], per_host: int) -> list[Delivery]:
+    """Leases at most `limit` of what is due, longest first; with those of `open_now` no host has more than `per_host`."""
+    full = [host for host, count in open_now.items() if count >= per_host]
+    busy = orjson.dumps(dict(open_now)).decode()
+    return _taken(session, TAKE_DUE, limit=limit, full=full, open=busy, per_host=per_host, looked_at=LOOKED_AT)
 
 
 def _taken(session: Session, statement: Any, **params: Any) -> list[Delivery]:

@@ -34,12 +34,13 @@ def is_delivered(status: int | None) -> bool:
     return status is not None and 200 <= status < 300
 
 
-def next_delay(event: str, tries: int, status: int | None, retry_after: float | None = None, jitter: float = 0.0) -> float | None:
+def next_delay(
+    schedule: Sequence[float], tries: int, status: int | None, retry_after: float | None = None, jitter: float = 0.0
+) -> float | None:
     """Seconds until the next try after `tries` failed ones, or None to give up. `jitter` in [-1, 1] spreads by 20 %.
 
     410 means that the receiver wants no more. `retry_after` is honoured when the receiver asks to slow down.
     """
-    schedule = SCHEDULE[event]
     if status == GONE or tries > len(schedule):
         return None
     delay = schedule[tries - 1] * (1 + 0.2 * jitter)

@@ -19,6 +19,7 @@ from app.events.channels import ChunkFrame
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 0.5
+REMEMBERED = 20_000  # ends heard of lately: a quick model may be done before its caller begins to wait
 QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-reads what was kept
 
 
@@ -33,6 +34,7 @@ class EventReader:
         self._client: Any = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64)
         self._pubsub: Any = self._listener.pubsub()
         self._done: dict[str, list[asyncio.Event]] = {}
+        self._lately: dict[str, None] = {}
         self._live: dict[str, set[asyncio.Queue[ChunkFrame | None]]] = {}
         self._task: asyncio.Task[None] | None = None
         self.healthy = False
@@ -72,6 +74,7 @@ class EventReader:
     def _receive(self, channel: str, data: bytes) -> None:
         if channel == channels.DONE:
             for prediction_id in orjson.loads(data):
+                self._remember(prediction_id)
                 for event in self._done.get(prediction_id, ()):
                     event.set()
                 for queue in self._live.get(prediction_id, ()):
@@ -81,10 +84,17 @@ class EventReader:
         for queue in self._live.get(channel.rpartition(":")[2], ()):
             _offer(queue, frame)
 
+    def _remember(self, prediction_id: str) -> None:
+        self._lately[prediction_id] = None
+        if len(self._lately) > REMEMBERED:
+            del self._lately[next(iter(self._lately))]
+
     @contextmanager
     def until_done(self, prediction_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the prediction's end is announced. Enter it before looking at the row."""
+        """An event that is set when the prediction's end is announced, or was just before."""
         event = asyncio.Event()
+        if prediction_id in self._lately:
+            event.set()
         self._done.setdefault(prediction_id, []).append(event)
         try:
             yield event

@@ -1,12 +1,16 @@
-"""The courier's work: take due deliveries, send them with no transaction open, write down what came of it. Thread-safe."""
+"""The courier's work: take due deliveries, send them with no transaction open, write down what came of it. Thread-safe.
+
+A delivery is leased only when a thread is free for it and its host has fewer than OPEN_PER_HOST open: a receiver that is slow or
+dead holds those few threads and nothing else, and no lease runs out while its delivery waits for its turn.
+"""
 
 import hashlib
 import random
 import threading
 from base64 import b64encode
-from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,15 +20,15 @@ from app.db import deliveries as table
 from app.db.deliveries import Delivery, Result
 from app.db.session import Database
 from app.domain.errors import Unavailable
-from app.domain.webhooks import next_delay
+from app.domain.webhooks import SCHEDULE, next_delay
 from app.webhooks.sender import Outcome, Sender
 from app.webhooks.signing import PREFIX
 
 log = structlog.get_logger(__name__)
 
 GROUP = 64
-OPEN_PER_HOST = 5  # one slow receiver holds at most these; other hosts go on
-DUE_AT_ONCE = 64
+OPEN_PER_HOST = 5
+LOOK_SECONDS = 1.0  # between looks when no bell rings: a retry that falls due is sent within this
 
 
 def platform_secret(secret_key: str) -> str:
@@ -32,65 +36,131 @@ def platform_secret(secret_key: str) -> str:
     return PREFIX + b64encode(hashlib.sha256(b"lovage anonymous webhooks\x00" + secret_key.encode()).digest()).decode()
 
 
+def host_of(url: str) -> str:
+    """As `db.deliveries` reads it: what stands between `//` and the next `/`, `?` or `#`."""
+    return urlsplit(url).netloc
+
+
 class Courier:
-    """`deliver` is called with an id by each doorbell, `deliver_due` by the sweep."""
+    """`start` once, `close` at the end. `heard` is called at each doorbell, `drain_bells` before each look into Postgres: the
+    rows say what is due, so bells that have not been listened to yet need not ring one by one."""
 
-    def __init__(self, database: Database, sender: Sender, anonymous_secret: str, concurrency: int) -> None:
+    def __init__(
+        self, database: Database, sender: Sender, anonymous_secret: str, concurrency: int,
+        *, schedule: Sequence[float] = SCHEDULE["completed"], drain_bells: Callable[[], object] = lambda: None,
+    ) -> None:  # fmt: skip
         self._database, self._sender, self._anonymous = database, sender, anonymous_secret
+        self._concurrency, self._schedule, self._drain_bells = concurrency, schedule, drain_bells
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="courier")
-        self._hosts: defaultdict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(OPEN_PER_HOST))
-        self._take: ThreadCoalescer[str, Delivery | None] = ThreadCoalescer(self._take_group, limit=GROUP)
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._record: ThreadCoalescer[Result, None] = ThreadCoalescer(self._record_group, limit=GROUP)
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._busy = False
+        self.on_idle: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
-    def deliver(self, delivery_id: str) -> bool:
-        """Sends one delivery if it is due and nobody else has it. Returns whether it was delivered now."""
-        try:
-            delivery = self._take(delivery_id)
-        except Unavailable:
-            return False  # the sweep comes back to it
-        return self._send(delivery) if delivery else False
+    def start(self) -> None:
+        self._thread.start()
+
+    def heard(self, delivery_id: str) -> None:
+        """A doorbell rang: something is due."""
+        self._wake.set()
+
+    @property
+    def occupied(self) -> bool:
+        """Whether Celery should leave further bells where they are."""
+        return self._busy or self._wake.is_set() or self._closing.is_set()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(LOOK_SECONDS)
+            self._busy = True
+            self._wake.clear()
+            try:
+                self._drain_bells()
+                self._send_due()
+            except Unavailable:
+                self._closing.wait(LOOK_SECONDS)
+            except Exception:
+                log.exception("courier_broken")
+                self._closing.wait(LOOK_SECONDS)
+            self._busy = False
+            if not self.occupied:
+                self.on_idle()
 
     def deliver_due(self) -> int:
-        """Sends what is due now, several at once. Returns how many were tried."""
-        with self._database.unit() as session:
-            due = table.take_due(session, DUE_AT_ONCE)
-        list(self._threads.map(self._send, due))
-        return len(due)
+        """Sends what is due now and waits for it. Returns how many were tried. Raises Unavailable."""
+        tried = 0
+        while True:
+            begun = self._send_due()
+            for one in begun:
+                one.result()
+            with self._lock:
+                idle = not self._open
+            if not begun and idle:
+                return tried
+            tried += len(begun)
 
-    def _take_group(self, ids: list[str]) -> Sequence[Delivery | None]:
+    def _send_due(self) -> list[Future[None]]:
+        """Begins as many as there is room for, until nothing more can begin."""
+        begun: list[Future[None]] = []
+        while not self._closing.is_set() and (taken := self._take()):
+            begun += [self._threads.submit(self._send, delivery) for delivery in taken]
+        return begun
+
+    def _take(self) -> list[Delivery]:
+        with self._lock:
+            room = self._concurrency - self._open.total()
+            open_now = dict(self._open)
+        if room <= 0:
+            return []
         with self._database.unit() as session:
-            taken = {delivery.id: delivery for delivery in table.take(session, sorted(set(ids)))}
-        return [taken.pop(delivery_id, None) for delivery_id in ids]  # an id asked for twice is sent once
+            taken = table.take_due(session, min(room, GROUP), open_now, OPEN_PER_HOST)
+        with self._lock:
+            self._open.update(host_of(delivery.url) for delivery in taken)
+        return taken
 
     def _record_group(self, results: list[Result]) -> Sequence[None]:
         with self._database.unit() as session:
             table.record(session, results)
         return [None] * len(results)
 
-    def _send(self, delivery: Delivery) -> bool:
-        key = delivery.secret or self._anonymous
-        with self._hosts[urlsplit(delivery.url).netloc]:
-            outcome = self._sender.send(delivery.url, delivery.id, delivery.body, [key])
-        result = judge(delivery, outcome, random.uniform(-1, 1))
+    def _send(self, delivery: Delivery) -> None:
         try:
-            self._record(result)
+            self._try(delivery)
         except Unavailable:
             log.warning("delivery_not_recorded", delivery=delivery.id)  # its lease ends, and it is sent again
+        except Exception:
+            log.exception("delivery_broken", delivery=delivery.id)
+        finally:
+            with self._lock:
+                self._open -= Counter({host_of(delivery.url): 1})
+            self._wake.set()
+
+    def _try(self, delivery: Delivery) -> None:
+        outcome = self._sender.send(delivery.url, delivery.id, delivery.body, [delivery.secret or self._anonymous])
+        result = judge(delivery, outcome, random.uniform(-1, 1), self._schedule)
         if outcome.error:
             log.info(
                 "delivery_failed", delivery=delivery.id, tries=delivery.tries + 1, reason=outcome.error, next_in=result.delay
             )
-        return outcome.error is None
+        self._record(result)
 
     def close(self) -> None:
         """Waits for what is being sent."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(LOOK_SECONDS * 5)
         self._threads.shutdown(wait=True)
         self._sender.close()
 
 
-def judge(delivery: Delivery, outcome: Outcome, jitter: float) -> Result:
-    """What to write down: delivered, again in `delay` seconds, or given up."""
+def judge(delivery: Delivery, outcome: Outcome, jitter: float, schedule: Sequence[float] = SCHEDULE["completed"]) -> Result:
+    """What to write down: delivered, again in `delay` seconds, or given up. `schedule` is for the end of a prediction."""
     delay = None
     if outcome.error is not None:
-        delay = next_delay(delivery.event, delivery.tries + 1, outcome.status, outcome.retry_after, jitter)
+        chosen = schedule if delivery.event == "completed" else SCHEDULE[delivery.event]
+        delay = next_delay(chosen, delivery.tries + 1, outcome.status, outcome.retry_after, jitter)
     return Result(delivery.id, outcome.status, outcome.error, round(outcome.seconds, 3), delay)

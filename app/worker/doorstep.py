@@ -1,45 +1,55 @@
-"""Where Celery's consumer meets the intake: a message of the predict task rings the bell instead of occupying a thread of
-the pool, and Celery leaves messages in Redis while the intake takes them in bulk. Uses Celery's own points of extension:
+"""Where Celery's consumer meets the intake and the courier: a message rings the bell instead of occupying a thread of the
+pool, and Celery leaves messages in Redis while those take them in bulk. Uses Celery's own points of extension:
 `Task.Strategy`, a consumer step, and the inspect commands."""
 
 import contextlib
 import os
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from celery import Celery, Task, bootsteps
 from celery.utils.log import get_logger
 from celery.worker.control import inspect_command
 
 from app.queue import names
-from app.worker.intake import Intake
 from app.worker.run import Run
 
 logger = get_logger(__name__)
 
 
-def attach(app: Celery, intake: Intake) -> None:
-    """Makes this worker's predict task a doorbell. Before the worker starts."""
-    app.task(name=names.TASK_PREDICT, Strategy=staticmethod(ring(intake)), ignore_result=True, base=Task)(intake.heard)
-    app.steps["consumer"].add(step(intake))
+class Door(Protocol):
+    """Who is rung at. Celery reads no further messages while it is `occupied`, and is told by `on_idle` to read again."""
+
+    on_idle: Callable[[], None]
+
+    @property
+    def occupied(self) -> bool: ...
+
+    def heard(self, message_id: str, /) -> None: ...
 
 
-def ring(intake: Intake) -> Callable[..., Any]:
+def attach(app: Celery, task: str, door: Door) -> None:
+    """Makes messages of this task a doorbell. Before the worker starts."""
+    app.task(name=task, Strategy=staticmethod(ring(door)), ignore_result=True, base=Task)(door.heard)
+    app.steps["consumer"].add(step(door))
+
+
+def ring(door: Door) -> Callable[..., Any]:
     """A task strategy that acknowledges at once and passes the id on."""
 
     def strategy(task: Task, app: Celery, consumer: Any, **_: Any) -> Callable[..., None]:
         def on_message(message: Any, body: Any, ack: Callable[..., None], *_: Any, **__: Any) -> None:
             ack(logger, consumer.connection_errors)
-            intake.heard(message.headers["id"])
+            door.heard(message.headers["id"])
 
         return on_message
 
     return strategy
 
 
-def step(intake: Intake) -> type[bootsteps.StartStopStep]:
-    """Stops the consumer's reading while the intake is occupied, and wakes its loop when it is free again."""
+def step(door: Door) -> type[bootsteps.StartStopStep]:
+    """Stops the consumer's reading while the door is occupied, and wakes its loop when it is free again."""
 
     class Doorstep(bootsteps.StartStopStep):  # type: ignore[misc]
         requires: ClassVar = {"celery.worker.consumer.tasks:Tasks"}
@@ -47,16 +57,16 @@ def step(intake: Intake) -> type[bootsteps.StartStopStep]:
         def start(self, consumer: Any) -> None:
             qos = consumer.task_consumer.channel.qos
             allowed = qos.can_consume
-            qos.can_consume = MethodType(lambda _: not intake.occupied and allowed(), qos)
+            qos.can_consume = MethodType(lambda _: not door.occupied and allowed(), qos)
             reader, writer = os.pipe()
             os.set_blocking(reader, False)
             os.set_blocking(writer, False)
             self._ends = (reader, writer)
             consumer.hub.add_reader(reader, lambda: drain(reader))
-            intake.on_idle = lambda: nudge(writer)
+            door.on_idle = lambda: nudge(writer)
 
         def stop(self, consumer: Any) -> None:
-            intake.on_idle = lambda: None
+            door.on_idle = lambda: None
             with contextlib.suppress(Exception):
                 consumer.hub.remove(self._ends[0])
             for end in self._ends:

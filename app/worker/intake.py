@@ -45,28 +45,29 @@ return found"""
 class Messages:
     """The queues' Redis lists, read in bulk."""
 
-    def __init__(self, redis_url: str, queues: Sequence[str]) -> None:
+    def __init__(self, redis_url: str, queues: Sequence[str], task: str = names.TASK_PREDICT) -> None:
+        self._task = task
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, retry=None)
         self._take: Any = self._redis.register_script(TAKE)
         self._keys = [names.KEY_PREFIX + queue for queue in queues]
 
     def take(self, limit: int) -> list[str]:
-        """Ids of at most `limit` predictions, gone from Redis; none when Redis cannot be reached."""
+        """Ids of at most `limit` messages of the task, gone from Redis; none when Redis cannot be reached."""
         try:
             found = self._take(keys=self._keys, args=[limit])
         except redis.RedisError:
             return []
-        return [prediction_id for raw in found if (prediction_id := prediction_of(raw))]
+        return [message_id for raw in found if (message_id := id_in(raw, self._task))]
 
     def close(self) -> None:
         self._redis.close()
 
 
-def prediction_of(raw: bytes) -> str | None:
-    """The prediction that a message is about; None, with a line in the log, for a message that is none of ours."""
+def id_in(raw: bytes, task: str) -> str | None:
+    """The id in a message of this task; None, with a line in the log, for any other message."""
     try:
         headers = orjson.loads(raw)["headers"]
-        if headers["task"] == names.TASK_PREDICT:
+        if headers["task"] == task:
             return str(headers["id"])
         log.error("unknown_message_discarded", task=headers["task"])
     except (ValueError, KeyError, TypeError):

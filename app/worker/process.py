@@ -4,7 +4,6 @@ import os
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -41,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 WRITE_CONNECTIONS = 6  # claims, growth, endings, heartbeat, sweep, look-ups: each hop uses one at a time
 LAST_WORDS_SECONDS = 3.0
+BELLS_AT_ONCE = 10_000  # ids of some 300 bytes
 POOL_THREADS = 2  # of Celery's pool: only sweeps run on it, predictions never hold a thread (see `doorstep`)
 
 
@@ -139,7 +139,7 @@ def run(settings: Settings, device: str, name: str = "") -> None:
     registry.discover([Path(folder) for folder in settings.runtime_folders])
     worker = AcceleratorWorker(settings, device, name)
     app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
-    doorstep.attach(app, worker.intake)
+    doorstep.attach(app, names.TASK_PREDICT, worker.intake)
     doorstep.show_active(worker.runner.running)
     tasks.register_sweep(app, worker.recovery.sweep)
     hostname = f"{worker.post.device.id}@{worker.post.host}"
@@ -162,37 +162,23 @@ def run_courier(settings: Settings) -> None:
         connections=settings.webhook_concurrency * 2,
         user_agent=f"Lovage/{__version__}",
     )
-    courier = Courier(core.database, sender, platform_secret(settings.secret_key), settings.webhook_concurrency)
-    recovery = core.recovery()
-    due = ThreadPoolExecutor(1, thread_name_prefix="due")
-
-    def sweep() -> None:
-        recovery.sweep()
-        due.submit(courier.deliver_due)
-
+    bells = Messages(settings.redis_url, [names.WEBHOOKS], names.TASK_DELIVER)
+    courier = Courier(
+        core.database, sender, platform_secret(settings.secret_key), settings.webhook_concurrency,
+        schedule=settings.webhook_schedule, drain_bells=lambda: bells.take(BELLS_AT_ONCE),
+    )  # fmt: skip
     app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
-    tasks.register_deliver(app, courier.deliver)
-    tasks.register_sweep(app, sweep)
-    threading.Thread(target=_deliver_without_clock, args=(courier, settings.sweep_seconds), daemon=True).start()
+    doorstep.attach(app, names.TASK_DELIVER, courier)
+    tasks.register_sweep(app, core.recovery().sweep)
+    courier.start()
 
     def drain() -> None:
         courier.close()
+        bells.close()
         core.close()
 
     log.info("courier_ready", concurrency=settings.webhook_concurrency)
-    serve(
-        app, [names.WEBHOOKS, names.SWEEPS], settings.webhook_concurrency, f"courier@{this_host()}-{os.getpid()}", drain, settings
-    )
-
-
-def _deliver_without_clock(courier: Courier, seconds: float) -> None:
-    """Due webhooks go out even when neither Redis nor the clock is there to say so."""
-    while True:
-        threading.Event().wait(seconds)
-        try:
-            courier.deliver_due()
-        except Exception as error:
-            log.warning("due_deliveries_later", reason=str(error))
+    serve(app, [names.WEBHOOKS, names.SWEEPS], POOL_THREADS, f"courier@{this_host()}-{os.getpid()}", drain, settings)
 
 
 def serve(app: Any, queues: list[str], slots: int, hostname: str, drain: Any, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -51,6 +51,13 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def sender() -> Iterator[Sender]:
     made = Sender(allow_private=True, timeout=1.0, connections=16, user_agent="test")
@@ -91,19 +98,19 @@ def test_a_delivery_is_signed_with_its_users_secret(database: Database, courier:
         session.flush()
         user_id = user.id
     put(database, receiver.url, "msg_1", user_id=user_id)
-    assert courier.deliver("msg_1")
+    assert courier.deliver_due() == 1
     [(head, body)] = receiver.got
     Webhook(secret).verify(body, head)
     assert head["webhook-id"] == "msg_1"
-    assert courier.deliver("msg_1") is False, "it is delivered; a late doorbell sends nothing"
+    assert courier.deliver_due() == 0, "it is delivered; a late doorbell sends nothing"
     assert len(receiver.got) == 1
 
 
 def test_failed_tries_keep_id_and_body_until_one_succeeds(database: Database, courier: Courier) -> None:
     receiver = Receiver([500, 503, 200])
     put(database, receiver.url, "msg_1")
-    for expected in (False, False, True):
-        assert courier.deliver("msg_1") is expected
+    for _ in range(3):
+        assert courier.deliver_due() == 1
         due_now(database)
     assert {(head["webhook-id"], body) for head, body in receiver.got} == {("msg_1", b'{"id":"p"}')}
     for head, body in receiver.got:
@@ -118,7 +125,7 @@ def test_failed_tries_keep_id_and_body_until_one_succeeds(database: Database, co
 def test_anything_but_2xx_is_a_failure_that_is_tried_later(database: Database, courier: Courier, status: int, said: str) -> None:
     receiver = Receiver([status], extra={"location": "http://127.0.0.1:1/"})
     put(database, receiver.url, "msg_1")
-    assert courier.deliver("msg_1") is False
+    assert courier.deliver_due() == 1
     [(row, [attempt])] = stored(database)
     assert said in attempt.error
     assert row.next_at is not None
@@ -126,7 +133,7 @@ def test_anything_but_2xx_is_a_failure_that_is_tried_later(database: Database, c
 
 def test_410_ends_the_tries(database: Database, courier: Courier) -> None:
     put(database, Receiver([410]).url, "msg_1")
-    courier.deliver("msg_1")
+    courier.deliver_due()
     [(row, _)] = stored(database)
     assert row.given_up_at is not None
     assert row.next_at is None
@@ -140,20 +147,50 @@ def test_a_slow_or_absent_receiver_is_recorded(database: Database, courier: Cour
     assert all(attempts[0].error.startswith("No answer") for _, attempts in stored(database))
 
 
-def test_one_host_is_not_flooded_and_another_does_not_wait(database: Database, courier: Courier) -> None:
-    slow, quick = Receiver([200], delay=0.3), Receiver([200])
-    put(database, slow.url, *(f"msg_s{n}" for n in range(12)))
-    put(database, quick.url, "msg_q")
-    threads = [threading.Thread(target=courier.deliver, args=(f"msg_s{n}",)) for n in range(12)]
-    for thread in threads:
-        thread.start()
-    began = time.monotonic()
-    assert courier.deliver("msg_q")
-    assert time.monotonic() - began < 0.5
-    for thread in threads:
-        thread.join()
-    assert len(slow.got) == 12
-    assert slow.most_open <= OPEN_PER_HOST
+def test_a_slow_host_holds_its_few_and_another_does_not_wait(database: Database, sender: Sender) -> None:
+    slow, quick = Receiver([200], delay=0.5), Receiver([200])
+    put(database, slow.url, *(f"msg_s{n:02}" for n in range(40)))
+    courier = Courier(database, sender, platform_secret("secret"), 8)
+    courier.start()
+    try:
+        wait_until(lambda: slow.open == OPEN_PER_HOST)
+        for n in range(5):
+            put(database, quick.url, f"msg_q{n}")
+            courier.heard(f"msg_q{n}")
+            began = time.monotonic()
+            wait_until(lambda n=n: len(quick.got) == n + 1)
+            assert time.monotonic() - began < 0.4, "it waited for the slow receiver"
+        assert slow.most_open == OPEN_PER_HOST
+        with database.unit() as session:
+            leased = session.connection().exec_driver_sql(
+                "SELECT count(*) FROM deliveries WHERE leased_until > now() AND url = %s", (slow.url,)
+            )
+            assert leased.scalar_one() <= OPEN_PER_HOST, "what waits for its turn must not run out of its lease"
+        wait_until(lambda: len(slow.got) == 40)
+        assert len({head["webhook-id"] for head, _ in slow.got}) == 40
+    finally:
+        courier.close()
+
+
+def test_a_burst_for_one_host_does_not_hide_the_others(database: Database) -> None:
+    put(database, "http://one.test/", *(f"msg_{n:04}" for n in range(table.LOOKED_AT + 50)))
+    put(database, "http://two.test/x", "msg_two")
+    with database.unit() as session:
+        first = table.take_due(session, 64, {}, OPEN_PER_HOST)
+        second = table.take_due(session, 64, {"one.test": OPEN_PER_HOST}, OPEN_PER_HOST)
+    assert len(first) == OPEN_PER_HOST
+    assert [delivery.id for delivery in second] == ["msg_two"]
+
+
+def test_a_missed_bell_delays_a_webhook_by_a_second(database: Database, sender: Sender) -> None:
+    receiver = Receiver([200])
+    courier = Courier(database, sender, platform_secret("secret"), 8)
+    courier.start()
+    try:
+        put(database, receiver.url, "msg_1")
+        wait_until(lambda: len(receiver.got) == 1)
+    finally:
+        courier.close()
 
 
 def test_two_couriers_never_send_one_delivery_twice(database: Database, sender: Sender) -> None:
@@ -175,7 +212,7 @@ def test_a_delivery_can_be_sent_again(database: Database, courier: Courier) -> N
     with database.unit() as session:
         assert table.redeliver(session, "p" * 26, "msg_1") == ["msg_1"]
         assert table.redeliver(session, "another") == []
-    assert courier.deliver("msg_1")
+    courier.deliver_due()
     assert [head["webhook-id"] for head, _ in receiver.got].count("msg_1") == 2
 
 
@@ -188,17 +225,17 @@ def test_two_keys_give_two_signatures_and_each_verifies() -> None:
 
 
 def test_the_schedule_of_a_completed_webhook_spans_about_a_day() -> None:
-    delays = [webhooks.next_delay("completed", tries, 500) for tries in range(1, 9)]
+    delays = [webhooks.next_delay(webhooks.SCHEDULE["completed"], tries, 500) for tries in range(1, 9)]
     assert 20 * 3600 < sum(delay or 0 for delay in delays) < 36 * 3600
-    assert webhooks.next_delay("completed", 9, 500) is None
-    assert webhooks.next_delay("output", 2, None) is None
+    assert webhooks.next_delay(webhooks.SCHEDULE["completed"], 9, 500) is None
+    assert webhooks.next_delay(webhooks.SCHEDULE["output"], 2, None) is None
 
 
 @pytest.mark.parametrize(
     ("status", "retry_after", "least"), [(429, 60.0, 60), (503, 1e9, 86_400), (500, 3600.0, 5), (None, 3600.0, 5)]
 )
 def test_retry_after_is_honoured_when_asked_to_slow_down(status: int | None, retry_after: float, least: float) -> None:
-    assert webhooks.next_delay("completed", 1, status, retry_after) == least
+    assert webhooks.next_delay(webhooks.SCHEDULE["completed"], 1, status, retry_after) == least
 
 
 def test_filters_name_the_events() -> None:
