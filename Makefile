@@ -39,7 +39,7 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test coverage check fmt bench chaos
+.PHONY: test coverage check fmt bench chaos soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(BIN)/python -m pytest $(ARGS)
 coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and engine must have 90 %
@@ -53,6 +53,8 @@ bench: $(DEV_MARK) ## Measure the accept path and the whole path (minutes)
 	@$(BIN)/python -m scripts.bench $(ARGS)
 chaos: $(DEV_MARK) ## Break the running platform on purpose and count what was lost (minutes)
 	@$(BIN)/python -m scripts.chaos $(ARGS)
+soak: $(DEV_MARK) ## Fifteen minutes at 70 % of capacity: memory, descriptors and connections must stay flat
+	@$(BIN)/python -m scripts.soak $(ARGS)
 
 ##@ Containers
 .PHONY: docker-build docker-up docker-down

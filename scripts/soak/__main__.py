@@ -1,0 +1,171 @@
+"""`make soak`: 15 minutes at 70 % of what this machine can do; what every process holds must stay flat.
+
+Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (memory as PSS, descriptors) and at
+Postgres' connections every few seconds. Exit code 1 when after the warm-up anything grew by more than 1 % in ten minutes, a
+prediction did not succeed, or a process was replaced by another.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg2
+from rich.console import Console
+from rich.table import Table
+
+from app.local.detached import down
+from app.local.platform_state import Platform
+from scripts.chaos.webhooks import start
+from scripts.soak.slopes import Sample, after, slope
+
+SHARE = 0.7
+GROWTH = 0.01
+CALLERS = 32
+LOOK_SECONDS = 5.0
+
+
+@dataclass
+class Watch:
+    """Looks at all processes of a platform until `stop`."""
+
+    platform: Platform
+    seen: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        began = time.monotonic()
+        while not self._stop.wait(LOOK_SECONDS):
+            self._look(time.monotonic() - began)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _look(self, at: float) -> None:
+        launcher = psutil.Process(self.platform.pid)
+        for one in (launcher, *launcher.children(recursive=True)):
+            try:
+                name = _name(one)
+                if name:
+                    self.seen[name].append(Sample(at, float(one.memory_full_info().pss), float(one.num_fds())))
+            except psutil.Error:
+                continue
+        self.seen["connections of Postgres"].append(Sample(at, float(_connections(self.platform.database_url)), 0.0))
+
+
+def _name(process: psutil.Process) -> str:
+    """What the process is, with its id. Postgres' own children come and go with connections, which are counted apart."""
+    words = process.cmdline()
+    if not words or words[0].startswith("postgres:"):
+        return ""
+    told = words[words.index("-m") + 1 :] if "-m" in words else [Path(words[0]).name]
+    return f"{' '.join(word for word in told[:3] if not word.startswith('-'))[:40]} {process.pid}"
+
+
+def _connections(url: str) -> int:
+    with closing(psycopg2.connect(url.replace("+psycopg2", ""), connect_timeout=5)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+        return int(cursor.fetchone()[0])
+
+
+def one_run(client: httpx.Client) -> bool:
+    """Creates a prediction and waits for it; whether it succeeded."""
+    body = {"version": "demo/echo", "input": {"text": "soak"}}
+    try:
+        made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"})
+    except httpx.HTTPError:
+        return False
+    return made.status_code == 201 and made.json()["status"] == "succeeded"
+
+
+def capacity(client: httpx.Client, seconds: float) -> float:
+    """Runs per second with all callers busy."""
+    began, done = time.monotonic(), 0
+    with ThreadPoolExecutor(CALLERS) as threads:
+        while time.monotonic() - began < seconds:
+            done += sum(threads.map(one_run, [client] * CALLERS * 4))
+    return done / (time.monotonic() - began)
+
+
+def steady(client: httpx.Client, rate: float, seconds: float) -> tuple[int, int]:
+    """Sends at `rate` a second whatever the answers take. Returns (sent, succeeded)."""
+    began, waiting = time.monotonic(), []
+    sent = good = 0
+    with ThreadPoolExecutor(CALLERS * 4) as threads:
+        while (now := time.monotonic() - began) < seconds:
+            while sent < now * rate:
+                waiting.append(threads.submit(one_run, client))
+                sent += 1
+            good += sum(one.result() for one in waiting if one.done())
+            waiting = [one for one in waiting if not one.done()]
+            time.sleep(0.02)
+    return sent, good + sum(one.result() for one in waiting)
+
+
+def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
+    """Prints the slopes; True when all are flat and every process was there throughout."""
+    table = Table("what", "first", "last", "per 10 min", "descriptors", "per 10 min", "verdict", title="soak")
+    good = True
+    for name, samples in sorted(seen.items()):
+        late = after(samples, warm_up)
+        steadily = bool(late) and late[0].at < warm_up + 4 * LOOK_SECONDS and late[-1].at > length - 4 * LOOK_SECONDS
+        times = [one.at for one in late]
+        grew, opened = (slope(times, [getattr(one, kind) for one in late]) for kind in ("bytes", "descriptors"))
+        fine = steadily and grew <= GROWTH and opened <= GROWTH
+        good &= fine
+        first, last = (f"{late[n].bytes:,.0f}" if late else "-" for n in (0, -1))
+        verdict = "ok" if fine else "GROWS" if steadily else "CAME OR WENT"
+        held = f"{late[-1].descriptors:.0f}" if late else "-"
+        table.add_row(name, first, last, f"{grew:+.2%}", held, f"{opened:+.2%}", verdict)
+    Console(width=150).print(table)
+    return good
+
+
+def soak(platform: Platform, minutes: float, warm_up: float) -> bool:
+    """Prints what came of it; True when all is well."""
+    key = Path(platform.key_file).read_text().strip()
+    limits = httpx.Limits(max_connections=CALLERS * 4, max_keepalive_connections=CALLERS * 4)
+    head = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=platform.api_url, headers=head, timeout=90, trust_env=False, limits=limits) as client:
+        most = capacity(client, 15)
+        print(f"capacity {most:.0f} runs a second; {minutes:g} minutes at {SHARE * most:.0f}", flush=True)
+        watch = Watch(platform)
+        looking = threading.Thread(target=watch.run, daemon=True)
+        looking.start()
+        sent, good = steady(client, SHARE * most, minutes * 60)
+        watch.stop()
+        looking.join()
+    print(f"sent {sent}, succeeded {good}")
+    return show(watch.seen, warm_up * 60, minutes * 60) and sent == good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=15.0, help="how long")
+    parser.add_argument("--warm-up", type=float, default=5.0, help="minutes at the start that are not judged")
+    arguments = parser.parse_args()
+    if not 0 <= arguments.warm_up < arguments.minutes:
+        parser.error("--warm-up must be shorter than --minutes")
+    folder = Path(tempfile.mkdtemp(prefix="lovage-soak-"))
+    try:
+        good = soak(start(folder), arguments.minutes, arguments.warm_up)
+    finally:
+        down(folder, lambda text: None)
+    if good:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"kept for a look: {folder}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
