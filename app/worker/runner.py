@@ -174,6 +174,10 @@ class Runner:
 
     def _store(self, run: Run) -> None:
         assert run.folder is not None
+        if not self._recorder.grow([Growth(*run.fence)])[0]:
+            log.info("no_longer_ours", prediction=run.prediction.id)  # a worker that slept past its lease leaves no file behind
+            self._ended(run, None)
+            return
         began = time.monotonic()
         output = self._outputs.store(run.tracker.output, run.folder, run.prediction.id, run.prediction.attempt)
         self._record(run, output, time.monotonic() - began)
