@@ -97,12 +97,12 @@ def capacity(client: httpx.Client, seconds: float) -> float:
 
 
 def steady(client: httpx.Client, rate: float, seconds: float) -> tuple[int, int]:
-    """Sends at `rate` a second whatever the answers take. Returns (sent, succeeded)."""
+    """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, succeeded)."""
     began, waiting = time.monotonic(), []
     sent = good = 0
     with ThreadPoolExecutor(CALLERS * 4) as threads:
         while (now := time.monotonic() - began) < seconds:
-            while sent < now * rate:
+            while sent < now * rate and len(waiting) < CALLERS * 4:
                 waiting.append(threads.submit(one_run, client))
                 sent += 1
             good += sum(one.result() for one in waiting if one.done())
