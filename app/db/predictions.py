@@ -193,12 +193,12 @@ def cancel(session: Session, ids: Sequence[str], reason: str | None = None) -> t
     return ended, _run(session, CANCEL_RUNNING, ids=ids)
 
 
-CANCELLING = text("SELECT id FROM predictions WHERE worker = :worker AND status = 'processing' AND cancel_requested")
+HELD = text("SELECT id, attempt, cancel_requested FROM predictions WHERE worker = :worker AND status = 'processing'")
 
 
-def cancelling(session: Session, worker: UUID) -> list[str]:
-    """Ids that this worker runs and that somebody wants stopped."""
-    return list(session.execute(CANCELLING, {"worker": worker}).scalars())
+def held(session: Session, worker: UUID) -> list[tuple[str, int, bool]]:
+    """What this worker runs by the database's account: (id, attempt, whether somebody wants it stopped)."""
+    return [(row.id, row.attempt, row.cancel_requested) for row in session.execute(HELD, {"worker": worker})]
 
 
 OVERDUE = text("""

@@ -15,6 +15,7 @@ from app.domain.errors import Unavailable
 CONNECT_SECONDS = 2  # a dead Postgres is told to the caller within 3 s: 2 to connect, and some to answer
 STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck one must not hold a thread
 POOL_WAIT_SECONDS = 2.5
+RECYCLE_SECONDS = 60  # no connection is older when it is handed out, so that every process notices a server that is leaving
 
 
 def dumps(value: Any) -> str:
@@ -35,6 +36,7 @@ def connect(url: str, *, pool: int = 16, application: str = "lovage", statement_
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_pre_ping=True,
+        pool_recycle=RECYCLE_SECONDS,
         json_serializer=dumps,
         json_deserializer=orjson.loads,
         connect_args={
@@ -64,6 +66,8 @@ class Database:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except (OperationalError, InterfaceError, PoolTimeout) as error:
+            if refuses_newcomers(error):
+                self.engine.dispose()  # Postgres waits for its last client before it ends and can be started again
             raise Unavailable("The database cannot be reached at the moment. Try again shortly.", retry_after=2) from error
         except DBAPIError as error:
             if error.connection_invalidated:
@@ -73,3 +77,8 @@ class Database:
     def close(self) -> None:
         """Ends every connection."""
         self.engine.dispose()
+
+
+def refuses_newcomers(error: Exception) -> bool:
+    """Whether Postgres said that it is shutting down (or starting up): psycopg2 gives no code for a refused connection."""
+    return "the database system is shutting down" in str(error)

@@ -40,7 +40,7 @@ def put(session: Session, row: VersionRow) -> VersionRow:
         "created_by",
     )  # fmt: skip
     values = {name: getattr(row, name) for name in names}
-    again = {"deleted_at": None, "model_id": row.model_id}
+    again = {"deleted_at": None, "model_id": row.model_id, "output_schema": row.output_schema}  # not part of the address
     statement = insert(VersionRow).values(**values).on_conflict_do_update(index_elements=["id"], set_=again)
     return session.scalars(statement.returning(VersionRow), execution_options={"populate_existing": True}).one()
 

@@ -4,6 +4,7 @@ A batch that raises is run again in halves, then alone, so that the input at fau
 of memory is halved and its size remembered. Knows the runtime's contract; nothing of sockets.
 """
 
+import errno
 import os
 import sys
 import time
@@ -48,6 +49,12 @@ def describe(error: BaseException) -> str:
     """The text as it is where it is a sentence; KeyError and the like need their name to be understood."""
     name, text = type(error).__name__, str(error)
     return text if text and isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError)) else f"{name}: {text}"
+
+
+def code_of(error: BaseException) -> str:
+    """A full disk is not the input's fault."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+    return "storage_error" if full else "model_failed"
 
 
 def empty_device_cache() -> None:
@@ -163,7 +170,7 @@ class BatchRunner:
             self._remember(entries)
         if len(entries) <= 1 or self._hopeless():
             self._failures.append(text)
-            self._fail_open(batch, lambda: Failed(text))
+            self._fail_open(batch, lambda: Failed(text, code_of(error)))
             return
         for group in trials(entries, depth + 1):
             self._run(group, depth + 1)

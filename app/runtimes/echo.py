@@ -56,7 +56,12 @@ class Echo(Runtime):
         name="echo",
         description="Answers its input, slowly, in pieces, or not at all: for tests and load runs.",
         inputs={"": INPUTS},
-        outputs={"": {"title": "Output", "anyOf": [{"type": "string"}, schema.chunks_of_text()]}},
+        outputs={
+            "": {
+                "title": "Output",
+                "anyOf": [{"type": "string"}, {"type": "string", "format": "uri"}, schema.chunks_of_text()],
+            }
+        },
         streams=True,
         needs_source=False,
         config=CONFIG,
@@ -180,8 +185,16 @@ def _end(job: Job, pieces: list[str]) -> Event:
     if fail := values.get("fail"):
         return Failed(fail if isinstance(fail, str) else "echo was asked to fail")
     if values.get("file"):
-        return Finished(_write(job))
+        return _filed(job)
     return Finished(pieces or values.get("text", ""))
+
+
+def _filed(job: Job) -> Event:
+    """A file that cannot be written is this job's failure alone; raised, it would have the whole batch tried again in halves."""
+    try:
+        return Finished(_write(job))
+    except OSError as error:
+        return Failed(f"The output file could not be written: {error.strerror}.", code="storage_error")
 
 
 def _write(job: Job) -> dict[str, str]:

@@ -16,6 +16,7 @@ from app.domain.errors import Unavailable
 from app.engine.devices import Device
 from app.engine.engine import Engine
 from app.queue import names
+from app.services.lifecycle import Return
 from app.services.recovery import Recovery
 from app.worker.recorder import Recorder
 from app.worker.runner import Runner
@@ -57,6 +58,7 @@ class Heartbeat:
     ) -> None:
         self._database, self._engine, self._recorder, self._runner = database, engine, recorder, runner
         self._recovery, self._post, self._seconds = recovery, post, seconds
+        self._strangers: set[tuple[str, int]] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -87,10 +89,21 @@ class Heartbeat:
     def _beat(self) -> None:
         with self._database.unit() as session:
             alive = workers.beat(session, self._recorder.worker, running=len(self._runner.running), models=self._models())
-            stop = predictions.cancelling(session, self._recorder.worker)
-        self._runner.cancel(stop)
-        if not alive:
+            held = predictions.held(session, self._recorder.worker)
+        self._runner.cancel([prediction_id for prediction_id, _, stop in held if stop])
+        if alive:
+            self._return_strangers([(prediction_id, attempt) for prediction_id, attempt, _ in held])
+        else:
             self._start_again()
+
+    def _return_strangers(self, held: list[tuple[str, int]]) -> None:
+        """What is ours by the database's account and does not run here at two beats in a row: a claim whose answer was lost with
+        its connection, or an end that could not be written. Somebody else gets it."""
+        strangers = {one for one in held if one[0] not in self._runner.running}
+        for prediction_id, attempt in strangers & self._strangers:
+            log.warning("claim_returned", prediction=prediction_id, attempt=attempt)
+            self._recorder.give_back(Return(prediction_id, attempt, self._recorder.worker))
+        self._strangers = strangers
 
     def _start_again(self) -> None:
         """Declared dead (this process was stopped for long): what it holds belongs to others now, and it says so by a new id."""

@@ -68,7 +68,11 @@ def has_files(output: Any) -> bool:
 
 def may_write_files(schema: dict[str, Any]) -> bool:
     """Whether an output of this schema may hold files; a schema that does not say leaves it open."""
+    if choices := schema.get("anyOf"):
+        return any(may_write_files(choice) for choice in choices)
     kind = schema.get("type")
+    if kind == "object" and schema.get("properties"):
+        return any(may_write_files(field) for field in schema["properties"].values())
     if kind == "array":
         return may_write_files(schema.get("items", {}))
     if kind == "string":

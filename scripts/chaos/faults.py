@@ -4,12 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
 import redis
 
 from app.local.platform_state import Platform
+from scripts.chaos.load import Load, Receiver
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,18 @@ def send(processes: list[psutil.Process], number: int) -> None:
     os.kill(processes[0].pid, number)
 
 
-def freeze(processes: list[psutil.Process], seconds: float) -> None:
-    """SIGSTOP, and SIGCONT after a while."""
-    send(processes, signal.SIGSTOP)
+def freeze(processes: list[psutil.Process], seconds: float, *, family: bool = False) -> None:
+    """SIGSTOP, and SIGCONT after a while; with `family`, its children too (Postgres works in them)."""
+    if not processes:
+        raise RuntimeError("the process to break was not found")
+    frozen = [processes[0], *(processes[0].children(recursive=True) if family else ())]
+    for one in frozen:
+        with suppress(psutil.NoSuchProcess):
+            one.suspend()
     time.sleep(seconds)
-    if processes[0].is_running():
-        os.kill(processes[0].pid, signal.SIGCONT)
+    for one in frozen:
+        with suppress(psutil.NoSuchProcess):
+            one.resume()
 
 
 def flush(family: Family) -> None:
@@ -63,23 +71,74 @@ def flush(family: Family) -> None:
     redis.Redis.from_url(family.platform.redis_url).flushall()
 
 
-KILL, TERM = signal.SIGKILL, signal.SIGTERM
-CELLS: dict[str, Callable[[Family], None]] = {
-    "no fault": lambda family: None,
-    "worker SIGKILL": lambda family: send(family.of("worker", "--device"), KILL),
-    "worker SIGTERM": lambda family: send(family.of("worker", "--device"), TERM),
-    "worker SIGSTOP 20 s": lambda family: freeze(family.of("worker", "--device"), 20),
-    "model SIGKILL": lambda family: send(family.models(), KILL),
-    "model SIGSTOP 5 s": lambda family: freeze(family.models(), 5),
-    "api SIGKILL": lambda family: send(family.of("api"), KILL),
-    "api SIGTERM": lambda family: send(family.of("api"), TERM),
-    "api SIGSTOP 3 s": lambda family: freeze(family.of("api"), 3),
-    "courier SIGKILL": lambda family: send(family.of("worker", "--courier"), KILL),
-    "courier SIGTERM": lambda family: send(family.of("worker", "--courier"), TERM),
-    "clock SIGKILL": lambda family: send(family.of("clock"), KILL),
-    "redis SIGKILL": lambda family: send(family.server("valkey-server"), KILL),
-    "redis SIGSTOP 5 s": lambda family: freeze(family.server("valkey-server"), 5),
-    "redis FLUSHALL": flush,
-    "postgres SIGKILL": lambda family: send(family.server("postgres"), KILL),
-    "postgres SIGINT": lambda family: send(family.server("postgres"), signal.SIGINT),
+def no_space(family: Family, seconds: float) -> None:
+    """Workers, their models and the API can write no byte into any file (RLIMIT_FSIZE), as on a full disk."""
+    hit = [*family.of("worker", "--device"), *family.models(), *family.of("api")]
+    limits = [(one, one.rlimit(psutil.RLIMIT_FSIZE)) for one in hit]
+    for one, (_, hard) in limits:
+        one.rlimit(psutil.RLIMIT_FSIZE, (0, hard))
+    time.sleep(seconds)
+    for one, old in limits:
+        with suppress(psutil.NoSuchProcess):
+            one.rlimit(psutil.RLIMIT_FSIZE, old)
+
+
+def misbehave(receiver: Receiver, mode: str, seconds: float) -> None:
+    """The webhook receiver, for a while."""
+    receiver.mode = mode
+    if mode == "down":
+        receiver.go_down()
+    time.sleep(seconds)
+    if mode == "down":
+        receiver.come_back()
+    receiver.mode = ""
+
+
+def storm(load: Load, seconds: float) -> None:
+    """Everything that is sent is canceled at once."""
+    load.storm = True
+    time.sleep(seconds)
+    load.storm = False
+
+
+Fault = Callable[[Family, Load], None]
+KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
+PARTS: dict[str, Callable[[Family], list[psutil.Process]]] = {
+    "api": lambda family: family.of("api"),
+    "worker": lambda family: family.of("worker", "--device"),
+    "model": lambda family: family.models(),
+    "courier": lambda family: family.of("worker", "--courier"),
+    "clock": lambda family: family.of("clock"),
+    "redis": lambda family: family.server("valkey-server"),
+    "postgres": lambda family: family.server("postgres"),
 }
+
+
+def signalled(part: str, number: int) -> Fault:
+    return lambda family, load: send(PARTS[part](family), number)
+
+
+def frozen(part: str, seconds: float) -> Fault:
+    return lambda family, load: freeze(PARTS[part](family), seconds, family=part == "postgres")
+
+
+FROZEN_SECONDS = {"worker": 20.0, "postgres": 7.0}  # longer than DEAD_AFTER_SECONDS, than the statement timeout
+CELLS: dict[str, Fault] = {"no fault": lambda family, load: None}
+for _part in PARTS:
+    _seconds = FROZEN_SECONDS.get(_part, 5.0)
+    CELLS[f"{_part} SIGKILL"] = signalled(_part, KILL)
+    CELLS[f"{_part} SIGTERM"] = signalled(_part, TERM)
+    CELLS[f"{_part} SIGSTOP {_seconds:.0f} s"] = frozen(_part, _seconds)
+# To Postgres SIGTERM is a wish to end when its last client has gone; SIGINT is its word for a restart now.
+CELLS |= {
+    "postgres SIGINT": signalled("postgres", INT),
+    "redis FLUSHALL": lambda family, load: flush(family),
+    "receiver down": lambda family, load: misbehave(load.receiver, "down", 4),
+    "receiver 500": lambda family, load: misbehave(load.receiver, "500", 4),
+    "receiver redirect": lambda family, load: misbehave(load.receiver, "302", 4),
+    "receiver slow": lambda family, load: misbehave(load.receiver, "slow", 4),
+    "disk full": lambda family, load: no_space(family, 4),
+    "cancel storm": lambda family, load: storm(load, 4),
+}
+# What may fail, and why, in a cell whose fault is the reason.
+MAY_FAIL = {"disk full": "storage_error"}

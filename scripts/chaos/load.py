@@ -29,33 +29,63 @@ class Sent:
 
 
 class Receiver:
-    """Keeps the ids of completed webhooks; `unsigned` counts those whose signature does not verify."""
+    """Keeps the bodies of completed webhooks by id; `unsigned` counts those whose signature does not verify.
+
+    `mode`: "" answers 200, "500" and "302" with that status (the redirect to `trap`), "slow" after two seconds, "down" not at
+    all: nobody listens.
+    """
 
     def __init__(self) -> None:
         self.completed: dict[str, set[str]] = {}
-        self.unsigned = 0
+        self.unsigned = self.trapped = self.changed = 0
         self.secret = ""
-        outer = self
+        self.mode = ""
+        self._bodies: dict[str, bytes] = {}
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def _handler(outer) -> type[BaseHTTPRequestHandler]:  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                try:
-                    Webhook(outer.secret).verify(body, dict(self.headers))
-                except Exception:
-                    outer.unsigned += 1
-                found = json.loads(body)
-                if found["status"] in TERMINAL:
-                    outer.completed.setdefault(found["id"], set()).add(self.headers["webhook-id"])
-                self.send_response(200)
+                if self.path == "/trap":
+                    outer.trapped += 1
+                if outer.mode == "slow":
+                    time.sleep(2)
+                outer.take(dict(self.headers), body, kept=outer.mode in ("", "slow"))
+                self.send_response({"500": 500, "302": 302}.get(outer.mode, 200))
+                if outer.mode == "302":
+                    self.send_header("location", outer.url.replace("/hook", "/trap"))
                 self.send_header("content-length", "0")
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        return Handler
+
+    def take(self, headers: dict[str, str], body: bytes, *, kept: bool) -> None:
+        """Checks a delivery; `kept`: it is answered with success."""
+        try:
+            Webhook(self.secret).verify(body, headers)
+        except Exception:
+            self.unsigned += 1
+        message = {name.lower(): value for name, value in headers.items()}["webhook-id"]
+        if self._bodies.setdefault(message, body) != body:
+            self.changed += 1
+        found = json.loads(body)
+        if kept and found["status"] in TERMINAL:
+            self.completed.setdefault(found["id"], set()).add(message)
+
+    def go_down(self) -> None:
+        """Nobody listens on the port any more."""
+        self.server.shutdown()
+        self.server.server_close()
+
+    def come_back(self) -> None:
+        """On the same port."""
+        self.server = ThreadingHTTPServer(self.server.server_address[:2], self._handler())  # type: ignore[arg-type]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
@@ -70,6 +100,7 @@ class Load:
     sent: list[Sent] = field(default_factory=list)
     refused: int = 0
     doubled: int = 0
+    storm: bool = False  # everything is canceled at once
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -98,7 +129,9 @@ class Load:
                     given["seconds"] = chance.uniform(0.5, 3)
                 elif kind < 0.3:
                     given |= {"chunks": 5, "seconds": 0.5}
-                self._post(client, given, cancel=kind > 0.95)
+                elif kind < 0.35:
+                    given["file"] = True
+                self._post(client, given, cancel=self.storm or kind > 0.95)
                 time.sleep(chance.uniform(0, 0.1))
 
     def _post(self, client: httpx.Client, given: dict[str, Any], *, cancel: bool) -> None:
@@ -152,3 +185,5 @@ class Load:
             one.ended = {"status": "lost"}
         elif answer.status_code == 200 and answer.json()["status"] in TERMINAL:
             one.ended = answer.json()
+            if str(one.ended["output"]).startswith("http"):
+                one.ended["output"] = client.get(one.ended["output"]).text

@@ -1,0 +1,226 @@
+"""From a doorbell to the recorded end, inside one worker."""
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from app.db import predictions as table
+from app.domain.errors import Unavailable
+from app.domain.predictions import Prediction, Status, new_id
+from app.queue import messages, names
+from app.services.lifecycle import Ending
+from app.worker.intake import id_in
+from app.worker.recorder import Recorder
+from app.worker.run import has_files, may_write_files, wants_files
+
+
+def row(version: str, **given: Any) -> dict[str, Any]:
+    return {
+        "id": new_id(time.time_ns() // 1_000_000), "user_id": None, "version_id": version, "model": "ada/echo", "queue": "cpu",
+        "routing": None, "source": "api", "input": given, "stream": True, "cancel_after": None, "timeout": None,
+        "webhook": None, "webhook_events": None, "idempotency_key": None, "request_hash": None,
+    }  # fmt: skip
+
+
+def accept(parts: SimpleNamespace, *inputs: dict[str, Any]) -> list[str]:
+    return list(parts.core.lifecycle.accept([row(parts.version, **given) for given in inputs]))
+
+
+def rows(parts: SimpleNamespace, ids: list[str]) -> list[Prediction]:
+    with parts.core.database.unit() as session:
+        found = table.get(session, ids)
+    return [found[one] for one in ids]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.02)
+
+
+def all_ended(parts: SimpleNamespace, ids: list[str]) -> Callable[[], bool]:
+    return lambda: all(one.ended for one in rows(parts, ids))
+
+
+def start(parts: SimpleNamespace) -> None:
+    parts.recorder.start()
+    parts.intake.start()
+
+
+def test_one_bell_brings_all_that_waits_in_redis(parts: SimpleNamespace, settings: Any) -> None:
+    ids = accept(parts, *({"text": f"t{n}"} for n in range(100)))
+    connection = redis.Redis.from_url(settings.redis_url)
+    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 100)
+    start(parts)
+    parts.intake.heard(ids[0])
+    wait_until(all_ended(parts, ids))
+    assert [one.output for one in rows(parts, ids)] == [f"t{n}" for n in range(100)]
+    assert connection.llen(names.KEY_PREFIX + "cpu") == 0
+    wait_until(lambda: not parts.intake.occupied)
+    assert not parts.runner.running
+
+
+def test_no_more_than_the_slots_are_held(parts: SimpleNamespace) -> None:
+    ids = accept(parts, *({"text": "x", "seconds": 0.3} for _ in range(40)))
+    most = 0
+    start(parts)
+    parts.intake.heard(ids[0])
+    end = time.monotonic() + 20
+    while not all_ended(parts, ids)() and time.monotonic() < end:
+        most = max(most, len(parts.runner.running))
+        time.sleep(0.01)
+    assert all_ended(parts, ids)()
+    assert 8 <= most <= 16
+
+
+def test_what_nobody_rings_for_is_claimed_after_a_second(parts: SimpleNamespace, settings: Any) -> None:
+    ids = accept(parts, {"text": "silent"})
+    connection = redis.Redis.from_url(settings.redis_url)
+    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
+    connection.delete(names.KEY_PREFIX + "cpu")
+    start(parts)
+    wait_until(all_ended(parts, ids), 6)
+
+
+def test_a_late_bell_changes_nothing(parts: SimpleNamespace) -> None:
+    ids = accept(parts, {"text": "once"})
+    start(parts)
+    parts.intake.heard(ids[0])
+    wait_until(all_ended(parts, ids))
+    before = rows(parts, ids)
+    parts.intake.heard(ids[0])
+    parts.intake.heard("0" * 26)
+    wait_until(lambda: not parts.intake.occupied)
+    assert rows(parts, ids) == before
+
+
+def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> None:
+    ids = accept(parts, {"text": "no", "fail": "on purpose"}, {"text": "kept", "file": True}, {"text": "ab", "chunks": 3})
+    start(parts)
+    parts.intake.heard(ids[0])
+    wait_until(all_ended(parts, ids))
+    failed, filed, streamed = rows(parts, ids)
+    assert (failed.status, failed.error) == (Status.FAILED, "on purpose")
+    key = filed.output["$file"]
+    assert key.startswith(f"predictions/{filed.id}/1/") or filed.id in key
+    assert b"".join(parts.core.storage.open(key)[0]) == b"kept"
+    assert len(streamed.output) == 3
+    assert {"queue", "run", "store"} <= set(streamed.metrics)
+
+
+def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
+    ids = accept(parts, {"text": "x", "seconds": 60})
+    start(parts)
+    parts.intake.heard(ids[0])
+    wait_until(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
+    parts.core.lifecycle.cancel(ids)
+    parts.runner.cancel(ids)
+    wait_until(all_ended(parts, ids))
+    assert rows(parts, ids)[0].status is Status.CANCELED
+
+
+class Refusing:
+    """A lifecycle whose `finish` refuses some endings, and for a while all."""
+
+    def __init__(self, poison: str = "", away: int = 0) -> None:
+        self.poison, self.away = poison, away
+        self.written: list[Ending] = []
+
+    def finish(self, endings: list[Ending]) -> list[Any]:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("away")
+        if any(ending.output == self.poison for ending in endings):
+            raise ValueError("cannot be stored")
+        self.written += endings
+        return [object() for _ in endings]
+
+
+def ending(output: str) -> Ending:
+    return Ending(output, 1, uuid4(), Status.SUCCEEDED, output)
+
+
+@pytest.mark.parametrize("away", [0, 2])
+def test_one_ending_that_cannot_be_stored_fails_alone(away: int) -> None:
+    lifecycle = Refusing("poison", away)
+    recorder = Recorder(lifecycle)  # type: ignore[arg-type]
+    told: dict[str, bool] = {}
+    for output in ("a", "poison", "b"):
+        recorder.finish(ending(output), lambda written, output=output: told.setdefault(output, written))
+    recorder.start()
+    wait_until(lambda: len(told) == 3)
+    recorder.close(1)
+    assert told == {"a": True, "poison": True, "b": True}
+    statuses = {one.id: one.status for one in lifecycle.written}
+    assert statuses == {"a": Status.SUCCEEDED, "poison": Status.FAILED, "b": Status.SUCCEEDED}
+
+
+def test_endings_are_kept_while_the_database_is_away_and_given_up_at_the_end() -> None:
+    lifecycle = Refusing(away=10_000)
+    recorder = Recorder(lifecycle)  # type: ignore[arg-type]
+    recorder.finish(ending("a"), lambda written: None)
+    recorder.start()
+    began = time.monotonic()
+    recorder.close(0.5)
+    assert time.monotonic() - began < 3
+    assert lifecycle.written == []
+
+
+def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespace) -> None:
+    from app.engine import devices
+    from app.worker.heartbeat import Heartbeat, Post
+
+    post = Post(devices.resolve("cpu"), "h", 4)
+    heart = Heartbeat(parts.core.database, parts.runner._engine, parts.recorder, parts.runner, parts.core.recovery(), post, 5)
+    heart.register()
+    (lost,) = accept(parts, {"text": "x"})
+    parts.core.lifecycle.claim([lost], parts.recorder.worker)  # the answer of this claim never came
+    heart._beat()
+    assert rows(parts, [lost])[0].status is Status.PROCESSING, "it may just be on its way"
+    heart._beat()
+    back = rows(parts, [lost])[0]
+    assert (back.status, back.crashes) == (Status.STARTING, 0)
+
+
+def test_only_messages_of_the_task_are_read() -> None:
+    prediction = new_id(1)
+    raw = messages.about(names.TASK_PREDICT, prediction, "cpu").encode()
+    assert id_in(raw, names.TASK_PREDICT) == prediction
+    assert id_in(raw, names.TASK_DELIVER) is None
+    assert id_in(b"{", names.TASK_PREDICT) is None
+    assert id_in(b"[]", names.TASK_PREDICT) is None
+
+
+def test_what_may_hold_files() -> None:
+    uri = {"type": "string", "format": "uri"}
+    assert may_write_files(uri)
+    assert may_write_files({})
+    assert may_write_files({"type": "object"})
+    assert may_write_files({"anyOf": [{"type": "string"}, uri]})
+    assert not may_write_files({"type": "array", "items": {"type": "number"}})
+    assert not may_write_files({"type": "object", "properties": {"label": {"type": "string"}}})
+    assert has_files([{"$file": "a"}])
+    assert not has_files([[0.1], [0.2]])
+    assert wants_files({"image": "http://x"}, {"properties": {"image": uri}})
+    assert wants_files({"images": ["http://x"]}, {"properties": {"images": {"type": "array", "items": uri}}})
+    assert not wants_files({"text": "http://x", "image": None}, {"properties": {"text": {"type": "string"}, "image": uri}})
+
+
+def test_growth_is_written_while_it_runs(parts: SimpleNamespace) -> None:
+    (slow,) = accept(parts, {"text": "a", "chunks": 20, "seconds": 4})
+    start(parts)
+    parts.intake.heard(slow)
+    wait_until(lambda: bool(rows(parts, [slow])[0].output))
+    seen = rows(parts, [slow])[0]
+    assert seen.status is Status.PROCESSING
+    assert 0 < len(seen.output) < 20
+    with parts.core.database.unit() as session:
+        session.execute(text("UPDATE predictions SET attempt = attempt + 1"))  # somebody else has it now
+    wait_until(lambda: slow not in parts.runner.running, 10)

@@ -1,0 +1,92 @@
+"""A worker that is stopped past its lease and woken writes nothing, and works on under another name."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from app.db import predictions as table
+from app.domain.predictions import Status
+from app.events import channels
+from app.services.assembly import Core
+from app.settings import Settings
+
+PATIENCE = 60.0
+
+
+def wait_until(true: Callable[[], Any], seconds: float = PATIENCE) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def start_worker(settings: Settings) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
+    """Real worker processes whose silence counts as death after two seconds."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        env = {
+            **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url,
+            "SECRET_KEY": settings.secret_key, "LOVAGE_DATA_DIR": str(settings.lovage_data_dir), "HEARTBEAT_SECONDS": "0.5",
+            "DEAD_AFTER_SECONDS": "2", "WORKER_GRACE_SECONDS": "1",
+        }  # fmt: skip
+        command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", name]
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+    for process in running:
+        process.wait(30)
+
+
+def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settings, echo: str, start_worker: Any) -> None:
+    from test_worker_parts import row
+
+    def now(prediction_id: str) -> Any:
+        with core.database.unit() as session:
+            return table.get(session, [prediction_id])[prediction_id]
+
+    def workers() -> list[Any]:
+        with core.database.unit() as session:
+            return list(session.execute(text("SELECT id, pid, stopped_at FROM workers ORDER BY started_at")))
+
+    def written() -> list[Any]:
+        """All that could change: the row, its kept events, its webhooks, its files."""
+        with core.database.unit() as session:
+            outbox = session.execute(text("SELECT id, body FROM deliveries ORDER BY id")).all()
+        events = redis.Redis.from_url(settings.redis_url).xrange(channels.kept(first))
+        return [now(first), [frame for frame in events if frame[1][b"f"]], outbox, list(core.storage.list(""))]
+
+    zombie = start_worker("1")
+    given = {"text": "x", "seconds": 4, "file": True}
+    (first,) = core.lifecycle.accept([{**row(echo, **given), "webhook": "http://127.0.0.1:1/", "webhook_events": ["completed"]}])
+    wait_until(lambda: now(first).status is Status.PROCESSING)
+    time.sleep(0.5)  # the model has it
+    zombie.send_signal(signal.SIGSTOP)
+    start_worker("2")
+    wait_until(lambda: now(first).ended)
+    assert (now(first).status, now(first).attempt) == (Status.SUCCEEDED, 2)
+    before, known = written(), {one.id for one in workers()}
+    zombie.send_signal(signal.SIGCONT)
+    wait_until(lambda: any(one.pid == zombie.pid and one.id not in known for one in workers()))
+    time.sleep(2)
+    assert written() == before
+    second = list(core.lifecycle.accept([{**row(echo, text=str(n), seconds=0.5), "queue": "cpu"} for n in range(20)]))
+    wait_until(lambda: all(now(one).ended for one in second))
+    new = next(one.id for one in workers() if one.pid == zombie.pid and one.id not in known)
+    by = {now(one).worker for one in second}
+    assert all(now(one).status is Status.SUCCEEDED for one in second)
+    assert new in by or len(by) == 1, "the woken worker claims again, unless the other was quicker with all"
