@@ -74,10 +74,10 @@ class Problem(BaseModel):
 
 
 def declared(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an operation that may answer with these errors; 500 and 503 are always possible."""
+    """The `responses` of an operation that may answer with these errors; 429, 500 and 503 are always possible."""
     schema = {"$ref": "#/components/schemas/Problem"}
     content = {MEDIA_TYPE: {"schema": schema}}
-    return {code: {"description": WORDS[code], "content": content} for code in (*codes, 500, 503)}
+    return {code: {"description": WORDS[code], "content": content} for code in sorted({*codes, 429, 500, 503})}
 
 
 def status_of(error: LovageError) -> int:

@@ -1,4 +1,4 @@
-"""How many predictions wait, counted no further than a limit. Reads the partial indexes of waiting rows alone."""
+"""How many predictions wait, and which are first in a queue, looked at no further than a limit. Reads indexes of waiting rows."""
 
 from uuid import UUID
 
@@ -22,3 +22,11 @@ def of_user(session: Session, user_id: UUID | None, most: int) -> int:
 def of_all(session: Session, most: int) -> int:
     """All waiting predictions, at most `most`."""
     return int(session.execute(OF_ALL, {"most": most}).scalar_one())
+
+
+FIRST_IDS = text("SELECT id FROM predictions WHERE status = 'starting' AND queue = :queue ORDER BY id LIMIT :most")
+
+
+def first_ids(session: Session, queue: str, most: int) -> list[str]:
+    """The ids that have waited longest in a queue, in order."""
+    return list(session.execute(FIRST_IDS, {"queue": queue, "most": most}).scalars())

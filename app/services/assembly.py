@@ -17,6 +17,7 @@ from app.services.lifecycle import Lifecycle
 from app.services.prediction_view import PredictionView
 from app.services.recovery import Recovery, SweepLimits
 from app.services.submit import Submitter
+from app.services.waiting_line import WaitingLine
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.base import Storage
@@ -74,6 +75,7 @@ class Assembly:
     checker: InputChecker
     submitter: Submitter
     follower: Follower
+    line: WaitingLine
 
     @classmethod
     async def open(cls, settings: Settings) -> "Assembly":
@@ -87,7 +89,7 @@ class Assembly:
         backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
         submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)
-        return cls(core, threads, reader, fleet, checker, submitter, follower)
+        return cls(core, threads, reader, fleet, checker, submitter, follower, WaitingLine(core.database, threads))
 
     async def close(self) -> None:
         """Finishes what is under way, then disconnects."""

@@ -115,4 +115,4 @@ def respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = 
 
 def declared(*codes: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an operation that may answer with these errors."""
-    return {code: {"description": "An error.", "model": ErrorOut} for code in (*codes, 500, 503)}
+    return {code: {"description": "An error.", "model": ErrorOut} for code in sorted({*codes, 429, 500, 503})}

@@ -5,6 +5,7 @@ more than the rest of the request; what they take and give is still declared for
 """
 
 import time
+import zlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -79,6 +80,14 @@ HEADERS: list[dict[str, Any]] = [
         "schema": {"type": "string", "maxLength": 255},
     },
 ]
+
+
+IF_NONE_MATCH: dict[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The `ETag` of an earlier answer: 304 without a body when nothing has changed.",
+    "schema": {"type": "string"},
+}
 
 
 def _takes(model: type[BaseModel], headers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -202,11 +211,14 @@ async def own_prediction(services: Services, caller: Principal, prediction_id: s
     operation_id="predictions.get",
     summary="Get a prediction",
     response_model=None,
-    responses={200: {"model": PredictionOut}, **declared(401, 403, 404)},
-    openapi_extra={"parameters": HEADERS[:1]},
+    responses={200: {"model": PredictionOut}, 304: {"description": "Unchanged."}, **declared(401, 403, 404, 429)},
+    openapi_extra={"parameters": [HEADERS[0], IF_NONE_MATCH]},
 )
 async def get_prediction(request: Request, prediction_id: str) -> Response:
-    """The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds."""
+    """The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds.
+
+    While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when to ask again.
+    """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
     prediction = await own_prediction(services, caller, prediction_id)
@@ -214,8 +226,23 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     if seconds and not prediction.ended:
         prediction = await services.assembly.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
     headers = {"Preference-Applied": f"wait={seconds}"} if seconds else {}
-    headers["Cache-Control"] = "no-store"
-    return answer(services.assembly.core.view.render(prediction, base_url(request)), 200, headers)
+    headers |= {"Cache-Control": "private, no-cache", "ETag": etag(prediction)}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    body = services.assembly.core.view.render(prediction, base_url(request))
+    if place := await services.assembly.line.place(prediction):
+        body["queue"] = place.as_json()
+        headers["Retry-After"] = str(place.retry_after)
+    return answer(body, 200, headers)
+
+
+def etag(prediction: Prediction) -> str:
+    """Changes with anything that its owner can see change, but for its place in the queue and the age of its links."""
+    seen = (
+        prediction.status, prediction.attempt, prediction.cancel_requested, len(prediction.logs), prediction.progress,
+        prediction.completed_at, prediction.data_removed_at, prediction.output if not prediction.ended else None,
+    )  # fmt: skip
+    return f'W/"{zlib.crc32(repr(seen).encode()):08x}-{prediction.id}"'
 
 
 @router.get(

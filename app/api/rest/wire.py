@@ -24,6 +24,21 @@ class UrlsOut(BaseModel):
     stream: str | None = None
 
 
+class WaitsOut(BaseModel):
+    """Seconds until it starts, by the median and by the tenth slowest of recent speeds."""
+
+    p50: float
+    p90: float
+
+
+class QueuePlaceOut(BaseModel):
+    """`position` 1 is next; null: behind more than `more_than` others."""
+
+    position: int | None
+    more_than: int | None
+    starts_in_seconds: WaitsOut | None
+
+
 class PredictionOut(BaseModel):
     """A prediction: the same object in answers, lists and webhooks."""
 
@@ -65,3 +80,4 @@ class PredictionOut(BaseModel):
     source: str
     data_removed: bool
     urls: UrlsOut
+    queue: QueuePlaceOut | None = None

@@ -1,0 +1,48 @@
+"""Cheap waiting: unchanged predictions cost no body, waiting ones say where they stand."""
+
+import time
+
+from api_people import Person
+
+from app.services.waiting_line import COUNTED, left_since, place_in
+
+
+def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> None:
+    made = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"})
+    url = f"/v1/predictions/{made.json()['id']}"
+    first = ada.http.get(url)
+    assert first.json()["status"] == "succeeded"
+    again = ada.http.get(url, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    assert ada.http.get(url, headers={"If-None-Match": 'W/"other"'}).status_code == 200
+    ada.http.delete(url)
+    assert ada.http.get(url, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+
+
+def test_a_waiting_prediction_tells_its_place(ada: Person, echo) -> None:
+    ids = [ada.run("ada/echo", text=str(n))["id"] for n in range(4)]
+    time.sleep(1.1)  # an older look is forgotten
+    answers = [ada.http.get(f"/v1/predictions/{one}") for one in ids]
+    assert [answer.json()["queue"]["position"] for answer in answers] == [1, 2, 3, 4]
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
+    assert answers[0].json()["queue"]["starts_in_seconds"] is None, "nothing has moved yet"
+
+
+def test_an_ended_prediction_has_no_place(ada: Person, echo, worker) -> None:
+    made = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"})
+    seen = ada.http.get(f"/v1/predictions/{made.json()['id']}")
+    assert "queue" not in seen.json()
+    assert "retry-after" not in seen.headers
+
+
+def test_places_and_waits() -> None:
+    ids = [f"{n:04}" for n in range(10)]
+    place = place_in(ids, [1.0, 2.0, 4.0], "0003")
+    assert (place.position, place.p50, place.p90) == (4, 2.0, 4.0)
+    assert place.retry_after == 1
+    assert place_in(ids, [], "0003").p50 is None
+    many = [f"{n:06}" for n in range(COUNTED)]
+    far = place_in(many, [1.0], "999999")
+    assert (far.position, far.as_json()["more_than"]) == (None, COUNTED)
+    assert left_since(["a", "b", "c"], ["c", "d"]) == 2
