@@ -19,6 +19,7 @@ from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
 from app.api.rest import accounts, audit, files, models, platform, predictions, streams, webhooks
+from app.api.websocket import route as websocket
 from app.runtimes.demo import demo_minilm_folder
 from app.services import limits
 from app.services.access import Access
@@ -34,6 +35,7 @@ from app.services.limits import RateLimits
 from app.services.runnable import Runnables
 from app.services.sources import SourceReader
 from app.services.tokens import TokenSigner
+from app.services.topics import Topics
 from app.services.version_maker import VersionMaker
 from app.settings import Settings
 
@@ -62,6 +64,7 @@ def build_services(assembly: Assembly) -> Services:
     )
     runnables = Runnables(database, assembly.threads, settings.principal_cache_seconds)
     maker = VersionMaker(database, source_reader(settings), settings.trust_remote_code)
+    health = Health(database, settings.redis_url, settings.dead_after_seconds)
     return Services(
         settings=settings,
         assembly=assembly,
@@ -83,7 +86,7 @@ def build_services(assembly: Assembly) -> Services:
             retention_hours=settings.file_retention_hours,
         ),
         deliveries=DeliveryLog(database, core.announcer),
-        health=Health(database, settings.redis_url, settings.dead_after_seconds),
+        health=health,
         removal=DataRemoval(core.lifecycle, core.storage),
         limits=RateLimits(
             limits.Windows(settings.redis_url),
@@ -94,6 +97,7 @@ def build_services(assembly: Assembly) -> Services:
             },
         ),
         audit=Audit(database, assembly.threads),
+        topics=Topics(assembly.reader, health, assembly.threads),
     )
 
 
@@ -107,6 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        services.topics.close()
         services.limits.close()
         await services.access.close()
         services.health.close()
@@ -127,6 +132,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     for module in ROUTERS:
         app.include_router(module.router)
+    app.include_router(websocket.router)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(RequestBounds, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes)

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     api_threads: int = Field(16, ge=1, le=256, description="Threads for database work in one API process.")
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest JSON request body; larger ones are answered 413.")
     max_upload_bytes: int = Field(100_000_000, ge=1_000, description="Largest file upload (POST /v1/files).")
+    ws_idle_seconds: float = Field(
+        90, gt=0, description="A WebSocket client that says nothing for so long is dropped; it is asked twice before."
+    )
     cors_origins: str = Field("", description="Comma-separated origins that browsers may call from; empty: none.")
 
     allow_anonymous: bool = Field(False, description="Let callers without a token run public models; they see nothing of others.")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Query, Request
+from fastapi.requests import HTTPConnection
 
 from app.domain.errors import InvalidRequest, Unauthenticated
 from app.services.access import Access, Principal
@@ -19,6 +20,7 @@ from app.services.files import Files
 from app.services.health import Health
 from app.services.limits import RateLimits, TooManyCalls
 from app.services.runnable import Runnables
+from app.services.topics import Topics
 from app.settings import Settings
 
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
@@ -40,9 +42,10 @@ class Services:
     removal: DataRemoval
     limits: RateLimits
     audit: Audit
+    topics: Topics
 
 
-def services_of(request: Request) -> Services:
+def services_of(request: HTTPConnection) -> Services:
     """The process's services."""
     found: Services = request.app.state.services
     return found
@@ -109,7 +112,7 @@ def scoped(scope: str) -> Any:
     return Depends(caller)
 
 
-def base_url(request: Request) -> str:
+def base_url(request: HTTPConnection) -> str:
     """How the caller reaches us: PUBLIC_URL, or the request's own Host (only if it looks like one)."""
     public = services_of(request).settings.public_url
     if public:
@@ -117,7 +120,8 @@ def base_url(request: Request) -> str:
     host = request.headers.get("host") or "localhost"
     if not HOST.match(host):
         raise InvalidRequest("The Host header is not a host.")
-    return f"{request.scope['scheme']}://{host}"
+    scheme = request.scope["scheme"].replace("ws", "http")
+    return f"{scheme}://{host}"
 
 
 def link(request: Request, cursor: str | None) -> str | None:

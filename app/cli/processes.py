@@ -40,7 +40,7 @@ def api(
         "app.main:build", factory=True, host=host or settings.api_host, port=port or settings.api_port,
         log_config=None, access_log=False,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
-        server_header=False, timeout_graceful_shutdown=10, timeout_keep_alive=75,
+        server_header=False, ws_max_size=settings.max_body_bytes, timeout_graceful_shutdown=10, timeout_keep_alive=75,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import orjson
 
 DONE = "lovage:done"
 CANCEL = "lovage:cancel"
+NEWS = "lovage:news"  # lists of [user, prediction, status, model]: every change of state
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
 

@@ -5,7 +5,7 @@ Postgres now and then (services/follow.py).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -37,6 +37,7 @@ class EventReader:
         self._lately: dict[str, None] = {}
         self._live: dict[str, set[asyncio.Queue[ChunkFrame | None]]] = {}
         self._task: asyncio.Task[None] | None = None
+        self.on_news: Callable[[list[list[str]]], None] = lambda changes: None
         self.healthy = False
 
     def start(self) -> None:
@@ -45,7 +46,7 @@ class EventReader:
     async def _listen(self) -> None:
         while True:
             try:
-                await self._pubsub.subscribe(channels.DONE, *(channels.live(one) for one in self._live))
+                await self._pubsub.subscribe(channels.DONE, channels.NEWS, *(channels.live(one) for one in self._live))
                 self.healthy = True
                 self._wake_everyone()
                 while True:
@@ -79,6 +80,9 @@ class EventReader:
                     event.set()
                 for queue in self._live.get(prediction_id, ()):
                     _offer(queue, None)
+            return
+        if channel == channels.NEWS:
+            self.on_news(orjson.loads(data))
             return
         frame = ChunkFrame.decode(data)
         for queue in self._live.get(channel.rpartition(":")[2], ()):

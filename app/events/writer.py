@@ -31,6 +31,7 @@ class EventWriter:
         self._done: deque[str] = deque(maxlen=HELD_AT_MOST)
         self._cancel: deque[str] = deque(maxlen=HELD_AT_MOST)
         self._chunks: deque[tuple[str, ChunkFrame]] = deque(maxlen=HELD_AT_MOST)
+        self._news: deque[list[str]] = deque(maxlen=HELD_AT_MOST)
         self._wake = threading.Condition()
         self._closing = False
         self.dropped = 0
@@ -47,6 +48,10 @@ class EventWriter:
         """Whoever runs these predictions is asked to stop them."""
         self._hand_over(self._cancel, ids)
 
+    def news(self, changes: Iterable[list[str]]) -> None:
+        """[user, prediction, status, model] of each change of state. Rides along with what else is sent: nobody waits for it."""
+        self._hand_over(self._news, changes)
+
     def chunk(self, prediction_id: str, frame: ChunkFrame) -> None:
         """One more element of a growing output."""
         self._hand_over(self._chunks, [(prediction_id, frame)])
@@ -59,17 +64,18 @@ class EventWriter:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._done or self._cancel or self._chunks)
-                if not (self._done or self._cancel or self._chunks):
+                self._wake.wait_for(lambda: self._closing or self._done or self._cancel or self._chunks or self._news)
+                if not (self._done or self._cancel or self._chunks or self._news):
                     return
                 done, cancel, chunks = _drain(self._done), _drain(self._cancel), _drain(self._chunks)
+                news = _drain(self._news)
             try:
-                self._send(done, cancel, chunks)
+                self._send(done, cancel, chunks, news)
             except redis.RedisError as error:
                 self.dropped += len(done) + len(cancel) + len(chunks)
                 log.warning("events_dropped", total=self.dropped, reason=str(error))
 
-    def _send(self, done: list[str], cancel: list[str], chunks: list[tuple[str, ChunkFrame]]) -> None:
+    def _send(self, done: list[str], cancel: list[str], chunks: list[tuple[str, ChunkFrame]], news: list[list[str]]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for prediction_id, frame in chunks:
             raw = frame.encode()
@@ -81,6 +87,8 @@ class EventWriter:
             pipeline.publish(channels.DONE, orjson.dumps(done))
         if cancel:
             pipeline.publish(channels.CANCEL, orjson.dumps(cancel))
+        if news:
+            pipeline.publish(channels.NEWS, orjson.dumps(news))
         pipeline.execute()
 
     def close(self, timeout: float = 2.0) -> None:

@@ -16,6 +16,16 @@ class Announcer:
     def accepted(self, predictions: Sequence[Prediction]) -> None:
         """New or handed back: a worker is to look at them."""
         self._publisher.ring((prediction.queue, prediction.id) for prediction in predictions)
+        self._news(predictions)
+
+    def claimed(self, predictions: Sequence[Prediction]) -> None:
+        """A worker runs them."""
+        self._news(predictions)
+
+    def _news(self, predictions: Sequence[Prediction]) -> None:
+        changes = [[str(one.user_id), one.id, one.status.value, one.model] for one in predictions if one.user_id]
+        if changes:
+            self._events.news(changes)
 
     def ring(self, pairs: Sequence[tuple[str, str]]) -> None:
         """The same for (id, queue) pairs."""
@@ -25,6 +35,7 @@ class Announcer:
         """They will not change again."""
         if predictions:
             self._events.done([prediction.id for prediction in predictions])
+            self._news(predictions)
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Their workers are asked to stop them."""

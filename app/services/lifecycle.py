@@ -85,6 +85,7 @@ class Lifecycle:
         with self._database.unit() as session:
             claimed = table.claim(session, ids, worker)
             told = self._write_outbox(session, claimed, "start")
+        self._announcer.claimed(claimed)
         self._announcer.deliveries(told)
         by_id = {prediction.id: prediction for prediction in claimed}
         return [by_id.get(prediction_id) for prediction_id in ids]
@@ -94,6 +95,7 @@ class Lifecycle:
         with self._database.unit() as session:
             claimed = table.steal(session, queues, worker, limit)
             told = self._write_outbox(session, claimed, "start")
+        self._announcer.claimed(claimed)
         self._announcer.deliveries(told)
         return claimed
 

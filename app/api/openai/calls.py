@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -15,6 +16,8 @@ from app.api.openai.errors import RunFailed, failure_of, refused
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion
+from app.services.access import Principal
+from app.services.files import own_files
 from app.services.follow import StreamEvent
 from app.services.runnable import parse_reference
 from app.services.submit import Submission
@@ -30,7 +33,7 @@ class Call:
     """A request whose caller may run `version`."""
 
     services: Services
-    user_id: Any
+    caller: Principal
     version: RunnableVersion
 
     def inputs(self) -> dict[str, Any]:
@@ -40,7 +43,10 @@ class Call:
 
     async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
         """One prediction for each input."""
-        asked = [Submission(user_id=self.user_id, version=self.version, input=one, source=SOURCE) for one in inputs]
+        for one in inputs:
+            if own_files(self.version.input_schema, one):
+                await run_sync(self.services.files.check_inputs, self.caller, self.version.input_schema, one)
+        asked = [Submission(user_id=self.caller.user_id, version=self.version, input=one, source=SOURCE) for one in inputs]
         return list(await asyncio.gather(*(self.services.assembly.submitter.submit(one) for one in asked)))
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
@@ -57,7 +63,7 @@ async def call(request: Request, model: str) -> Call:
         version = await services.runnables.get(caller, parse_reference(model))
     except (NotFound, InvalidRequest):
         raise NotFound(f"The model `{model[:200]}` does not exist or you do not have access to it.") from None
-    return Call(services, caller.user_id, version)
+    return Call(services, caller, version)
 
 
 def needs(made: Call, *names: str) -> None:

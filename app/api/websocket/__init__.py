@@ -1,0 +1,1 @@
+"""The WebSocket: predictions, their growing output and news of the platform over one connection."""

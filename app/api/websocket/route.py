@@ -1,0 +1,65 @@
+"""`/ws/{client_id}`: who is calling, then the session. Knows the handshake, not what is said afterwards."""
+
+import asyncio
+import re
+
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.api.bodies import parse_json
+from app.api.deps import Services, base_url
+from app.api.websocket import messages as wire
+from app.api.websocket.session import Session
+from app.domain.errors import LovageError, Unauthenticated
+from app.services.access import Principal
+
+router = APIRouter()
+
+CLIENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
+SUBPROTOCOL, TOKEN_PREFIX = "lovage", "lovage.token."
+AUTH_SECONDS = 10.0
+BAD_CLIENT_ID, UNAUTHENTICATED = 4400, 4401
+
+
+@router.websocket("/ws/{client_id}")
+async def connect(socket: WebSocket, client_id: str) -> None:
+    """One client. Close codes: 4400 no client id, 4401 no valid credential, 4408 silent for too long, 1012 restarting."""
+    services: Services = socket.app.state.services
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    try:
+        if not CLIENT_ID.match(client_id):
+            await socket.close(BAD_CLIENT_ID, "the client id must be 1 to 64 letters, digits, dots, dashes or underscores")
+            return
+        caller = await _caller(socket, services, offered)
+        await Session(socket, services, caller, base_url(socket)).run(client_id)
+    except Unauthenticated as error:
+        await socket.close(UNAUTHENTICATED, error.detail[:120])
+    except LovageError as error:
+        await socket.close(1011, error.detail[:120])
+    except WebSocketDisconnect:
+        return
+
+
+async def _caller(socket: WebSocket, services: Services, offered: list[str]) -> Principal:
+    """By header, by subprotocol, or by the first message. Raises Unauthenticated."""
+    given = socket.headers.get("authorization")
+    token = next((one.removeprefix(TOKEN_PREFIX) for one in offered if one.startswith(TOKEN_PREFIX)), None)
+    if token:
+        given = f"Bearer {token}"
+    if given is None and not services.settings.allow_anonymous:
+        given = f"Bearer {await _first_message(socket)}"
+    return await services.access.principal(given)
+
+
+async def _first_message(socket: WebSocket) -> str:
+    try:
+        async with asyncio.timeout(AUTH_SECONDS):
+            text = await socket.receive_text()
+        message = wire.CLIENT.validate_python(parse_json(text.encode("utf-8", "replace")), strict=True)
+    except (TimeoutError, ValidationError, LovageError):
+        message = None
+    if not isinstance(message, wire.AuthIn):
+        raise Unauthenticated('The first message must be {"type": "auth", "token": "…"}.')
+    return message.token

@@ -1,0 +1,220 @@
+"""One connected client: its messages in, its bounded queue out. Knows the services and no SQL."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from anyio.to_thread import run_sync
+from pydantic import BaseModel, ValidationError
+from starlette.websockets import WebSocket
+
+from app.api.bodies import parse_json
+from app.api.deps import Services
+from app.api.problems import invalid_request
+from app.api.websocket import messages as wire
+from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany
+from app.domain.predictions import Prediction
+from app.services.access import Principal
+from app.services.files import own_files
+from app.services.runnable import parse_reference
+from app.services.submit import Submission
+from app.services.topics import Watcher
+
+QUEUED = 256  # messages that wait for a slow client; news beyond are dropped, output waits in Redis and Postgres
+AT_ONCE = 128  # predictions that one connection follows
+LOOK_SECONDS = 30.0
+
+
+class Session:
+    """`run` until the client leaves."""
+
+    def __init__(self, socket: WebSocket, services: Services, caller: Principal, base: str) -> None:
+        self._socket, self._services, self._caller, self._base = socket, services, caller, base
+        self._out: asyncio.Queue[BaseModel] = asyncio.Queue(QUEUED)
+        self._dropped = 0
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._to_cancel: set[str] = set()
+        self._watcher = Watcher(caller.user_id, caller.is_operator, self._tell)
+
+    async def run(self, client_id: str) -> None:
+        """Takes messages until the client leaves or is silent for too long."""
+        services = self._services
+        services.topics.join(self._watcher)
+        await self._say(wire.WelcomeOut(client_id=client_id, username=self._caller.username))
+        sender = asyncio.ensure_future(self._send())
+        try:
+            await self._receive(services.settings.ws_idle_seconds, sender)
+        finally:
+            services.topics.leave(self._watcher)
+            for task in (sender, *self._following.values()):
+                task.cancel()
+            if self._to_cancel:
+                services.assembly.threads.submit(
+                    services.assembly.core.lifecycle.cancel, list(self._to_cancel), "Its caller left."
+                )
+
+    async def _receive(self, idle: float, sender: "asyncio.Future[None]") -> None:
+        silent = 0
+        while not sender.done():
+            try:
+                async with asyncio.timeout(idle / 3):
+                    text = await self._socket.receive_text()
+            except TimeoutError:
+                silent += 1
+                if silent >= 3:
+                    await self._socket.close(4408, "silent for too long")
+                    return
+                await self._say(wire.PingOut())
+                continue
+            silent = 0
+            await self._take(text)
+
+    async def _take(self, text: str) -> None:
+        """One message; what is wrong with it is told, and the connection stays."""
+        request_id = None
+        try:
+            found = parse_json(text.encode("utf-8", "replace"))
+            if isinstance(found, dict) and isinstance(found.get("request_id"), str):
+                request_id = found["request_id"][:64]
+            message = wire.CLIENT.validate_python(found, strict=True)
+            self._count(message)
+            await HANDLERS[type(message)](self, message)
+        except ValidationError as error:
+            await self._fail(invalid_request(_without_tags(error.errors(include_url=False, include_input=False))), request_id)
+        except LovageError as error:
+            await self._fail(error, request_id)
+
+    def _count(self, message: Any) -> None:
+        policy = "creates" if isinstance(message, wire.InferenceIn) else "calls"
+        self._services.limits.count(policy, str(self._caller.user_id))
+
+    async def _fail(self, error: LovageError, request_id: str | None, prediction_id: str | None = None) -> None:
+        field = error.fields[0].field if isinstance(error, InvalidRequest) and error.fields else None
+        await self._say(
+            wire.ErrorOut(
+                request_id=request_id, code=error.code, detail=error.detail.strip(), field=field,
+                retry_after=error.retry_after, prediction_id=prediction_id,
+            )
+        )  # fmt: skip
+
+    async def _say(self, message: BaseModel) -> None:
+        """Waits while the client's queue is full: whoever produces for it is slowed down, nothing piles up."""
+        await self._out.put(message)
+
+    def _tell(self, topic: str, data: dict[str, Any]) -> None:
+        """News is dropped, and counted, rather than kept for a slow client."""
+        if self._out.qsize() >= QUEUED // 2:
+            self._dropped += 1
+            return
+        self._out.put_nowait(wire.EventOut(topic=topic, data=data, dropped=self._dropped))
+        self._dropped = 0
+
+    async def _send(self) -> None:
+        while True:
+            message = await self._out.get()
+            await self._socket.send_text(message.model_dump_json(exclude_none=True))
+
+    # What each message does
+
+    async def _pong(self, message: Any) -> None:
+        if isinstance(message, wire.PingIn):
+            await self._say(wire.PongOut(request_id=message.request_id))
+
+    async def _auth(self, message: wire.AuthIn) -> None:
+        raise InvalidRequest("type: this connection is authenticated already.")
+
+    async def _subscribe(self, message: Any) -> None:
+        topics = set(message.topics)
+        if isinstance(message, wire.SubscribeIn):
+            self._watcher.topics |= topics
+        else:
+            self._watcher.topics -= topics
+        self._services.topics.changed()
+        await self._say(wire.SubscribedOut(request_id=message.request_id, topics=sorted(self._watcher.topics)))
+
+    async def _status(self, message: wire.StatusIn) -> None:
+        if message.prediction_id:
+            shown = self._render(await self._own(message.prediction_id))
+            await self._say(wire.StatusOut(request_id=message.request_id, prediction=shown))
+            return
+        census = await run_sync(self._services.health.census)
+        waiting = sum(queue["waiting"] for queue in census["queues"])
+        platform = {"live_workers": len(census["workers"]), "waiting": waiting, "running": census["running"]}
+        await self._say(wire.StatusOut(request_id=message.request_id, platform=platform))
+
+    async def _own(self, prediction_id: str) -> Prediction:
+        found = await self._services.assembly.follower.get(prediction_id)
+        if not self._caller.owns(found.user_id):
+            raise NotFound("The requested prediction could not be found.")
+        return found
+
+    def _render(self, prediction: Prediction) -> dict[str, Any]:
+        return self._services.assembly.core.view.render(prediction, self._base)
+
+    async def _cancel(self, message: wire.CancelIn) -> None:
+        prediction = await self._own(message.prediction_id)
+        if not prediction.ended:
+            lifecycle = self._services.assembly.core.lifecycle
+            prediction = (await run_sync(lifecycle.cancel, [message.prediction_id]))[message.prediction_id]
+        await self._say(wire.StatusOut(request_id=message.request_id, prediction=self._render(prediction)))
+
+    async def _infer(self, message: wire.InferenceIn) -> None:
+        self._caller.need("predict")
+        if len(self._following) >= AT_ONCE:
+            raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
+        version = await self._services.runnables.get(self._caller, parse_reference(message.model))
+        if own_files(version.input_schema, message.inputs):
+            await run_sync(self._services.files.check_inputs, self._caller, version.input_schema, message.inputs)
+        asked = Submission(user_id=self._caller.user_id, version=version, input=message.inputs, source="ws")
+        prediction = await self._services.assembly.submitter.submit(asked)
+        if message.on_disconnect == "cancel":
+            self._to_cancel.add(prediction.id)
+        await self._say(wire.AcceptedOut(request_id=message.request_id, prediction_id=prediction.id, status=prediction.status))
+        task = self._following[prediction.id] = asyncio.ensure_future(self._follow(prediction, message))
+        task.add_done_callback(lambda _: self._following.pop(prediction.id, None))
+
+    async def _follow(self, prediction: Prediction, message: wire.InferenceIn) -> None:
+        follower = self._services.assembly.follower
+        try:
+            if message.stream:
+                await self._pieces(prediction.id, message.request_id)
+            while not prediction.ended:
+                prediction = await follower.wait(prediction.id, LOOK_SECONDS)
+        except LovageError as error:
+            await self._fail(error, message.request_id, prediction.id)
+            return
+        self._to_cancel.discard(prediction.id)
+        result = wire.ResultOut(
+            request_id=message.request_id, prediction_id=prediction.id, status=prediction.status,
+            prediction=self._render(prediction),
+        )  # fmt: skip
+        await self._say(result)
+
+    async def _pieces(self, prediction_id: str, request_id: str | None) -> None:
+        events = self._services.assembly.follower.stream(prediction_id)
+        async with contextlib.aclosing(events) as opened:  # type: ignore[type-var]
+            async for event in opened:
+                if event.event == "output":
+                    index = int(event.id.rpartition(":")[2])
+                    await self._say(
+                        wire.ChunkOut(request_id=request_id, prediction_id=prediction_id, index=index, data=event.data)
+                    )
+
+
+def _without_tags(errors: Any) -> list[dict[str, Any]]:
+    """pydantic puts the union's tag before the field's name."""
+    return [{**one, "loc": one["loc"][1:] or ("type",)} for one in errors]
+
+
+Handler = Callable[[Session, Any], Coroutine[Any, Any, None]]
+HANDLERS: dict[type[BaseModel], Handler] = {
+    wire.AuthIn: Session._auth,
+    wire.InferenceIn: Session._infer,
+    wire.CancelIn: Session._cancel,
+    wire.SubscribeIn: Session._subscribe,
+    wire.UnsubscribeIn: Session._subscribe,
+    wire.StatusIn: Session._status,
+    wire.PingIn: Session._pong,
+    wire.PongIn: Session._pong,
+}

@@ -1,0 +1,265 @@
+"""The WebSocket with a real client; every message either way is validated against the committed schemas."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from api_people import Person, Server
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from scripts.websocket_schemas import FOLDER, SCHEMAS, text_of
+
+CHECKS = {name: jsonschema.Draft202012Validator(json.loads((FOLDER / name).read_text())) for name in SCHEMAS}
+
+
+class Client:
+    """Says and hears messages that fit the schemas; `raw` says anything."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    def say(self, **message: Any) -> None:
+        CHECKS["client.schema.json"].validate(message)
+        self.socket.send(json.dumps(message))
+
+    def raw(self, text: str) -> None:
+        self.socket.send(text)
+
+    def hear(self, *types: str, seconds: float = 15) -> dict[str, Any]:
+        """The next message of these types; others before it are skipped."""
+        until = time.monotonic() + seconds
+        while True:
+            message = json.loads(self.socket.recv(timeout=max(0.01, until - time.monotonic())))
+            CHECKS["server.schema.json"].validate(message)
+            if message["type"] in types:
+                return dict(message)
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., Client]]:
+    with contextlib.ExitStack() as stack:
+
+        def make(server: Server, person: Person | None, *, name: str = "test", **more: Any) -> Client:
+            headers = {"Authorization": f"Bearer {person.key}"} if person else {}
+            url = server.url.replace("http", "ws") + f"/ws/{name}"
+            return Client(stack.enter_context(connect(url, additional_headers=headers, proxy=None, **more)))
+
+        yield make
+
+
+def test_the_committed_schemas_are_current() -> None:
+    for name in SCHEMAS:
+        assert (FOLDER / name).read_text("utf-8") == text_of(name), "run: python -m scripts.websocket_schemas"
+
+
+def test_an_inference_is_accepted_and_answered(api: Server, ada: Person, echo, worker, dial) -> None:
+    client = dial(api, ada)
+    assert client.hear("welcome")["username"] == "ada"
+    client.say(type="inference", model="ada/echo", inputs={"text": "hello"}, request_id="r1")
+    accepted = client.hear("accepted")
+    result = client.hear("result")
+    assert accepted["request_id"] == result["request_id"] == "r1"
+    assert (result["status"], result["prediction"]["output"]) == ("succeeded", "hello")
+    assert result["prediction"]["source"] == "ws"
+    assert ada.http.get(f"/v1/predictions/{accepted['prediction_id']}").json()["status"] == "succeeded"
+
+
+def test_a_stream_comes_in_pieces_and_in_order(api: Server, ada: Person, echo, worker, dial) -> None:
+    client = dial(api, ada)
+    client.say(type="inference", model="ada/echo", inputs={"text": "a", "chunks": 5}, stream=True)
+    pieces = [client.hear("chunk") for _ in range(5)]
+    assert [piece["index"] for piece in pieces] == [0, 1, 2, 3, 4]
+    assert client.hear("result")["prediction"]["output"] == [piece["data"] for piece in pieces]
+
+
+def test_three_ways_to_say_who_one_is(api: Server, ada: Person, dial) -> None:
+    assert dial(api, ada).hear("welcome")
+    by_protocol = dial(api, None, subprotocols=["lovage", f"lovage.token.{ada.key}"])
+    assert by_protocol.socket.subprotocol == "lovage"
+    assert by_protocol.hear("welcome")
+    by_message = dial(api, None)
+    by_message.say(type="auth", token=ada.key)
+    assert by_message.hear("welcome")
+
+
+@pytest.mark.parametrize("first", ['{"type": "auth", "token": "wrong"}', '{"type": "ping"}', "nonsense", "[]"])
+def test_strangers_are_turned_away(api: Server, dial, first: str) -> None:
+    client = dial(api, None)
+    client.raw(first)
+    with pytest.raises(ConnectionClosed) as told:
+        client.socket.recv(timeout=5)
+    assert told.value.rcvd is not None
+    assert told.value.rcvd.code == 4401
+
+
+def test_a_bad_client_id_is_refused(api: Server, ada: Person, dial) -> None:
+    client = dial(api, ada, name="a%20b")
+    with pytest.raises(ConnectionClosed) as told:
+        client.socket.recv(timeout=5)
+    assert told.value.rcvd is not None
+    assert told.value.rcvd.code == 4400
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("{", None),
+        ('"text"', "type"),
+        ('{"type": "fly"}', "type"),
+        ("{}", "type"),
+        ('{"type": "inference", "model": "ada/echo"}', "inputs"),
+        ('{"type": "inference", "model": 3, "inputs": {}}', "model"),
+        ('{"type": "inference", "model": "ada/echo", "inputs": {"seconds": "x"}}', "input.seconds"),
+        ('{"type": "inference", "model": "nobody/none", "inputs": {}}', None),
+        ('{"type": "subscribe", "topics": ["weather"]}', "topics.0"),
+        ('{"type": "status", "prediction_id": "01kam7vn3c9x0r2f4h6j8m0p2s"}', None),
+        ('{"type": "cancel", "prediction_id": "short"}', "prediction_id"),
+        ('{"type": "ping", "extra": 1}', "extra"),
+        ('{"type": "ping", "request_id": "\\u0000"}', None),
+    ],
+)
+def test_a_wrong_message_is_told_and_the_connection_stays(api: Server, ada: Person, echo, dial, text: str, field: str) -> None:
+    client = dial(api, ada)
+    client.raw(text)
+    assert client.hear("error").get("field") == field
+    client.say(type="ping", request_id="p")
+    assert client.hear("pong")["request_id"] == "p"
+
+
+def test_news_of_ones_own_predictions_crosses_processes(api: Server, start_server, ada, bob, echo, worker, dial) -> None:
+    other: Server = start_server()
+    mine, theirs = dial(other, ada), dial(other, bob)
+    for client in (mine, theirs):
+        client.say(type="subscribe", topics=["status", "inference"])
+        client.hear("subscribed")
+    made = ada.run("ada/echo", text="x")
+    seen = []
+    while not seen or seen[-1] != ("inference", "succeeded"):
+        event = mine.hear("event")
+        if event["data"]["prediction_id"] == made["id"]:
+            seen.append((event["topic"], event["data"]["status"]))
+    assert {("status", "starting"), ("status", "processing"), ("status", "succeeded")} <= set(seen)
+    with pytest.raises(TimeoutError):
+        theirs.hear("event", seconds=0.5)
+
+
+def test_unsubscribed_topics_are_silent(api: Server, ada: Person, echo, worker, dial) -> None:
+    client = dial(api, ada)
+    client.say(type="subscribe", topics=["status", "queue"])
+    assert client.hear("subscribed")["topics"] == ["queue", "status"]
+    client.say(type="unsubscribe", topics=["status", "queue"])
+    assert client.hear("subscribed")["topics"] == []
+    ada.run("ada/echo", text="x")
+    with pytest.raises(TimeoutError):
+        client.hear("event", seconds=1)
+
+
+def test_backend_and_queue_tell_changes(api: Server, ada: Person, admin: Person, echo, worker, dial) -> None:
+    plain, operator = dial(api, ada), dial(api, admin)
+    for client in (plain, operator):
+        client.say(type="subscribe", topics=["backend"])
+    assert plain.hear("event")["data"]["live_workers"] >= 1
+    assert "workers" in operator.hear("event")["data"]
+    plain.say(type="subscribe", topics=["queue"])
+    ada.run("ada/echo", text="x", seconds=2)
+    while (event := plain.hear("event"))["topic"] != "queue" or not event["data"]["running"]:
+        assert "queues" not in event["data"]
+
+
+def test_status_and_cancel_of_ones_own_only(api: Server, ada: Person, bob: Person, echo, dial) -> None:
+    made = ada.run("ada/echo", text="x")  # nobody runs it
+    mine, theirs = dial(api, ada), dial(api, bob)
+    mine.say(type="status", prediction_id=made["id"])
+    assert mine.hear("status")["prediction"]["status"] == "starting"
+    for kind in ("status", "cancel"):
+        theirs.say(type=kind, prediction_id=made["id"])
+        assert theirs.hear("error")["code"] == "not_found"
+    mine.say(type="cancel", prediction_id=made["id"])
+    assert mine.hear("status")["prediction"]["status"] == "canceled"
+    mine.say(type="status")
+    assert "live_workers" in mine.hear("status")["platform"]
+
+
+@pytest.mark.parametrize(("wish", "ends"), [("cancel", "canceled"), ("continue", "starting")])
+def test_leaving_stops_only_what_was_asked_to(api: Server, ada: Person, echo, dial, wish: str, ends: str) -> None:
+    client = dial(api, ada)
+    client.say(type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect=wish)
+    prediction = client.hear("accepted")["prediction_id"]
+    client.socket.close()
+    until = time.monotonic() + (10 if ends == "canceled" else 1)
+    while (status := ada.http.get(f"/v1/predictions/{prediction}").json()["status"]) != ends or ends == "starting":
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    assert status == ends
+
+
+def test_a_silent_client_is_asked_and_then_dropped(start_server, ada: Person, dial) -> None:
+    server: Server = start_server(ws_idle_seconds=0.6)
+    client = dial(server, ada)
+    assert client.hear("ping")
+    with pytest.raises(ConnectionClosed) as told:
+        client.hear("never")
+    assert told.value.rcvd is not None
+    assert told.value.rcvd.code == 4408
+    talker = dial(server, ada)
+    for _ in range(6):
+        talker.hear("ping")
+        talker.say(type="pong")
+
+
+def test_limits_hold_here_too(start_server, ada: Person, echo, dial) -> None:
+    server: Server = start_server(rate_limit_creates="3/minute", rate_limit_calls="")
+    client = dial(server, ada)
+    for _ in range(5):
+        client.say(type="inference", model="ada/echo", inputs={"text": "x"})
+    assert [client.hear("accepted", "error")["type"] for _ in range(5)] == ["accepted"] * 3 + ["error"] * 2
+
+
+def test_many_clients_hear_the_same(api: Server, ada: Person, echo, worker, dial) -> None:
+    clients = [dial(api, ada, name=f"c{n}") for n in range(40)]
+    for client in clients:
+        client.say(type="subscribe", topics=["inference"])
+    for client in clients:
+        client.hear("subscribed")
+    made = ada.run("ada/echo", text="x")
+    assert {client.hear("event")["data"]["prediction_id"] for client in clients} == {made["id"]}
+
+
+def test_a_restart_tells_clients_to_come_back(api_settings, ada: Person) -> None:
+    import os
+    import signal
+    import socket
+    import subprocess
+    import sys
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": api_settings.database_url,
+        "REDIS_URL": api_settings.redis_url, "SECRET_KEY": api_settings.secret_key,
+        "LOVAGE_DATA_DIR": str(api_settings.lovage_data_dir),
+    }  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "app", "api", "--port", str(port)], env=env)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        headers = {"Authorization": f"Bearer {ada.key}"}
+        with connect(f"ws://127.0.0.1:{port}/ws/x", additional_headers=headers, proxy=None) as opened:
+            opened.recv(timeout=5)
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(ConnectionClosed) as told:
+                opened.recv(timeout=10)
+        assert told.value.rcvd is not None
+        assert told.value.rcvd.code == 1012
+    finally:
+        process.terminate()
+        process.wait(20)
