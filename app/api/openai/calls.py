@@ -10,9 +10,10 @@ import orjson
 from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.api.deps import Services, caller_of, services_of
-from app.api.openai.errors import RunFailed, failure_of, refused
+from app.api.openai.errors import NoModel, RunFailed, failure_of, refused
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion
@@ -47,22 +48,27 @@ class Call:
             if own_files(self.version.input_schema, one):
                 await run_sync(self.services.files.check_inputs, self.caller, self.version.input_schema, one)
         asked = [Submission(user_id=self.caller.user_id, version=self.version, input=one, source=SOURCE) for one in inputs]
-        return list(await asyncio.gather(*(self.services.assembly.submitter.submit(one) for one in asked)))
+        made = await asyncio.gather(*(self.services.assembly.submitter.submit(one) for one in asked), return_exceptions=True)
+        if refused := next((one for one in made if isinstance(one, BaseException)), None):
+            self.cancel([one for one in made if isinstance(one, Prediction)])  # all of a request or nothing
+            raise refused
+        return [one for one in made if isinstance(one, Prediction)]
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Returns at once; those that have ended stay as they are."""
-        ids = [prediction.id for prediction in predictions]
+        if not (ids := [prediction.id for prediction in predictions]):
+            return
         self.services.assembly.threads.submit(self.services.assembly.core.lifecycle.cancel, ids, "Its caller left.")
 
 
 async def call(request: Request, model: str) -> Call:
-    """Who calls and what is to run. Raises Unauthenticated, Forbidden, NotFound for a model that is not there."""
+    """Who calls and what is to run. Raises Unauthenticated, Forbidden, NoModel."""
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
     try:
         version = await services.runnables.get(caller, parse_reference(model))
     except (NotFound, InvalidRequest):
-        raise NotFound(f"The model `{model[:200]}` does not exist or you do not have access to it.") from None
+        raise NoModel(f"The model `{model[:200]}` does not exist or you do not have access to it.") from None
     return Call(services, caller, version)
 
 
@@ -108,25 +114,43 @@ async def _left(request: Request) -> None:
 Lines = Callable[[int, StreamEvent], AsyncIterator[dict[str, Any]]]
 
 
+class LeavableStream(StreamingResponse):
+    """A stream that calls `left` when it ends before its own end, however the server ends it."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, body: AsyncIterator[bytes], left: Callable[[], None]) -> None:
+        super().__init__(body, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._left = left
+        self.whole = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if not self.whole:
+                self._left()
+
+
 async def streamed(
-    made: Call, predictions: Sequence[Prediction], first: Sequence[dict[str, Any]], lines: Lines, last: Any
+    request: Request, made: Call, predictions: Sequence[Prediction], first: Sequence[dict[str, Any]], lines: Lines, last: Any
 ) -> Response:
     """Server-sent events: `first`, what `lines` makes of each event, `last()`, then [DONE].
 
-    Answers when the first event is there, so that a failure before it is an HTTP error.
+    Answers when the first event is there, so that a failure before it is an HTTP error. A caller that leaves, before or after,
+    takes its predictions along.
     """
     events = _merged(made, predictions)
     try:
-        began = await anext(events)
+        began = await _first(request, events)
         if began[1].event == "error":
             raise failure_of(await made.services.assembly.follower.get(predictions[began[0]].id))
     except BaseException:
-        await events.aclose()
         made.cancel(predictions)
+        await events.aclose()
         raise
 
     async def body() -> AsyncIterator[bytes]:
-        done = False
         try:
             for one in first:
                 yield data(one)
@@ -135,16 +159,31 @@ async def streamed(
             for one in await last():
                 yield data(one)
             yield b"data: [DONE]\n\n"
-            done = True
+            answer.whole = True
         except RunFailed as failure:
             yield data(failure.body)
         finally:
-            if not done:
-                made.cancel(predictions)
             await events.aclose()
 
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(body(), headers=headers, media_type="text/event-stream")
+    answer = LeavableStream(body(), lambda: made.cancel(predictions))
+    return answer
+
+
+async def _first(request: Request, events: Any) -> tuple[int, StreamEvent]:
+    """The first event. Raises RunFailed when the caller leaves before it."""
+    upcoming: asyncio.Future[tuple[int, StreamEvent]] = asyncio.ensure_future(anext(events))
+    gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
+    either: set[asyncio.Future[Any]] = {upcoming, gone}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not upcoming.done():
+            raise RunFailed(CLIENT_GONE, "The caller left.", None)
+        return upcoming.result()
+    finally:
+        for one in either:
+            one.cancel()
+        with contextlib.suppress(BaseException):
+            await upcoming
 
 
 async def _told(

@@ -17,7 +17,7 @@ from app.domain.predictions import Prediction, Status
 
 # What our inputs are called in OpenAI's requests.
 PARAMS = {"max_new_tokens": "max_tokens", "num_images": "n", "text": "input", "width": "size", "height": "size"}
-CODES = {401: "invalid_api_key", 404: "model_not_found", 413: "payload_too_large", 429: "rate_limit_exceeded"}
+CODES = {401: "invalid_api_key", 404: "not_found", 413: "payload_too_large", 429: "rate_limit_exceeded"}
 TYPES = {403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 
 
@@ -51,8 +51,8 @@ def error_body(error: LovageError) -> dict[str, Any]:
     """`{"error": …}` of an error."""
     status = status_for(error)
     param = error.fields[0].field if isinstance(error, InvalidRequest) and error.fields else None
-    if isinstance(error, NotFound):
-        param = "model"
+    if isinstance(error, NoModel):
+        return shape(status, error.detail, "model", "model_not_found")
     message = SERVER_FAULT if status == 500 and error.code == "error" else error.detail.strip()
     return shape(status, message, _name(param), CODES.get(status))
 
@@ -65,6 +65,10 @@ def shape(status: int, message: str, param: str | None = None, code: str | None 
 def _name(param: str | None) -> str | None:
     bare = param.removeprefix("input.") if param else None
     return PARAMS.get(bare, bare) if bare else None
+
+
+class NoModel(NotFound):
+    """The model is not there, or not the caller's."""
 
 
 class RunFailed(LovageError):

@@ -309,10 +309,12 @@ async def _answer(
     form = Form(chat, asked.model, predictions, prefixes)
     if not asked.stream:
         return respond(200, form.whole(await calls.ended(request, made, predictions)))
-    return await _stream(made, predictions, form, usage=bool(asked.stream_options and asked.stream_options.include_usage))
+    return await _stream(
+        request, made, predictions, form, usage=bool(asked.stream_options and asked.stream_options.include_usage)
+    )
 
 
-async def _stream(made: Call, predictions: list[Prediction], form: Form, *, usage: bool) -> Response:
+async def _stream(request: Request, made: Call, predictions: list[Prediction], form: Form, *, usage: bool) -> Response:
     ends: dict[int, Prediction] = {}
 
     def told(event: dict[str, Any]) -> dict[str, Any]:
@@ -333,4 +335,4 @@ async def _stream(made: Call, predictions: list[Prediction], form: Form, *, usag
     numbers = range(len(predictions))
     roles = [told(form.piece(index, "", role=True)) for index in numbers] if form.chat else []
     echoes = [told(form.piece(index, form.prefix(index))) for index in numbers if form.prefix(index)]
-    return await calls.streamed(made, predictions, roles + echoes, lines, last)
+    return await calls.streamed(request, made, predictions, roles + echoes, lines, last)
