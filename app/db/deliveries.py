@@ -120,3 +120,21 @@ REDELIVER = text("""
 def redeliver(session: Session, prediction_id: str, delivery_id: str | None = None) -> list[str]:
     """Makes one delivery of a prediction, or all of them, due again with the same id and body. Returns their ids."""
     return list(session.execute(REDELIVER, {"prediction": prediction_id, "delivery": delivery_id}).scalars())
+
+
+FORGET = text("DELETE FROM deliveries WHERE prediction_id = ANY(:ids)")
+
+
+def forget(session: Session, predictions: Sequence[str]) -> None:
+    """Removes all webhooks of these predictions, sent or not, with their tries: their bodies hold the predictions' data."""
+    session.execute(FORGET, {"ids": list(predictions)})
+
+
+FORGET_OLD = text("""
+    DELETE FROM deliveries WHERE id IN (
+        SELECT id FROM deliveries WHERE next_at IS NULL AND created_at < now() - :days * interval '1 day' LIMIT :limit)""")
+
+
+def forget_old(session: Session, days: int, limit: int) -> None:
+    """Removes at most `limit` deliveries that are settled and older than `days`."""
+    session.execute(FORGET_OLD, {"days": days, "limit": limit})

@@ -309,6 +309,15 @@ def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
     return _run(session, REMOVE_DATA, ids=sorted(ids))
 
 
+SWEEP_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+SWEEP_KEY = 5_683_001  # any number that nothing else locks
+
+
+def lock_sweep(session: Session) -> bool:
+    """Whether this transaction alone may sweep now."""
+    return bool(session.execute(SWEEP_LOCK, {"key": SWEEP_KEY}).scalar_one())
+
+
 COUNTS = text("SELECT queue, count(*) AS waiting FROM predictions WHERE status = 'starting' GROUP BY queue")
 
 

@@ -205,9 +205,12 @@ class Lifecycle:
         self._announcer.deliveries(told)
 
     def remove_data(self, ids: Sequence[str]) -> list[Prediction]:
-        """Empties inputs, outputs and logs of ended predictions; the caller deletes the stored files."""
+        """Empties inputs, outputs and logs of ended predictions, and drops their webhooks, whose bodies repeat them; the caller
+        deletes the stored files."""
         with self._database.unit() as session:
-            return table.remove_data(session, ids)
+            removed = table.remove_data(session, ids)
+            outbox.forget(session, [prediction.id for prediction in removed])
+        return removed
 
     def _write_outbox(self, session: Session, predictions: Sequence[Prediction], event: str, number: int = 0) -> list[str]:
         """One outbox row for each prediction that wants this event told; the body is the public object."""

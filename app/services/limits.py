@@ -161,9 +161,9 @@ class RateLimits:
             limit = self._limits[policy]
             take = self._windows.take(limit, caller, count) if count else self._windows.look(limit, caller)
             with self._lock:
-                known = self._known[policy, caller]
-                known.left, known.reset = take
-                known.pending -= count
+                if known := self._known.get((policy, caller)):  # it may have been forgotten meanwhile
+                    known.left, known.reset = take
+                    known.pending -= count
 
     def close(self) -> None:
         self._closing.set()

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.db import audit, files, workers
+from app.db import audit, deliveries, files, workers
 from app.db import predictions as table
 from app.db.session import Database
-from app.domain.errors import Unavailable
+from app.domain.errors import StorageFailed, Unavailable
 from app.queue import names
 from app.queue.doorbell import Doorbell
 from app.services.announcer import Announcer
@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes the rest
 RING_GROUP = 2_000
 KEEP_WORKERS_DAYS = 7
+KEEP_DELIVERIES_DAYS = 30  # of webhooks that were delivered or given up
 DEADLINE_REASON = "Its deadline (Cancel-After) passed."
 
 
@@ -49,16 +50,27 @@ class Recovery:
         self._in_touch_since: float | None = None
 
     def sweep(self) -> None:
-        """Everything once. Raises Unavailable when the database is away."""
+        """Everything once, unless another process is at it. Raises Unavailable when the database is away."""
         try:
-            self.ring_again()
-            self.cancel_overdue()
-            self.expire()
-            if self._knows_who_is_silent():
-                self.recover_dead()
+            knows = self._knows_who_is_silent()
+            with self._database.unit() as session:
+                if not table.lock_sweep(session):  # held until this transaction ends, so not by a process that has died
+                    return
+                self.ring_again()
+                self.cancel_overdue()
+                if knows:
+                    self.recover_dead()
+                self._expire_or_later()
         except Unavailable:
             self._in_touch_since = None
             raise
+
+    def _expire_or_later(self) -> None:
+        """A storage that is down is no reason to recover nobody: what has expired is removed by a later sweep."""
+        try:
+            self.expire()
+        except StorageFailed as error:
+            log.warning("expiry_later", reason=error.detail)
 
     def _knows_who_is_silent(self) -> bool:
         """After an outage of the database every worker looks silent: they are given half their time to be heard again."""
@@ -118,8 +130,9 @@ class Recovery:
     def expire(self) -> int:
         """Removes data older than the retention time. Returns how many predictions lost theirs."""
         self._expire_files()
-        if self._limits.audit_days:
-            with self._database.unit() as session:
+        with self._database.unit() as session:
+            deliveries.forget_old(session, KEEP_DELIVERIES_DAYS, LIMIT)
+            if self._limits.audit_days:
                 audit.forget(session, self._limits.audit_days, LIMIT)
         if not self._limits.retention_hours:
             return 0

@@ -1,9 +1,15 @@
 """Sweeps: what they settle, and what they leave alone."""
 
-import redis
-from moving import accepted, claimed, ending, living_worker, now
+import time
+from uuid import uuid4
 
+import redis
+from moving import accepted, claimed, ending, living_worker, now, row
+from sqlalchemy import text
+
+from app.db import predictions as table
 from app.db import workers
+from app.domain.errors import StorageFailed
 from app.domain.predictions import Status
 from app.queue import names
 from app.services.assembly import Core
@@ -102,3 +108,72 @@ def test_old_data_and_its_files_are_removed(core: Core) -> None:
     assert now(core, old).output is None
     assert not core.storage.exists(f"outputs/{old.id}/1/x.txt")
     assert core.storage.exists(f"outputs/{new.id}/1/x.txt")
+
+
+def test_one_process_sweeps_at_a_time(core: Core) -> None:
+    overdue = accepted(core, cancel_after=0.01)
+    time.sleep(0.05)
+    with core.database.unit() as session:
+        assert table.lock_sweep(session)
+        core.recovery().sweep()
+        assert now(core, overdue).status is Status.STARTING, "somebody else is at it"
+    core.recovery().sweep()
+    assert now(core, overdue).status is Status.CANCELED
+
+
+def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) -> None:
+    with core.database.unit() as session:
+        session.execute(
+            text(
+                "INSERT INTO files (id, name, content_type, size, sha256, md5, storage_key, expires_at) "
+                "VALUES ('x', 'x', 'x', 1, 'x', 'x', 'x', now() - interval '1 h')"
+            )
+        )
+
+    class Broken:
+        def delete(self, keys: object) -> None:
+            raise StorageFailed("The storage is down.")
+
+    recovery = core.recovery()
+    recovery._storage = Broken()  # type: ignore[assignment]
+    recovery._in_touch_since = time.monotonic() - 100
+    running = claimed(core, uuid4())
+    recovery.sweep()
+    assert now(core, running).status is Status.STARTING
+
+
+def test_expired_uploads_lose_their_content_and_their_row(core: Core) -> None:
+    core.storage.put("uploads/old", b"x", "text/plain")
+    core.storage.put("uploads/new", b"x", "text/plain")
+    insert = "INSERT INTO files (id, name, content_type, size, sha256, md5, storage_key, expires_at) VALUES "
+    with core.database.unit() as session:
+        session.execute(text(insert + "('a', 'x', 'x', 1, 'x', 'x', 'uploads/old', now() - interval '1 s')"))
+        session.execute(text(insert + "('b', 'x', 'x', 1, 'x', 'x', 'uploads/new', now() + interval '1 h')"))
+    core.recovery().sweep()
+    assert list(core.storage.list("uploads/")) == ["uploads/new"]
+    with core.database.unit() as session:
+        assert session.execute(text("SELECT id FROM files")).scalars().all() == ["b"]
+
+
+def test_removed_data_leaves_no_copy_in_the_outbox(core: Core) -> None:
+    running = claimed(core, living_worker(core), webhook="http://receiver.test/", input={"text": "secret"})
+    core.lifecycle.finish([ending(running, output="secret")])
+    core.lifecycle.remove_data([running.id])
+    with core.database.unit() as session:
+        assert session.execute(text("SELECT count(*) FROM deliveries")).scalar_one() == 0
+
+
+def test_a_wiped_redis_is_told_of_ten_thousand_in_seconds(core: Core) -> None:
+    """The bar is 10 s; a quiet machine takes well under one."""
+    core.lifecycle.accept([row() for _ in range(10_000)])
+    connection = redis.Redis.from_url(core.settings.redis_url)
+    until = time.monotonic() + 30
+    while connection.llen(names.KEY_PREFIX + "cpu") < 10_000 and time.monotonic() < until:
+        time.sleep(0.05)
+    connection.flushall()
+    began = time.monotonic()
+    assert core.recovery().ring_again() == 10_000
+    while connection.llen(names.KEY_PREFIX + "cpu") < 10_000:
+        assert time.monotonic() - began < 30
+        time.sleep(0.05)
+    assert core.recovery().ring_again() == 0, "their messages are in Redis"

@@ -103,13 +103,13 @@ async def health() -> HealthOut:
 @router.get(
     "/ready",
     operation_id="platform.ready",
-    summary="Would a prediction run now",
+    summary="Would a prediction be accepted now",
     response_model=ReadyOut,
     responses={503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
 def ready(services: Lovage) -> Response:
-    """Asks the database, Redis and the workers' heartbeats."""
+    """Asks the database, Redis and the workers' heartbeats. Without a worker predictions wait: that is told, and no 503."""
     found = services.health.readiness()
     body = ReadyOut(status="ready" if found.ready else "unavailable", checks=found.checks, workers=found.workers)
     headers = {"Cache-Control": "no-store"} | ({} if found.ready else {"Retry-After": "2"})

@@ -31,6 +31,7 @@ class Session:
 
     def __init__(self, socket: WebSocket, services: Services, caller: Principal, base: str) -> None:
         self._socket, self._services, self._caller, self._base = socket, services, caller, base
+        self._address = socket.client.host if socket.client else "unknown"
         self._out: asyncio.Queue[BaseModel] = asyncio.Queue(QUEUED)
         self._dropped = 0
         self._following: dict[str, asyncio.Task[None]] = {}
@@ -87,7 +88,10 @@ class Session:
 
     def _count(self, message: Any) -> None:
         policy = "creates" if isinstance(message, wire.InferenceIn) else "calls"
-        self._services.limits.count(policy, str(self._caller.user_id))
+        limits = self._services.limits
+        limits.count(policy, str(self._caller.user_id) if self._caller.user_id else self._address)
+        if self._caller.key_id:
+            limits.count("key", str(self._caller.key_id))
 
     async def _fail(self, error: LovageError, request_id: str | None, prediction_id: str | None = None) -> None:
         field = error.fields[0].field if isinstance(error, InvalidRequest) and error.fields else None
