@@ -26,6 +26,13 @@ class Outputs:
             return [self.store(value, folder, prediction_id, attempt) for value in output]
         return output
 
+    def forget_others(self, prediction_id: str, attempt: int) -> None:
+        """Deletes what other attempts have stored: nothing names it any more."""
+        prefix = output_prefix(prediction_id)
+        others = [key for key in self._storage.list(prefix) if not key.startswith(f"{prefix}{attempt}/")]
+        if others:
+            self._storage.delete(others)
+
     def _put(self, name: str, folder: Path, prefix: str) -> str:
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():

@@ -1,6 +1,7 @@
 """Claimed predictions from the engine to their recorded end. Nothing here waits: what must (downloads, input files, storing
 output files) runs on a few threads beside, the rest on the engine's own. Knows no Celery."""
 
+import os
 import shutil
 import tempfile
 import threading
@@ -32,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 # Growing outputs and logs are written at most this often for one prediction; webhooks for them go out with the writes.
 WRITE_SECONDS = 0.5
+SCRATCH = "lovage-worker-"  # then the worker's process id
 THREADS = 32  # downloads, input files and storing at once
 BROKEN = "Lovage itself failed while running this prediction; the worker's log says more."
 
@@ -63,7 +65,8 @@ class Runner:
         self.draining = False  # then what the engine drops is handed back by `Lifecycle.give_back_all`, not as a crash
         self._known: dict[str, tuple[Version, ModelSpec]] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runner")
-        self._scratch = Path(tempfile.mkdtemp(prefix="lovage-"))
+        forget_scratch_of_the_dead()
+        self._scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getpid()}-"))
         self._stop = threading.Event()
         self._writer = threading.Thread(target=self._write_growth, name="growth", daemon=True)
         self._writer.start()
@@ -198,7 +201,15 @@ class Runner:
         self.running.pop(run.prediction.id, None)
         if run.folder:
             self._threads.submit(shutil.rmtree, run.folder, ignore_errors=True)
+            if status is not None and run.prediction.attempt > 1:
+                self._threads.submit(self._forget_others, run)
         self.ended(run.prediction, status)
+
+    def _forget_others(self, run: Run) -> None:
+        try:
+            self._outputs.forget_others(run.prediction.id, run.prediction.attempt)
+        except PredictionError as error:
+            log.warning("old_files_left", prediction=run.prediction.id, reason=error.detail)
 
     def _write_growth(self) -> None:
         while not self._stop.wait(WRITE_SECONDS):
@@ -223,6 +234,25 @@ class Runner:
         self._stop.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def forget_scratch_of_the_dead() -> None:
+    """Removes the folders of workers of this machine that were killed: nobody else will."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        pid = folder.name.removeprefix(SCRATCH).partition("-")[0]
+        if pid.isdecimal() and not lives(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def lives(pid: int) -> bool:
+    """Whether this machine has a process of that id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def queue_seconds(prediction: Prediction) -> dict[str, float]:

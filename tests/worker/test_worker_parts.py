@@ -1,7 +1,11 @@
 """From a doorbell to the recorded end, inside one worker."""
 
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -18,6 +22,7 @@ from app.services.lifecycle import Ending
 from app.worker.intake import id_in
 from app.worker.recorder import Recorder
 from app.worker.run import has_files, may_write_files, wants_files
+from app.worker.runner import SCRATCH, forget_scratch_of_the_dead
 
 
 def row(version: str, **given: Any) -> dict[str, Any]:
@@ -224,3 +229,25 @@ def test_growth_is_written_while_it_runs(parts: SimpleNamespace) -> None:
     with parts.core.database.unit() as session:
         session.execute(text("UPDATE predictions SET attempt = attempt + 1"))  # somebody else has it now
     wait_until(lambda: slow not in parts.runner.running, 10)
+
+
+def test_a_second_attempt_leaves_no_file_of_the_first(parts: SimpleNamespace) -> None:
+    (twice,) = accept(parts, {"text": "kept", "file": True})
+    parts.core.storage.put(f"outputs/{twice}/1/echo.txt", b"of a dead worker", "text/plain")
+    with parts.core.database.unit() as session:
+        session.execute(text("UPDATE predictions SET attempt = 1"))
+    start(parts)
+    parts.intake.heard(twice)
+    wait_until(all_ended(parts, [twice]))
+    wait_until(lambda: list(parts.core.storage.list(f"outputs/{twice}/")) == [f"outputs/{twice}/2/echo.txt"])
+
+
+def test_scratch_folders_of_killed_workers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead, alive = tmp_path / f"{SCRATCH}{gone.pid}-x", tmp_path / f"{SCRATCH}{os.getpid()}-x"
+    for folder in (dead, alive):
+        (folder / "run").mkdir(parents=True)
+    forget_scratch_of_the_dead()
+    assert [folder.name for folder in tmp_path.iterdir()] == [alive.name]
