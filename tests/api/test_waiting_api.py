@@ -1,8 +1,7 @@
 """Cheap waiting: unchanged predictions cost no body, waiting ones say where they stand."""
 
-import time
-
-from api_people import Person
+import httpx
+from api_people import Person, Server
 
 from app.services.waiting_line import COUNTED, left_since, place_in
 
@@ -20,10 +19,11 @@ def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> N
     assert ada.http.get(url, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
 
 
-def test_a_waiting_prediction_tells_its_place(ada: Person, echo) -> None:
+def test_a_waiting_prediction_tells_its_place(ada: Person, echo, start_server) -> None:
     ids = [ada.run("ada/echo", text=str(n))["id"] for n in range(4)]
-    time.sleep(1.1)  # an older look is forgotten
-    answers = [ada.http.get(f"/v1/predictions/{one}") for one in ids]
+    fresh: Server = start_server()  # it has not seen the queue move
+    headers = {"Authorization": f"Bearer {ada.key}"}
+    answers = [httpx.get(f"{fresh.url}/v1/predictions/{one}", headers=headers, trust_env=False) for one in ids]
     assert [answer.json()["queue"]["position"] for answer in answers] == [1, 2, 3, 4]
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
     assert answers[0].json()["queue"]["starts_in_seconds"] is None, "nothing has moved yet"
