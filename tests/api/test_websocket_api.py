@@ -131,6 +131,23 @@ def test_a_wrong_message_is_told_and_the_connection_stays(api: Server, ada: Pers
     assert client.hear("pong")["request_id"] == "p"
 
 
+def test_binary_messages_are_read_as_text(api: Server, ada: Person, dial) -> None:
+    client = dial(api, ada)
+    client.socket.send(b'{"type": "ping"}')
+    assert client.hear("pong")
+    client.socket.send(b"\xff\xfe")
+    assert client.hear("error")
+
+
+def test_a_message_that_is_too_large_closes_with_1009(start_server, ada: Person, dial) -> None:
+    client = dial(start_server(), ada)
+    client.raw(json.dumps({"type": "auth", "token": "x" * 20_000_000}))
+    with pytest.raises(ConnectionClosed) as told:
+        client.hear("never")
+    assert told.value.rcvd is not None
+    assert told.value.rcvd.code == 1009
+
+
 def test_news_of_ones_own_predictions_crosses_processes(api: Server, start_server, ada, bob, echo, worker, dial) -> None:
     other: Server = start_server()
     mine, theirs = dial(other, ada), dial(other, bob)

@@ -4,6 +4,7 @@ Create and get read and write their JSON by hand (orjson), because pydantic mode
 more than the rest of the request; what they take and give is still declared for the OpenAPI document.
 """
 
+import contextlib
 import time
 import zlib
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, 
 from app.api.headers import duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
 from app.api.rest.wire import PageOut, PredictionOut
-from app.domain.errors import FieldError, InvalidRequest, NotFound, Unauthenticated
+from app.domain.errors import FieldError, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from app.domain.predictions import Prediction
 from app.services.access import Principal
 from app.services.files import own_files
@@ -227,13 +228,20 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
         prediction = await services.assembly.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
     headers = {"Preference-Applied": f"wait={seconds}"} if seconds else {}
     headers |= {"Cache-Control": "private, no-cache", "ETag": etag(prediction)}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
+    if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    body = services.assembly.core.view.render(prediction, base_url(request))
-    if place := await services.assembly.line.place(prediction):
+    body, place = services.assembly.core.view.render(prediction, base_url(request)), None
+    with contextlib.suppress(Unavailable):  # the place is a courtesy
+        place = await services.assembly.line.place(prediction)
+    if place:
         body["queue"] = place.as_json()
         headers["Retry-After"] = str(place.retry_after)
     return answer(body, 200, headers)
+
+
+def matches(wanted: str | None, tag: str) -> bool:
+    """Whether an `If-None-Match` names the tag, or anything."""
+    return wanted is not None and any(one.strip() in ("*", tag) for one in wanted.split(","))
 
 
 def etag(prediction: Prediction) -> str:

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.api.bodies import parse_json
 from app.api.deps import Services, base_url
 from app.api.websocket import messages as wire
-from app.api.websocket.session import Session
+from app.api.websocket.session import Session, next_text
 from app.domain.errors import LovageError, Unauthenticated
 from app.services.access import Principal
 
@@ -56,7 +56,7 @@ async def _caller(socket: WebSocket, services: Services, offered: list[str]) -> 
 async def _first_message(socket: WebSocket) -> str:
     try:
         async with asyncio.timeout(AUTH_SECONDS):
-            text = await socket.receive_text()
+            text = await next_text(socket)
         message = wire.CLIENT.validate_python(parse_json(text.encode("utf-8", "replace")), strict=True)
     except (TimeoutError, ValidationError, LovageError):
         message = None

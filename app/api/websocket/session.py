@@ -7,7 +7,7 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ValidationError
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.bodies import parse_json
 from app.api.deps import Services
@@ -60,7 +60,7 @@ class Session:
         while not sender.done():
             try:
                 async with asyncio.timeout(idle / 3):
-                    text = await self._socket.receive_text()
+                    text = await next_text(self._socket)
             except TimeoutError:
                 silent += 1
                 if silent >= 3:
@@ -204,6 +204,15 @@ class Session:
                     await self._say(
                         wire.ChunkOut(request_id=request_id, prediction_id=prediction_id, index=index, data=event.data)
                     )
+
+
+async def next_text(socket: WebSocket) -> str:
+    """The next message; a binary one is read as text too. Raises WebSocketDisconnect."""
+    message = await socket.receive()
+    if message["type"] != "websocket.receive":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    text = message.get("text")
+    return str(text) if text is not None else bytes(message["bytes"]).decode("utf-8", "replace")
 
 
 def _without_tags(errors: Any) -> list[dict[str, Any]]:
