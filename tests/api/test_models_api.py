@@ -162,9 +162,10 @@ def test_a_model_is_described_searched_and_deleted(ada, bob):
     assert ada.http.patch("/v1/models/ada/echo", json=change).json()["description"] == "Says what you say"
     assert ada.http.get("/v1/models/ada/echo/readme").text == "# Echo"
     assert ada.http.get("/v1/models/ada/echo/examples").json()["results"] == []
-    for words, found in (("says ECHO", 1), ("100%", 0), ("", 1)):
+    for words, found in (("says ECHO", 1), ("100%", 0), ("", 1), ('"says echo"', 1), ('"says', 0), ('"\\ud800"', 0)):
         answer = bob.http.request("QUERY", "/v1/models", content=words, headers={"Content-Type": "text/plain"})
         assert (answer.status_code, len(answer.json()["results"])) == (200, found)
+    assert bob.http.request("QUERY", "/v1/models", content='"\\u0000"').status_code == 422
     assert ada.http.delete("/v1/models/ada/echo").status_code == 204
     assert ada.http.get("/v1/models/ada/echo").status_code == 404
     assert ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}}).status_code == 404

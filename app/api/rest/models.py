@@ -1,5 +1,7 @@
 """Models and their versions: register, list, search, change, delete."""
 
+import json
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -180,6 +182,21 @@ def list_models(request: Request, services: Lovage, caller: Caller, cursor: Curs
     return _list_out(request, caller, services.catalogue.page(caller, cursor=cursor, limit=limit))
 
 
+def _words(body: bytes) -> str:
+    """The words of a search. `replicate` for JavaScript sends them as a JSON string, whatever its Content-Type says."""
+    try:
+        words = body.decode()
+    except UnicodeDecodeError:
+        words = "\x00"
+    if len(words) <= LONGEST_QUERY and words.startswith('"'):
+        with suppress(ValueError):
+            words = str(json.loads(words)).encode().decode()  # half a surrogate pair stays as it was written
+    if "\x00" in words or len(words) > LONGEST_QUERY:
+        sentence = f"must be UTF-8 text of at most {LONGEST_QUERY} characters"
+        raise InvalidRequest(f"body: {sentence}.", (FieldError("body", "format", sentence),))
+    return words
+
+
 # OpenAPI 3.1 has no word for the method QUERY, so the document tells of it in the description above.
 @router.api_route("/v1/models", methods=["QUERY"], include_in_schema=False)
 async def search_models(
@@ -188,13 +205,7 @@ async def search_models(
     """Models whose name or description holds all the words."""
     from anyio.to_thread import run_sync
 
-    try:
-        words = (await request.body()).decode()
-    except UnicodeDecodeError:
-        words = "\x00"
-    if "\x00" in words or len(words) > LONGEST_QUERY:
-        sentence = f"must be UTF-8 text of at most {LONGEST_QUERY} characters"
-        raise InvalidRequest(f"body: {sentence}.", (FieldError("body", "format", sentence),))
+    words = _words(await request.body())
     page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit, query=words))
     return _list_out(request, caller, page)
 

