@@ -257,3 +257,13 @@ def test_webhooks_are_listed_and_sent_again(ada, echo, worker):
     secret = ada.http.get("/v1/webhooks/default/secret").json()["key"]
     assert secret.startswith("whsec_")
     assert secret.count("_") == 1
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [("0206-05-25T15:11:38-05:36", 200), ("2026-01-01T00:00:00+18:41", 200), ("0001-01-01T00:00:00+18:41", 422)],
+)
+def test_odd_time_zones_of_a_list_are_understood_or_refused_by_name(ada, moment, status):
+    answer = ada.http.get("/v1/predictions", params={"created_after": moment})
+    assert answer.status_code == status, answer.text
+    assert status == 200 or "created_after" in answer.json()["detail"]

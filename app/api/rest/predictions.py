@@ -280,17 +280,23 @@ async def list_predictions(
         limit=limit,
         status=status,
         model=_without_nul(model),
-        created_after=_aware(created_after),
-        created_before=_aware(created_before),
+        created_after=_in_utc("created_after", created_after),
+        created_before=_in_utc("created_before", created_before),
     )
     base, view = base_url(request), services.assembly.core.view
     results = [view.render(one, base) for one in page.results]
     return answer({"previous": link(request, page.previous), "next": link(request, page.next), "results": results})
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    """Times without a zone are UTC."""
-    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+def _in_utc(field: str, moment: datetime | None) -> datetime | None:
+    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises InvalidRequest."""
+    if moment is None:
+        return None
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        sentence = "is before the year 1 or after the year 9999"
+        raise InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),)) from None
 
 
 def _without_nul(text: str | None) -> str | None:
