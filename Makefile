@@ -39,9 +39,11 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test coverage check fmt bench chaos soak
+.PHONY: test fuzz coverage check fmt bench chaos soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(BIN)/python -m pytest $(ARGS)
+fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random requests (minutes)
+	@LOVAGE_FUZZ_EXAMPLES=$${LOVAGE_FUZZ_EXAMPLES:-150} $(BIN)/python -m pytest tests/api/test_fuzz_api.py $(ARGS)
 coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and engine must have 90 %
 	@$(BIN)/python -m pytest -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include="app/domain/*,app/services/*,app/engine/*" --fail-under=90

@@ -18,6 +18,7 @@ router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
 
 MOST_CHOICES = 128  # predictions of one request
 ROLES = {"developer": "system"}
+STREAM: dict[str, Any] = {"description": "With `stream`, server-sent events.", "content": {"text/event-stream": {}}}
 Count = Annotated[int | None, Field(ge=1, le=32_768)]
 
 
@@ -252,7 +253,7 @@ def usage_of(predictions: Sequence[Prediction]) -> dict[str, int]:
     operation_id="openai.completions.create",
     summary="Continue a text (OpenAI)",
     response_model=None,
-    responses={200: {"model": CompletionOut}, **declared(400, 401, 403, 404, 413, 415, 429)},
+    responses={200: {"model": CompletionOut, **STREAM}, **declared(400, 401, 403, 404, 413, 415, 429)},
 )
 async def create_completion(request: Request, asked: CompletionIn) -> Response:
     """OpenAI's legacy completions; `stream` for server-sent events."""
@@ -272,7 +273,7 @@ async def create_completion(request: Request, asked: CompletionIn) -> Response:
     operation_id="openai.chat.completions.create",
     summary="Continue a conversation (OpenAI)",
     response_model=None,
-    responses={200: {"model": ChatOut}, **declared(400, 401, 403, 404, 413, 415, 429)},
+    responses={200: {"model": ChatOut, **STREAM}, **declared(400, 401, 403, 404, 413, 415, 429)},
 )
 async def create_chat_completion(request: Request, asked: ChatIn) -> Response:
     """OpenAI's chat completions, through the model's own chat template; `stream` for server-sent events."""

@@ -46,6 +46,11 @@ UPLOAD: dict[str, Any] = {
     }
 }
 
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes, of the file's own content type.", "content": {"*/*": {}}},
+    206: {"description": "The range that was asked for.", "content": {"*/*": {}}},
+}
+
 
 class FileOut(BaseModel):
     """An uploaded file. `urls.get` may stand wherever a model takes a file."""
@@ -88,7 +93,7 @@ def _wrong(field: str, sentence: str) -> InvalidRequest:
     operation_id="files.create",
     summary="Upload a file",
     status_code=201,
-    responses=declared(401, 403, 413, 415, 422),
+    responses=declared(400, 401, 403, 413, 415, 422),
     openapi_extra=UPLOAD,
 )
 async def create_file(request: Request, services: Lovage, caller: CanPredict) -> FileOut:
@@ -144,7 +149,7 @@ def list_files(
     operation_id="files.content",
     summary="Read a file by its signed URL",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}}, **declared(404, 410, 422)},
+    responses={**BYTES, **declared(404, 410, 422)},
     openapi_extra={"security": []},
 )
 async def signed_content(
@@ -192,7 +197,7 @@ def get_file(request: Request, services: Lovage, caller: CanPredict, file_id: st
     operation_id="files.read",
     summary="Read your file",
     response_class=Response,
-    responses={200: {"content": {"application/octet-stream": {}}}, **declared(401, 403, 404, 410)},
+    responses={**BYTES, **declared(401, 403, 404, 410)},
 )
 async def read_file(request: Request, services: Lovage, caller: CanPredict, file_id: str) -> Response:
     """The bytes of your own file. One byte range may be asked for."""
