@@ -134,12 +134,13 @@ class Bench:
         ]
 
     def _wait_for(self, ids: list[str]) -> None:
-        for prediction_id in reversed(ids):
-            while (
-                self.client.get(f"/v1/predictions/{prediction_id}", headers={"Prefer": "wait=30"}).json()["status"]
-                not in TERMINAL
-            ):
-                pass
+        """By lists, as a caller with so many would: until none of them waits or runs."""
+        for status in ("starting", "processing"):
+            while self.client.get("/v1/predictions", params={"status": status, "limit": 1}).json()["results"]:
+                time.sleep(0.05)
+        last = self.client.get(f"/v1/predictions/{ids[-1]}").json()
+        if last["status"] not in TERMINAL:
+            raise RuntimeError(f"the flood's last prediction is {last['status']}")
 
     def idle(self, number: int) -> list[Figure]:
         """One caller, one prediction after the other."""

@@ -112,6 +112,7 @@ def padding(predictions: list[dict[str, Any]]) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.texts", description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--dtype", choices=("float32", "auto"), help="only this one")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="lovage-bench-"))
     start(folder, devices=("cpu",))
@@ -120,6 +121,8 @@ def main() -> int:
         best = max(BATCHES, key=alone.rate)
         print(f"in process, fp32, sorted: best batch {best}", flush=True)
         for dtype, connections, bar in (("float32", 128, 0.66), ("float32", 512, 0.75), ("auto", 128, 1.2)):
+            if arguments.dtype not in (None, dtype):
+                continue
             shares, rates = [], []
             for _ in range(arguments.runs):
                 before = alone.rate(best)
