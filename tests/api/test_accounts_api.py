@@ -159,3 +159,10 @@ def test_a_missing_scope_is_named(make_person, echo):
 def test_registration_can_be_closed(start_server, anonymous):
     server = start_server(allow_registration=False)
     assert anonymous.post(f"{server.url}/v1/auth/register", json=GRACE).status_code == 403
+
+
+@pytest.mark.parametrize(("moment", "status"), [("2030-01-01T00:00:00+23:59", 201), ("9999-12-31T23:59:59-18:00", 422)])
+def test_odd_time_zones_of_a_keys_end_are_understood_or_refused_by_name(admin, moment, status):
+    answer = admin.http.post("/v1/keys", json={"name": "laptop", "expires_at": moment})
+    assert answer.status_code == status, answer.text
+    assert status == 201 or "expires_at" in answer.json()["detail"]

@@ -61,7 +61,13 @@ class KeyIn(BaseModel):
     @field_validator("expires_at")
     @classmethod
     def utc_without_zone(cls, value: datetime | None) -> datetime | None:
-        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+        """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none."""
+        if value is None or value.tzinfo is None:
+            return value and value.replace(tzinfo=UTC)
+        try:
+            return value.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("is before the year 1 or after the year 9999") from None
 
 
 class KeyOut(BaseModel):
