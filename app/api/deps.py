@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.requests import HTTPConnection
 
+from app.api import headers
 from app.domain.errors import InvalidRequest, Unauthenticated
 from app.services.access import Access, Principal
 from app.services.accounts import Accounts
@@ -132,6 +133,21 @@ def link(request: Request, cursor: str | None) -> str | None:
     return f"{base_url(request)}{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
 
 
+def _idempotency_key(
+    given: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Sent again with the same request within 24 hours, it gives what was made the first time; with another "
+            "request, 422. Keys count for each operation and account apart.",
+            json_schema_extra={"maxLength": 255, "pattern": "^[!-~]{1,255}$"},
+        ),
+    ] = None,
+) -> str | None:
+    return headers.idempotency_key(given)
+
+
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Lovage = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(caller_of)]
 CanPredict = Annotated[Principal, scoped("predict")]

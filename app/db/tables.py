@@ -257,3 +257,18 @@ class AuditRow(Base):
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
 
     __table_args__ = (Index("audit_log_by_time", "at"),)
+
+
+class IdempotencyRow(Base):
+    """What an Idempotency-Key has made; written in the transaction that made it. Predictions keep their keys themselves."""
+
+    __tablename__ = "idempotency_keys"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    operation: Mapped[str] = mapped_column(String(32), primary_key=True)  # files.create, models.create, …
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    resource: Mapped[str] = mapped_column(String(64))  # its id, never its content: an answer may hold a secret
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+
+    __table_args__ = (Index("idempotency_keys_by_time", "created_at"),)

@@ -8,6 +8,7 @@
     ├── Forbidden                 known caller, missing scope or right
     ├── NotFound                  absent, or somebody else's (existence is not told)
     ├── Conflict                  it exists already, or the state does not allow it
+    │   └── SecretShownOnce       a repeated request whose answer held a secret
     ├── Gone                      it was there; its data has expired
     ├── TooMany                   a limit; `retry_after` seconds
     ├── Unavailable               a part is down; `retry_after` seconds
@@ -87,6 +88,10 @@ class NotFound(LovageError):
 class Conflict(LovageError):
     code = "conflict"
     title = "Conflict"
+
+
+class SecretShownOnce(Conflict):
+    code = "secret_shown_once"
 
 
 class Gone(LovageError):

@@ -6,17 +6,18 @@ Calls block (SQL, and hashing on purpose): use threads.
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy.exc import IntegrityError
 
 from app.db import keys, users
 from app.db.session import Database
 from app.db.tables import ApiKeyRow, UserRow
-from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, SecretShownOnce, Unauthenticated
 from app.domain.versions import is_name
-from app.services import passwords
+from app.services import idempotency, passwords
 from app.services.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
+from app.services.idempotency import MadeBefore, Once
 from app.services.limits import Tries
 from app.services.tokens import TokenSigner
 from app.webhooks.signing import new_secret
@@ -47,13 +48,41 @@ class Accounts:
         self._database, self._signer, self._access, self._tries = database, signer, access, tries
         self._allow_registration = allow_registration
 
-    def register(self, email: str, username: str, password: str) -> UserRow:
-        """A new account for anybody. Raises Forbidden when that is switched off, InvalidRequest, Conflict."""
+    def register(self, email: str, username: str, password: str, key: str | None = None) -> tuple[UserRow, bool]:
+        """A new account for anybody, and whether it is new: the same idempotency key and request give the account of before.
+
+        Raises Forbidden when registration is switched off, InvalidRequest, Conflict, TooMany.
+        """
         if not self._allow_registration:
             raise Forbidden("Registration is closed on this server. Ask its administrator for an account.")
-        return self.create(email, username, password)
+        # Whose key it is says the address; the password is compared with the account's, so that no quick hash of it is kept.
+        once = Once.of("auth.register", key, [email.strip().lower(), username.lower()])
+        try:
+            return self.create(email, username, password, once=once), True
+        except Conflict:
+            before = self._registered(email.strip().lower(), password, once) if once else None
+            if before is None:
+                raise
+            return before, False
 
-    def create(self, email: str, username: str, password: str, *, is_admin: bool = False) -> UserRow:
+    def _registered(self, email: str, password: str, once: Once) -> UserRow | None:
+        """The account of this address, if the key has made it. Guesses of its password count like those at signing in."""
+        with self._database.unit() as session:
+            user = users.by_login(session, email)
+            try:
+                if user:
+                    idempotency.look(session, user.id, once)
+                return None
+            except MadeBefore:
+                assert user is not None
+        names = (f"login {email[:320]}",)
+        self._tries.check(names)
+        if not passwords.matches(password, user.password_hash):
+            self._tries.note(names)
+            raise idempotency.other_request()
+        return user
+
+    def create(self, email: str, username: str, password: str, *, is_admin: bool = False, once: Once | None = None) -> UserRow:
         """A new account, whatever the settings say: the door of `register` and of the first start."""
         email, username = email.strip().lower(), username.lower()
         _check_account(email, username, password)
@@ -71,6 +100,7 @@ class Accounts:
                 if not is_admin and users.owns_name(session, username):
                     raise Conflict("username: is taken.")
                 users.add(session, row)
+                idempotency.claim(session, row.id, once, str(row.id))
         except IntegrityError as error:
             field = "email" if "email" in str(error.orig) else "username"
             raise Conflict(f"{field}: is taken.") from None
@@ -103,20 +133,34 @@ class Accounts:
         with self._database.unit() as session:
             return keys.of_user(session, principal.need_user())
 
-    def create_key(self, principal: Principal, name: str, scopes: list[str], expires_at: datetime | None = None) -> NewKey:
-        """A new key for the caller. A scoped key may not make keys: a leaked one would outlive its revocation."""
+    def create_key(
+        self, principal: Principal, name: str, scopes: list[str], expires_at: datetime | None = None, once: Once | None = None
+    ) -> NewKey:
+        """A new key for the caller. A scoped key may not make keys: a leaked one would outlive its revocation.
+
+        With `once`, a repeated call raises SecretShownOnce: the key is there, and nobody can say its secret again.
+        """
         may_manage_keys(principal)
         if expires_at and expires_at <= datetime.now(UTC):
             raise invalid("expires_at", "value", "must be in the future")
         if "admin" in scopes and not principal.is_operator:
             raise Forbidden("Only administrators can make keys with the scope 'admin'.")
-        return self.issue_key(principal.need_user(), name, scopes, expires_at)
+        try:
+            return self.issue_key(principal.need_user(), name, scopes, expires_at, once)
+        except MadeBefore as before:
+            raise SecretShownOnce(
+                f"This Idempotency-Key has made the key {before.resource} already, whose secret was shown once and is not kept. "
+                "Delete that key and make another."
+            ) from None
 
-    def issue_key(self, user_id: UUID, name: str, scopes: list[str], expires_at: datetime | None = None) -> NewKey:
-        """A new key for a user, without questions: the door of `create_key` and of the first start."""
+    def issue_key(
+        self, user_id: UUID, name: str, scopes: list[str], expires_at: datetime | None = None, once: Once | None = None
+    ) -> NewKey:
+        """A new key for a user, without questions: the door of `create_key` and of the first start. Raises MadeBefore."""
         key = new_key()
         unique = [scope for scope in SCOPES if scope in scopes]
         row = ApiKeyRow(
+            id=uuid4(),
             user_id=user_id,
             name=name,
             prefix=key[:SHOWN_CHARACTERS],
@@ -125,6 +169,7 @@ class Accounts:
             expires_at=expires_at,
         )
         with self._database.unit() as session:
+            idempotency.claim(session, user_id, once, str(row.id))
             keys.add(session, row)
         return NewKey(row, key)
 

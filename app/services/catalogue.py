@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID, uuid4
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -16,9 +17,11 @@ from app.db import models, users, versions
 from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import ModelRow, VersionRow
-from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, LovageError, NotFound
+from app.domain.errors import Conflict, FieldError, Forbidden, Gone, InvalidRequest, LovageError, NotFound
 from app.domain.versions import VERSION_ID, is_name
+from app.services import idempotency
 from app.services.access import Principal
+from app.services.idempotency import MadeBefore, Once
 from app.services.version_maker import MadeVersion, NewVersion, VersionMaker
 
 COUNTS_SECONDS = 60.0  # run counts are decoration, and counting reads the whole table
@@ -51,21 +54,45 @@ class Catalogue:
     # Models
 
     def create(
-        self, principal: Principal, owner: str, name: str, values: dict[str, Any], version: NewVersion | None = None
-    ) -> Listed:
-        """A new model, with its first version if one is given: both or neither. Raises Conflict when the name is taken."""
+        self, principal: Principal, owner: str, name: str, values: dict[str, Any], version: NewVersion | None = None,
+        once: Once | None = None,
+    ) -> Listed:  # fmt: skip
+        """A new model, with its first version if one is given: both or neither. Raises Conflict when the name is taken.
+
+        With `once`, a repeated call gives the model that exists already; Gone when it has been deleted since.
+        """
         principal.need("models")
+        try:
+            with self._database.unit() as session:
+                idempotency.look(session, principal.need_user(), once)  # before its files are looked at again
+            return self._create(principal, owner, name, values, version, once)
+        except MadeBefore as before:
+            return self._made(UUID(before.resource))
+
+    def _create(
+        self, principal: Principal, owner: str, name: str, values: dict[str, Any], version: NewVersion | None, once: Once | None
+    ) -> Listed:
         if not is_name(name):
             rule = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"
             raise InvalidRequest(f"name: {rule}.", (FieldError("name", "format", rule),))
         made = self._maker.make(principal, f"{owner}/{name}", version) if version else None
         try:
             with self._database.unit() as session:
-                row = self._new_row(session, principal, owner, name, values)
+                model_id = uuid4()
+                idempotency.claim(session, principal.need_user(), once, str(model_id))
+                row = self._new_row(session, principal, owner, name, {**values, "id": model_id})
                 added = self._put(session, principal, row, made) if made else None
         except IntegrityError:
             raise Conflict(f"A model with the name {owner}/{name} exists already.") from None
         return Listed(row, added, 0)
+
+    def _made(self, model_id: UUID) -> Listed:
+        with self._database.unit() as session:
+            row = models.by_id(session, model_id)
+            if row is None or row.deleted_at is not None:
+                raise Gone("The model that this Idempotency-Key has made is deleted.")
+            latest = versions.latest(session, [row.id]).get(row.id)
+        return Listed(row, latest, self._run_counts().get(f"{row.owner}/{row.name}", 0))
 
     @staticmethod
     def _new_row(session: Session, principal: Principal, owner: str, name: str, values: dict[str, Any]) -> ModelRow:
@@ -114,12 +141,29 @@ class Catalogue:
 
     # Versions
 
-    def add_version(self, principal: Principal, owner: str, name: str, wanted: NewVersion) -> VersionRow:
-        """A version of the caller's model; the same content gives the same version again."""
+    def add_version(
+        self, principal: Principal, owner: str, name: str, wanted: NewVersion, once: Once | None = None
+    ) -> VersionRow:
+        """A version of the caller's model; the same content gives the same version again.
+
+        With `once`, a repeated call gives it without a look at its files; Gone when it has been deleted since.
+        """
+        try:
+            return self._add_version(principal, owner, name, wanted, once)
+        except MadeBefore as before:
+            with self._database.unit() as session:
+                found = versions.by_id(session, before.resource)
+            if found is None:
+                raise Gone("The version that this Idempotency-Key has made is deleted.") from None
+            return found[0]
+
+    def _add_version(self, principal: Principal, owner: str, name: str, wanted: NewVersion, once: Once | None) -> VersionRow:
         with self._database.unit() as session:
             self._own(session, principal, owner, name)
+            idempotency.look(session, principal.need_user(), once)
         made = self._maker.make(principal, f"{owner}/{name}", wanted)  # slow; no transaction is open meanwhile
         with self._database.unit() as session:
+            idempotency.claim(session, principal.need_user(), once, made.spec.address())
             added = self._put(session, principal, self._own(session, principal, owner, name), made)
         self._changed()
         return added

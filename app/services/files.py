@@ -14,9 +14,11 @@ from app.db import files as table
 from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import FileRow
-from app.domain.errors import FieldError, Gone, InvalidInput, NotFound, PayloadTooLarge
+from app.domain.errors import FieldError, Gone, InvalidInput, InvalidRequest, NotFound, PayloadTooLarge
 from app.domain.predictions import is_id, new_id
+from app.services import idempotency
 from app.services.access import Principal
+from app.services.idempotency import MadeBefore, Once
 from app.storage.base import BLOCK, Range, Storage
 from app.storage.signing import UrlSigner
 
@@ -42,8 +44,15 @@ class Files:
         self._database, self._storage, self._signer = database, storage, UrlSigner(secret)
         self._max_bytes, self._hours = max_bytes, retention_hours
 
-    def upload(self, principal: Principal, content: IO[bytes], name: str, content_type: str, details: dict[str, Any]) -> FileRow:
-        """Stores the bytes first, then the row that names them. Empty files are fine. Raises PayloadTooLarge."""
+    def upload(
+        self, principal: Principal, content: IO[bytes], name: str, content_type: str, details: dict[str, Any],
+        key: str | None = None,
+    ) -> FileRow:  # fmt: skip
+        """Stores the bytes first, then the row that names them. Empty files are fine. Raises PayloadTooLarge.
+
+        The same idempotency key, bytes and description give the file that exists already; InvalidRequest for others, Gone when
+        it has been deleted.
+        """
         principal.need("predict")
         file_id = new_id(time.time_ns() // 1_000_000)
         row = FileRow(
@@ -57,10 +66,33 @@ class Files:
         )
         with tempfile.NamedTemporaryFile(prefix="lovage-upload-") as copy:
             self._copy(content, copy, row)
-            self._storage.put(row.storage_key, Path(copy.name), row.content_type)
-        with self._database.unit() as session:
-            table.add(session, row)
+            once = Once.of("files.create", key, [row.sha256, name, content_type, details])
+            try:
+                self._keep(row, Path(copy.name), once)
+            except MadeBefore as before:
+                return self._made(before.resource)
         return row
+
+    def _keep(self, row: FileRow, copy: Path, once: Once | None) -> None:
+        """Raises MadeBefore; the bytes of a file that lost the race with its twin are removed."""
+        assert row.user_id is not None
+        with self._database.unit() as session:
+            idempotency.look(session, row.user_id, once)
+        self._storage.put(row.storage_key, copy, row.content_type)
+        try:
+            with self._database.unit() as session:
+                idempotency.claim(session, row.user_id, once, row.id)
+                table.add(session, row)
+        except (MadeBefore, InvalidRequest):
+            self._storage.delete([row.storage_key])
+            raise
+
+    def _made(self, file_id: str) -> FileRow:
+        with self._database.unit() as session:
+            found = table.by_id(session, file_id)
+        if found is None:
+            raise Gone("The file that this Idempotency-Key has made is deleted or expired.")
+        return found
 
     def _copy(self, content: IO[bytes], copy: Any, row: FileRow) -> None:
         """Copies and measures in one pass."""

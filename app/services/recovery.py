@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from app.db import audit, deliveries, files, workers
+from app.db import audit, deliveries, files, idempotency, workers
 from app.db import predictions as table
 from app.db.session import Database
 from app.domain.errors import StorageFailed, Unavailable
 from app.queue import names
 from app.queue.doorbell import Doorbell
 from app.services.announcer import Announcer
+from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.lifecycle import Lifecycle
 from app.services.prediction_view import output_prefix
 from app.storage.base import Storage
@@ -132,6 +133,7 @@ class Recovery:
         self._expire_files()
         with self._database.unit() as session:
             deliveries.forget_old(session, KEEP_DELIVERIES_DAYS, LIMIT)
+            idempotency.forget(session, KEEP_KEYS_HOURS, LIMIT)
             if self._limits.audit_days:
                 audit.forget(session, self._limits.audit_days, LIMIT)
         if not self._limits.retention_hours:

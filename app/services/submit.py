@@ -18,11 +18,11 @@ import orjson
 from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.session import Database
-from app.domain.errors import InvalidRequest
 from app.domain.predictions import Prediction, new_id
 from app.domain.versions import RunnableVersion
 from app.services.backlog import Backlog
 from app.services.fleet import Fleet
+from app.services.idempotency import other_request
 from app.services.input_check import InputChecker
 from app.services.lifecycle import Lifecycle
 
@@ -111,7 +111,7 @@ class Submitter:
 
         found, request_hash = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         if request_hash != submission.fingerprint():
-            raise InvalidRequest("Idempotency-Key was used before with a different request.")
+            raise other_request()
         return found
 
     async def close(self) -> None:

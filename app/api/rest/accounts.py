@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, Lovage, limited_by_address, origin_of
+from app.api.deps import Caller, IdempotencyKey, Lovage, limited_by_address, origin_of
 from app.api.problems import declared
 from app.db.tables import ApiKeyRow
 from app.domain.errors import NotFound, TooMany, Unauthenticated
+from app.services.idempotency import Once
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 
@@ -108,10 +109,11 @@ class KeysOut(BaseModel):
     responses=declared(403, 409, 413, 415, 422, 429),
     dependencies=[Depends(limited_by_address)],
 )
-def register(request: Request, services: Lovage, wanted: RegisterIn) -> AccountOut:
+def register(request: Request, services: Lovage, wanted: RegisterIn, key: IdempotencyKey) -> AccountOut:
     """An account of your own. Switched off by ALLOW_REGISTRATION=false."""
-    user = services.accounts.register(wanted.email, wanted.username, wanted.password)
-    services.audit.note("account.created", user.username, user.username, origin_of(request), user.id)
+    user, new = services.accounts.register(wanted.email, wanted.username, wanted.password, key)
+    if new:
+        services.audit.note("account.created", user.username, user.username, origin_of(request), user.id)
     return AccountOut(username=user.username, name=user.username, email=user.email, is_admin=False, scopes=["models", "predict"])
 
 
@@ -155,11 +157,17 @@ def account(services: Lovage, caller: Caller) -> AccountOut:
     operation_id="keys.create",
     summary="Create an API key",
     status_code=201,
-    responses=declared(401, 403, 413, 415, 422),
+    responses=declared(401, 403, 409, 413, 415, 422),
 )
-def create_key(request: Request, services: Lovage, caller: Caller, wanted: KeyIn, response: Response) -> NewKeyOut:
-    """A key for programs. The secret is in this answer only; the server keeps its hash."""
-    made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at)
+def create_key(
+    request: Request, services: Lovage, caller: Caller, wanted: KeyIn, key: IdempotencyKey, response: Response
+) -> NewKeyOut:
+    """A key for programs. The secret is in this answer only; the server keeps its hash.
+
+    So a repeated Idempotency-Key makes no second key, but is answered 409 `secret_shown_once` with the id of the first.
+    """
+    once = Once.of("keys.create", key, wanted.model_dump(exclude_unset=True))
+    made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at, once)
     services.audit.note(
         "key.created", caller.username, str(made.row.id), origin_of(request), caller.user_id, scopes=made.row.scopes
     )

@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from app.api.bodies import parse_json
-from app.api.deps import CanPredict, Cursor, Limit, Lovage, base_url, link
+from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, Lovage, base_url, link
 from app.api.headers import byte_range
 from app.api.problems import declared
 from app.api.rest.wire import PageOut
@@ -93,10 +93,10 @@ def _wrong(field: str, sentence: str) -> InvalidRequest:
     operation_id="files.create",
     summary="Upload a file",
     status_code=201,
-    responses=declared(400, 401, 403, 413, 415, 422),
+    responses=declared(400, 401, 403, 410, 413, 415, 422),
     openapi_extra=UPLOAD,
 )
-async def create_file(request: Request, services: Lovage, caller: CanPredict) -> FileOut:
+async def create_file(request: Request, services: Lovage, caller: CanPredict, key: IdempotencyKey) -> FileOut:
     """One file in the part `content`, and what you want to remember of it in `metadata`."""
     caller.need_user()
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
@@ -108,7 +108,7 @@ async def create_file(request: Request, services: Lovage, caller: CanPredict) ->
         name = _text(form, "filename") or content.filename or "file"
         kind = _text(form, "type") or content.content_type or "application/octet-stream"
         details = await _metadata(form)
-        row = await run_sync(services.files.upload, caller, content.file, name, kind, details)
+        row = await run_sync(services.files.upload, caller, content.file, name, kind, details, key)
     return file_out(row, base_url(request))
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, Limit, Lovage, Services, base_url, link, origin_of
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, base_url, link, origin_of
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, PredictionOut
 from app.db.pages import Page
@@ -18,6 +18,7 @@ from app.db.tables import VersionRow
 from app.domain.errors import FieldError, InvalidRequest, LovageError
 from app.services.access import Principal
 from app.services.catalogue import Listed
+from app.services.idempotency import Once
 from app.services.version_maker import NewVersion
 from app.services.version_schema import openapi_schema
 
@@ -215,14 +216,15 @@ async def search_models(
     operation_id="models.create",
     summary="Create a model",
     status_code=201,
-    responses=declared(401, 403, 409, 413, 415, 422),
+    responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
-def create_model(request: Request, services: Lovage, caller: CanModel, wanted: ModelIn) -> ModelOut:
+def create_model(request: Request, services: Lovage, caller: CanModel, wanted: ModelIn, key: IdempotencyKey) -> ModelOut:
     """A model, and with `version` its first version."""
     values = wanted.model_dump(include=set(ModelPatch.model_fields))
     owner = wanted.owner or caller.username
     version = wanted.version.asked() if wanted.version else None
-    return model_out(caller, services.catalogue.create(caller, owner, wanted.name, values, version), base_url(request))
+    once = Once.of("models.create", key, wanted.model_dump(exclude_unset=True))
+    return model_out(caller, services.catalogue.create(caller, owner, wanted.name, values, version, once), base_url(request))
 
 
 @router.get("/v1/models/{owner}/{name}", operation_id="models.get", summary="Get a model", responses=declared(401, 404))
@@ -304,11 +306,14 @@ async def examples(request: Request, services: Lovage, caller: Caller, owner: st
     operation_id="models.versions.create",
     summary="Create a version",
     status_code=201,
-    responses=declared(401, 403, 404, 413, 415, 422),
+    responses=declared(401, 403, 404, 410, 413, 415, 422),
 )
-def create_version(services: Lovage, caller: CanModel, owner: str, name: str, wanted: VersionIn) -> VersionOut:
+def create_version(
+    services: Lovage, caller: CanModel, owner: str, name: str, wanted: VersionIn, key: IdempotencyKey
+) -> VersionOut:
     """A new version. The same content gives the same version again."""
-    return version_out(services.catalogue.add_version(caller, owner, name, wanted.asked()), source=True)
+    once = Once.of("models.versions.create", key, [owner, name, wanted.model_dump(exclude_unset=True)])
+    return version_out(services.catalogue.add_version(caller, owner, name, wanted.asked(), once), source=True)
 
 
 @router.get(
