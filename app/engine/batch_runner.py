@@ -144,7 +144,7 @@ class BatchRunner:
         if isinstance(event, Crashed):
             event = Failed(event.error)
         self.inbox.done(job_id)
-        self._outbox.event(job_id, replace(event, metrics={**measured(entry), **metrics}))
+        self._outbox.event(job_id, replace(event, metrics={**metrics, **measured(entry)}))
 
     def _without_canceled(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those canceled between two tries are not run again."""
@@ -203,12 +203,16 @@ def _missing(batch: RunningBatch) -> str:
 
 def measured(entry: Entry) -> dict[str, Any]:
     """Seconds since the engine took the work, without gaps: load + tokenise + batch_wait + run."""
-    started = entry.started or time.monotonic()
+    return {**waited(entry), "batch_size": entry.batch_size, "padding": round(entry.padding, 4)}
+
+
+def waited(entry: Entry) -> dict[str, Any]:
+    """The same of a work that may have been in no batch."""
+    now = time.monotonic()
+    started = entry.started or now
     return {
         "load": round(entry.load, 6),
         "tokenise": round(entry.tokenise, 6),
         "batch_wait": round(max(0.0, started - entry.at - entry.load - entry.tokenise), 6),
-        "run": round(time.monotonic() - started, 6),
-        "batch_size": entry.batch_size,
-        "padding": round(entry.padding, 4),
+        "run": round(now - started, 6),
     }

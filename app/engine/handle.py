@@ -2,10 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 
-from app.domain.work import END, Event, Work
+from app.domain.work import END, Canceled, Event, Failed, Finished, Work
 
 
 class Handle:
@@ -62,6 +62,21 @@ class Ticket:
     announced: bool = False
     delivered: int = 0
     seen: int = 0
+
+    def put_end(self, event: Event) -> None:
+        """Every ending but `Crashed` says where the time went, also one that did not come from the model process."""
+        if isinstance(event, Finished | Failed | Canceled) and "run" not in event.metrics:
+            event = replace(event, metrics={**event.metrics, **self.spent(time.monotonic())})
+        self.handle.put(event)
+
+    def spent(self, now: float) -> dict[str, float]:
+        """Seconds since the engine took the work, without gaps, for an end that the model process said nothing of."""
+        whole = now - self.at
+        if not self.sent:  # the model was not there for it yet
+            return {"load": round(whole, 6), "tokenise": 0.0, "batch_wait": 0.0, "run": 0.0}
+        run = now - self.started if self.started else 0.0
+        wait = max(0.0, whole - self.load - run)
+        return {"load": round(self.load, 6), "tokenise": 0.0, "batch_wait": round(wait, 6), "run": round(run, 6)}
 
     def reset(self) -> None:
         """Back to waiting: its process is gone."""

@@ -23,7 +23,7 @@ from app.domain.errors import NotFound
 from app.domain.work import Canceled, Failed, Log, ModelSpec
 from app.engine import curve, process_limits
 from app.engine.batch_policy import DEFAULT_CURVE, Limits
-from app.engine.batch_runner import BatchRunner, describe
+from app.engine.batch_runner import BatchRunner, describe, waited
 from app.engine.frames import FrameReader
 from app.engine.inbox import Entry, Inbox, Rules
 from app.engine.log_capture import LogCapture
@@ -166,13 +166,17 @@ class ModelProcess:
         try:
             self._runtime.prepare(entry.job)
         except ValueError as error:
-            self._outbox.event(job_id, Failed(describe(error), code="invalid_input"))
+            self._refuse(entry, began, Failed(describe(error), code="invalid_input"))
         except Exception as error:
             self._outbox.event(job_id, Log(traceback.format_exc()))
-            self._outbox.event(job_id, Failed(describe(error)))
+            self._refuse(entry, began, Failed(describe(error)))
         else:
             entry.tokenise = time.monotonic() - began
             yield entry
+
+    def _refuse(self, entry: Entry, began: float, failure: Failed) -> None:
+        entry.tokenise = time.monotonic() - began
+        self._outbox.event(entry.job.id, replace(failure, metrics=waited(entry)))
 
 
 def runtime_class(name: str, folders: Sequence[str]) -> type[Runtime]:

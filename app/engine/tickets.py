@@ -63,7 +63,7 @@ class Tickets:
         del self.open[ticket.wire_id]
         self._unsent.pop(ticket.wire_id, None)
         self._apart -= bool(ticket.trial)
-        ticket.handle.put(event)
+        ticket.put_end(event)
         return True
 
     def end_all(self, event: Event) -> None:

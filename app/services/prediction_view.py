@@ -9,6 +9,7 @@ import hmac
 from datetime import datetime
 from typing import Any
 
+from app.domain.phases import DIGITS, phases
 from app.domain.predictions import Prediction, Status, is_id
 from app.domain.work import FILE_KEY
 from app.storage.base import Storage
@@ -106,10 +107,13 @@ class PredictionView:
 
 
 def metrics(prediction: Prediction) -> dict[str, Any]:
-    """The stored metrics with the two that Replicate's clients read: predict_time and total_time, in seconds."""
-    found = dict(prediction.metrics)
-    if "run" in found:
+    """What the worker measured; of an ended prediction the seconds of each phase, which add up to `total_time`. That one and
+    `predict_time` are what Replicate's clients read."""
+    if prediction.completed_at is None:
+        return dict(prediction.metrics)
+    seconds = phases(prediction)
+    found: dict[str, Any] = {**prediction.metrics, **seconds}
+    if prediction.started_at is not None:
         found["predict_time"] = found["run"]
-    if prediction.completed_at is not None:
-        found["total_time"] = round((prediction.completed_at - prediction.created_at).total_seconds(), 6)
+    found["total_time"] = round((prediction.completed_at - prediction.created_at).total_seconds(), DIGITS)
     return found

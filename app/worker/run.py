@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from app.domain.phases import of_run
 from app.domain.predictions import Prediction
 from app.domain.webhooks import wants
 from app.domain.work import FILE_KEY
@@ -16,7 +17,7 @@ from app.worker.tracker import Tracker
 class Run:
     """What a cancel needs to reach the prediction, and what it has produced so far."""
 
-    __slots__ = ("began", "canceled", "folder", "handle", "prediction", "tracker", "written")
+    __slots__ = ("began", "canceled", "folder", "handle", "metrics", "prediction", "submitted", "tracker", "written")
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
@@ -25,6 +26,8 @@ class Run:
         self.folder: Path | None = None
         self.canceled = prediction.cancel_requested
         self.began = time.monotonic()
+        self.submitted = 0.0  # when the engine got it
+        self.metrics: dict[str, Any] = {}
         self.written = 0
 
     def cancel(self) -> None:
@@ -32,6 +35,15 @@ class Run:
         self.canceled = True
         if self.handle:
             self.handle.cancel()
+
+    def measure(self, device: str) -> None:
+        """The attempt has ended: says where its time went, once."""
+        if not self.metrics:
+            now = time.monotonic()
+            submitted = self.submitted or now
+            of_engine = getattr(self.tracker.ending, "metrics", {})
+            self.metrics = of_run(of_engine, submitted - self.began, now - submitted)
+            self.metrics["device"] = device
 
     @property
     def fence(self) -> tuple[str, int, UUID]:

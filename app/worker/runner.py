@@ -48,6 +48,12 @@ class Place:
     threads: int
     run_timeout: float
     trusted: frozenset[str]
+    name: str = ""  # of the device, where it is not torch's
+
+    @property
+    def label(self) -> str:
+        """The device as metrics name it."""
+        return self.name or self.device
 
 
 class Runner:
@@ -102,12 +108,15 @@ class Runner:
         try:
             step(run)
         except PredictionError as error:
-            run.tracker.ending = Failed(error.detail, error.code)
-            self._record(run, None)
+            self._fail(run, Failed(error.detail, error.code))
         except Exception:
             log.exception("run_broken", prediction=run.prediction.id)
-            run.tracker.ending = Failed(BROKEN, ModelFailed.code)
-            self._record(run, None)
+            self._fail(run, Failed(BROKEN, ModelFailed.code))
+
+    def _fail(self, run: Run, failure: Failed) -> None:
+        run.measure(self._place.label)
+        run.tracker.ending = failure
+        self._record(run, None)
 
     def _prepare(self, run: Run) -> None:
         """The slow way to the engine: looks the version up, fetches its files and the input's, makes a folder."""
@@ -137,6 +146,9 @@ class Runner:
                 self._on_event(run, Canceled())
             else:
                 wanted.append((run, work))
+        now = time.monotonic()
+        for run, _ in wanted:
+            run.submitted = now
         handles = self._engine.submit_all(spec, [(work, partial(self._on_event, run)) for run, work in wanted])
         for (run, _), handle in zip(wanted, handles, strict=True):
             run.handle = handle
@@ -153,8 +165,7 @@ class Runner:
                 self._end(run, run.tracker.ending)
         except Exception:
             log.exception("event_broken", prediction=run.prediction.id)
-            run.tracker.ending = Failed(BROKEN, ModelFailed.code)
-            self._record(run, None)
+            self._fail(run, Failed(BROKEN, ModelFailed.code))
 
     def _end(self, run: Run, ending: Any) -> None:
         if isinstance(ending, Crashed) and not run.canceled:
@@ -165,6 +176,7 @@ class Runner:
             return
         if isinstance(ending, Crashed):
             run.tracker.ending = Canceled()
+        run.measure(self._place.label)
         output = run.tracker.output
         if run.folder and has_files(output):
             self._threads.submit(self._guarded, run, self._store)
@@ -181,19 +193,16 @@ class Runner:
             log.info("no_longer_ours", prediction=run.prediction.id)  # a worker that slept past its lease leaves no file behind
             self._ended(run, None)
             return
-        began = time.monotonic()
-        output = self._outputs.store(run.tracker.output, run.folder, run.prediction.id, run.prediction.attempt)
-        self._record(run, output, time.monotonic() - began)
+        self._record(run, self._outputs.store(run.tracker.output, run.folder, run.prediction.id, run.prediction.attempt))
 
-    def _record(self, run: Run, output: Any, store_seconds: float = 0.0) -> None:
+    def _record(self, run: Run, output: Any) -> None:
         tracker, ending = run.tracker, run.tracker.ending
         error, code = (
             (ending.error or "The model failed without a message.", ending.code) if isinstance(ending, Failed) else (None, None)
         )
-        metrics = {**queue_seconds(run.prediction), **getattr(ending, "metrics", {}), "store": round(store_seconds, 6)}
         status = tracker.status
         self._recorder.finish(
-            Ending(*run.fence, status, output, error, code, tracker.logs, metrics, tracker.progress),
+            Ending(*run.fence, status, output, error, code, tracker.logs, run.metrics, tracker.progress),
             lambda written: self._ended(run, status if written else None),
         )
 
@@ -253,10 +262,3 @@ def lives(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def queue_seconds(prediction: Prediction) -> dict[str, float]:
-    """From acceptance to this attempt's claim, by the database's clock."""
-    if prediction.started_at is None:
-        return {}
-    return {"queue": round((prediction.started_at - prediction.created_at).total_seconds(), 6)}

@@ -5,11 +5,13 @@ import time
 
 import httpx
 import numpy
+import pytest
 from PIL import Image
 from platform_under_test import wait_all
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
+from app.domain.phases import PHASES
 from app.domain.work import ModelSpec
 from app.runtimes.base import Job
 from app.runtimes.demo import demo_minilm_folder
@@ -47,6 +49,17 @@ def test_words_are_written(client: httpx.Client) -> None:
     assert len(text.split()) > 20
     again = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).json()
     assert "".join(again["output"]) == text, "the same seed and input give the same text"
+
+
+def test_text_and_pictures_say_where_their_time_went(client: httpx.Client) -> None:
+    wanted = [{"version": "demo/words", "input": {"prompt": "Alice was"}}, {"version": "demo/digits", "input": {"prompt": "one"}}]
+    for body in wanted:
+        ended = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).json()
+        metrics = ended["metrics"]
+        assert ended["status"] == "succeeded"
+        assert metrics["total_time"] == pytest.approx(sum(metrics[name] for name in PHASES), rel=0.02, abs=0.003)
+        assert metrics["run"] > 0
+        assert metrics["device"]
 
 
 def test_digits_are_read_back_by_a_classifier(client: httpx.Client) -> None:

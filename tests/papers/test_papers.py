@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app as lovage
-from app.domain import errors, webhooks
+from app.domain import errors, phases, webhooks
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,11 @@ def test_every_error_code_is_documented() -> None:
 def test_every_event_is_documented() -> None:
     for event in (*webhooks.EVENTS, "error", "done"):
         assert f"| `{event}` |" in page("events.md")
+
+
+def test_every_phase_is_documented() -> None:
+    for name in (*phases.PHASES, "total_time", "predict_time", "batch_size", "padding", "device"):
+        assert f"| `{name}` |" in page("timing.md")
 
 
 def test_the_example_environment_is_up_to_date() -> None:

@@ -52,6 +52,21 @@ def test_forged_stream_tokens_are_refused(view: PredictionView) -> None:
         assert view.id_from_stream_token(forged) is None
 
 
-def test_total_time_and_predict_time_are_seconds(view: PredictionView) -> None:
-    done = prediction(metrics={"run": 0.5}, completed_at=datetime(2026, 11, 21, 12, 0, 2, tzinfo=UTC))
-    assert view.render(done)["metrics"] == {"run": 0.5, "predict_time": 0.5, "total_time": 2.0}
+def test_total_time_and_predict_time_are_seconds_beside_the_models_own_metrics(view: PredictionView) -> None:
+    metrics = view.render(prediction(metrics={"run": 0.5, "tokens": 7}, started_at=second(1), completed_at=second(2)))["metrics"]
+    assert (metrics["predict_time"], metrics["total_time"], metrics["tokens"]) == (0.5, 2.0, 7)
+    assert (metrics["queue"], metrics["run"], metrics["store"]) == (1.0, 0.5, 0.5), "store is what is left"
+
+
+def test_time_that_nobody_lived_to_measure_was_spent_running(view: PredictionView) -> None:
+    metrics = view.render(prediction(started_at=second(1), completed_at=second(5)))["metrics"]
+    assert (metrics["queue"], metrics["run"], metrics["store"]) == (1.0, 4.0, 0.0)
+
+
+def test_a_clock_that_was_set_back_makes_no_phase_negative(view: PredictionView) -> None:
+    metrics = view.render(prediction(metrics={"run": 3.0}, started_at=second(1), completed_at=second(2)))["metrics"]
+    assert (metrics["run"], metrics["store"]) == (3.0, 0.0)
+
+
+def second(number: int) -> datetime:
+    return NOON.replace(second=number)

@@ -117,7 +117,7 @@ def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> 
     assert key.startswith(f"predictions/{filed.id}/1/") or filed.id in key
     assert b"".join(parts.core.storage.open(key)[0]) == b"kept"
     assert len(streamed.output) == 3
-    assert {"queue", "run", "store"} <= set(streamed.metrics)
+    assert {"load", "batch_wait", "tokenise", "run", "post", "device"} <= set(streamed.metrics)
 
 
 def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
