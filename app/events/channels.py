@@ -22,9 +22,10 @@ def kept(prediction_id: str) -> str:
     return f"lovage:s:{prediction_id}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ChunkFrame:
-    """Chunk `number` (from 0) of attempt `attempt`."""
+    """Chunk `number` (from 0) of attempt `attempt`. Frames are told apart by identity: what is made of one that many
+    readers share can be remembered."""
 
     attempt: int
     number: int

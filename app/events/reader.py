@@ -5,6 +5,7 @@ Postgres now and then (services/follow.py).
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -23,6 +24,48 @@ REMEMBERED = 20_000  # ends heard of lately: a quick model may be done before it
 QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-reads what was kept
 
 
+class Mailbox:
+    """One reader's frames, bounded: when it is full it is emptied, and the reader is told to look again."""
+
+    def __init__(self) -> None:
+        self._frames: deque[ChunkFrame] = deque()
+        self._look = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, frame: ChunkFrame | None) -> None:
+        """None means: look again (the end, a gap)."""
+        if frame is None or len(self._frames) >= QUEUE_LIMIT:
+            self._look = True
+        if len(self._frames) >= QUEUE_LIMIT:
+            self._frames.clear()
+        elif frame is not None:
+            self._frames.append(frame)
+        self._wake()
+
+    async def take(self, seconds: float) -> tuple[list[ChunkFrame], bool]:
+        """Everything that has come, waiting for `seconds` at most, and whether to look again; ([], False): silence.
+
+        One timer of the loop's own: asyncio.timeout around a queue costs as much as sending the event.
+        """
+        if not self._frames and not self._look:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                timer.cancel()
+        frames, look = list(self._frames), self._look
+        self._frames.clear()
+        self._look = False
+        return frames, look
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class EventReader:
     """`start` once, `close` at the end. `healthy` says whether Redis is being listened to right now."""
 
@@ -35,7 +78,7 @@ class EventReader:
         self._pubsub: Any = self._listener.pubsub()
         self._done: dict[str, list[asyncio.Event]] = {}
         self._lately: dict[str, None] = {}
-        self._live: dict[str, set[asyncio.Queue[ChunkFrame | None]]] = {}
+        self._live: dict[str, set[Mailbox]] = {}
         self._task: asyncio.Task[None] | None = None
         self.on_news: Callable[[list[list[str]]], None] = lambda changes: None
         self.healthy = False
@@ -68,9 +111,9 @@ class EventReader:
 
     def _wake_everyone(self) -> None:
         """After a gap nobody knows what was missed: every reader looks again."""
-        for queues in self._live.values():
-            for queue in queues:
-                _offer(queue, None)
+        for mailboxes in self._live.values():
+            for mailbox in mailboxes:
+                mailbox.put(None)
 
     def _receive(self, channel: str, data: bytes) -> None:
         if channel == channels.DONE:
@@ -78,15 +121,15 @@ class EventReader:
                 self._remember(prediction_id)
                 for event in self._done.get(prediction_id, ()):
                     event.set()
-                for queue in self._live.get(prediction_id, ()):
-                    _offer(queue, None)
+                for mailbox in self._live.get(prediction_id, ()):
+                    mailbox.put(None)
             return
         if channel == channels.NEWS:
             self.on_news(orjson.loads(data))
             return
         frame = ChunkFrame.decode(data)
-        for queue in self._live.get(channel.rpartition(":")[2], ()):
-            _offer(queue, frame)
+        for mailbox in self._live.get(channel.rpartition(":")[2], ()):
+            mailbox.put(frame)
 
     def _remember(self, prediction_id: str) -> None:
         self._lately[prediction_id] = None
@@ -109,19 +152,16 @@ class EventReader:
                 del self._done[prediction_id]
 
     @contextmanager
-    def live(self, prediction_id: str) -> Iterator["asyncio.Queue[ChunkFrame | None]"]:
-        """A bounded queue of this prediction's chunks as they come; None means: look again (the end, a gap, an overflow).
-
-        `listen_to` must be awaited before relying on it.
-        """
-        queue: asyncio.Queue[ChunkFrame | None] = asyncio.Queue(QUEUE_LIMIT)
-        self._live.setdefault(prediction_id, set()).add(queue)
+    def live(self, prediction_id: str) -> Iterator[Mailbox]:
+        """This prediction's chunks as they come. `listen_to` must be awaited before relying on it."""
+        mailbox = Mailbox()
+        self._live.setdefault(prediction_id, set()).add(mailbox)
         try:
-            yield queue
+            yield mailbox
         finally:
-            queues = self._live[prediction_id]
-            queues.discard(queue)
-            if not queues:
+            mailboxes = self._live[prediction_id]
+            mailboxes.discard(mailbox)
+            if not mailboxes:
                 del self._live[prediction_id]
                 self._forget_soon(prediction_id)
 
@@ -138,16 +178,15 @@ class EventReader:
 
         self._forgetting = asyncio.ensure_future(forget())
 
-    async def kept(self, prediction_id: str) -> AsyncIterator[ChunkFrame]:
-        """The chunks that Redis still has, oldest first; nothing when it is away."""
+    async def kept(self, prediction_id: str) -> AsyncIterator[list[ChunkFrame]]:
+        """The chunks that Redis still has, oldest first, in groups; nothing when it is away."""
         last = "-"
         while True:
             try:
                 entries = await self._client.xrange(channels.kept(prediction_id), min=last, count=QUEUE_LIMIT)
             except (redis.RedisError, OSError):
                 return
-            for _, fields in entries:
-                yield ChunkFrame.decode(fields[b"f"])
+            yield [ChunkFrame.decode(fields[b"f"]) for _, fields in entries]
             if len(entries) < QUEUE_LIMIT:
                 return
             last = "(" + entries[-1][0].decode()
@@ -162,12 +201,3 @@ class EventReader:
         await self._pubsub.aclose()
         await self._listener.aclose()
         await self._client.aclose()
-
-
-def _offer(queue: "asyncio.Queue[ChunkFrame | None]", frame: ChunkFrame | None) -> None:
-    """A full queue is emptied and the reader told to look again: a slow reader holds no memory without bound."""
-    if queue.full():
-        while not queue.empty():
-            queue.get_nowait()
-        frame = None
-    queue.put_nowait(frame)

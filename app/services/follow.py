@@ -8,10 +8,12 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -22,11 +24,12 @@ from app.db.session import Database
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status, is_id
 from app.events.channels import ChunkFrame
-from app.events.reader import EventReader
+from app.events.reader import EventReader, Mailbox
 
 LOOK_SECONDS = 2.0  # between looks while Redis is heard
 LOOK_SECONDS_DEAF = 0.5  # and while it is not
 READ_LIMIT = 256
+SHARED = 64  # events remembered in the form that many readers share
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,41 +129,47 @@ class Follower:
     async def stream(self, prediction_id: str, after: str | None = None) -> AsyncIterator[StreamEvent]:
         """Every output chunk from number `after` on (an event id seen before, or None for all), then error and done.
 
+        Raises NotFound.
+        """
+        groups = self.stream_groups(await self.get(prediction_id), after)
+        async with aclosing(groups) as opened:
+            async for group in opened:
+                for event in group:
+                    yield event
+
+    async def stream_groups(self, prediction: Prediction, after: str | None = None) -> AsyncGenerator[list[StreamEvent]]:
+        """As `stream`, in groups of what was there at once; an empty group now and then while nothing comes.
+
         The number of a chunk is its place in the output list, so what Redis has lost is filled in from the row.
         """
-        prediction = await self.get(prediction_id)
-        base = int(prediction.created_at.timestamp())
-        tail = _Tail(base, next_number(after))
-        with self._reader.live(prediction_id) as queue:
-            await self._reader.listen_to(prediction_id)
+        tail = _Tail(int(prediction.created_at.timestamp()), next_number(after))
+        with self._reader.live(prediction.id) as mailbox:
+            if not prediction.ended:
+                await self._reader.listen_to(prediction.id)
             while True:
-                async for frame in self._reader.kept(prediction_id):
-                    for event in tail.take(frame):
-                        yield event
-                prediction = await self.get(prediction_id)
-                for event in tail.catch_up(prediction):
-                    yield event
+                row = asyncio.ensure_future(self.get(prediction.id))  # Postgres answers beside Redis
+                try:
+                    async for frames in self._reader.kept(prediction.id):
+                        yield tail.take(frames)
+                    prediction = await row
+                finally:
+                    row.cancel()
+                yield tail.catch_up(prediction)
                 if prediction.ended:
-                    for event in tail.ending(prediction):
-                        yield event
+                    yield tail.ending(prediction)
                     return
-                async for frame in self._until_told(queue):
-                    for event in tail.take(frame):
-                        yield event
+                async for frames in self._until_told(mailbox):
+                    yield tail.take(frames)
                     if tail.gap:
                         break
 
-    async def _until_told(self, queue: "asyncio.Queue[ChunkFrame | None]") -> AsyncIterator[ChunkFrame]:
-        """Frames as they come, until a look at the row is due."""
-        while True:
-            try:
-                async with asyncio.timeout(self._patience()):
-                    frame = await queue.get()
-            except TimeoutError:
-                return
-            if frame is None:
-                return
-            yield frame
+    async def _until_told(self, mailbox: Mailbox) -> AsyncIterator[list[ChunkFrame]]:
+        """Frames as they come, until a look at the row is due; then an empty group, if it is due because of silence."""
+        look = False
+        while not look:
+            frames, look = await mailbox.take(self._patience())
+            look = look or not frames
+            yield frames
 
     async def close(self) -> None:
         """Waits for the reads under way."""
@@ -173,36 +182,40 @@ class _Tail:
     def __init__(self, base: int, number: int) -> None:
         self._base, self._next, self.gap = base, number, False
 
-    def _id(self, number: int) -> str:
-        return f"{self._base}:{number}"
-
-    def take(self, frame: ChunkFrame) -> list[StreamEvent]:
-        """The frame if it is the next one; a later one means that something was missed."""
-        self.gap = frame.number > self._next
-        if frame.number != self._next:
-            return []
-        self._next += 1
-        return [StreamEvent(self._id(frame.number), "output", as_text(frame.data))]
+    def take(self, frames: Sequence[ChunkFrame]) -> list[StreamEvent]:
+        """Those of the frames that are next; a later one means that something was missed."""
+        events = []
+        for frame in frames:
+            self.gap = frame.number > self._next
+            if self.gap:
+                break
+            if frame.number == self._next:
+                self._next += 1
+                events.append(_output(self._base, frame))
+        return events
 
     def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
         """What the row's output has beyond the chunks seen so far. An output that is no list counts as one chunk."""
         self.gap = False
         output = prediction.output
         chunks = output if isinstance(output, list) else [] if output is None or not prediction.ended else [output]
-        events = [StreamEvent(self._id(n), "output", as_text(chunks[n])) for n in range(self._next, len(chunks))]
+        events = [StreamEvent(f"{self._base}:{n}", "output", as_text(chunks[n])) for n in range(self._next, len(chunks))]
         self._next = max(self._next, len(chunks))
         return events
 
     def ending(self, prediction: Prediction) -> list[StreamEvent]:
         """The last events. Clients stop at `done`; they raise on `error`."""
+        first, second = (f"{self._base}:{self._next + n}" for n in (0, 1))
         if prediction.status is Status.FAILED:
             detail = json.dumps({"detail": prediction.error or "The prediction failed."})
-            return [
-                StreamEvent(self._id(self._next), "error", detail),
-                StreamEvent(self._id(self._next + 1), "done", '{"reason": "error"}'),
-            ]
-        reason = '{"reason": "canceled"}' if prediction.status is Status.CANCELED else "{}"
-        return [StreamEvent(self._id(self._next), "done", reason)]
+            return [StreamEvent(first, "error", detail), StreamEvent(second, "done", '{"reason": "error"}')]
+        return [StreamEvent(first, "done", '{"reason": "canceled"}' if prediction.status is Status.CANCELED else "{}")]
+
+
+@lru_cache(SHARED)
+def _output(base: int, frame: ChunkFrame) -> StreamEvent:
+    """The event of a frame, made once for all who read it at about the same time."""
+    return StreamEvent(f"{base}:{frame.number}", "output", as_text(frame.data))
 
 
 def as_text(data: Any) -> str:

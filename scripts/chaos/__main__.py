@@ -123,11 +123,11 @@ def flow(load: Load, broken_at: float, after: float) -> float | None:
     return min(one.at - broken_at + one.ended["metrics"]["total_time"] for one in later if one.ended)
 
 
-def start(folder: Path, devices: tuple[str, ...] = ("cpu", "cpu")) -> None:
-    """`lovage up --detach`, quietly."""
+def start(folder: Path, devices: tuple[str, ...] = ("cpu", "cpu"), **env: str) -> None:
+    """`lovage up --detach`, quietly; `env` are settings beside the usual ones."""
     options = UpOptions(
         data_dir=folder, port=free_port(), flower_port=free_port(), devices=devices, detach=True,
-        env={**os.environ, "WORKERS_ON_HOST": str(len(devices)), "WEBHOOK_RETRY_SECONDS": RETRIES},
+        env={**os.environ, "WORKERS_ON_HOST": str(len(devices)), "WEBHOOK_RETRY_SECONDS": RETRIES, **env},
     )  # fmt: skip
     said = io.StringIO()
     with contextlib.redirect_stdout(said):

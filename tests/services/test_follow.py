@@ -15,7 +15,7 @@ from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.events import channels
 from app.events.channels import ChunkFrame
-from app.events.reader import EventReader
+from app.events.reader import QUEUE_LIMIT, EventReader, Mailbox
 from app.services.assembly import Core
 from app.services.follow import Follower, StreamEvent, next_number
 from app.services.lifecycle import Growth
@@ -148,6 +148,31 @@ async def test_a_stream_needs_no_redis(core: Core, deaf: Follower) -> None:
     running = claimed(core, living_worker(core))
     later(0.2, lambda: core.lifecycle.finish([ending(running, output=["a", "b"])]))
     assert [event.data for event in await collect(deaf, running)] == ["a", "b", "{}"]
+
+
+async def test_a_reader_that_stops_reading_holds_little_and_still_misses_nothing(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    tell(core, running, 0, "c0")
+    events = follower.stream(running.id)
+    got = [(await anext(events)).data]
+    for number in range(1, 2 * QUEUE_LIMIT + 500):
+        tell(core, running, number, f"c{number}")
+    kept = redis.Redis.from_url(core.settings.redis_url)
+    while kept.xlen(channels.kept(running.id)) < 2 * QUEUE_LIMIT + 500:
+        await asyncio.sleep(0.01)
+    core.lifecycle.finish([ending(running, output=[f"c{n}" for n in range(2 * QUEUE_LIMIT + 500)])])
+    got += [event.data async for event in events]
+    assert got == [*(f"c{n}" for n in range(2 * QUEUE_LIMIT + 500)), "{}"]
+
+
+async def test_a_full_mailbox_is_emptied_and_says_look_again() -> None:
+    mailbox = Mailbox()
+    for number in range(QUEUE_LIMIT):
+        mailbox.put(ChunkFrame(1, number, "x"))
+    assert (len((await mailbox.take(0))[0]), await mailbox.take(0)) == (QUEUE_LIMIT, ([], False))
+    for number in range(QUEUE_LIMIT + 1):
+        mailbox.put(ChunkFrame(1, number, "x"))
+    assert await mailbox.take(0) == ([], True)
 
 
 async def test_failures_and_cancels_say_so(core: Core, follower: Follower) -> None:

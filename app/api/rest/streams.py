@@ -4,9 +4,10 @@ Written by hand rather than with FastAPI's own generator routes: one client cuts
 drops every event without an id, and the content type must be bare (Starlette adds a charset).
 """
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import lru_cache
 
 from fastapi import APIRouter, Request
 from fastapi.sse import KEEPALIVE_COMMENT
@@ -19,6 +20,7 @@ from app.services.follow import StreamEvent
 
 router = APIRouter(tags=["Predictions"])
 
+TOGETHER = 64  # events in one write at most; a reader that does not read holds no more than this
 PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 15 to 30 s
 
 
@@ -38,15 +40,17 @@ async def read_stream(request: Request, services: Lovage, token: str) -> Respons
     prediction_id = services.assembly.core.view.id_from_stream_token(token)
     if prediction_id is None:
         raise NotFound("The requested stream could not be found.")
-    await services.assembly.follower.get(prediction_id)
-    events = services.assembly.follower.stream(prediction_id, request.headers.get("last-event-id"))
-    answer = StreamingResponse(with_pings(events, PING_SECONDS))
+    prediction = await services.assembly.follower.get(prediction_id)
+    groups = services.assembly.follower.stream_groups(prediction, request.headers.get("last-event-id"))
+    answer = StreamingResponse(with_pings(groups, PING_SECONDS))
     answer.headers.update({"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     return answer
 
 
+@lru_cache(TOGETHER)
 def encode(event: StreamEvent) -> bytes:
-    """An event on the wire. Every line that Python's splitlines sees gets its own `data: ` with the space."""
+    """An event on the wire, made once for all who read it at about the same time. Every line that Python's splitlines sees
+    gets its own `data: ` with the space."""
     lines = event.data.splitlines() if event.data else []
     if not lines or event.data.splitlines(keepends=True)[-1] != lines[-1]:
         lines.append("")  # splitlines drops the empty line after a final line end
@@ -54,25 +58,16 @@ def encode(event: StreamEvent) -> bytes:
     return f"event: {event.event}\nid: {event.id}\n{data}\n".encode()
 
 
-async def with_pings(events: AsyncIterator[StreamEvent], seconds: float) -> AsyncIterator[bytes]:
-    """The events as bytes, and a comment whenever nothing was sent for `seconds`."""
+async def with_pings(groups: AsyncGenerator[list[StreamEvent]], seconds: float) -> AsyncIterator[bytes]:
+    """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` (looked at whenever
+    a group comes, if only an empty one)."""
     yield KEEPALIVE_COMMENT  # at once: the reader learns that the stream is open
-    upcoming: asyncio.Future[StreamEvent] | None = None
-    try:
-        while True:
-            upcoming = upcoming or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({upcoming}, timeout=seconds)
-            if not done:
+    sent = time.monotonic()
+    async with contextlib.aclosing(groups) as opened:
+        async for group in opened:
+            for at in range(0, len(group), TOGETHER):
+                yield b"".join(map(encode, group[at : at + TOGETHER]))
+                sent = time.monotonic()
+            if not group and time.monotonic() - sent >= seconds:
                 yield KEEPALIVE_COMMENT
-                continue
-            try:
-                event = upcoming.result()
-            except StopAsyncIteration:
-                return
-            upcoming = None
-            yield encode(event)
-    finally:
-        if upcoming is not None and upcoming.cancel():
-            with contextlib.suppress(asyncio.CancelledError):
-                await upcoming
-        await events.aclose()  # type: ignore[attr-defined]
+                sent = time.monotonic()
