@@ -17,15 +17,28 @@ MOST_PIXELS = 4096
 # Pictures of one pass through the pipeline unless the version says otherwise: a request for 16 large ones must not need 16
 # times the memory of one, and a larger batch is hardly faster where a picture fills the device by itself.
 AT_ONCE = 8
+# The aliases are what clients of hosted image models send; Vercel's AI SDK always sends `num_outputs`.
 INPUTS = schema.inputs(
     {
         "prompt": schema.text("What the picture shows.", max_length=10_000),
         "negative_prompt": schema.text("What it is not to show.", max_length=10_000, default=""),
         "width": schema.integer("In pixels; empty: the model's own size.", minimum=8, maximum=MOST_PIXELS),
         "height": schema.integer("In pixels; empty: the model's own size.", minimum=8, maximum=MOST_PIXELS),
-        "steps": schema.integer("Denoising steps; empty: the version's default.", minimum=1, maximum=500),
-        "guidance": schema.number("How closely to follow the prompt; empty: the version's default.", minimum=0, maximum=50),
-        "num_images": schema.integer("How many pictures.", minimum=1, maximum=16, default=1),
+        "steps": schema.integer(
+            "Denoising steps; empty: the version's default.",
+            minimum=1,
+            maximum=500,
+            **schema.aliases("num_inference_steps"),
+        ),
+        "guidance": schema.number(
+            "How closely to follow the prompt; empty: the version's default.",
+            minimum=0,
+            maximum=50,
+            **schema.aliases("guidance_scale"),
+        ),
+        "num_images": schema.integer(
+            "How many pictures.", minimum=1, maximum=16, default=1, **schema.aliases("num_outputs")
+        ),
         "seed": schema.SEED,
     },
     required=("prompt",),

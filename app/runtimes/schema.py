@@ -45,6 +45,11 @@ def array(items: Schema, description: str, *, max_items: int, **more: Any) -> Sc
     return {"type": "array", "items": items, "description": description, "maxItems": max_items, **more}
 
 
+def aliases(*names: str) -> Schema:
+    """For `more`: an input may also be given by these names, which other platforms' clients send."""
+    return {"x-aliases": list(names)}
+
+
 SEED = integer("Same seed and same input give the same output; empty: random.", minimum=0, maximum=2**53, nullable=True)
 
 

@@ -1,7 +1,7 @@
 """Checks a prediction's input against its version's schema, before anything is written or queued.
 
-Fills defaults; null counts as left out where null is no value of its own; unknown names are refused by name. Compiled
-once for each version. Does not know where schemas come from.
+Fills defaults; null counts as left out where null is no value of its own; an input given by one of its `x-aliases` gets its
+own name; unknown names are refused by name. Compiled once for each version. Does not know where schemas come from.
 """
 
 import copy
@@ -62,6 +62,7 @@ class CompiledInput:
         named = schema.get("properties", {}).items()
         self._properties = [self._property(name, one, name in required) for name, one in named]
         self._names = {one.name for one in self._properties}
+        self._aliases = {alias: name for name, one in named for alias in one.get("x-aliases", ())}
         extra = schema.get("additionalProperties", False)
         self._open = extra is not False
         self._others = compile_schema(extra) if isinstance(extra, dict) else free_value
@@ -78,11 +79,19 @@ class CompiledInput:
         if type(given) is not dict:
             wrong(errors, ROOT, "invalid_type", f"must be an object, not {name_of(given)}")
             raise InvalidInput(tuple(errors))
+        given = self._by_own_names(given)
         checked = {one.name: one.of(given, errors) for one in self._properties}
         self._unknown(given, checked, errors)
         if errors:
             raise InvalidInput(tuple(errors))
         return {name: value for name, value in checked.items() if value is not MISSING}
+
+    def _by_own_names(self, given: dict[str, Any]) -> dict[str, Any]:
+        """An alias beside the name itself stays what it is: unknown."""
+        if not self._aliases or not any(name in self._aliases for name in given):
+            return given
+        own = {name: self._aliases.get(name, name) for name in given}
+        return {name if own[name] in given else own[name]: value for name, value in given.items()}
 
     def _unknown(self, given: dict[str, Any], checked: dict[str, Any], errors: Errors) -> None:
         for name in given.keys() - self._names:

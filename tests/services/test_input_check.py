@@ -137,3 +137,15 @@ def test_checking_costs_microseconds():
     checker = InputChecker()
     once = timeit.timeit(lambda: checker.check(VERSION, {"prompt": "hi", "n": 3}), number=2000) / 2000
     assert once < 200e-6
+
+
+def test_an_input_may_be_given_by_an_alias_but_not_twice():
+    schema = {"properties": {"steps": {"type": "integer", "maximum": 9, "x-aliases": ["num_inference_steps"]}}}
+    version = RunnableVersion("v2", "o/n", schema, False)
+    assert check({"num_inference_steps": 3}, version) == check({"steps": 3}, version) == {"steps": 3}
+    with pytest.raises(InvalidInput) as caught:
+        check({"num_inference_steps": 10}, version)
+    assert caught.value.fields[0].field == "input.steps"
+    with pytest.raises(InvalidInput) as caught:
+        check({"num_inference_steps": 3, "steps": 4}, version)
+    assert caught.value.fields[0].field == "input.num_inference_steps"

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import OpenAI from "openai";
 
 const openai = new OpenAI({ apiKey: process.env.LOVAGE_KEY, baseURL: `${process.env.LOVAGE_URL}/v1`, maxRetries: 0 });
-const [WORDS, MINILM] = ["demo/words", "demo/minilm"];
+const [WORDS, MINILM, DIGITS] = ["demo/words", "demo/minilm", "demo/digits"];
 const messages = [{ role: "user", content: "Tell me of the sea." }];
 
 test("models are listed and retrieved", async () => {
@@ -57,6 +57,40 @@ test("embeddings are the same as floats and as base64", async () => {
   packed.data[0].embedding.forEach((number, at) => assert.ok(Math.abs(number - floats.data[0].embedding[at]) < 1e-4));
 });
 
+test("embeddings of token ids and with fewer dimensions", async () => {
+  const { data } = await openai.embeddings.create({ model: MINILM, input: [[101, 7592, 102], [101, 102]], dimensions: 64 });
+  assert.deepEqual(data.map(({ embedding }) => embedding.length), [64, 64]);
+  assert.ok(Math.abs(Math.hypot(...data[0].embedding) - 1) < 1e-4);
+});
+
+test("images come as URLs and as base64", async () => {
+  const byUrl = await openai.images.generate({ model: DIGITS, prompt: "3", n: 2, response_format: "url" });
+  assert.equal(byUrl.data.length, 2);
+  const fetched = await fetch(byUrl.data[0].url);
+  assert.deepEqual([fetched.status, fetched.headers.get("content-type")], [200, "image/png"]);
+  const inline = await openai.images.generate({ model: DIGITS, prompt: "3", response_format: "b64_json" });
+  assert.equal(Buffer.from(inline.data[0].b64_json, "base64").toString("latin1", 1, 4), "PNG");
+});
+
+test("several choices, a seed and a stop string are honoured", async () => {
+  const asked = { model: WORDS, messages, n: 2, seed: 5, max_tokens: 30 };
+  const [first, again] = [await openai.chat.completions.create(asked), await openai.chat.completions.create(asked)];
+  const texts = first.choices.map(({ message }) => message.content);
+  assert.deepEqual(again.choices.map(({ message }) => message.content), texts);
+  assert.notEqual(texts[0], texts[1]);
+  const stop = texts[0].trim().split(/\s+/)[3];
+  const stopped = await openai.chat.completions.create({ ...asked, n: 1, stop: [stop] });
+  assert.equal(stopped.choices[0].message.content, texts[0].slice(0, texts[0].indexOf(stop)));
+  assert.equal(stopped.choices[0].finish_reason, "stop");
+});
+
+test("a stream that is left ends", async () => {
+  const stream = await openai.chat.completions.create({ model: WORDS, messages, max_tokens: 1000, temperature: 0.9, stream: true });
+  let pieces = 0;
+  for await (const _ of stream) if (++pieces === 3) break;
+  assert.ok(stream.controller.signal.aborted);
+});
+
 test("an absent model is not found, by name", async () => {
   await assert.rejects(openai.models.retrieve("demo/nothing"), OpenAI.NotFoundError);
   const absent = openai.chat.completions.create({ model: "gpt-4o", messages });
@@ -71,6 +105,10 @@ test("an absent model is not found, by name", async () => {
 test("bad input and a wrong key are told apart", async () => {
   const hot = openai.chat.completions.create({ model: WORDS, messages, temperature: 7 });
   await assert.rejects(hot, (error) => error instanceof OpenAI.BadRequestError && error.param === "temperature");
+  for (const [name, value] of Object.entries({ response_format: { type: "json_object" }, tools: [{ type: "function", function: { name: "f" } }], n: 1000 })) {
+    const asked = openai.chat.completions.create({ model: WORDS, messages, [name]: value });
+    await assert.rejects(asked, (error) => error instanceof OpenAI.BadRequestError && error.param === name, name);
+  }
   const stranger = new OpenAI({ apiKey: "lov_wrong", baseURL: openai.baseURL, maxRetries: 0 });
   await assert.rejects(stranger.models.retrieve(WORDS), OpenAI.AuthenticationError);
 });

@@ -1,7 +1,10 @@
 // The `replicate` client for JavaScript, unmodified, with its base URL pointed at LOVAGE_URL.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { test } from "node:test";
-import Replicate from "replicate";
+import Replicate, { validateWebhook } from "replicate";
 
 const replicate = new Replicate({ auth: process.env.LOVAGE_KEY, baseUrl: `${process.env.LOVAGE_URL}/v1` });
 
@@ -119,6 +122,53 @@ test("a file is created, got, listed and deleted", async () => {
   await assert.rejects(replicate.files.get(made.id), refused(404, /./));
 });
 
+test("a file given as an input is uploaded", async () => {
+  const text = new Blob(["file input"], { type: "text/plain" });
+  const uploaded = await replicate.run("demo/echo", { input: { text } });
+  assert.equal((await replicate.files.get(uploaded.split("/").at(-1))).size, 10);
+});
+
+test("a picture is at a URL that needs no key", async () => {
+  const [picture] = await replicate.run("demo/digits", { input: { prompt: "3", seed: 1, steps: 2 } });
+  const fetched = new Uint8Array(await (await fetch(String(picture))).arrayBuffer()); // over plain http the client gives the URL
+  assert.deepEqual([...fetched.slice(1, 4)], [0x50, 0x4e, 0x47]);
+});
+
+test("a model is created by its owner and no one else's name is taken", async () => {
+  const { username } = await replicate.accounts.current();
+  const options = { visibility: "private", hardware: "cpu", description: "made by the JavaScript client" };
+  const made = await replicate.models.create(username, "made-in-js", options);
+  try {
+    assert.deepEqual([made.owner, made.name, made.visibility], [username, "made-in-js", "private"]);
+    await assert.rejects(replicate.models.create(username, "made-in-js", options), refused(409, /./));
+  } finally {
+    await replicate.request(`/models/${username}/made-in-js`, { method: "DELETE" });
+  }
+});
+
+test("a webhook is signed with the account's secret", async () => {
+  const got = [];
+  const receiver = createServer(async (request, response) => {
+    let body = "";
+    for await (const piece of request) body += piece;
+    got.push({ body, id: request.headers["webhook-id"], timestamp: request.headers["webhook-timestamp"], signature: request.headers["webhook-signature"] });
+    response.writeHead(204).end();
+    receiver.emit("delivered");
+  }).listen(0, "127.0.0.1");
+  await once(receiver, "listening");
+  const delivered = once(receiver, "delivered");
+  const webhook = `http://127.0.0.1:${receiver.address().port}/hook`;
+  const made = await replicate.predictions.create({ model: "demo/echo", input: { text: "w" }, webhook, webhook_events_filter: ["completed"] });
+  await delivered;
+  receiver.close();
+  const { key: secret } = await replicate.webhooks.default.secret.get();
+  const [{ body, ...headers }] = got;
+  assert.equal(await validateWebhook({ body, secret, ...headers }), true);
+  assert.equal(await validateWebhook({ body: `${body} `, secret, ...headers }), false);
+  const told = JSON.parse(body);
+  assert.deepEqual([told.id, told.status, told.output], [made.id, "succeeded", "w"]);
+});
+
 test("the account, the hardware and the webhook secret are told", async () => {
   assert.ok((await replicate.accounts.current()).username);
   const hardware = await replicate.hardware.list();
@@ -137,4 +187,14 @@ test("an unknown model or prediction is a 404, a wrong token a 401", async () =>
 test("bad input is a 422 that names the field", async () => {
   const bad = { model: "demo/words", input: { prompt: "x", max_new_tokens: 0 } };
   await assert.rejects(replicate.predictions.create(bad), refused(422, /max_new_tokens/));
+});
+
+test("every call that the client offers is made above", () => {
+  const told = readFileSync(new URL(import.meta.url), "utf8");
+  const leftOut = /^(collections|trainings|deployments)\./; // Lovage has no collections and no trainings
+  const calls = (part, path) => Object.entries(part).flatMap(([name, one]) => (typeof one === "function" ? [path + name] : calls(one, `${path}${name}.`)));
+  const namespaces = Object.entries(replicate).filter(([, one]) => one && typeof one === "object");
+  const all = namespaces.flatMap(([name, one]) => calls(one, `${name}.`)).concat("run", "stream", "wait", "paginate", "request");
+  assert.ok(all.includes("models.versions.list"), all.join());
+  assert.deepEqual(all.filter((call) => !leftOut.test(call) && !told.includes(`replicate.${call}(`)), []);
 });
