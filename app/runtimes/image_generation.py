@@ -36,9 +36,7 @@ INPUTS = schema.inputs(
             maximum=50,
             **schema.aliases("guidance_scale"),
         ),
-        "num_images": schema.integer(
-            "How many pictures.", minimum=1, maximum=16, default=1, **schema.aliases("num_outputs")
-        ),
+        "num_images": schema.integer("How many pictures.", minimum=1, maximum=16, default=1, **schema.aliases("num_outputs")),
         "seed": schema.SEED,
     },
     required=("prompt",),

@@ -8,18 +8,18 @@ import time
 import warnings
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import replicate
 from replicate.exceptions import ModelError
 from standardwebhooks.webhooks import Webhook
 
 assert version("replicate").startswith("2."), version("replicate")
-replicate: Any = replicate  # type: ignore[no-redef]  # mypy sees 1.x
+replicate: Any = import_module("replicate")  # mypy would see 1.x
 URL, KEY = os.environ["LOVAGE_URL"], os.environ["LOVAGE_KEY"]
 remote = replicate.Replicate(bearer_token=KEY, base_url=f"{URL}/v1", max_retries=0)
 ECHO = {"model_owner": "demo", "model_name": "echo"}
