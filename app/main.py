@@ -18,7 +18,7 @@ from app.api import openapi, problems
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
-from app.api.rest import accounts, audit, files, models, platform, predictions, streams, webhooks
+from app.api.rest import accounts, audit, files, models, platform, predictions, serving, streams, webhooks
 from app.api.websocket import route as websocket
 from app.runtimes.demo import demo_minilm_folder
 from app.services import limits
@@ -40,7 +40,7 @@ from app.services.version_maker import VersionMaker
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
-ROUTERS = (predictions, streams, files, webhooks, models, text, embeddings, images, accounts, audit, platform)
+ROUTERS = (predictions, streams, files, webhooks, models, serving, text, embeddings, images, accounts, audit, platform)
 
 
 def source_reader(settings: Settings) -> SourceReader:

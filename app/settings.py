@@ -109,6 +109,9 @@ class Settings(BaseSettings):
         15, gt=0, description="Silence after which a worker counts as dead and its work is retried."
     )
     max_crashes: int = Field(3, ge=1, description="A prediction whose worker or model process died this often fails.")
+    routing_strategy: Literal["affinity", "least-loaded", "round-robin", "best-performance"] = Field(
+        "affinity", description="How a worker is chosen for a prediction whose version does not say (`routing`)."
+    )
     sweep_seconds: float = Field(2, gt=0, description="How often the clock sweeps: orphans, due webhooks, expiry.")
 
     webhook_timeout_seconds: float = Field(15, gt=0, description="Longest wait for a webhook receiver's answer.")

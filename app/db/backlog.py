@@ -1,5 +1,6 @@
 """How many predictions wait, and which are first in a queue, looked at no further than a limit. Reads indexes of waiting rows."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import text
@@ -22,6 +23,18 @@ def of_user(session: Session, user_id: UUID | None, most: int) -> int:
 def of_all(session: Session, most: int) -> int:
     """All waiting predictions, at most `most`."""
     return int(session.execute(OF_ALL, {"most": most}).scalar_one())
+
+
+IN_QUEUES = text("""
+    SELECT q.queue, (SELECT count(*) FROM (SELECT FROM predictions p WHERE p.status = 'starting' AND p.queue = q.queue
+                                           LIMIT :most) AS waiting) AS waiting
+    FROM unnest(CAST(:queues AS text[])) AS q(queue)""")
+
+
+def in_queues(session: Session, queues: Sequence[str], most: int) -> dict[str, int]:
+    """How many wait in each of these queues, at most `most` each."""
+    rows = session.execute(IN_QUEUES, {"queues": list(queues), "most": most})
+    return {row.queue: int(row.waiting) for row in rows}
 
 
 FIRST_IDS = text("SELECT id FROM predictions WHERE status = 'starting' AND queue = :queue ORDER BY id LIMIT :most")

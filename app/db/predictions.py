@@ -267,26 +267,54 @@ def waiting(session: Session, after: str, limit: int) -> list[tuple[str, str]]:
     return [(row.id, row.queue) for row in session.execute(WAITING, {"after": after, "limit": limit})]
 
 
-MOVE_QUEUES = text("""
+# What waits somewhere because it must, by its routing: it stays there.
+HELD_FAST = "coalesce(p.routing ->> 'strategy', '') = 'pinned'"
+MOVE_QUEUES = text(f"""
     UPDATE predictions AS p SET queue = r.new, rung_at = NULL
-    FROM json_to_recordset(:rows) AS r(old text, new text)
-    WHERE p.queue = r.old AND p.status = 'starting'""")
+    FROM json_to_recordset(:rows) AS r(old text, requires text, new text)
+    WHERE p.queue = r.old AND p.status = 'starting' AND NOT {HELD_FAST}
+      AND p.routing ->> 'requires' IS NOT DISTINCT FROM r.requires""")
 
 
-def move_queues(session: Session, moves: Mapping[str, str]) -> int:
-    """Sends what waits in a dead worker's pinned queue to its class queue (old -> new); it will be rung again."""
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """Predictions that wait in one queue and require the same: `requires` is the JSON text of their routing, or None."""
+
+    queue: str
+    requires: str | None
+
+
+def move_queues(session: Session, moves: Mapping[Stranded, str]) -> int:
+    """Sends what waits in one queue to another; it will be rung again. Returns how many."""
     if not moves:
         return 0
-    rows = _json([{"old": old, "new": new} for old, new in moves.items()])
+    rows = _json([{"old": old.queue, "requires": old.requires, "new": new} for old, new in moves.items()])
     return session.execute(MOVE_QUEUES, {"rows": rows}).rowcount  # type: ignore[no-any-return, attr-defined]
 
 
-PINNED_WAITING = text("SELECT DISTINCT queue FROM predictions WHERE status = 'starting' AND queue LIKE '%@%'")
+STRANDED = text(f"""
+    SELECT DISTINCT p.queue, p.routing ->> 'requires' AS requires FROM predictions AS p
+    WHERE p.status = 'starting' AND p.queue = ANY(:queues) AND NOT {HELD_FAST}""")
 
 
-def pinned_queues_waiting(session: Session) -> list[str]:
-    """Pinned queues that something waits in."""
-    return list(session.execute(PINNED_WAITING).scalars())
+def stranded(session: Session, queues: Sequence[str]) -> list[Stranded]:
+    """What waits in these queues and may be moved."""
+    return [Stranded(row.queue, row.requires) for row in session.execute(STRANDED, {"queues": list(queues)})]
+
+
+# One index probe for each queue, however many wait in it: `SELECT DISTINCT` would read a million entries.
+QUEUES_WAITING = text("""
+    WITH RECURSIVE found AS (
+        SELECT min(queue) AS queue FROM predictions WHERE status = 'starting'
+        UNION ALL
+        SELECT (SELECT min(p.queue) FROM predictions p WHERE p.status = 'starting' AND p.queue > found.queue)
+        FROM found WHERE found.queue IS NOT NULL)
+    SELECT queue FROM found WHERE queue IS NOT NULL""")
+
+
+def queues_waiting(session: Session) -> list[str]:
+    """Queues that something waits in."""
+    return list(session.execute(QUEUES_WAITING).scalars())
 
 
 EXPIRED = text("""

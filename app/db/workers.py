@@ -27,6 +27,11 @@ def beat(session: Session, worker: UUID, *, running: int, models: Sequence[Mappi
     return session.execute(BEAT, params).first() is not None
 
 
+def drain(session: Session, worker: UUID) -> None:
+    """The worker reads no queue any more and ends what it has begun: nothing more is routed to it."""
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(queues=[]))
+
+
 def stop(session: Session, worker: UUID) -> None:
     """The worker says goodbye; it counts as dead from now on."""
     session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(stopped_at=text("now()"), running=0, models=[]))
@@ -36,6 +41,14 @@ def live(session: Session, dead_after: float) -> list[WorkerRow]:
     """Workers heard of within `dead_after` seconds (the database's clock)."""
     fresh = text("seen_at > now() - :dead_after * interval '1 s'").bindparams(dead_after=dead_after)
     return list(session.scalars(select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)))
+
+
+CLASSES = text("SELECT DISTINCT device_class FROM workers WHERE seen_at > now() - :seconds * interval '1 s'")
+
+
+def classes_seen(session: Session, seconds: float) -> set[str]:
+    """Device classes that had a worker within so many seconds, whatever became of it."""
+    return set(session.execute(CLASSES, {"seconds": seconds}).scalars())
 
 
 BURY = text("""

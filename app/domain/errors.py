@@ -12,6 +12,7 @@
     ├── Gone                      it was there; its data has expired
     ├── TooMany                   a limit; `retry_after` seconds
     ├── Unavailable               a part is down; `retry_after` seconds
+    │   └── ModelUnhealthy        every worker that could run the model says that it keeps dying
     └── PredictionError           why a prediction ended as `failed` (its `error` text, never an HTTP error)
         ├── ModelUnavailable      the model could not be fetched or loaded
         ├── ModelFailed           the model raised
@@ -107,6 +108,11 @@ class TooMany(LovageError):
 class Unavailable(LovageError):
     code = "unavailable"
     title = "Service unavailable"
+
+
+class ModelUnhealthy(Unavailable):
+    code = "model_unhealthy"
+    title = "Model unhealthy"
 
 
 class PredictionError(LovageError):

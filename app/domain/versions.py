@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,46 @@ class VersionSpec:
         fields = {name: getattr(self, name) for name in self.__slots__}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a version wants to run, from its configuration. A device is a class (cuda), a device (cuda:1) or a pinned queue
+    (cuda:1@host); "" and 0: anywhere. `device` and `memory_bytes` are required, the others preferred. `strategy` is a routing
+    strategy's name, "" for the platform's."""
+
+    device: str = ""
+    memory_bytes: int = 0
+    preferred_device: str = ""
+    preferred_memory_bytes: int = 0
+    strategy: str = ""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Placement":
+        """From `device`, `require`, `prefer` and `routing` of a version's configuration."""
+        required, preferred = config.get("require") or {}, config.get("prefer") or {}
+        device = str(required.get("device") or config.get("device") or "")
+        return cls(
+            "" if device == "auto" else device, int(required.get("memory_bytes") or 0), str(preferred.get("device") or ""),
+            int(preferred.get("memory_bytes") or 0), str(config.get("routing") or ""),
+        )  # fmt: skip
+
+    @property
+    def required(self) -> dict[str, Any]:
+        """What is required, as `require` in the configuration; empty for nothing."""
+        wanted = {"device": self.device, "memory_bytes": self.memory_bytes}
+        return {name: value for name, value in wanted.items() if value}
+
+    @property
+    def is_a_class(self) -> bool:
+        """Whether a class's name says all that is required."""
+        return not self.memory_bytes and ":" not in self.device
+
+    @property
+    def preference(self) -> str:
+        """What is preferred, in words; "" for nothing."""
+        memory = f"{self.preferred_memory_bytes / 1e9:.1f} GB of memory" if self.preferred_memory_bytes else ""
+        return ", ".join(filter(None, (self.preferred_device, memory)))
 
 
 @dataclass(frozen=True, slots=True)

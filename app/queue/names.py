@@ -9,6 +9,8 @@ WEBHOOKS = "webhooks"
 SWEEPS = "sweeps"
 # Consumed by every accelerator worker: where a prediction waits when no worker is known to be alive.
 ANY = "any"
+# Consumed by nobody: where a prediction waits that no live worker has the memory for. The sweep looks for a worker.
+UNPLACED = "unplaced"
 
 
 def pinned(device: str, host: str) -> str:

@@ -84,7 +84,7 @@ class Assembly:
         core = Core.open(settings, application="lovage-api", pool=settings.api_threads)
         reader = EventReader(settings.redis_url)
         reader.start()
-        fleet = Fleet(core.database, threads, settings.dead_after_seconds)
+        fleet = Fleet(core.database, threads, settings.dead_after_seconds, settings.routing_strategy)
         checker = InputChecker()
         backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
         submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)

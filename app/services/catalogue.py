@@ -182,6 +182,13 @@ class Catalogue:
             row = self._visible(session, principal, owner, name)
             return self._version_of(session, row, version_id)
 
+    def newest(self, principal: Principal, owner: str, name: str) -> VersionRow:
+        """A model's newest version. Raises NotFound."""
+        latest = self.get(principal, owner, name).latest
+        if latest is None:
+            raise NotFound("This model has no versions yet.")
+        return latest
+
     def remove_version(self, principal: Principal, owner: str, name: str, version_id: str) -> None:
         """Hides a version; nothing new can be run with it."""
         with self._database.unit() as session:

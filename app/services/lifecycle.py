@@ -188,7 +188,9 @@ class Lifecycle:
     def _return_row(prediction: Prediction, one: Return, queue_of: Callable[[str], str | None]) -> dict[str, Any]:
         delay = retry_delay(prediction.crashes + one.crashes) if one.crashes else 0.0
         row = {"id": one.id, "attempt": one.attempt, "worker": one.worker, "crashes": one.crashes}
-        return {**row, "delay": delay, "queue": queue_of(prediction.queue)}
+        routing = prediction.routing or {}  # what must not run just anywhere stays; the sweep knows where it may go
+        bound = routing.get("strategy") == "pinned" or routing.get("requires")
+        return {**row, "delay": delay, "queue": None if bound else queue_of(prediction.queue)}
 
     @staticmethod
     def _last_words(prediction: Prediction, one: Return) -> Ending:

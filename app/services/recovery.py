@@ -1,6 +1,6 @@
 """Sweeps: bounded, idempotent, safe to run twice and by any process. Nothing depends on one instance of the clock.
 
-What they settle: running work of dead workers, waiting work that nobody was told about, pinned queues of dead workers,
+What they settle: running work of dead workers, waiting work that nobody was told about, queues that nobody reads,
 passed deadlines, expired data.
 """
 
@@ -16,9 +16,11 @@ from app.domain.errors import StorageFailed, Unavailable
 from app.queue import names
 from app.queue.doorbell import Doorbell
 from app.services.announcer import Announcer
+from app.services.fleet import facts
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.lifecycle import Lifecycle
 from app.services.prediction_view import output_prefix
+from app.services.stranded import move_stranded
 from app.storage.base import Storage
 
 log = structlog.get_logger(__name__)
@@ -80,13 +82,13 @@ class Recovery:
         return time.monotonic() - self._in_touch_since >= self._limits.dead_after / 2
 
     def recover_dead(self) -> int:
-        """Retries or fails what dead workers held, and empties their pinned queues. Returns how many were taken."""
+        """Retries or fails what dead workers held, and empties queues that nobody reads. Returns how many were taken."""
         with self._database.unit() as session:
             buried = workers.bury(session, self._limits.dead_after)
             workers.forget(session, KEEP_WORKERS_DAYS)
-            alive = {names.pinned(row.device, row.host) for row in workers.live(session, self._limits.dead_after)}
-            stranded = [queue for queue in table.pinned_queues_waiting(session) if queue not in alive]
-            table.move_queues(session, {queue: names.device_class(queue) for queue in stranded})
+            live = [facts(row) for row in workers.live(session, self._limits.dead_after)]
+            move_stranded(session, live)
+        alive = {worker.pinned for worker in live if not worker.draining}
         for worker in buried:
             log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
         return self._lifecycle.recover(

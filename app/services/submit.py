@@ -67,7 +67,8 @@ class Submitter:
     async def submit(self, submission: Submission) -> Prediction:
         """Checks, writes, announces. The same idempotency key and body give the prediction that exists already.
 
-        Raises InvalidInput naming the fields, InvalidRequest for a key used with another body, TooManyWaiting, Unavailable.
+        Raises InvalidInput naming the fields, InvalidRequest for a key used with another body, TooManyWaiting, Unavailable,
+        ModelUnhealthy.
         """
         checked = self._checker.check(submission.version, submission.input)
         self._backlog.admit(submission.user_id)
@@ -77,7 +78,7 @@ class Submitter:
 
     async def _row(self, submission: Submission, checked: dict[str, Any]) -> dict[str, Any]:
         version = submission.version
-        choice = await self._fleet.route(version.id, str(version.config.get("device", "")))
+        choice = await self._fleet.route(version.id, version.config)
         return {
             "id": new_id(time.time_ns() // 1_000_000),
             "user_id": submission.user_id,

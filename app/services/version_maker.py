@@ -10,15 +10,27 @@ from app.db import runtimes
 from app.db.session import Database
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unavailable
 from app.domain.versions import Source, VersionSpec
+from app.queue.routing import STRATEGIES
 from app.services.access import Principal
 from app.services.model_kind import ModelFiles, kind_of, of_task
 from app.services.schema_compile import Errors, compile_schema
 from app.services.sources import Looked, SourceReader, wrong_source
 from app.services.version_schema import Schema, overridden
 
+PLACE: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "device": {"type": "string", "maxLength": 128},
+        "memory_bytes": {"type": "integer", "minimum": 0, "maximum": 2**50},
+    },
+}
 # Keys of a version's `config` that the engine reads, whatever the runtime.
 ENGINE_CONFIG: dict[str, Schema] = {
-    "device": {"type": "string", "maxLength": 64},
+    "device": {"type": "string", "maxLength": 128},
+    "require": PLACE,
+    "prefer": PLACE,
+    "routing": {"type": "string", "enum": list(STRATEGIES)},
     "dtype": {"type": "string", "enum": ["auto", "float32", "float16", "bfloat16", "int8"]},
     "timeout": {"type": "number", "minimum": 0, "maximum": 86_400},
     "keep_alive": {"type": "number", "minimum": -1, "maximum": 31_536_000},

@@ -119,6 +119,14 @@ class Heartbeat:
             for model in self._engine.models()
         ]
 
+    def drain(self) -> None:
+        """From now on nothing more is routed here; it still says that it lives, because it ends what it has begun."""
+        try:
+            with self._database.unit() as session:
+                workers.drain(session, self._recorder.worker)
+        except Unavailable:
+            log.warning("draining_not_heard", reason="the database cannot be reached")
+
     def stop(self, last: Callable[[], None]) -> None:
         """Ends the thread, runs `last`, and closes the row."""
         self._stop.set()

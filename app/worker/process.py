@@ -93,6 +93,7 @@ class AcceleratorWorker:
         self.intake.stop()
         self.cancels.stop()
         self.runner.draining = True
+        self.heartbeat.drain()
         log.info("draining", running=len(self.runner.running), grace_seconds=self._settings.worker_grace_seconds)
         self.engine.stop(self._settings.worker_grace_seconds)
         for _ in range(int(LAST_WORDS_SECONDS / 0.05)):

@@ -1,4 +1,4 @@
-"""Our messages are Celery's, the doorbell survives Redis, and routing is a pure choice."""
+"""Our messages are Celery's, and the doorbell survives Redis."""
 
 import base64
 import json
@@ -8,14 +8,11 @@ import time
 import pytest
 import redis
 from celery import Celery
-from hypothesis import given
-from hypothesis import strategies as st
 
 from app.queue import messages, names
 from app.queue.celery_app import make_celery
 from app.queue.doorbell import Doorbell
 from app.queue.publisher import Publisher
-from app.queue.routing import WorkerFacts, choose
 
 ID = "01m7y0v4xwhr4p32e26y5vzzew"
 
@@ -106,42 +103,6 @@ def test_the_marker_tells_a_wiped_redis_and_a_dead_one_tells_nothing(broker: red
     assert not dead.was_wiped()
     assert not dead.ping()
     dead.mark()
-
-
-def worker(device: str = "cpu", running: int = 0, loaded: tuple[str, ...] = (), slots: int = 4) -> WorkerFacts:
-    return WorkerFacts(device, "h", slots, running, dict.fromkeys(loaded, 0))
-
-
-@pytest.mark.parametrize(
-    ("wish", "workers", "queue"),
-    [
-        ("", [], "any"),
-        ("cuda", [], "cuda"),
-        ("cuda", [worker()], "cuda"),
-        ("cuda:1@h9", [worker()], "cuda:1@h9"),
-        ("", [worker()], "cpu"),
-        ("", [worker(loaded=("v",))], "cpu"),
-        ("", [worker(), worker("cuda:0")], "cuda"),
-        ("", [worker("cuda:0"), worker("cuda:1", loaded=("v",))], "cuda:1@h"),
-        ("", [worker("cuda:0"), worker("cuda:1", running=4, loaded=("v",))], "cuda"),
-        ("cpu", [worker("cuda:0", loaded=("v",)), worker()], "cpu"),
-    ],
-)
-def test_the_queue_follows_the_wish_the_loaded_model_and_the_class(wish: str, workers: list[WorkerFacts], queue: str) -> None:
-    choice = choose("v", wish, workers)
-    assert choice.queue == queue
-    assert choice.reasons
-    assert choice.as_json()["reasons"] == list(choice.reasons)
-
-
-@given(
-    st.lists(
-        st.builds(worker, st.sampled_from(["cpu", "cuda:0", "odd:3"]), st.integers(0, 9), st.just(("v",)), st.integers(1, 8))
-    )
-)
-def test_a_choice_is_always_a_queue_that_somebody_consumes(workers: list[WorkerFacts]) -> None:
-    queue = choose("v", "", workers).queue
-    assert queue in {"any", *(one.device_class for one in workers), *(one.pinned for one in workers)}
 
 
 def test_threads_may_ring_at_once(broker: redis.Redis, servers) -> None:

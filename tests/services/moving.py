@@ -27,10 +27,12 @@ def accepted(core: Core, **more: Any) -> Prediction:
     return next(iter(core.lifecycle.accept([row(**more)]).values()))
 
 
-def living_worker(core: Core, device: str = "cpu") -> UUID:
-    """A worker whose heartbeat is fresh."""
+def living_worker(core: Core, device: str = "cpu", **facts: Any) -> UUID:
+    """A worker whose heartbeat is fresh; `facts` are its device's."""
     worker = uuid4()
-    values = {"host": "h", "pid": 1, "device": device, "device_class": device, "device_facts": {}, "queues": [device], "slots": 4}
+    values = {
+        "host": "h", "pid": 1, "device": device, "device_class": device, "device_facts": facts, "queues": [device], "slots": 4,
+    }  # fmt: skip
     with core.database.unit() as session:
         workers.register(session, WorkerRow(id=worker, **values))
     return worker

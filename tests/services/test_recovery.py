@@ -62,6 +62,48 @@ def test_a_dead_workers_pinned_queue_is_moved_to_its_class(core: Core) -> None:
     assert now(core, waiting).queue == "cpu@h"
 
 
+def test_what_requires_more_than_its_class_waits_for_a_worker_that_has_it(core: Core) -> None:
+    routing = {"strategy": "least-loaded", "requires": {"memory_bytes": 40}}
+    living_worker(core, "cuda")
+    stranded = accepted(core, queue="cuda:0@gone", routing=routing)
+    simple = accepted(core, queue="cuda:0@gone")
+    core.recovery().recover_dead()
+    assert (now(core, stranded).queue, now(core, simple).queue) == ("unplaced", "cuda")
+    living_worker(core, "rocm", total_bytes=64)
+    core.recovery().recover_dead()
+    assert now(core, stranded).queue == "rocm"
+
+
+def test_what_is_pinned_to_a_worker_waits_for_it(core: Core) -> None:
+    pinned = accepted(core, queue="cuda:0@gone", routing={"strategy": "pinned", "requires": {"device": "cuda:0@gone"}})
+    core.recovery().recover_dead()
+    assert now(core, pinned).queue == "cuda:0@gone"
+
+
+def test_a_class_without_a_worker_for_a_while_is_left_unless_it_is_required(core: Core) -> None:
+    living_worker(core, "cuda")
+    free = accepted(core, queue="cuda")
+    bound = accepted(core, queue="cuda", routing={"strategy": "class", "requires": {"device": "cuda"}})
+    age(core, 30)
+    living_worker(core)
+    core.recovery().recover_dead()
+    assert now(core, free).queue == "cuda"
+    age(core, 90)
+    living_worker(core, "rocm")
+    core.recovery().recover_dead()
+    assert (now(core, free).queue, now(core, bound).queue) == ("rocm", "cuda")
+
+
+def test_a_draining_workers_queue_is_emptied_at_once(core: Core) -> None:
+    worker = living_worker(core)
+    waiting = accepted(core, queue="cpu@h")
+    with core.database.unit() as session:
+        workers.drain(session, worker)
+        assert workers.beat(session, worker, running=1, models=[])
+    core.recovery().recover_dead()
+    assert now(core, waiting).queue == "cpu"
+
+
 def test_a_wiped_redis_is_noticed_and_everything_waiting_is_rung_again(core: Core) -> None:
     for _ in range(5):
         accepted(core)

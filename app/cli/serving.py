@@ -1,0 +1,57 @@
+"""`lovage route`: where a prediction of a model would go, and why, through the public API."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.connection import EXIT_USAGE, Api, show_json, stop
+from app.queue.routing import STRATEGIES
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command(rich_help_panel="Models and keys")(route)
+
+
+def route(
+    model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Show every live worker with its score.")] = False,
+    strategy: Annotated[str, typer.Option(help="Another strategy: " + ", ".join(STRATEGIES) + ".")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show which queue a prediction made now would wait in, and why."""
+    path, version = named(model)
+    if strategy and strategy not in STRATEGIES:
+        stop(f"--strategy: must be one of {', '.join(STRATEGIES)}", EXIT_USAGE)
+    params = {name: value for name, value in {"version": version, "strategy": strategy}.items() if value}
+    found = Api().call("GET", f"/v1/models/{path}/routing", params=params)
+    if as_json:
+        show_json(found)
+        return
+    print(f"{found['queue']}  ({found['strategy']})")
+    for reason in found["reasons"]:
+        print(f"  {reason}")
+    if explain:
+        Console(highlight=False).print(_table(found["candidates"]))
+
+
+def named(model: str) -> tuple[str, str]:
+    """The address of a model and the version's id ("" for the newest)."""
+    path, _, version = model.partition(":")
+    if path.count("/") != 1 or path.startswith("/") or path.endswith("/"):
+        stop(f"{model}: must be owner/name or owner/name:version", EXIT_USAGE)
+    return path, version
+
+
+def _table(candidates: list[dict[str, Any]]) -> Table:
+    table = Table("worker", "score", "running", "waiting", "loaded", "s/prediction", "reason")
+    for one in candidates:
+        score = "out" if one["score"] is None else f"{one['score']:.4g}"
+        seconds = f"{one['seconds']:.3g}" if one["seconds"] else ""
+        loaded = "yes" if one["loaded"] else "no"
+        table.add_row(
+            one["worker"], score, f"{one['running']}/{one['slots']}", str(one["waiting"]), loaded, seconds, one["reason"]
+        )
+    return table

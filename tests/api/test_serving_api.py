@@ -1,0 +1,87 @@
+"""Which worker a prediction goes to, told and changed over HTTP."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.db import workers
+from app.db.tables import WorkerRow
+
+Post = Callable[..., WorkerRow]
+
+
+@pytest.fixture
+def live(api: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> Post:
+    """Writes the row of a live worker; the API looks at once."""
+    monkeypatch.setattr("app.services.fleet.KEEP_SECONDS", -1.0)
+
+    def register(device: str = "cpu", **more: Any) -> WorkerRow:
+        values = {
+            "host": "h", "pid": 1, "device": device, "device_class": device.partition(":")[0], "device_facts": {},
+            "queues": [f"{device}@h", device.partition(":")[0], "any"], "slots": 4, "running": 0, "models": [], **more,
+        }  # fmt: skip
+        row = WorkerRow(id=uuid4(), **values)
+        with database.unit() as session:
+            workers.register(session, row)
+        return row
+
+    return register
+
+
+def test_the_routing_of_a_model_is_told_with_every_workers_score(ada, echo, live) -> None:
+    version = echo["latest_version"]["id"]
+    live("cuda:0", running=4)
+    live("cuda:1", models=[{"version": version, "model": "ada/echo", "state": "ready", "in_use": 1, "pace": 0.25}])
+    live("cpu", queues=[])
+    told = ada.http.get("/v1/models/ada/echo/routing").json()
+    assert (told["version"], told["queue"], told["strategy"]) == (version, "cuda:1@h", "affinity")
+    assert [one["worker"] for one in told["candidates"]] == ["cuda:1@h", "cuda:0@h", "cpu@h"]
+    assert [one["score"] is None for one in told["candidates"]] == [False, False, True]
+    assert told["candidates"][2]["reason"] == "it is stopping"
+    assert (told["candidates"][0]["loaded"], told["candidates"][0]["seconds"]) == (True, 0.25)
+    assert ada.run("ada/echo")["routing"]["queue"] == "cuda:1@h"
+    other = ada.http.get("/v1/models/ada/echo/routing", params={"strategy": "least-loaded"}).json()
+    assert other["strategy"] == "least-loaded"
+
+
+def test_a_version_may_have_a_strategy_of_its_own(ada, live) -> None:
+    ada.model("turns", config={"routing": "round-robin"})
+    for device in ("cuda:0", "cuda:1"):
+        live(device)
+    made = [ada.run("ada/turns")["routing"] for _ in range(6)]
+    assert sorted(one["queue"] for one in made) == ["cuda:0@h"] * 3 + ["cuda:1@h"] * 3
+    assert {one["strategy"] for one in made} == {"round-robin"}
+
+
+def test_what_a_version_requires_decides_its_queue(ada, live) -> None:
+    ada.model("large", config={"require": {"device": "cuda", "memory_bytes": 40}})
+    live("cpu", device_facts={"total_bytes": 1_000})
+    live("cuda:0", device_facts={"total_bytes": 16})
+    assert ada.run("ada/large")["routing"]["queue"] == "unplaced"
+    live("cuda:1", device_facts={"total_bytes": 80})
+    assert ada.run("ada/large")["routing"]["queue"] == "cuda:1@h"
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({"routing": "by-dice"}, "config.routing"),
+        ({"require": {"memory": 1}}, "config.require.memory"),
+        ({"prefer": {"memory_bytes": -1}}, "config.prefer.memory_bytes"),
+        ({"require": "cuda"}, "config.require"),
+    ],
+)
+def test_a_wrong_wish_is_refused_by_name(ada, config: dict[str, Any], field: str) -> None:
+    answer = ada.http.post("/v1/models", json={"name": "wrong", "version": {"runtime": "echo", "config": config}})
+    assert answer.status_code == 422
+    assert field in answer.json()["detail"]
+
+
+def test_the_routing_of_what_one_may_not_see_is_not_told(ada, bob, live) -> None:
+    ada.model("own")
+    assert bob.http.get("/v1/models/ada/own/routing").status_code == 404
+    assert ada.http.get("/v1/models/ada/own/routing", params={"version": "0" * 64}).status_code == 404
+    wrong = ada.http.get("/v1/models/ada/own/routing", params={"strategy": "by-dice"})
+    assert (wrong.status_code, "strategy" in wrong.json()["detail"]) == (422, True)

@@ -1,0 +1,89 @@
+"""Two workers of one platform: they share what comes, and a stopping one gets nothing more."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from platform_under_test import UpPlatform, eventually, wait_all
+
+
+@pytest.fixture(scope="module")
+def second(platform: UpPlatform) -> Iterator[subprocess.Popen[bytes]]:
+    """Another CPU worker on the same databases, once the API knows of it."""
+    state = platform.state
+    given = {"DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url, "SECRET_KEY": state.secret_key}
+    more = {"LOVAGE_ENV": "development", "LOVAGE_DATA_DIR": str(platform.folder), "HEARTBEAT_SECONDS": "1"}
+    command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "second"]
+    log = (platform.folder / "second.log").open("wb")
+    process = subprocess.Popen(command, env={**os.environ, **given, **more}, stdout=log, stderr=log)
+    try:
+        with platform.client() as client:
+            eventually(lambda: len(workers(client)) == 2, 60)
+        yield process
+    finally:
+        process.kill()
+        process.wait(30)
+
+
+def workers(client: httpx.Client) -> list[str]:
+    """The pinned queues of the workers that take new work."""
+    return sorted(queue for one in client.get("/status").json()["workers"] for queue in one["queues"] if "@" in queue)
+
+
+def in_turn(client: httpx.Client, count: int) -> list[str]:
+    """The queues that so many predictions of a round-robin version went to; all of them succeeded."""
+    asked = [client.post("/v1/predictions", json={"version": "demo/turns", "input": {"text": str(n)}}) for n in range(count)]
+    assert {one.status_code for one in asked} == {201}, asked[0].text
+    ended = wait_all(client, [one.json()["id"] for one in asked])
+    assert {one["status"] for one in ended} == {"succeeded"}
+    return [one["routing"]["queue"] for one in ended]
+
+
+@pytest.fixture
+def turns(client: httpx.Client) -> None:
+    asked = {"owner": "demo", "name": "turns", "version": {"runtime": "echo", "config": {"routing": "round-robin"}}}
+    client.post("/v1/models", json=asked)
+
+
+def test_in_turn_both_workers_get_half_and_a_stopping_one_nothing(
+    platform: UpPlatform, client: httpx.Client, second: subprocess.Popen[bytes], turns: None
+) -> None:
+    queues = workers(client)
+    eventually(lambda: len(client.get("/v1/models/demo/turns/routing").json()["candidates"]) == 2)
+    assert Counter(in_turn(client, 20)) == dict.fromkeys(queues, 10)
+    told = platform.lovage("route", "demo/turns", "--explain").stdout
+    assert all(queue in told for queue in queues)
+    assert "its turn" in told
+    slow = client.post("/v1/predictions", json={"version": "demo/turns", "input": {"seconds": 3}}).json()
+    client.post("/v1/predictions", json={"version": "demo/turns", "input": {"seconds": 3}})
+    second.send_signal(signal.SIGTERM)
+    alone = eventually(lambda: found if len(found := workers(client)) == 1 else [])
+    eventually(lambda: not [one for one in candidates(client) if one["score"] is not None and one["worker"] not in alone])
+    assert not set(in_turn(client, 6)) & (set(queues) - set(alone))
+    assert wait_all(client, [slow["id"]])[0]["status"] == "succeeded"
+
+
+def candidates(client: httpx.Client) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = client.get("/v1/models/demo/turns/routing").json()["candidates"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("route", "demo/echo"), 0, "cpu"),
+        (("route", "demo/echo", "--json"), 0, '"candidates"'),
+        (("route", "demo/echo", "--strategy", "by-dice"), 2, "must be one of affinity"),
+        (("route", "nonsense"), 2, "owner/name"),
+        (("route", "demo/nothing"), 1, "could not be found"),
+    ],
+)
+def test_the_command_line_says_where_it_would_go(platform: UpPlatform, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = platform.lovage(*arguments, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stdout + done.stderr
