@@ -18,7 +18,7 @@ from app.api import openapi, problems
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
-from app.api.rest import accounts, audit, files, models, platform, predictions, serving, streams, webhooks
+from app.api.rest import accounts, audit, deployments, files, models, pages, platform, predictions, serving, streams, webhooks
 from app.api.websocket import route as websocket
 from app.runtimes.demo import demo_minilm_folder
 from app.services import limits
@@ -29,6 +29,7 @@ from app.services.audit import Audit
 from app.services.catalogue import Catalogue
 from app.services.data_removal import DataRemoval
 from app.services.delivery_log import DeliveryLog
+from app.services.deployments import Deployments
 from app.services.files import Files
 from app.services.health import Health
 from app.services.limits import RateLimits
@@ -40,7 +41,10 @@ from app.services.version_maker import VersionMaker
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
-ROUTERS = (predictions, streams, files, webhooks, models, serving, text, embeddings, images, accounts, audit, platform)
+ROUTERS = (
+    predictions, streams, files, webhooks, models, deployments, serving, text, embeddings, images, accounts, audit, platform,
+    pages,
+)  # fmt: skip
 
 
 def source_reader(settings: Settings) -> SourceReader:
@@ -78,6 +82,7 @@ def build_services(assembly: Assembly) -> Services:
         ),
         catalogue=Catalogue(database, maker, runnables.forget),
         runnables=runnables,
+        deployments=Deployments(database),
         files=Files(
             database,
             core.storage,

@@ -17,6 +17,7 @@ from app.services.audit import Audit, Origin
 from app.services.catalogue import Catalogue
 from app.services.data_removal import DataRemoval
 from app.services.delivery_log import DeliveryLog
+from app.services.deployments import Deployments
 from app.services.files import Files
 from app.services.health import Health
 from app.services.limits import RateLimits, TooManyCalls
@@ -37,6 +38,7 @@ class Services:
     accounts: Accounts
     catalogue: Catalogue
     runnables: Runnables
+    deployments: Deployments
     files: Files
     deliveries: DeliveryLog
     health: Health

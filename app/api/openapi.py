@@ -12,6 +12,7 @@ from app.api.rest.predictions import ModelPredictionIn, PredictionIn
 TAGS = [
     {"name": "Predictions", "description": "Run a model: create, poll, stream, list, cancel."},
     {"name": "Models", "description": "Register models and their versions."},
+    {"name": "Deployments", "description": "Names of your own for a model's version, to run predictions with."},
     {"name": "Files", "description": "Upload inputs; read outputs by signed URLs."},
     {"name": "Webhooks", "description": "Be told of events; see and repeat deliveries."},
     {"name": "OpenAI", "description": "OpenAI's API over the same models; each call is a prediction."},

@@ -160,6 +160,32 @@ class PredictionRow(Base):
     )
 
 
+class DeploymentRow(Base):
+    """A name of its owner's for one version of a model and the device class to run it on; what it points at may change."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True, default=uuid.uuid4)
+    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
+    owner: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(64))
+    number: Mapped[int] = mapped_column(Integer, server_default="1")  # of the current release: every change is one
+    model: Mapped[str] = mapped_column(String(129))
+    version_id: Mapped[str] = mapped_column(String(64))
+    hardware: Mapped[str] = mapped_column(String(64))  # a device class, or any
+    min_instances: Mapped[int] = mapped_column(Integer)
+    max_instances: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    released_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    released_by: Mapped[str] = mapped_column(String(64))  # username
+    deleted_at: Mapped[datetime | None] = mapped_column(TIME)
+
+    __table_args__ = (
+        Index("deployments_name", "owner", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index("deployments_by_owner", "owner_id", "created_at"),
+    )
+
+
 class WorkerRow(Base):
     """One incarnation of a worker process; a restart is a new row."""
 

@@ -70,11 +70,16 @@ def retry_delay(crashes: int) -> float:
     return float(min(60, (max(crashes, 1) - 1) ** 2))
 
 
+# Keys of `routing` that the caller asked for; the others are the routing policy's.
+ASKED = ("deployment", "on_disconnect")
+
+
 @dataclass(slots=True)
 class Prediction:
     """A prediction as read from its row: what the wire object, the webhook body and the worker are made from.
 
     `output` may hold `{"$file": storage key}` objects; `services/prediction_view.py` turns them into signed URLs.
+    `routing` is how it was accepted: the queue and why, and what was asked beside the input (ASKED).
     """
 
     id: str
@@ -105,6 +110,16 @@ class Prediction:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     data_removed_at: datetime | None = None
+
+    @property
+    def deployment(self) -> str | None:
+        """`owner/name` of the deployment that it was made with."""
+        return (self.routing or {}).get("deployment")
+
+    @property
+    def stops_without_readers(self) -> bool:
+        """Whether it is to be canceled when the last reader of its stream has left (`on_disconnect: cancel`)."""
+        return (self.routing or {}).get("on_disconnect") == "cancel"
 
     @property
     def ended(self) -> bool:

@@ -13,11 +13,12 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import models, users, versions
+from app.db import models, predictions, users, versions
 from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import Conflict, FieldError, Forbidden, Gone, InvalidRequest, LovageError, NotFound
+from app.domain.predictions import Prediction, Status
 from app.domain.versions import VERSION_ID, is_name
 from app.services import idempotency
 from app.services.access import Principal
@@ -41,6 +42,15 @@ class Listed:
 def may_see(principal: Principal, row: ModelRow) -> bool:
     """Public models are everybody's to see, private ones their owner's and an operator's."""
     return row.visibility == "public" or principal.owns(row.owner_id) or principal.is_operator
+
+
+def _check_example(principal: Principal, row: ModelRow, found: Prediction | None) -> None:
+    """Showing a prediction is for its maker to decide, and only what went well is worth it."""
+    mine = found is not None and (principal.owns(found.user_id) or principal.is_operator)
+    fits = found is not None and found.model == f"{row.owner}/{row.name}" and found.status is Status.SUCCEEDED
+    if found is None or not mine or not fits or found.data_removed_at is not None:
+        rule = "must be the id of a succeeded prediction of yours with this model"
+        raise InvalidRequest(f"default_example: {rule}.", (FieldError("default_example", "value", rule),))
 
 
 class Catalogue:
@@ -125,9 +135,11 @@ class Catalogue:
         return found.map(lambda row: Listed(row, latest.get(row.id), counts.get(f"{row.owner}/{row.name}", 0)))
 
     def change(self, principal: Principal, owner: str, name: str, values: dict[str, Any]) -> Listed:
-        """Changes what is said of a model. Its owner and name stay."""
+        """Changes what is said of a model. Its owner and name stay. Raises InvalidRequest for an example that is none."""
         with self._database.unit() as session:
             row = self._own(session, principal, owner, name)
+            if (example := values.get("default_example")) is not None:
+                _check_example(principal, row, predictions.get(session, [example]).get(example))
             models.change(row, values)
             latest = versions.latest(session, [row.id]).get(row.id)
         self._changed()

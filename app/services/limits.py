@@ -95,10 +95,12 @@ class Standing:
     seconds: int
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10)."""
+        """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), and the two that Replicate sends."""
         return [
             (b"ratelimit-policy", f'"{self.policy}";q={self.amount};w={self.window}'.encode()),
             (b"ratelimit", f'"{self.policy}";r={self.left};t={self.seconds}'.encode()),
+            (b"ratelimit-remaining", str(self.left).encode()),
+            (b"ratelimit-reset", str(self.seconds).encode()),
         ]
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.phases import DIGITS, phases
-from app.domain.predictions import Prediction, Status, is_id
+from app.domain.predictions import ASKED, Prediction, Status, is_id
 from app.domain.work import FILE_KEY
 from app.storage.base import Storage
 
@@ -70,14 +70,15 @@ class PredictionView:
         if prediction.deadline:
             answer["deadline"] = timestamp(prediction.deadline)
         if prediction.routing:
-            answer["routing"] = prediction.routing
+            answer["routing"] = {name: value for name, value in prediction.routing.items() if name not in ASKED}
+            answer |= {name: prediction.routing[name] for name in ASKED if name in prediction.routing}
         if prediction.webhook:
             answer["webhook"] = prediction.webhook
             answer["webhook_events_filter"] = prediction.webhook_events
 
     def _urls(self, prediction: Prediction, base: str) -> dict[str, str]:
         own = f"{base}/v1/predictions/{prediction.id}"
-        urls = {"get": own, "cancel": f"{own}/cancel"}
+        urls = {"get": own, "cancel": f"{own}/cancel", "web": f"{base}/p/{prediction.id}"}
         if prediction.stream:  # the key is left out, never null: one client refuses a null
             urls["stream"] = f"{base}/v1/streams/{self.stream_token(prediction.id)}"
         return urls

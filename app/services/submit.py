@@ -47,10 +47,19 @@ class Submission:
     timeout: float | None = None
     idempotency_key: str | None = None
     source: str = "api"
+    deployment: str | None = None
+    device: str = ""  # a device class that the deployment wants, if the version does not say
+    stop_without_readers: bool = False
+
+    def asked(self) -> dict[str, Any]:
+        """What is kept in `routing` beside the policy's choice."""
+        kept = {"deployment": self.deployment, "on_disconnect": "cancel" if self.stop_without_readers else None}
+        return {name: value for name, value in kept.items() if value}
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of what was asked: the same key with another body is refused by it."""
-        asked = [self.version.id, self.input, self.webhook, self.webhook_events, self.cancel_after, self.timeout]
+        asked: list[Any] = [self.version.id, self.input, self.webhook, self.webhook_events, self.cancel_after, self.timeout]
+        asked += [more] if (more := self.asked()) else []
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -78,14 +87,15 @@ class Submitter:
 
     async def _row(self, submission: Submission, checked: dict[str, Any]) -> dict[str, Any]:
         version = submission.version
-        choice = await self._fleet.route(version.id, version.config)
+        wish = {"device": submission.device} if submission.device else {}
+        choice = await self._fleet.route(version.id, {**wish, **version.config})
         return {
             "id": new_id(time.time_ns() // 1_000_000),
             "user_id": submission.user_id,
             "version_id": version.id,
             "model": version.model,
             "queue": choice.queue,
-            "routing": choice.as_json(),
+            "routing": {**choice.as_json(), **submission.asked()},
             "source": submission.source,
             "input": checked,
             "stream": version.streams,

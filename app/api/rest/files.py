@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from app.api.bodies import parse_json
-from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, Lovage, base_url, link
+from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, Lovage, base_url, limited_by_address, link
 from app.api.headers import byte_range
 from app.api.problems import declared
 from app.api.rest.wire import PageOut
@@ -204,6 +204,27 @@ async def read_file(request: Request, services: Lovage, caller: CanPredict, file
     row = await run_sync(services.files.get, caller, file_id)
     part = byte_range(request.headers.get("range"), row.size)
     return _send(await run_sync(services.files.open, row, part), part, row.name)
+
+
+@router.get(
+    "/v1/files/{file_id}/download",
+    operation_id="files.download",
+    summary="Read a file by its owner's signature",
+    response_class=Response,
+    responses={**BYTES, **declared(404, 410, 422)},
+    openapi_extra={"security": []},
+    dependencies=[Depends(limited_by_address)],
+)
+async def download_file(
+    services: Lovage,
+    file_id: str,
+    expiry: Annotated[int, Query(ge=0, le=10**11, description="Unix seconds.")],
+    owner: Annotated[str, Query(max_length=64, description="Username of the file's owner.")],
+    signature: Annotated[str, Query(max_length=100, description="Base64 of HMAC-SHA256 over `{owner} {id} {expiry}`.")],
+) -> Response:
+    """The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's webhook secret."""
+    row, found = await run_sync(services.files.open_shared, file_id, owner, expiry, signature)
+    return _send(found, None, row.name)
 
 
 @router.delete(

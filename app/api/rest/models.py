@@ -1,10 +1,12 @@
 """Models and their versions: register, list, search, change, delete."""
 
+import asyncio
 import json
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
@@ -26,6 +28,7 @@ router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
 COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
 LONGEST_QUERY = 1_000
+NOT_OF_AN_EXAMPLE = ("webhook", "webhook_events_filter", "routing", "deployment")  # its maker's own business
 Url = Annotated[str | None, Field(max_length=2_048, pattern=r"^https?://[^\x00-\x20]+$")]
 Text = Annotated[str | None, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 
@@ -33,7 +36,9 @@ Text = Annotated[str | None, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 class VersionIn(BaseModel):
     """Where a version's files come from and how it runs. What is left out is inferred from the files."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}]}
+    )
 
     source: str = Field("none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`.")
     runtime: str = Field("", max_length=64, description="A runtime's name, e.g. text-generation.")
@@ -48,8 +53,8 @@ class VersionIn(BaseModel):
         return NewVersion(self.source, self.runtime, self.task, self.config, self.input_schema)
 
 
-class ModelPatch(BaseModel):
-    """What is said of a model. Fields that are left out stay."""
+class ModelFacts(BaseModel):
+    """What is said of a model."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,8 +67,21 @@ class ModelPatch(BaseModel):
     cover_image_url: Url = None
 
 
-class ModelIn(ModelPatch):
+class ModelPatch(ModelFacts):
+    """What is said of a model. Fields that are left out stay."""
+
+    default_example: str | None = Field(
+        None, max_length=26, description="Id of a prediction of yours with this model, shown to all who may see the model."
+    )
+    weights_url: Url = Field(None, description="Taken for compatibility; a version's `source` says where its files are.")
+
+
+class ModelIn(ModelFacts):
     """A new model; with `version`, its first version in the same call: both or neither."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "my-echo", "version": {"runtime": "echo"}}]}
+    )
 
     owner: str | None = Field(None, max_length=64, description="Your username, which is the default.")
     name: str = Field(max_length=64, examples=["my-model"])
@@ -147,7 +165,7 @@ def model_out(caller: Principal, listed: Listed, base: str) -> ModelOut:
         id=f"{row.owner}/{row.name}",
         created=int(row.created_at.timestamp()),
         owned_by=row.owner,
-        url=f"{base}/{row.owner}/{row.name}",
+        url=f"{base}/v1/models/{row.owner}/{row.name}",
         owner=row.owner,
         name=row.name,
         description=row.description,
@@ -167,20 +185,22 @@ def _openai(listed: Listed) -> OpenAIModelOut:
     return OpenAIModelOut(id=f"{row.owner}/{row.name}", created=int(row.created_at.timestamp()), owned_by=row.owner)
 
 
-def _list_out(request: Request, caller: Principal, page: Page[Listed]) -> ModelListOut:
-    base = base_url(request)
+async def _list_out(request: Request, services: Services, caller: Principal, page: Page[Listed]) -> ModelListOut:
     return ModelListOut(
         previous=link(request, page.previous),
         next=link(request, page.next),
-        results=[model_out(caller, one, base) for one in page.results],
+        results=await asyncio.gather(*(_shown(request, services, caller, one) for one in page.results)),
         data=[_openai(one) for one in page.results],
     )
 
 
 @router.get("/v1/models", operation_id="models.list", summary="List models", responses=declared(401, 422))
-def list_models(request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100) -> ModelListOut:
+async def list_models(
+    request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+) -> ModelListOut:
     """Public models and your own, newest first. `QUERY /v1/models` with words as a plain text body searches them."""
-    return _list_out(request, caller, services.catalogue.page(caller, cursor=cursor, limit=limit))
+    page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit))
+    return await _list_out(request, services, caller, page)
 
 
 def _words(body: bytes) -> str:
@@ -204,11 +224,9 @@ async def search_models(
     request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
 ) -> ModelListOut:
     """Models whose name or description holds all the words."""
-    from anyio.to_thread import run_sync
-
     words = _words(await request.body())
     page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit, query=words))
-    return _list_out(request, caller, page)
+    return await _list_out(request, services, caller, page)
 
 
 @router.post(
@@ -220,7 +238,7 @@ async def search_models(
 )
 def create_model(request: Request, services: Lovage, caller: CanModel, wanted: ModelIn, key: IdempotencyKey) -> ModelOut:
     """A model, and with `version` its first version."""
-    values = wanted.model_dump(include=set(ModelPatch.model_fields))
+    values = wanted.model_dump(include=set(ModelFacts.model_fields))
     owner = wanted.owner or caller.username
     version = wanted.version.asked() if wanted.version else None
     once = Once.of("models.create", key, wanted.model_dump(exclude_unset=True))
@@ -230,9 +248,11 @@ def create_model(request: Request, services: Lovage, caller: CanModel, wanted: M
 @router.get("/v1/models/{owner}/{name}", operation_id="models.get", summary="Get a model", responses=declared(401, 404))
 async def get_model(request: Request, services: Lovage, caller: Caller, owner: str, name: str) -> ModelOut:
     """One model with its newest version."""
-    from anyio.to_thread import run_sync
+    return await _shown(request, services, caller, await run_sync(services.catalogue.get, caller, owner, name))
 
-    listed = await run_sync(services.catalogue.get, caller, owner, name)
+
+async def _shown(request: Request, services: Services, caller: Principal, listed: Listed) -> ModelOut:
+    """The model with its example."""
     found = model_out(caller, listed, base_url(request))
     found.default_example = await _example(request, services, listed)
     return found
@@ -245,7 +265,8 @@ async def _example(request: Request, services: Services, listed: Listed) -> Pred
         prediction = await services.assembly.follower.get(listed.row.default_example)
     except LovageError:
         return None  # its data may have been removed; a model is no worse without its example
-    return PredictionOut.model_validate(services.assembly.core.view.render(prediction, base_url(request)))
+    shown = services.assembly.core.view.render(prediction, base_url(request))
+    return PredictionOut.model_validate({name: value for name, value in shown.items() if name not in NOT_OF_AN_EXAMPLE})
 
 
 @router.patch(
@@ -254,12 +275,14 @@ async def _example(request: Request, services: Services, listed: Listed) -> Pred
     summary="Change a model",
     responses=declared(401, 403, 404, 413, 415, 422),
 )
-def update_model(request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: ModelPatch) -> ModelOut:
+async def update_model(
+    request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: ModelPatch
+) -> ModelOut:
     """Changes what is said of a model, and who may see it."""
-    values = wanted.model_dump(exclude_unset=True)
+    values = wanted.model_dump(exclude_unset=True, exclude={"weights_url"})
     if "visibility" in values and values["visibility"] is None:
         del values["visibility"]
-    return model_out(caller, services.catalogue.change(caller, owner, name, values), base_url(request))
+    return await _shown(request, services, caller, await run_sync(services.catalogue.change, caller, owner, name, values))
 
 
 @router.delete(
@@ -295,8 +318,6 @@ def readme(services: Lovage, caller: Caller, owner: str, name: str) -> Response:
 )
 async def examples(request: Request, services: Lovage, caller: Caller, owner: str, name: str) -> PageOut[PredictionOut]:
     """Predictions that its owner chose to show."""
-    from anyio.to_thread import run_sync
-
     example = await _example(request, services, await run_sync(services.catalogue.get, caller, owner, name))
     return PageOut(results=[example] if example else [])
 

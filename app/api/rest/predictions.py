@@ -7,6 +7,7 @@ more than the rest of the request; what they take and give is still declared for
 import contextlib
 import time
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -49,6 +50,9 @@ class PredictionIn(BaseModel):
     webhook_events_filter: list[Event] | None = Field(None, max_length=4, description="Default: output and completed.")
     webhook_completed: str | None = Field(None, max_length=2_048, description="Deprecated: a webhook for the end only.")
     stream: bool | None = Field(None, description="Deprecated: `urls.stream` is there whenever the model streams.")
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue", description="`cancel`: when the last reader of `urls.stream` has left, the prediction is canceled."
+    )
 
 
 class ModelPredictionIn(PredictionIn):
@@ -91,7 +95,7 @@ IF_NONE_MATCH: dict[str, Any] = {
 }
 
 
-def _takes(model: type[BaseModel], headers: list[dict[str, Any]]) -> dict[str, Any]:
+def takes(model: type[BaseModel], headers: list[dict[str, Any]]) -> dict[str, Any]:
     """The part of the OpenAPI document that a hand-written body replaces."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
     return {"requestBody": {"required": True, "content": content}, "parameters": headers}
@@ -109,18 +113,18 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     status_code=201,
     response_model=None,
     responses={201: {"model": PredictionOut}, **declared(401, 403, 404, 413, 415, 422, 429)},
-    openapi_extra=_takes(PredictionIn, HEADERS),
+    openapi_extra=takes(PredictionIn, HEADERS),
 )
 async def create_prediction(request: Request) -> Response:
     """Runs a version. Answers at once with `starting`; poll `urls.get`, stream, take a webhook, or wait (`Prefer`)."""
     began = time.monotonic()
-    caller, asked = await _asked(request, PredictionIn)
+    caller, asked = await read_asked(request, PredictionIn)
     if asked.model and asked.version:
         raise _wrong("model", "give either version or model")
     reference = asked.version or asked.model
     if not reference:
         raise _wrong("version", "is required (or model)")
-    return await _create(request, caller, asked, parse_reference(reference), began)
+    return await create(request, caller, asked, parse_reference(reference), began)
 
 
 @router.post(
@@ -130,20 +134,20 @@ async def create_prediction(request: Request) -> Response:
     status_code=201,
     response_model=None,
     responses={201: {"model": PredictionOut}, **declared(401, 403, 404, 413, 415, 422, 429)},
-    openapi_extra=_takes(ModelPredictionIn, HEADERS),
+    openapi_extra=takes(ModelPredictionIn, HEADERS),
 )
 async def create_model_prediction(request: Request, owner: str, name: str) -> Response:
     """Like creating a prediction, with the model named by the address."""
     began = time.monotonic()
-    caller, asked = await _asked(request, ModelPredictionIn)
+    caller, asked = await read_asked(request, ModelPredictionIn)
     try:
         reference = parse_reference(f"{owner}/{name}")
     except InvalidRequest:
         raise NotFound("The requested model could not be found.") from None
-    return await _create(request, caller, asked, reference, began)
+    return await create(request, caller, asked, reference, began)
 
 
-async def _asked(request: Request, model: type[PredictionIn]) -> tuple[Principal, PredictionIn]:
+async def read_asked(request: Request, model: type[PredictionIn]) -> tuple[Principal, PredictionIn]:
     """The caller and the body, in this order: who may not call does not learn what is wrong with the body."""
     caller = await caller_of(request)
     caller.need("predict")
@@ -157,9 +161,20 @@ def _wrong(field: str, sentence: str) -> InvalidRequest:
     return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),))
 
 
-async def _create(request: Request, caller: Principal, asked: PredictionIn, reference: str, began: float) -> Response:
+async def create(
+    request: Request,
+    caller: Principal,
+    asked: PredictionIn,
+    reference: str,
+    began: float,
+    deployment: str | None = None,
+    device: str = "",
+) -> Response:
+    """The answer to a creation that `began` at that monotonic second; with a deployment, its name and device class."""
     services = services_of(request)
     submission = await _submission(request, services, caller, asked, reference)
+    if deployment:
+        submission = replace(submission, deployment=deployment, device=device)
     prediction = await services.assembly.submitter.submit(submission)
     base, headers = base_url(request), {}
     seconds = wait_seconds(request.headers.get("prefer"))
@@ -188,7 +203,14 @@ async def _submission(request: Request, services: Services, caller: Principal, a
         webhook_events=[str(event) for event in events] if events is not None else None,
         cancel_after=duration(request.headers.get("cancel-after")),
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
+        stop_without_readers=_stops_without_readers(asked, version.streams),
     )
+
+
+def _stops_without_readers(asked: PredictionIn, streams: bool) -> bool:
+    if asked.on_disconnect == "cancel" and not streams:
+        raise _wrong("on_disconnect", "cannot be `cancel`: this model does not stream, so nobody reads it")
+    return asked.on_disconnect == "cancel"
 
 
 def _check_webhook(webhook: str | None, allow_private: bool) -> None:

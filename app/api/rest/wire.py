@@ -3,9 +3,14 @@
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 T = TypeVar("T")
+
+
+def left_out() -> Any:
+    """The default of a field that is left out rather than null: one client refuses a null among the URLs."""
+    return Field(None, exclude_if=lambda value: value is None)
 
 
 class PageOut(BaseModel, Generic[T]):
@@ -21,7 +26,8 @@ class UrlsOut(BaseModel):
 
     get: str
     cancel: str
-    stream: str | None = None
+    web: str
+    stream: str | None = left_out()
 
 
 class WaitsOut(BaseModel):
@@ -59,7 +65,13 @@ class PredictionOut(BaseModel):
                     "created_at": "2026-11-20T12:00:00.000000Z",
                     "started_at": "2026-11-20T12:00:00.010000Z",
                     "completed_at": "2026-11-20T12:00:00.030000Z",
-                    "urls": {"get": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s"},
+                    "source": "api",
+                    "data_removed": False,
+                    "urls": {
+                        "get": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s",
+                        "cancel": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s/cancel",
+                        "web": "http://localhost:8000/p/01kam7vn3c9x0r2f4h6j8m0p2s",
+                    },
                 }
             ]
         },
@@ -80,4 +92,7 @@ class PredictionOut(BaseModel):
     source: str
     data_removed: bool
     urls: UrlsOut
-    queue: QueuePlaceOut | None = None
+    queue: QueuePlaceOut | None = left_out()
+    deadline: datetime | None = left_out()
+    deployment: str | None = left_out()
+    on_disconnect: Literal["cancel"] | None = left_out()

@@ -1,0 +1,196 @@
+"""Deployments: names for a model's version that predictions can be made with."""
+
+import time
+from datetime import datetime
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from app.api.bodies import CheckedRoute
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, link, origin_of
+from app.api.problems import declared
+from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
+from app.api.rest.wire import PageOut, PredictionOut
+from app.db.tables import DeploymentRow
+from app.domain.errors import FieldError, InvalidRequest, NotFound
+from app.domain.versions import RunnableVersion
+from app.services.access import Principal
+from app.services.deployments import ANY_HARDWARE
+from app.services.idempotency import Once
+from app.services.runnable import parse_reference
+
+router = APIRouter(tags=["Deployments"], route_class=CheckedRoute)
+
+Hardware = Annotated[str, Field(max_length=64, description="A device class such as cpu or cuda, or `any`.", examples=["any"])]
+Instances = Annotated[int, Field(ge=0, le=1_000, description="On record only: workers are the operator's.")]
+VERSION = "A version's id; without one, the model's newest."
+
+
+class DeploymentIn(BaseModel):
+    """A new deployment of your own."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "my-words", "model": "demo/words", "hardware": "any"}]}
+    )
+
+    name: str = Field(max_length=64)
+    model: str = Field(max_length=130, description="`owner/name`.")
+    version: str | None = Field(None, max_length=64, description=VERSION)
+    hardware: Hardware = ANY_HARDWARE
+    min_instances: Instances = 0
+    max_instances: Instances = 1
+
+
+class DeploymentPatch(BaseModel):
+    """What changes; fields that are left out stay. Every change is a release."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str | None = Field(None, max_length=64, description="Another version of the same model.")
+    hardware: Hardware | None = None
+    min_instances: Instances | None = None
+    max_instances: Instances | None = None
+
+
+class ConfigurationOut(BaseModel):
+    """Where it runs. Instances are on record only."""
+
+    hardware: str
+    min_instances: int
+    max_instances: int
+
+
+class AuthorOut(BaseModel):
+    """Who made a release."""
+
+    type: str = "user"
+    username: str
+    name: str
+
+
+class ReleaseOut(BaseModel):
+    """What the deployment runs since `created_at`."""
+
+    number: int
+    model: str
+    version: str
+    created_at: datetime
+    created_by: AuthorOut
+    configuration: ConfigurationOut
+
+
+class DeploymentOut(BaseModel):
+    """A deployment."""
+
+    owner: str
+    name: str
+    current_release: ReleaseOut
+
+
+def deployment_out(row: DeploymentRow) -> DeploymentOut:
+    """The wire object of a row."""
+    return DeploymentOut(
+        owner=row.owner,
+        name=row.name,
+        current_release=ReleaseOut(
+            number=row.number,
+            model=row.model,
+            version=row.version_id,
+            created_at=row.released_at,
+            created_by=AuthorOut(username=row.released_by, name=row.released_by),
+            configuration=ConfigurationOut.model_validate(row, from_attributes=True),
+        ),
+    )
+
+
+async def _version(services: Services, caller: Principal, model: str, version: str | None) -> RunnableVersion:
+    """Raises InvalidRequest naming the field: a deployment of nothing helps nobody."""
+    field = "version" if version else "model"
+    try:
+        return await services.runnables.get(caller, parse_reference(f"{model}:{version}" if version else model))
+    except (NotFound, InvalidRequest):
+        sentence = f"is no version of {model[:130]}" if version else "does not exist, or has no version"
+        raise InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),)) from None
+
+
+@router.post(
+    "/v1/deployments",
+    operation_id="deployments.create",
+    summary="Create a deployment",
+    status_code=201,
+    responses=declared(401, 403, 409, 410, 413, 415, 422),
+)
+async def create_deployment(services: Lovage, caller: CanModel, wanted: DeploymentIn, key: IdempotencyKey) -> DeploymentOut:
+    """A name of yours for a version that you may run."""
+    caller.need_user()
+    version = await _version(services, caller, wanted.model, wanted.version)
+    values = wanted.model_dump(include={"hardware", "min_instances", "max_instances"})
+    once = Once.of("deployments.create", key, wanted.model_dump(exclude_unset=True))
+    return deployment_out(await run_sync(services.deployments.create, caller, wanted.name, version, values, once))
+
+
+@router.get("/v1/deployments", operation_id="deployments.list", summary="List your deployments", responses=declared(401, 422))
+def list_deployments(
+    request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+) -> PageOut[DeploymentOut]:
+    """Your deployments, newest first."""
+    page = services.deployments.page(caller, cursor=cursor, limit=limit)
+    results = [deployment_out(row) for row in page.results]
+    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+
+
+@router.get(
+    "/v1/deployments/{owner}/{name}", operation_id="deployments.get", summary="Get a deployment", responses=declared(401, 404)
+)
+def get_deployment(services: Lovage, caller: Caller, owner: str, name: str) -> DeploymentOut:
+    """One of your deployments with its current release."""
+    return deployment_out(services.deployments.get(caller, owner, name))
+
+
+@router.patch(
+    "/v1/deployments/{owner}/{name}",
+    operation_id="deployments.update",
+    summary="Change a deployment",
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def update_deployment(services: Lovage, caller: CanModel, owner: str, name: str, wanted: DeploymentPatch) -> DeploymentOut:
+    """The next release. Predictions that were made before stay with theirs."""
+    values: dict[str, Any] = wanted.model_dump(exclude_none=True)
+    given = values.pop("version", None)
+    row = await run_sync(services.deployments.get, caller, owner, name)
+    version = await _version(services, caller, row.model, given) if given else None
+    return deployment_out(await run_sync(services.deployments.change, caller, owner, name, version, values))
+
+
+@router.delete(
+    "/v1/deployments/{owner}/{name}",
+    operation_id="deployments.delete",
+    summary="Delete a deployment",
+    status_code=204,
+    responses=declared(401, 403, 404),
+)
+def delete_deployment(request: Request, services: Lovage, caller: CanModel, owner: str, name: str) -> None:
+    """Predictions made with it stay."""
+    services.deployments.remove(caller, owner, name)
+    services.audit.note("deployment.deleted", caller.username, f"{owner}/{name}", origin_of(request), caller.user_id)
+
+
+@router.post(
+    "/v1/deployments/{owner}/{name}/predictions",
+    operation_id="deployments.predictions.create",
+    summary="Create a prediction with a deployment",
+    status_code=201,
+    response_model=None,
+    responses={201: {"model": PredictionOut}, **declared(401, 403, 404, 413, 415, 422)},
+    openapi_extra=takes(ModelPredictionIn, HEADERS),
+)
+async def create_deployment_prediction(request: Request, services: Lovage, owner: str, name: str) -> Response:
+    """Runs the version of the deployment's current release, on its hardware. The prediction names it in `deployment`."""
+    began = time.monotonic()
+    caller, asked = await read_asked(request, ModelPredictionIn)
+    row = await run_sync(services.deployments.get, caller, owner, name)
+    device = "" if row.hardware == ANY_HARDWARE else row.hardware
+    return await create(request, caller, asked, row.version_id, began, deployment=f"{row.owner}/{row.name}", device=device)
