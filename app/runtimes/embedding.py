@@ -124,8 +124,8 @@ class Embedding(Runtime):
         import torch
 
         ids, mask = padded(rows, self._pad, self._device, coarse=self._device == "cpu" and net.dtype != torch.float32)
-        hidden = net(input_ids=ids, attention_mask=mask).last_hidden_state[: len(rows)].float()
-        vectors = pooled(hidden, mask[: len(rows)], self._pooling)
+        hidden = net(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        vectors = pooled(hidden, mask, self._pooling)
         return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
 
     def probe(self, length: int) -> dict[str, Any] | None:

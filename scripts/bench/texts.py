@@ -78,7 +78,7 @@ class Served:
         key = Path(platform.key_file).read_text().strip()
         self.target = Target(int(platform.api_url.rpartition(":")[2]), {"Authorization": f"Bearer {key}"})
         self.client = httpx.Client(base_url=platform.api_url, headers=self.target.headers, timeout=300, trust_env=False)
-        self.versions = {"auto": "demo/minilm", "float32": self._version("float32")}
+        self.versions = {dtype: self._version(dtype) for dtype in ("float32", "auto")}
         for version in self.versions.values():
             self.client.post(
                 "/v1/predictions", json={"version": version, "input": {"text": "x"}}, headers={"Prefer": "wait=60"}
