@@ -18,7 +18,7 @@ from app.api import openapi, problems
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
-from app.api.rest import accounts, audit, deployments, files, models, pages, platform, predictions, serving, streams, webhooks
+from app.api.rest import accounts, audit, deployments, files, models, pages, platform, predictions, serving, stats, streams, webhooks
 from app.api.websocket import route as websocket
 from app.runtimes.demo import demo_minilm_folder
 from app.services import limits
@@ -38,12 +38,13 @@ from app.services.sources import SourceReader
 from app.services.tokens import TokenSigner
 from app.services.topics import Topics
 from app.services.version_maker import VersionMaker
+from app.services.version_stats import VersionStats
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
 ROUTERS = (
-    predictions, streams, files, webhooks, models, deployments, serving, text, embeddings, images, accounts, audit, platform,
-    pages,
+    predictions, streams, files, webhooks, models, deployments, serving, stats, text, embeddings, images, accounts, audit,
+    platform, pages,
 )  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def build_services(assembly: Assembly) -> Services:
     runnables = Runnables(database, assembly.threads, settings.principal_cache_seconds)
     maker = VersionMaker(database, source_reader(settings), settings.trust_remote_code)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
+    catalogue = Catalogue(database, maker, runnables.forget)
     return Services(
         settings=settings,
         assembly=assembly,
@@ -80,7 +82,7 @@ def build_services(assembly: Assembly) -> Services:
             limits.tries(settings.redis_url, limits.parsed(settings.rate_limit_logins)),
             allow_registration=settings.allow_registration,
         ),
-        catalogue=Catalogue(database, maker, runnables.forget),
+        catalogue=catalogue,
         runnables=runnables,
         deployments=Deployments(database),
         files=Files(
@@ -103,6 +105,7 @@ def build_services(assembly: Assembly) -> Services:
         ),
         audit=Audit(database, assembly.threads),
         topics=Topics(assembly.reader, health, assembly.threads),
+        stats=VersionStats(database, catalogue),
     )
 
 

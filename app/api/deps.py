@@ -23,6 +23,7 @@ from app.services.health import Health
 from app.services.limits import RateLimits, TooManyCalls
 from app.services.runnable import Runnables
 from app.services.topics import Topics
+from app.services.version_stats import VersionStats
 from app.settings import Settings
 
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
@@ -46,6 +47,7 @@ class Services:
     limits: RateLimits
     audit: Audit
     topics: Topics
+    stats: VersionStats
 
 
 def services_of(request: HTTPConnection) -> Services:

@@ -201,6 +201,14 @@ class Catalogue:
             raise NotFound("This model has no versions yet.")
         return latest
 
+    def watched_version(self, principal: Principal, owner: str, name: str, version_id: str) -> VersionRow:
+        """One version, for those who may know how it is used. Raises NotFound, Forbidden."""
+        with self._database.unit() as session:
+            row = self._visible(session, principal, owner, name)
+            if not (principal.owns(row.owner_id) or principal.is_operator):
+                raise Forbidden("Only the owner of this model and operators can see its statistics.")
+            return self._version_of(session, row, version_id)
+
     def remove_version(self, principal: Principal, owner: str, name: str, version_id: str) -> None:
         """Hides a version; nothing new can be run with it."""
         with self._database.unit() as session:

@@ -113,7 +113,7 @@ def metrics(prediction: Prediction) -> dict[str, Any]:
     if prediction.completed_at is None:
         return dict(prediction.metrics)
     seconds = phases(prediction)
-    found: dict[str, Any] = {**prediction.metrics, **seconds}
+    found: dict[str, Any] = {**seconds, **prediction.metrics, **seconds}  # the phases first, and last word theirs
     if prediction.started_at is not None:
         found["predict_time"] = found["run"]
     found["total_time"] = round((prediction.completed_at - prediction.created_at).total_seconds(), DIGITS)

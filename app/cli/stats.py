@@ -1,0 +1,80 @@
+"""`lovage stats`: where the time of a model's predictions goes, as a table, through the public API."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.connection import EXIT_USAGE, Api, show_json, stop
+from app.domain.phases import PHASES
+
+BAR = 30  # characters of the longest bar
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command(rich_help_panel="Models and keys")(stats)
+
+
+def stats(
+    model: Annotated[str, typer.Argument(help="owner/name (its newest version) or owner/name:version.")],
+    window: Annotated[str, typer.Option(help="How far back: 15m, 1h, 7d.")] = "1h",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show where the time of a model's latest predictions went."""
+    api = Api()
+    name, _, version = model.partition(":")
+    if name.count("/") != 1:
+        stop(f"{model}: must be owner/name or owner/name:version", EXIT_USAGE)
+    if not version:
+        latest = api.call("GET", f"/v1/models/{name}")["latest_version"]
+        if latest is None:
+            stop(f"{name} has no versions yet")
+        version = latest["id"]
+    found = api.call("GET", f"/v1/models/{name}/versions/{version}/stats", params={"window": window})
+    if as_json:
+        show_json(found)
+    else:
+        _print(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{found['model']}[/]  {found['version'][:12]}  since {found['since'][:19].replace('T', ' ')} UTC")
+    if not found["predictions"]:
+        console.print("No predictions have ended in this time. A longer one: --window 7d")
+        return
+    ended = ", ".join(f"{count} {status}" for status, count in found["statuses"].items() if count)
+    devices = ", ".join(f"{device} ({count})" for device, count in found["devices"].items())
+    console.print(f"{ended}; {found['per_second']:.3g} a second{'; on ' + devices if devices else ''}")
+    if not found["complete"]:
+        console.print("[dim]The time asked for holds more predictions than were looked at: this is the latest part of it.[/]")
+    console.print(_phases(found["seconds"]))
+    if found["batches"]["sizes"]:
+        console.print(_batches(found))
+    for code, count in found["errors"].items():
+        console.print(f"failed with {code}: {count}")
+
+
+def _phases(seconds: dict[str, dict[str, float] | None]) -> Table:
+    table = Table("milliseconds", *(header for header in ("p50", "p95", "p99")), title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in (*PHASES, "total"):
+        values = seconds[name]
+        shown = ["" if values is None else f"{values[key] * 1000:.1f}" for key in ("p50", "p95", "p99")]
+        table.add_row(name, *shown, style="bold" if name == "total" else "", end_section=name == PHASES[-1])
+    return table
+
+
+def _batches(found: dict[str, Any]) -> Table:
+    sizes, padding = found["batches"]["sizes"], found["padding"]
+    most = max(one["predictions"] for one in sizes)
+    table = Table("batch of", "predictions", "batches", "", caption_justify="left")
+    for one in sizes:
+        rows = str(one["to"]) if one["from"] == one["to"] else f"{one['from']} to {one['to']}"
+        bar = "█" * max(1, round(BAR * one["predictions"] / most))
+        table.add_row(rows, str(one["predictions"]), f"{one['batches']:.0f}", bar)
+    table.caption = f"mean {found['batches']['mean_size']:.1f}; padding {padding['mean']:.1%}, p95 {padding['p95']:.1%}"
+    return table
