@@ -18,7 +18,20 @@ from app.api import openapi, problems
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
-from app.api.rest import accounts, audit, deployments, files, models, pages, platform, predictions, serving, stats, streams, webhooks
+from app.api.rest import (
+    accounts,
+    audit,
+    deployments,
+    files,
+    models,
+    pages,
+    platform,
+    predictions,
+    serving,
+    stats,
+    streams,
+    webhooks,
+)
 from app.api.websocket import route as websocket
 from app.runtimes.demo import demo_minilm_folder
 from app.services import limits
