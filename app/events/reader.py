@@ -5,6 +5,7 @@ Postgres now and then (services/follow.py).
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from app.events.channels import ChunkFrame
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 0.5
+SETTLE_SECONDS = 3.0  # after Redis came back: by then every process listens again to what it has readers of
+LEAVING_LOOKS = (0.0, 0.05, 0.5)  # pauses in seconds
 REMEMBERED = 20_000  # ends heard of lately: a quick model may be done before its caller begins to wait
 QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-reads what was kept
 
@@ -82,6 +85,7 @@ class EventReader:
         self._task: asyncio.Task[None] | None = None
         self.on_news: Callable[[list[list[str]]], None] = lambda changes: None
         self.healthy = False
+        self._settled_at = 0.0
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen())
@@ -90,7 +94,7 @@ class EventReader:
         while True:
             try:
                 await self._pubsub.subscribe(channels.DONE, channels.NEWS, *(channels.live(one) for one in self._live))
-                self.healthy = True
+                self.healthy, self._settled_at = True, time.monotonic() + SETTLE_SECONDS
                 self._wake_everyone()
                 while True:
                     message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
@@ -169,6 +173,22 @@ class EventReader:
         """Subscribes to a prediction's channel; does nothing while Redis is away (the reconnect subscribes to all)."""
         with suppress(redis.RedisError, OSError):
             await self._pubsub.subscribe(channels.live(prediction_id))
+
+    async def nobody_reads(self, prediction_id: str) -> bool:
+        """Whether no API process reads this prediction's chunks any more. False also when Redis cannot tell.
+
+        Asked more than once: our own leaving may reach Redis after the first question, which takes another connection.
+        """
+        for pause in LEAVING_LOOKS:
+            await asyncio.sleep(max(pause, self._settled_at - time.monotonic()))
+            if prediction_id in self._live:
+                return False
+            with suppress(redis.RedisError, OSError):
+                await self._pubsub.unsubscribe(channels.live(prediction_id))
+                [(_, count)] = await self._client.pubsub_numsub(channels.live(prediction_id))
+                if self.healthy and count == 0:
+                    return True
+        return False
 
     def _forget_soon(self, prediction_id: str) -> None:
         async def forget() -> None:

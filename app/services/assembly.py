@@ -8,6 +8,7 @@ from app.events.reader import EventReader
 from app.events.writer import EventWriter
 from app.queue.doorbell import Doorbell
 from app.queue.publisher import Publisher
+from app.services.abandonment import Abandonment
 from app.services.announcer import Announcer
 from app.services.backlog import Backlog
 from app.services.fleet import Fleet
@@ -76,6 +77,7 @@ class Assembly:
     submitter: Submitter
     follower: Follower
     line: WaitingLine
+    abandonment: Abandonment
 
     @classmethod
     async def open(cls, settings: Settings) -> "Assembly":
@@ -89,11 +91,13 @@ class Assembly:
         backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
         submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)
-        return cls(core, threads, reader, fleet, checker, submitter, follower, WaitingLine(core.database, threads))
+        line, abandonment = WaitingLine(core.database, threads), Abandonment(reader, core.lifecycle, threads)
+        return cls(core, threads, reader, fleet, checker, submitter, follower, line, abandonment)
 
     async def close(self) -> None:
         """Finishes what is under way, then disconnects."""
         await self.submitter.close()
+        await self.abandonment.close()
         await self.follower.close()
         await self.reader.close()
         self.threads.shutdown(wait=True)

@@ -6,12 +6,13 @@ drops every event without an id, and the content type must be bare (Starlette ad
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import lru_cache
 
 from fastapi import APIRouter, Request
 from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from app.api.deps import Lovage
 from app.api.problems import declared
@@ -42,9 +43,34 @@ async def read_stream(request: Request, services: Lovage, token: str) -> Respons
         raise NotFound("The requested stream could not be found.")
     prediction = await services.assembly.follower.get(prediction_id)
     groups = services.assembly.follower.stream_groups(prediction, request.headers.get("last-event-id"))
-    answer = StreamingResponse(with_pings(groups, PING_SECONDS))
-    answer.headers.update({"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-    return answer
+    return ReaderStream(with_pings(groups, PING_SECONDS), lambda: services.assembly.abandonment.left(prediction))
+
+
+class ReaderStream(StreamingResponse):
+    """Calls `left` when the reader went before the end. A server that stops is no reader that leaves: then clients resume."""
+
+    def __init__(self, body: AsyncIterator[bytes], left: Callable[[], None]) -> None:
+        super().__init__(body)
+        self.headers.update({"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = gone = False
+
+        async def hear() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
+        async def tell(message: Message) -> None:
+            nonlocal whole
+            whole = whole or not message.get("more_body", True)
+            await send(message)
+
+        await super().__call__(scope, hear, tell)
+        if gone and not whole:
+            self._left()
 
 
 @lru_cache(TOGETHER)
