@@ -10,7 +10,7 @@ import secrets
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import MEDIA_TYPE, WORDS, problem_body
+from app.api.problems import told
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS = "/v1/files"
@@ -91,10 +91,9 @@ class _Exchange:
             if status == 413
             else "Compressed request bodies are not accepted; leave Content-Encoding out."
         )
-        code = WORDS[status].lower().replace(" ", "_")
-        body = problem_body(status, code, WORDS[status], sentence, self._id)
+        body, kind = told(self._scope["path"], status, sentence, self._id)
         headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
             (b"x-request-id", self._id.encode()),

@@ -1,6 +1,7 @@
 """Errors on the wire: one table from the domain's errors to HTTP, one shape (RFC 9457, application/problem+json).
 
 `detail` is always a string, because clients read it as one. An answer never repeats what was sent, and never holds a trace.
+At the addresses that only OpenAI's clients call, the shape is theirs (openai_shape).
 """
 
 import math
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from app.api.openai_shape import ABSENT, is_openai, shape
 from app.domain.errors import (
     Conflict,
     FieldError,
@@ -110,6 +112,15 @@ def problem_body(
     return orjson.dumps(body)
 
 
+def told(path: str, status: int, sentence: str, request_id: str | None) -> tuple[bytes, str]:
+    """Body and media type of an error that is no LovageError, for whoever calls this address."""
+    if is_openai(path):
+        return orjson.dumps(shape(status, ABSENT if status == 404 else sentence)), "application/json"
+    title = WORDS.get(status, "Error")
+    code = "internal_error" if status == 500 else title.lower().replace(" ", "_")
+    return problem_body(status, code, title, sentence, request_id), MEDIA_TYPE
+
+
 def _clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
@@ -169,10 +180,9 @@ def _field(error: dict[str, Any]) -> FieldError:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    title = WORDS.get(error.status_code, "Error")
-    code = title.lower().replace(" ", "_")
-    body = problem_body(error.status_code, code, title, _sentence(request, error), request_id_of(request))
-    return Response(body, error.status_code, error.headers, MEDIA_TYPE)
+    sentence = _sentence(request, error)
+    body, kind = told(request.url.path, error.status_code, sentence, request_id_of(request))
+    return Response(body, error.status_code, error.headers, kind)
 
 
 def _sentence(request: Request, error: HTTPException) -> str:
@@ -185,9 +195,9 @@ def _sentence(request: Request, error: HTTPException) -> str:
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     """A bug. Starlette raises the exception again after this answer, so that the server logs it."""
-    body = problem_body(500, "internal_error", WORDS[500], SERVER_FAULT, request_id_of(request))
+    body, kind = told(request.url.path, 500, SERVER_FAULT, request_id_of(request))
     headers = {"X-Request-Id": request_id_of(request) or ""}
-    return Response(body, 500, headers, MEDIA_TYPE)
+    return Response(body, 500, headers, kind)
 
 
 def install(app: FastAPI) -> None:

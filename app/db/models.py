@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Select, func, or_, select, text, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from app.db.pages import Page, page
 from app.db.tables import ModelRow
@@ -44,6 +44,13 @@ def visible(
         fields = (ModelRow.owner + "/" + ModelRow.name, ModelRow.description)
         statement = statement.where(or_(*(field.ilike(like) for field in fields)))
     return page(session, statement, ModelRow.created_at, ModelRow.id, cursor=cursor, limit=limit)
+
+
+def names(session: Session, user_id: UUID | None, *, everything: bool, limit: int) -> list[ModelRow]:
+    """The newest of the visible models, with their names and times only."""
+    columns = load_only(ModelRow.owner, ModelRow.name, ModelRow.created_at, raiseload=True)
+    statement = _visible_to(user_id, everything).options(columns)
+    return list(session.scalars(statement.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)))
 
 
 def change(row: ModelRow, values: Mapping[str, Any]) -> None:

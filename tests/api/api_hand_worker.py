@@ -55,7 +55,8 @@ class HandWorker:
 
     def _answer(self, prediction: Prediction) -> None:
         asked = prediction.input or {}
-        chunks = [asked["text"]] * asked.get("chunks", 0)
+        said = asked.get("text", asked.get("prompt", "said"))
+        chunks = [said] * asked.get("chunks", 0)
         until = time.monotonic() + asked.get("seconds", 0)
         fence = (prediction.id, prediction.attempt, self._id)
         for number in range(len(chunks)):
@@ -67,9 +68,9 @@ class HandWorker:
         ending = Ending(
             *fence,
             status=Status.FAILED if failed else Status.SUCCEEDED,
-            output=None if failed else chunks or asked["text"],
+            output=None if failed else chunks or asked.get("answer", said),
             error="It was asked to fail." if failed else None,
-            error_code="model_failed" if failed else None,
-            metrics={"run": 0.01},
+            error_code=asked.get("code", "model_failed") if failed else None,
+            metrics={"run": 0.01, "prompt_tokens": 3, "input_tokens": 3, "output_tokens": len(chunks)},
         )
         self._core.lifecycle.finish([ending])

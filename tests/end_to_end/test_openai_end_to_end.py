@@ -184,6 +184,17 @@ def test_every_call_is_a_prediction_on_record(remote: openai.OpenAI, client: htt
     assert (row["status"], row["source"], row["model"]) == ("succeeded", "openai", WORDS)
 
 
+def test_embeddings_and_images_are_predictions_on_record_too(remote: openai.OpenAI, client: httpx.Client) -> None:
+    vectors = remote.embeddings.create(model=MINILM, input=["on record", "and this"])
+    remote.images.generate(model=DIGITS, prompt="3", n=2)
+    drawn, embedded = client.get("/v1/predictions", params={"limit": 2}).json()["results"]
+    assert [(row["model"], row["source"], row["status"]) for row in (embedded, drawn)] == [
+        (MINILM, "openai", "succeeded"), (DIGITS, "openai", "succeeded"),
+    ]  # fmt: skip
+    assert embedded["metrics"]["input_tokens"] == vectors.usage.prompt_tokens > 4
+    assert len(drawn["output"]) == 2
+
+
 def test_a_caller_who_leaves_a_stream_frees_its_slot(remote: openai.OpenAI, client: httpx.Client) -> None:
     stream = remote.completions.create(model=WORDS, prompt="The ship", max_tokens=1_000, temperature=0.9, stream=True)
     for _ in itertools.islice(stream, 5):

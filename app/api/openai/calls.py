@@ -13,8 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.api.deps import Services, caller_of, services_of
-from app.api.openai.errors import NoModel, RunFailed, failure_of, refused
-from app.domain.errors import InvalidRequest, NotFound
+from app.api.openai.errors import NoModel, RunFailed, error_body, failure_of, refused
+from app.domain.errors import InvalidRequest, LovageError, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion
 from app.services.access import Principal
@@ -162,6 +162,8 @@ async def streamed(
             answer.whole = True
         except RunFailed as failure:
             yield data(failure.body)
+        except LovageError as error:  # a part is down: the client is told rather than cut off
+            yield data(error_body(error))
         finally:
             await events.aclose()
 

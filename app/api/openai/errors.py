@@ -11,14 +11,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
+from app.api.openai_shape import shape
 from app.api.problems import SERVER_FAULT, error_headers, invalid_request, status_of
 from app.domain.errors import FieldError, InvalidRequest, LovageError, NotFound, PayloadTooLarge
 from app.domain.predictions import Prediction, Status
 
 # What our inputs are called in OpenAI's requests.
 PARAMS = {"max_new_tokens": "max_tokens", "num_images": "n", "text": "input", "width": "size", "height": "size"}
-CODES = {401: "invalid_api_key", 404: "not_found", 413: "payload_too_large", 429: "rate_limit_exceeded"}
-TYPES = {403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
 
 
 class ErrorBody(BaseModel):
@@ -54,12 +53,7 @@ def error_body(error: LovageError) -> dict[str, Any]:
     if isinstance(error, NoModel):
         return shape(status, error.detail, "model", "model_not_found")
     message = SERVER_FAULT if status == 500 and error.code == "error" else error.detail.strip()
-    return shape(status, message, _name(param), CODES.get(status))
-
-
-def shape(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
-    """OpenAI's error object."""
-    return {"error": {"message": message, "type": TYPES.get(status, "invalid_request_error"), "param": param, "code": code}}
+    return shape(status, message, _name(param))
 
 
 def _name(param: str | None) -> str | None:

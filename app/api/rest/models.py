@@ -16,7 +16,7 @@ from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, PredictionOut
 from app.db.pages import Page
-from app.db.tables import VersionRow
+from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import FieldError, InvalidRequest, LovageError
 from app.services.access import Principal
 from app.services.catalogue import Listed
@@ -29,6 +29,7 @@ router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
 LONGEST_QUERY = 1_000
 NOT_OF_AN_EXAMPLE = ("webhook", "webhook_events_filter", "routing", "deployment")  # its maker's own business
+MOST_NAMES = 10_000  # about 1 MB of JSON
 Url = Annotated[str | None, Field(max_length=2_048, pattern=r"^https?://[^\x00-\x20]+$")]
 Text = Annotated[str | None, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
 
@@ -180,8 +181,7 @@ def model_out(caller: Principal, listed: Listed, base: str) -> ModelOut:
     )
 
 
-def _openai(listed: Listed) -> OpenAIModelOut:
-    row = listed.row
+def _openai(row: ModelRow) -> OpenAIModelOut:
     return OpenAIModelOut(id=f"{row.owner}/{row.name}", created=int(row.created_at.timestamp()), owned_by=row.owner)
 
 
@@ -190,7 +190,7 @@ async def _list_out(request: Request, services: Services, caller: Principal, pag
         previous=link(request, page.previous),
         next=link(request, page.next),
         results=await asyncio.gather(*(_shown(request, services, caller, one) for one in page.results)),
-        data=[_openai(one) for one in page.results],
+        data=[_openai(one.row) for one in page.results],
     )
 
 
@@ -198,9 +198,16 @@ async def _list_out(request: Request, services: Services, caller: Principal, pag
 async def list_models(
     request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
 ) -> ModelListOut:
-    """Public models and your own, newest first. `QUERY /v1/models` with words as a plain text body searches them."""
+    """Public models and your own, newest first. `QUERY /v1/models` with words as a plain text body searches them.
+
+    `results` is a page; `data` is all of them (10,000 at most) unless a page is asked for by `cursor` or `limit`: OpenAI's
+    clients read no second page.
+    """
     page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit))
-    return await _list_out(request, services, caller, page)
+    found = await _list_out(request, services, caller, page)
+    if found.next and not request.query_params.keys() & {"cursor", "limit"}:
+        found.data = [_openai(row) for row in await run_sync(services.catalogue.names, caller, MOST_NAMES)]
+    return found
 
 
 def _words(body: bytes) -> str:
