@@ -172,7 +172,7 @@ class BatchRunner:
             self._failures.append(text)
             self._fail_open(batch, lambda: Failed(text, code_of(error)))
             return
-        for group in trials(entries, depth + 1):
+        for group in trials(entries, 1 if is_out_of_memory(error) else depth + 1):
             self._run(group, depth + 1)
 
     def _hopeless(self) -> bool:
