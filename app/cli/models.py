@@ -73,6 +73,8 @@ def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     latest = found.get("latest_version") or {}
     console.print(f"[bold]{found['owner']}/{found['name']}[/]  {found['visibility']}  {found['description'] or ''}")
     console.print(f"version {latest.get('id', 'none yet')}")
+    if latest:
+        console.print(served(latest["serving"]), markup=False)
     schema = latest.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
     table = Table("input", "type", "default", "description")
     for name, wanted in sorted(schema.get("properties", {}).items(), key=lambda item: item[1].get("x-order", 0)):
@@ -81,6 +83,16 @@ def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
         default = json.dumps(wanted["default"]) if "default" in wanted else ""
         table.add_row(name + needed, kind, default, wanted.get("description", ""))
     console.print(table)
+
+
+def served(serving: dict[str, Any]) -> str:
+    """How the live workers stand to a version, in a line."""
+    if not serving["workers"]:
+        return "unserved: no live worker could run it; predictions wait"
+    line = f"{serving['status']}: loaded on {serving['loaded_on']} of {serving['workers']} workers"
+    if not serving["troubled_on"]:
+        return line
+    return f"{line}, in trouble on {serving['troubled_on']}: {serving['reason']}; tried again in {serving['retry_in']:.0f} s"
 
 
 def rm(model: str) -> None:

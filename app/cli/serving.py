@@ -1,4 +1,4 @@
-"""`lovage route`: where a prediction of a model would go, and why, through the public API."""
+"""`lovage route` and `lovage fleet`: where a prediction of a model would go, and what the workers do, through the public API."""
 
 from typing import Annotated, Any
 
@@ -11,8 +11,9 @@ from app.queue.routing import STRATEGIES
 
 
 def add_to(app: typer.Typer) -> None:
-    """Registers the command."""
-    app.command(rich_help_panel="Models and keys")(route)
+    """Registers the commands."""
+    for command in (route, fleet):
+        app.command(rich_help_panel="Models and keys")(command)
 
 
 def route(
@@ -33,8 +34,34 @@ def route(
     print(f"{found['queue']}  ({found['strategy']})")
     for reason in found["reasons"]:
         print(f"  {reason}")
+    if explain and found["candidates"] is None:
+        stop("only the model's owner and administrators are told of the workers")
     if explain:
         Console(highlight=False).print(_table(found["candidates"]))
+
+
+def fleet(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the live workers and the models on them, unhealthy ones with the reason. For administrators."""
+    workers = Api().call("GET", "/status")["workers"]
+    if workers is None:
+        stop("only administrators are told of the workers")
+    if as_json:
+        show_json(workers)
+        return
+    if not workers:
+        print("No live worker. Start one: lovage worker")
+        return
+    table = Table("worker", "running", "models")
+    for one in workers:
+        name = f"{one['device']}@{one['host']}" + ("" if one["queues"] else " (stopping)")
+        table.add_row(name, f"{one['running']}/{one['slots']}", "\n".join(map(_model, one["models"])))
+    Console(highlight=False).print(table)
+
+
+def _model(told: dict[str, Any]) -> str:
+    line = f"{told['model']} {told['version'][:12]} {told['state']}, {told['bytes'] / 1e6:.0f} MB"
+    pinned = ", pinned" if told.get("pinned") else ""
+    return line + pinned + (f": {told['reason']}; tried again in {told['retry_in']:.0f} s" if told.get("reason") else "")
 
 
 def named(model: str) -> tuple[str, str]:

@@ -69,9 +69,9 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A version as the engine sees it. `state` is loading, ready, unhealthy (then `reason` and `retry_in` seconds say
-    more) or absent; `bytes` is the measured share of memory (PSS, or the weights on an accelerator); `idle` in
-    seconds; `last_used` in Unix time."""
+    """A version as the engine sees it. `state` is loading, ready, failed (its last load did) or unhealthy (then `reason`
+    and `retry_in` seconds say more), or absent; `bytes` is the measured share of memory (PSS, or the weights on an
+    accelerator); `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one work took it lately."""
 
     version: str
     model: str
@@ -86,6 +86,7 @@ class LoadedModel:
     batch_size: int = DEFAULT_BATCH_SIZE
     reason: str = ""
     retry_in: float = 0.0
+    pace: float = 0.0
 
 
 class Engine:
@@ -158,6 +159,11 @@ class Engine:
         """All versions that are loaded, loading or unhealthy; memory is measured now."""
         described = [describe(host) for host in self._all()]
         return [model for model in described if model.state != "absent"]
+
+    def states(self) -> dict[str, str]:
+        """The state of each of them, without measuring."""
+        found = {host.spec.version: state_of(host) for host in self._all()}
+        return {version: state for version, state in found.items() if state != "absent"}
 
     def admitted(self, version: str) -> int:
         """Works of the version that have no ending yet."""
@@ -292,16 +298,23 @@ def admissible(batch_size: int, pace: float) -> int:
     return max(BATCHES_ADMITTED * batch_size, min(BATCHES_OF_QUICK * batch_size, in_time))
 
 
+def state_of(host: Host) -> str:
+    """As in LoadedModel."""
+    if host.health.unhealthy:
+        return "unhealthy"
+    return "failed" if host.health.until else host.state
+
+
 def describe(host: Host) -> LoadedModel:
     """A snapshot; measures the process's memory."""
     host.weigh()
     with host.lock:
         now, link = time.monotonic(), host.link
-        unhealthy = host.health.blocked(now)
+        health = host.health
         return LoadedModel(
             version=host.spec.version,
             model=host.spec.model,
-            state="unhealthy" if unhealthy else host.state,
+            state=state_of(host),
             bytes=host.bytes if link else 0,
             in_use=len(host.tickets),
             load_seconds=host.load_seconds,
@@ -310,8 +323,9 @@ def describe(host: Host) -> LoadedModel:
             pinned=host.pinned,
             pid=link.pid if link else 0,
             batch_size=host.batch_size,
-            reason=host.health.reason if unhealthy else "",
-            retry_in=max(0.0, host.health.until - now) if unhealthy else 0.0,
+            reason=health.reason,
+            retry_in=max(0.0, health.until - now),
+            pace=host.pace,
         )
 
 

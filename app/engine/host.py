@@ -199,6 +199,7 @@ class Host:
             if self.link is not link:
                 return
             self.state, self.load_seconds, self.last_used, self.ready_at = "ready", now - began, now, now
+            self.health = retry_policy.after_load(self.health)
             self.declared_bytes = int(ready.get("bytes") or 0)
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
             for ticket in self.tickets.open.values():
@@ -290,7 +291,7 @@ class Host:
             if not self.health.succeeded or self.health.backoffs:
                 self.health = retry_policy.after_success(self.health)
             seconds = event.metrics.get("run", 0.0) / max(1, event.metrics.get("batch_size", 1))
-            self.pace += PACE_SHARE * (seconds - self.pace)
+            self.pace += (PACE_SHARE if self.pace else 1.0) * (seconds - self.pace)
         self.finish(ticket, event)
 
     def finish(self, ticket: Ticket, event: Event) -> None:
@@ -331,8 +332,10 @@ class Host:
     # The clock
 
     def tick(self, now: float) -> None:
-        """Time limits, stuck cancels, stalls and idleness; called a few times a second."""
+        """Time limits, stuck cancels, stalls, idleness, and a new try of what was unhealthy; called a few times a second."""
         with self.lock:
+            if self.state == "absent" and self.health.probe_due(now, self.last_used):
+                self._begin_loading()
             link, idle = self.link, self._idle(now)
             if link is None or self.state != "ready":
                 return

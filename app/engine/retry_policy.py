@@ -1,8 +1,8 @@
 """What follows a process's death: who is tried again and in which company, and when a version counts as unhealthy.
 
 Pure: times are given. A batch of n that killed its process is tried again in halves, then one by one, so that the
-poison input fails alone. Five deaths in a minute are a crash loop: nothing is started for 5 s, then twice as long, up
-to 5 min.
+poison input fails alone. Five deaths in a minute, or three failed loads in a row, make the version unhealthy. After these
+and after any failed load nothing is started for 5 s, then twice as long, up to 5 min; then a load is tried.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOP_DEATHS, LOOP_SECONDS = 5, 60.0
+FAILED_LOADS = 3  # one may be a moment's trouble: a full disk, no room beside other models
+# A version that nobody has asked for so long is not tried again by itself.
+PROBE_SECONDS = 600.0
 BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 5.0, 300.0
 # A work that saw so many deaths, wherever it was, is no bystander: its preparation may be what kills.
 BYSTANDER_DEATHS = 3
@@ -29,17 +32,22 @@ def trials(suspects: Sequence[T], deaths: int) -> list[list[T]]:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A version's recent deaths (seconds), why it is not started before `until`, and how often it backed off in a
-    row."""
+    """A version's recent deaths (seconds), why it is not started before `until` (0: it is well), how often it backed off
+    in a row, and whether new predictions should be refused."""
 
     deaths: tuple[float, ...] = ()
     succeeded: bool = True
     backoffs: int = 0
     until: float = 0.0
     reason: str = ""
+    unhealthy: bool = False
 
     def blocked(self, now: float) -> bool:
         return now < self.until
+
+    def probe_due(self, now: float, wanted: float) -> bool:
+        """Whether a load should be tried now, the version having been asked for last at `wanted`."""
+        return 0 < self.until <= now < wanted + PROBE_SECONDS
 
 
 def after_death(health: Health, now: float, reason: str, *, in_trial: bool) -> Health:
@@ -53,16 +61,23 @@ def after_death(health: Health, now: float, reason: str, *, in_trial: bool) -> H
     health = replace(health, deaths=recent, succeeded=False)
     if len(recent) < LOOP_DEATHS:
         return health
-    return _back_off(replace(health, deaths=()), now, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}")
+    looping = replace(health, deaths=(), unhealthy=True)
+    return _back_off(looping, now, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}")
 
 
 def after_failed_load(health: Health, now: float, reason: str) -> Health:
-    return _back_off(health, now, reason)
+    unhealthy = health.unhealthy or health.backoffs + 1 >= FAILED_LOADS
+    return _back_off(replace(health, unhealthy=unhealthy), now, reason)
+
+
+def after_load(health: Health) -> Health:
+    """It is healthy again; should it go on dying, it backs off for longer than before."""
+    return replace(health, until=0.0, reason="", unhealthy=False)
 
 
 def after_success(health: Health) -> Health:
     """A work has succeeded: the next failure backs off from the beginning again."""
-    return replace(health, succeeded=True, backoffs=0, until=0.0, reason="")
+    return replace(health, succeeded=True, backoffs=0, until=0.0, reason="", unhealthy=False)
 
 
 def _back_off(health: Health, now: float, reason: str) -> Health:

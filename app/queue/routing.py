@@ -25,17 +25,19 @@ UNMEASURED_SECONDS = 1.0  # of every worker, when none has run the version latel
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a worker does not run a version now, and in how many seconds it tries again."""
+    """Why a worker does not run a version now, and in how many seconds it tries again. `lasting`: new predictions are better
+    refused than accepted."""
 
     reason: str
     retry_in: float = 0.0
+    lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
     """What routing knows of a live worker. `running` and `waiting` (in its pinned queue) count predictions; `memory_bytes` is its
     device's (0: not known). By version id: `loaded`, how many of its predictions the worker holds; `pace`, the seconds that one
-    took it lately; `unhealthy`."""
+    took it lately; `troubles`, what is wrong with it there."""
 
     device: str
     host: str
@@ -43,7 +45,7 @@ class WorkerFacts:
     running: int
     loaded: Mapping[str, int] = field(default_factory=dict)
     pace: Mapping[str, float] = field(default_factory=dict)
-    unhealthy: Mapping[str, Trouble] = field(default_factory=dict)
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
     waiting: int = 0
     memory_bytes: int = 0
     draining: bool = False
@@ -140,10 +142,10 @@ def _best(now: Situation, chosen: Sequence[Candidate], may_pin: MayPin, strategy
 
 def closed(now: Situation) -> Trouble | None:
     """The trouble that ends soonest, when every worker that could run the version says that it is unhealthy."""
-    if not any(now.version in worker.unhealthy for worker in now.workers):
+    if not any(now.version in worker.troubles for worker in now.workers):
         return None
-    able = [worker for worker in now.workers if not worker.draining and _cannot(now.placement, worker) is None]
-    troubles = [worker.unhealthy[now.version] for worker in able if now.version in worker.unhealthy]
+    able = [worker for worker in now.workers if not worker.draining and is_able(now.placement, worker)]
+    troubles = [one for worker in able if (one := worker.troubles.get(now.version)) and one.lasting]
     return min(troubles, key=lambda one: one.retry_in) if troubles and len(troubles) == len(able) else None
 
 
@@ -153,8 +155,8 @@ def why_not(version: str, placement: Placement, worker: WorkerFacts) -> str | No
         return "it is stopping"
     if reason := _cannot(placement, worker):
         return reason
-    trouble = worker.unhealthy.get(version)
-    return f"the version is unhealthy there: {trouble.reason}" if trouble else None
+    trouble = worker.troubles.get(version)
+    return f"the version is {'unhealthy' if trouble.lasting else 'not well'} there: {trouble.reason}" if trouble else None
 
 
 def is_able(placement: Placement, worker: WorkerFacts) -> bool:
@@ -278,7 +280,7 @@ def _is_safe(now: Situation, device_class: str, chosen: Sequence[Candidate]) -> 
 def _nobody(now: Situation, candidates: tuple[Candidate, ...]) -> Choice:
     """It waits where those look first who may run it one day."""
     placement = now.placement
-    able = [one.worker for one in candidates if not one.worker.draining and _cannot(placement, one.worker) is None]
+    able = [one.worker for one in candidates if not one.worker.draining and is_able(placement, one.worker)]
     if not placement.is_a_class:
         queue = names.UNPLACED
     elif placement.device:

@@ -26,7 +26,7 @@ KEEP_SECONDS = 2.0  # heartbeats come every 5 s: reading more often learns littl
 COUNTED = 1_000  # predictions counted in a pinned queue
 TURNS_KEPT = 10_000
 RETRY_SECONDS = 2.0  # at least: a version that is being tried again is known to be well with the next heartbeat
-LOADED = ("loading", "ready")
+LOADED, TROUBLED = ("loading", "ready"), ("failed", "unhealthy")
 
 
 def facts(row: WorkerRow) -> WorkerFacts:
@@ -39,25 +39,27 @@ def facts(row: WorkerRow) -> WorkerFacts:
         running=row.running,
         loaded={version: model.get("in_use", 0) for version, model in models.items() if model.get("state") in LOADED},
         pace={version: model["pace"] for version, model in models.items() if model.get("pace")},
-        unhealthy={version: _trouble(model) for version, model in models.items() if model.get("state") == "unhealthy"},
+        troubles={version: _trouble(model) for version, model in models.items() if model.get("state") in TROUBLED},
         memory_bytes=int(row.device_facts.get("total_bytes") or 0),
         draining=not row.queues,
     )
 
 
 def _trouble(model: dict[str, Any]) -> Trouble:
-    return Trouble(str(model.get("reason") or "it does not say why"), float(model.get("retry_in") or 0.0))
+    reason, retry_in = str(model.get("reason") or "it does not say why"), float(model.get("retry_in") or 0.0)
+    return Trouble(reason, retry_in, lasting=model["state"] == "unhealthy")
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """How the live workers stand to a version. `status`: loaded, loading, unloaded, unhealthy or, without any worker that could
-    run it, unserved. `workers` could run it, `loaded_on` names the queues of those that have it."""
+    """How the live workers stand to a version. `status`: loaded, unloaded, unhealthy (new predictions are refused), failed
+    (its last load did, wherever it was tried) or unserved (no worker could run it). `workers` could run it; `loaded_on` and
+    `troubled_on` count those that have it and those where it is not well. `retry_in` in seconds."""
 
     status: str
     workers: int
-    loaded_on: tuple[str, ...]
-    unhealthy_on: tuple[str, ...]
+    loaded_on: int
+    troubled_on: int
     reason: str = ""
     retry_in: float = 0.0
 
@@ -91,14 +93,15 @@ class Fleet:
         return routing.choose(now, self._strategy)
 
     async def _situation(self, version: str, placement: Placement) -> Situation:
-        if time.monotonic() - self._read_at > KEEP_SECONDS:
-            await self._refresh()
+        await self.look()
         return Situation(version, placement, self._workers, self._sent, self._turns[version])
 
-    async def _refresh(self) -> None:
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(self._read())
-        await asyncio.shield(self._reading)
+    async def look(self) -> None:
+        """A fresh picture, unless there is one of late."""
+        if time.monotonic() - self._read_at > KEEP_SECONDS:
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(self._read())
+            await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
         try:
@@ -119,19 +122,22 @@ class Fleet:
 
     def serving(self, version: str, config: dict[str, Any]) -> Serving:
         """How the fleet stands to a version, as the last picture has it. Blocks when there is none of late."""
-        found = self._workers if time.monotonic() - self._read_at <= KEEP_SECONDS else self.live()
-        return serving(Situation(version, Placement.of(config), found))
+        if time.monotonic() - self._read_at > KEEP_SECONDS:
+            self._workers, self._read_at = self.live(), time.monotonic()
+            self._sent.clear()
+        return serving(Situation(version, Placement.of(config), self._workers))
 
 
 def serving(now: Situation) -> Serving:
     """Pure: from the workers' facts."""
-    version = now.version
     able = [worker for worker in now.workers if not worker.draining and routing.is_able(now.placement, worker)]
-    loaded = tuple(worker.pinned for worker in able if version in worker.loaded)
-    ill = {worker.pinned: worker.unhealthy[version] for worker in able if version in worker.unhealthy}
-    trouble = min(ill.values(), key=lambda one: one.retry_in, default=Trouble(""))
-    status = "loaded" if loaded else "unhealthy" if ill else "unloaded" if able else "unserved"
-    return Serving(status, len(able), loaded, tuple(ill), trouble.reason, trouble.retry_in)
+    loaded = [worker for worker in able if now.version in worker.loaded]
+    troubles = [trouble for worker in able if (trouble := worker.troubles.get(now.version))]
+    soonest = min(troubles, key=lambda one: one.retry_in, default=Trouble(""))
+    status = "loaded" if loaded else "unloaded" if able else "unserved"
+    if troubles and len(troubles) == len(able):
+        status = "unhealthy" if routing.closed(now) else "failed"
+    return Serving(status, len(able), len(loaded), len(troubles), soonest.reason, soonest.retry_in)
 
 
 def unhealthy(trouble: Trouble) -> ModelUnhealthy:

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import getpid
@@ -14,7 +15,7 @@ from app.db.session import Database
 from app.db.tables import WorkerRow
 from app.domain.errors import Unavailable
 from app.engine.devices import Device
-from app.engine.engine import Engine
+from app.engine.engine import Engine, LoadedModel
 from app.queue import names
 from app.services.lifecycle import Return
 from app.services.recovery import Recovery
@@ -22,6 +23,8 @@ from app.worker.recorder import Recorder
 from app.worker.runner import Runner
 
 log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0  # a version that was loaded or has become unhealthy is told sooner than the next heartbeat is due
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,15 @@ def this_host() -> str:
     return socket.gethostname().replace("@", "-")[:64]
 
 
+def told(model: LoadedModel) -> dict[str, Any]:
+    """What the fleet is told of a version on this worker. `in_use` counts what runs and waits; `pace` is in seconds."""
+    said: dict[str, Any] = {
+        "version": model.version, "model": model.model, "state": model.state, "bytes": model.bytes, "in_use": model.in_use,
+        "batch_size": model.batch_size, "pace": round(model.pace, 6), "pinned": model.pinned,
+    }  # fmt: skip
+    return {**said, "reason": model.reason, "retry_in": round(model.retry_in, 1)} if model.reason else said
+
+
 class Heartbeat:
     """A thread of its own; `register` before the first claim."""
 
@@ -59,6 +71,7 @@ class Heartbeat:
         self._database, self._engine, self._recorder, self._runner = database, engine, recorder, runner
         self._recovery, self._post, self._seconds = recovery, post, seconds
         self._strangers: set[tuple[str, int]] = set()
+        self._told: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -77,16 +90,26 @@ class Heartbeat:
             workers.register(session, row)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._seconds):
-            for step in (self._beat, self._recovery.sweep):
-                try:
-                    step()
-                except Unavailable:
-                    log.warning("heartbeat_missed", reason="the database cannot be reached")
-                except Exception:
-                    log.exception("heartbeat_broken")
+        due = time.monotonic() + self._seconds
+        while not self._stop.wait(min(LOOK_SECONDS, self._seconds)):
+            if time.monotonic() >= due:
+                self._try(self._beat, self._recovery.sweep)
+                due = time.monotonic() + self._seconds
+            elif self._engine.states() != self._told:
+                self._try(self._beat)
+
+    @staticmethod
+    def _try(*steps: Callable[[], None]) -> None:
+        for step in steps:
+            try:
+                step()
+            except Unavailable:
+                log.warning("heartbeat_missed", reason="the database cannot be reached")
+            except Exception:
+                log.exception("heartbeat_broken")
 
     def _beat(self) -> None:
+        self._told = self._engine.states()
         with self._database.unit() as session:
             alive = workers.beat(session, self._recorder.worker, running=len(self._runner.running), models=self._models())
             held = predictions.held(session, self._recorder.worker)
@@ -114,10 +137,7 @@ class Heartbeat:
         self._runner.cancel(held)
 
     def _models(self) -> Sequence[dict[str, Any]]:
-        return [
-            {"version": model.version, "model": model.model, "state": model.state, "bytes": model.bytes, "in_use": model.in_use}
-            for model in self._engine.models()
-        ]
+        return [told(model) for model in self._engine.models()]
 
     def drain(self) -> None:
         """From now on nothing more is routed here; it still says that it lives, because it ends what it has begun."""

@@ -79,6 +79,47 @@ def test_a_wrong_wish_is_refused_by_name(ada, config: dict[str, Any], field: str
     assert field in answer.json()["detail"]
 
 
+def ill(version: str, **more: Any) -> dict[str, Any]:
+    """A version that keeps dying on a worker."""
+    told = {"version": version, "model": "ada/echo", "state": "unhealthy", "in_use": 0, "reason": "it dies", "retry_in": 7.4}
+    return {**told, **more}
+
+
+def test_a_version_that_is_unhealthy_everywhere_is_refused_with_the_reason_and_when_to_come_back(ada, echo, live) -> None:
+    version = echo["latest_version"]["id"]
+    live("cuda:0", models=[ill(version)])
+    refused = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}})
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "8")
+    assert refused.json()["code"] == "model_unhealthy"
+    assert "it dies" in refused.json()["detail"]
+    serving = ada.http.get(f"/v1/models/ada/echo/versions/{version}").json()["serving"]
+    assert serving == {
+        "status": "unhealthy", "workers": 1, "loaded_on": 0, "troubled_on": 1, "reason": "it dies", "retry_in": 7.4,
+    }  # fmt: skip
+    live("cuda:1")
+    assert ada.run("ada/echo")["routing"]["queue"] == "cuda:1@h"
+    assert ada.http.get("/v1/models/ada/echo").json()["latest_version"]["serving"]["status"] == "unloaded"
+
+
+def test_one_failed_load_closes_nothing(ada, echo, live) -> None:
+    live("cuda:0", models=[ill(echo["latest_version"]["id"], state="failed")])
+    assert ada.run("ada/echo")["routing"]["queue"] == "cuda"
+    assert ada.http.get("/v1/models/ada/echo").json()["latest_version"]["serving"]["status"] == "failed"
+
+
+def test_a_version_that_no_worker_could_run_is_unserved_and_waits(ada, live) -> None:
+    ada.model("far", config={"device": "mps"})
+    live("cuda:0")
+    assert ada.run("ada/far")["routing"]["queue"] == "mps"
+    assert ada.http.get("/v1/models/ada/far").json()["latest_version"]["serving"]["status"] == "unserved"
+
+
+def test_who_sees_a_public_model_learns_its_routing_but_not_the_workers(ada, bob, echo, live) -> None:
+    live("cuda:0")
+    told = bob.http.get("/v1/models/ada/echo/routing").json()
+    assert (told["queue"], told["candidates"]) == ("cuda", None)
+
+
 def test_the_routing_of_what_one_may_not_see_is_not_told(ada, bob, live) -> None:
     ada.model("own")
     assert bob.http.get("/v1/models/ada/own/routing").status_code == 404

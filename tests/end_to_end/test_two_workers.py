@@ -68,6 +68,25 @@ def test_in_turn_both_workers_get_half_and_a_stopping_one_nothing(
     assert wait_all(client, [slow["id"]])[0]["status"] == "succeeded"
 
 
+def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(
+    platform: UpPlatform, client: httpx.Client
+) -> None:
+    asked = {"owner": "demo", "name": "dying", "version": {"runtime": "echo", "config": {"rows": 7}}}
+    version = client.post("/v1/models", json=asked).json()["latest_version"]["id"]
+    address = f"/v1/models/demo/dying/versions/{version}"
+    for _ in range(4):
+        client.post("/v1/predictions", json={"version": version, "input": {"crash": True}})
+    serving = eventually(lambda: found if (found := client.get(address).json()["serving"])["status"] == "unhealthy" else None)
+    assert "died 5 times" in serving["reason"]
+    refused = client.post("/v1/predictions", json={"version": version, "input": {}})
+    assert (refused.status_code, refused.json()["code"]) == (503, "model_unhealthy")
+    assert 1 <= int(refused.headers["Retry-After"]) <= 20
+    assert "died 5 times" in platform.lovage("fleet").stdout
+    assert "unhealthy" in platform.lovage("models", "show", "demo/dying").stdout
+    eventually(lambda: client.post("/v1/predictions", json={"version": version, "input": {}}).status_code == 201)
+    assert client.get(address).json()["serving"]["status"] == "loaded"
+
+
 def candidates(client: httpx.Client) -> list[dict[str, object]]:
     found: list[dict[str, object]] = client.get("/v1/models/demo/turns/routing").json()["candidates"]
     return found

@@ -11,8 +11,9 @@ import psutil
 import pytest
 from engine_support import RUNTIMES, Start, ending, events_of, spec, until, work
 
-from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log
-from app.engine.engine import Engine
+from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec
+from app.engine import retry_policy
+from app.engine.engine import Engine, LoadedModel
 from app.engine.model_link import describe_exit
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +161,35 @@ def test_five_deaths_in_a_minute_close_the_version_for_a_while(shared_engine: En
     assert "died 5 times" in closed.error
     [described] = [one for one in shared_engine.models() if one.version == model.version]
     assert described.state == "unhealthy"
+
+
+def test_an_unhealthy_version_is_tried_again_by_itself_and_a_good_load_heals_it(
+    shared_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry_policy, "BACKOFF_SECONDS", 0.3)
+    model = spec()
+    for _ in range(5):
+        ending(shared_engine.submit(model, work("crash")))
+    assert described(shared_engine, model).state == "unhealthy"
+    until(lambda: described(shared_engine, model).state == "ready")
+    assert described(shared_engine, model).reason == ""
+    assert isinstance(ending(shared_engine.submit(model, work())), Finished)
+
+
+def test_a_model_that_cannot_be_loaded_becomes_unhealthy_and_well_when_it_can(
+    shared_engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(retry_policy, "BACKOFF_SECONDS", 0.1)
+    model = spec(load_without=str(tmp_path / "weights"))
+    assert ending(shared_engine.submit(model, work())).code == "model_unavailable"
+    assert "weights" in until(lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else "")
+    (tmp_path / "weights").touch()
+    until(lambda: described(shared_engine, model).state == "ready")
+
+
+def described(engine: Engine, model: ModelSpec) -> LoadedModel:
+    [found] = [one for one in engine.models() if one.version == model.version]
+    return found
 
 
 def test_a_dead_fork_server_is_replaced(start_engine: Start) -> None:

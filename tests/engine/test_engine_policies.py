@@ -111,6 +111,24 @@ def test_five_deaths_in_a_minute_make_a_version_unhealthy_for_longer_each_time()
     assert retry_policy.after_success(health).backoffs == 0
 
 
+def test_one_failed_load_is_no_illness_and_three_in_a_row_are_until_a_load_is_good() -> None:
+    health, ill = Health(), []
+    for _ in range(3):
+        health = retry_policy.after_failed_load(health, 0.0, "no")
+        ill.append(health.unhealthy)
+    assert ill == [False, False, True]
+    well = retry_policy.after_load(health)
+    assert (well.unhealthy, well.reason, well.blocked(1.0), well.backoffs) == (False, "", False, 3)
+
+
+def test_what_backed_off_is_tried_again_in_time_unless_nobody_wants_it_any_more() -> None:
+    health = retry_policy.after_failed_load(Health(), 100.0, "no")
+    assert not Health().probe_due(1.0, 0.0)
+    assert not health.probe_due(104.9, 100.0)
+    assert health.probe_due(105.0, 100.0)
+    assert not health.probe_due(800.0, 100.0)
+
+
 def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
     health = Health()
     for second in range(0, 400, 20):

@@ -170,7 +170,7 @@ def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(shared_en
         shared_engine.load(model)
     assert len((tmp_path / "loads").read_text().splitlines()) == 1
     [described] = [one for one in shared_engine.models() if one.version == model.version]
-    assert (described.state, described.reason) == ("unhealthy", "no weights here")
+    assert (described.state, described.reason) == ("failed", "no weights here")
     assert 3 < described.retry_in <= 5
 
 

@@ -101,11 +101,14 @@ def test_more_memory_is_required_than_the_class_has_everywhere() -> None:
 
 
 def test_an_unhealthy_worker_is_left_out_and_only_when_all_are_the_version_is_closed() -> None:
-    ill = worker("cuda:0", unhealthy={"v": Trouble("it dies", 9)})
+    ill = worker("cuda:0", troubles={"v": Trouble("it dies", 9)})
     assert choice([ill, worker("cuda:1")]).queue == "cuda:1@h"
     assert closed(Situation("v", Placement(), [ill, worker("cuda:1")])) is None
-    worse = replace(ill, device="cuda:1", unhealthy={"v": Trouble("it dies", 4)})
+    worse = replace(ill, device="cuda:1", troubles={"v": Trouble("it dies", 4)})
     assert closed(Situation("v", Placement(), [ill, worse])) == Trouble("it dies", 4)
+    passing = replace(ill, device="cuda:2", troubles={"v": Trouble("it dies", 4, lasting=False)})
+    assert closed(Situation("v", Placement(), [ill, passing])) is None
+    assert choice([passing]).queue == "cuda"
     assert closed(Situation("other", Placement(), [ill, worse])) is None
     assert closed(Situation("v", Placement(device="cpu"), [ill, worker()])) is None
     assert closed(Situation("v", Placement(device="cuda"), [ill, worker()])) == Trouble("it dies", 9)

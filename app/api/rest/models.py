@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, base_url, link, origin_of
 from app.api.problems import declared
+from app.api.rest.version_wire import VersionOut, version_out
 from app.api.rest.wire import PageOut, PredictionOut
 from app.db.pages import Page
 from app.db.tables import ModelRow, VersionRow
@@ -22,11 +23,9 @@ from app.services.access import Principal
 from app.services.catalogue import Listed
 from app.services.idempotency import Once
 from app.services.version_maker import NewVersion
-from app.services.version_schema import openapi_schema
 
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
-COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
 LONGEST_QUERY = 1_000
 NOT_OF_AN_EXAMPLE = ("webhook", "webhook_events_filter", "routing", "deployment")  # its maker's own business
 MOST_NAMES = 10_000  # about 1 MB of JSON
@@ -91,20 +90,6 @@ class ModelIn(ModelFacts):
     version: VersionIn | None = None
 
 
-class VersionOut(BaseModel):
-    """A version. It never changes: its id is the hash of its content."""
-
-    id: str
-    created_at: datetime
-    cog_version: str = COG_VERSION
-    openapi_schema: dict[str, Any]
-    source: str
-    runtime: str
-    task: str
-    config: dict[str, Any]
-    streams: bool
-
-
 class ModelOut(BaseModel):
     """A model. `id`, `object`, `created` and `owned_by` are for OpenAI's clients."""
 
@@ -143,22 +128,7 @@ class ModelListOut(PageOut[ModelOut]):
     data: list[OpenAIModelOut]
 
 
-def version_out(row: VersionRow, *, source: bool) -> VersionOut:
-    """`source` of a folder is shown to its owner only: it tells where things are on the server."""
-    hidden = row.source.startswith("path:") and not source
-    return VersionOut(
-        id=row.id,
-        created_at=row.created_at,
-        openapi_schema=openapi_schema(row.input_schema, row.output_schema),
-        source="path:…" if hidden else row.source,
-        runtime=row.runtime,
-        task=row.task,
-        config=row.config,
-        streams=row.streams,
-    )
-
-
-def model_out(caller: Principal, listed: Listed, base: str) -> ModelOut:
+def model_out(services: Services, caller: Principal, listed: Listed, base: str) -> ModelOut:
     """A model as this caller sees it."""
     row, latest = listed.row, listed.latest
     own = caller.owns(row.owner_id) or caller.is_operator
@@ -177,7 +147,7 @@ def model_out(caller: Principal, listed: Listed, base: str) -> ModelOut:
         cover_image_url=row.cover_image_url,
         run_count=listed.run_count,
         created_at=row.created_at,
-        latest_version=version_out(latest, source=own) if latest else None,
+        latest_version=version_out(services, latest, source=own) if latest else None,
     )
 
 
@@ -249,7 +219,9 @@ def create_model(request: Request, services: Lovage, caller: CanModel, wanted: M
     owner = wanted.owner or caller.username
     version = wanted.version.asked() if wanted.version else None
     once = Once.of("models.create", key, wanted.model_dump(exclude_unset=True))
-    return model_out(caller, services.catalogue.create(caller, owner, wanted.name, values, version, once), base_url(request))
+    return model_out(
+        services, caller, services.catalogue.create(caller, owner, wanted.name, values, version, once), base_url(request)
+    )
 
 
 @router.get("/v1/models/{owner}/{name}", operation_id="models.get", summary="Get a model", responses=declared(401, 404))
@@ -260,7 +232,8 @@ async def get_model(request: Request, services: Lovage, caller: Caller, owner: s
 
 async def _shown(request: Request, services: Services, caller: Principal, listed: Listed) -> ModelOut:
     """The model with its example."""
-    found = model_out(caller, listed, base_url(request))
+    await services.assembly.fleet.look()
+    found = model_out(services, caller, listed, base_url(request))
     found.default_example = await _example(request, services, listed)
     return found
 
@@ -341,7 +314,7 @@ def create_version(
 ) -> VersionOut:
     """A new version. The same content gives the same version again."""
     once = Once.of("models.versions.create", key, [owner, name, wanted.model_dump(exclude_unset=True)])
-    return version_out(services.catalogue.add_version(caller, owner, name, wanted.asked(), once), source=True)
+    return version_out(services, services.catalogue.add_version(caller, owner, name, wanted.asked(), once), source=True)
 
 
 @router.get(
@@ -361,7 +334,7 @@ def list_versions(
 ) -> PageOut[VersionOut]:
     """A model's versions, newest first."""
     page = services.catalogue.version_page(caller, owner, name, cursor=cursor, limit=limit)
-    results = [version_out(row, source=_is_maker(caller, row)) for row in page.results]
+    results = [version_out(services, row, source=_is_maker(caller, row)) for row in page.results]
     return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
 
 
@@ -378,7 +351,7 @@ def _is_maker(caller: Principal, row: VersionRow) -> bool:
 def get_version(services: Lovage, caller: Caller, owner: str, name: str, version_id: str) -> VersionOut:
     """One version with the schema of its input and output."""
     row = services.catalogue.version(caller, owner, name, version_id)
-    return version_out(row, source=_is_maker(caller, row))
+    return version_out(services, row, source=_is_maker(caller, row))
 
 
 @router.delete(

@@ -41,10 +41,20 @@ class ReadyOut(BaseModel):
 
 
 class HardwareOut(BaseModel):
-    """One kind of device that a live worker has."""
+    """One kind of device that live workers have. `sku` is its class; memory in bytes of each, the CPU's being the machine's.
+    `versions_loaded` and `versions_unhealthy` are numbers of versions over these workers, `loaded_bytes` what they take."""
 
     sku: str
     name: str
+    workers: int
+    total_bytes: int
+    capability: str
+    driver: str
+    slots: int
+    running: int
+    versions_loaded: int
+    versions_unhealthy: int
+    loaded_bytes: int
 
 
 class QueueOut(BaseModel):
@@ -156,5 +166,25 @@ def _worker(row: WorkerRow) -> WorkerOut:
 @router.get("/v1/hardware", operation_id="hardware.list", summary="List hardware", responses=declared(401), tags=["Models"])
 def hardware(services: Lovage, caller: Caller) -> list[HardwareOut]:
     """The devices of the live workers."""
-    names = {row.device_class: str(row.device_facts.get("name") or row.device_class) for row in services.health.workers()}
-    return [HardwareOut(sku=sku, name=name) for sku, name in sorted(names.items())]
+    kinds: dict[tuple[str, str], list[WorkerRow]] = {}
+    for row in services.health.workers():
+        kinds.setdefault((row.device_class, str(row.device_facts.get("name") or row.device_class)), []).append(row)
+    return [_kind(sku, name, rows) for (sku, name), rows in sorted(kinds.items())]
+
+
+def _kind(sku: str, name: str, rows: list[WorkerRow]) -> HardwareOut:
+    facts, models = rows[0].device_facts, [model for row in rows for model in row.models]
+    states = [model["state"] for model in models]
+    return HardwareOut(
+        sku=sku,
+        name=name,
+        workers=len(rows),
+        total_bytes=int(facts.get("total_bytes") or 0),
+        capability=str(facts.get("capability") or ""),
+        driver=str(facts.get("driver") or ""),
+        slots=sum(row.slots for row in rows),
+        running=sum(row.running for row in rows),
+        versions_loaded=states.count("ready"),
+        versions_unhealthy=states.count("unhealthy"),
+        loaded_bytes=sum(int(model.get("bytes") or 0) for model in models),
+    )

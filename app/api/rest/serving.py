@@ -36,13 +36,13 @@ class CandidateOut(BaseModel):
 
 
 class RoutingOut(BaseModel):
-    """Where a prediction of the version would go now."""
+    """Where a prediction of the version would go now. `candidates` are for the model's owner and operators."""
 
     version: str
     queue: str
     strategy: str
     reasons: list[str]
-    candidates: list[CandidateOut]
+    candidates: list[CandidateOut] | None
 
 
 def _candidate(version: str, one: Candidate) -> CandidateOut:
@@ -76,11 +76,12 @@ async def routing(
 ) -> RoutingOut:
     """The queue that a prediction made now would wait in, by the version's strategy or another one, and each worker's score."""
     row = await run_sync(wanted_version, services.catalogue, caller, owner, name, version)
+    trusted = caller.username == owner or caller.is_operator
     choice = await services.assembly.fleet.explain(row.id, row.config, strategy or "")
     return RoutingOut(
         version=row.id,
         queue=choice.queue,
         strategy=choice.strategy,
         reasons=list(choice.reasons),
-        candidates=[_candidate(row.id, one) for one in choice.candidates],
+        candidates=[_candidate(row.id, one) for one in choice.candidates] if trusted else None,
     )

@@ -42,6 +42,8 @@ class Trial(Runtime):
         time.sleep(config.get("load_seconds", 0))
         if config.get("load_crash"):
             segfault()
+        if (path := config.get("load_without")) and not os.path.exists(path):
+            raise FileNotFoundError(path)
         if config.get("load_error"):
             raise RuntimeError(config["load_error"])
         return cls(config)
