@@ -198,7 +198,14 @@ def test_a_name_is_taken_once_and_an_owner_is_oneself(ada, bob):
 
 
 def test_hardware_is_what_live_workers_have(ada, worker):
-    assert ada.http.get("/v1/hardware").json() == [{"sku": "cpu", "name": "Test CPU"}]
+    [found] = ada.http.get("/v1/hardware").json()
+    assert (found["sku"], found["name"], found["workers"], found["slots"], found["versions_loaded"]) == (
+        "cpu",
+        "Test CPU",
+        1,
+        8,
+        0,
+    )
 
 
 def test_without_any_worker_ever_a_version_has_to_wait(ada, database):
