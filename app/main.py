@@ -117,7 +117,7 @@ def build_services(assembly: Assembly) -> Services:
             },
         ),
         audit=Audit(database, assembly.threads),
-        topics=Topics(assembly.reader, health, assembly.threads),
+        topics=Topics(assembly.reader, health, assembly.line, assembly.threads),
         stats=VersionStats(database, catalogue),
     )
 

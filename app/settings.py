@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     ws_idle_seconds: float = Field(
         90, gt=0, description="A WebSocket client that says nothing for so long is dropped; it is asked twice before."
     )
+    ws_recheck_seconds: float = Field(
+        30, gt=0, description="An open WebSocket's credential is looked at again this often; one that was revoked closes it."
+    )
     cors_origins: str = Field("", description="Comma-separated origins that browsers may call from; empty: none.")
 
     allow_anonymous: bool = Field(False, description="Let callers without a token run public models; they see nothing of others.")

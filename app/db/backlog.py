@@ -43,3 +43,19 @@ FIRST_IDS = text("SELECT id FROM predictions WHERE status = 'starting' AND queue
 def first_ids(session: Session, queue: str, most: int) -> list[str]:
     """The ids that have waited longest in a queue, in order."""
     return list(session.execute(FIRST_IDS, {"queue": queue, "most": most}).scalars())
+
+
+OF_USERS = text("""
+    SELECT u.id AS user_id, w.id, w.queue
+    FROM unnest(CAST(:users AS uuid[])) AS u(id)
+    CROSS JOIN LATERAL (SELECT id, queue FROM predictions WHERE status = 'starting' AND user_id = u.id
+                        ORDER BY id LIMIT :most) AS w
+    ORDER BY w.id""")
+
+
+def of_users(session: Session, users: Sequence[UUID], most: int) -> dict[UUID, list[tuple[str, str]]]:
+    """(id, queue) of each user's predictions that have waited longest, at most `most` each; users without any are left out."""
+    found: dict[UUID, list[tuple[str, str]]] = {}
+    for row in session.execute(OF_USERS, {"users": list(users), "most": most}):
+        found.setdefault(row.user_id, []).append((row.id, row.queue))
+    return found

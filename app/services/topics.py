@@ -1,7 +1,8 @@
 """News for those who watch rather than ask: state changes of one's own predictions, and how the fleet and its queues change.
 
-Changes of predictions come over Redis from every process (events); the fleet is looked at once a second for all watchers of this
-process together, and not at all while nobody watches. Knows no WebSocket.
+Changes of predictions come over Redis from every process (events); the fleet, its queues and the places of the watchers' own
+predictions are looked at once a second for all watchers of this process together, and not at all while nobody watches.
+A watcher is told what is other than what it was told last. Knows no WebSocket.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import structlog
 
 from app.events.reader import EventReader
 from app.services.health import Health
+from app.services.waiting_line import WaitingLine
 
 log = structlog.get_logger(__name__)
 
@@ -30,30 +32,36 @@ class Watcher:
     is_operator: bool
     tell: Callable[[str, dict[str, Any]], None]
     topics: set[str] = field(default_factory=set)
+    told: dict[str, Any] = field(default_factory=dict)
+
+    def hear(self, topic: str, now: Any, data: dict[str, Any]) -> None:
+        """Tells it of `data` unless `now`, what of it matters, is what it knows."""
+        if topic in self.topics and self.told.get(topic) != now:
+            self.told[topic] = now
+            self.tell(topic, data)
 
 
 class Topics:
     """One for each API process, used on its event loop."""
 
-    def __init__(self, reader: EventReader, health: Health, threads: Executor) -> None:
-        self._reader, self._health, self._threads = reader, health, threads
+    def __init__(self, reader: EventReader, health: Health, line: WaitingLine, threads: Executor) -> None:
+        self._reader, self._health, self._line, self._threads = reader, health, line, threads
         self._watchers: set[Watcher] = set()
-        self._fleet: dict[str, dict[str, Any]] = {}
         self._task: asyncio.Task[None] | None = None
         reader.on_news = self._on_news
 
     def join(self, watcher: Watcher) -> None:
         """From now on it is told of its topics."""
         self._watchers.add(watcher)
-        self.changed()
+        self.changed(watcher)
 
     def leave(self, watcher: Watcher) -> None:
         self._watchers.discard(watcher)
 
-    def changed(self) -> None:
-        """A watcher has other topics now."""
+    def changed(self, watcher: Watcher) -> None:
+        """It has other topics now: of new ones it will hear how things stand."""
+        watcher.told = {topic: known for topic, known in watcher.told.items() if topic in watcher.topics}
         if self._task is None and self._wanted("backend", "queue"):
-            self._fleet = {}
             self._task = asyncio.ensure_future(self._look_again_and_again())
 
     def _wanted(self, *topics: str) -> bool:
@@ -77,21 +85,24 @@ class Topics:
         try:
             while self._wanted("backend", "queue"):
                 with suppress(Exception):  # the database is away: there is no news
-                    census = await asyncio.get_running_loop().run_in_executor(self._threads, self._health.census)
-                    self._compare("backend", backend(census))
-                    self._compare("queue", queues(census))
+                    await self._look()
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             self._task = None
 
-    def _compare(self, topic: str, now: dict[str, Any]) -> None:
-        """Tells what is other than at the last look; a watcher that joined since hears of it with the next change."""
-        before = self._fleet.get(topic)
-        self._fleet[topic] = now
-        if now == before:
-            return
-        for watcher in [watcher for watcher in self._watchers if topic in watcher.topics]:
-            watcher.tell(topic, now if watcher.is_operator else totals(now))
+    async def _look(self) -> None:
+        census = await asyncio.get_running_loop().run_in_executor(self._threads, self._health.census)
+        fleet, depths = backend(census), queues(census)
+        for watcher in list(self._watchers):
+            data = fleet if watcher.is_operator else totals(fleet)
+            watcher.hear("backend", data, data)
+        users = {one.user_id for one in self._watchers if one.user_id and "queue" in one.topics}
+        places = await self._line.places(list(users)) if users else {}
+        for watcher in list(self._watchers):
+            known = depths if watcher.is_operator else totals(depths)
+            mine = places.get(watcher.user_id, []) if watcher.user_id else []
+            now = known, [(one, place.position) for one, place in mine]  # the estimates always change
+            watcher.hear("queue", now, {**known, "mine": [{"prediction_id": one, **place.as_json()} for one, place in mine]})
 
     def close(self) -> None:
         if self._task:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from app.db import backlog
 from app.db.session import Database
@@ -21,6 +22,7 @@ LOOK_SECONDS = 1.0
 COUNTED = 1_000  # places told; further back it is "more than so many"
 SPEEDS = 60  # looks remembered
 QUEUES = 1_000
+MINE = 100  # places of one user told at once
 LONGEST_HINT, SHORTEST_HINT = 30, 1
 
 
@@ -63,14 +65,30 @@ class WaitingLine:
         """Its place; None when it does not wait. Raises Unavailable."""
         if prediction.status is not Status.STARTING:
             return None
-        if prediction.queue not in self._queues and len(self._queues) >= QUEUES:
+        return await self._place(prediction.queue, prediction.id)
+
+    async def places(self, users: Sequence[UUID]) -> dict[UUID, list[tuple[str, Place]]]:
+        """Ids and places of each user's waiting predictions, the first MINE of each; users without any are left out.
+
+        Raises Unavailable.
+        """
+
+        def read() -> dict[UUID, list[tuple[str, str]]]:
+            with self._database.unit() as session:
+                return backlog.of_users(session, users, MINE)
+
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        return {user: [(one, await self._place(queue, one)) for one, queue in waiting] for user, waiting in found.items()}
+
+    async def _place(self, name: str, prediction_id: str) -> Place:
+        if name not in self._queues and len(self._queues) >= QUEUES:
             self._queues.clear()
-        queue = self._queues.setdefault(prediction.queue, _Queue())
+        queue = self._queues.setdefault(name, _Queue())
         if time.monotonic() - queue.at > LOOK_SECONDS:
             if queue.looking is None:
-                queue.looking = asyncio.ensure_future(self._look(prediction.queue, queue))
+                queue.looking = asyncio.ensure_future(self._look(name, queue))
             await asyncio.shield(queue.looking)
-        return place_in(queue.ids, queue.speeds, prediction.id)
+        return place_in(queue.ids, queue.speeds, prediction_id)
 
     async def _look(self, name: str, queue: _Queue) -> None:
         def read() -> list[str]:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from api_people import Person, Server
+from sqlalchemy import func
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from app.db.tables import UserRow
 from scripts.websocket_schemas import FOLDER, SCHEMAS, text_of
 
 CHECKS = {name: jsonschema.Draft202012Validator(json.loads((FOLDER / name).read_text())) for name in SCHEMAS}
@@ -186,6 +189,85 @@ def test_backend_and_queue_tell_changes(api: Server, ada: Person, admin: Person,
     ada.run("ada/echo", text="x", seconds=2)
     while (event := plain.hear("event"))["topic"] != "queue" or not event["data"]["running"]:
         assert "queues" not in event["data"]
+
+
+def test_ones_own_places_in_the_queue_are_told_as_they_change(api: Server, ada: Person, bob: Person, echo, dial) -> None:
+    first, theirs, last = (person.run("ada/echo", text="x")["id"] for person in (ada, bob, ada))  # nobody runs them
+    client = dial(api, ada)
+    client.say(type="subscribe", topics=["queue"])
+    told = client.hear("event")["data"]
+    assert [(one["prediction_id"], one["position"]) for one in told["mine"]] == [(first, 1), (last, 3)]
+    assert told["waiting"] == 3
+    client.say(type="status", prediction_id=last)
+    assert client.hear("status")["prediction"]["queue"]["position"] == 3
+    bob.http.post(f"/v1/predictions/{theirs}/cancel")
+    ada.http.post(f"/v1/predictions/{first}/cancel")
+    while len((told := client.hear("event")["data"])["mine"]) != 1 or told["mine"][0]["position"] != 1:
+        assert all(one["prediction_id"] != theirs for one in told["mine"])
+    assert told["mine"][0]["prediction_id"] == last
+
+
+def test_who_subscribes_later_hears_how_things_stand(api: Server, ada: Person, echo, worker, dial) -> None:
+    for _ in range(2):
+        client = dial(api, ada)
+        client.say(type="subscribe", topics=["backend", "queue"])
+        assert {client.hear("event")["topic"], client.hear("event")["topic"]} == {"backend", "queue"}
+
+
+def close_code(client: Client, seconds: float = 10) -> int:
+    """The code with which the server ends this connection."""
+    with pytest.raises(ConnectionClosed) as told:
+        client.hear("never", seconds=seconds)
+    assert told.value.rcvd is not None
+    return told.value.rcvd.code
+
+
+def test_a_revoked_key_and_a_disabled_user_are_sent_away(start_server, ada: Person, bob: Person, echo, database, dial) -> None:
+    server: Server = start_server(ws_recheck_seconds=0.2)
+    revoked, disabled, other = dial(server, ada), dial(server, bob), dial(server, ada)
+    revoked.say(type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect="cancel")  # nobody runs it
+    prediction = revoked.hear("accepted")["prediction_id"]
+    with database.unit() as session:
+        session.get(UserRow, bob.id).disabled_at = func.now()
+    assert close_code(disabled) == 4401
+    other.say(type="ping")
+    assert other.hear("pong")
+    [key] = ada.http.get("/v1/keys").json()["results"]
+    fresh = server.services.accounts.issue_key(ada.id, "fresh", ["predict"]).key
+    assert ada.http.delete(f"/v1/keys/{key['id']}").status_code == 204
+    assert (close_code(revoked), close_code(other)) == (4401, 4401)
+    read = httpx.get(
+        f"{server.url}/v1/predictions/{prediction}",
+        headers={"Authorization": f"Bearer {fresh}", "Prefer": "wait=10"},
+        timeout=20,
+        trust_env=False,
+    )
+    assert read.json()["status"] == "canceled"
+
+
+def test_a_client_that_does_not_read_loses_news_and_nothing_else(api: Server, ada: Person, echo, worker, dial) -> None:
+    slow = dial(api, ada, compression=None, max_size=None, max_queue=1)
+    slow.say(type="subscribe", topics=["status"])
+    slow.hear("subscribed")
+    slow.say(
+        type="inference", model="ada/echo", inputs={"text": "x" * 900_000, "chunks": 8}, stream=True
+    )  # 7 MB fill every buffer
+    made = [ada.run("ada/echo", text="news")["id"] for _ in range(100)]  # three pieces of news each, and room for 128
+    for one in made:
+        assert ada.http.get(f"/v1/predictions/{one}", headers={"Prefer": "wait=20"}).json()["status"] == "succeeded"
+    pieces, news = [], 0
+    while (message := slow.hear("chunk", "event", "result"))["type"] != "result" or len(pieces) < 8:
+        pieces += [message["index"]] if message["type"] == "chunk" else []
+        news += message["type"] == "event"
+    assert pieces == list(range(8))
+    ada.run("ada/echo", text="the next news says what was lost")
+    dropped = 0
+    with contextlib.suppress(TimeoutError):
+        while True:
+            event = slow.hear("event", seconds=2)
+            news, dropped = news + 1, dropped + event.get("dropped", 0)
+    assert dropped > 0
+    assert news + dropped >= 300
 
 
 def test_status_and_cancel_of_ones_own_only(api: Server, ada: Person, bob: Person, echo, dial) -> None:

@@ -10,16 +10,15 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from app.api.bodies import parse_json
 from app.api.deps import Services, base_url
 from app.api.websocket import messages as wire
-from app.api.websocket.session import Session, next_text
+from app.api.websocket.session import UNAUTHENTICATED, Session, next_text
 from app.domain.errors import LovageError, Unauthenticated
-from app.services.access import Principal
 
 router = APIRouter()
 
 CLIENT_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 SUBPROTOCOL, TOKEN_PREFIX = "lovage", "lovage.token."
 AUTH_SECONDS = 10.0
-BAD_CLIENT_ID, UNAUTHENTICATED = 4400, 4401
+BAD_CLIENT_ID = 4400
 
 
 @router.websocket("/ws/{client_id}")
@@ -32,8 +31,9 @@ async def connect(socket: WebSocket, client_id: str) -> None:
         if not CLIENT_ID.match(client_id):
             await socket.close(BAD_CLIENT_ID, "the client id must be 1 to 64 letters, digits, dots, dashes or underscores")
             return
-        caller = await _caller(socket, services, offered)
-        await Session(socket, services, caller, base_url(socket)).run(client_id)
+        credential = await _credential(socket, services, offered)
+        caller = await services.access.principal(credential)
+        await Session(socket, services, credential, caller, base_url(socket)).run(client_id)
     except Unauthenticated as error:
         await socket.close(UNAUTHENTICATED, error.detail[:120])
     except LovageError as error:
@@ -42,7 +42,7 @@ async def connect(socket: WebSocket, client_id: str) -> None:
         return
 
 
-async def _caller(socket: WebSocket, services: Services, offered: list[str]) -> Principal:
+async def _credential(socket: WebSocket, services: Services, offered: list[str]) -> str | None:
     """By header, by subprotocol, or by the first message. Raises Unauthenticated."""
     given = socket.headers.get("authorization")
     token = next((one.removeprefix(TOKEN_PREFIX) for one in offered if one.startswith(TOKEN_PREFIX)), None)
@@ -50,7 +50,7 @@ async def _caller(socket: WebSocket, services: Services, offered: list[str]) -> 
         given = f"Bearer {token}"
     if given is None and not services.settings.allow_anonymous:
         given = f"Bearer {await _first_message(socket)}"
-    return await services.access.principal(given)
+    return given
 
 
 async def _first_message(socket: WebSocket) -> str:

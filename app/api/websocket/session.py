@@ -13,7 +13,7 @@ from app.api.bodies import parse_json
 from app.api.deps import Services
 from app.api.problems import invalid_request
 from app.api.websocket import messages as wire
-from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany
+from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany, Unauthenticated, Unavailable
 from app.domain.predictions import Prediction
 from app.services.access import Principal
 from app.services.files import own_files
@@ -24,13 +24,15 @@ from app.services.topics import Watcher
 QUEUED = 256  # messages that wait for a slow client; news beyond are dropped, output waits in Redis and Postgres
 AT_ONCE = 128  # predictions that one connection follows
 LOOK_SECONDS = 30.0
+UNAUTHENTICATED = 4401  # close code
 
 
 class Session:
     """`run` until the client leaves."""
 
-    def __init__(self, socket: WebSocket, services: Services, caller: Principal, base: str) -> None:
+    def __init__(self, socket: WebSocket, services: Services, credential: str | None, caller: Principal, base: str) -> None:
         self._socket, self._services, self._caller, self._base = socket, services, caller, base
+        self._credential = credential
         self._address = socket.client.host if socket.client else "unknown"
         self._out: asyncio.Queue[BaseModel] = asyncio.Queue(QUEUED)
         self._dropped = 0
@@ -44,11 +46,12 @@ class Session:
         services.topics.join(self._watcher)
         await self._say(wire.WelcomeOut(client_id=client_id, username=self._caller.username))
         sender = asyncio.ensure_future(self._send())
+        checker = asyncio.ensure_future(self._check_again_and_again(services.settings.ws_recheck_seconds))
         try:
             await self._receive(services.settings.ws_idle_seconds, sender)
         finally:
             services.topics.leave(self._watcher)
-            for task in (sender, *self._following.values()):
+            for task in (sender, checker, *self._following.values()):
                 task.cancel()
             if self._to_cancel:
                 services.assembly.threads.submit(
@@ -70,6 +73,18 @@ class Session:
                 continue
             silent = 0
             await self._take(text)
+
+    async def _check_again_and_again(self, every: float) -> None:
+        """Ends the connection when its credential is not valid any more: revoked, expired, or of a disabled user."""
+        while True:
+            await asyncio.sleep(every)
+            with contextlib.suppress(Unavailable):  # who calls cannot be told now; nobody is turned away for that
+                try:
+                    self._caller = await self._services.access.principal(self._credential)
+                except Unauthenticated:
+                    await self._socket.close(UNAUTHENTICATED, "the credential is not valid any more")
+                    return
+                self._watcher.is_operator = self._caller.is_operator
 
     async def _take(self, text: str) -> None:
         """One message; what is wrong with it is told, and the connection stays."""
@@ -134,12 +149,16 @@ class Session:
             self._watcher.topics |= topics
         else:
             self._watcher.topics -= topics
-        self._services.topics.changed()
+        self._services.topics.changed(self._watcher)
         await self._say(wire.SubscribedOut(request_id=message.request_id, topics=sorted(self._watcher.topics)))
 
     async def _status(self, message: wire.StatusIn) -> None:
         if message.prediction_id:
-            shown = self._render(await self._own(message.prediction_id))
+            prediction = await self._own(message.prediction_id)
+            shown, place = self._render(prediction), None
+            with contextlib.suppress(Unavailable):  # the place is a courtesy
+                place = await self._services.assembly.line.place(prediction)
+            shown |= {"queue": place.as_json()} if place else {}
             await self._say(wire.StatusOut(request_id=message.request_id, prediction=shown))
             return
         census = await run_sync(self._services.health.census)
