@@ -6,6 +6,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.db.predictions import BY_AGE, IN_QUEUE
+
 OF_USER = text("""
     SELECT count(*) FROM (SELECT FROM predictions
                           WHERE status = 'starting' AND user_id IS NOT DISTINCT FROM :user_id LIMIT :most) AS waiting""")
@@ -37,7 +39,7 @@ def in_queues(session: Session, queues: Sequence[str], most: int) -> dict[str, i
     return {row.queue: int(row.waiting) for row in rows}
 
 
-FIRST_IDS = text("SELECT id FROM predictions WHERE status = 'starting' AND queue = :queue ORDER BY id LIMIT :most")
+FIRST_IDS = text(f"SELECT id FROM predictions WHERE {IN_QUEUE.format(':queue')} {BY_AGE} LIMIT :most")
 
 
 def first_ids(session: Session, queue: str, most: int) -> list[str]:

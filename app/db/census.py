@@ -5,9 +5,14 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-QUEUES = text("""
-    SELECT queue, count(*) AS waiting, extract(epoch FROM now() - min(created_at))::float AS oldest_seconds
-    FROM predictions WHERE status = 'starting' GROUP BY queue ORDER BY queue""")
+from app.db import predictions
+from app.db.predictions import BY_AGE, IN_QUEUE
+
+# The oldest has the first id, so its row is the only one that must be read.
+QUEUE = text(f"""
+    SELECT count(*) AS waiting, (SELECT extract(epoch FROM now() - created_at)::float FROM predictions
+                                 WHERE {IN_QUEUE.format(":queue")} {BY_AGE} LIMIT 1) AS oldest_seconds
+    FROM predictions WHERE status = 'starting' AND queue = :queue""")
 RUNNING = text("SELECT count(*) FROM predictions WHERE status = 'processing'")
 
 
@@ -18,7 +23,9 @@ def ping(session: Session) -> None:
 
 def queues(session: Session) -> list[dict[str, Any]]:
     """Waiting predictions of each queue, with the age of the oldest in seconds."""
-    return [dict(row) for row in session.execute(QUEUES).mappings()]
+    names = sorted(predictions.queues_waiting(session))
+    counted = [{"queue": name, **session.execute(QUEUE, {"queue": name}).mappings().one()} for name in names]
+    return [one for one in counted if one["waiting"]]
 
 
 def running(session: Session) -> int:

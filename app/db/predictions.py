@@ -6,7 +6,7 @@ Writes are called by services/lifecycle.py only; nothing here commits or knows w
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
 
-from app.domain.predictions import Prediction, Status
+from app.domain.predictions import Prediction, Status, lowest_id
 
 COLUMNS = (
     "id, user_id, version_id, model, status, queue, created_at, input, output, error, error_code, logs, progress, metrics, "
@@ -98,6 +98,10 @@ class Filter:
     created_before: datetime | None = None
 
 
+# An id bears the time of the API process that made it, `created_at` is Postgres's: a list narrowed by time looks so much further.
+CLOCKS_APART = timedelta(hours=1)
+
+
 def page(session: Session, wanted: Filter, *, before: str | None, after: str | None, limit: int) -> list[Prediction]:
     """At most `limit` predictions of one user, newest first, with ids below `before` or above `after` (one of them at most)."""
     clauses = ["user_id = :user_id"]
@@ -106,8 +110,8 @@ def page(session: Session, wanted: Filter, *, before: str | None, after: str | N
         for value, clause in (
             (wanted.status, "status = :status"),
             (wanted.model, "model = :model"),
-            (wanted.created_after, "created_at >= :created_after"),
-            (wanted.created_before, "created_at < :created_before"),
+            (wanted.created_after, "created_at >= :created_after AND id >= :least"),
+            (wanted.created_before, "created_at < :created_before AND id <= :most"),
             (before, "id < :before"),
             (after, "id > :after"),
         )
@@ -116,8 +120,14 @@ def page(session: Session, wanted: Filter, *, before: str | None, after: str | N
     order = "ASC" if after is not None else "DESC"
     sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
     params = {name: getattr(wanted, name) for name in Filter.__slots__}
+    params |= {"least": _near(wanted.created_after, -CLOCKS_APART), "most": _near(wanted.created_before, CLOCKS_APART)}
     found = _run(session, text(sql), **params, before=before, after=after, limit=limit)
     return found[::-1] if after is not None else found
+
+
+def _near(moment: datetime | None, more: timedelta) -> str | None:
+    """The id that sorts first of those made at a moment and some more; ids begin with their API process's time."""
+    return lowest_id(max(0, int((moment.timestamp() + more.total_seconds()) * 1000))) if moment else None
 
 
 CLAIM = text(f"""
@@ -132,12 +142,19 @@ def claim(session: Session, ids: Sequence[str], worker: UUID) -> list[Prediction
     return _run(session, CLAIM, ids=sorted(ids), worker=worker)
 
 
+# The oldest of a queue are to come from the index of those that wait. `queue = …` would let the planner take the primary key
+# for the order, and walk through millions that have ended; between equal bounds it cannot.
+IN_QUEUE = "status = 'starting' AND queue BETWEEN {0} AND {0}"
+BY_AGE = "ORDER BY queue, id"
+
 STEAL = text(f"""
     UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
            progress = NULL, output = NULL
-    FROM (SELECT id FROM predictions WHERE status = 'starting' AND queue = ANY(:queues) AND run_after <= now()
-            AND (deadline IS NULL OR deadline > now())
-          ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED) AS c
+    FROM (SELECT w.id FROM unnest(CAST(:queues AS text[])) AS q(name) CROSS JOIN LATERAL (
+              SELECT id FROM predictions WHERE {IN_QUEUE.format("q.name")} AND run_after <= now()
+                AND (deadline IS NULL OR deadline > now())
+              {BY_AGE} LIMIT :limit FOR UPDATE SKIP LOCKED) AS w
+          ORDER BY w.id LIMIT :limit) AS c
     WHERE p.id = c.id
     {RETURNING}""")
 
@@ -258,48 +275,60 @@ def take_unrung(session: Session, limit: int) -> list[tuple[str, str]]:
 
 
 WAITING = text("""
-    SELECT id, queue FROM predictions WHERE status = 'starting' AND run_after <= now() AND id > :after
-    ORDER BY id LIMIT :limit""")
+    SELECT id, queue FROM predictions WHERE status = 'starting' AND run_after <= now() AND (queue, id) > (:queue, :after)
+    ORDER BY queue, id LIMIT :limit""")
 
 
-def waiting(session: Session, after: str, limit: int) -> list[tuple[str, str]]:
-    """(id, queue) of waiting predictions in order of id, from `after` on."""
-    return [(row.id, row.queue) for row in session.execute(WAITING, {"after": after, "limit": limit})]
+def waiting(session: Session, queue: str, after: str, limit: int) -> list[tuple[str, str]]:
+    """(id, queue) of waiting predictions in order of queue and id, behind the given ones."""
+    found = session.execute(WAITING, {"queue": queue, "after": after, "limit": limit})
+    return [(row.id, row.queue) for row in found]
 
 
 # What waits somewhere because it must, by its routing: it stays there.
-HELD_FAST = "coalesce(p.routing ->> 'strategy', '') = 'pinned'"
-MOVE_QUEUES = text(f"""
-    UPDATE predictions AS p SET queue = r.new, rung_at = NULL
-    FROM json_to_recordset(:rows) AS r(old text, requires text, new text)
-    WHERE p.queue = r.old AND p.status = 'starting' AND NOT {HELD_FAST}
-      AND p.routing ->> 'requires' IS NOT DISTINCT FROM r.requires""")
+HELD_FAST = "coalesce(routing ->> 'strategy', '') = 'pinned'"
 
 
 @dataclass(frozen=True, slots=True)
-class Stranded:
-    """Predictions that wait in one queue and require the same: `requires` is the JSON text of their routing, or None."""
+class Stretch:
+    """What waits in a queue with ids above `after` up to `last`: `kinds` are the texts of what its routings require (None:
+    nothing), for those that may be moved."""
 
     queue: str
-    requires: str | None
+    after: str
+    last: str
+    count: int
+    kinds: list[str | None]
 
 
-def move_queues(session: Session, moves: Mapping[Stranded, str]) -> int:
-    """Sends what waits in one queue to another; it will be rung again. Returns how many."""
+STRETCH = text(f"""
+    SELECT requires, held, max(id) AS last, count(*) AS count
+    FROM (SELECT id, routing ->> 'requires' AS requires, {HELD_FAST} AS held FROM predictions
+          WHERE {IN_QUEUE.format(":queue")} AND id > :after {BY_AGE} LIMIT :limit) AS looked_at
+    GROUP BY requires, held""")
+
+
+def stretch(session: Session, queue: str, after: str, limit: int) -> Stretch:
+    """The next so many of a queue: never all of it, as a million may wait there."""
+    rows = session.execute(STRETCH, {"queue": queue, "after": after, "limit": limit}).all()
+    last, count = max((row.last for row in rows), default=after), sum(row.count for row in rows)
+    return Stretch(queue, after, last, count, [row.requires for row in rows if not row.held])
+
+
+MOVE_QUEUES = text(f"""
+    UPDATE predictions SET queue = r.new, rung_at = NULL
+    FROM json_to_recordset(:rows) AS r(requires text, new text)
+    WHERE queue = :queue AND status = 'starting' AND id > :after AND id <= :last AND NOT {HELD_FAST}
+      AND routing ->> 'requires' IS NOT DISTINCT FROM r.requires""")
+
+
+def move_queues(session: Session, part: Stretch, moves: Mapping[str | None, str]) -> int:
+    """Sends each kind of a stretch to another queue; it will be rung again. Returns how many."""
     if not moves:
         return 0
-    rows = _json([{"old": old.queue, "requires": old.requires, "new": new} for old, new in moves.items()])
-    return session.execute(MOVE_QUEUES, {"rows": rows}).rowcount  # type: ignore[no-any-return, attr-defined]
-
-
-STRANDED = text(f"""
-    SELECT DISTINCT p.queue, p.routing ->> 'requires' AS requires FROM predictions AS p
-    WHERE p.status = 'starting' AND p.queue = ANY(:queues) AND NOT {HELD_FAST}""")
-
-
-def stranded(session: Session, queues: Sequence[str]) -> list[Stranded]:
-    """What waits in these queues and may be moved."""
-    return [Stranded(row.queue, row.requires) for row in session.execute(STRANDED, {"queues": list(queues)})]
+    rows = _json([{"requires": kind, "new": new} for kind, new in moves.items()])
+    params = {"rows": rows, "queue": part.queue, "after": part.after, "last": part.last}
+    return session.execute(MOVE_QUEUES, params).rowcount  # type: ignore[no-any-return, attr-defined]
 
 
 # One index probe for each queue, however many wait in it: `SELECT DISTINCT` would read a million entries.

@@ -136,6 +136,14 @@ class PredictionRow(Base):
 
     __table_args__ = (
         Index("predictions_by_user", "user_id", "id"),
+        Index("predictions_by_user_and_model", "user_id", "model", "id"),
+        Index(
+            "predictions_ended_by_user",
+            "user_id",
+            "status",
+            "id",
+            postgresql_where=text("status IN ('succeeded', 'failed', 'canceled')"),
+        ),
         Index("predictions_waiting", "queue", "id", postgresql_where=text("status = 'starting'")),
         Index("predictions_waiting_by_user", "user_id", postgresql_where=text("status = 'starting'")),
         Index("predictions_running", "worker", postgresql_where=text("status = 'processing'")),

@@ -49,7 +49,15 @@ def new_id(milliseconds: int) -> str:
 
     `milliseconds` is Unix time. Two ids of one millisecond sort at random.
     """
-    number = (milliseconds << 80) | secrets.randbits(80)
+    return _id_of((milliseconds << 80) | secrets.randbits(80))
+
+
+def lowest_id(milliseconds: int) -> str:
+    """What no id made at that Unix time or later sorts before."""
+    return _id_of(milliseconds << 80)
+
+
+def _id_of(number: int) -> str:
     digits = []
     for _ in range(ID_LENGTH):
         number, low = divmod(number, 32)

@@ -1,16 +1,19 @@
 """Whether the parts that a prediction needs are there, and what the fleet is doing. Calls block: use threads."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
 
 from app.db import census, workers
 from app.db.session import Database
 from app.db.tables import WorkerRow
 from app.domain.errors import LovageError
 
+SLOW_SECONDS, KEEP_TIMES = 0.1, 20.0  # a count that took longer is kept for so many times as long
 REDIS_SECONDS = 1.5  # a probe must answer sooner than those who ask give up
 
 
@@ -32,6 +35,8 @@ class Health:
 
     def __init__(self, database: Database, redis_url: str, dead_after: float) -> None:
         self._database, self._dead_after = database, dead_after
+        self._queues: list[dict[str, Any]] = []
+        self._counted_until = 0.0
         self._redis = Redis.from_url(redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=None)
 
     def readiness(self) -> Readiness:
@@ -57,11 +62,19 @@ class Health:
             return workers.live(session, self._dead_after)
 
     def census(self) -> dict[str, Any]:
-        """Live workers, queues and running predictions, as plain data."""
+        """Live workers, queues and running predictions, as plain data. With hundreds of thousands that wait, the queues' lengths
+        may be some seconds old."""
         with self._database.unit() as session:
-            live = workers.live(session, self._dead_after)
-            queues, running = census.queues(session), census.running(session)
+            live, running = workers.live(session, self._dead_after), census.running(session)
+            queues = self._queues if time.monotonic() < self._counted_until else self._count(session)
         return {"workers": live, "queues": queues, "running": running}
+
+    def _count(self, session: Session) -> list[dict[str, Any]]:
+        began = time.monotonic()
+        self._queues = census.queues(session)
+        if (took := time.monotonic() - began) > SLOW_SECONDS:
+            self._counted_until = began + KEEP_TIMES * took
+        return self._queues
 
     def close(self) -> None:
         """Disconnects."""

@@ -20,13 +20,13 @@ from app.services.fleet import facts
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.lifecycle import Lifecycle
 from app.services.prediction_view import output_prefix
-from app.services.stranded import move_stranded
+from app.services.stranded import Mover
 from app.storage.base import Storage
 
 log = structlog.get_logger(__name__)
 
 LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes the rest
-RING_GROUP = 2_000
+RING_GROUP, RING_GROUPS = 2_000, 10
 KEEP_WORKERS_DAYS = 7
 KEEP_DELIVERIES_DAYS = 30  # of webhooks that were delivered or given up
 DEADLINE_REASON = "Its deadline (Cancel-After) passed."
@@ -51,6 +51,7 @@ class Recovery:
         self._database, self._lifecycle, self._announcer = database, lifecycle, announcer
         self._doorbell, self._storage, self._limits = doorbell, storage, limits
         self._in_touch_since: float | None = None
+        self._mover = Mover()
 
     def sweep(self) -> None:
         """Everything once, unless another process is at it. Raises Unavailable when the database is away."""
@@ -87,7 +88,7 @@ class Recovery:
             buried = workers.bury(session, self._limits.dead_after)
             workers.forget(session, KEEP_WORKERS_DAYS)
             live = [facts(row) for row in workers.live(session, self._limits.dead_after)]
-            move_stranded(session, live)
+            self._mover.move(session, live)
         alive = {worker.pinned for worker in live if not worker.draining}
         for worker in buried:
             log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
@@ -103,24 +104,25 @@ class Recovery:
         if self._doorbell.was_wiped():
             rung += self._ring_everything()
             self._doorbell.mark()
-        while True:
+        for _ in range(RING_GROUPS):
             with self._database.unit() as session:
                 pairs = table.take_unrung(session, RING_GROUP)
             self._announcer.ring(pairs)
             rung += len(pairs)
             if len(pairs) < RING_GROUP:
-                return rung
+                break
+        return rung
 
     def _ring_everything(self) -> int:
-        after, rung = "", 0
+        queue, after, rung = "", "", 0
         while True:
             with self._database.unit() as session:
-                pairs = table.waiting(session, after, RING_GROUP)
+                pairs = table.waiting(session, queue, after, RING_GROUP)
             if not pairs:
                 log.warning("rang_everything_again", count=rung)
                 return rung
             self._announcer.ring(pairs)
-            after, rung = pairs[-1][0], rung + len(pairs)
+            (after, queue), rung = pairs[-1], rung + len(pairs)
 
     def cancel_overdue(self) -> int:
         """Ends what is past its Cancel-After. Returns how many."""

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from app.db import predictions as table
 from app.db import workers
-from app.db.predictions import Stranded
 from app.domain.versions import Placement
 from app.queue import names, routing
 from app.queue.routing import Situation, WorkerFacts
@@ -19,22 +18,35 @@ from app.queue.routing import Situation, WorkerFacts
 CLASS_SECONDS = 60.0
 
 
-def move_stranded(session: Session, live: Sequence[WorkerFacts]) -> int:
-    """Returns how many were moved; they will be rung again."""
-    read = {queue for worker in live if not worker.draining for queue in (worker.pinned, worker.device_class, names.ANY)}
-    unread = [queue for queue in table.queues_waiting(session) if queue not in read]
-    if not unread:
-        return 0
-    lately = workers.classes_seen(session, CLASS_SECONDS)
-    found = table.stranded(session, [queue for queue in unread if queue not in lately])
-    moves = {one: place for one in found if (place := place_of(one, live)) != one.queue}
-    return table.move_queues(session, moves)
+# Rows of one queue that one sweep looks at: a million wait in as many sweeps as it takes, none of them long.
+LOOKED_AT = 5_000
 
 
-def place_of(one: Stranded, live: Sequence[WorkerFacts]) -> str:
-    """Where it should wait now."""
-    required = orjson.loads(one.requires) if one.requires else {}
-    placement = Placement.of({"require": required})
-    if "@" in one.queue and placement.is_a_class:
-        return names.device_class(one.queue)
+class Mover:
+    """Remembers how far it has looked into each queue."""
+
+    def __init__(self, looked_at: int = LOOKED_AT) -> None:
+        self._looked_at = looked_at
+        self._after: dict[str, str] = {}
+
+    def move(self, session: Session, live: Sequence[WorkerFacts]) -> int:
+        """Returns how many were moved; they will be rung again."""
+        read = {queue for worker in live if not worker.draining for queue in (worker.pinned, worker.device_class, names.ANY)}
+        unread = [queue for queue in table.queues_waiting(session) if queue not in read]
+        lately = workers.classes_seen(session, CLASS_SECONDS) if unread else ()
+        return sum(self._move_from(session, queue, live) for queue in unread if queue not in lately)
+
+    def _move_from(self, session: Session, queue: str, live: Sequence[WorkerFacts]) -> int:
+        part = table.stretch(session, queue, self._after.pop(queue, ""), self._looked_at)
+        if part.count == self._looked_at:
+            self._after[queue] = part.last
+        places = {kind: place_of(queue, kind, live) for kind in part.kinds}
+        return table.move_queues(session, part, {kind: place for kind, place in places.items() if place != queue})
+
+
+def place_of(queue: str, kind: str | None, live: Sequence[WorkerFacts]) -> str:
+    """Where what waits in `queue` and requires that should wait now."""
+    placement = Placement.of({"require": orjson.loads(kind) if kind else {}})
+    if "@" in queue and placement.is_a_class:
+        return names.device_class(queue)
     return routing.choose(Situation("", placement, live)).queue

@@ -13,6 +13,8 @@ from app.domain.errors import StorageFailed
 from app.domain.predictions import Status
 from app.queue import names
 from app.services.assembly import Core
+from app.services.fleet import facts
+from app.services.stranded import Mover
 
 
 def age(core: Core, seconds: int) -> None:
@@ -92,6 +94,27 @@ def test_a_class_without_a_worker_for_a_while_is_left_unless_it_is_required(core
     living_worker(core, "rocm")
     core.recovery().recover_dead()
     assert (now(core, free).queue, now(core, bound).queue) == ("rocm", "cuda")
+
+
+def test_a_long_queue_is_looked_through_bit_by_bit_again_and_again(core: Core) -> None:
+    living_worker(core, "cuda")
+    bound = [accepted(core, queue="cuda:0@gone", routing={"strategy": "pinned"}) for _ in range(5)]
+    free = [accepted(core, queue="cuda:0@gone") for _ in range(3)]
+    mover = Mover(2)
+
+    def moves(times: int) -> list[int]:
+        moved = []
+        for _ in range(times):
+            with core.database.unit() as session:
+                moved.append(mover.move(session, [facts(row) for row in workers.live(session, 15)]))
+        return moved
+
+    moved = moves(6)
+    assert (sum(moved), max(moved)) == (3, 2)
+    assert {now(core, one).queue for one in bound} == {"cuda:0@gone"}
+    assert {now(core, one).queue for one in free} == {"cuda"}
+    accepted(core, queue="cuda:0@gone")
+    assert sum(moves(6)) == 1, "it begins again at the front"
 
 
 def test_a_draining_workers_queue_is_emptied_at_once(core: Core) -> None:
