@@ -302,7 +302,7 @@ class Stretch:
 
 
 STRETCH = text(f"""
-    SELECT requires, held, max(id) AS last, count(*) AS count
+    SELECT requires, held, max(id) AS last, count(*) AS number
     FROM (SELECT id, routing ->> 'requires' AS requires, {HELD_FAST} AS held FROM predictions
           WHERE {IN_QUEUE.format(":queue")} AND id > :after {BY_AGE} LIMIT :limit) AS looked_at
     GROUP BY requires, held""")
@@ -311,7 +311,7 @@ STRETCH = text(f"""
 def stretch(session: Session, queue: str, after: str, limit: int) -> Stretch:
     """The next so many of a queue: never all of it, as a million may wait there."""
     rows = session.execute(STRETCH, {"queue": queue, "after": after, "limit": limit}).all()
-    last, count = max((row.last for row in rows), default=after), sum(row.count for row in rows)
+    last, count = max((row.last for row in rows), default=after), sum(row.number for row in rows)
     return Stretch(queue, after, last, count, [row.requires for row in rows if not row.held])
 
 
