@@ -23,9 +23,10 @@ def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
 class Api:
     """Calls answer parsed JSON; anything else ends the command."""
 
-    def __init__(self) -> None:
+    def __init__(self, url: str = "") -> None:
+        """`url` goes before LOVAGE_URL."""
         settings = load_client()
-        self.url, token = settings.lovage_url.rstrip("/"), settings.lovage_token
+        self.url, token = (url or settings.lovage_url).rstrip("/"), settings.lovage_token
         if not self.url:
             self.url = _local_url(settings.lovage_data_dir)
         if not token:

@@ -25,6 +25,7 @@ import psycopg2
 from rich.console import Console
 from rich.table import Table
 
+from app.bench.process_cpu import cpu_seconds as cpu
 from app.local.platform_state import Platform, read_platform
 from scripts.bench.http_load import Target, flood
 from scripts.chaos.__main__ import free_port, start
@@ -42,16 +43,6 @@ class Figure:
     what: str
     value: str
     wanted: str
-
-
-def cpu(processes: list[psutil.Process]) -> float:
-    """User and system seconds of these processes and all their living children."""
-    total = 0.0
-    for process in processes:
-        for one in [process, *process.children(recursive=True)]:
-            times = one.cpu_times()
-            total += times.user + times.system
-    return total
 
 
 def median(values: list[float]) -> float:

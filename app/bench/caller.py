@@ -1,0 +1,143 @@
+"""One prediction as a caller makes it: `Prefer: wait` and, where that runs out, polling; or the stream of its output.
+
+Knows the prediction API. Does not know how many callers there are.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from app.bench.connection import Connection, Lost, Target
+
+LONGEST_WAIT = 60  # the API's own bound of `Prefer: wait`
+POLL_SECONDS = 0.25
+LONGEST_REASON = 120
+TERMINAL = ("succeeded", "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What became of one prediction. `seconds` from the moment when it was due; `error` is empty for a success."""
+
+    seconds: float
+    error: str = ""
+    first: float | None = None  # seconds to the first piece of a stream
+    pieces: int = 0
+    batch_size: float | None = None
+    padding: float | None = None
+
+
+class Refused(Exception):
+    """The platform answered with an error, or the prediction failed."""
+
+
+class Caller:
+    """One connection. `stream`: read the output's pieces as they come."""
+
+    def __init__(self, target: Target, *, timeout: float, stream: bool) -> None:
+        self._target, self._timeout, self._stream = target, timeout, stream
+        self.connection = Connection(target)
+        self._made = ""
+
+    def request(self, version: str, given: dict[str, Any]) -> bytes:
+        """The prepared bytes of a prediction; they may be sent any number of times."""
+        body = {"version": version, "input": given}
+        wait = {} if self._stream else {"Prefer": f"wait={max(1, min(LONGEST_WAIT, int(self._timeout)))}"}
+        return self._target.request("POST", "/v1/predictions", body, **wait)
+
+    async def predict(self, request: bytes, due: float | None = None) -> Sample:
+        """Sends it and sees it through. `due` (`time.perf_counter`) is when it should have been sent; None: now."""
+        due = time.perf_counter() if due is None else due
+        self._made = ""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await (self._streamed(request, due) if self._stream else self._waited(request, due))
+        except TimeoutError:
+            await self._give_up()
+            return Sample(time.perf_counter() - due, f"no result within {self._timeout:g} s")
+        except (Refused, Lost) as error:
+            return Sample(time.perf_counter() - due, str(error)[:LONGEST_REASON])
+
+    async def _call(self, request: bytes) -> Any:
+        status, body = await self.connection.send(request)
+        return parsed(status, body)
+
+    async def _waited(self, request: bytes, due: float) -> Sample:
+        found = await self._call(request)
+        self._made = found["id"]
+        while found["status"] not in TERMINAL:
+            await asyncio.sleep(POLL_SECONDS)
+            found = await self._call(self._target.request("GET", f"/v1/predictions/{self._made}"))
+        seconds = time.perf_counter() - due
+        if found["status"] != "succeeded":
+            raise Refused(f"{found['status']}: {found.get('error') or ''}")
+        metrics = found["metrics"]
+        return Sample(seconds, batch_size=metrics.get("batch_size"), padding=metrics.get("padding"))
+
+    async def _streamed(self, request: bytes, due: float) -> Sample:
+        found = await self._call(request)
+        self._made = found["id"]
+        if "stream" not in found["urls"]:
+            raise Refused("this model does not stream; leave `stream` out of the experiment")
+        path = urlsplit(found["urls"]["stream"]).path
+        first, pieces, reason = None, 0, "the stream ended without an end"
+        async with aclosing(self._events(self._target.request("GET", path, Accept="text/event-stream"))) as events:
+            async for event, data in events:
+                if event == "output":
+                    first = time.perf_counter() - due if first is None else first
+                    pieces += 1
+                elif event == "error":
+                    reason = f"failed: {orjson.loads(data).get('detail', '')}"
+                elif event == "done" and "reason" not in orjson.loads(data or "{}"):
+                    reason = ""
+        if reason:
+            raise Refused(reason)
+        return Sample(time.perf_counter() - due, first=first, pieces=pieces)
+
+    async def _events(self, request: bytes) -> AsyncGenerator[tuple[str, str], None]:
+        """Server-sent events: (name, data)."""
+        rest = b""
+        async with aclosing(self.connection.parts(request)) as parts:
+            async for status, part in parts:
+                if status >= 400:
+                    parsed(status, part)
+                *blocks, rest = (rest + part).split(b"\n\n")
+                for event in map(parsed_event, blocks):
+                    if event:
+                        yield event
+
+    async def _give_up(self) -> None:
+        """A prediction that took too long must not go on running beside the next ones."""
+        self.connection.close()
+        if not self._made:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await self.connection.send(self._target.request("POST", f"/v1/predictions/{self._made}/cancel"))
+        except (TimeoutError, Lost):
+            self.connection.close()
+
+
+def parsed_event(block: bytes) -> tuple[str, str] | None:
+    """(name, data) of one server-sent event; None for a comment."""
+    lines = [line.partition(": ")[::2] for line in block.decode().split("\n")]
+    name = next((value for key, value in lines if key == "event"), None)
+    return None if name is None else (name, "\n".join(value for key, value in lines if key == "data"))
+
+
+def parsed(status: int, body: bytes) -> Any:
+    """An answer's JSON. Raises Refused with the server's sentence."""
+    try:
+        value = orjson.loads(body) if body else {}
+    except orjson.JSONDecodeError:
+        value = {}
+    if status >= 400 or not isinstance(value, dict) or not value:
+        detail = value.get("detail", "") if isinstance(value, dict) else ""
+        raise Refused(f"{status} {str(detail).strip()}".strip())
+    return value

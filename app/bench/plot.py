@@ -1,0 +1,37 @@
+"""A result as a picture: throughput and latency at every level, as SVG. pygal draws it, and where it is not installed there is no
+picture and a sentence that says so.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.bench.results import LevelResult
+
+MISSING = "no plot was drawn: pygal is not installed (pip install pygal)"
+WIDTH, HEIGHT = 900, 520
+
+
+def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult]]]) -> str:
+    """Writes the picture; returns "" or a sentence that says why there is none. One point a level: throughput across, latency
+    (median and 95th percentile, milliseconds, logarithmic) upwards; a line for each of `lines` (name, levels).
+    """
+    try:
+        import pygal
+        from pygal.style import CleanStyle
+    except ImportError:
+        return MISSING
+    chart = pygal.XY(
+        width=WIDTH, height=HEIGHT, title=title, x_title="predictions a second", y_title="milliseconds", logarithmic=True,
+        style=CleanStyle(font_family="sans-serif"), legend_at_bottom=True, js=(),
+        truncate_legend=-1,
+    )  # fmt: skip
+    for name, levels in lines:
+        known = [(level.median.throughput, level.median.latency_ms, level.name) for level in levels if level.median.latency_ms]
+        for percentile in ("p50", "p95"):
+            points = [{"value": (rate, getattr(times, percentile)), "label": level} for rate, times, level in known]
+            chart.add(f"{name} {percentile}".strip(), points)
+    try:
+        path.write_bytes(chart.render())
+    except OSError as error:
+        return f"no plot was drawn: {path}: {error.strerror}"
+    return ""

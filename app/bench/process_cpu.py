@@ -1,0 +1,96 @@
+"""CPU seconds of processes, as the operating system counts them: of a whole platform by its parts, or of any process trees.
+
+Knows `lovage up`'s processes by their command lines. Does not know what they work on.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import psutil  # type: ignore[import-untyped]
+
+# Words of a direct child's command line -> the part that it and its children are. The first match counts.
+PARTS = (
+    ("api", ("app", "api")),
+    ("courier", ("app", "worker", "--courier")),
+    ("worker", ("app", "worker")),
+    ("clock", ("app", "clock")),
+    ("flower", ("app", "flower")),
+)
+SERVERS = (("postgres", "postgres"), ("redis", "valkey-server"), ("redis", "redis-server"))
+FORK_SERVER = "app.engine.fork_server"
+MODELS = "models"
+
+Process = tuple[int, float]  # pid and start: a pid may be used again
+Usage = dict[str, dict[Process, float]]
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """User and system seconds of these processes and all their living children."""
+    return sum(sum(_times(process).values()) for process in processes)
+
+
+def usage(launcher: int | None) -> Usage:
+    """Seconds so far of each part of the platform that this `lovage up` started; nothing when there is none."""
+    found: Usage = {}
+    for child in _children(launcher):
+        part = _part(child)
+        if part:
+            found.setdefault(part, {}).update(_times(child))
+        if part == "worker":
+            found.setdefault(MODELS, {}).update(_models(child))
+    for one in found.get(MODELS, {}):
+        found["worker"].pop(one, None)
+    return found
+
+
+def spent(before: Usage, after: Usage) -> dict[str, float]:
+    """Seconds of each part between two looks. What a process used that ended in between is not known and not counted."""
+    return {
+        part: sum(seconds - before.get(part, {}).get(process, 0.0) for process, seconds in processes.items())
+        for part, processes in after.items()
+    }
+
+
+def _children(pid: int | None) -> list[psutil.Process]:
+    if pid is None:
+        return []
+    try:
+        return list(psutil.Process(pid).children())
+    except psutil.Error:
+        return []
+
+
+def _models(worker: psutil.Process) -> dict[Process, float]:
+    found: dict[Process, float] = {}
+    with suppress(psutil.Error):
+        for server in worker.children():
+            if FORK_SERVER in _words(server):
+                for model in server.children():
+                    found |= _times(model)
+    return found
+
+
+def _times(process: psutil.Process) -> dict[Process, float]:
+    found: dict[Process, float] = {}
+    with suppress(psutil.Error):
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = one.cpu_times()
+                found[one.pid, one.create_time()] = times.user + times.system
+    return found
+
+
+def _part(process: psutil.Process) -> str:
+    words = _words(process)
+    program = words[0].rpartition("/")[2] if words else ""
+    for part, name in SERVERS:
+        if program.startswith(name):
+            return part
+    return next((part for part, wanted in PARTS if set(wanted) <= set(words)), "")
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []

@@ -1,0 +1,110 @@
+"""The same experiment over several batch sizes, and which of them is best for what. Choosing is a pure function.
+
+A version has a batch size but no say in how many callers come, so a batch size is judged over all levels together: by the
+geometric mean, over the levels, of its figure as a share of the best at that level. Sizes that differ by a few percent, or of
+which each was the better one in some repeat, count as equal, and among equals the simpler wins: `auto`, then the smaller.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.bench.figures import Run
+from app.bench.results import LevelResult, Where
+
+ALIKE = 0.03  # closer than this counts as equal
+DEFAULT_SIZES: tuple[int | str, ...] = ("auto", 1, 4, 16, 64)
+GOALS = ("latency", "balanced", "throughput")
+Size = int | Literal["auto"]
+
+
+class Cell(BaseModel):
+    """One batch size at all levels."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_batch_size: Size
+    config: dict[str, Any]
+    levels: list[LevelResult]
+
+
+class Goal(BaseModel):
+    """The best policy for a goal. `version` is what `POST /v1/models/{owner}/{name}/versions` takes; `score` is 1 for a size
+    that is best at every level; `at`, `throughput` and `p95_ms` tell of the level where it does best.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_batch_size: Size
+    score: float
+    at: str
+    throughput: float
+    p95_ms: float
+    version: dict[str, Any]
+
+
+class Sweep(BaseModel):
+    """A sweep's file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal["lovage-sweep/1"] = "lovage-sweep/1"
+    made_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
+    complete: bool = True
+    model: str
+    where: Where
+    cells: list[Cell] = Field(min_length=1)
+    goals: dict[Literal["latency", "balanced", "throughput"], Goal]
+
+
+def value(run: Run, goal: str) -> float:
+    """More is better; nothing when nothing succeeded. Balanced is throughput by latency (Kleinrock's power of a queue)."""
+    if run.latency_ms is None or not run.throughput:
+        return 0.0
+    p95 = max(run.latency_ms.p95, 1e-6)
+    return {"throughput": run.throughput, "latency": 1 / p95, "balanced": run.throughput / p95}[goal]
+
+
+def scores(cells: Sequence[Cell], goal: str, pick: Callable[[LevelResult], Run]) -> list[float]:
+    """Each cell's, from 0 to 1, over the levels that all cells have; `pick` says which run of a level counts."""
+    keys = [level.key for level in cells[0].levels if all(level.key in [one.key for one in cell.levels] for cell in cells)]
+    tables = [{level.key: value(pick(level), goal) for level in cell.levels} for cell in cells]
+    best = {key: max(table[key] for table in tables) for key in keys}
+    shares = [[table[key] / best[key] for key in keys if best[key]] for table in tables]
+    return [math.prod(one) ** (1 / len(one)) if one else 0.0 for one in shares]
+
+
+def best(cells: Sequence[Cell], goal: str) -> tuple[Cell, float]:
+    """The cell to take for this goal, and its score. `cells` is not empty."""
+    found = scores(cells, goal, lambda level: level.median)
+    top = max(range(len(cells)), key=found.__getitem__)
+    repeats = min(len(level.runs) for cell in cells for level in cell.levels)
+    single = [scores(cells, goal, lambda level, at=at: level.runs[at]) for at in range(repeats)]  # type: ignore[misc]
+    alike = [
+        at for at, score in enumerate(found) if score >= found[top] * (1 - ALIKE) or any(one[at] > one[top] for one in single)
+    ]
+    chosen = min(alike, key=lambda at: _simplicity(cells[at].max_batch_size))
+    return cells[chosen], found[chosen]
+
+
+def _simplicity(size: int | str) -> float:
+    return 0.0 if size == "auto" else float(size)
+
+
+def choose(cells: Sequence[Cell], version: dict[str, Any]) -> dict[str, Goal]:
+    """A goal each; `version` is a body for a new version, whose configuration is replaced."""
+    chosen = {}
+    for goal in GOALS:
+        cell, score = best(cells, goal)
+        level = max(cell.levels, key=lambda one: value(one.median, goal))
+        run = level.median
+        if run.latency_ms is None:
+            continue  # nothing succeeded
+        chosen[goal] = Goal(
+            max_batch_size=cell.max_batch_size, score=round(score, 4), at=level.name, throughput=run.throughput,
+            p95_ms=run.latency_ms.p95, version={**version, "config": cell.config},
+        )  # fmt: skip
+    return chosen

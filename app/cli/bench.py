@@ -1,0 +1,279 @@
+"""`lovage bench EXPERIMENT | compare | sweep | apply`: measures a running platform through its public API."""
+
+import ipaddress
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+import typer
+import yaml
+from rich.console import Console
+
+from app.bench import results, tables, versions
+from app.bench.compare import Comparison
+from app.bench.connection import Lost, Target
+from app.bench.experiment import BadExperiment, Experiment, find, read
+from app.bench.results import BadResult, Result
+from app.bench.session import Platform, Session, Unusable
+from app.bench.sweep import DEFAULT_SIZES, Size, Sweep
+from app.bench.sweep_session import SweepSession
+from app.cli.bench_progress import Progress
+from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Api, stop
+from app.settings import load_client
+
+Kind = TypeVar("Kind")
+FOLDER = Path("bench-results")
+EXPERIMENT = typer.Argument(help="A YAML or TOML file, or the name of a shipped one: echo, minilm, words.")
+URL = typer.Option("--url", help="The platform's API; needed for one that is not on this machine.")
+SET = typer.Option("--set", help="field=value, over the experiment's own; the value is YAML. Repeatable.")
+OUTPUT = typer.Option("-o", "--output", help="The result's file (JSON); default: a new one in bench-results/.")
+PLOT = typer.Option("--plot/--no-plot", help="Draw the result beside its file (SVG, needs pygal).")
+AS_JSON = typer.Option("--json", help="Print the result as JSON instead of tables.")
+
+
+class RunByDefault(typer.core.TyperGroup):
+    """`lovage bench FILE` is `lovage bench run FILE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Puts `run` before a first word that is no command."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["run", *args]
+        return list(super().parse_args(ctx, args))
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group."""
+    group = typer.Typer(
+        help="Measure a running platform: `lovage bench EXPERIMENT`, compare two results, sweep batch sizes.",
+        no_args_is_help=True, cls=RunByDefault,
+    )  # fmt: skip
+    for command in (run, compare, sweep, apply):
+        group.command()(command)
+    app.add_typer(group, name="bench", rich_help_panel="Measuring")
+
+
+def run(
+    experiment: Annotated[str, EXPERIMENT],
+    url: Annotated[str, URL] = "",
+    preset: Annotated[str, typer.Option(help="latency, balanced or throughput: batching and concurrency.")] = "",
+    changes: Annotated[list[str] | None, SET] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
+    plot: Annotated[bool, PLOT] = True,
+    as_json: Annotated[bool, AS_JSON] = False,
+) -> None:
+    """Run an experiment. Exit code 0 done, 1 refused or nothing succeeded, 2 a bad experiment, 3 unreachable, 4 interrupted."""
+    asked = _experiment(experiment, preset, changes)
+    platform = _platform(url)
+    result = _measured(platform, asked)
+    path = output or results.default_path(FOLDER, asked.name)
+    _save(path, result)
+    if as_json:
+        print(result.model_dump_json(indent=2, by_alias=True))
+    else:
+        _show(result)
+        _say(f"Result: {path}")
+    if plot:
+        _draw(path, asked.name, [("", result.levels)])
+    _end(result)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A result of `lovage bench`.")],
+    second: Annotated[Path, typer.Argument(help="Another one, which is divided by the first.")],
+) -> None:
+    """Compare two results: ratios with the spread of their repeats. Exit code 1 when they are not comparable."""
+    from app.bench.compare import compare as compared
+
+    one, other = (_result(path) for path in (first, second))
+    found = compared(one, other)
+    console = _console()
+    for reason in found.reasons:
+        console.print(f"[red]Not comparable:[/] {reason}", highlight=False)
+    _notes(console, found)
+    if found.lines:
+        console.print(tables.of_comparison(found.lines))
+    raise typer.Exit(EXIT_FAILED if found.reasons else 0)
+
+
+def sweep(
+    experiment: Annotated[str, EXPERIMENT],
+    url: Annotated[str, URL] = "",
+    batch: Annotated[str, typer.Option(help="Batch sizes, e.g. auto,1,8,32.")] = ",".join(map(str, DEFAULT_SIZES)),
+    concurrency: Annotated[str, typer.Option(help="Concurrency levels, e.g. 1,16,64; default: the experiment's.")] = "",
+    changes: Annotated[list[str] | None, SET] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
+    plot: Annotated[bool, PLOT] = True,
+) -> None:
+    """Run an experiment with several batch sizes and find the best policy for latency, for throughput and for both."""
+    sizes = _sizes(batch)
+    levels = [f"concurrency=[{concurrency}]"] if concurrency else []
+    asked = _experiment(experiment, "", [*(changes or []), *levels])
+    platform = _platform(url)
+    made = _swept(platform, asked, sizes)
+    path = output or results.default_path(FOLDER, asked.name, "sweep")
+    _save(path, made)
+    console = _console()
+    for table in tables.of_sweep(made):
+        console.print(table)
+    _say(f"Result: {path}")
+    _say(f"Apply one as a new version: lovage bench apply {path} --goal balanced")
+    if plot:
+        _draw(path, asked.name, [(f"batch {cell.max_batch_size}", cell.levels) for cell in made.cells])
+    raise typer.Exit(0 if made.complete and made.goals else EXIT_CANCELED if made.goals else EXIT_FAILED)
+
+
+def apply(
+    file: Annotated[Path, typer.Argument(help="What `lovage bench sweep` wrote.")],
+    goal: Annotated[str, typer.Option(help="latency, balanced or throughput.")] = "balanced",
+    model: Annotated[str, typer.Option(help="owner/name that gets the version; default: the one that was swept.")] = "",
+    url: Annotated[str, URL] = "",
+) -> None:
+    """Make a version with the best policy that a sweep found. It becomes the model's newest version."""
+    try:
+        found = results.read(file, Sweep)
+    except BadResult as error:
+        stop(str(error), EXIT_USAGE)
+    chosen = {str(name): one for name, one in found.goals.items()}.get(goal)
+    if chosen is None:
+        stop(f"--goal: must be one of {', '.join(found.goals)}", EXIT_USAGE)
+    path = model or found.model.partition(":")[0]
+    if path.count("/") != 1:
+        stop(f"--model: {path}: must be owner/name", EXIT_USAGE)
+    made = Api(url).call("POST", f"/v1/models/{path}/versions", json=chosen.version)
+    print(f"{path}:{made['id']}")
+    measured = f"{chosen.throughput:.0f}/s with p95 {chosen.p95_ms:.0f} ms at {chosen.at}"
+    _say(f"max_batch_size: {chosen.max_batch_size}; measured {measured}")
+
+
+def _experiment(name: str, preset: str, changes: list[str] | None) -> Experiment:
+    given: dict[str, Any] = {"preset": preset} if preset else {}
+    for one in changes or []:
+        field, equals, text = one.partition("=")
+        if not equals or not field:
+            stop(f"--set {one}: must be field=value", EXIT_USAGE)
+        try:
+            given[field] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            stop(f"--set {field}: is not YAML: {text}", EXIT_USAGE)
+    try:
+        return read(find(name), given)
+    except BadExperiment as error:
+        stop(str(error), EXIT_USAGE)
+
+
+def _platform(url: str) -> Platform:
+    """Where to send. Only loopback is taken from the settings: a load on another machine is asked for by name."""
+    api = Api(url)
+    if not url and not _is_loopback(api.url):
+        stop(f"{api.url} is not on this machine; to put load on it name it: --url {api.url}", EXIT_USAGE)
+    from app.local.platform_state import read_platform
+
+    state = read_platform(load_client().lovage_data_dir.absolute())
+    launcher = state.pid if state and urlsplit(state.api_url).port == urlsplit(api.url).port and _is_loopback(api.url) else None
+    headers = {name: value for name, value in api.client.headers.items() if name == "authorization"}
+    return Platform(Target(api.url, headers), api.call, launcher)
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _measured(platform: Platform, asked: Experiment) -> Result:
+    """The experiment's result; of what was measured, when it is interrupted."""
+    with Progress(asked) as progress:
+        session = Session(platform, asked, progress)
+        return _guarded(session.run, lambda: session.result(complete=False) if session.measured else None)
+
+
+def _guarded(work: Callable[[], Kind], so_far: Callable[[], Kind | None]) -> Kind:
+    try:
+        return work()
+    except KeyboardInterrupt:
+        found = so_far()
+        if found is None:
+            stop("interrupted before anything was measured", EXIT_CANCELED)
+        return found
+    except (Unusable, versions.NoCopy) as error:
+        stop(str(error))
+    except Lost as error:
+        stop(str(error), EXIT_UNREACHABLE)
+
+
+def _swept(platform: Platform, asked: Experiment, sizes: list[Size]) -> Sweep:
+    with Progress(asked) as progress:
+        work = SweepSession(platform, asked, sizes, progress)
+        return _guarded(work.run, lambda: work.result(complete=False) if work.measured else None)
+
+
+def _sizes(text: str) -> list[Size]:
+    sizes: list[Size] = []
+    for one in text.split(","):
+        word = one.strip()
+        if word == "auto":
+            sizes.append("auto")
+        elif word.isdigit() and 1 <= int(word) <= 4_096:
+            sizes.append(int(word))
+        else:
+            stop(f"--batch: {word or text!r}: must be auto or a whole number from 1 to 4096", EXIT_USAGE)
+    return list(dict.fromkeys(sizes))
+
+
+def _result(path: Path) -> Result:
+    try:
+        return results.read(path, Result)
+    except BadResult as error:
+        stop(str(error), EXIT_USAGE)
+
+
+def _save(path: Path, result: Any) -> None:
+    try:
+        results.write(path, result)
+    except OSError as error:
+        stop(f"{path}: {error.strerror}")
+
+
+def _draw(path: Path, title: str, lines: Any) -> None:
+    from app.bench.plot import draw
+
+    picture = path.with_suffix(".svg")
+    _say(draw(picture, title, lines) or f"Plot: {picture}")
+
+
+def _show(result: Result) -> None:
+    console = _console()
+    console.print(tables.of_result(result))
+    cpu = tables.of_cpu(result.levels)
+    if cpu:
+        console.print(cpu)
+    else:
+        _say("CPU is not known: the platform was not started by `lovage up` on this machine's data folder (LOVAGE_DATA_DIR).")
+    for line in tables.of_errors(result.levels):
+        console.print(f"[red]errors[/] {line}", highlight=False)
+
+
+def _notes(console: Console, found: Comparison) -> None:
+    for word, lines in (("Changed:", found.changed), ("Note:", found.notes)):
+        for line in lines:
+            console.print(f"{word} {line}", highlight=False, markup=False)
+
+
+def _end(result: Result) -> None:
+    if not result.complete:
+        _say("interrupted: the result holds what was measured until then")
+        raise typer.Exit(EXIT_CANCELED)
+    raise typer.Exit(0 if any(level.median.succeeded for level in result.levels) else EXIT_FAILED)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
