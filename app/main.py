@@ -32,6 +32,7 @@ from app.api.rest import (
     streams,
     webhooks,
 )
+from app.api.server import Leaving
 from app.api.websocket import route as websocket
 from app.runtimes.demo import demo_minilm_folder
 from app.services import limits
@@ -123,14 +124,15 @@ def build_services(assembly: Assembly) -> Services:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Leaving]]:
     settings: Settings = app.state.settings
     # Plain `def` routes and blocking calls run in anyio's threads; they share the connection pool with the hot path.
     anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
     assembly = await Assembly.open(settings)
     services = app.state.services = build_services(assembly)
+    app.state.leaving.hurry = assembly.follower.leave
     try:
-        yield
+        yield {"leaving": app.state.leaving}
     finally:
         services.topics.close()
         services.limits.close()
@@ -151,12 +153,15 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=openapi.TAGS,
     )
     app.state.settings = settings
+    app.state.leaving = Leaving()
     for module in ROUTERS:
         app.include_router(module.router)
     app.include_router(websocket.router)
     problems.install(app)
     openapi.install(app)
-    app.add_middleware(RequestBounds, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes)
+    app.add_middleware(
+        RequestBounds, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes, leaving=app.state.leaving
+    )
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     if origins:
         exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After"]

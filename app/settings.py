@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     api_threads: int = Field(16, ge=1, le=256, description="Threads for database work in one API process.")
     max_body_bytes: int = Field(10_000_000, ge=1_000, description="Largest JSON request body; larger ones are answered 413.")
     max_upload_bytes: int = Field(100_000_000, ge=1_000, description="Largest file upload (POST /v1/files).")
+    api_drain_seconds: float = Field(
+        3, ge=0, le=60, description="How long an API process that was told to stop goes on serving while /ready says 503, so "
+        "that a load balancer notices. `lovage up` sets 0."
+    )  # fmt: skip
     ws_idle_seconds: float = Field(
         90, gt=0, description="A WebSocket client that says nothing for so long is dropped; it is asked twice before."
     )

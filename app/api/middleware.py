@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import told
+from app.api.server import Leaving
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS = "/v1/files"
@@ -23,8 +24,8 @@ class RequestBounds:
     A body is counted as it comes, because its declared length may be missing or a lie.
     """
 
-    def __init__(self, app: ASGIApp, *, max_body: int, max_upload: int) -> None:
-        self._app, self._max_body, self._max_upload = app, max_body, max_upload
+    def __init__(self, app: ASGIApp, *, max_body: int, max_upload: int, leaving: Leaving) -> None:
+        self._app, self._max_body, self._max_upload, self._leaving = app, max_body, max_upload, leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -33,7 +34,7 @@ class RequestBounds:
         headers = dict(scope["headers"])
         scope["request_id"] = request_id(headers.get(b"x-request-id"))
         limit = self._max_upload + MULTIPART_ROOM if scope["path"] == UPLOADS else self._max_body
-        exchange = _Exchange(scope, limit, receive, send)
+        exchange = _Exchange(scope, limit, receive, send, self._leaving)
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
@@ -57,9 +58,10 @@ def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
 class _Exchange:
     """One request and its answer, watched."""
 
-    __slots__ = ("_id", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started")
+    __slots__ = ("_id", "_leaving", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started")
 
-    def __init__(self, scope: Scope, limit: int, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, limit: int, receive: Receive, send: Send, leaving: Leaving) -> None:
+        self._leaving = leaving
         self._scope, self._id = scope, scope["request_id"]
         self._limit, self._left, self._receive, self._send = limit, limit, receive, send
         self._started = self._refused = False
@@ -81,7 +83,8 @@ class _Exchange:
             self._started = True
             standing = self._scope.get("limited")  # written where the caller is known
             limits = standing.headers() if standing else ()
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id.encode()), *limits]
+            last = ((b"connection", b"close"),) if self._leaving.begun else ()
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id.encode()), *limits, *last]
         await self._send(message)
 
     async def refuse(self, status: int) -> None:

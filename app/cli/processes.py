@@ -35,13 +35,19 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
+    from app.api.server import LAST_SECONDS, Server
+
     settings = _settings()
-    uvicorn.run(
+    config = uvicorn.Config(
         "app.main:build", factory=True, host=host or settings.api_host, port=port or settings.api_port,
         log_config=None, access_log=False,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
-        server_header=False, ws_max_size=settings.max_body_bytes, timeout_graceful_shutdown=10, timeout_keep_alive=75,
+        server_header=False, ws_max_size=settings.max_body_bytes, timeout_graceful_shutdown=LAST_SECONDS, timeout_keep_alive=75,
     )  # fmt: skip
+    server = Server(config, settings.api_drain_seconds)
+    server.run()
+    if not server.started:
+        sys.exit(3)
 
 
 def worker(

@@ -1,15 +1,17 @@
 """The connection pool, and the unit of work: the only thing that commits. Knows no tables."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import orjson
+import psycopg2
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
+from app.db.patience import Patience
 from app.domain.errors import Unavailable
 
 CONNECT_SECONDS = 2  # a dead Postgres is told to the caller within 3 s: 2 to connect, and some to answer
@@ -51,10 +53,15 @@ def connect(url: str, *, pool: int = 16, application: str = "lovage", statement_
 
 
 class Database:
-    """Hands out units of work. One for each process, shared by its threads."""
+    """Hands out units of work. One for each process, shared by its threads.
 
-    def __init__(self, engine: Engine) -> None:
+    `impatient`: a Postgres that is there and does not answer is `Unavailable` after `patience.SECONDS`; without it a unit waits
+    until it answers, which is what a worker with a finished result wants.
+    """
+
+    def __init__(self, engine: Engine, *, impatient: bool = False) -> None:
         self.engine = engine
+        self._patience = Patience(self._ask) if impatient else None
 
     @contextmanager
     def unit(self) -> Iterator[Session]:
@@ -63,9 +70,13 @@ class Database:
         Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver.
         """
         try:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            with (
+                self._patience.unit() if self._patience else nullcontext(),
+                Session(self.engine, expire_on_commit=False) as session,
+                session.begin(),
+            ):
                 yield session
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError) as error:
             if refuses_newcomers(error):
                 self.engine.dispose()  # Postgres waits for its last client before it ends and can be started again
             raise Unavailable("The database cannot be reached at the moment. Try again shortly.", retry_after=2) from error
@@ -74,8 +85,14 @@ class Database:
                 raise Unavailable("The database went away. Try again shortly.", retry_after=2) from error
             raise
 
+    def _ask(self) -> None:
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
     def close(self) -> None:
         """Ends every connection."""
+        if self._patience:
+            self._patience.close()
         self.engine.dispose()
 
 

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 RECONNECT_SECONDS = 0.5
 SETTLE_SECONDS = 3.0  # after Redis came back: by then every process listens again to what it has readers of
 LEAVING_LOOKS = (0.0, 0.05, 0.5)  # pauses in seconds
+PING_SECONDS = 1.0  # a stopped Redis closes no connection: only its silence tells
+SILENT_SECONDS = 3.0
 REMEMBERED = 20_000  # ends heard of lately: a quick model may be done before its caller begins to wait
 QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-reads what was kept
 
@@ -73,11 +75,14 @@ class EventReader:
     """`start` once, `close` at the end. `healthy` says whether Redis is being listened to right now."""
 
     def __init__(self, redis_url: str) -> None:
-        # No read timeout on the listening connection: silence is normal there; keep-alive finds a dead peer.
+        # No read timeout on the listening connection, where silence is normal: it is pinged. No retries of redis-py's own, which
+        # would subscribe again without a word and hide that something was missed.
         self._listener: Any = redis.Redis.from_url(
-            redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True
+            redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True, retry=None
         )
-        self._client: Any = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64)
+        self._client: Any = redis.Redis.from_url(
+            redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64, retry=None
+        )
         self._pubsub: Any = self._listener.pubsub()
         self._done: dict[str, list[asyncio.Event]] = {}
         self._lately: dict[str, None] = {}
@@ -86,26 +91,47 @@ class EventReader:
         self.on_news: Callable[[list[list[str]]], None] = lambda changes: None
         self.healthy = False
         self._settled_at = 0.0
+        self._heard_at = 0.0
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
         while True:
+            hearing = asyncio.ensure_future(self._hear())
             try:
-                await self._pubsub.subscribe(channels.DONE, channels.NEWS, *(channels.live(one) for one in self._live))
-                self.healthy, self._settled_at = True, time.monotonic() + SETTLE_SECONDS
-                self._wake_everyone()
-                while True:
-                    message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
-                    if message is not None:
-                        self._receive(message["channel"].decode(), message["data"])
+                await self._watch(hearing)
             except (redis.RedisError, OSError) as error:
                 if self.healthy:
                     log.warning("events_unreachable", reason=str(error))
                 self.healthy = False
                 self._wake_everyone()
-                await self._reconnect()
+            finally:
+                hearing.cancel()
+                await asyncio.wait({hearing})
+            await self._reconnect()
+
+    async def _hear(self) -> None:
+        await self._pubsub.subscribe(channels.DONE, channels.NEWS, *(channels.live(one) for one in self._live))
+        while True:
+            message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+            self._heard_at = time.monotonic()
+            if not self.healthy:
+                self.healthy, self._settled_at = True, time.monotonic() + SETTLE_SECONDS
+                self._wake_everyone()
+            if message is not None and message["type"] == "message":
+                self._receive(message["channel"].decode(), message["data"])
+
+    async def _watch(self, hearing: "asyncio.Future[None]") -> None:
+        """Raises what `hearing` raises, and a ConnectionError when Redis answers no ping."""
+        self._heard_at = time.monotonic()
+        while not (await asyncio.wait({hearing}, timeout=PING_SECONDS))[0]:
+            silence = time.monotonic() - self._heard_at
+            if silence > SILENT_SECONDS:
+                raise redis.ConnectionError(f"no answer for {silence:.0f} s")
+            if self.healthy and silence > PING_SECONDS / 2:
+                await self._pubsub.ping()
+        hearing.result()
 
     async def _reconnect(self) -> None:
         with suppress(redis.RedisError, OSError):
@@ -171,6 +197,8 @@ class EventReader:
 
     async def listen_to(self, prediction_id: str) -> None:
         """Subscribes to a prediction's channel; does nothing while Redis is away (the reconnect subscribes to all)."""
+        if not self.healthy:
+            return
         with suppress(redis.RedisError, OSError):
             await self._pubsub.subscribe(channels.live(prediction_id))
 
@@ -201,7 +229,7 @@ class EventReader:
     async def kept(self, prediction_id: str) -> AsyncIterator[list[ChunkFrame]]:
         """The chunks that Redis still has, oldest first, in groups; nothing when it is away."""
         last = "-"
-        while True:
+        while self.healthy:
             try:
                 entries = await self._client.xrange(channels.kept(prediction_id), min=last, count=QUEUE_LIMIT)
             except (redis.RedisError, OSError):

@@ -70,6 +70,7 @@ def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
         "LOG_FORMAT": "console",
         "RATE_LIMIT_CREATES": "",  # a developer's own machine; the limits of production are in the settings' defaults
         "RATE_LIMIT_CALLS": "",
+        "API_DRAIN_SECONDS": "0",  # nobody else is there to send callers to
         **options.env,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written, not when 8 kB of them are there
         "LOVAGE_DATA_DIR": str(options.data_dir.absolute()),

@@ -39,9 +39,9 @@ class Core:
     doorbell: Doorbell
 
     @classmethod
-    def open(cls, settings: Settings, *, application: str, pool: int) -> "Core":
-        """Connects lazily: a Postgres or Redis that is down fails the calls, not the start."""
-        database = Database(connect(settings.database_url, pool=pool, application=application))
+    def open(cls, settings: Settings, *, application: str, pool: int, impatient: bool = False) -> "Core":
+        """Connects lazily: a Postgres or Redis that is down fails the calls, not the start. `impatient`: see Database."""
+        database = Database(connect(settings.database_url, pool=pool, application=application), impatient=impatient)
         storage = open_storage(settings)
         view = PredictionView(storage, settings.secret_key, settings.public_url, settings.file_url_seconds)
         publisher, events = Publisher(settings.redis_url), EventWriter(settings.redis_url)
@@ -83,7 +83,7 @@ class Assembly:
     async def open(cls, settings: Settings) -> "Assembly":
         """To be awaited on the loop that will serve requests."""
         threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="db")
-        core = Core.open(settings, application="lovage-api", pool=settings.api_threads)
+        core = Core.open(settings, application="lovage-api", pool=settings.api_threads, impatient=True)
         reader = EventReader(settings.redis_url)
         reader.start()
         fleet = Fleet(core.database, threads, settings.dead_after_seconds, settings.routing_strategy)

@@ -21,14 +21,16 @@ from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.predictions import Filter
 from app.db.session import Database
-from app.domain.errors import InvalidRequest, NotFound
+from app.domain.errors import InvalidRequest, NotFound, Unavailable
 from app.domain.predictions import Prediction, Status, is_id
 from app.events.channels import ChunkFrame
 from app.events.reader import EventReader, Mailbox
 
 LOOK_SECONDS = 2.0  # between looks while Redis is heard
 LOOK_SECONDS_DEAF = 0.5  # and while it is not
+FOR_LONG = 30.0
 READ_LIMIT = 256
+LEAVING = "This server is being restarted. Try again."
 SHARED = 64  # events remembered in the form that many readers share
 
 
@@ -56,6 +58,11 @@ class Follower:
     def __init__(self, database: Database, reader: EventReader, threads: Executor) -> None:
         self._database, self._reader, self._threads = database, reader, threads
         self._get: Coalescer[str, Prediction | None] = Coalescer(self._read_group, limit=READ_LIMIT, lanes=2)
+        self._leaving = False
+
+    def leave(self) -> None:
+        """This process is about to end: those who wait are answered with what there is, streams end without their `done`."""
+        self._leaving = True
 
     async def get(self, prediction_id: str) -> Prediction:
         """The prediction as it is now. Raises NotFound."""
@@ -73,7 +80,7 @@ class Follower:
         return [found.get(prediction_id) for prediction_id in ids]
 
     async def wait(self, prediction_id: str, seconds: float) -> Prediction:
-        """The prediction when it has ended, or as it is after `seconds`. Raises NotFound."""
+        """The prediction when it has ended, or as it is after `seconds` or when this process leaves. Raises NotFound."""
         until = time.monotonic() + seconds
         with self._reader.until_done(prediction_id) as done:
             while True:
@@ -81,11 +88,24 @@ class Follower:
                 if left > 0 and await self._wait_for(done, min(left, self._patience())):
                     return await self.get(prediction_id)
                 found = await self.get(prediction_id)
-                if found.ended or time.monotonic() >= until:
+                if found.ended or self._leaving or time.monotonic() >= until:
                     return found
 
+    async def end_of(self, prediction: Prediction) -> Prediction:
+        """The prediction when it has ended, however long that takes. Raises NotFound, Unavailable when this process leaves."""
+        while not prediction.ended:
+            if self._leaving:
+                raise Unavailable(LEAVING, retry_after=1)
+            prediction = await self.wait(prediction.id, FOR_LONG)
+        return prediction
+
+    @property
+    def hears(self) -> bool:
+        """Whether Redis tells of what happens right now; without it, looking once in a while does."""
+        return self._reader.healthy
+
     def _patience(self) -> float:
-        return LOOK_SECONDS if self._reader.healthy else LOOK_SECONDS_DEAF
+        return LOOK_SECONDS if self.hears else LOOK_SECONDS_DEAF
 
     @staticmethod
     async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
@@ -129,18 +149,21 @@ class Follower:
     async def stream(self, prediction_id: str, after: str | None = None) -> AsyncIterator[StreamEvent]:
         """Every output chunk from number `after` on (an event id seen before, or None for all), then error and done.
 
-        Raises NotFound.
+        Raises NotFound, and Unavailable when this process leaves before the end.
         """
-        groups = self.stream_groups(await self.get(prediction_id), after)
+        groups, event = self.stream_groups(await self.get(prediction_id), after), None
         async with aclosing(groups) as opened:
             async for group in opened:
                 for event in group:
                     yield event
+        if event is None or event.event != "done":
+            raise Unavailable(LEAVING, retry_after=1)
 
     async def stream_groups(self, prediction: Prediction, after: str | None = None) -> AsyncGenerator[list[StreamEvent]]:
         """As `stream`, in groups of what was there at once; an empty group now and then while nothing comes.
 
-        The number of a chunk is its place in the output list, so what Redis has lost is filled in from the row.
+        The number of a chunk is its place in the output list, so what Redis has lost is filled in from the row. A stream that
+        ends without `done` is to be resumed, with another process: this one leaves.
         """
         tail = _Tail(int(prediction.created_at.timestamp()), next_number(after))
         with self._reader.live(prediction.id) as mailbox:
@@ -157,6 +180,7 @@ class Follower:
                 yield tail.catch_up(prediction)
                 if prediction.ended:
                     yield tail.ending(prediction)
+                if prediction.ended or self._leaving:
                     return
                 async for frames in self._until_told(mailbox):
                     yield tail.take(frames)
@@ -166,7 +190,7 @@ class Follower:
     async def _until_told(self, mailbox: Mailbox) -> AsyncIterator[list[ChunkFrame]]:
         """Frames as they come, until a look at the row is due; then an empty group, if it is due because of silence."""
         look = False
-        while not look:
+        while not look and not self._leaving:
             frames, look = await mailbox.take(self._patience())
             look = look or not frames
             yield frames

@@ -343,7 +343,7 @@ def test_a_restart_tells_clients_to_come_back(api_settings, ada: Person) -> None
     env = {
         **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": api_settings.database_url,
         "REDIS_URL": api_settings.redis_url, "SECRET_KEY": api_settings.secret_key,
-        "LOVAGE_DATA_DIR": str(api_settings.lovage_data_dir),
+        "LOVAGE_DATA_DIR": str(api_settings.lovage_data_dir), "API_DRAIN_SECONDS": "0",
     }  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "app", "api", "--port", str(port)], env=env)
     try:

@@ -23,7 +23,7 @@ def second_api(platform: UpPlatform) -> Iterator[str]:
     env = {
         **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url,
         "SECRET_KEY": json.loads((platform.folder / "secrets.json").read_text())["secret_key"],
-        "LOVAGE_DATA_DIR": str(platform.folder),
+        "LOVAGE_DATA_DIR": str(platform.folder), "API_DRAIN_SECONDS": "0",
     }  # fmt: skip
     command = [sys.executable, "-m", "app", "api", "--port", str(port)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -24,7 +24,6 @@ from app.services.runnable import parse_reference
 from app.services.submit import Submission
 
 SOURCE = "openai"
-LOOK_SECONDS = 30.0
 QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
 CLIENT_GONE = 499  # what proxies write for a caller that left; nobody reads it
 
@@ -80,7 +79,8 @@ def needs(made: Call, *names: str) -> None:
 
 async def ended(request: Request, made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
     """The predictions when all have succeeded. Raises RunFailed; cancels them when the caller leaves."""
-    every: asyncio.Future[list[Prediction]] = asyncio.gather(*(_to_end(made, one) for one in predictions))
+    follower = made.services.assembly.follower
+    every: asyncio.Future[list[Prediction]] = asyncio.gather(*(follower.end_of(one) for one in predictions))
     gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
     either: set[asyncio.Future[Any]] = {every, gone}
     try:
@@ -98,12 +98,6 @@ async def ended(request: Request, made: Call, predictions: Sequence[Prediction])
         made.cancel(predictions)
         raise failure_of(failed)
     return list(found)
-
-
-async def _to_end(made: Call, prediction: Prediction) -> Prediction:
-    while not prediction.ended:
-        prediction = await made.services.assembly.follower.wait(prediction.id, LOOK_SECONDS)
-    return prediction
 
 
 async def _left(request: Request) -> None:

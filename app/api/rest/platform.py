@@ -118,9 +118,14 @@ async def health() -> HealthOut:
     responses={503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
-def ready(services: Lovage) -> Response:
-    """Asks the database, Redis and the workers' heartbeats. Without a worker predictions wait: that is told, and no 503."""
+def ready(request: Request, services: Lovage) -> Response:
+    """Asks the database, Redis and the workers' heartbeats. Without a worker predictions wait: that is told, and no 503.
+
+    A process that was told to stop says 503 with `process` among the checks, while it still answers everything.
+    """
     found = services.health.readiness()
+    if request.app.state.leaving.begun:
+        found.checks["process"] = "is about to end"
     body = ReadyOut(status="ready" if found.ready else "unavailable", checks=found.checks, workers=found.workers)
     headers = {"Cache-Control": "no-store"} | ({} if found.ready else {"Retry-After": "2"})
     return JSONResponse(body.model_dump(), 200 if found.ready else 503, headers)

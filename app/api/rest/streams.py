@@ -22,6 +22,9 @@ from app.services.follow import StreamEvent
 router = APIRouter(tags=["Predictions"])
 
 TOGETHER = 64  # events in one write at most; a reader that does not read holds no more than this
+# Comments, which readers of events pass over and people see.
+DEAF_COMMENT = b": Redis cannot be reached: output comes twice a second until it is back\n\n"
+HEARING_COMMENT = b": Redis is back\n\n"
 PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 15 to 30 s
 
 
@@ -37,13 +40,19 @@ PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 
     openapi_extra={"security": []},
 )
 async def read_stream(request: Request, services: Lovage, token: str) -> Response:
-    """All output from the start, however late you come; `Last-Event-ID` resumes after that event."""
+    """All output from the start, however late you come; `Last-Event-ID` resumes after that event.
+
+    A stream that ends without `done` is to be resumed: the server is being restarted.
+    """
     prediction_id = services.assembly.core.view.id_from_stream_token(token)
     if prediction_id is None:
         raise NotFound("The requested stream could not be found.")
-    prediction = await services.assembly.follower.get(prediction_id)
-    groups = services.assembly.follower.stream_groups(prediction, request.headers.get("last-event-id"))
-    return ReaderStream(with_pings(groups, PING_SECONDS), lambda: services.assembly.abandonment.left(prediction))
+    follower = services.assembly.follower
+    prediction = await follower.get(prediction_id)
+    groups = follower.stream_groups(prediction, request.headers.get("last-event-id"))
+    return ReaderStream(
+        with_pings(groups, PING_SECONDS, lambda: follower.hears), lambda: services.assembly.abandonment.left(prediction)
+    )
 
 
 class ReaderStream(StreamingResponse):
@@ -84,16 +93,21 @@ def encode(event: StreamEvent) -> bytes:
     return f"event: {event.event}\nid: {event.id}\n{data}\n".encode()
 
 
-async def with_pings(groups: AsyncGenerator[list[StreamEvent]], seconds: float) -> AsyncIterator[bytes]:
-    """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` (looked at whenever
-    a group comes, if only an empty one)."""
+async def with_pings(
+    groups: AsyncGenerator[list[StreamEvent]], seconds: float, hears: Callable[[], bool] = lambda: True
+) -> AsyncIterator[bytes]:
+    """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` or `hears` changes
+    (looked at whenever a group comes, if only an empty one)."""
     yield KEEPALIVE_COMMENT  # at once: the reader learns that the stream is open
-    sent = time.monotonic()
+    sent, hearing = time.monotonic(), True
     async with contextlib.aclosing(groups) as opened:
         async for group in opened:
             for at in range(0, len(group), TOGETHER):
                 yield b"".join(map(encode, group[at : at + TOGETHER]))
                 sent = time.monotonic()
+            if hears() is not hearing:
+                hearing = not hearing
+                yield HEARING_COMMENT if hearing else DEAF_COMMENT
             if not group and time.monotonic() - sent >= seconds:
                 yield KEEPALIVE_COMMENT
                 sent = time.monotonic()

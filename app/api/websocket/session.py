@@ -23,7 +23,6 @@ from app.services.topics import Watcher
 
 QUEUED = 256  # messages that wait for a slow client; news beyond are dropped, output waits in Redis and Postgres
 AT_ONCE = 128  # predictions that one connection follows
-LOOK_SECONDS = 30.0
 UNAUTHENTICATED = 4401  # close code
 
 
@@ -202,8 +201,7 @@ class Session:
         try:
             if message.stream:
                 await self._pieces(prediction.id, message.request_id)
-            while not prediction.ended:
-                prediction = await follower.wait(prediction.id, LOOK_SECONDS)
+            prediction = await follower.end_of(prediction)
         except LovageError as error:
             await self._fail(error, message.request_id, prediction.id)
             return

@@ -1,0 +1,147 @@
+"""A running platform, its processes, and callers who time what they are told."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from app.local.platform_state import Platform
+from scripts.chaos.__main__ import free_port
+from scripts.chaos.faults import Family
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    """The first true answer; an AssertionError when none comes in time."""
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+@dataclass
+class Timed:
+    """An answer and how long it took, in seconds."""
+
+    answer: httpx.Response
+    seconds: float
+
+
+@dataclass
+class BrokenPlatform:
+    state: Platform
+    stopped: list[psutil.Process] = field(default_factory=list)
+
+    @property
+    def family(self) -> Family:
+        return Family(self.state)
+
+    @property
+    def launcher(self) -> psutil.Process:
+        return psutil.Process(self.state.pid)
+
+    @property
+    def key(self) -> str:
+        return Path(self.state.key_file).read_text().strip()
+
+    def client(self, url: str = "", **more: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return httpx.Client(base_url=url or self.state.api_url, headers=headers, timeout=30, trust_env=False, **more)
+
+    def stop(self, *processes: psutil.Process) -> None:
+        """SIGSTOP, until `mend`."""
+        for one in processes:
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
+                self.stopped.append(one)
+
+    def mend(self) -> None:
+        """Everything that was stopped goes on, and the platform is waited for until it is ready."""
+        for one in self.stopped:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
+        self.stopped.clear()
+        eventually(self.is_ready, 60)
+
+    def is_ready(self) -> bool:
+        try:
+            answer = httpx.get(f"{self.state.api_url}/ready", trust_env=False, timeout=10)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200 and len(answer.json()["workers"]) == 2
+
+    @contextmanager
+    def another_api(self, **env: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+        """Another API process of the same platform; its URL and the process."""
+        port = free_port()
+        secret = json.loads((Path(self.state.data_dir) / "secrets.json").read_text())["secret_key"]
+        given = {
+            **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": self.state.database_url, "SECRET_KEY": secret,
+            "REDIS_URL": self.state.redis_url, "LOVAGE_DATA_DIR": self.state.data_dir, "RATE_LIMIT_CREATES": "",
+            "RATE_LIMIT_CALLS": "", **env,
+        }  # fmt: skip
+        command = [sys.executable, "-m", "app", "api", "--port", str(port)]
+        process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: answers(f"http://127.0.0.1:{port}/health"))
+            yield f"http://127.0.0.1:{port}", process
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait(10)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def timed(call: Callable[[], httpx.Response]) -> Timed:
+    began = time.monotonic()
+    answer = call()
+    return Timed(answer, time.monotonic() - began)
+
+
+def median_seconds(found: list[Timed]) -> float:
+    return statistics.median(one.seconds for one in found)
+
+
+def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
+    """All at once; their answers in order. An exception of one is its answer."""
+    found: dict[int, Any] = {}
+
+    def run(number: int) -> None:
+        try:
+            found[number] = calls[number]()
+        except Exception as error:
+            found[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[number] for number in range(len(calls))]
+
+
+def echo(client: httpx.Client, text: str, **given: Any) -> httpx.Response:
+    return client.post("/v1/predictions", json={"version": "demo/echo", "input": {"text": text, **given}})
+
+
+def succeeded(client: httpx.Client, ids: list[str]) -> bool:
+    found = [client.get(f"/v1/predictions/{one}").json() for one in ids]
+    assert not [one for one in found if one["status"] in ("failed", "canceled")], found
+    return all(one["status"] == "succeeded" for one in found)
