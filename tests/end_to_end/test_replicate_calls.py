@@ -10,6 +10,7 @@ import pytest
 import replicate
 from platform_under_test import UpPlatform
 from replicate.client import Client
+from replicate.deployment import DeploymentPredictions, Deployments, DeploymentsPredictions
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.file import Files
 from replicate.model import Models
@@ -83,6 +84,46 @@ def test_a_version_is_deleted(remote: Client) -> None:
         remote.models.delete(owner, "one-version")
 
 
+def test_a_deployment_is_made_changed_run_and_deleted(remote: Client) -> None:
+    owner = remote.accounts.current().username
+    version = remote.models.get(ECHO).latest_version
+    wanted = {"model": ECHO, "version": version.id, "hardware": "cpu", "min_instances": 0, "max_instances": 1}
+    made = remote.deployments.create(name="one-deployed", **wanted)
+    try:
+        assert (made.owner, made.current_release.number, made.current_release.version) == (owner, 1, version.id)
+        changed = remote.deployments.update(owner, "one-deployed", max_instances=2)
+        assert (changed.current_release.number, changed.current_release.configuration.max_instances) == (2, 2)
+        found = remote.deployments.get(f"{owner}/one-deployed")
+        assert found.id in [one.id for one in remote.deployments.list().results]
+        for prediction in (
+            found.predictions.create(input={"text": "deployed"}, wait=30),
+            remote.deployments.predictions.create(f"{owner}/one-deployed", input={"text": "deployed"}, wait=30),
+        ):
+            assert (prediction.status, prediction.output) == ("succeeded", "deployed")
+    finally:
+        assert remote.deployments.delete(owner, "one-deployed") is True
+    with pytest.raises(ReplicateError) as missing:
+        remote.deployments.get(f"{owner}/one-deployed")
+    assert missing.value.status == 404
+
+
+def test_the_async_half_knows_deployments(remote: Client) -> None:
+    async def calls() -> None:
+        owner = remote.accounts.current().username
+        version = remote.models.get(ECHO).latest_version
+        wanted = {"model": ECHO, "version": version.id, "hardware": "cpu", "min_instances": 0, "max_instances": 1}
+        await remote.deployments.async_create(name="async-deployed", **wanted)
+        await remote.deployments.async_update(owner, "async-deployed", max_instances=2)
+        found = await remote.deployments.async_get(f"{owner}/async-deployed")
+        assert found.id in [one.id for one in (await remote.deployments.async_list()).results]
+        first = await found.predictions.async_create(input={"text": "deployed"}, wait=30)
+        again = await remote.deployments.predictions.async_create(found, input={"text": "deployed"}, wait=30)
+        assert [first.output, again.output] == ["deployed", "deployed"]
+        assert await remote.deployments.async_delete(owner, "async-deployed") is True
+
+    asyncio.run(calls())
+
+
 def test_hardware_is_listed(remote: Client) -> None:
     assert all(one.sku and one.name for one in remote.hardware.list())
 
@@ -144,10 +185,11 @@ def test_the_async_half_knows_models_and_files(remote: Client) -> None:
     asyncio.run(calls())
 
 
-# Whose calls are in scope. Lovage has no trainings and no collections; deployments have a test module of their own.
+# Whose calls are in scope. Lovage has no trainings and no collections.
 OFFERED: dict[str, type] = {
     r"predictions": Predictions, r"\w+": Prediction, r"models": Models, r"versions": Versions, r"files": Files,
-    r"default": Webhooks.Default, r"remote": Client,
+    r"default": Webhooks.Default, r"remote": Client, r"deployments": Deployments,
+    r"deployments\.predictions": DeploymentsPredictions, r"found\.predictions": DeploymentPredictions,
 }  # fmt: skip
 NO_REQUEST = {"id", "username", "predict", "model_post_init"}  # `predict` only tells what to call instead
 

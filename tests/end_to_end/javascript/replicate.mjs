@@ -146,6 +146,25 @@ test("a model is created by its owner and no one else's name is taken", async ()
   }
 });
 
+test("a deployment is made, changed, run and deleted", async () => {
+  const { username } = await replicate.accounts.current();
+  const { latest_version } = await replicate.models.get("demo", "echo");
+  const wanted = { model: "demo/echo", version: latest_version.id, hardware: "cpu", min_instances: 0, max_instances: 1 };
+  const made = await replicate.deployments.create({ name: "js-deployed", ...wanted });
+  try {
+    assert.deepEqual([made.owner, made.current_release.number], [username, 1]);
+    const changed = await replicate.deployments.update(username, "js-deployed", { max_instances: 2 });
+    assert.equal(changed.current_release.number, 2);
+    assert.equal((await replicate.deployments.get(username, "js-deployed")).name, "js-deployed");
+    assert.ok((await replicate.deployments.list()).results.some(({ name }) => name === "js-deployed"));
+    const ended = await replicate.deployments.predictions.create(username, "js-deployed", { input: { text: "deployed" }, wait: 30 });
+    assert.deepEqual([ended.output, ended.deployment], ["deployed", `${username}/js-deployed`]);
+  } finally {
+    assert.equal(await replicate.deployments.delete(username, "js-deployed"), true);
+  }
+  await assert.rejects(replicate.deployments.get(username, "js-deployed"), refused(404, /./));
+});
+
 test("a webhook is signed with the account's secret", async () => {
   const got = [];
   const receiver = createServer(async (request, response) => {
@@ -191,7 +210,7 @@ test("bad input is a 422 that names the field", async () => {
 
 test("every call that the client offers is made above", () => {
   const told = readFileSync(new URL(import.meta.url), "utf8");
-  const leftOut = /^(collections|trainings|deployments)\./; // Lovage has no collections and no trainings
+  const leftOut = /^(collections|trainings)\./; // Lovage has no collections and no trainings
   const calls = (part, path) => Object.entries(part).flatMap(([name, one]) => (typeof one === "function" ? [path + name] : calls(one, `${path}${name}.`)));
   const namespaces = Object.entries(replicate).filter(([, one]) => one && typeof one === "object");
   const all = namespaces.flatMap(([name, one]) => calls(one, `${name}.`)).concat("run", "stream", "wait", "paginate", "request");
