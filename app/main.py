@@ -27,6 +27,7 @@ from app.api.rest import (
     pages,
     platform,
     predictions,
+    runtimes,
     serving,
     stats,
     streams,
@@ -48,6 +49,7 @@ from app.services.files import Files
 from app.services.health import Health
 from app.services.limits import RateLimits
 from app.services.runnable import Runnables
+from app.services.runtime_index import RuntimeIndex
 from app.services.sources import SourceReader
 from app.services.tokens import TokenSigner
 from app.services.topics import Topics
@@ -57,8 +59,8 @@ from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
 ROUTERS = (
-    predictions, streams, files, webhooks, models, deployments, serving, stats, text, embeddings, images, accounts, audit,
-    platform, pages,
+    predictions, streams, files, webhooks, models, deployments, serving, runtimes, stats, text, embeddings, images, accounts,
+    audit, platform, pages,
 )  # fmt: skip
 
 
@@ -120,6 +122,7 @@ def build_services(assembly: Assembly) -> Services:
         audit=Audit(database, assembly.threads),
         topics=Topics(assembly.reader, health, assembly.line, assembly.threads),
         stats=VersionStats(database, catalogue),
+        runtimes=RuntimeIndex(database),
     )
 
 

@@ -194,11 +194,16 @@ class Settings(BaseSettings):
     def model_root_folders(self) -> list[Path]:
         """Folders under which `path:` sources are allowed; the shipped demo models are always among them."""
         own = Path(__file__).parent.parent / "demo_models"
-        return [own, *(Path(part).resolve() for part in self.model_roots.split(":") if part)]
+        return [own, *folders(self.model_roots)]
 
     @property
     def runtime_folders(self) -> list[Path]:
-        return [Path(part).resolve() for part in self.runtime_paths.split(":") if part]
+        return folders(self.runtime_paths)
+
+
+def folders(text: str) -> list[Path]:
+    """The folders of a colon-separated list."""
+    return [Path(part).resolve() for part in text.split(":") if part]
 
 
 def load() -> Settings:
@@ -214,6 +219,7 @@ class ClientSettings(BaseSettings):
     lovage_url: str = Field("", description="The API that `lovage run` and its like talk to. Empty: the one `lovage up` started.")
     lovage_token: str = Field("", description="An API key for it. Empty: the key in LOVAGE_DATA_DIR.")
     lovage_data_dir: Path = Field(Path(".lovage"), description="Where `lovage up` keeps its state.")
+    runtime_paths: str = Field("", description=Settings.model_fields["runtime_paths"].description)
 
 
 def load_client() -> ClientSettings:

@@ -22,6 +22,7 @@ from app.services.files import Files
 from app.services.health import Health
 from app.services.limits import RateLimits, TooManyCalls
 from app.services.runnable import Runnables
+from app.services.runtime_index import RuntimeIndex
 from app.services.topics import Topics
 from app.services.version_stats import VersionStats
 from app.settings import Settings
@@ -48,6 +49,7 @@ class Services:
     audit: Audit
     topics: Topics
     stats: VersionStats
+    runtimes: RuntimeIndex
 
 
 def services_of(request: HTTPConnection) -> Services:

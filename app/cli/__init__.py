@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import bench, client_commands, keys, models, platform, processes, serving, stats
+from app.cli import bench, client_commands, discover, keys, models, platform, processes, serving, stats
 from app.domain.errors import LovageError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 platform.add_to(app)
 client_commands.add_to(app)
 models.add_to(app)
+discover.add_to(app)
 serving.add_to(app)
 keys.add_to(app)
 stats.add_to(app)

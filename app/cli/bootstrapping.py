@@ -4,15 +4,15 @@ import asyncio
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from app.db import keys, runtimes, users
+from app.db import keys, users
 from app.db.session import Database, connect
 from app.domain.errors import Conflict
 from app.runtimes import registry
 from app.runtimes.demo import demo_minilm_folder, shipped_folder
+from app.services import runtime_index
 from app.services.access import SCOPES, Access, Principal, digest
 from app.services.accounts import Accounts
 from app.services.catalogue import Catalogue
@@ -29,11 +29,11 @@ OWNER = "demo"
 
 def bootstrap(settings: Settings) -> None:
     """Adds what is missing and leaves what is there."""
-    registry.discover(settings.runtime_folders)
+    found = registry.known(settings.runtime_folders)
     database = Database(connect(settings.database_url, pool=2, application="lovage-bootstrap"))
     try:
         with database.unit() as session:
-            runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs()})
+            runtime_index.write(session, found)
         principal = asyncio.run(_admin(settings, database))
         _demo_models(settings, database, principal)
     finally:

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from app.domain.errors import NotFound
 from app.runtimes.base import Runtime, RuntimeSpec
 
 ENTRY_POINT_GROUP = "lovage.runtimes"
+BUILT_IN_ORIGIN = "built-in"
 FILE_PATTERNS = ("hf_*.py", "*_runtime.py")
 METADATA_NAMES = ("model_id", "architecture", "task", "hardware", "license", "tags")
 
@@ -75,6 +76,32 @@ def specs() -> list[RuntimeSpec]:
 def problems() -> list[Discovered]:
     """Built-ins and entry points that cannot be imported, each with its error."""
     return [Discovered(path=name, error=error) for name, runtime, error in _all() if runtime is None]
+
+
+def known(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Everything that a process with these folders can or could run: built-ins, plug-ins, files; plain data.
+
+    Each with `name` ("" when it is broken), `spec` (a RuntimeSpec as a dict), `origin`, `error` and `metadata`.
+    """
+    files = discover(folders)
+    of_files = {report.spec.name for report in files if report.spec}
+    others = [
+        Discovered(origin(name), runtime.spec if runtime else None, error)
+        for name, runtime, error in _all()
+        if name not in of_files
+    ]
+    return [
+        {
+            "name": one.spec.name if one.spec else "", "spec": asdict(one.spec) if one.spec else {}, "origin": one.path,
+            "error": one.error, "metadata": one.metadata,
+        }
+        for one in [*others, *files]
+    ]  # fmt: skip
+
+
+def origin(name: str) -> str:
+    """Where a runtime that is not from a file comes from."""
+    return BUILT_IN_ORIGIN if name in BUILT_IN else f"plug-in {name}"
 
 
 def discover(folders: Sequence[Path]) -> list[Discovered]:

@@ -4,16 +4,14 @@ import os
 import threading
 import time
 import warnings
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
 from celery import signals
 from celery.platforms import SecurityWarning
 
-from app.db import files, runtimes
+from app.db import files
 from app.domain.predictions import Prediction
 from app.engine import devices
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
@@ -21,6 +19,7 @@ from app.engine.watch import Times
 from app.queue import names
 from app.queue.celery_app import make_celery
 from app.runtimes import registry
+from app.services import runtime_index
 from app.services.assembly import Core
 from app.settings import Settings
 from app.worker import doorstep, tasks
@@ -76,8 +75,9 @@ class AcceleratorWorker:
     def start(self) -> None:
         """The engine warms up while the worker registers."""
         self.engine.start()
+        found = registry.known(self._settings.runtime_folders)
         with self.core.database.unit() as session:
-            runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs()})
+            runtime_index.write(session, found)
         self.heartbeat.register()
         for part in (self.recorder, self.heartbeat, self.intake, self.cancels):
             part.start()
@@ -137,7 +137,6 @@ def engine_options(settings: Settings, threads: int) -> EngineOptions:
 
 def run(settings: Settings, device: str, name: str = "") -> None:
     """Runs an accelerator worker until it is told to stop. Does not return: ends the process."""
-    registry.discover([Path(folder) for folder in settings.runtime_folders])
     worker = AcceleratorWorker(settings, device, name)
     app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
     doorstep.attach(app, names.TASK_PREDICT, worker.intake)

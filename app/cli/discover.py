@@ -1,0 +1,148 @@
+"""`lovage discover`: what runtimes and what models lie on this machine's disk. Needs no platform, except to register."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli import models
+from app.cli.connection import EXIT_USAGE, show_json, stop
+from app.runtimes import registry
+from app.services.model_kind import kind_of
+from app.services.runtime_index import listed
+from app.services.sources import SourceReader
+from app.settings import folders, load_client
+
+# What makes a folder one model.
+MARKS = ("config.json", "model_index.json", "modules.json", "predictor.py")
+DEEPEST = 8
+
+JSON = typer.Option("--json", help="Print JSON.")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model's folder: how it would be run, or why it would not (`problem`). `bytes` of all its files."""
+
+    name: str
+    folder: str
+    runtime: str
+    task: str
+    architecture: str
+    bytes: int
+    problem: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group."""
+    group = typer.Typer(help="Find runtimes, and models on disk.", invoke_without_command=True)
+    group.callback()(runtimes)
+    group.command("models")(find_models)
+    app.add_typer(group, name="discover", rich_help_panel="Models and keys")
+
+
+def runtimes(
+    context: typer.Context,
+    task: Annotated[str, typer.Option(help="Only those that do this task.")] = "",
+    hardware: Annotated[str, typer.Option(help="Only those for this device class: cpu, cuda …")] = "",
+    query: Annotated[str, typer.Option(help="Only those in which all these words stand.")] = "",
+    path: Annotated[list[Path] | None, typer.Option(help="A folder to scan besides those of RUNTIME_PATHS.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """List the runtimes that this machine can run: built in, plug-ins, and files (hf_*.py, *_runtime.py) with their errors."""
+    if context.invoked_subcommand:
+        return
+    scanned = [*folders(load_client().runtime_paths), *map(_folder, path or [])]
+    found = [one for one in listed(registry.known(scanned)) if one.fits(task=task, hardware=hardware, query=query)]
+    if as_json:
+        show_json([asdict(one) for one in found])
+        return
+    if not found:
+        print("No runtime fits. `lovage discover` without options lists them all.")
+        return
+    table = Table("runtime", "tasks", "hardware", "from", "what it does")
+    for one in found:
+        said = f"[red]{_escaped(one.error)}[/]" if one.error else _escaped(one.description)
+        table.add_row(one.name or "-", ", ".join(one.tasks), ", ".join(one.hardware) or "any", _escaped(one.origin), said)
+    Console().print(table)
+
+
+def find_models(
+    folder: Annotated[Path, typer.Argument(help="Searched at every depth.", show_default=False)],
+    task: Annotated[str, typer.Option(help="Only models of this runtime or task.")] = "",
+    register: Annotated[bool, typer.Option("--register", help="Register those that can be run, under your name.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Find model folders as Hugging Face lays them out, and register them on request."""
+    found = [one for one in _models(_folder(folder)) if not task or task in (one.runtime, one.task)]
+    if as_json:
+        show_json([asdict(one) for one in found])
+    elif found:
+        _print(found)
+    else:
+        print(f"No models under {folder}. A model is a folder with one of: {', '.join(MARKS)}")
+    for one in found if register else []:
+        if not one.problem:
+            models.add(f"path:{one.folder}", name=one.name)
+
+
+def _print(found: list[FoundModel]) -> None:
+    table = Table("model", "runtime", "task", "architecture", "size", "folder")
+    for one in found:
+        how = f"[red]{_escaped(one.problem)}[/]" if one.problem else one.runtime
+        table.add_row(one.name, how, one.task, one.architecture, _size(one.bytes), _escaped(one.folder))
+    Console().print(table)
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        stop(f"{path}: is not a folder", EXIT_USAGE)
+    return path.resolve()
+
+
+def _models(root: Path) -> Iterator[FoundModel]:
+    """Never looks into a model's own folders: a pipeline's parts are no models."""
+    for folder, below, files in os.walk(root):
+        if len(Path(folder).relative_to(root).parts) >= DEEPEST:
+            below.clear()
+        if any(mark in files for mark in MARKS):
+            below.clear()
+            yield _looked(Path(folder))
+        else:
+            below[:] = sorted(one for one in below if not one.startswith("."))
+
+
+def _looked(folder: Path) -> FoundModel:
+    looked = SourceReader([folder]).look(f"path:{folder}").files
+    assert looked is not None
+    config: Any = looked.configs.get("config.json")
+    architectures = config.get("architectures") if isinstance(config, dict) else None
+    runtime, task = kind_of(looked) or ("", "")
+    problem = "" if runtime else "its files do not tell what it does"
+    if runtime != "python" and not looked.has_safetensors:
+        problem = "pickled weights only" if looked.pickles else "no weights"
+    elif looked.wants_own_code:
+        problem = "wants to run its own code"
+    architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return FoundModel(_name(folder), str(folder), runtime, task, architecture, total, problem)
+
+
+def _name(folder: Path) -> str:
+    """The folder's own, or the model's in the hub's cache: models--org--name/snapshots/commit."""
+    cached = [part for part in folder.parts if part.startswith("models--")]
+    name = cached[-1].rpartition("--")[2] if cached else folder.name
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name.lower()).strip("-_.") or "model"
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", "\\[")
