@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__
 from app import settings as settings_module
 from app.api import openapi, problems
+from app.api.counting import RequestCounts
 from app.api.deps import Services
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
@@ -23,6 +24,7 @@ from app.api.rest import (
     audit,
     deployments,
     files,
+    metrics,
     models,
     pages,
     platform,
@@ -46,6 +48,7 @@ from app.services.data_removal import DataRemoval
 from app.services.delivery_log import DeliveryLog
 from app.services.deployments import Deployments
 from app.services.files import Files
+from app.services.gauges import ApiMetrics
 from app.services.health import Health
 from app.services.limits import RateLimits
 from app.services.runnable import Runnables
@@ -60,7 +63,7 @@ from app.settings import Settings
 # The busiest routes first: Starlette tries them in order.
 ROUTERS = (
     predictions, streams, files, webhooks, models, deployments, serving, runtimes, stats, text, embeddings, images, accounts,
-    audit, platform, pages,
+    audit, platform, metrics, pages,
 )  # fmt: skip
 
 
@@ -123,6 +126,7 @@ def build_services(assembly: Assembly) -> Services:
         topics=Topics(assembly.reader, health, assembly.line, assembly.threads),
         stats=VersionStats(database, catalogue),
         runtimes=RuntimeIndex(database),
+        metrics=ApiMetrics(database, assembly.reader, core.publisher, settings.dead_after_seconds),
     )
 
 
@@ -171,6 +175,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
         )
+    if settings.metrics:
+        app.add_middleware(RequestCounts)  # the last one added is the outermost
     return app
 
 

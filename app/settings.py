@@ -135,6 +135,16 @@ class Settings(BaseSettings):
     flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower, Celery's dashboard.")
     flower_basic_auth: str = Field("", description="user:password for Flower; it refuses to start without one.")
 
+    metrics: bool = Field(True, description="Serve metrics for Prometheus at /metrics.")
+    metrics_token: str = Field(
+        "", description="A bearer token that may read /metrics. Empty: only operators from the API, and only callers of the "
+        "same machine from HEALTH_PORT."
+    )  # fmt: skip
+    health_host: str = Field("127.0.0.1", description="Address of HEALTH_PORT.")
+    health_port: int = Field(
+        0, ge=0, le=65535, description="Where a worker or courier answers /health, /ready and /metrics; 0: nowhere."
+    )
+
     log_format: Literal["console", "json"] = Field("json", description="`console` for people, `json` for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is written.")
 
@@ -156,6 +166,13 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"\d{1,7}(\.\d+)?(,\d{1,7}(\.\d+)?)*", value.replace(" ", "")):
             raise ValueError("must be seconds with commas between, e.g. 5,30,300")
         return value.replace(" ", "")
+
+    @field_validator("metrics_token")
+    @classmethod
+    def is_a_token(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[\x21-\x7e]{16,}", value):
+            raise ValueError("must be at least 16 printable characters without spaces; make one with: openssl rand -hex 16")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

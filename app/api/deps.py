@@ -19,6 +19,7 @@ from app.services.data_removal import DataRemoval
 from app.services.delivery_log import DeliveryLog
 from app.services.deployments import Deployments
 from app.services.files import Files
+from app.services.gauges import ApiMetrics
 from app.services.health import Health
 from app.services.limits import RateLimits, TooManyCalls
 from app.services.runnable import Runnables
@@ -50,6 +51,7 @@ class Services:
     topics: Topics
     stats: VersionStats
     runtimes: RuntimeIndex
+    metrics: ApiMetrics
 
 
 def services_of(request: HTTPConnection) -> Services:

@@ -23,6 +23,7 @@ from app.engine.memory import pss
 from app.engine.model_link import ModelLink
 from app.engine.retry_policy import Health
 from app.engine.tickets import Tickets
+from app.observe import metrics
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class Host:
 
     def _load_failed(self, reason: str) -> None:
         log.warning("model %s (%s) could not be loaded: %s", self.spec.model, self.spec.version, reason)
+        metrics.LOADS.labels(metrics.bounded(self.spec.model), "failed").inc()
         with self.lock:
             self.link, self.state = None, "absent"
             self.health = retry_policy.after_failed_load(self.health, time.monotonic(), reason)
@@ -195,6 +197,8 @@ class Host:
 
     def _load_done(self, link: ModelLink, ready: dict[str, Any], began: float) -> None:
         now = time.monotonic()
+        metrics.LOADS.labels(metrics.bounded(self.spec.model), "ready").inc()
+        metrics.LOAD_SECONDS.observe(now - began)
         with self.lock:
             if self.link is not link:
                 return
@@ -312,6 +316,7 @@ class Host:
         self.link, self.state = None, "absent"
         if not link.expected:
             log.warning("model %s (%s): %s", self.spec.model, self.spec.version, reason)
+            metrics.CRASHES.labels(metrics.bounded(self.spec.model)).inc()
             self._blame(reason)
         self.tickets.survive(reason)
         if self.tickets:

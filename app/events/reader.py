@@ -166,6 +166,10 @@ class EventReader:
         if len(self._lately) > REMEMBERED:
             del self._lately[next(iter(self._lately))]
 
+    def readers(self) -> tuple[int, int]:
+        """How many follow a stream, and how many wait for an end. May be called from any thread."""
+        return sum(map(len, tuple(self._live.values()))), sum(map(len, tuple(self._done.values())))
+
     @contextmanager
     def until_done(self, prediction_id: str) -> Iterator[asyncio.Event]:
         """An event that is set when the prediction's end is announced, or was just before."""

@@ -19,6 +19,7 @@ from app.db.session import Database
 from app.domain.errors import WorkerCrashed
 from app.domain.predictions import Prediction, Status, retry_delay
 from app.domain.webhooks import delivery_id, wants
+from app.observe import metrics
 from app.services.announcer import Announcer
 from app.services.prediction_view import PredictionView
 
@@ -77,6 +78,7 @@ class Lifecycle:
         """Inserts new predictions and announces them; those whose idempotency key exists already are not in the answer."""
         with self._database.unit() as session:
             created = table.insert(session, rows)
+        metrics.tally(metrics.ACCEPTED, (one.source for one in created))
         self._announcer.accepted(created)
         return {prediction.id: prediction for prediction in created}
 
@@ -117,11 +119,12 @@ class Lifecycle:
         with self._database.unit() as session:
             ended = table.finish(session, rows)
             told = self._write_outbox(session, ended, "completed")
-        self._announcer.ended(ended)
+        self._tell_ended(ended)
         self._announcer.deliveries(told)
         by_id = {prediction.id: prediction for prediction in ended}
         for ending in endings:
             if ending.id not in by_id:
+                metrics.LATE.inc()
                 log.info("late_result_discarded", prediction=ending.id, attempt=ending.attempt, worker=str(ending.worker))
         return [by_id.get(ending.id) for ending in endings]
 
@@ -131,7 +134,7 @@ class Lifecycle:
             ended, marked = table.cancel(session, ids, reason)
             told = self._write_outbox(session, ended, "completed")
             found = table.get(session, ids)
-        self._announcer.ended(ended)
+        self._tell_ended(ended)
         self._announcer.cancel(marked)
         self._announcer.deliveries(told)
         return found
@@ -202,9 +205,14 @@ class Lifecycle:
         return Ending(*fence, status, error=error, error_code=WorkerCrashed.code, **rest)
 
     def _announce_settled(self, again: list[Prediction], told: list[str], ended: list[Prediction]) -> None:
+        metrics.RETURNED.inc(len(again))
         self._announcer.accepted(again)
-        self._announcer.ended(ended)
+        self._tell_ended(ended)
         self._announcer.deliveries(told)
+
+    def _tell_ended(self, ended: Sequence[Prediction]) -> None:
+        metrics.tally(metrics.ENDED, (one.status.value for one in ended))
+        self._announcer.ended(ended)
 
     def remove_data(self, ids: Sequence[str]) -> list[Prediction]:
         """Empties inputs, outputs and logs of ended predictions, and drops their webhooks, whose bodies repeat them; the caller

@@ -17,6 +17,7 @@ from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 
 from app.domain.errors import TooMany
+from app.observe import metrics
 from app.queue.names import KEY_PREFIX
 
 log = structlog.get_logger(__name__)
@@ -134,6 +135,7 @@ class RateLimits:
         seconds = max(1, round(known.reset - now)) if known.reset > now else int(limit.get_expiry())
         standing = Standing(policy, limit.amount, int(limit.get_expiry()), max(0, free - 1), seconds)
         if free <= 0:
+            metrics.RATE_LIMITED.labels(policy).inc()
             raise TooManyCalls(standing)
         return standing
 

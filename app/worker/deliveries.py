@@ -21,6 +21,7 @@ from app.db.deliveries import Delivery, Result
 from app.db.session import Database
 from app.domain.errors import Unavailable
 from app.domain.webhooks import SCHEDULE, next_delay
+from app.observe import metrics
 from app.webhooks.sender import Outcome, Sender
 from app.webhooks.signing import PREFIX
 
@@ -145,7 +146,14 @@ class Courier:
             log.info(
                 "delivery_failed", delivery=delivery.id, tries=delivery.tries + 1, reason=outcome.error, next_in=result.delay
             )
+        count(result)
         self._record(result)
+
+    @property
+    def open(self) -> int:
+        """Deliveries under way."""
+        with self._lock:
+            return self._open.total()
 
     def close(self) -> None:
         """Waits for what is being sent."""
@@ -155,6 +163,13 @@ class Courier:
             self._thread.join(LOOK_SECONDS * 5)
         self._threads.shutdown(wait=True)
         self._sender.close()
+
+
+def count(result: Result) -> None:
+    """One try more."""
+    outcome = "delivered" if result.error is None else "given_up" if result.delay is None else "again"
+    metrics.DELIVERIES.labels(outcome).inc()
+    metrics.DELIVERY_SECONDS.observe(result.seconds)
 
 
 def judge(delivery: Delivery, outcome: Outcome, jitter: float, schedule: Sequence[float] = SCHEDULE["completed"]) -> Result:

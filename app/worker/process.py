@@ -11,20 +11,22 @@ import structlog
 from celery import signals
 from celery.platforms import SecurityWarning
 
-from app.db import files
+from app.db import census, files, workers
 from app.domain.predictions import Prediction
 from app.engine import devices
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.engine.watch import Times
+from app.observe import metrics
 from app.queue import names
 from app.queue.celery_app import make_celery
 from app.runtimes import registry
 from app.services import runtime_index
 from app.services.assembly import Core
 from app.settings import Settings
-from app.worker import doorstep, tasks
+from app.worker import counts, doorstep, tasks
 from app.worker.cancels import CancelListener
 from app.worker.deliveries import Courier, platform_secret
+from app.worker.health import HealthPort
 from app.worker.heartbeat import Heartbeat, Post, this_host
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake, Messages
@@ -69,6 +71,9 @@ class AcceleratorWorker:
             self.recorder, self.runner, Messages(settings.redis_url, self.post.queues), self.post.queues, settings.worker_slots
         )
         self.recorder.on_written = self.intake.room_freed
+        self.recorder.on_ended = counts.count_ended
+        shown = counts.exposition(self.engine, self.runner, self.recorder, settings.worker_slots)
+        self.health = HealthPort(settings, shown, self.is_heard)
         self.cancels = CancelListener(settings.redis_url, self.runner.cancel)
         self.recovery = recovery
 
@@ -81,6 +86,13 @@ class AcceleratorWorker:
         self.heartbeat.register()
         for part in (self.recorder, self.heartbeat, self.intake, self.cancels):
             part.start()
+        self.health.start()
+
+    def is_heard(self) -> bool:
+        """Whether its heartbeat arrives. Raises Unavailable."""
+        with self.core.database.unit() as session:
+            live = workers.live(session, self._settings.dead_after_seconds)
+        return any(row.id == self.recorder.worker for row in live)
 
     def tell(self, news: TaskEvents) -> None:
         """Celery's event stream hears of every prediction that begins and ends here."""
@@ -102,6 +114,7 @@ class AcceleratorWorker:
             threading.Event().wait(0.05)
         self.recorder.close(LAST_WORDS_SECONDS)
         self.heartbeat.stop(self._hand_back)
+        self.health.stop()
         self.runner.close()
         self.core.close()
 
@@ -171,14 +184,30 @@ def run_courier(settings: Settings) -> None:
     doorstep.attach(app, names.TASK_DELIVER, courier)
     tasks.register_sweep(app, core.recovery().sweep)
     courier.start()
+    health = HealthPort(settings, courier_exposition(courier), partial(database_answers, core))
+    health.start()
 
     def drain() -> None:
         courier.close()
+        health.stop()
         bells.close()
         core.close()
 
     log.info("courier_ready", concurrency=settings.webhook_concurrency)
     serve(app, [names.WEBHOOKS, names.SWEEPS], POOL_THREADS, f"courier@{this_host()}-{os.getpid()}", drain, settings)
+
+
+def courier_exposition(courier: Courier) -> metrics.Exposition:
+    """All metrics of a courier."""
+    own = metrics.Gauges(metrics.OF_COURIER, lambda: {"lovage_webhooks_open": {(): courier.open}})
+    return metrics.Exposition(metrics.EVERYWHERE, metrics.COURIER, own)
+
+
+def database_answers(core: Core) -> bool:
+    """Raises Unavailable when it does not."""
+    with core.database.unit() as session:
+        census.ping(session)
+    return True
 
 
 def serve(app: Any, queues: list[str], slots: int, hostname: str, drain: Any, settings: Settings) -> None:

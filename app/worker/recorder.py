@@ -12,6 +12,7 @@ import structlog
 
 from app.domain.errors import ModelFailed, Unavailable
 from app.domain.predictions import Prediction, Status
+from app.observe import metrics
 from app.services.lifecycle import Ending, Growth, Lifecycle, Return
 
 log = structlog.get_logger(__name__)
@@ -26,13 +27,14 @@ Told = Callable[[bool], None]
 class Recorder:
     """Thread-safe. `worker` is this incarnation; `renew` gives a fresh one when it has been declared dead.
 
-    `start` once, `close` at the end. `on_written` is called after each group of endings.
+    `start` once, `close` at the end. `on_written` is called after each group of endings, `on_ended` with those recorded.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
         self._lifecycle = lifecycle
         self.worker: UUID = uuid4()
         self.on_written: Callable[[], None] = lambda: None
+        self.on_ended: Callable[[Sequence[Prediction]], None] = lambda ended: None
         self._endings: deque[tuple[Ending, Told, float]] = deque()
         self._some = threading.Condition()
         self._closing = False
@@ -48,11 +50,15 @@ class Recorder:
 
     def claim(self, ids: Sequence[str]) -> list[Prediction]:
         """Those of the predictions that are now this worker's. Raises Unavailable."""
-        return [claimed for claimed in self._lifecycle.claim(list(dict.fromkeys(ids)), self.worker) if claimed]
+        claimed = [one for one in self._lifecycle.claim(list(dict.fromkeys(ids)), self.worker) if one]
+        metrics.CLAIMED.labels("bell").inc(len(claimed))
+        return claimed
 
     def steal(self, queues: list[str], limit: int) -> list[Prediction]:
         """Waiting predictions that nobody told us of. Raises Unavailable."""
-        return self._lifecycle.steal(queues, self.worker, limit)
+        claimed = self._lifecycle.steal(queues, self.worker, limit)
+        metrics.CLAIMED.labels("look").inc(len(claimed))
+        return claimed
 
     def grow(self, news: Sequence[Growth]) -> list[bool]:
         """False for each that is no longer ours. A database that is away changes nothing: the end tells all."""
@@ -97,6 +103,18 @@ class Recorder:
         written = self._lifecycle.finish([ending for ending, _, _ in group])
         for (_, told, _), prediction in zip(group, written, strict=True):
             told(prediction is not None)
+        self._count([prediction for prediction in written if prediction])
+
+    def _count(self, ended: Sequence[Prediction]) -> None:
+        try:
+            self.on_ended(ended)
+        except Exception:  # they are recorded, whatever becomes of the count
+            log.exception("counting_broken")
+
+    @property
+    def waiting(self) -> int:
+        """Ends that are not written yet."""
+        return len(self._endings)
 
     def _keep(self, group: list[tuple[Ending, Told, float]]) -> None:
         """For another try."""

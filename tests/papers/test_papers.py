@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from app.cli import app as lovage
 from app.domain import errors, phases, webhooks
+from app.observe import metrics
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,21 @@ def test_every_event_is_documented() -> None:
 def test_every_phase_is_documented() -> None:
     for name in (*phases.PHASES, "total_time", "predict_time", "batch_size", "padding", "device"):
         assert f"| `{name}` |" in page("timing.md")
+
+
+def counted() -> set[str]:
+    """The names of all metrics as Prometheus shows them, but for those of its own client."""
+    registries = (metrics.EVERYWHERE, metrics.API, metrics.WORKER, metrics.COURIER)
+    families = [family for registry in registries for family in registry.collect() if family.name.startswith("lovage_")]
+    read = [name for table in (metrics.FLEET, metrics.OF_API, metrics.OF_WORKER, metrics.OF_COURIER) for name in table]
+    return {family.name + ("_total" if family.type == "counter" else "") for family in families} | set(read)
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `(lovage_\w+)` \|", page("metrics.md"), re.M))
+    assert documented == counted()
+    named = set(re.findall(r"lovage_\w+", page("metrics.md")))
+    assert {re.sub("_(count|sum|bucket)$", "", name) for name in named} <= counted(), "the examples are of metrics that exist"
 
 
 def test_the_example_environment_is_up_to_date() -> None:

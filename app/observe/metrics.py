@@ -1,0 +1,138 @@
+"""Everything that can be counted, by kind of process, in Prometheus' terms. docs/reference/metrics.md lists it all, and a test
+compares. Every process counts for itself, from its start; Prometheus adds up. Knows nothing of those who count.
+"""
+
+import threading
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, Summary, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the lines
+
+EVERYWHERE, API, WORKER, COURIER = (CollectorRegistry() for _ in range(4))
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+LONG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+MOST_NAMES = 200  # values of the label `model`; further ones are counted as `other`
+
+ProcessCollector(registry=EVERYWHERE)
+ACCEPTED = Counter("lovage_predictions_accepted", "Predictions written to the database.", ["source"], registry=EVERYWHERE)
+ENDED = Counter("lovage_predictions_ended", "Predictions ended by this process.", ["status"], registry=EVERYWHERE)
+RETURNED = Counter("lovage_predictions_returned", "Attempts given back: their predictions wait again.", registry=EVERYWHERE)
+LATE = Counter("lovage_late_results", "Results discarded: somebody else has the prediction.", registry=EVERYWHERE)
+
+REQUESTS = Counter("lovage_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=API)
+REQUEST_SECONDS = Histogram(
+    "lovage_http_request_seconds", "From a request's headers to its answer's end.", ["method", "route"],
+    buckets=SECONDS, registry=API,
+)  # fmt: skip
+RATE_LIMITED = Counter("lovage_rate_limited", "Calls refused by a rate limit.", ["policy"], registry=API)
+
+CLAIMED = Counter("lovage_predictions_claimed", "Predictions claimed, by a doorbell or by looking.", ["how"], registry=WORKER)
+PHASE_SECONDS = Counter("lovage_phase_seconds", "Where the time of ended predictions went.", ["phase"], registry=WORKER)
+PREDICTION_SECONDS = Histogram(
+    "lovage_prediction_seconds", "Seconds of ended predictions: queue, run, total.", ["phase"],
+    buckets=LONG_SECONDS, registry=WORKER,
+)  # fmt: skip
+BATCHES = Counter("lovage_batches", "Batches run: each prediction of a batch of n counts 1/n.", ["model"], registry=WORKER)
+BATCH_SIZE = Histogram("lovage_batch_size", "Size of the batch that a prediction ran in.", buckets=ROWS, registry=WORKER)
+PADDING = Summary("lovage_padding_share", "Share of padding in the batch that a prediction ran in, 0 to 1.", registry=WORKER)
+LOADS = Counter("lovage_model_loads", "Models loaded, or failed to.", ["model", "outcome"], registry=WORKER)
+LOAD_SECONDS = Histogram("lovage_model_load_seconds", "Time until a model was ready.", buckets=LONG_SECONDS, registry=WORKER)
+CRASHES = Counter("lovage_model_crashes", "Deaths of model processes that nobody intended.", ["model"], registry=WORKER)
+
+DELIVERIES = Counter("lovage_webhook_attempts", "Tries to deliver a webhook.", ["outcome"], registry=COURIER)
+DELIVERY_SECONDS = Histogram("lovage_webhook_attempt_seconds", "Time of one try.", buckets=SECONDS, registry=COURIER)
+
+Described = Mapping[str, tuple[str, Sequence[str]]]  # name -> what it says, labels
+Readings = Mapping[str, Mapping[tuple[str, ...], float]]  # name -> label values -> value
+
+# The whole platform, as the database has it: the same from every API process.
+FLEET: Described = {
+    "lovage_database_up": ("1 when the database answered; without it there are no other values of the whole platform.", ()),
+    "lovage_waiting": ("Waiting predictions, counted to at most 250,000 a queue.", ("queue",)),
+    "lovage_waiting_oldest_seconds": ("Age of the prediction that has waited longest.", ("queue",)),
+    "lovage_running": ("Predictions that a worker holds.", ()),
+    "lovage_workers": ("Live workers.", ("device_class",)),
+    "lovage_slots": ("Predictions that the live workers may hold.", ("device_class",)),
+    "lovage_webhooks_pending": ("Webhooks to be delivered: new, or to be tried again (at most 100,000).", ("state",)),
+    "lovage_webhooks_overdue_seconds": ("How long the webhook that is due longest has been due.", ()),
+}
+OF_API: Described = {
+    "lovage_readers": ("Callers being kept informed: of a stream, or waiting for an end.", ("kind",)),
+    "lovage_events_connected": ("1 while news from Redis are heard.", ()),
+    "lovage_doorbells_dropped_total": ("Doorbells given up because Redis was away; workers look for themselves.", ()),
+}
+OF_WORKER: Described = {
+    "lovage_worker_running": ("Predictions that this worker holds.", ()),
+    "lovage_worker_slots": ("Predictions that it may hold.", ()),
+    "lovage_worker_endings_waiting": ("Ends not yet written: the database is away or slow.", ()),
+    "lovage_models": ("Models by state.", ("state",)),
+    "lovage_model_memory_bytes": ("Memory of a loaded model.", ("model", "version")),
+    "lovage_model_in_use": ("Predictions that a loaded model has to answer.", ("model", "version")),
+    "lovage_model_budget_bytes": ("What all loaded models together may take.", ()),
+}
+OF_COURIER: Described = {
+    "lovage_webhooks_open": ("Deliveries under way.", ()),
+}
+
+_names: set[str] = set()
+
+
+def bounded(name: str) -> str:
+    """A label value that callers can make up, kept from growing without end."""
+    if name not in _names:
+        if len(_names) >= MOST_NAMES:
+            return "other"
+        _names.add(name)
+    return name
+
+
+def tally(counter: Counter, values: Iterable[str]) -> None:
+    """Counts a group by the one label of the counter."""
+    for value, number in Tally(values).items():
+        counter.labels(value).inc(number)
+
+
+class Gauges(Collector):
+    """Values read when somebody asks, at most every `keep_seconds`. `described` has every name that `read` may give."""
+
+    def __init__(self, described: Described, read: Callable[[], Readings], keep_seconds: float = 0.0) -> None:
+        self._described, self._read, self._keep = described, read, keep_seconds
+        self._lock = threading.Lock()
+        self._readings: Readings = {}
+        self._read_at = float("-inf")
+
+    def collect(self) -> Iterator[Metric]:
+        with self._lock:
+            if time.monotonic() - self._read_at >= self._keep:
+                self._readings = self._read()
+                self._read_at = time.monotonic()
+            readings = self._readings
+        for name, values in readings.items():
+            text, labels = self._described[name]
+            family = (CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily)(name, text, labels=labels)
+            for label_values, value in values.items():
+                family.add_metric(label_values, value)
+            yield family
+
+
+class Exposition(Collector):
+    """All metrics of one process, as Prometheus reads them."""
+
+    def __init__(self, *parts: Collector) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        for part in self._parts:
+            yield from part.collect()
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """(body, content type): Prometheus' text, or OpenMetrics for those who accept it."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self), content_type
