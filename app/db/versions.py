@@ -1,10 +1,11 @@
 """Queries about versions. A version never changes; deleting one only hides it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy import cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 from sqlalchemy.orm import Session
 
 from app.db.pages import Page, page
@@ -48,3 +49,9 @@ def put(session: Session, row: VersionRow) -> VersionRow:
 def remove(row: VersionRow) -> None:
     """Hides the version; predictions that name it stay readable."""
     row.deleted_at = func.now()
+
+
+def learn(session: Session, version_id: str, device_class: str, facts: Mapping[str, Any]) -> None:
+    """Notes what a worker measured and chose when it loaded the version on this class of device; the newest word counts."""
+    merged = VersionRow.facts.concat(cast({device_class: dict(facts)}, JSONB))
+    session.execute(update(VersionRow).where(VersionRow.id == version_id).values(facts=merged))

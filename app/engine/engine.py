@@ -71,7 +71,8 @@ class EngineOptions:
 class LoadedModel:
     """A version as the engine sees it. `state` is loading, ready, failed (its last load did) or unhealthy (then `reason`
     and `retry_in` seconds say more), or absent; `bytes` is the measured share of memory (PSS, or the weights on an
-    accelerator); `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one work took it lately."""
+    accelerator); `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one work took it lately;
+    `facts` what was chosen and measured at its load."""
 
     version: str
     model: str
@@ -87,6 +88,7 @@ class LoadedModel:
     reason: str = ""
     retry_in: float = 0.0
     pace: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Engine:
@@ -326,6 +328,7 @@ def describe(host: Host) -> LoadedModel:
             reason=health.reason,
             retry_in=max(0.0, health.until - now),
             pace=host.pace,
+            facts=host.facts,
         )
 
 

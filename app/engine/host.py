@@ -65,6 +65,7 @@ class Host:
         self.last_used = time.monotonic()
         self.batch_size = DEFAULT_BATCH_SIZE
         self.load_log = ""
+        self.facts: dict[str, Any] = {}
         self._loaded = threading.Condition(self.lock)
 
     # What callers ask
@@ -205,6 +206,7 @@ class Host:
             self.state, self.load_seconds, self.last_used, self.ready_at = "ready", now - began, now, now
             self.health = retry_policy.after_load(self.health)
             self.declared_bytes = int(ready.get("bytes") or 0)
+            self.facts = dict(ready.get("facts") or {})
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
             for ticket in self.tickets.open.values():
                 ticket.load += now - max(began, ticket.at)

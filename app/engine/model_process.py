@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ class ModelProcess:
                 "bytes": max(runtime.bytes(), device_bytes()),
                 "max_batch_size": self._inbox.rules.limits.size,
                 "imported": learnt(before),
+                "facts": {**runtime.facts(), **batch_facts(self._inbox.rules)},
             },
         )
 
@@ -197,6 +198,15 @@ def rules_of(config: Mapping[str, Any]) -> Rules:
 
     size, tokens = number("max_batch_size", DEFAULT_BATCH_SIZE), number("max_batch_tokens", 0)
     return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000)
+
+
+def batch_facts(rules: Rules) -> dict[str, Any]:
+    """What a version's record shows of its batches here; the cost in milliseconds: fixed + rows x (row + longest x (token +
+    longest x square)), when it was measured."""
+    found: dict[str, Any] = {"max_batch_size": rules.limits.size}
+    if rules.curve is not DEFAULT_CURVE:
+        found["batch_cost_ms"] = {name: round(value * 1000, 7) for name, value in asdict(rules.curve).items()}
+    return found
 
 
 def device_bytes() -> int:

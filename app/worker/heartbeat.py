@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from app.db import predictions, workers
+from app.db import predictions, versions, workers
 from app.db.session import Database
 from app.db.tables import WorkerRow
 from app.domain.errors import Unavailable
@@ -72,6 +72,7 @@ class Heartbeat:
         self._recovery, self._post, self._seconds = recovery, post, seconds
         self._strangers: set[tuple[str, int]] = set()
         self._told: dict[str, str] = {}
+        self._learnt: dict[str, dict[str, Any]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -110,14 +111,27 @@ class Heartbeat:
 
     def _beat(self) -> None:
         self._told = self._engine.states()
+        loaded = self._engine.models()
+        models = [told(model) for model in loaded]
         with self._database.unit() as session:
-            alive = workers.beat(session, self._recorder.worker, running=len(self._runner.running), models=self._models())
+            alive = workers.beat(session, self._recorder.worker, running=len(self._runner.running), models=models)
             held = predictions.held(session, self._recorder.worker)
         self._runner.cancel([prediction_id for prediction_id, _, stop in held if stop])
+        self._learn(loaded)
         if alive:
             self._return_strangers([(prediction_id, attempt) for prediction_id, attempt, _ in held])
         else:
             self._start_again()
+
+    def _learn(self, loaded: Sequence[LoadedModel]) -> None:
+        """What a load found out (dtype, batches) is written to its version, once for each load."""
+        new = [one for one in loaded if one.facts and self._learnt.get(one.version) != one.facts]
+        if not new:
+            return
+        with self._database.unit() as session:
+            for one in sorted(new, key=lambda one: one.version):
+                versions.learn(session, one.version, self._post.device.kind, one.facts)
+        self._learnt |= {one.version: one.facts for one in new}
 
     def _return_strangers(self, held: list[tuple[str, int]]) -> None:
         """What is ours by the database's account and does not run here at two beats in a row: a claim whose answer was lost with
@@ -135,9 +149,6 @@ class Heartbeat:
         self._recorder.renew()
         self.register()
         self._runner.cancel(held)
-
-    def _models(self) -> Sequence[dict[str, Any]]:
-        return [told(model) for model in self._engine.models()]
 
     def drain(self) -> None:
         """From now on nothing more is routed here; it still says that it lives, because it ends what it has begun."""

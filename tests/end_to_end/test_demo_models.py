@@ -7,7 +7,7 @@ import httpx
 import numpy
 import pytest
 from PIL import Image
-from platform_under_test import wait_all
+from platform_under_test import eventually, wait_all
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
@@ -39,6 +39,26 @@ def directly(text: str) -> list[float]:
     model.prepare(job)
     [(_, finished)] = list(model.run([job], feed=None))  # type: ignore[arg-type]
     return finished.output  # type: ignore[union-attr, no-any-return]
+
+
+def test_dtype_auto_chooses_for_this_device_and_the_version_records_why(client: httpx.Client) -> None:
+    wanted = {"source": f"path:{demo_minilm_folder()}", "runtime": "embedding", "config": {"dtype": "auto"}}
+    version = client.post("/v1/models", json={"name": "minilm-auto", "version": wanted}).json()["latest_version"]
+    assert version["facts"] == {}
+    work = {"version": version["id"], "input": {"text": "warm up"}}
+    assert client.post("/v1/predictions", json=work, headers={"Prefer": "wait=60"}).json()["status"] == "succeeded"
+    path = f"/v1/models/{version_owner(client)}/minilm-auto/versions/{version['id']}"
+    facts = eventually(lambda: client.get(path).json()["facts"].get("cpu"))
+    assert facts["dtype"] in ("float32", "bfloat16")
+    assert facts["dtype_reason"]
+    assert facts["dtype"] == "float32" or (facts["dtype_agreement"] >= 0.999 and facts["dtype_speedup"] > 1)
+    assert facts["max_batch_size"] >= 1
+    assert facts["batch_cost_ms"]["fixed"] >= 0
+    client.delete(f"/v1/models/{version_owner(client)}/minilm-auto").raise_for_status()
+
+
+def version_owner(client: httpx.Client) -> str:
+    return str(client.get("/v1/account").json()["username"])
 
 
 def test_words_are_written(client: httpx.Client) -> None:

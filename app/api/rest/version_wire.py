@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.api.deps import Services
 from app.db.tables import VersionRow
@@ -38,6 +38,7 @@ class VersionOut(BaseModel):
     task: str
     config: dict[str, Any]
     streams: bool
+    facts: dict[str, Any] = Field(description="By class of device: what workers chose and measured when they loaded it.")
     serving: ServingOut
 
 
@@ -53,5 +54,6 @@ def version_out(services: Services, row: VersionRow, *, source: bool) -> Version
         task=row.task,
         config=row.config,
         streams=row.streams,
+        facts=row.facts,
         serving=ServingOut(**asdict(services.assembly.fleet.serving(row.id, row.config))),
     )
