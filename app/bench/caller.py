@@ -17,6 +17,7 @@ from app.bench.connection import Connection, Lost, Target
 
 LONGEST_WAIT = 60  # the API's own bound of `Prefer: wait`
 POLL_SECONDS = 0.25
+LOST_SECONDS = 0.25  # a platform that is away refuses connections in no time, and a loop would spin
 LONGEST_REASON = 120
 TERMINAL = ("succeeded", "failed", "canceled")
 
@@ -61,8 +62,12 @@ class Caller:
         except TimeoutError:
             await self._give_up()
             return Sample(time.perf_counter() - due, f"no result within {self._timeout:g} s")
-        except (Refused, Lost) as error:
+        except Refused as error:
             return Sample(time.perf_counter() - due, str(error)[:LONGEST_REASON])
+        except Lost as error:
+            lost = Sample(time.perf_counter() - due, str(error)[:LONGEST_REASON])
+            await asyncio.sleep(LOST_SECONDS)
+            return lost
 
     async def _call(self, request: bytes) -> Any:
         status, body = await self.connection.send(request)
@@ -94,8 +99,9 @@ class Caller:
                     pieces += 1
                 elif event == "error":
                     reason = f"failed: {orjson.loads(data).get('detail', '')}"
-                elif event == "done" and "reason" not in orjson.loads(data or "{}"):
-                    reason = ""
+                elif event == "done":
+                    ended = orjson.loads(data or "{}").get("reason", "")
+                    reason = reason if ended == "error" else ended
         if reason:
             raise Refused(reason)
         return Sample(time.perf_counter() - due, first=first, pieces=pieces)

@@ -4,9 +4,10 @@ Knows HTTP. Does not know what a prediction is.
 """
 
 import asyncio
+import resource
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +16,14 @@ import orjson
 from httptools import HttpParserError, HttpResponseParser
 
 READ_BYTES = 65_536
+
+
+def allow_connections() -> None:
+    """As many open descriptors as the operating system lets this process have; its first bound is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Lost(Exception):

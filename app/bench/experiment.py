@@ -126,7 +126,7 @@ class Experiment(BaseModel):
 def read(path: Path, changes: dict[str, Any] | None = None) -> Experiment:
     """An experiment from a file, with `changes` to its fields. Raises BadExperiment naming the file and the fields."""
     given = with_preset(_changed(_parsed(path), changes or {}))
-    given.setdefault("name", path.stem)
+    given.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:64])
     try:
         return Experiment.model_validate(given, context={"folder": path.parent})
     except ValidationError as error:

@@ -72,7 +72,7 @@ class Session:
         self._where = _where(platform)
 
     def run(self) -> Result:
-        """All of it. Raises Unusable or NoCopy; after an interruption `result` has what was measured until then."""
+        """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was measured until then."""
         with self.opened():
             for number in range(1, self._experiment.repeats + 1):
                 self.repeat(number)

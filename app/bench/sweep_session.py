@@ -6,6 +6,7 @@ Knows sessions and versions. Does not know which size is best (`sweep` says that
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from app.bench import versions
 from app.bench.experiment import Experiment
@@ -20,6 +21,7 @@ class SweepSession:
         self._platform, self._experiment, self._say = platform, experiment, say
         self._sessions = {size: self._session(size) for size in sizes}
         self._done: set[Size] = set()
+        self._version: dict[str, Any] = {}
 
     def _session(self, size: Size) -> Session:
         def said(moment: Moment) -> None:
@@ -29,8 +31,9 @@ class SweepSession:
         return Session(self._platform, self._experiment.model_copy(update={"batching": batching}), said)
 
     def run(self) -> Sweep:
-        """All of it. Raises Unusable or NoCopy; after an interruption `result` has what was measured until then."""
+        """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was measured until then."""
         with ExitStack() as stack:
+            self._version = versions.body(versions.find(self._platform.call, self._experiment.model), {})
             for session in self._sessions.values():
                 stack.enter_context(session.opened())
             for number in range(1, self._experiment.repeats + 1):
@@ -48,6 +51,7 @@ class SweepSession:
         """The sizes that were measured at all levels, and the best of them; call it only when `measured` is true."""
         results = {size: session.result(complete=complete) for size, session in self._sessions.items() if size in self._done}
         cells = [Cell(max_batch_size=size, config=one.config, levels=one.levels) for size, one in results.items()]
-        version = versions.body(versions.find(self._platform.call, self._experiment.model), {})
         where = next(iter(results.values())).where
-        return Sweep(complete=complete, model=self._experiment.model, where=where, cells=cells, goals=choose(cells, version))
+        return Sweep(
+            complete=complete, model=self._experiment.model, where=where, cells=cells, goals=choose(cells, self._version)
+        )

@@ -6,7 +6,7 @@ Knows the model API by a callable. Does not know how predictions are sent.
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,15 @@ OVERRIDABLE = (
     "x-order", "deprecated", "examples", "type", "format", "items", "nullable",
 )  # fmt: skip
 
-Call = Callable[..., Any]  # (method, path, json=…) -> parsed JSON; ends the command on a refusal
+Call = Callable[..., Any]  # (method, path, json=…) -> parsed JSON; raises CallFailed
+
+
+class CallFailed(Exception):
+    """The platform refused, or did not answer; `code` tells which to whoever gave the callable."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class NoCopy(Exception):
@@ -88,4 +96,5 @@ def prepared(call: Call, model: str, policy: Mapping[str, Any]) -> Iterator[Read
     try:
         yield Ready(made["latest_version"]["id"], config)
     finally:
-        call("DELETE", f"/v1/models/{owner}/{name}")
+        with suppress(CallFailed):  # a platform that went away in the middle must not take the figures with it
+            call("DELETE", f"/v1/models/{owner}/{name}")

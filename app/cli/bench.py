@@ -1,10 +1,11 @@
 """`lovage bench EXPERIMENT | compare | sweep | apply`: measures a running platform through its public API."""
 
-import ipaddress
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import typer
@@ -13,17 +14,17 @@ from rich.console import Console
 
 from app.bench import results, tables, versions
 from app.bench.compare import Comparison
-from app.bench.connection import Lost, Target
+from app.bench.connection import Lost, Target, allow_connections
 from app.bench.experiment import BadExperiment, Experiment, find, read
 from app.bench.results import BadResult, Result
 from app.bench.session import Platform, Session, Unusable
 from app.bench.sweep import DEFAULT_SIZES, Size, Sweep
 from app.bench.sweep_session import SweepSession
 from app.cli.bench_progress import Progress
-from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Api, stop
+from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Api, ApiError, is_own, show_json, stop
 from app.settings import load_client
 
-Kind = TypeVar("Kind")
+Kind_co = TypeVar("Kind_co", covariant=True)
 FOLDER = Path("bench-results")
 EXPERIMENT = typer.Argument(help="A YAML or TOML file, or the name of a shipped one: echo, minilm, words.")
 URL = typer.Option("--url", help="The platform's API; needed for one that is not on this machine.")
@@ -31,6 +32,23 @@ SET = typer.Option("--set", help="field=value, over the experiment's own; the va
 OUTPUT = typer.Option("-o", "--output", help="The result's file (JSON); default: a new one in bench-results/.")
 PLOT = typer.Option("--plot/--no-plot", help="Draw the result beside its file (SVG, needs pygal).")
 AS_JSON = typer.Option("--json", help="Print the result as JSON instead of tables.")
+
+
+class Work(Protocol[Kind_co]):
+    """A session or a sweep."""
+
+    def run(self) -> Kind_co:
+        """All of it."""
+        ...
+
+    def result(self, *, complete: bool) -> Kind_co:
+        """What was measured so far."""
+        ...
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything."""
+        ...
 
 
 class RunByDefault(typer.core.TyperGroup):
@@ -66,7 +84,7 @@ def run(
     """Run an experiment. Exit code 0 done, 1 refused or nothing succeeded, 2 a bad experiment, 3 unreachable, 4 interrupted."""
     asked = _experiment(experiment, preset, changes)
     platform = _platform(url)
-    result = _measured(platform, asked)
+    result = _measured(lambda progress: Session(platform, asked, progress), asked)
     path = output or results.default_path(FOLDER, asked.name)
     _save(path, result)
     if as_json:
@@ -82,18 +100,18 @@ def run(
 def compare(
     first: Annotated[Path, typer.Argument(help="A result of `lovage bench`.")],
     second: Annotated[Path, typer.Argument(help="Another one, which is divided by the first.")],
+    as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
     """Compare two results: ratios with the spread of their repeats. Exit code 1 when they are not comparable."""
     from app.bench.compare import compare as compared
 
     one, other = (_result(path) for path in (first, second))
     found = compared(one, other)
-    console = _console()
-    for reason in found.reasons:
-        console.print(f"[red]Not comparable:[/] {reason}", highlight=False)
-    _notes(console, found)
-    if found.lines:
-        console.print(tables.of_comparison(found.lines))
+    if as_json:
+        lines = [{**asdict(line), "verdict": line.verdict} for line in found.lines]
+        show_json({**asdict(found), "lines": lines})
+    else:
+        _show_comparison(found)
     raise typer.Exit(EXIT_FAILED if found.reasons else 0)
 
 
@@ -111,7 +129,7 @@ def sweep(
     levels = [f"concurrency=[{concurrency}]"] if concurrency else []
     asked = _experiment(experiment, "", [*(changes or []), *levels])
     platform = _platform(url)
-    made = _swept(platform, asked, sizes)
+    made = _measured(lambda progress: SweepSession(platform, asked, sizes, progress), asked)
     path = output or results.default_path(FOLDER, asked.name, "sweep")
     _save(path, made)
     console = _console()
@@ -141,7 +159,7 @@ def apply(
     path = model or found.model.partition(":")[0]
     if path.count("/") != 1:
         stop(f"--model: {path}: must be owner/name", EXIT_USAGE)
-    made = Api(url).call("POST", f"/v1/models/{path}/versions", json=chosen.version)
+    made = _api(url).call("POST", f"/v1/models/{path}/versions", json=chosen.version)
     print(f"{path}:{made['id']}")
     measured = f"{chosen.throughput:.0f}/s with p95 {chosen.p95_ms:.0f} ms at {chosen.at}"
     _say(f"max_batch_size: {chosen.max_batch_size}; measured {measured}")
@@ -165,50 +183,53 @@ def _experiment(name: str, preset: str, changes: list[str] | None) -> Experiment
 
 def _platform(url: str) -> Platform:
     """Where to send. Only loopback is taken from the settings: a load on another machine is asked for by name."""
-    api = Api(url)
-    if not url and not _is_loopback(api.url):
+    api = _api(url)
+    if not url and not is_own(api.url):
         stop(f"{api.url} is not on this machine; to put load on it name it: --url {api.url}", EXIT_USAGE)
     from app.local.platform_state import read_platform
 
+    allow_connections()
     state = read_platform(load_client().lovage_data_dir.absolute())
-    launcher = state.pid if state and urlsplit(state.api_url).port == urlsplit(api.url).port and _is_loopback(api.url) else None
+    launcher = state.pid if state and urlsplit(state.api_url).port == urlsplit(api.url).port and is_own(api.url) else None
     headers = {name: value for name, value in api.client.headers.items() if name == "authorization"}
-    return Platform(Target(api.url, headers), api.call, launcher)
+    return Platform(Target(api.url, headers), partial(_ask, api), launcher)
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
+def _api(url: str) -> Api:
+    if url and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
+        stop(f"--url: {url}: must be http://… or https://…", EXIT_USAGE)
+    return Api(url)
+
+
+def _ask(api: Api, method: str, path: str, **kwargs: Any) -> Any:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        return api.ask(method, path, **kwargs)
+    except ApiError as error:
+        raise versions.CallFailed(str(error), error.code) from None
 
 
-def _measured(platform: Platform, asked: Experiment) -> Result:
-    """The experiment's result; of what was measured, when it is interrupted."""
+def _measured(make: Callable[[Progress], Work[Kind_co]], asked: Experiment) -> Kind_co:
+    """The work's result; when it is interrupted or the platform goes away, of what was measured until then."""
     with Progress(asked) as progress:
-        session = Session(platform, asked, progress)
-        return _guarded(session.run, lambda: session.result(complete=False) if session.measured else None)
-
-
-def _guarded(work: Callable[[], Kind], so_far: Callable[[], Kind | None]) -> Kind:
-    try:
-        return work()
-    except KeyboardInterrupt:
-        found = so_far()
-        if found is None:
-            stop("interrupted before anything was measured", EXIT_CANCELED)
-        return found
-    except (Unusable, versions.NoCopy) as error:
-        stop(str(error))
-    except Lost as error:
-        stop(str(error), EXIT_UNREACHABLE)
-
-
-def _swept(platform: Platform, asked: Experiment, sizes: list[Size]) -> Sweep:
-    with Progress(asked) as progress:
-        work = SweepSession(platform, asked, sizes, progress)
-        return _guarded(work.run, lambda: work.result(complete=False) if work.measured else None)
+        try:
+            work = make(progress)
+        except versions.CallFailed as error:
+            stop(str(error), error.code)
+        try:
+            return work.run()
+        except KeyboardInterrupt:
+            said, code = "interrupted before anything was measured", EXIT_CANCELED
+        except (Unusable, versions.NoCopy) as error:
+            said, code = str(error), EXIT_FAILED
+        except Lost as error:
+            said, code = str(error), EXIT_UNREACHABLE
+        except versions.CallFailed as error:
+            said, code = str(error), error.code
+    if not work.measured:
+        stop(said, code)
+    if code != EXIT_CANCELED:
+        _say(f"lovage: {said}")
+    return work.result(complete=False)
 
 
 def _sizes(text: str) -> list[Size]:
@@ -257,10 +278,15 @@ def _show(result: Result) -> None:
         console.print(f"[red]errors[/] {line}", highlight=False)
 
 
-def _notes(console: Console, found: Comparison) -> None:
+def _show_comparison(found: Comparison) -> None:
+    console = _console()
+    for reason in found.reasons:
+        console.print(f"[red]Not comparable:[/] {reason}", highlight=False)
     for word, lines in (("Changed:", found.changed), ("Note:", found.notes)):
         for line in lines:
             console.print(f"{word} {line}", highlight=False, markup=False)
+    if found.lines:
+        console.print(tables.of_comparison(found.lines))
 
 
 def _end(result: Result) -> None:

@@ -1,8 +1,10 @@
 """A client of the public API for the command line: where the platform is, and how failures become a sentence."""
 
+import ipaddress
 import json
 import sys
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,6 +22,14 @@ def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
     raise SystemExit(code)
 
 
+class ApiError(Exception):
+    """The platform refused or did not answer; `code` is the command's exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
 class Api:
     """Calls answer parsed JSON; anything else ends the command."""
 
@@ -29,7 +39,7 @@ class Api:
         self.url, token = (url or settings.lovage_url).rstrip("/"), settings.lovage_token
         if not self.url:
             self.url = _local_url(settings.lovage_data_dir)
-        if not token:
+        if not token and is_own(url):  # a platform that was named gets no key that was not named for it
             key = settings.lovage_data_dir / "key"
             token = key.read_text().strip() if key.is_file() else ""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -38,14 +48,30 @@ class Api:
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
         """The JSON of an answer (None for an empty one)."""
         try:
+            return self.ask(method, path, **kwargs)
+        except ApiError as error:
+            stop(str(error), error.code)
+
+    def ask(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Like `call`, for commands that have something to save first. Raises ApiError."""
+        try:
             answer = self.client.request(method, path, **kwargs)
         except httpx.ConnectError:
-            stop(f"{self.url} does not answer. Is it running? `lovage up` starts it.", EXIT_UNREACHABLE)
+            raise ApiError(f"{self.url} does not answer. Is it running? `lovage up` starts it.", EXIT_UNREACHABLE) from None
         except httpx.HTTPError as error:
-            stop(f"{self.url}: {error or type(error).__name__}", EXIT_UNREACHABLE)
+            raise ApiError(f"{self.url}: {error or type(error).__name__}", EXIT_UNREACHABLE) from None
         if answer.is_error:
-            stop(problem(answer))
+            raise ApiError(problem(answer), EXIT_FAILED)
         return answer.json() if answer.content else None
+
+
+def is_own(url: str) -> bool:
+    """Whether a URL is this machine's; an empty one is the platform that `lovage up` started."""
+    host = urlsplit(url).hostname or "localhost"
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def problem(answer: httpx.Response) -> str:
