@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     model_cache_bytes: int = Field(
         0, ge=0, description="Budget for loaded models of one worker; 0: half of the free memory at start."
     )
+    prefetch_models: str = Field(
+        "", description="Comma-separated owner/name or version ids that a worker loads when it starts, where they may run there."
+    )
     model_idle_seconds: float = Field(0, ge=0, description="Unload a model unused for this long; 0: only when room is needed.")
     model_threads: int = Field(0, ge=0, description="CPU threads of one model process; 0: cores divided by workers on this host.")
     workers_on_host: int = Field(1, ge=1, description="How many CPU workers share this host's cores; `lovage up` sets it.")
@@ -212,6 +215,10 @@ class Settings(BaseSettings):
         """Folders under which `path:` sources are allowed; the shipped demo models are always among them."""
         own = Path(__file__).parent.parent / "demo_models"
         return [own, *folders(self.model_roots)]
+
+    @property
+    def prefetched(self) -> list[str]:
+        return [part.strip() for part in self.prefetch_models.split(",") if part.strip()]
 
     @property
     def runtime_folders(self) -> list[Path]:

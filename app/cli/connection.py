@@ -90,6 +90,14 @@ def _local_url(data_dir: Any) -> str:
     return platform.api_url if platform else "http://127.0.0.1:8000"
 
 
+def named(model: str) -> tuple[str, str]:
+    """The address of a model and the version's id ("" for the newest)."""
+    path, _, version = model.partition(":")
+    if path.count("/") != 1 or path.startswith("/") or path.endswith("/"):
+        stop(f"{model}: must be owner/name or owner/name:version", EXIT_USAGE)
+    return path, version
+
+
 def show_json(value: Any) -> None:
     """For scripts: standard output, indented."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

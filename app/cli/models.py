@@ -1,21 +1,24 @@
-"""`lovage models ls | add | show | rm`, through the public API."""
+"""`lovage models ls | add | show | load | unload | rm`, through the public API."""
 
 import json
+import time
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, Api, named, show_json, stop
 
+POLL_SECONDS = 0.5
+TOLD_SECONDS = 4.0  # until a heartbeat tells of a load that failed, not of one before it
 JSON = typer.Option("--json", help="Print JSON.")
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the group."""
-    group = typer.Typer(help="Register, list and remove models.", no_args_is_help=True)
-    for name, command in (("ls", ls), ("add", add), ("show", show), ("rm", rm)):
+    group = typer.Typer(help="Register, list, load and remove models.", no_args_is_help=True)
+    for name, command in (("ls", ls), ("add", add), ("show", show), ("load", load), ("unload", unload), ("rm", rm)):
         group.command(name)(command)
     app.add_typer(group, name="models", rich_help_panel="Models and keys")
 
@@ -93,6 +96,53 @@ def served(serving: dict[str, Any]) -> str:
     if not serving["troubled_on"]:
         return line
     return f"{line}, in trouble on {serving['troubled_on']}: {serving['reason']}; tried again in {serving['retry_in']:.0f} s"
+
+
+def load(
+    model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
+    worker: Annotated[list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when a worker has it; exit code 1 when none can load it.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Have the workers load a model, so that its first prediction need not wait."""
+    api = Api()
+    path, version = named(model)
+    told = _order(api, "load", path, version, worker, as_json)
+    if wait:
+        print(_until_loaded(api, f"/v1/models/{path}/versions/{told['version']}"))
+
+
+def unload(
+    model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
+    worker: Annotated[list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Have the workers unload a model once nothing of it runs or waits; the next prediction loads it again."""
+    path, version = named(model)
+    _order(Api(), "unload", path, version, worker, as_json)
+
+
+def _order(api: Api, act: str, path: str, version: str, workers: list[str] | None, as_json: bool) -> dict[str, Any]:
+    wanted = {key: value for key, value in {"version": version, "workers": workers}.items() if value}
+    told: dict[str, Any] = api.call("POST", f"/v1/models/{path}/{act}", json=wanted)
+    if as_json:
+        show_json(told)
+    else:
+        print(f"asked to {act} {path}: " + (", ".join(told["asked"]) or "nobody, no live worker could run it"))
+    return told
+
+
+def _until_loaded(api: Api, address: str) -> str:
+    """Polls until a worker has it, then tells how they stand to it."""
+    began = time.monotonic()
+    while True:
+        serving = api.call("GET", address)["serving"]
+        told_by_now = time.monotonic() - began > TOLD_SECONDS
+        if serving["status"] == "loaded":
+            return served(serving)
+        if told_by_now and serving["status"] in ("failed", "unhealthy"):
+            stop(served(serving))
+        time.sleep(POLL_SECONDS)
 
 
 def rm(model: str) -> None:

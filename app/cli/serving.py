@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, Api, named, show_json, stop
 from app.queue.routing import STRATEGIES
 
 
@@ -62,14 +62,6 @@ def _model(told: dict[str, Any]) -> str:
     line = f"{told['model']} {told['version'][:12]} {told['state']}, {told['bytes'] / 1e6:.0f} MB"
     pinned = ", pinned" if told.get("pinned") else ""
     return line + pinned + (f": {told['reason']}; tried again in {told['retry_in']:.0f} s" if told.get("reason") else "")
-
-
-def named(model: str) -> tuple[str, str]:
-    """The address of a model and the version's id ("" for the newest)."""
-    path, _, version = model.partition(":")
-    if path.count("/") != 1 or path.startswith("/") or path.endswith("/"):
-        stop(f"{model}: must be owner/name or owner/name:version", EXIT_USAGE)
-    return path, version
 
 
 def _table(candidates: list[dict[str, Any]]) -> Table:

@@ -28,6 +28,15 @@ def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, VersionRow
     return {row.model_id: row for row in rows}
 
 
+def prefetched(session: Session) -> list[tuple[str, dict[str, Any]]]:
+    """Id and configuration of each model's newest version, where that version says `prefetch`."""
+    newest = (VersionRow.model_id, VersionRow.created_at.desc(), VersionRow.id)
+    usable = (VersionRow.deleted_at.is_(None), ModelRow.deleted_at.is_(None))
+    joined = select(VersionRow.id, VersionRow.config).join(ModelRow, ModelRow.id == VersionRow.model_id)
+    rows = session.execute(joined.ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest))
+    return [(version, config) for version, config in rows if config.get("prefetch")]
+
+
 def of_model(session: Session, model_id: UUID, *, cursor: str | None, limit: int) -> Page[VersionRow]:
     """A model's versions, newest first."""
     usable = (VersionRow.model_id == model_id, VersionRow.deleted_at.is_(None))

@@ -141,12 +141,13 @@ class Engine:
         host = self._hosts.get(version)
         return host is not None and host.state == "ready"
 
-    def load(self, spec: ModelSpec, *, pin: bool | None = None) -> LoadedModel:
-        """Returns when the model is ready; `pin` keeps it from being evicted or unloaded. Raises ModelUnavailable."""
+    def load(self, spec: ModelSpec, *, pin: bool | None = None, anyway: bool = False) -> LoadedModel:
+        """Returns when the model is ready; `pin` keeps it from being evicted or unloaded, as `pin` of its configuration does.
+        `anyway`: although it backs off after deaths or failed loads. Raises ModelUnavailable."""
         host = self._host(spec)
         if pin is not None:
             host.pinned = pin
-        host.load(spec, self._options.times.setup + FORK_SECONDS)
+        host.load(spec, self._options.times.setup + FORK_SECONDS, anyway=anyway)
         return describe(host)
 
     def unload(self, version: str) -> bool:
@@ -156,6 +157,12 @@ class Engine:
             return False
         host.pinned = False
         return True
+
+    def release(self, version: str) -> None:
+        """Forgets the version's pin and unloads it now, or when it has loaded and nothing of it runs or waits."""
+        if host := self._hosts.get(version):
+            host.pinned, host.leaving = False, True
+            host.tick(time.monotonic())
 
     def models(self) -> list[LoadedModel]:
         """All versions that are loaded, loading or unhealthy; memory is measured now."""

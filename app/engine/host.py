@@ -57,6 +57,7 @@ class Host:
         self.health = Health()
         self.pinned = False
         self.held = False
+        self.leaving = False
         self.pace = 0.0
         self.bytes = 0
         self.declared_bytes = 0
@@ -96,10 +97,11 @@ class Host:
             link.send(["cancel", ticket.wire_id])
         self._push()
 
-    def load(self, spec: ModelSpec, timeout: float) -> None:
-        """Returns when the model is ready. Raises ModelUnavailable."""
+    def load(self, spec: ModelSpec, timeout: float, *, anyway: bool = False) -> None:
+        """Returns when the model is ready; `anyway`: although it backs off. Raises ModelUnavailable."""
         with self.lock:
-            if self.health.blocked(time.monotonic()):
+            self.leaving = False
+            if self.health.blocked(time.monotonic()) and not anyway:
                 raise ModelUnavailable(self._unavailable().error)
             self.spec = spec
             if self.state == "absent":
@@ -116,7 +118,7 @@ class Host:
             if self.in_use or link is None or self.state != "ready":
                 return False
             link.expected = True
-            self.link, self.state, self.held = None, "absent", False
+            self.link, self.state, self.held, self.leaving = None, "absent", False, False
         link.close(grace)
         with self.lock:
             if self.tickets and self.state == "absent":
@@ -205,6 +207,7 @@ class Host:
                 return
             self.state, self.load_seconds, self.last_used, self.ready_at = "ready", now - began, now, now
             self.health = retry_policy.after_load(self.health)
+            self.pinned = self.pinned or bool(self.spec.config.get("pin"))
             self.declared_bytes = int(ready.get("bytes") or 0)
             self.facts = dict(ready.get("facts") or {})
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
@@ -365,6 +368,6 @@ class Host:
             link.expected = True
 
     def _idle(self, now: float) -> bool:
-        wanted = self.spec.config.get("keep_alive", self._terms.times.keep_alive)
-        seconds = 0.0 if wanted in (None, "auto") else float(wanted)
-        return not self.tickets and not self.pinned and 0 < seconds < now - self.last_used
+        if self.tickets or self.pinned:
+            return False
+        return self.leaving or watch.is_idle(now - self.last_used, self.spec.config.get("keep_alive"), self._terms.times)

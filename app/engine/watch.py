@@ -23,6 +23,14 @@ class Times:
     keep_alive: float = 0.0
 
 
+def is_idle(idle: float, keep_alive: float | None, times: Times) -> bool:
+    """Whether a model that nobody has used for `idle` seconds is to be unloaded. Its version's own `keep_alive` (0: as soon
+    as nothing waits, negative: never) goes before the worker's."""
+    if keep_alive is not None:
+        return 0 <= keep_alive < idle
+    return 0 < times.keep_alive < idle
+
+
 @dataclass(slots=True)
 class Verdict:
     """`timed_out` and `canceled` get their endings; `apart` are run in smaller groups; `kill` the process, `intended`

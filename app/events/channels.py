@@ -8,6 +8,7 @@ import orjson
 DONE = "lovage:done"
 CANCEL = "lovage:cancel"
 NEWS = "lovage:news"  # lists of [user, prediction, status, model]: every change of state
+ORDERS = "lovage:orders"  # [act, version, [worker, …]], for workers named by their pinned queues
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
 

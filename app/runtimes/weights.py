@@ -27,7 +27,7 @@ BATCH_CONFIG = {
     "max_batch_tokens": schema.integer("Most tokens in one batch, padding included.", minimum=1, maximum=2**24),
     "max_wait_ms": schema.number("Wait this long for a fuller batch.", minimum=0, maximum=60_000),
     "timeout": schema.number("Longest run of one prediction, in seconds.", minimum=0.1, maximum=86_400),
-    "keep_alive": schema.number("Unload after this many idle seconds.", minimum=0, maximum=2**31),
+    "keep_alive": schema.number("Unload after this many idle seconds; -1: never.", minimum=-1, maximum=2**31),
     "device": schema.text("Device class (cpu, cuda …) or pinned queue that the version needs.", max_length=128),
 }
 CONFIG = {**BATCH_CONFIG, **DTYPE_CONFIG}

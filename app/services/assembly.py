@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from app.db.session import Database, connect
+from app.events.orders import OrderLine
 from app.events.reader import EventReader
 from app.events.writer import EventWriter
 from app.queue.doorbell import Doorbell
@@ -78,6 +79,7 @@ class Assembly:
     follower: Follower
     line: WaitingLine
     abandonment: Abandonment
+    orders: OrderLine
 
     @classmethod
     async def open(cls, settings: Settings) -> "Assembly":
@@ -92,7 +94,8 @@ class Assembly:
         submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)
         line, abandonment = WaitingLine(core.database, threads), Abandonment(reader, core.lifecycle, threads)
-        return cls(core, threads, reader, fleet, checker, submitter, follower, line, abandonment)
+        orders = OrderLine(settings.redis_url)
+        return cls(core, threads, reader, fleet, checker, submitter, follower, line, abandonment, orders)
 
     async def close(self) -> None:
         """Finishes what is under way, then disconnects."""
@@ -100,5 +103,6 @@ class Assembly:
         await self.abandonment.close()
         await self.follower.close()
         await self.reader.close()
+        self.orders.close()
         self.threads.shutdown(wait=True)
         self.core.close()

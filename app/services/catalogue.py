@@ -214,6 +214,15 @@ class Catalogue:
                 raise Forbidden("Only the owner of this model and operators can see its statistics.")
             return self._version_of(session, row, version_id)
 
+    def own_version(self, principal: Principal, owner: str, name: str, version_id: str = "") -> VersionRow:
+        """A version of the caller's own model, the newest unless one is named. Raises NotFound, Forbidden."""
+        with self._database.unit() as session:
+            row = self._own(session, principal, owner, name)
+            found = self._version_of(session, row, version_id) if version_id else versions.latest(session, [row.id]).get(row.id)
+        if found is None:
+            raise NotFound("This model has no versions yet.")
+        return found
+
     def remove_version(self, principal: Principal, owner: str, name: str, version_id: str) -> None:
         """Hides a version; nothing new can be run with it."""
         with self._database.unit() as session:

@@ -120,6 +120,12 @@ class Fleet:
             waiting = backlog.in_queues(session, [worker.pinned for worker in found], COUNTED) if found else {}
         return [replace(worker, waiting=waiting.get(worker.pinned, 0)) for worker in found]
 
+    async def able(self, config: dict[str, Any]) -> list[str]:
+        """The live workers, by their pinned queues, that could run a version of this configuration."""
+        await self.look()
+        placement = Placement.of(config)
+        return [worker.pinned for worker in self._workers if not worker.draining and routing.is_able(placement, worker)]
+
     def serving(self, version: str, config: dict[str, Any]) -> Serving:
         """How the fleet stands to a version, as the last picture has it. Blocks when there is none of late."""
         if time.monotonic() - self._read_at > KEEP_SECONDS:

@@ -33,6 +33,8 @@ ENGINE_CONFIG: dict[str, Schema] = {
     "routing": {"type": "string", "enum": list(STRATEGIES)},
     "dtype": {"type": "string", "enum": ["auto", "float32", "float16", "bfloat16", "int8"]},
     "timeout": {"type": "number", "minimum": 0, "maximum": 86_400},
+    "pin": {"type": "boolean"},
+    "prefetch": {"type": "boolean"},
     "keep_alive": {"type": "number", "minimum": -1, "maximum": 31_536_000},
     "max_batch_size": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 4_096}, {"enum": ["auto"]}]},
     "max_batch_tokens": {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 10_000_000}, {"enum": ["auto"]}]},

@@ -17,6 +17,7 @@ from app.domain.errors import Unavailable
 from app.engine.devices import Device
 from app.engine.engine import Engine, LoadedModel
 from app.queue import names
+from app.queue.routing import WorkerFacts
 from app.services.lifecycle import Return
 from app.services.recovery import Recovery
 from app.worker.recorder import Recorder
@@ -39,6 +40,11 @@ class Post:
     def queues(self) -> list[str]:
         """Its own pinned queue, its class's, and the one for when no worker is known."""
         return [names.pinned(self.device.id, self.host), self.device.kind, names.ANY]
+
+    @property
+    def facts(self) -> WorkerFacts:
+        """Itself, as routing sees it."""
+        return WorkerFacts(self.device.id, self.host, self.slots, running=0, memory_bytes=self.device.total_bytes)
 
 
 def this_host() -> str:

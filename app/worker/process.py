@@ -7,6 +7,7 @@ import warnings
 from functools import partial
 from typing import Any
 
+import orjson
 import structlog
 from celery import signals
 from celery.platforms import SecurityWarning
@@ -16,6 +17,8 @@ from app.domain.predictions import Prediction
 from app.engine import devices
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.engine.watch import Times
+from app.events import channels
+from app.events.orders import Order
 from app.observe import metrics
 from app.queue import names
 from app.queue.celery_app import make_celery
@@ -24,16 +27,17 @@ from app.services import runtime_index
 from app.services.assembly import Core
 from app.settings import Settings
 from app.worker import counts, doorstep, tasks
-from app.worker.cancels import CancelListener
 from app.worker.deliveries import Courier, platform_secret
 from app.worker.health import HealthPort
 from app.worker.heartbeat import Heartbeat, Post, this_host
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake, Messages
+from app.worker.listener import Listener
 from app.worker.outputs import Outputs
 from app.worker.recorder import Recorder
 from app.worker.runner import Place, Runner
 from app.worker.sources import Sources
+from app.worker.stock import Stock
 from app.worker.task_events import TaskEvents
 from app.worker.versions import Versions
 
@@ -74,7 +78,12 @@ class AcceleratorWorker:
         self.recorder.on_ended = counts.count_ended
         shown = counts.exposition(self.engine, self.runner, self.recorder, settings.worker_slots)
         self.health = HealthPort(settings, shown, self.is_heard)
-        self.cancels = CancelListener(settings.redis_url, self.runner.cancel)
+        self.stock = Stock(self.core.database, self.engine, self.runner, self.post.facts)
+        ears = {
+            channels.CANCEL: lambda data: self.runner.cancel(orjson.loads(data)),
+            channels.ORDERS: lambda data: self.stock.obey(Order.decode(data)),
+        }
+        self.listener = Listener(settings.redis_url, ears)
         self.recovery = recovery
 
     def start(self) -> None:
@@ -84,9 +93,10 @@ class AcceleratorWorker:
         with self.core.database.unit() as session:
             runtime_index.write(session, found)
         self.heartbeat.register()
-        for part in (self.recorder, self.heartbeat, self.intake, self.cancels):
+        for part in (self.recorder, self.heartbeat, self.intake, self.listener):
             part.start()
         self.health.start()
+        self.stock.prefetch(self._settings.prefetched)
 
     def is_heard(self) -> bool:
         """Whether its heartbeat arrives. Raises Unavailable."""
@@ -103,7 +113,8 @@ class AcceleratorWorker:
     def drain(self) -> None:
         """Stops claiming, gives what runs its grace, hands the rest back, and ends the process."""
         self.intake.stop()
-        self.cancels.stop()
+        self.listener.stop()
+        self.stock.close()
         self.runner.draining = True
         self.heartbeat.drain()
         log.info("draining", running=len(self.runner.running), grace_seconds=self._settings.worker_grace_seconds)

@@ -120,20 +120,28 @@ class Runner:
 
     def _prepare(self, run: Run) -> None:
         """The slow way to the engine: looks the version up, fetches its files and the input's, makes a folder."""
-        version = self._versions.get(run.prediction.version_id)
-        path = self._sources.local(version.source, run.tracker.say)
-        trusted = version.source.removeprefix("hf:") in self._place.trusted
-        spec = ModelSpec(
-            version.id, version.model, version.runtime, version.task, path, version.config,
-            self._place.device, self._place.threads, trusted,
-        )  # fmt: skip
-        self._known[version.id] = (version, spec)
+        version, spec = self._fetched(run.prediction.version_id, run.tracker.say)
         given = run.prediction.input or {}
         if may_write_files(version.output_schema) or wants_files(given, version.input_schema):
             run.folder = self._scratch / f"{run.prediction.id}-{run.prediction.attempt}"
             run.folder.mkdir()
             given = self._inputs.localize(given, version.input_schema, run.folder)
         self._submit(spec, [(run, self._work(run, version, given))])
+
+    def _fetched(self, version_id: str, say: Callable[[str], None]) -> tuple[Version, ModelSpec]:
+        version = self._versions.get(version_id)
+        path = self._sources.local(version.source, say)
+        trusted = version.source.removeprefix("hf:") in self._place.trusted
+        spec = ModelSpec(
+            version.id, version.model, version.runtime, version.task, path, version.config,
+            self._place.device, self._place.threads, trusted,
+        )  # fmt: skip
+        self._known[version.id] = (version, spec)
+        return version, spec
+
+    def spec_of(self, version_id: str) -> ModelSpec:
+        """What the engine loads for a version, its files fetched. Blocks. Raises ModelUnavailable."""
+        return self._fetched(version_id, lambda text: log.info("fetching", version=version_id, said=text.strip()))[1]
 
     def _work(self, run: Run, version: Version, given: dict[str, Any]) -> Work:
         timeout = run.prediction.timeout or float(version.config.get("timeout", 0)) or self._place.run_timeout

@@ -5,9 +5,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import redis
 
 from app.db import workers
 from app.db.tables import WorkerRow
+from app.events import channels
+from app.events.orders import Order
 
 Post = Callable[..., WorkerRow]
 
@@ -118,6 +121,72 @@ def test_who_sees_a_public_model_learns_its_routing_but_not_the_workers(ada, bob
     live("cuda:0")
     told = bob.http.get("/v1/models/ada/echo/routing").json()
     assert (told["queue"], told["candidates"]) == ("cuda", None)
+
+
+@pytest.fixture
+def heard(servers) -> Any:
+    """Orders as a worker hears them; `heard()` is the next one."""
+    with redis.Redis.from_url(servers.redis_url) as connection, connection.pubsub(ignore_subscribe_messages=True) as line:
+        line.subscribe(channels.ORDERS)
+        line.get_message(timeout=5)
+
+        def next_order() -> Order:
+            message = line.get_message(timeout=5)
+            assert message is not None, "no order came"
+            return Order.decode(message["data"])
+
+        yield next_order
+
+
+@pytest.mark.parametrize("act", ["load", "unload"])
+def test_the_owner_has_every_able_worker_load_or_unload_the_newest_version(ada, echo, live, heard, act: str) -> None:
+    live("cuda:0")
+    live("cpu")
+    live("cuda:1", queues=[])
+    version = echo["latest_version"]["id"]
+    for _ in range(2):
+        answer = ada.http.post(f"/v1/models/ada/echo/{act}")
+        assert (answer.status_code, answer.json()) == (202, {"version": version, "asked": ["cpu@h", "cuda:0@h"]})
+        assert heard() == Order(act, version, ("cpu@h", "cuda:0@h"))
+
+
+def test_a_version_and_workers_can_be_named(ada, echo, live, heard) -> None:
+    live("cuda:0")
+    live("cpu")
+    version = echo["latest_version"]["id"]
+    ada.http.post("/v1/models/ada/echo/versions", json={"runtime": "echo", "config": {"rows": 3}})
+    answer = ada.http.post("/v1/models/ada/echo/load", json={"version": version, "workers": ["cpu@h"]})
+    assert answer.json() == {"version": version, "asked": ["cpu@h"]}
+    assert heard() == Order("load", version, ("cpu@h",))
+    wrong = ada.http.post("/v1/models/ada/echo/load", json={"workers": ["mps@nowhere"]})
+    assert (wrong.status_code, wrong.json()["invalid_fields"][0]["field"]) == (422, "workers")
+    assert ada.http.post("/v1/models/ada/echo/load", json={"version": "0" * 64}).status_code == 404
+    assert ada.http.post("/v1/models/ada/echo/load", json={"pin": True}).status_code == 422
+
+
+def test_only_owners_and_administrators_give_orders(ada, bob, admin, anonymous, echo, live) -> None:
+    live("cpu")
+    assert bob.http.post("/v1/models/ada/echo/unload").status_code == 403
+    assert anonymous.post("/v1/models/ada/echo/unload").status_code == 401
+    assert admin.http.post("/v1/models/ada/echo/unload").status_code == 202
+    assert ada.http.post("/v1/models/ada/nothing/load").status_code == 404
+
+
+def test_without_a_worker_that_could_there_is_nothing_to_load_on(ada, live) -> None:
+    ada.model("far", config={"device": "mps"})
+    live("cpu")
+    refused = ada.http.post("/v1/models/ada/far/load")
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert ada.http.post("/v1/models/ada/far/unload").json()["asked"] == []
+
+
+def test_an_order_that_nobody_can_be_told_of_is_refused(start_server, make_person, live) -> None:
+    deaf = start_server(redis_url="redis://127.0.0.1:1/0")
+    eve = make_person("eve", server=deaf)
+    eve.model("echo")
+    live("cpu")
+    refused = eve.http.post("/v1/models/eve/echo/load")
+    assert (refused.status_code, "Redis" in refused.json()["detail"]) == (503, True)
 
 
 def test_the_routing_of_what_one_may_not_see_is_not_told(ada, bob, live) -> None:

@@ -17,7 +17,7 @@ def second(platform: UpPlatform) -> Iterator[subprocess.Popen[bytes]]:
     """Another CPU worker on the same databases, once the API knows of it."""
     state = platform.state
     given = {"DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url, "SECRET_KEY": state.secret_key}
-    more = {"LOVAGE_ENV": "development", "LOVAGE_DATA_DIR": str(platform.folder), "HEARTBEAT_SECONDS": "1"}
+    more = {"LOVAGE_ENV": "development", "LOVAGE_DATA_DIR": str(platform.folder), "PREFETCH_MODELS": "demo/digits"}
     command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "second"]
     log = (platform.folder / "second.log").open("wb")
     process = subprocess.Popen(command, env={**os.environ, **given, **more}, stdout=log, stderr=log)
@@ -28,6 +28,17 @@ def second(platform: UpPlatform) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait(30)
+
+
+def loaded(client: httpx.Client, model: str) -> list[str]:
+    """The workers that have the model ready."""
+    live = client.get("/status").json()["workers"]
+    return [
+        f"{one['device']}@{one['host']}"
+        for one in live
+        for told in one["models"]
+        if (told["model"], told["state"]) == (model, "ready")
+    ]
 
 
 def workers(client: httpx.Client) -> list[str]:
@@ -54,6 +65,8 @@ def test_in_turn_both_workers_get_half_and_a_stopping_one_nothing(
     platform: UpPlatform, client: httpx.Client, second: subprocess.Popen[bytes], turns: None
 ) -> None:
     queues = workers(client)
+    [prefetched] = eventually(lambda: [one for one in loaded(client, "demo/digits") if "second" in one], 60)
+    assert prefetched in queues
     eventually(lambda: len(client.get("/v1/models/demo/turns/routing").json()["candidates"]) == 2)
     assert Counter(in_turn(client, 20)) == dict.fromkeys(queues, 10)
     told = platform.lovage("route", "demo/turns", "--explain").stdout
@@ -66,6 +79,21 @@ def test_in_turn_both_workers_get_half_and_a_stopping_one_nothing(
     eventually(lambda: not [one for one in candidates(client) if one["score"] is not None and one["worker"] not in alone])
     assert not set(in_turn(client, 6)) & (set(queues) - set(alone))
     assert wait_all(client, [slow["id"]])[0]["status"] == "succeeded"
+
+
+def test_a_model_is_loaded_and_unloaded_on_request(platform: UpPlatform, client: httpx.Client) -> None:
+    asked = {"owner": "demo", "name": "ordered", "version": {"runtime": "echo", "config": {"rows": 8, "pin": True}}}
+    client.post("/v1/models", json=asked)
+    assert "loaded on 1 of 1" in platform.lovage("models", "load", "demo/ordered", "--wait").stdout
+    answer = client.post("/v1/models/demo/ordered/load")
+    assert (answer.status_code, answer.json()["asked"]) == (202, loaded(client, "demo/ordered"))
+    assert platform.lovage("models", "unload", "demo/ordered").stdout.startswith("asked to unload demo/ordered: cpu@")
+    eventually(lambda: not loaded(client, "demo/ordered"))
+    client.post(
+        "/v1/models", json={"owner": "demo", "name": "broken", "version": {"runtime": "echo", "config": {"load_error": "no"}}}
+    )
+    failed = platform.lovage("models", "load", "demo/broken", "--wait", check=False)
+    assert (failed.returncode, "in trouble on 1: no" in failed.stderr) == (1, True)
 
 
 def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(

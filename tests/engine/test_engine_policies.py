@@ -164,6 +164,16 @@ def test_a_batch_that_is_late_together_is_tried_apart_and_one_alone_is_at_fault(
     assert watch.judge(again, 7.0, 7.0, TIMES).timed_out == again
 
 
+@pytest.mark.parametrize(
+    ("idle", "own", "workers", "unloaded"),
+    [(9, None, 0, False), (9, None, 5, True), (4, None, 5, False), (9, -1, 5, False), (9, 20, 5, False), (0.1, 0, 0, True)],
+)
+def test_the_versions_own_keep_alive_goes_before_the_workers(
+    idle: float, own: float | None, workers: float, unloaded: bool
+) -> None:
+    assert watch.is_idle(idle, own, watch.Times(keep_alive=workers)) is unloaded
+
+
 def test_a_deaf_work_is_answered_but_its_process_only_killed_when_it_is_alone() -> None:
     deaf, neighbour = ticket(1.0, cancel_at=2.0), ticket(1.0)
     assert watch.judge([deaf], 4.0, 4.0, TIMES).canceled == []

@@ -201,6 +201,37 @@ def test_an_idle_model_is_unloaded_and_comes_back(shared_engine: Engine) -> None
     assert ending(shared_engine.submit(model, work("pid"))).output != first
 
 
+def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_told_to(shared_engine: Engine) -> None:
+    kept, plain = spec(pin=True, keep_alive=0), spec(keep_alive=0)
+    pids = [ending(shared_engine.submit(model, work("pid"))).output for model in (kept, plain)]
+    until(lambda: not psutil.pid_exists(pids[1]))
+    assert psutil.pid_exists(pids[0])
+    shared_engine.release(kept.version)
+    until(lambda: not psutil.pid_exists(pids[0]))
+    assert shared_engine.load(kept).pinned
+
+
+def test_a_version_in_use_leaves_when_its_last_work_has_ended(shared_engine: Engine) -> None:
+    model = spec()
+    running = shared_engine.submit(model, work("steps", steps=20))
+    shared_engine.release(model.version)
+    assert isinstance(ending(running), Finished)
+    until(lambda: model.version not in shared_engine.states())
+    assert isinstance(ending(shared_engine.submit(model, work())), Finished)
+    assert shared_engine.states()[model.version] == "ready"
+    shared_engine.release("unknown")
+
+
+def test_what_backs_off_is_loaded_anyway_when_somebody_insists(shared_engine: Engine, tmp_path: Path) -> None:
+    model = spec(load_without=str(tmp_path / "weights"))
+    with pytest.raises(ModelUnavailable):
+        shared_engine.load(model)
+    (tmp_path / "weights").touch()
+    with pytest.raises(ModelUnavailable):
+        shared_engine.load(model)
+    assert shared_engine.load(model, anyway=True).state == "ready"
+
+
 def test_the_least_recently_used_model_makes_room_and_gives_its_memory_back(start_engine: Start) -> None:
     engine = start_engine(budget_bytes=200_000_000)
     old, used = spec(ballast=60_000_000), spec(ballast=60_000_000)

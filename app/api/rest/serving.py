@@ -1,15 +1,17 @@
-"""How a model is served: which worker a prediction would go to, and why."""
+"""How a model is served: which worker a prediction would go to and why, and loading it or letting it go."""
 
 from typing import Annotated, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, Lovage
+from app.api.deps import Caller, CanModel, Lovage, Services, origin_of
 from app.api.problems import declared
 from app.db.tables import VersionRow
+from app.domain.errors import FieldError, InvalidRequest, Unavailable
+from app.events.orders import LOAD, UNLOAD
 from app.services.access import Principal
 from app.services.catalogue import Catalogue
 from app.services.fleet import Candidate
@@ -43,6 +45,24 @@ class RoutingOut(BaseModel):
     strategy: str
     reasons: list[str]
     candidates: list[CandidateOut] | None
+
+
+class OrderIn(BaseModel):
+    """What to load or unload, and where: every worker that could run it unless some are named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = Field("", max_length=64, description="A version's id; default: the newest.")
+    workers: list[Annotated[str, Field(max_length=320)]] | None = Field(
+        None, max_length=1_000, description="Names of workers, e.g. `cuda:0@host`; see `routing`."
+    )
+
+
+class OrderOut(BaseModel):
+    """`asked`: the workers that were told. What came of it: `serving` of the version."""
+
+    version: str
+    asked: list[str]
 
 
 def _candidate(version: str, one: Candidate) -> CandidateOut:
@@ -85,3 +105,56 @@ async def routing(
         reasons=list(choice.reasons),
         candidates=[_candidate(row.id, one) for one in choice.candidates] if trusted else None,
     )
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/load",
+    operation_id="models.load",
+    summary="Load a model",
+    status_code=202,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def load(
+    request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: OrderIn | None = None
+) -> OrderOut:
+    """Tells workers to load a version, so that its first prediction need not wait. An unhealthy one is tried at once; a worker
+    that has it does nothing."""
+    row = await run_sync(services.catalogue.own_version, caller, owner, name, wanted.version if wanted else "")
+    workers = await _workers(services, row, wanted)
+    if not workers:
+        raise Unavailable("No live worker could run this version.", retry_after=5)
+    return await _told(request, services, caller, row, LOAD, workers)
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/unload",
+    operation_id="models.unload",
+    summary="Unload a model",
+    status_code=202,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def unload(
+    request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: OrderIn | None = None
+) -> OrderOut:
+    """Tells workers to unload a version, pinned or not, once nothing of it runs or waits there. The next prediction loads it."""
+    row = await run_sync(services.catalogue.own_version, caller, owner, name, wanted.version if wanted else "")
+    return await _told(request, services, caller, row, UNLOAD, await _workers(services, row, wanted))
+
+
+async def _workers(services: Services, row: VersionRow, wanted: OrderIn | None) -> list[str]:
+    able = await services.assembly.fleet.able(row.config)
+    if wanted is None or wanted.workers is None:
+        return able
+    if strange := [one for one in wanted.workers if one not in able]:
+        sentence = f"{strange[0]} is no live worker that could run this version"
+        raise InvalidRequest(f"workers: {sentence}.", (FieldError("workers", "value", sentence),))
+    return wanted.workers
+
+
+async def _told(
+    request: Request, services: Services, caller: Principal, row: VersionRow, act: str, workers: list[str]
+) -> OrderOut:
+    if workers:
+        await run_sync(services.assembly.orders.tell, act, row.id, workers)
+        services.audit.note(f"version.{act}", caller.username, row.id, origin_of(request), caller.user_id, workers=workers)
+    return OrderOut(version=row.id, asked=workers)
