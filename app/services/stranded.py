@@ -19,7 +19,7 @@ CLASS_SECONDS = 60.0
 
 
 # Rows of one queue that one sweep looks at: a million wait in as many sweeps as it takes, none of them long.
-LOOKED_AT = 5_000
+LOOKED_AT = 3_000
 
 
 class Mover:
