@@ -23,8 +23,10 @@ from scripts.bench import random_models
 from scripts.bench.stage import Line, Stage, middle, show, stage
 
 READY_BAR, BACK_BAR = 1.5, 25_000_000
-IDLE_SECONDS = 4
-CACHE_BYTES = 450_000_000  # two of them: each takes 90 MB of weights and some 50 to 90 of its own
+IDLE_SECONDS = 8
+CACHE_BYTES = (
+    500_000_000  # two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
+)
 TEXT = {"text": "a text"}
 
 
