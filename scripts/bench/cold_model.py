@@ -110,6 +110,18 @@ class Story:
         return memory(self._stage)
 
 
+def lines(story: Story, kind: str, limit: float) -> list[Line]:
+    """The rows of the table."""
+    ready, bar = f"{middle(story.ready):.2f} s ({', '.join(f'{one:.2f}' for one in story.ready)})", f"≤ {BACK_BAR / 1e6:.0f} MB"
+    evicted, left = f"{middle(story.evicted) / 1e6:+.0f} MB", f"{middle(story.left) / 1e6:+.0f} MB"
+    return [
+        Line(f"second model of {kind}, never loaded: first answer", ready, f"≤ {READY_BAR} s", f"in process {limit:.2f} s"),
+        Line("of it, loading", f"{middle(story.loads):.2f} s", ""),
+        Line("a third model in the place of the first: PSS of the worker's tree grew by", evicted, bar),
+        Line("after all were unloaded for being idle: PSS above what it was before", left, bar),
+    ]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.cold_model", description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -132,18 +144,7 @@ def main() -> int:
         size = (root / "second" / "model.safetensors").stat().st_size / 1e6
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    spread = ", ".join(f"{one:.2f}" for one in story.ready)
-    show(
-        [
-            Line(f"second model of {size:.0f} MB ({arguments.dtype}), never loaded: first answer", f"{middle(story.ready):.2f} s ({spread})",
-                 f"≤ {READY_BAR} s", f"in process {middle(limits):.2f} s"),
-            Line("of it, loading", f"{middle(story.loads):.2f} s", ""),
-            Line("a third model in the place of the first: PSS of the worker's tree grew by", f"{middle(story.evicted) / 1e6:+.0f} MB",
-                 f"≤ {BACK_BAR / 1e6:.0f} MB"),
-            Line("after all were unloaded for being idle: PSS above what it was before", f"{middle(story.left) / 1e6:+.0f} MB",
-                 f"≤ {BACK_BAR / 1e6:.0f} MB"),
-        ]
-    )  # fmt: skip
+    show(lines(story, f"{size:.0f} MB ({arguments.dtype})", middle(limits)))
     return 0
 
 
