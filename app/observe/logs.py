@@ -8,6 +8,9 @@ import structlog
 
 LIBRARIES_QUIET = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "filelock", "alembic.runtime", "celery.bootsteps")
 
+# The default draws boxes with every local variable: secrets and inputs in the log, and a second of CPU for one traceback.
+PLAIN = structlog.dev.plain_traceback
+
 
 def configure(log_format: str, level: str) -> None:
     """Once, at the start of a process. `log_format` is console or json."""
@@ -25,7 +28,7 @@ def configure(log_format: str, level: str) -> None:
     end: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=PLAIN)]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end]

@@ -1,10 +1,12 @@
-"""Predictions that are to stop when nobody reads their stream any more (`on_disconnect: cancel`). Knows no HTTP.
+"""Predictions whose callers are gone: of a connection that takes its predictions along, or, for streams that were asked to
+(`on_disconnect: cancel`), of the last reader. Knows no HTTP.
 
 Readers are counted by Redis itself: every API process with a reader listens to the prediction's channel, and a process that
 dies stops listening. While Redis cannot tell, or has just come back, nothing is stopped: others may be reading.
 """
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 import structlog
@@ -12,21 +14,39 @@ import structlog
 from app.domain.errors import LovageError
 from app.domain.predictions import Prediction
 from app.events.reader import EventReader
+from app.services.announcer import Announcer
 from app.services.lifecycle import Lifecycle
 
 log = structlog.get_logger(__name__)
 
-REASON = "Its last reader left (on_disconnect: cancel)."
+NO_READER = "Its last reader left (on_disconnect: cancel)."
+NO_CALLER = "Its caller left."
 
 
 class Abandonment:
     """One for each API process; called on its event loop."""
 
-    def __init__(self, reader: EventReader, lifecycle: Lifecycle, threads: Executor) -> None:
-        self._reader, self._lifecycle, self._threads = reader, lifecycle, threads
+    def __init__(self, reader: EventReader, lifecycle: Lifecycle, announcer: Announcer, threads: Executor) -> None:
+        self._reader, self._lifecycle, self._announcer, self._threads = reader, lifecycle, announcer, threads
         self._looking: set[asyncio.Task[None]] = set()
 
-    def left(self, prediction: Prediction) -> None:
+    def gone(self, ids: Sequence[str], reason: str = NO_CALLER) -> None:
+        """Stops them. Returns at once.
+
+        Their workers are told first and the database after that: a commit takes as long as a model's step, or several, and the
+        worker's own ending is the same `canceled`.
+        """
+        if ids:
+            self._announcer.stop(ids)
+            self._threads.submit(self._record, list(ids), reason)
+
+    def _record(self, ids: list[str], reason: str) -> None:
+        try:
+            self._lifecycle.cancel(ids, reason)
+        except LovageError as error:
+            log.warning("abandoned_predictions_not_recorded", count=len(ids), reason=error.detail)
+
+    def reader_left(self, prediction: Prediction) -> None:
         """A reader has gone before the end. Returns at once."""
         if prediction.stops_without_readers:
             task = asyncio.create_task(self._cancel_if_last(prediction.id))
@@ -34,13 +54,8 @@ class Abandonment:
             task.add_done_callback(self._looking.discard)
 
     async def _cancel_if_last(self, prediction_id: str) -> None:
-        if not await self._reader.nobody_reads(prediction_id):
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            await loop.run_in_executor(self._threads, self._lifecycle.cancel, [prediction_id], REASON)
-        except LovageError as error:
-            log.warning("abandoned_prediction_runs_on", prediction=prediction_id, reason=error.detail)
+        if await self._reader.nobody_reads(prediction_id):
+            self.gone([prediction_id], NO_READER)
 
     async def close(self) -> None:
         """Finishes what was begun."""

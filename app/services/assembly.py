@@ -93,7 +93,7 @@ class Assembly:
         backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
         submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)
-        line, abandonment = WaitingLine(core.database, threads), Abandonment(reader, core.lifecycle, threads)
+        line, abandonment = WaitingLine(core.database, threads), Abandonment(reader, core.lifecycle, core.announcer, threads)
         orders = OrderLine(settings.redis_url)
         return cls(core, threads, reader, fleet, checker, submitter, follower, line, abandonment, orders)
 

@@ -36,9 +36,15 @@ class UpPlatform:
 
     def lovage(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Runs `lovage …` against this platform."""
-        env = {**os.environ, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
+        roots = {"MODEL_ROOTS": str(self.roots)}
+        env = {**os.environ, **roots, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
         command = [sys.executable, "-m", "app", *arguments]
         return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=check)
+
+    @property
+    def roots(self) -> Path:
+        """Where the models of a test lie; `path:` sources may point into it."""
+        return self.folder / "roots"
 
     def up(self) -> str:
         """Starts it and returns what it printed."""

@@ -6,6 +6,7 @@ import itertools
 import math
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import openai
@@ -13,6 +14,16 @@ import pytest
 from platform_under_test import UpPlatform, eventually
 
 WORDS, MINILM, DIGITS = "demo/words", "demo/minilm", "demo/digits"
+STEP = 0.2  # seconds: three of them are a fair time on a busy machine
+UNHURRIED = f"""
+import time
+from collections.abc import Iterator
+
+def predict(prompt: str, max_new_tokens: int = 100) -> Iterator[str]:
+    for number in range(max_new_tokens):
+        time.sleep({STEP})
+        yield f"{{number}} "
+"""
 SAID = [{"role": "user", "content": "Tell me of the sea."}]
 
 
@@ -195,15 +206,44 @@ def test_embeddings_and_images_are_predictions_on_record_too(remote: openai.Open
     assert len(drawn["output"]) == 2
 
 
-def test_a_caller_who_leaves_a_stream_frees_its_slot(remote: openai.OpenAI, client: httpx.Client) -> None:
-    stream = remote.completions.create(model=WORDS, prompt="The ship", max_tokens=1_000, temperature=0.9, stream=True)
-    for _ in itertools.islice(stream, 5):
-        pass
+def left_behind(client: httpx.Client, remote: openai.OpenAI, model: str, pieces: int, **more: Any) -> dict[str, Any]:
+    """The prediction of a stream whose caller has left after so many pieces, once it has ended."""
+    stream = remote.completions.create(model=model, prompt="The ship", stream=True, **more)
+    told = [event.id for event in itertools.islice(stream, pieces)]
     stream.close()
-    newest = client.get("/v1/predictions", params={"limit": 1}).json()["results"][0]
-    eventually(lambda: client.get(f"/v1/predictions/{newest['id']}").json()["status"] == "canceled", 5)
-    ended = client.get(f"/v1/predictions/{newest['id']}").json()
-    assert ended["metrics"]["output_tokens"] < 200, "the model went on for long after its reader had left"
+    url = f"/v1/predictions/{told[0].removeprefix('cmpl-')}"
+    eventually(lambda: client.get(url).json()["status"] not in ("starting", "processing"), 10)
+    return dict(client.get(url).json())
+
+
+def test_a_caller_who_leaves_a_stream_takes_its_prediction_along(remote: openai.OpenAI, client: httpx.Client) -> None:
+    ended = left_behind(client, remote, WORDS, 5, max_tokens=1_000, temperature=0.9, seed=4)
+    assert ended["status"] == "canceled"
+
+
+@pytest.fixture(scope="session")
+def unhurried(platform: UpPlatform) -> str:
+    """A model that takes its time for each step, and runs one prediction at a time."""
+    folder = platform.roots / "unhurried"
+    folder.mkdir(parents=True)
+    (folder / "predictor.py").write_text(UNHURRIED)
+    with platform.client() as http:
+        made = http.post("/v1/models", json={"name": "unhurried", "version": {"source": "path:unhurried"}})
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+def test_within_three_steps_of_its_callers_leaving_a_slot_is_free(
+    platform: UpPlatform, remote: openai.OpenAI, client: httpx.Client, unhurried: str
+) -> None:
+    remote.completions.create(model=unhurried, prompt="x", max_tokens=1)  # loads it
+    ended = left_behind(client, remote, unhurried, 5, max_tokens=100)
+    assert ended["status"] == "canceled"
+    assert len(ended["output"]) <= 5 + 3, "5 had been read when the caller left"
+    following = client.post("/v1/predictions", json={"version": unhurried, "input": {"prompt": "x", "max_new_tokens": 1}},
+                            headers={"Prefer": "wait=30"}).json()  # fmt: skip
+    assert following["metrics"]["batch_wait"] < 3 * STEP, "it waited for the one that nobody reads"
+    assert "never retrieved" not in (platform.folder / "logs" / "api.log").read_text()
 
 
 def test_a_caller_who_leaves_a_plain_call_cancels_it(platform: UpPlatform, client: httpx.Client) -> None:

@@ -55,9 +55,7 @@ class Call:
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Returns at once; those that have ended stay as they are."""
-        if not (ids := [prediction.id for prediction in predictions]):
-            return
-        self.services.assembly.threads.submit(self.services.assembly.core.lifecycle.cancel, ids, "Its caller left.")
+        self.services.assembly.abandonment.gone([prediction.id for prediction in predictions])
 
 
 async def call(request: Request, model: str) -> Call:
@@ -79,8 +77,7 @@ def needs(made: Call, *names: str) -> None:
 
 async def ended(request: Request, made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
     """The predictions when all have succeeded. Raises RunFailed; cancels them when the caller leaves."""
-    follower = made.services.assembly.follower
-    every: asyncio.Future[list[Prediction]] = asyncio.gather(*(follower.end_of(one) for one in predictions))
+    every: asyncio.Future[list[Prediction]] = asyncio.ensure_future(_to_their_ends(made, predictions))
     gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
     either: set[asyncio.Future[Any]] = {every, gone}
     try:
@@ -98,6 +95,11 @@ async def ended(request: Request, made: Call, predictions: Sequence[Prediction])
         made.cancel(predictions)
         raise failure_of(failed)
     return list(found)
+
+
+async def _to_their_ends(made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """In a task of its own: a gather that is cancelled from outside complains that nobody took its exception."""
+    return await asyncio.gather(*(made.services.assembly.follower.end_of(one) for one in predictions))
 
 
 async def _left(request: Request) -> None:
@@ -200,34 +202,29 @@ def data(body: dict[str, Any]) -> bytes:
 
 
 async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
-    """(number of the prediction, event) as they come, until each has said `done`."""
-    queue: asyncio.Queue[tuple[int, StreamEvent | None]] = asyncio.Queue(QUEUED_AT_MOST)
+    """(number of the prediction, event) as they come, until each has said `done`. Raises what ended a reader before that."""
+    queue: asyncio.Queue[tuple[int, StreamEvent | Exception | None]] = asyncio.Queue(QUEUED_AT_MOST)
 
     async def read(index: int, prediction: Prediction) -> None:
-        async for event in made.services.assembly.follower.stream(prediction.id):
-            await queue.put((index, event))
-        await queue.put((index, None))
+        try:
+            async with contextlib.aclosing(made.services.assembly.follower.stream(prediction.id)) as events:  # type: ignore[type-var]
+                async for event in events:
+                    await queue.put((index, event))
+            await queue.put((index, None))
+        except Exception as error:
+            await queue.put((index, error))
 
     tasks = [asyncio.ensure_future(read(index, one)) for index, one in enumerate(predictions)]
-    watched = asyncio.gather(*tasks)
     try:
         left = len(tasks)
         while left:
-            upcoming: asyncio.Future[tuple[int, StreamEvent | None]] = asyncio.ensure_future(queue.get())
-            either: set[asyncio.Future[Any]] = {upcoming, watched}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not upcoming.done() and queue.empty():
-                upcoming.cancel()
-                watched.result()  # raises what ended a reader before its `done`
-                return
-            index, event = await upcoming
+            index, event = await queue.get()
+            if isinstance(event, Exception):
+                raise event
             if event is None:
                 left -= 1
             else:
                 yield index, event
-    finally:
-        watched.cancel()
+    finally:  # nothing is awaited: the caller may be gone, and every millisecond is a step of the model
         for task in tasks:
             task.cancel()
-        with contextlib.suppress(BaseException):
-            await asyncio.gather(*tasks, return_exceptions=True)

@@ -50,9 +50,8 @@ async def read_stream(request: Request, services: Lovage, token: str) -> Respons
     follower = services.assembly.follower
     prediction = await follower.get(prediction_id)
     groups = follower.stream_groups(prediction, request.headers.get("last-event-id"))
-    return ReaderStream(
-        with_pings(groups, PING_SECONDS, lambda: follower.hears), lambda: services.assembly.abandonment.left(prediction)
-    )
+    body = with_pings(groups, PING_SECONDS, lambda: follower.hears)
+    return ReaderStream(body, lambda: services.assembly.abandonment.reader_left(prediction))
 
 
 class ReaderStream(StreamingResponse):

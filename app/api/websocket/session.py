@@ -52,10 +52,7 @@ class Session:
             services.topics.leave(self._watcher)
             for task in (sender, checker, *self._following.values()):
                 task.cancel()
-            if self._to_cancel:
-                services.assembly.threads.submit(
-                    services.assembly.core.lifecycle.cancel, list(self._to_cancel), "Its caller left."
-                )
+            services.assembly.abandonment.gone(list(self._to_cancel))
 
     async def _receive(self, idle: float, sender: "asyncio.Future[None]") -> None:
         silent = 0
