@@ -52,7 +52,7 @@ class Row(Protocol):
 
 
 def choose(logits: Any, rows: Sequence[Row]) -> list[int]:
-    """The next token of each row. `logits` is (rows, vocabulary) and may be changed."""
+    """The next token of each row. `logits` is (rows, vocabulary) and stays as it is."""
     logits = _penalised(logits.float(), rows)
     chosen = [0] * len(rows)
     ways: dict[int, list[int]] = {}
@@ -77,6 +77,8 @@ def _width(sampling: Sampling, vocabulary: int) -> int:
 
 def _penalised(logits: Any, rows: Sequence[Row]) -> Any:
     """Logits of ids seen before are divided (positive) or multiplied (negative) by the penalty (Keskar et al. 2019)."""
+    if any(row.sampling.repetition_penalty != 1.0 for row in rows):
+        logits = logits.clone()  # what a model made in inference mode can be written in that mode only
     for n, row in enumerate(rows):
         penalty = row.sampling.repetition_penalty
         if penalty != 1.0:

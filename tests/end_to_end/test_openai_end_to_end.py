@@ -112,6 +112,38 @@ def test_several_choices_stream_side_by_side(remote: openai.OpenAI) -> None:
     assert sorted(ended) == [0, 1, 2]
 
 
+def test_the_models_own_inputs_are_taken_beside_openais_fields(remote: openai.OpenAI) -> None:
+    asked = {"model": WORDS, "prompt": "The ship", "max_tokens": 20, "seed": 3}
+    plain = remote.completions.create(**asked).choices[0].text
+    narrow = remote.completions.create(**asked, extra_body={"top_k": 1, "repetition_penalty": 1.3}).choices[0].text
+    assert narrow != plain
+    drawn = remote.images.generate(model=DIGITS, prompt="3", response_format="b64_json", extra_body={"steps": 2, "seed": 1})
+    again = remote.images.generate(model=DIGITS, prompt="3", response_format="b64_json", extra_body={"steps": 2, "seed": 1})
+    assert drawn.data == again.data
+    with pytest.raises(openai.BadRequestError) as told:
+        remote.images.generate(model=DIGITS, prompt="3", extra_body={"steps": 1_000})
+    assert told.value.param == "steps"
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "words"),
+    [
+        ({"input": ["a", 1]}, "input.1", "must be|valid string"),
+        ({"input": []}, "input", "at least 1 item"),
+        ({"input": 5}, "input", "must be a text, a list of texts"),
+        ({"input": [[1], []]}, "input.1", "at least 1 item"),
+        ({"input": "a", "extra_body": {"pooling": "cls"}}, "pooling", "input of demo/minilm"),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_forms_is_told_of_that_form(
+    remote: openai.OpenAI, changes: dict, param: str, words: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match=words) as told:
+        remote.embeddings.create(**{"model": MINILM, **changes})
+    assert told.value.param == param
+    assert told.value.message.count("; ") == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
@@ -125,6 +157,10 @@ def test_several_choices_stream_side_by_side(remote: openai.OpenAI) -> None:
         ({"model": MINILM}, "model"),
         ({"extra_body": {"wings": 2}}, "wings"),
         ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
+        ({"stop": 5}, "stop"),
+        ({"extra_body": {"prompt": "both"}}, "prompt"),
     ],
 )
 def test_what_cannot_be_had_is_refused_by_name(remote: openai.OpenAI, changes: dict, param: str) -> None:

@@ -48,6 +48,13 @@ def test_company_changes_nobodys_choice() -> None:
     assert choose(logits[twice].clone(), [rows()[n] for n in twice]) == [alone[n] for n in twice]
 
 
+def test_logits_of_a_model_in_inference_mode_are_left_as_they_are() -> None:
+    with torch.inference_mode():
+        logits = torch.ones(len(WAYS), 40)
+    choose(logits, rows())
+    assert torch.equal(logits, torch.ones(len(WAYS), 40))
+
+
 @pytest.mark.parametrize("way", [way for way in WAYS if way.top_p > 0], ids=str)
 def test_the_distribution_is_that_of_transformers(way: Sampling) -> None:
     logits = torch.randn(1, 40, generator=torch.Generator().manual_seed(2)) * 2

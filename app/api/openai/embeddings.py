@@ -7,11 +7,12 @@ import struct
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field, Tag
 from starlette.responses import Response
 
 from app.api.openai import calls
 from app.api.openai.errors import OpenAIRoute, declared, refused, respond
+from app.api.openai.fields import CallIn, Model, by_form
 
 router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
 
@@ -21,21 +22,31 @@ Token = Annotated[int, Field(ge=0, le=10_000_000)]
 Tokens = Annotated[list[Token], Field(min_length=1, max_length=100_000)]
 
 
-class EmbeddingsIn(BaseModel):
+def _form(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "<text>"
+    if not isinstance(value, list):
+        return None
+    kinds = {type(one) for one in value}
+    return {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>") if len(kinds) == 1 else "<texts>"
+
+
+Given = Annotated[
+    Annotated[Text, Tag("<text>")]
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[list[Text], Field(min_length=1, max_length=MOST), Tag("<texts>")]
+    | Annotated[list[Tokens], Field(min_length=1, max_length=MOST), Tag("<token lists>")],
+    by_form(_form, "must be a text, a list of texts, a list of token ids, or a list of such lists"),
+]
+
+
+class EmbeddingsIn(CallIn):
     """What to embed."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: str = Field(max_length=300, description="`owner/name`, or `owner/name:version`.", examples=["demo/minilm"])
-    input: (
-        Text
-        | Tokens
-        | Annotated[list[Text], Field(min_length=1, max_length=MOST)]
-        | Annotated[list[Tokens], Field(min_length=1, max_length=MOST)]
-    )
+    model: Model = Field(examples=["demo/minilm"])
+    input: Given
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: int | None = Field(None, ge=1, le=100_000, description="Keep so many numbers, scaled to length 1 again.")
-    user: str | None = Field(None, description="Taken and not used.")
 
 
 class VectorOut(BaseModel):
@@ -71,7 +82,7 @@ async def create_embeddings(request: Request, asked: EmbeddingsIn) -> Response:
     calls.needs(made, "text")
     single = isinstance(asked.input, str) or isinstance(asked.input[0], int)
     given = [asked.input] if single else asked.input
-    (prediction,) = await calls.ended(request, made, await made.predict([{"text": given}]))
+    (prediction,) = await calls.ended(request, made, await made.predict([{"text": given, **asked.own_inputs(made)}]))
     vectors = prediction.output
     if not isinstance(vectors, list) or not vectors or not isinstance(vectors[0], list):
         raise refused("model", f"{made.version.model} does not answer with vectors")

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from app.api.bodies import CheckedRoute
 from app.api.openai_shape import shape
 from app.api.problems import SERVER_FAULT, error_headers, invalid_request, status_of
-from app.domain.errors import FieldError, InvalidRequest, LovageError, NotFound, PayloadTooLarge
+from app.domain.errors import FieldError, InvalidInput, InvalidRequest, LovageError, NotFound, PayloadTooLarge
 from app.domain.predictions import Prediction, Status
 
 # What our inputs are called in OpenAI's requests.
 PARAMS = {"max_new_tokens": "max_tokens", "num_images": "n", "text": "input", "width": "size", "height": "size"}
+MOST_TOLD = 5  # fields of one request
 
 
 class ErrorBody(BaseModel):
@@ -49,16 +50,32 @@ def status_for(error: LovageError) -> int:
 def error_body(error: LovageError) -> dict[str, Any]:
     """`{"error": …}` of an error."""
     status = status_for(error)
-    param = error.fields[0].field if isinstance(error, InvalidRequest) and error.fields else None
     if isinstance(error, NoModel):
         return shape(status, error.detail, "model", "model_not_found")
-    message = SERVER_FAULT if status == 500 and error.code == "error" else error.detail.strip()
-    return shape(status, message, _name(param))
+    message = SERVER_FAULT if status == 500 and error.code == "error" else _sentence(error)
+    return shape(status, message, next(iter(_names(error)), None))
 
 
-def _name(param: str | None) -> str | None:
-    bare = param.removeprefix("input.") if param else None
-    return PARAMS.get(bare, bare) if bare else None
+def _sentence(error: LovageError) -> str:
+    """What is wrong in one line, with the names that OpenAI's requests have."""
+    if not isinstance(error, InvalidRequest) or not error.fields:
+        return error.detail.strip()
+    told = (f"{name}: {one.description}" for name, one in zip(_names(error), error.fields, strict=True))
+    return "; ".join(list(dict.fromkeys(told))[:MOST_TOLD]) + "."
+
+
+def _names(error: LovageError) -> list[str]:
+    """The fields of an error as OpenAI's requests name them; those of a model's input come as `input.…`."""
+    fields = [one.field for one in error.fields] if isinstance(error, InvalidRequest) else []
+    if not isinstance(error, InvalidInput):
+        return fields
+    bare = [field.removeprefix("input.") for field in fields]
+    return [PARAMS.get(field, field) for field in bare]
+
+
+def _without_tags(errors: Any) -> list[dict[str, Any]]:
+    """pydantic's errors without the tags of forms."""
+    return [{**one, "loc": tuple(part for part in one["loc"] if not str(part).startswith("<"))} for one in errors]
 
 
 class NoModel(NotFound):
@@ -99,7 +116,7 @@ class OpenAIRoute(CheckedRoute):
             except LovageError as error:
                 return respond(status_for(error), error_body(error), error_headers(error))
             except RequestValidationError as error:
-                return respond(400, error_body(invalid_request(error.errors())))
+                return respond(400, error_body(invalid_request(_without_tags(error.errors()))))
             except HTTPException as error:
                 return respond(error.status_code, shape(error.status_code, str(error.detail)))
 

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from app.api.deps import base_url
 from app.api.openai import calls
 from app.api.openai.calls import Call
 from app.api.openai.errors import OpenAIRoute, declared, refused, respond
+from app.api.openai.fields import CallIn, Model
 from app.domain.predictions import Prediction
 from app.domain.work import FILE_KEY
 
@@ -22,12 +23,10 @@ router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})\Z")
 
 
-class ImagesIn(BaseModel):
+class ImagesIn(CallIn):
     """What to draw."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: str = Field(max_length=300, description="`owner/name`, or `owner/name:version`.", examples=["demo/digits"])
+    model: Model = Field(examples=["demo/digits"])
     prompt: str = Field(max_length=32_000)
     n: int | None = Field(1, ge=1, le=10)
     size: str | None = Field(None, max_length=11, description="`256x256`, or `auto`: the model's own.")
@@ -35,7 +34,6 @@ class ImagesIn(BaseModel):
     quality: Literal["auto", "standard"] | None = Field(None, description="Nothing else is supported.")
     style: Literal["natural", "vivid"] | None = Field(None, description="Taken and not used.")
     output_format: Literal["png"] | None = Field(None, description="Nothing else is supported.")
-    user: str | None = Field(None, description="Taken and not used.")
 
     def measures(self) -> dict[str, int]:
         """Width and height, when they are given. Raises InvalidRequest."""
@@ -83,10 +81,11 @@ def _inputs(made: Call, asked: ImagesIn) -> list[dict[str, Any]]:
     wanted: dict[str, Any] = {"prompt": asked.prompt, **asked.measures()}
     if any(name not in made.inputs() for name in wanted):
         raise refused("size", f"{made.version.model} does not take it")
+    wanted |= asked.own_inputs(made)
     count = asked.n or 1
     if count > 1 and "num_images" not in made.inputs():
         return [wanted] * count
-    return [{**wanted, "num_images": count} if "num_images" in made.inputs() else wanted]
+    return [{"num_images": count, **wanted} if "num_images" in made.inputs() else wanted]
 
 
 def _files(prediction: Prediction) -> list[str]:

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Tag
 from starlette.responses import Response
 
 from app.api.openai import calls
 from app.api.openai.calls import Call
 from app.api.openai.errors import OpenAIRoute, declared, failure_of, refused, respond
+from app.api.openai.fields import CallIn, Model, by_form, text_or_list
 from app.domain.predictions import Prediction, Status
 from app.services.follow import StreamEvent
 
@@ -29,16 +30,20 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
-class TextIn(BaseModel):
+Stop = Annotated[
+    Annotated[str, Field(max_length=1_000), Tag("<text>")] | Annotated[list[str], Field(max_length=16), Tag("<list>")],
+    by_form(text_or_list, "must be a text or a list of texts"),
+]
+
+
+class TextIn(CallIn):
     """What both have in common. What is left out is as the model's version says."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    model: str = Field(max_length=300, description="`owner/name`, or `owner/name:version`.", examples=["demo/words"])
+    model: Model = Field(examples=["demo/words"])
     n: int | None = Field(1, ge=1, le=MOST_CHOICES, description="How many answers.")
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    stop: Annotated[str, Field(max_length=1_000)] | Annotated[list[str], Field(max_length=16)] | None = None
+    stop: Stop | None = None
     seed: int | None = Field(None, description="The same seed and input give the same text.")
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
@@ -47,9 +52,10 @@ class TextIn(BaseModel):
     frequency_penalty: float | None = Field(None, description="Only 0.")
     logit_bias: dict[str, float] | None = Field(None, description="Only empty.")
     logprobs: bool | int | None = Field(None, description="Not to be had; only false.")
-    user: str | None = Field(None, description="Taken and not used.")
     metadata: dict[str, str] | None = Field(None, description="Taken and not used.")
     service_tier: str | None = Field(None, description="Taken and not used.")
+    prompt_cache_key: str | None = Field(None, description="Taken and not used.")
+    safety_identifier: str | None = Field(None, description="Taken and not used.")
 
     def refuse_what_is_not_there(self) -> None:
         """Raises InvalidRequest naming the first parameter that would change the answer and cannot."""
@@ -69,10 +75,21 @@ class TextIn(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
 
+def _prompt_form(value: Any) -> str | None:
+    return None if isinstance(value, list) and not all(isinstance(one, str) for one in value) else text_or_list(value)
+
+
+Prompt = Annotated[
+    Annotated[str, Field(max_length=1_000_000), Tag("<text>")]
+    | Annotated[list[str], Field(min_length=1, max_length=64), Tag("<list>")],
+    by_form(_prompt_form, "must be a text or a list of texts; token ids are not supported"),
+]
+
+
 class CompletionIn(TextIn):
     """A text to continue."""
 
-    prompt: Annotated[str, Field(max_length=1_000_000)] | Annotated[list[str] | list[int] | list[list[int]], Field(max_length=64)]
+    prompt: Prompt
     best_of: int | None = Field(None, description="Only as large as `n`.")
     echo: bool | None = Field(False, description="Put the prompt before the answer.")
     suffix: str | None = Field(None, description="Not supported.")
@@ -84,10 +101,7 @@ class CompletionIn(TextIn):
             raise refused("suffix", "is not supported")
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise refused("best_of", "is only supported as large as `n`")
-        texts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise refused("prompt", "must be a text or a list of texts; token ids are not supported")
-        return [str(text) for text in texts]
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
 
 class Part(BaseModel):
@@ -97,11 +111,17 @@ class Part(BaseModel):
     text: str
 
 
+Content = Annotated[
+    Annotated[str, Tag("<text>")] | Annotated[list[Part], Tag("<list>")],
+    by_form(text_or_list, "must be a text or a list of parts"),
+]
+
+
 class MessageIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part] | None = None
+    content: Content | None = None
     name: str | None = Field(None, description="Taken and not used.")
     refusal: None = None
 
@@ -128,6 +148,7 @@ class ChatIn(TextIn):
     functions: list[Any] | None = Field(None, description="Not supported.")
     parallel_tool_calls: bool | None = Field(None, description="Taken and not used.")
     store: bool | None = Field(None, description="Taken and not used.")
+    modalities: list[Literal["text"]] | None = Field(None, description="Only text.")
 
     def conversation(self) -> list[dict[str, str]]:
         """Plain messages. Raises InvalidRequest."""
@@ -261,7 +282,7 @@ async def create_completion(request: Request, asked: CompletionIn) -> Response:
     calls.needs(made, "prompt")
     times = asked.n or 1
     prompts = [prompt for prompt in asked.prompts() for _ in range(times)]
-    settings = known(made, asked.settings())
+    settings = known(made, asked.settings()) | asked.own_inputs(made)
     return await _answer(
         request, made, asked, [{"prompt": prompt, **varied(settings, n % times)} for n, prompt in enumerate(prompts)],
         prompts if asked.echo else (), chat=False,
@@ -279,7 +300,7 @@ async def create_chat_completion(request: Request, asked: ChatIn) -> Response:
     """OpenAI's chat completions, through the model's own chat template; `stream` for server-sent events."""
     made = await calls.call(request, asked.model)
     calls.needs(made, "messages")
-    conversation, settings = asked.conversation(), known(made, asked.settings())
+    conversation, settings = asked.conversation(), known(made, asked.settings()) | asked.own_inputs(made)
     inputs = [{"messages": conversation, **varied(settings, n)} for n in range(asked.n or 1)]
     return await _answer(request, made, asked, inputs, (), chat=True)
 
