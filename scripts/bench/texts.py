@@ -10,26 +10,24 @@ import asyncio
 import math
 import os
 import random
-import shutil
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import orjson
 
-from app.local.detached import down
-from app.local.platform_state import read_platform
 from app.runtimes.demo import demo_minilm_folder
-from scripts.bench.http_load import Target, flood
-from scripts.chaos.__main__ import start
+from scripts.bench.http_load import flood
+from scripts.bench.stage import Line, Stage, middle, show, stage
 
 NUMBER = 2_000
 MEDIAN, LEAST, MOST, SPREAD = 24, 5, 250, 0.8
 BATCHES = (8, 16, 32, 64)
+# What is asked of (dtype, predictions in flight), as a share.
+BARS = {("float32", 128): 0.66, ("float32", 512): 0.75, ("auto", 128): 1.2}
+ALONE = 100
 WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
 
 
@@ -54,90 +52,119 @@ class InProcess:
         self._rows = sorted(tokenizer(texts(), truncation=True, max_length=256)["input_ids"], key=len)
 
     def rate(self, batch: int) -> float:
-        """Texts a second."""
-        torch, began = self._torch, time.perf_counter()
-        with torch.inference_mode():
-            for at in range(0, len(self._rows), batch):
-                part = self._rows[at : at + batch]
-                width = max(map(len, part))
-                ids = torch.tensor([row + [0] * (width - len(row)) for row in part])
-                mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in part])
-                hidden = self._net(input_ids=ids, attention_mask=mask).last_hidden_state
-                pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-                torch.nn.functional.normalize(pooled, dim=1).tolist()
+        """Texts a second, all of them once."""
+        began = time.perf_counter()
+        for at in range(0, len(self._rows), batch):
+            self._run(self._rows[at : at + batch])
         return len(self._rows) / (time.perf_counter() - began)
+
+    def rate_for(self, seconds: float, batch: int) -> float:
+        """Texts a second of random batches of neighbours, for about so long."""
+        chance, began, done = random.Random(2), time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            at = chance.randrange(len(self._rows) - batch)
+            self._run(self._rows[at : at + batch])
+            done += batch
+        return done / (time.perf_counter() - began)
+
+    def _run(self, part: list[list[int]]) -> None:
+        torch, width = self._torch, max(map(len, part))
+        with torch.inference_mode():
+            ids = torch.tensor([row + [0] * (width - len(row)) for row in part])
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in part])
+            hidden = self._net(input_ids=ids, attention_mask=mask).last_hidden_state
+            pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+            torch.nn.functional.normalize(pooled, dim=1).tolist()
+
+    def one(self) -> list[float]:
+        """Seconds of single texts, a hundred of them in random order: what one prediction at a time costs the model."""
+        rows = random.Random(3).sample(self._rows, ALONE)
+        return [_timed(lambda row=row: self._run([row])) for row in rows]
 
 
 class Served:
-    """The platform, with versions of the encoder in fp32 and as `dtype: auto` chooses."""
+    """Versions of the encoder in fp32 and as `dtype: auto` chooses, on a platform."""
 
-    def __init__(self, folder: Path) -> None:
-        platform = read_platform(folder)
-        if platform is None:
-            raise SystemExit("the platform does not run")
-        key = Path(platform.key_file).read_text().strip()
-        self.target = Target(int(platform.api_url.rpartition(":")[2]), {"Authorization": f"Bearer {key}"})
-        self.client = httpx.Client(base_url=platform.api_url, headers=self.target.headers, timeout=300, trust_env=False)
-        self.versions = {dtype: self._version(dtype) for dtype in ("float32", "auto")}
+    def __init__(self, stage: Stage) -> None:
+        self.stage, folder = stage, demo_minilm_folder()
+        if folder is None:
+            raise SystemExit("the demo model all-MiniLM-L6-v2 is not here")
+        self.versions = {dtype: stage.model(f"minilm-{dtype}", folder, "embedding", dtype=dtype) for dtype in ("float32", "auto")}
         for version in self.versions.values():
-            self.client.post(
-                "/v1/predictions", json={"version": version, "input": {"text": "x"}}, headers={"Prefer": "wait=60"}
-            ).raise_for_status()
-
-    def _version(self, dtype: str) -> str:
-        wanted = {"source": f"path:{demo_minilm_folder()}", "runtime": "embedding", "config": {"dtype": dtype}}
-        made = self.client.post("/v1/models", json={"name": f"minilm-{dtype}", "version": wanted})
-        made.raise_for_status()
-        return str(made.json()["latest_version"]["id"])
+            stage.predict(version, {"text": "x"})
 
     def rate(self, dtype: str, connections: int) -> tuple[float, list[dict[str, Any]]]:
         """Texts a second, and the predictions."""
-        version = self.versions[dtype]
+        seconds, _, predictions = self.run(dtype, texts(), connections)
+        return len(predictions) / seconds, predictions
+
+    def one(self, dtype: str) -> list[float]:
+        """Seconds of single predictions, one after the other, of the same texts as `InProcess.one` draws."""
+        rows = sorted(texts(), key=len)
+        return self.run(dtype, random.Random(3).sample(rows, ALONE), 1)[1]
+
+    def run(self, dtype: str, given: list[str], connections: int) -> tuple[float, list[float], list[dict[str, Any]]]:
+        """Seconds in all, of each, and the predictions. All must succeed."""
+        target = self.stage.target
         requests = [
-            self.target.request("POST", "/v1/predictions", {"version": version, "input": {"text": text}}, Prefer="wait=60")
-            for text in texts()
+            target.request(
+                "POST", "/v1/predictions", {"version": self.versions[dtype], "input": {"text": text}}, Prefer="wait=60"
+            )
+            for text in given
         ]
-        seconds, _, bodies = asyncio.run(flood(self.target, requests, connections, 201))
+        seconds, times, bodies = asyncio.run(flood(target, requests, connections, 201))
         predictions = [orjson.loads(body) for body in bodies]
         if any(one["status"] != "succeeded" for one in predictions):
             raise RuntimeError(str(next(one for one in predictions if one["status"] != "succeeded"))[:500])
-        return len(requests) / seconds, predictions
+        return seconds, times, predictions
 
 
-def padding(predictions: list[dict[str, Any]]) -> float:
-    """Mean padding share of the batches, and their mean size."""
-    return statistics.mean(one["metrics"]["padding"] for one in predictions)
+def _timed(action: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def mean(predictions: list[dict[str, Any]], metric: str) -> float:
+    return statistics.mean(one["metrics"][metric] for one in predictions)
+
+
+def share(path: Served, alone: InProcess, dtype: str, connections: int, best: int, runs: int) -> Line:
+    """One row: the path's rate over that of the model alone, measured before and after each run."""
+    bar = BARS[dtype, connections]
+    shares, rates, limits = [], [], []
+    predictions: list[dict[str, Any]] = []
+    for _ in range(runs):
+        before = alone.rate(best)
+        rate, predictions = path.rate(dtype, connections)
+        limits.append(statistics.mean((before, alone.rate(best))))
+        rates.append(rate)
+        shares.append(rate / limits[-1])
+    batch = f"batch {mean(predictions, 'batch_size'):.0f}, padding {mean(predictions, 'padding'):.0%}"
+    told = f"{middle(shares):.2f} ({middle(rates):.0f}/s, {batch})"
+    limit = f"{middle(limits):.0f}/s, fp32, sorted by {best}"
+    return Line(f"texts, {dtype}, {connections} in flight: share", told, f"≥ {bar}", limit)
+
+
+def measure(runs: int, dtypes: tuple[str, ...] = ("float32", "auto")) -> list[Line]:
+    """The rows of the table."""
+    with stage() as here:
+        path, alone = Served(here), InProcess(os.cpu_count() or 1)
+        best = max(BATCHES, key=alone.rate)
+        lines = [share(path, alone, dtype, many, best, runs) for dtype, many in BARS if dtype in dtypes]
+        if "float32" in dtypes:
+            path.one("float32")
+            ours, model = (statistics.median(found) * 1000 for found in (path.one("float32"), alone.one()))
+            lines.append(Line("texts, fp32, one in flight: p50", f"{ours:.1f} ms", "≤ 6 ms above the model", f"{model:.1f} ms"))
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.texts", description=__doc__)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dtype", choices=("float32", "auto"), help="only this one")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="lovage-bench-"))
-    start(folder, devices=("cpu",))
-    try:
-        path, alone = Served(folder), InProcess(os.cpu_count() or 1)
-        best = max(BATCHES, key=alone.rate)
-        print(f"in process, fp32, sorted: best batch {best}", flush=True)
-        for dtype, connections, bar in (("float32", 128, 0.66), ("float32", 512, 0.75), ("auto", 128, 1.2)):
-            if arguments.dtype not in (None, dtype):
-                continue
-            shares, rates = [], []
-            for _ in range(arguments.runs):
-                before = alone.rate(best)
-                rate, predictions = path.rate(dtype, connections)
-                limit = statistics.mean((before, alone.rate(best)))
-                shares.append(rate / limit)
-                rates.append(rate)
-            size = statistics.mean(one["metrics"]["batch_size"] for one in predictions)
-            print(
-                f"{dtype} at {connections}: {statistics.median(rates):.0f}/s, share {statistics.median(shares):.2f} "
-                f"(wanted {bar}), padding {padding(predictions):.0%}, batch {size:.0f}", flush=True,
-            )  # fmt: skip
-    finally:
-        down(folder, lambda text: None)
-        shutil.rmtree(folder, ignore_errors=True)
+    show(measure(arguments.runs, (arguments.dtype,) if arguments.dtype else ("float32", "auto")))
     return 0
 
 

@@ -1,0 +1,100 @@
+"""`python -m scripts.bench.threads`: how many threads and processes a model's texts want on this machine, and which wait policy.
+
+The same sorted batches of an encoder in processes that share nothing: one of one thread, one of all cores, and one of one thread
+for each core; each with the OpenMP threads asleep (PASSIVE) or spinning (ACTIVE) between two pieces of work, on an idle machine
+and beside one busy process for each core (the rest of a platform under load). The engine's choice follows from it: cores divided
+by workers of the machine, and PASSIVE.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+BATCH = 16
+POLICIES = ("PASSIVE", "ACTIVE")
+
+
+def worker(seconds: float, threads: int) -> None:
+    """Runs batches until the time is over, then prints how many texts a second it did."""
+    from scripts.bench.texts import InProcess
+
+    alone = InProcess(threads)
+    alone.rate_for(1.0, BATCH)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(alone.rate_for(seconds, BATCH)), flush=True)
+
+
+def measure(processes: int, threads: int, policy: str, seconds: float) -> float:
+    """Texts a second of all processes together. They begin at one moment."""
+    environment = {**os.environ, "OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "scripts.bench.threads", "--worker", str(threads), "--seconds", str(seconds)]
+    running = [
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        for _ in range(processes)
+    ]
+    try:
+        for one in running:
+            if not one.stdout or one.stdout.readline() != "ready\n":
+                raise SystemExit("a measuring process did not start; try it alone: " + " ".join(command))
+        for one in running:
+            assert one.stdin
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        return sum(float(one.communicate()[0]) for one in running)
+    finally:
+        for one in running:
+            one.kill()
+            one.wait()
+
+
+@contextmanager
+def neighbours(number: int) -> Iterator[None]:
+    """So many processes that are always busy."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.bench.threads", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(arguments.seconds, arguments.worker)
+        return 0
+    cores = os.cpu_count() or 1
+    shapes = [(1, 1), (1, cores), (cores, 1)]
+    table = Table("processes x threads", "waiting", "texts/s alone", "texts/s beside busy neighbours")
+    for processes, threads in dict.fromkeys(shapes):
+        for policy in POLICIES if threads > 1 else POLICIES[:1]:
+            found = []
+            for busy in (0, cores):
+                with neighbours(busy):
+                    time.sleep(0.2)
+                    rates = [measure(processes, threads, policy, arguments.seconds) for _ in range(arguments.runs)]
+                found.append(statistics.median(rates))
+            table.add_row(f"{processes} x {threads}", policy, *(f"{rate:.0f}" for rate in found))
+    Console(width=100).print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
