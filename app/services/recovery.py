@@ -98,6 +98,12 @@ class Recovery:
             lambda queue: names.device_class(queue) if "@" in queue and queue not in alive else None,
         )
 
+    def empty_unread_queues(self) -> None:
+        """Moves what waits where nobody reads and rings for it: a worker that stops need not leave that to the next sweep."""
+        with self._database.unit() as session:
+            self._mover.move(session, [facts(row) for row in workers.live(session, self._limits.dead_after)])
+        self.ring_again()
+
     def ring_again(self) -> int:
         """Announces what no message is known for; all that waits, when Redis has lost its data. Returns how many."""
         rung = 0

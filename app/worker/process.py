@@ -13,6 +13,7 @@ from celery import signals
 from celery.platforms import SecurityWarning
 
 from app.db import census, files, workers
+from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction
 from app.engine import devices
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
@@ -118,6 +119,7 @@ class AcceleratorWorker:
         self.runner.draining = True
         self.heartbeat.drain()
         log.info("draining", running=len(self.runner.running), grace_seconds=self._settings.worker_grace_seconds)
+        self._give_away_waiting()
         self.engine.stop(self._settings.worker_grace_seconds)
         for _ in range(int(LAST_WORDS_SECONDS / 0.05)):
             if not self.runner.running:
@@ -129,10 +131,25 @@ class AcceleratorWorker:
         self.runner.close()
         self.core.close()
 
+    def _give_away_waiting(self) -> None:
+        """What has not begun is for the other workers now, and so is what waits in this worker's own queue."""
+        self.runner.give_away_waiting()
+        until = time.monotonic() + LAST_WORDS_SECONDS
+        while time.monotonic() < until and any(run.returned for run in list(self.runner.running.values())):
+            time.sleep(0.02)
+        self._move_on()
+
+    def _move_on(self) -> None:
+        try:
+            self.recovery.empty_unread_queues()
+        except Unavailable:
+            log.warning("queue_left_to_the_sweep", reason="the database cannot be reached")
+
     def _hand_back(self) -> None:
         returned = self.core.lifecycle.give_back_all(self.recorder.worker)
         if returned:
             log.info("handed_back", count=returned)
+            self._move_on()
 
 
 def ran_for(prediction: Prediction) -> float:

@@ -17,7 +17,10 @@ from app.worker.tracker import Tracker
 class Run:
     """What a cancel needs to reach the prediction, and what it has produced so far."""
 
-    __slots__ = ("began", "canceled", "folder", "handle", "metrics", "prediction", "submitted", "tracker", "written")
+    __slots__ = (
+        "began", "canceled", "folder", "handle", "in_batch", "metrics", "prediction", "returned", "submitted", "tracker",
+        "written",
+    )  # fmt: skip
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
@@ -25,6 +28,8 @@ class Run:
         self.handle: Handle | None = None
         self.folder: Path | None = None
         self.canceled = prediction.cancel_requested
+        self.in_batch = False  # it has begun
+        self.returned = False  # somebody else is to have it
         self.began = time.monotonic()
         self.submitted = 0.0  # when the engine got it
         self.metrics: dict[str, Any] = {}
@@ -33,6 +38,12 @@ class Run:
     def cancel(self) -> None:
         """May come before the engine has the work, or after it has ended."""
         self.canceled = True
+        if self.handle:
+            self.handle.cancel()
+
+    def give_away(self) -> None:
+        """Stops it, not for its caller but for another worker; may come before the engine has the work."""
+        self.returned = True
         if self.handle:
             self.handle.cancel()
 

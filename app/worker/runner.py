@@ -17,7 +17,7 @@ import structlog
 
 from app.domain.errors import ModelFailed, PredictionError
 from app.domain.predictions import Prediction, Status
-from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Work
+from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Started, Work
 from app.engine.engine import Engine
 from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
@@ -82,6 +82,12 @@ class Runner:
         for prediction_id in ids:
             if run := self.running.get(prediction_id):
                 run.cancel()
+
+    def give_away_waiting(self) -> None:
+        """Hands back what no batch has begun, for another worker to begin at once; what runs goes on."""
+        for run in list(self.running.values()):
+            if not run.in_batch and not run.canceled:
+                run.give_away()
 
     def start(self, predictions: Sequence[Prediction]) -> None:
         """Runs claimed predictions, each to its recorded end; returns at once."""
@@ -150,7 +156,7 @@ class Runner:
     def _submit(self, spec: ModelSpec, group: Sequence[tuple[Run, Work]]) -> None:
         wanted = []
         for run, work in group:
-            if run.canceled:
+            if run.canceled or run.returned:
                 self._on_event(run, Canceled())
             else:
                 wanted.append((run, work))
@@ -160,12 +166,13 @@ class Runner:
         handles = self._engine.submit_all(spec, [(work, partial(self._on_event, run)) for run, work in wanted])
         for (run, _), handle in zip(wanted, handles, strict=True):
             run.handle = handle
-            if run.canceled:
+            if run.canceled or run.returned:
                 handle.cancel()
 
     def _on_event(self, run: Run, event: Event) -> None:
         """Called by the engine's threads, which must not be kept waiting."""
         try:
+            run.in_batch = run.in_batch or isinstance(event, Started)
             number = run.tracker.take(event)
             if number is not None and run.prediction.stream:
                 self._events.chunk(run.prediction.id, ChunkFrame(run.prediction.attempt, number, run.tracker.chunks[number]))
@@ -176,11 +183,14 @@ class Runner:
             self._fail(run, Failed(BROKEN, ModelFailed.code))
 
     def _end(self, run: Run, ending: Any) -> None:
+        if isinstance(ending, Canceled) and run.returned and not run.canceled:
+            self._threads.submit(self._give_back, run, Return(*run.fence))
+            return
         if isinstance(ending, Crashed) and not run.canceled:
             if self.draining:
                 self._ended(run, None)
             else:
-                self._threads.submit(self._give_back, run, ending)
+                self._threads.submit(self._give_back, run, Return(*run.fence, crashes=1, reason=ending.error))
             return
         if isinstance(ending, Crashed):
             run.tracker.ending = Canceled()
@@ -191,8 +201,8 @@ class Runner:
         else:
             self._record(run, output)
 
-    def _give_back(self, run: Run, ending: Crashed) -> None:
-        self._recorder.give_back(Return(*run.fence, crashes=1, reason=ending.error))
+    def _give_back(self, run: Run, one: Return) -> None:
+        self._recorder.give_back(one)
         self._ended(run, None)
 
     def _store(self, run: Run) -> None:

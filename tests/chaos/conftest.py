@@ -17,7 +17,7 @@ from scripts.chaos.__main__ import start
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="lovage-broken-"))
-    start(made)
+    start(made, WORKER_GRACE_SECONDS="4")
     family = psutil.Process(state_of(made).pid).children(recursive=True)
     yield made
     family += psutil.Process(state_of(made).pid).children(recursive=True)
