@@ -158,6 +158,7 @@ def create_app(settings: Settings) -> FastAPI:
         license_info={"name": "MIT"},
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
+        redirect_slashes=False,  # a redirect would repeat the Host header, which is the caller's word
     )
     app.state.settings = settings
     app.state.leaving = Leaving()

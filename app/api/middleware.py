@@ -3,6 +3,7 @@
 Starlette's BaseHTTPMiddleware would cost every request a task and break streaming; this costs some microseconds.
 """
 
+import asyncio
 import contextlib
 import re
 import secrets
@@ -16,6 +17,14 @@ from app.api.server import Leaving
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS = "/v1/files"
 MULTIPART_ROOM = 64_000  # bytes of boundaries and other parts around an uploaded file
+SILENCE_SECONDS = 30.0  # between two pieces of a body
+LINGER_SECONDS = 2.0  # for the rest of a refused body: a client that is reset while it sends loses the answer
+
+SENTENCES = {
+    408: f"Nothing more of the body came for {SILENCE_SECONDS:.0f} s.",
+    413: "A request body may have at most {limit} bytes.",
+    415: "Compressed request bodies are not accepted; leave Content-Encoding out.",
+}
 
 
 class RequestBounds:
@@ -58,23 +67,31 @@ def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
 class _Exchange:
     """One request and its answer, watched."""
 
-    __slots__ = ("_id", "_leaving", "_left", "_limit", "_receive", "_refused", "_scope", "_send", "_started")
+    __slots__ = ("_id", "_leaving", "_left", "_limit", "_more", "_receive", "_refused", "_scope", "_send", "_started")
 
     def __init__(self, scope: Scope, limit: int, receive: Receive, send: Send, leaving: Leaving) -> None:
         self._leaving = leaving
         self._scope, self._id = scope, scope["request_id"]
         self._limit, self._left, self._receive, self._send = limit, limit, receive, send
-        self._started = self._refused = False
+        self._started, self._refused, self._more = False, False, True
 
     async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0 and not self._started:
-                await self.refuse(413)
-            if self._left < 0:
-                return {"type": "http.disconnect"}
-        return message
+        if not self._more:
+            return await self._receive()  # of a disconnect: for as long as the answer takes
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                message = await self._receive()
+        except TimeoutError:
+            return await self._break_off(408)
+        self._more = bool(message.get("more_body"))
+        self._left -= len(message.get("body", b""))
+        return message if self._left >= 0 else await self._break_off(413)
+
+    async def _break_off(self, status: int) -> Message:
+        """Refuses amid the body; for the route it is as if the caller had gone."""
+        if not self._started:
+            await self.refuse(status)
+        return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         if self._refused:
@@ -88,19 +105,19 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, status: int) -> None:
-        """Answers at once and closes the connection: the rest of the body is not read."""
-        sentence = (
-            f"A request body may have at most {self._limit} bytes."
-            if status == 413
-            else "Compressed request bodies are not accepted; leave Content-Encoding out."
-        )
-        body, kind = told(self._scope["path"], status, sentence, self._id)
+        """Answers at once, whatever the route says later; reads a little of what still comes, then closes the connection."""
+        body, kind = told(self._scope["path"], status, SENTENCES[status].format(limit=self._limit), self._id)
         headers = [
             (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
             (b"x-request-id", self._id.encode()),
         ]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
         self._started = self._refused = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while (await self._receive()).get("more_body"):
+                    pass
+        await self._send({"type": "http.response.body", "body": b""})

@@ -49,8 +49,9 @@ STATUS: tuple[tuple[type[LovageError], int], ...] = (
 )
 WORDS = {
     400: "Bad request", 401: "Unauthenticated", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
-    409: "Conflict", 410: "Gone", 413: "Payload too large", 415: "Unsupported media type", 422: "Invalid request",
-    429: "Too many requests", 500: "Internal server error", 503: "Service unavailable",
+    408: "Request timeout", 409: "Conflict", 410: "Gone", 413: "Payload too large", 414: "URL too long",
+    415: "Unsupported media type", 422: "Invalid request", 429: "Too many requests", 431: "Headers too large",
+    500: "Internal server error", 503: "Service unavailable",
 }  # fmt: skip
 SERVER_FAULT = "Something went wrong on our side. The request id names this in the logs."
 

@@ -35,12 +35,13 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
+    from app.api.protocol import BoundedHttp
     from app.api.server import LAST_SECONDS, Server
 
     settings = _settings()
     config = uvicorn.Config(
         "app.main:build", factory=True, host=host or settings.api_host, port=port or settings.api_port,
-        log_config=None, access_log=False,
+        log_config=None, access_log=False, http=BoundedHttp,
         proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False, ws_max_size=settings.max_body_bytes, timeout_graceful_shutdown=LAST_SECONDS, timeout_keep_alive=75,
     )  # fmt: skip

@@ -4,6 +4,8 @@ import wave
 from pathlib import Path
 from typing import Any
 
+from app.domain.pictures import MOST_PIXELS
+
 # Little-endian PCM by bytes a sample -> numpy's name and the largest value.
 PCM = {2: ("<i2", 2**15), 4: ("<i4", 2**31)}
 
@@ -52,11 +54,15 @@ def write_wav(path: Path, samples: Any, rate: int) -> None:
 
 
 def read_picture(path: str) -> Any:
-    """In RGB. Raises ValueError for what is no picture."""
+    """In RGB. Raises ValueError for what is no picture, or one of more than MOST_PIXELS: nothing of it is decoded then."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
+            if picture.width * picture.height > MOST_PIXELS:  # where Pillow only warns
+                raise ValueError(f"the picture has {picture.width} x {picture.height} pixels; at most {MOST_PIXELS} are read")
             return picture.convert("RGB")
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the picture has more than {MOST_PIXELS} pixels") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # a broken PNG is a SyntaxError to Pillow
         raise ValueError("the file is not a picture that can be read") from error

@@ -27,7 +27,8 @@ INPUTS = schema.inputs(
         "query": schema.text("The text that every one of `texts` is scored against."),
         "texts": schema.array(TEXT, "Texts to score against `query`.", max_items=MOST_PAIRS),
         "pairs": schema.array(PAIR, "Instead of `query` and `texts`: pairs of texts.", max_items=MOST_PAIRS),
-    }
+    },
+    one_of=(("query", "texts"), ("pairs",)),
 )
 Row = tuple[list[int], list[int]]  # ids and types of a pair
 

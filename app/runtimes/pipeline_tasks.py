@@ -7,7 +7,7 @@ TOP_K = schema.integer("At most this many labels.", minimum=1, maximum=1_000, de
 LABELS = schema.array({"type": "string", "maxLength": 1_000}, "The labels to choose from.", max_items=500, minItems=1)
 NEW_TOKENS = schema.integer("At most this many tokens of answer.", minimum=1, maximum=4_096, default=128)
 THRESHOLD = schema.number("Leave out what is less certain than this.", minimum=0, maximum=1, default=0.5)
-IMAGE = {"image": schema.file("The picture: a URL or a data URI.")}
+IMAGE = {"image": schema.file("The picture: a URL or a data URI.", contentMediaType="image/*")}
 AUDIO = {"audio": schema.file("The recording: a URL or a data URI.")}
 TEXT = {"text": schema.text("The text.")}
 

@@ -5,13 +5,18 @@ from typing import Any
 Schema = dict[str, Any]
 
 
-def inputs(properties: dict[str, Schema], required: tuple[str, ...] = ()) -> Schema:
-    """An input schema: the properties get their `x-order` by position and a title from their name."""
+def inputs(properties: dict[str, Schema], required: tuple[str, ...] = (), one_of: tuple[tuple[str, ...], ...] = ()) -> Schema:
+    """An input schema: the properties get their `x-order` by position and a title from their name.
+
+    `one_of`: groups of names of which exactly one must be given.
+    """
     ordered = {
         name: {"title": name.replace("_", " ").capitalize(), "x-order": order, **prop}
         for order, (name, prop) in enumerate(properties.items())
     }
     schema: Schema = {"type": "object", "title": "Input", "properties": ordered}
+    if one_of:
+        schema["oneOf"] = [{"required": list(names)} for names in one_of]
     return {**schema, "required": list(required)} if required else schema
 
 

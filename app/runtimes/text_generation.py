@@ -42,7 +42,8 @@ INPUTS = schema.inputs(
         "repetition_penalty": schema.number("Above 1: repeat less.", minimum=0.1, maximum=10, default=1.0),
         "stop": schema.array({"type": "string", "maxLength": 1_000}, "End before any of these.", max_items=16),
         "seed": schema.SEED,
-    }
+    },
+    one_of=(("prompt",), ("messages",)),
 )
 
 

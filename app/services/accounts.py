@@ -75,11 +75,11 @@ class Accounts:
                 return None
             except MadeBefore:
                 assert user is not None
-        names = (f"login {email[:320]}",)
-        self._tries.check(names)
+        names = (f"account {user.id}",)
+        self._tries.take(names)
         if not passwords.matches(password, user.password_hash):
-            self._tries.note(names)
             raise idempotency.other_request()
+        self._tries.give_back(names)
         return user
 
     def create(self, email: str, username: str, password: str, *, is_admin: bool = False, once: Once | None = None) -> UserRow:
@@ -111,13 +111,14 @@ class Accounts:
 
         Raises Unauthenticated (the same for unknown users and wrong passwords), TooMany.
         """
-        names = (f"login {login.lower()[:320]}", f"peer {peer}")
-        self._tries.check(names)
         with self._database.unit() as session:
             user = users.by_login(session, login) if "\x00" not in login else None
+        # An account has one count, by whichever of its names it is called.
+        names = (f"account {user.id}" if user else f"login {login.lower()[:320]}", f"peer {peer}")
+        self._tries.take(names)
         if not passwords.matches(password, user.password_hash if user else None) or user is None or user.disabled_at:
-            self._tries.note(names)
             raise Unauthenticated("Incorrect username or password.")
+        self._tries.give_back(names)
         return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
 
     def user(self, principal: Principal) -> UserRow:

@@ -89,7 +89,7 @@ class Assembly:
         reader = EventReader(settings.redis_url)
         reader.start()
         fleet = Fleet(core.database, threads, settings.dead_after_seconds, settings.routing_strategy)
-        checker = InputChecker()
+        checker = InputChecker(allow_private=settings.allow_private_addresses)
         backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
         submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.domain.errors import InvalidInput
 from app.domain.versions import RunnableVersion
+from app.services.input_files import fault_of
 from app.services.schema_compile import (
     Check,
     Errors,
@@ -63,6 +64,8 @@ class CompiledInput:
         self._properties = [self._property(name, one, name in required) for name, one in named]
         self._names = {one.name for one in self._properties}
         self._aliases = {alias: name for name, one in named for alias in one.get("x-aliases", ())}
+        self._ways = [tuple(one["required"]) for one in schema.get("oneOf", ())]
+        self._files = _files_of(schema)
         extra = schema.get("additionalProperties", False)
         self._open = extra is not False
         self._others = compile_schema(extra) if isinstance(extra, dict) else free_value
@@ -73,8 +76,11 @@ class CompiledInput:
         check = compile_schema(schema)
         return Property(name, f"{ROOT}.{name}", check, default, required and default is MISSING, allows_null(schema))
 
-    def __call__(self, given: Any) -> dict[str, Any]:
-        """The input with defaults filled in. Raises InvalidInput that names every wrong field (the first 20)."""
+    def __call__(self, given: Any, allow_private: bool) -> dict[str, Any]:
+        """The input with defaults filled in; `allow_private` concerns the addresses of files.
+
+        Raises InvalidInput that names every wrong field (the first 20).
+        """
         errors: Errors = []
         if type(given) is not dict:
             wrong(errors, ROOT, "invalid_type", f"must be an object, not {name_of(given)}")
@@ -82,6 +88,10 @@ class CompiledInput:
         given = self._by_own_names(given)
         checked = {one.name: one.of(given, errors) for one in self._properties}
         self._unknown(given, checked, errors)
+        if self._ways:
+            self._one_way(checked, errors)
+        if self._files and not errors:
+            self._check_files(checked, allow_private, errors)
         if errors:
             raise InvalidInput(tuple(errors))
         return {name: value for name, value in checked.items() if value is not MISSING}
@@ -103,12 +113,39 @@ class CompiledInput:
                 sentence = f"is not an input of this model; its inputs are: {known}"
                 wrong(errors, path, "additional_property_not_allowed", sentence)
 
+    def _one_way(self, checked: dict[str, Any], errors: Errors) -> None:
+        """Where inputs stand for each other, exactly one group of them must be given; an empty list is none."""
+        there = {name for name, value in checked.items() if value is not MISSING and value is not None and value != []}
+        ways = [way for way in self._ways if there.issuperset(way)]
+        if len(ways) == 1 or errors:
+            return
+        choice = ", or ".join(" and ".join(way) for way in self._ways)
+        if ways:
+            wrong(errors, f"{ROOT}.{ways[-1][0]}", "one_of", f"stands for others that are given too: give {choice}")
+        else:
+            wrong(errors, f"{ROOT}.{self._ways[0][0]}", "required", f"is required: give {choice}")
+
+    def _check_files(self, checked: dict[str, Any], allow_private: bool, errors: Errors) -> None:
+        for name, media_type in self._files.items():
+            value = checked.get(name)
+            for url in value if isinstance(value, list) else [value]:
+                if isinstance(url, str) and (fault := fault_of(url, media_type, allow_private)):
+                    wrong(errors, f"{ROOT}.{name}", "format", fault)
+
+
+def _files_of(schema: Schema) -> dict[str, str]:
+    """Inputs that are files or lists of them, with the media type that is wanted."""
+    named = {
+        name: one.get("items", one) if one.get("type") == "array" else one for name, one in schema.get("properties", {}).items()
+    }
+    return {name: one.get("contentMediaType", "") for name, one in named.items() if one.get("format") == "uri"}
+
 
 class InputChecker:
     """Compiled checks, the most recently used ones kept. Shared by all requests of a process; used from one thread."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self, kept: int = KEPT, *, allow_private: bool = True) -> None:
+        self._kept, self._allow_private = kept, allow_private
         self._compiled: OrderedDict[str, CompiledInput] = OrderedDict()
 
     def check(self, version: RunnableVersion, given: Any) -> dict[str, Any]:
@@ -118,4 +155,4 @@ class InputChecker:
             compiled = self._compiled[version.id] = CompiledInput(version.input_schema)
             if len(self._compiled) > self._kept:
                 self._compiled.popitem(last=False)
-        return compiled(given)
+        return compiled(given, self._allow_private)

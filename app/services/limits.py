@@ -7,20 +7,21 @@ over by at most what they take in between two reports. While Redis is away, each
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import MovingWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
+from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
 
 from app.domain.errors import TooMany
 from app.observe import metrics
 from app.queue.names import KEY_PREFIX
 
 log = structlog.get_logger(__name__)
+Answer = TypeVar("Answer")
 
 REPORT_SECONDS = 0.05
 REDIS_SECONDS = 0.5  # for one answer; only the reporting thread waits for it
@@ -50,16 +51,22 @@ class Windows:
         """The same without counting."""
         return self._ask(lambda windows: _look(windows, limit, name))
 
-    def _ask(self, question: Any) -> tuple[int, float]:
+    def enter(self, limit: RateLimitItem, name: str) -> bool:
+        """One more, if there is room: asked and counted in one step."""
+        return self._ask(lambda windows: bool(windows.hit(limit, name)))
+
+    def leave(self, limit: RateLimitItem, name: str) -> None:
+        """One of `enter` was none, whether it was let in or not. For fixed windows only."""
+        self._ask(lambda windows: windows.storage.incr(limit.key_for(name), limit.get_expiry(), -1))
+
+    def _ask(self, question: Callable[[RateLimiter], Answer]) -> Answer:
         if time.monotonic() >= self._away_until:
             try:
-                answer: tuple[int, float] = question(self._shared)
-                return answer
+                return question(self._shared)
             except Exception as error:
                 log.warning("limits_without_redis", reason=str(error)[:200])
                 self._away_until = time.monotonic() + AWAY_SECONDS
-        own: tuple[int, float] = question(self._own)
-        return own
+        return question(self._own)
 
 
 def _take(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
@@ -186,27 +193,32 @@ class TooManyCalls(TooMany):
 
 
 class Tries:
-    """Wrong passwords, counted for each account and each address alike. Blocks."""
+    """Wrong passwords, counted for each account and each address alike. Blocks.
+
+    A try is counted before the password is looked at, so that many at once do not pass together; the right one is given back.
+    """
 
     def __init__(self, windows: Windows, limit: RateLimitItem | None) -> None:
         self._windows, self._limit = windows, limit
 
-    def check(self, names: Iterable[str]) -> None:
-        """Raises TooMany when one of the names has used up its tries."""
-        for name in names if self._limit else ():
-            assert self._limit is not None
-            left, reset = self._windows.look(self._limit, f"try {name}")
-            if left <= 0:
+    def take(self, names: Sequence[str]) -> None:
+        """One more try for each of the names, or for none: raises TooMany when one of them has used up its tries."""
+        if self._limit is None:
+            return
+        for number, name in enumerate(names, 1):
+            if not self._windows.enter(self._limit, f"try {name}"):
+                self.give_back(names[:number])
+                _, reset = self._windows.look(self._limit, f"try {name}")
                 seconds = max(1.0, reset - time.time())
                 raise TooMany("Too many wrong passwords. Wait before trying again.", retry_after=seconds)
 
-    def note(self, names: Iterable[str]) -> None:
-        """One more wrong password for each of the names."""
+    def give_back(self, names: Sequence[str]) -> None:
+        """The password was right, or was not looked at."""
         for name in names if self._limit else ():
             assert self._limit is not None
-            self._windows.take(self._limit, f"try {name}", 1)
+            self._windows.leave(self._limit, f"try {name}")
 
 
 def tries(redis_url: str, limit: RateLimitItem | None) -> Tries:
-    """Exact windows: there are few tries, and each counts."""
-    return Tries(Windows(redis_url, MovingWindowRateLimiter), limit)
+    """Windows that begin with a name's first try: there are few tries, and each counts."""
+    return Tries(Windows(redis_url, FixedWindowRateLimiter), limit)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CONFIG_FILES = ("config.json", "model_index.json", "modules.json")
+CODE_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")  # may name code
+CONFIG_FILES = ("model_index.json", "modules.json", *CODE_FILES)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack")
 
 # A task that has a runtime of its own; every other task is the runtime `pipeline`'s.
@@ -51,7 +52,8 @@ class ModelFiles:
     @property
     def wants_own_code(self) -> bool:
         """Whether the model asks for Python code of its author to be run."""
-        return "auto_map" in _config(self)
+        found = (self.configs.get(name) for name in CODE_FILES)
+        return any(isinstance(one, dict) and "auto_map" in one for one in found)
 
 
 def _config(files: ModelFiles) -> dict[str, Any]:

@@ -34,6 +34,7 @@ NOTES = {
     "writeOnly",
     "readOnly",
     "nullable",
+    "contentMediaType",
     "$schema",
     "$id",
 }

@@ -40,5 +40,5 @@ class TokenSigner:
         try:
             claims = jwt.decode(text, self._secret, algorithms=[ALGORITHM], audience=AUDIENCE, options=required)
             return Token(UUID(claims["sub"]), float(claims["exp"]))
-        except (JWTError, ValueError, TypeError, AttributeError):
+        except (JWTError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return None

@@ -15,6 +15,7 @@ import uvicorn
 from api_hand_worker import HandWorker
 from api_people import Person, Server
 
+from app.api.protocol import BoundedHttp
 from app.db import runtimes
 from app.main import create_app
 from app.runtimes import registry
@@ -53,7 +54,7 @@ def start_server(api_settings) -> Iterator[Callable[..., Server]]:
     def start(**changes) -> Server:
         settings = api_settings.model_copy(update=changes)
         listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(settings), log_level="warning", lifespan="on", proxy_headers=False)
+        config = uvicorn.Config(create_app(settings), http=BoundedHttp, log_level="warning", lifespan="on", proxy_headers=False)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

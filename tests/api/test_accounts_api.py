@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from jose import jwt
 
 PASSWORD = "correct horse battery"
 GRACE = {"email": "Grace@Example.com", "username": "grace", "password": PASSWORD}
@@ -59,49 +58,6 @@ def test_a_bad_registration_is_refused_by_field_and_not_repeated(anonymous, chan
 def test_an_owner_of_models_is_not_a_free_username(anonymous, admin):
     admin.http.post("/v1/models", json={"owner": "demo", "name": "thing"})
     assert anonymous.post("/v1/auth/register", json=GRACE | {"username": "demo"}).status_code == 409
-
-
-def test_an_unknown_user_and_a_wrong_password_look_the_same(anonymous, ada):
-    wrong, unknown = sign_in(anonymous, "ada", "wrong password"), sign_in(anonymous, "nobody", "wrong password")
-    assert wrong.status_code == unknown.status_code == 401
-    assert wrong.json()["detail"] == unknown.json()["detail"]
-    assert wrong.headers["www-authenticate"].startswith("Bearer")
-
-
-def test_guessing_a_password_is_slowed_down(start_server, make_person):
-    server = start_server()
-    person = make_person("guessed", server=server)
-    answers = [sign_in(person.http, "guessed", f"wrong {n}") for n in range(12)]
-    assert [answer.status_code for answer in answers[:10]] == [401] * 10
-    assert answers[-1].status_code == 429
-    assert int(answers[-1].headers["retry-after"]) >= 1
-
-
-def forged(settings, **changes):
-    claims = {"sub": "6f1c0a52-0000-4000-8000-000000000000", "aud": "lovage", "exp": time.time() + 60} | changes
-    claims = {name: value for name, value in claims.items() if value is not None}
-    return jwt.encode(claims, settings.secret_key, algorithm="HS256")
-
-
-def test_credentials_that_are_not_ours_are_refused(anonymous, api_settings, ada):
-    good = sign_in(anonymous, "ada").json()["access_token"]
-    head, body, signature = good.split(".")
-    bad = [
-        "garbage", "lov_" + "0" * 64, "a.b.c", f"{head}.{body}.", f"{head}.{body}.{signature[:-2]}xx", "x" * 5000,
-        "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + body + ".",
-        forged(api_settings), forged(api_settings, sub=str(ada.id), exp=time.time() - 3600),
-        forged(api_settings, sub=str(ada.id), exp=None), forged(api_settings, sub=str(ada.id), aud="other"),
-        forged(api_settings, sub=None), forged(api_settings, sub="not-a-uuid"),
-        jwt.encode({"sub": str(ada.id), "aud": "lovage", "exp": time.time() + 60}, "secret", algorithm="HS256"),
-    ]  # fmt: skip
-    for token in bad:
-        answer = anonymous.get("/v1/account", headers=bearer(token))
-        assert (answer.status_code, answer.headers["www-authenticate"][:6]) == (401, "Bearer"), token[:60]
-    for header in ("Basic YTpi", "Bearer", "", f"Bearer{good}"):
-        assert anonymous.get("/v1/account", headers={"Authorization": header}).status_code == 401, header
-    assert anonymous.get(f"/v1/account?token={good}").status_code == 401
-    assert anonymous.get("/v1/account", headers=bearer(good)).status_code == 200
-    assert anonymous.get("/v1/account", headers={"Authorization": f"Token {good}"}).status_code == 200
 
 
 def test_a_key_is_shown_once_works_and_is_revoked_at_once(ada, anonymous):

@@ -37,29 +37,6 @@ def test_other_people_are_not_concerned(limited: Server, ada: Person, bob: Perso
         assert second.get("/v1/account").status_code == 200
 
 
-def test_a_forged_address_helps_nobody(limited: Server) -> None:
-    with httpx.Client(base_url=limited.url, trust_env=False) as http:
-        answers = [http.get("/v1/account", headers={"X-Forwarded-For": f"203.0.113.{n}"}).status_code for n in range(30)]
-    assert answers[0] == 401
-    assert answers[-1] == 429
-
-
-def test_forty_wrong_passwords_with_changing_addresses_end_in_429(start_server, ada: Person) -> None:
-    server: Server = start_server()
-    with httpx.Client(base_url=server.url, trust_env=False) as http:
-        answers = [
-            http.post(
-                "/v1/auth/token",
-                data={"username": "ada", "password": f"wrong {n}"},
-                headers={"X-Forwarded-For": f"203.0.113.{n}"},
-            )
-            for n in range(40)
-        ]
-    assert answers[0].status_code == 401
-    assert answers[-1].status_code == 429
-    assert int(answers[-1].headers["retry-after"]) >= 1
-
-
 def test_openai_clients_get_their_own_shape(limited: Server, ada: Person) -> None:
     with as_person(limited, ada) as http:
         body = {"model": "ada/nothing", "prompt": "x"}

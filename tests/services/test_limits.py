@@ -10,7 +10,7 @@ import pytest
 from app.db.session import Database
 from app.domain.errors import TooMany
 from app.services.backlog import Backlog, TooManyWaiting
-from app.services.limits import RateLimits, TooManyCalls, Tries, Windows, parsed
+from app.services.limits import RateLimits, TooManyCalls, Windows, parsed, tries
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -88,15 +88,33 @@ def test_a_redis_that_does_not_answer_keeps_no_caller_waiting() -> None:
     limits.close()
 
 
-def test_wrong_passwords_are_counted_by_every_process(servers) -> None:
+def test_wrong_passwords_are_counted_by_every_process_and_right_ones_are_not(servers) -> None:
     name = str(uuid4())
-    first, second = (Tries(Windows(servers.redis_url), parsed("3/minute")) for _ in range(2))
-    for tries in (first, second, first):
-        tries.check([name])
-        tries.note([name])
+    first, second = (tries(servers.redis_url, parsed("3/minute")) for _ in range(2))
+    for each in (first, second) * 5:
+        each.take([name])
+        each.give_back([name])
+    for each in (first, second, first):
+        each.take([name])
     with pytest.raises(TooMany, match="wrong passwords"):
-        second.check(["somebody else", name])
-    second.check(["somebody else"])
+        second.take(["somebody else", name])
+    for _ in range(3):
+        second.take(["somebody else"])
+
+
+@pytest.mark.parametrize("with_redis", [True, False])
+def test_many_tries_at_once_are_no_more_than_allowed(servers, with_redis: bool) -> None:
+    name, counted = str(uuid4()), tries(servers.redis_url if with_redis else NOWHERE, parsed("5/minute"))
+
+    def one(_: int) -> bool:
+        try:
+            counted.take([name])
+        except TooMany:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as threads:
+        assert sum(threads.map(one, range(64))) == 5
 
 
 async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_less(database: Database) -> None:

@@ -40,26 +40,6 @@ def test_addresses_of_the_internet_are_allowed(address: str) -> None:
     assert is_public(address)
 
 
-BAD_URLS = [
-    "http://127.0.0.1/", "http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/", "http://0x7f.1/",
-    "http://[::1]/", "http://[::ffff:127.0.0.1]/", "http://localhost/", "http://localhost./", "http://a.localhost/", "http://127.0.0.1./",
-    "http://①②⑦.⓪.⓪.①/", "http://169.254.169.254/latest/meta-data", "http://10.0.0.1:8080/",
-    "http://[fd00::1]/", "http://metadata.internal/",
-    "ftp://example.com/", "file:///etc/passwd", "gopher://example.com/", "data:text/plain,x", "javascript:alert(1)",
-    "//example.com/", "example.com",
-    "http://user:pass@example.com/", "http://example.com:99999/", "http://example.com:0/", "http:///path",
-    "http://", "http://exa mple.com/",
-    "http://example.com/\r\nX: y", "http://example.com\\@127.0.0.1/", "http://[::1", "http://example.com/" + "x" * 3000, "",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("url", BAD_URLS)
-def test_urls_that_we_do_not_call_are_refused_with_a_sentence(url: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        check_url(url)
-    assert str(caught.value)
-
-
 @pytest.mark.parametrize(
     "url", ["https://example.com/hook", "http://example.com:8080/a?b=c", "https://93.184.216.34/x", "https://a_b.example.com."]
 )

@@ -6,15 +6,16 @@ import math
 import struct
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field, Tag
 from starlette.responses import Response
 
+from app.api.deps import caller_of
 from app.api.openai import calls
 from app.api.openai.errors import OpenAIRoute, declared, refused, respond
 from app.api.openai.fields import CallIn, Model, by_form
 
-router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
+router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
 MOST = 2_048
 Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]

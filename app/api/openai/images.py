@@ -6,11 +6,11 @@ import time
 from typing import Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from app.api.deps import base_url
+from app.api.deps import base_url, caller_of
 from app.api.openai import calls
 from app.api.openai.calls import Call
 from app.api.openai.errors import OpenAIRoute, declared, refused, respond
@@ -18,7 +18,7 @@ from app.api.openai.fields import CallIn, Model
 from app.domain.predictions import Prediction
 from app.domain.work import FILE_KEY
 
-router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
+router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})\Z")
 

@@ -4,10 +4,11 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, Tag
 from starlette.responses import Response
 
+from app.api.deps import caller_of
 from app.api.openai import calls
 from app.api.openai.calls import Call
 from app.api.openai.errors import OpenAIRoute, declared, failure_of, refused, respond
@@ -15,7 +16,7 @@ from app.api.openai.fields import CallIn, Model, by_form, text_or_list
 from app.domain.predictions import Prediction, Status
 from app.services.follow import StreamEvent
 
-router = APIRouter(tags=["OpenAI"], route_class=OpenAIRoute)
+router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
 MOST_CHOICES = 128  # predictions of one request
 ROLES = {"developer": "system"}

@@ -121,7 +121,7 @@ def register(request: Request, services: Lovage, wanted: RegisterIn, key: Idempo
     "/v1/auth/token",
     operation_id="auth.token",
     summary="Sign in",
-    responses=declared(401, 413, 422, 429),
+    responses=declared(400, 401, 413, 422, 429),
     dependencies=[Depends(limited_by_address)],
 )
 def sign_in(
