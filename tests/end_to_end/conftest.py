@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from node_from_pypi import install_clients
 from platform_under_test import UpPlatform
 
 
@@ -24,3 +25,9 @@ def platform() -> Iterator[UpPlatform]:
 def client(platform: UpPlatform) -> Iterator[httpx.Client]:
     with platform.client() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> None:
+    """The JavaScript clients are installed."""
+    install_clients()

