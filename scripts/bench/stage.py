@@ -4,11 +4,13 @@ Knows no single measurement. `python -m scripts.bench.NAME` runs one bench and p
 """
 
 import contextlib
+import json
+import os
 import shutil
 import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from app.local.platform_state import Platform, read_platform
 from scripts.bench.http_load import Target
 from scripts.chaos.__main__ import start
 from scripts.chaos.faults import Family
+
+LINES_FILE = "LOVAGE_BENCH_LINES"
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,10 @@ def middle(values: list[float]) -> float:
 
 
 def show(lines: list[Line]) -> None:
-    """The table."""
+    """The table; for `make bench` also as data, into the file that it names."""
     table = Table("what", "measured", "wanted", "limit in the same run")
     for one in lines:
         table.add_row(one.what, one.value, one.wanted, one.limit)
     Console(width=180).print(table)
+    if file := os.environ.get(LINES_FILE):
+        Path(file).write_text(json.dumps([asdict(one) for one in lines]), "utf-8")

@@ -16,8 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.table import Table
+from scripts.bench.stage import Line, show
 
 BATCH = 16
 POLICIES = ("PASSIVE", "ACTIVE")
@@ -82,7 +81,7 @@ def main() -> int:
         return 0
     cores = os.cpu_count() or 1
     shapes = [(1, 1), (1, cores), (cores, 1)]
-    table = Table("processes x threads", "waiting", "texts/s alone", "texts/s beside busy neighbours")
+    lines = []
     for processes, threads in dict.fromkeys(shapes):
         for policy in POLICIES if threads > 1 else POLICIES[:1]:
             found = []
@@ -91,8 +90,9 @@ def main() -> int:
                     time.sleep(0.2)
                     rates = [measure(processes, threads, policy, arguments.seconds) for _ in range(arguments.runs)]
                 found.append(statistics.median(rates))
-            table.add_row(f"{processes} x {threads}", policy, *(f"{rate:.0f}" for rate in found))
-    Console(width=100).print(table)
+            told = f"{found[0]:.0f} texts/s; {found[1]:.0f}/s beside busy neighbours"
+            lines.append(Line(f"{processes} x {threads} threads, {policy}", told, ""))
+    show(lines)
     return 0
 
 

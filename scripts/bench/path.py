@@ -1,0 +1,170 @@
+"""`python -m scripts.bench.path`: what a prediction costs when its model does nothing, beside the usual style.
+
+CPU seconds are the operating system's own of each process tree.
+"""
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import psutil
+import psycopg2
+
+from app.bench.process_cpu import cpu_seconds as cpu
+from app.local.platform_state import Platform
+from scripts.bench.http_load import Target, flood
+from scripts.bench.stage import Line, Stage, middle, show, stage
+from scripts.chaos.__main__ import free_port
+
+ECHO = {"version": "demo/echo", "input": {"text": "x"}}
+TERMINAL = ("succeeded", "failed", "canceled")
+
+
+class Bench:
+    """Runs against one platform."""
+
+    def __init__(self, stage: Stage, runs: int) -> None:
+        self.platform, self.family, self.runs = stage.platform, stage.family, runs
+        self.target, self.client = stage.target, stage.client
+
+    def accept(self, number: int) -> list[Line]:
+        """Durable creates at 64 connections, ours and the baseline's in turn."""
+        ours, theirs = [], []
+        with baseline(self.platform) as (process, port):
+            for _ in range(self.runs):
+                ours.append(self._creates(self.target, self.family.of("api"), number))
+                theirs.append(self._creates(Target(port, {}), [process], number))
+                self._forget_baseline()
+                self._drain()
+        rate, their_rate = middle([one[0] for one in ours]), middle([one[0] for one in theirs])
+        cost, their_cost = middle([one[1] for one in ours]), middle([one[1] for one in theirs])
+        return [
+            Line("create, 64 connections: API CPU of one", f"{cost:.2f} ms (usual style {their_cost:.2f} ms)", "≤ 0.8 ms"),
+            Line(
+                "create, 64 connections: requests/s", f"{rate:.0f} (usual style {their_rate:.0f}: {rate / their_rate:.1f} times)",
+                "≥ 3.5 times",
+            ),
+        ]  # fmt: skip
+
+    @staticmethod
+    def _creates(target: Target, processes: list[psutil.Process], number: int) -> tuple[float, float]:
+        """(requests/s, CPU milliseconds each)."""
+        before = cpu(processes)
+        seconds, _, _ = asyncio.run(flood(target, [target.request("POST", "/v1/predictions", ECHO)] * number, 64, 201))
+        return number / seconds, (cpu(processes) - before) / number * 1000
+
+    def _forget_baseline(self) -> None:
+        """Its rows wait for a worker that does not exist."""
+        with psycopg2.connect(self.platform.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+            cursor.execute("DELETE FROM predictions WHERE queue = 'baseline'")
+
+    def _drain(self) -> None:
+        """Until nothing of ours waits or runs."""
+        while True:
+            status = self.client.get("/status").json()
+            if not status["waiting"] and not status["running"]:
+                return
+            time.sleep(0.2)
+
+    def _platform_processes(self) -> list[psutil.Process]:
+        family = self.family
+        return [*family.of("api"), *family.of("worker", "--device"), *family.server("postgres"), *family.server("valkey-server")]
+
+    def flood(self, number: int) -> list[Line]:
+        """All submitted, then waited for; and 64 in flight with Prefer: wait."""
+        whole, closed, rates = [], [], []
+        for _ in range(self.runs):
+            before = cpu(self._platform_processes())
+            requests = [self.target.request("POST", "/v1/predictions", ECHO)] * number
+            _, _, bodies = asyncio.run(flood(self.target, requests, 64, 201))
+            self._wait_for([orjson.loads(body)["id"] for body in bodies])
+            whole.append((cpu(self._platform_processes()) - before) / number * 1000)
+            before = cpu(self._platform_processes())
+            waiting = [self.target.request("POST", "/v1/predictions", ECHO, Prefer="wait=30")] * number
+            seconds, _, bodies = asyncio.run(flood(self.target, waiting, 64, 201))
+            if any(orjson.loads(body)["status"] != "succeeded" for body in bodies):
+                raise RuntimeError("a prediction of the closed loop did not succeed")
+            closed.append((cpu(self._platform_processes()) - before) / number * 1000)
+            rates.append(number / seconds)
+        return [
+            Line(f"flood of {number}: CPU of API, worker, Postgres, Redis for one", f"{middle(whole):.2f} ms", "≤ 2.0 ms"),
+            Line("64 in flight, Prefer: wait: CPU for one", f"{middle(closed):.2f} ms", "≤ 2.5 ms"),
+            Line("64 in flight, Prefer: wait: predictions/s", f"{middle(rates):.0f}", "≥ 400"),
+        ]
+
+    def _wait_for(self, ids: list[str]) -> None:
+        """By lists, as a caller with so many would: until none of them waits or runs."""
+        for status in ("starting", "processing"):
+            while self.client.get("/v1/predictions", params={"status": status, "limit": 1}).json()["results"]:
+                time.sleep(0.05)
+        last = self.client.get(f"/v1/predictions/{ids[-1]}").json()
+        if last["status"] not in TERMINAL:
+            raise RuntimeError(f"the flood's last prediction is {last['status']}")
+
+    def idle(self, number: int) -> list[Line]:
+        """One caller, one prediction after the other."""
+        request = self.target.request("POST", "/v1/predictions", ECHO, Prefer="wait=30")
+        _, times, _ = asyncio.run(flood(self.target, [request] * number, 1, 201))
+        ordered = sorted(times)
+        p50, p99 = ordered[len(ordered) // 2] * 1000, ordered[int(len(ordered) * 0.99)] * 1000
+        return [Line(f"idle, {number} in sequence, Prefer: wait: p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "≤ 12 / 40 ms")]
+
+
+class baseline:  # noqa: N801
+    """The usual-style app on a port of its own, as a context: (process, port)."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._port = free_port()
+        env = {**os.environ, "DATABASE_URL": platform.database_url, "REDIS_URL": platform.redis_url, "LOVAGE_ENV": "development"}
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "scripts.bench.baseline_app:app",
+            "--port",
+            str(self._port),
+            "--log-level",
+            "error",
+        ]
+        self._process = subprocess.Popen([*command, "--no-access-log"], env=env, cwd=Path(__file__).parents[2])
+
+    def __enter__(self) -> tuple[psutil.Process, int]:
+        for _ in range(200):
+            try:
+                httpx.get(f"http://127.0.0.1:{self._port}/docs", trust_env=False)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        return psutil.Process(self._process.pid), self._port
+
+    def __exit__(self, *_: Any) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+def lines(runs: int, number: int = 2000) -> list[Line]:
+    """The rows of the table."""
+    with stage() as here:
+        here.predict("demo/echo", {"text": "x"})
+        bench = Bench(here, runs)
+        return [*bench.idle(500), *bench.accept(number), *bench.flood(number)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.bench.path", description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--number", type=int, default=2000, help="predictions in one run")
+    arguments = parser.parse_args()
+    show(lines(arguments.runs, arguments.number))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
