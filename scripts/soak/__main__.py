@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -77,14 +77,16 @@ def _connections(url: str) -> int:
         return int(cursor.fetchone()[0])
 
 
-def one_run(client: httpx.Client) -> bool:
-    """Creates a prediction and waits for it; whether it succeeded."""
+def one_run(client: httpx.Client) -> str:
+    """Creates a prediction and waits for it; "" when it succeeded, else what came instead."""
     body = {"version": "demo/echo", "input": {"text": "soak"}}
     try:
         made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"})
-    except httpx.HTTPError:
-        return False
-    return made.status_code == 201 and made.json()["status"] == "succeeded"
+    except httpx.HTTPError as error:
+        return f"{type(error).__name__}: {error}"
+    if made.status_code != 201:
+        return f"{made.status_code}: {made.text[:300]}"
+    return "" if made.json()["status"] == "succeeded" else f"{made.json()['status']}: {made.json()['error']}"
 
 
 def capacity(client: httpx.Client, seconds: float) -> float:
@@ -92,23 +94,26 @@ def capacity(client: httpx.Client, seconds: float) -> float:
     began, done = time.monotonic(), 0
     with ThreadPoolExecutor(CALLERS) as threads:
         while time.monotonic() - began < seconds:
-            done += sum(threads.map(one_run, [client] * CALLERS * 4))
+            done += sum(not wrong for wrong in threads.map(one_run, [client] * CALLERS * 4))
     return done / (time.monotonic() - began)
 
 
-def steady(client: httpx.Client, rate: float, seconds: float) -> tuple[int, int]:
-    """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, succeeded)."""
+def steady(client: httpx.Client, rate: float, seconds: float) -> tuple[int, Counter[str]]:
+    """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, what went wrong)."""
     began, waiting = time.monotonic(), []
-    sent = good = 0
+    sent, wrong = 0, Counter[str]()
     with ThreadPoolExecutor(CALLERS * 4) as threads:
         while (now := time.monotonic() - began) < seconds:
             while sent < now * rate and len(waiting) < CALLERS * 4:
                 waiting.append(threads.submit(one_run, client))
                 sent += 1
-            good += sum(one.result() for one in waiting if one.done())
-            waiting = [one for one in waiting if not one.done()]
+            done = [one for one in waiting if one.done()]
+            wrong.update(one.result() for one in done)
+            waiting = [one for one in waiting if one not in done]
             time.sleep(0.02)
-    return sent, good + sum(one.result() for one in waiting)
+    wrong.update(one.result() for one in waiting)
+    del wrong[""]
+    return sent, wrong
 
 
 def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
@@ -141,11 +146,13 @@ def soak(platform: Platform, minutes: float, warm_up: float) -> bool:
         watch = Watch(platform)
         looking = threading.Thread(target=watch.run, daemon=True)
         looking.start()
-        sent, good = steady(client, SHARE * most, minutes * 60)
+        sent, wrong = steady(client, SHARE * most, minutes * 60)
         watch.stop()
         looking.join()
-    print(f"sent {sent}, succeeded {good}")
-    return show(watch.seen, warm_up * 60, minutes * 60) and sent == good
+    print(f"sent {sent}, succeeded {sent - wrong.total()}")
+    for reason, times in wrong.most_common(10):
+        print(f"  {times} times: {reason}")
+    return show(watch.seen, warm_up * 60, minutes * 60) and not wrong
 
 
 def main() -> int:
