@@ -1,5 +1,6 @@
 """Sweeps: what they settle, and what they leave alone."""
 
+import os
 import time
 from uuid import uuid4
 
@@ -241,4 +242,40 @@ def test_a_wiped_redis_is_told_of_ten_thousand_in_seconds(core: Core) -> None:
     while connection.llen(names.KEY_PREFIX + "cpu") < 10_000:
         assert time.monotonic() - began < 30
         time.sleep(0.05)
+    print(f"announced again within {time.monotonic() - began:.2f} s")
     assert core.recovery().ring_again() == 0, "their messages are in Redis"
+
+
+ROWS = int(os.environ.get("LOVAGE_WAITING_ROWS", "100000"))  # the promise speaks of a million
+MANY_MORE = """
+    INSERT INTO predictions (id, version_id, model, queue, routing, input, rung_at)
+    SELECT :prefix || lpad(n::text, 16, '0'), version_id, model, queue, routing, input, now()
+    FROM predictions, generate_series(1, :number) AS n WHERE id = :like"""
+
+
+def test_what_waits_with_its_message_in_redis_is_announced_to_nobody_again(core: Core) -> None:
+    living_worker(core)
+    first = accepted(core)
+    assert messages(core) >= 1
+    core.doorbell.mark()
+    with core.database.unit() as session:
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        session.execute(text(MANY_MORE), {"prefix": first.id[:10], "number": ROWS, "like": first.id})
+    connection = redis.Redis.from_url(core.settings.redis_url)
+    before, times = published(connection), []
+    for recovery in (core.recovery(), core.recovery()):  # one that goes on, and one of a process that was started just now
+        recovery._in_touch_since = time.monotonic() - 100
+        for _ in range(3):
+            began = time.monotonic()
+            recovery.sweep()
+            times.append(time.monotonic() - began)
+            assert recovery.ring_again() == 0
+    print(f"{ROWS:,} waiting: a sweep takes {sorted(times)[len(times) // 2] * 1000:.0f} ms, at most {max(times) * 1000:.0f} ms")
+    assert published(connection) == before
+    assert max(times) < 5
+
+
+def published(connection: redis.Redis) -> int:
+    """How often anybody has put a message into Redis so far."""
+    found = connection.info("commandstats").get("cmdstat_lpush", {})  # type: ignore[union-attr]
+    return int(found.get("calls", 0))
