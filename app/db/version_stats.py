@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app.db.plans import along_indexes
 from app.domain.phases import MEASURED, PHASES
 
 LOOKED_AT = 100_000
@@ -81,6 +82,7 @@ class Summary:
 
 def summary(session: Session, version_id: str, seconds: float) -> Summary:
     """The version's latest ended predictions of the last `seconds`."""
+    along_indexes(session)
     bounds = session.execute(REACH, {"seconds": seconds, "looked_at": LOOKED_AT}).one()
     since = bounds.reach or bounds.since
     params = {"version": version_id, "since": since, "until": bounds.until, "sample": SAMPLE}

@@ -54,13 +54,16 @@ Readings = Mapping[str, Mapping[tuple[str, ...], float]]  # name -> label values
 
 # The whole platform, as the database has it: the same from every API process.
 FLEET: Described = {
-    "lovage_database_up": ("1 when the database answered; without it there are no other values of the whole platform.", ()),
-    "lovage_waiting": ("Waiting predictions, counted to at most 250,000 a queue.", ("queue",)),
+    "lovage_database_up": (
+        "1 when the database answers; else the others are not there.",
+        (),
+    ),
+    "lovage_waiting": ("Waiting predictions, counted to at most 10,000 a queue.", ("queue",)),
     "lovage_waiting_oldest_seconds": ("Age of the prediction that has waited longest.", ("queue",)),
     "lovage_running": ("Predictions that a worker holds.", ()),
     "lovage_workers": ("Live workers.", ("device_class",)),
     "lovage_slots": ("Predictions that the live workers may hold.", ("device_class",)),
-    "lovage_webhooks_pending": ("Webhooks to be delivered: new, or to be tried again (at most 100,000).", ("state",)),
+    "lovage_webhooks_pending": ("Webhooks to be delivered: new, or to be tried again (at most 10,000).", ("state",)),
     "lovage_webhooks_overdue_seconds": ("How long the webhook that is due longest has been due.", ()),
 }
 OF_API: Described = {
