@@ -145,8 +145,9 @@ class Settings(BaseSettings):
     )  # fmt: skip
     health_host: str = Field("127.0.0.1", description="Address of HEALTH_PORT.")
     health_port: int = Field(
-        0, ge=0, le=65535, description="Where a worker or courier answers /health, /ready and /metrics; 0: nowhere."
-    )
+        0, ge=0, le=65535, description="Where a worker or courier answers /health, /ready and /metrics; 0: nowhere. "
+        "`lovage up` gives it to the first worker and the next ones to the others."
+    )  # fmt: skip
 
     log_format: Literal["console", "json"] = Field("json", description="`console` for people, `json` for machines.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is written.")

@@ -96,14 +96,23 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
         _program(options, env, "api", ("api", *address), ready_url=f"{api_url(options)}/ready"),
         *(
             _program(
-                options, env, _worker_name(options, number), ("worker", "--device", device, *_worker_number(options, number))
+                options,
+                own_port(env, number),
+                _worker_name(options, number),
+                ("worker", "--device", device, *_worker_number(options, number)),
             )
             for number, device in enumerate(options.devices)
         ),
-        _program(options, env, "courier", ("worker", "--courier")),
+        _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
         _program(options, env, "clock", ("clock",)),
         _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
     ]
+
+
+def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:
+    """On one machine each worker, and the courier after them, needs a HEALTH_PORT of its own: the next one."""
+    port = env.get("HEALTH_PORT", "")
+    return {**env, "HEALTH_PORT": str(int(port) + number)} if port.isdecimal() and int(port) else env
 
 
 def _worker_name(options: UpOptions, number: int) -> str:
