@@ -7,7 +7,7 @@ import struct
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field, Tag
 from starlette.responses import Response
 
 from app.api.deps import caller_of
@@ -43,6 +43,8 @@ Given = Annotated[
 
 class EmbeddingsIn(CallIn):
     """What to embed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "demo/minilm", "input": ["hello", "good morning"]}]})
 
     model: Model = Field(examples=["demo/minilm"])
     input: Given

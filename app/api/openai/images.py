@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.deps import base_url, caller_of
@@ -25,6 +25,8 @@ SIZE = re.compile(r"(\d{1,5})x(\d{1,5})\Z")
 
 class ImagesIn(CallIn):
     """What to draw."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "demo/digits", "prompt": "seven", "n": 1}]})
 
     model: Model = Field(examples=["demo/digits"])
     prompt: str = Field(max_length=32_000)

@@ -24,6 +24,11 @@ STREAM: dict[str, Any] = {"description": "With `stream`, server-sent events.", "
 Count = Annotated[int | None, Field(ge=1, le=32_768)]
 
 
+CONVERSATION: dict[str, Any] = {
+    "model": "demo/words", "messages": [{"role": "user", "content": "Tell me of the sea."}], "max_tokens": 20,
+}  # fmt: skip
+
+
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -90,6 +95,10 @@ Prompt = Annotated[
 class CompletionIn(TextIn):
     """A text to continue."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "demo/words", "prompt": "The ship", "max_tokens": 20, "stream": False}]}
+    )
+
     prompt: Prompt
     best_of: int | None = Field(None, description="Only as large as `n`.")
     echo: bool | None = Field(False, description="Put the prompt before the answer.")
@@ -139,6 +148,8 @@ class ResponseFormat(BaseModel):
 
 class ChatIn(TextIn):
     """A conversation to continue."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CONVERSATION]})
 
     messages: list[MessageIn] = Field(min_length=1, max_length=1_000)
     max_completion_tokens: Count = Field(None, description="At most this many tokens.")

@@ -1,7 +1,7 @@
 """Accounts: register, sign in, who am I, API keys."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
@@ -21,10 +21,25 @@ router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 Scope = Literal["predict", "models", "admin"]
 
 
+SIGN_IN: dict[str, Any] = {
+    "security": [],
+    "requestBody": {
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "example": {"grant_type": "password", "username": "ada", "password": "correct horse battery"}
+            }
+        }
+    },
+}
+
+
 class RegisterIn(BaseModel):
     """A new account."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"email": "ada@example.com", "username": "ada", "password": "correct horse battery"}]},
+    )
 
     email: str = Field(max_length=320, examples=["ada@example.com"])
     username: str = Field(max_length=64, description="Also the owner in the names of your models.", examples=["ada"])
@@ -53,7 +68,7 @@ class TokenOut(BaseModel):
 class KeyIn(BaseModel):
     """A new API key."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "laptop", "scopes": ["predict"]}]})
 
     name: str = Field(min_length=1, max_length=100, examples=["laptop"])
     scopes: list[Scope] = Field(default=["predict"], min_length=1, max_length=3)
@@ -107,6 +122,7 @@ class KeysOut(BaseModel):
     summary="Create an account",
     status_code=201,
     responses=declared(403, 409, 413, 415, 422, 429),
+    openapi_extra={"security": []},
     dependencies=[Depends(limited_by_address)],
 )
 def register(request: Request, services: Lovage, wanted: RegisterIn, key: IdempotencyKey) -> AccountOut:
@@ -121,6 +137,7 @@ def register(request: Request, services: Lovage, wanted: RegisterIn, key: Idempo
     "/v1/auth/token",
     operation_id="auth.token",
     summary="Sign in",
+    openapi_extra=SIGN_IN,
     responses=declared(400, 401, 413, 422, 429),
     dependencies=[Depends(limited_by_address)],
 )

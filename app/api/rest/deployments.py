@@ -47,7 +47,7 @@ class DeploymentIn(BaseModel):
 class DeploymentPatch(BaseModel):
     """What changes; fields that are left out stay. Every change is a release."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"hardware": "cpu", "max_instances": 2}]})
 
     version: str | None = Field(None, max_length=64, description="Another version of the same model.")
     hardware: Hardware | None = None

@@ -40,7 +40,8 @@ UPLOAD: dict[str, Any] = {
                         "filename": {"type": "string", "description": "Instead of the part's own file name."},
                         "type": {"type": "string", "description": "Instead of the part's own content type."},
                     },
-                }
+                },
+                "example": {"content": "hello", "metadata": '{"from": "ada"}', "filename": "hello.txt", "type": "text/plain"},
             }
         },
     }

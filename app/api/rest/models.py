@@ -70,6 +70,8 @@ class ModelFacts(BaseModel):
 class ModelPatch(ModelFacts):
     """What is said of a model. Fields that are left out stay."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Says it again.", "visibility": "public"}]})
+
     default_example: str | None = Field(
         None, max_length=26, description="Id of a prediction of yours with this model, shown to all who may see the model."
     )

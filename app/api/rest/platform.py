@@ -15,6 +15,7 @@ from app.domain.errors import Unauthenticated
 
 router = APIRouter(tags=["Platform"])
 PUBLIC: dict[str, Any] = {"security": []}
+FAULT: dict[int | str, dict[str, Any]] = {500: declared()[500]}  # all that a probe can meet: probes are never limited
 
 
 class IndexOut(BaseModel):
@@ -94,7 +95,13 @@ class StatusOut(BaseModel):
     workers: list[WorkerOut] | None = None
 
 
-@router.get("/", operation_id="platform.index", summary="What this is", openapi_extra=PUBLIC)
+@router.get(
+    "/",
+    operation_id="platform.index",
+    summary="What this is",
+    responses={**FAULT, 422: declared(422)[422]},
+    openapi_extra=PUBLIC,
+)
 def index(request: Request) -> IndexOut:
     """Name, version and links."""
     base = base_url(request)
@@ -103,8 +110,8 @@ def index(request: Request) -> IndexOut:
     return IndexOut(name="Lovage", version=__version__, links=links)
 
 
-@router.get("/health", operation_id="platform.health", summary="Does the process answer", openapi_extra=PUBLIC)
-@router.get("/livez", operation_id="platform.livez", summary="Does the process answer", openapi_extra=PUBLIC)
+@router.get("/health", operation_id="platform.health", summary="Does the process answer", responses=FAULT, openapi_extra=PUBLIC)
+@router.get("/livez", operation_id="platform.livez", summary="Does the process answer", responses=FAULT, openapi_extra=PUBLIC)
 async def health() -> HealthOut:
     """Always 200 while the process answers: a part that is down is no reason to restart this one."""
     return HealthOut(status="ok", version=__version__)
@@ -115,7 +122,7 @@ async def health() -> HealthOut:
     operation_id="platform.ready",
     summary="Would a prediction be accepted now",
     response_model=ReadyOut,
-    responses={503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
 def ready(request: Request, services: Lovage) -> Response:
@@ -131,7 +138,13 @@ def ready(request: Request, services: Lovage) -> Response:
     return JSONResponse(body.model_dump(), 200 if found.ready else 503, headers)
 
 
-@router.get("/status", operation_id="platform.status", summary="What the fleet does", openapi_extra=PUBLIC)
+@router.get(
+    "/status",
+    operation_id="platform.status",
+    summary="What the fleet does",
+    responses=declared(),
+    openapi_extra=PUBLIC,
+)
 async def status(request: Request, services: Lovage) -> StatusOut:
     """Totals for everybody; queues, workers and their models for operators."""
     from anyio.to_thread import run_sync

@@ -58,6 +58,8 @@ class PredictionIn(BaseModel):
 class ModelPredictionIn(PredictionIn):
     """What to run, the model being named by the address."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"input": EXAMPLE["input"]}]})
+
     version: None = Field(None, description="Not here: the address names the model.")
     model: None = Field(None, description="Not here: the address names the model.")
 

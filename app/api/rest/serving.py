@@ -50,7 +50,7 @@ class RoutingOut(BaseModel):
 class OrderIn(BaseModel):
     """What to load or unload, and where: every worker that could run it unless some are named."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"workers": ["cpu@host"]}]})
 
     version: str = Field("", max_length=64, description="A version's id; default: the newest.")
     workers: list[Annotated[str, Field(max_length=320)]] | None = Field(
