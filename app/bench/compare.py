@@ -108,7 +108,7 @@ def _reasons(first: Result, second: Result) -> list[str]:
         ("stream", a.stream, b.stream),
         ("cores", first.where.cores, second.where.cores),
         ("processor", first.where.processor, second.where.processor),
-        ("devices", first.where.devices, second.where.devices),
+        ("devices", sorted(first.where.devices), sorted(second.where.devices)),
         ("platform on the machine that sends the load", first.where.local, second.where.local),
     ]
     found = [f"{name}: {_shown(one)} and {_shown(other)}" for name, one, other in asked if one != other]
@@ -121,12 +121,15 @@ def _changed(first: Result, second: Result) -> list[str]:
     other = [
         ("platform", first.where.platform_version, second.where.platform_version),
         ("python", first.where.python, second.where.python),
+        ("workers", first.where.devices, second.where.devices),
     ]
     return [f"{name}: {_shown(one)} → {_shown(two)}" for name, one, two in [*config, *other] if one != two]
 
 
 def _notes(first: Result, second: Result, pairs: list[tuple[LevelResult, LevelResult]]) -> list[str]:
-    notes = [f"the {which} result was interrupted" for which, one in (("first", first), ("second", second)) if not one.complete]
+    both = (("first", first), ("second", second))
+    notes = [f"the {which} result was interrupted" for which, one in both if not one.complete]
+    notes += [f"{which}: {one.where.busy}" for which, one in both if one.where.busy]
     for name in ("count", "seconds", "warm_up", "timeout"):
         one, other = getattr(first.experiment, name), getattr(second.experiment, name)
         if one != other:
@@ -142,4 +145,8 @@ def _notes(first: Result, second: Result, pairs: list[tuple[LevelResult, LevelRe
 
 
 def _shown(value: Any) -> str:
-    return "none" if value in (None, "", {}) else str(value)
+    if isinstance(value, dict):
+        value = ", ".join(f"{name} {one}" for name, one in value.items())
+    elif isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return "none" if value in (None, "") else str(value)

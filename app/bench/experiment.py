@@ -85,6 +85,11 @@ class Experiment(BaseModel):
     timeout: float = Field(60, ge=1, le=3_600, allow_inf_nan=False, description="Seconds until a prediction counts as an error.")
     seed: int = Field(1, ge=0, description="Of the arrivals in an open loop.")
 
+    @field_validator("concurrency", "rate", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, (int, float)) else value
+
     @field_validator("model")
     @classmethod
     def _names_a_model(cls, value: str) -> str:

@@ -16,7 +16,9 @@ class BadResult(Exception):
 
 
 class Where(BaseModel):
-    """The platform and the machine. `local`: the platform ran on the machine that sent the load."""
+    """The platform and the machine. `local`: the platform ran on the machine that sent the load; `load_average`: what the
+    machine was busy with in the minute before, in processes that wanted a core.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -27,6 +29,16 @@ class Where(BaseModel):
     processor: str
     python: str
     devices: dict[str, int] = Field(default_factory=dict)
+    load_average: float = 0.0
+
+    @property
+    def busy(self) -> str:
+        """A sentence where other work had most of the machine; empty otherwise."""
+        if self.load_average <= self.cores / 2:
+            return ""
+        return (
+            f"this machine was busy (load average {self.load_average:.1f} on {self.cores} cores): times say little, CPU says more"
+        )
 
 
 class LevelResult(BaseModel):

@@ -80,7 +80,7 @@ class Session:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Has the version ready. Raises NoCopy."""
+        """Has the version ready. Raises NoCopy or CallFailed."""
         with versions.prepared(self._platform.call, self._experiment.model, self._experiment.policy()) as ready:
             self._ready = ready
             self._requests = [self._caller().request(ready.id, given) for given in self._inputs]
@@ -93,12 +93,13 @@ class Session:
         self._try_one(self._requests[0])
         for level in self._all_levels():
             self._warm_up(level)
-            self._levels.setdefault(level, []).append(self._one_run(level, number))
+            run = self._one_run(level, number)
+            self._levels.setdefault(level, []).append(run)
 
     def result(self, *, complete: bool) -> Result:
         """What was measured so far; call it only when `measured` is true."""
         assert self._ready is not None
-        levels = [LevelResult.of(runs, concurrency=key[0], rate=key[1]) for key, runs in self._levels.items() if runs]
+        levels = [LevelResult.of(runs, concurrency=key[0], rate=key[1]) for key, runs in self._levels.items()]
         digest = hashlib.sha256(orjson.dumps(self._inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Result(
             complete=complete, experiment=self._experiment, version=self._ready.id, config=self._ready.config, inputs=digest,
@@ -196,4 +197,5 @@ def _where(platform: Platform) -> Where:
         processor=machine.processor() or machine.machine(),
         python=machine.python_version(),
         devices=status.get("devices") or {},
+        load_average=round(os.getloadavg()[0], 2),
     )

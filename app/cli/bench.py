@@ -135,6 +135,8 @@ def sweep(
     console = _console()
     for table in tables.of_sweep(made):
         console.print(table)
+    if made.where.busy:
+        _say(f"Note: {made.where.busy}")
     _say(f"Result: {path}")
     _say(f"Apply one as a new version: lovage bench apply {path} --goal balanced")
     if plot:
@@ -274,6 +276,8 @@ def _show(result: Result) -> None:
         console.print(cpu)
     else:
         _say("CPU is not known: the platform was not started by `lovage up` on this machine's data folder (LOVAGE_DATA_DIR).")
+    if result.where.busy:
+        _say(f"Note: {result.where.busy}")
     for line in tables.of_errors(result.levels):
         console.print(f"[red]errors[/] {line}", highlight=False)
 

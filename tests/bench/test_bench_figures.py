@@ -21,7 +21,7 @@ def run(throughput: float, p95: float = 10.0, **more: Any) -> Run:
 
 
 def result(*rates: float, levels: tuple[int, ...] = (8,), **changes: Any) -> Result:
-    where = Where(url="u", platform_version="1", local=True, cores=2, processor="p", python="3")
+    where = Where(url="u", platform_version="1", local=True, cores=2, processor="p", python="3", devices={"cpu": 1})
     experiment = Experiment(model="demo/echo", inputs={"fixed": {}}, **changes.pop("experiment", {}))  # type: ignore[arg-type]
     given = {"experiment": experiment, "version": "v", "config": {}, "inputs": "same", "where": where, **changes}
     made = [LevelResult.of([run(rate, 1000 / rate) for rate in rates], concurrency=level) for level in levels]
@@ -100,6 +100,10 @@ def test_what_repeating_does_not_explain_is_called_better_or_worse() -> None:
         (result(1, inputs="other"), "inputs: they were not the same"),
         (result(1, levels=(9,)), "they have no level in common"),
         (result(1, where=Where(url="u", platform_version="1", local=True, cores=4, processor="p", python="3")), "cores: 2 and 4"),
+        (
+            result(1, where=Where(url="u", platform_version="1", local=True, cores=2, processor="p", python="3")),
+            "devices: cpu and none",
+        ),
     ],
 )
 def test_results_that_cannot_be_compared_say_why(other: Result, reason: str) -> None:
@@ -107,10 +111,15 @@ def test_results_that_cannot_be_compared_say_why(other: Result, reason: str) -> 
 
 
 def test_what_was_changed_on_purpose_is_no_reason() -> None:
-    found = comparing.compare(result(1, complete=False), result(1, levels=(8, 9), config={"max_batch_size": 8}))
+    second = result(1, levels=(8, 9), config={"max_batch_size": 8})
+    second.where.devices["cpu"] = 2
+    second.where.load_average = 1.5
+    found = comparing.compare(result(1, complete=False), second)
     assert not found.reasons
-    assert found.changed == ["config.max_batch_size: auto → 8"]
-    assert found.notes == ["the first result was interrupted", "only one of them has: 9 in flight"]
+    assert found.changed == ["config.max_batch_size: auto → 8", "workers: cpu 1 → cpu 2"]
+    assert found.notes[0] == "the first result was interrupted"
+    assert "second: this machine was busy (load average 1.5 on 2 cores)" in found.notes[1]
+    assert found.notes[2:] == ["only one of them has: 9 in flight"]
 
 
 def cell(size: Any, *levels: tuple[int, list[tuple[float, float]]]) -> sweep.Cell:

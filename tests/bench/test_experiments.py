@@ -88,6 +88,11 @@ def test_a_change_takes_the_place_of_what_it_excludes(tmp_path: Path) -> None:
     assert read(path).seconds is None
 
 
+def test_a_single_level_needs_no_brackets(tmp_path: Path) -> None:
+    assert read(written(tmp_path, {**GOOD, "concurrency": 3})).callers == [3]
+    assert read(written(tmp_path, {**GOOD, "mode": "open", "rate": 2.5})).rate == [2.5]
+
+
 def test_a_result_can_hold_every_experiment_and_read_it_again(tmp_path: Path) -> None:
     for change in ({}, {"mode": "open", "rate": [7]}, {"preset": "balanced"}, {"inputs": {"list": [{"a": None}]}}):
         asked = read(written(tmp_path, {**GOOD, **change}))
