@@ -1,5 +1,6 @@
 """The WebSocket with a real client; every message either way is validated against the committed schemas."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+import websockets
 from api_people import Person, Server
 from sqlalchemy import func
 from websockets.exceptions import ConnectionClosed
@@ -78,6 +80,28 @@ def test_a_stream_comes_in_pieces_and_in_order(api: Server, ada: Person, echo, w
     pieces = [client.hear("chunk") for _ in range(5)]
     assert [piece["index"] for piece in pieces] == [0, 1, 2, 3, 4]
     assert client.hear("result")["prediction"]["output"] == [piece["data"] for piece in pieces]
+
+
+def test_the_async_client_streams_several_predictions_at_once(api: Server, ada: Person, echo, worker) -> None:
+    async def run() -> dict[str, list[str]]:
+        url, headers = api.url.replace("http", "ws") + "/ws/async", {"Authorization": f"Bearer {ada.key}"}
+        heard: dict[str, list[str]] = {}
+        ended = 0
+        async with websockets.connect(url, additional_headers=headers, proxy=None) as socket:
+            for name in ("a", "b", "c"):
+                inputs = {"text": name, "chunks": 3, "seconds": 0.2}
+                asked = {"type": "inference", "model": "ada/echo", "inputs": inputs, "stream": True, "request_id": name}
+                await socket.send(json.dumps(asked))
+            async for text in socket:
+                message = json.loads(text)
+                ended += message["type"] == "result"
+                if message["type"] == "chunk":
+                    heard.setdefault(message["request_id"], []).append(message["data"])
+                if ended == 3:
+                    return heard
+        raise AssertionError("the connection ended first")
+
+    assert asyncio.run(run()) == {name: [name] * 3 for name in "abc"}
 
 
 def test_three_ways_to_say_who_one_is(api: Server, ada: Person, dial) -> None:

@@ -291,13 +291,40 @@ def test_a_caller_who_leaves_a_plain_call_cancels_it(platform: UpPlatform, clien
     eventually(lambda: client.get(f"/v1/predictions/{newest['id']}").json()["status"] == "canceled", 5)
 
 
+def test_the_helpers_of_the_client_work(remote: openai.OpenAI) -> None:
+    asked = {"model": WORDS, "messages": SAID, "temperature": 0}
+    said = remote.chat.completions.create(**asked, max_tokens=30).choices[0].message.content or ""
+    asked["stop"] = said.split()[4]  # a text that ends at its limit is an error to these helpers
+    with remote.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+        pieces = [event.delta for event in stream if event.type == "content.delta"]
+        final = stream.get_final_completion()
+    assert final.choices[0].message.content == "".join(pieces)
+    assert final.usage is not None
+    parsed = remote.chat.completions.parse(**asked)
+    assert parsed.choices[0].message.content == "".join(pieces)
+    raw = remote.chat.completions.with_raw_response.create(**asked, max_tokens=2)
+    assert raw.request_id == raw.headers["x-request-id"]
+    with remote.completions.with_streaming_response.create(model=WORDS, prompt="The ship", max_tokens=5, stream=True) as opened:
+        lines = [line for line in opened.iter_lines() if line]
+    assert lines[-1] == "data: [DONE]"
+
+
 def test_the_async_client(platform: UpPlatform) -> None:
     async def run() -> tuple[str, list[str], int]:
         async with openai.AsyncOpenAI(api_key=platform.key, base_url=f"{platform.url}/v1", max_retries=0) as remote:
-            whole, vectors = await asyncio.gather(
+            whole, vectors, pictures = await asyncio.gather(
                 remote.chat.completions.create(model=WORDS, messages=SAID, max_tokens=10, temperature=0),
                 remote.embeddings.create(model=MINILM, input=["a", "b", "c"]),
+                remote.images.generate(model=DIGITS, prompt="3", response_format="b64_json"),
             )
+            assert pictures.data
+            assert WORDS in [model.id async for model in remote.models.list()]
+            assert (await remote.models.retrieve(WORDS)).id == WORDS
+            assert (await remote.completions.create(model=WORDS, prompt="The ship", max_tokens=3)).choices[0].text
+            with pytest.raises(openai.NotFoundError):
+                await remote.chat.completions.create(model="gpt-4o", messages=SAID)
+            with pytest.raises(openai.BadRequestError):
+                await remote.chat.completions.create(model=WORDS, messages=SAID, temperature=7, stream=True)
             stream = await remote.chat.completions.create(model=WORDS, messages=SAID, max_tokens=10, temperature=0, stream=True)
             pieces = [event.choices[0].delta.content or "" async for event in stream]
             return whole.choices[0].message.content or "", pieces, len(vectors.data)

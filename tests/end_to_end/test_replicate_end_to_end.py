@@ -12,6 +12,7 @@ from platform_under_test import UpPlatform, eventually
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.webhook import Webhooks
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 
 @pytest.fixture
@@ -145,6 +146,13 @@ def test_a_webhook_is_delivered_and_its_signature_validates(remote: Client, rece
 def test_a_tampered_webhook_does_not_validate(remote: Client, receiver: Receiver) -> None:
     remote.predictions.create(model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=["completed"])
     eventually(lambda: receiver.requests, 20)
-    request = receiver.requests[0]
+    request, secret = receiver.requests[0], remote.webhooks.default.secret()
+    Webhooks.validate(headers=request.headers, body=request.body, secret=secret, tolerance=300)
     with pytest.raises(ValueError, match="signature"):
-        Webhooks.validate(headers=request.headers, body=request.body + " ", secret=remote.webhooks.default.secret())
+        Webhooks.validate(headers=request.headers, body=request.body + " ", secret=secret)
+    standard = Webhook(secret.key)  # of the package `standardwebhooks`, whose rules are stricter
+    assert standard.verify(request.body, request.headers) == json.loads(request.body)
+    old = {"webhook-timestamp": str(int(request.headers["webhook-timestamp"]) - 3_600)}
+    for headers, body in ((request.headers, request.body + " "), (request.headers | old, request.body), ({}, request.body)):
+        with pytest.raises(WebhookVerificationError):
+            standard.verify(body, headers)
