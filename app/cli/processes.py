@@ -89,7 +89,7 @@ def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLO
         f"--port={port or settings.flower_port}",
         f"--address={settings.flower_address}",
         f"--basic-auth={settings.flower_basic_auth}",
-        "--max-tasks=20000",
+        "--max-tasks=5000",
     ]
     make_celery(settings.redis_url).start(arguments)
 

@@ -1,8 +1,8 @@
 """`make soak`: 15 minutes at 70 % of what this machine can do; what every process holds must stay flat.
 
 Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (memory as PSS, descriptors) and at
-Postgres' connections every few seconds. Exit code 1 when after the warm-up anything grew by more than 1 % in ten minutes, a
-prediction did not succeed, or a process was replaced by another.
+Postgres' connections every few seconds. Exit code 1 when after the warm-up any memory grew by more than 1 % in ten minutes, the least
+number of open descriptors or connections rose, a prediction did not succeed, or a process was replaced by another.
 """
 
 import argparse
@@ -26,12 +26,13 @@ from rich.table import Table
 from app.local.detached import down
 from app.local.platform_state import Platform
 from scripts.chaos.webhooks import start
-from scripts.soak.slopes import Sample, after, slope
+from scripts.soak.slopes import Sample, after, risen, slope
 
 SHARE = 0.7
 GROWTH = 0.01
 CALLERS = 32
 LOOK_SECONDS = 5.0
+CONNECTIONS = "connections of Postgres"
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Watch:
                     self.seen[name].append(Sample(at, float(one.memory_full_info().pss), float(one.num_fds())))
             except psutil.Error:
                 continue
-        self.seen["connections of Postgres"].append(Sample(at, float(_connections(self.platform.database_url)), 0.0))
+        self.seen[CONNECTIONS].append(Sample(at, float(_connections(self.platform.database_url)), 0.0))
 
 
 def _name(process: psutil.Process) -> str:
@@ -118,19 +119,21 @@ def steady(client: httpx.Client, rate: float, seconds: float) -> tuple[int, Coun
 
 def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
     """Prints the slopes; True when all are flat and every process was there throughout."""
-    table = Table("what", "first", "last", "per 10 min", "descriptors", "per 10 min", "verdict", title="soak")
+    table = Table("what", "first", "last", "in 10 min", "open (files, connections)", "floor rose by", "verdict", title="soak")
     good = True
     for name, samples in sorted(seen.items()):
         late = after(samples, warm_up)
         steadily = bool(late) and late[0].at < warm_up + 4 * LOOK_SECONDS and late[-1].at > length - 4 * LOOK_SECONDS
         times = [one.at for one in late]
-        grew, opened = (slope(times, [getattr(one, kind) for one in late]) for kind in ("bytes", "descriptors"))
-        fine = steadily and grew <= GROWTH and opened <= GROWTH
+        counted = name == CONNECTIONS
+        held = [one.bytes if counted else one.descriptors for one in late]
+        grew, opened = 0.0 if counted else slope(times, [one.bytes for one in late]), risen(held)
+        fine = steadily and grew <= GROWTH and opened <= 0
         good &= fine
-        first, last = (f"{late[n].bytes:,.0f}" if late else "-" for n in (0, -1))
+        first, last = (f"{late[n].bytes / 1e6:,.1f} MB" if late and not counted else "-" for n in (0, -1))
         verdict = "ok" if fine else "GROWS" if steadily else "CAME OR WENT"
-        held = f"{late[-1].descriptors:.0f}" if late else "-"
-        table.add_row(name, first, last, f"{grew:+.2%}", held, f"{opened:+.2%}", verdict)
+        span = f"{min(held):.0f} to {max(held):.0f}" if held else "-"
+        table.add_row(name, first, last, "-" if counted else f"{grew:+.2%}", span, f"{opened:+.0f}", verdict)
     Console(width=150).print(table)
     return good
 

@@ -26,3 +26,10 @@ def slope(times: Sequence[float], values: Sequence[float]) -> float:
 def after(samples: Sequence[Sample], warm_up: float) -> list[Sample]:
     """Those at or after `warm_up` seconds."""
     return [one for one in samples if one.at >= warm_up]
+
+
+def risen(samples: Sequence[float]) -> float:
+    """By how much the least of the last third exceeds the least of the first third: what comes and goes is no leak, a floor that
+    rises is."""
+    third = len(samples) // 3
+    return min(samples[-third:]) - min(samples[:third]) if third else 0.0

@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.soak.__main__ import show
-from scripts.soak.slopes import Sample, after, slope
+from scripts.soak.slopes import Sample, after, risen, slope
 
 
 def test_a_slope_is_the_share_that_is_added_in_ten_minutes() -> None:
@@ -24,3 +24,9 @@ def test_what_comes_before_the_warm_up_is_not_judged() -> None:
 def test_growth_and_a_process_that_ended_are_breaches(growth: float, opened: float, until: int, good: bool) -> None:
     samples = [Sample(float(at), 100_000 + at * growth, 50 + opened * at / 60) for at in range(5, until, 5)]
     assert show({"worker 1": samples}, 300, 900) is good
+
+
+def test_a_floor_that_rises_is_told_from_what_comes_and_goes() -> None:
+    assert risen([20, 48, 21, 20, 31, 20, 44, 20, 25]) == 0
+    assert risen([20, 48, 21, 23, 31, 23, 44, 24, 25]) == 4
+    assert risen([20, 21]) == 0
