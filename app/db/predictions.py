@@ -366,13 +366,16 @@ def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
     return _run(session, REMOVE_DATA, ids=sorted(ids))
 
 
-SWEEP_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+SWEEP_LOCK = text(
+    "SELECT pg_try_advisory_xact_lock(:key) AS mine, set_config('idle_in_transaction_session_timeout', :longest, true)"
+)
 SWEEP_KEY = 5_683_001  # any number that nothing else locks
+SWEEP_LONGEST = "20s"  # a process that was stopped in mid-sweep kept everybody else from sweeping for as long as it slept
 
 
 def lock_sweep(session: Session) -> bool:
-    """Whether this transaction alone may sweep now."""
-    return bool(session.execute(SWEEP_LOCK, {"key": SWEEP_KEY}).scalar_one())
+    """Whether this transaction alone may sweep now. Postgres ends it when it says nothing for SWEEP_LONGEST."""
+    return bool(session.execute(SWEEP_LOCK, {"key": SWEEP_KEY, "longest": SWEEP_LONGEST}).one().mine)
 
 
 COUNTS = text("SELECT queue, count(*) AS waiting FROM predictions WHERE status = 'starting' GROUP BY queue")

@@ -4,13 +4,14 @@ import os
 import time
 from uuid import uuid4
 
+import pytest
 import redis
 from moving import accepted, claimed, ending, living_worker, now, row
 from sqlalchemy import text
 
 from app.db import predictions as table
 from app.db import workers
-from app.domain.errors import StorageFailed
+from app.domain.errors import StorageFailed, Unavailable
 from app.domain.predictions import Status
 from app.queue import names
 from app.services.assembly import Core
@@ -279,3 +280,23 @@ def published(connection: redis.Redis) -> int:
     """How often anybody has put a message into Redis so far."""
     found = connection.info("commandstats").get("cmdstat_lpush", {})  # type: ignore[union-attr]
     return int(found.get("calls", 0))
+
+
+def test_a_sweeper_that_was_frozen_keeps_the_others_waiting_for_seconds_only(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "SWEEP_LONGEST", "200ms")
+
+    def others_may() -> bool:
+        with core.database.unit() as session:
+            return table.lock_sweep(session)
+
+    def frozen() -> None:
+        with core.database.unit() as session:
+            assert table.lock_sweep(session)
+            assert not others_may()
+            until = time.monotonic() + 10
+            while not others_may():
+                assert time.monotonic() < until
+                time.sleep(0.05)
+
+    with pytest.raises(Unavailable):
+        frozen()
