@@ -25,6 +25,11 @@ def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult
         style=CleanStyle(font_family="sans-serif"), legend_at_bottom=True, js=(),
         truncate_legend=-1,
     )  # fmt: skip
+    rates, heights = _found(lines)
+    if not rates:
+        return "no plot was drawn: nothing succeeded"
+    # Bounds of its own: where all values are one, pygal's logarithmic axis has no length and shows nothing.
+    chart.xrange, chart.range = _around(rates), _around(heights)
     for name, levels in lines:
         known = [(level.median.throughput, level.median.latency_ms, level.name) for level in levels if level.median.latency_ms]
         for percentile in ("p50", "p95"):
@@ -35,3 +40,14 @@ def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult
     except OSError as error:
         return f"no plot was drawn: {path}: {error.strerror}"
     return ""
+
+
+def _found(lines: Sequence[tuple[str, Sequence[LevelResult]]]) -> tuple[list[float], list[float]]:
+    """All values across and upwards."""
+    runs = [level.median for _, levels in lines for level in levels]
+    rates = [run.throughput for run in runs if run.latency_ms]
+    return rates, [height for run in runs if run.latency_ms for height in (run.latency_ms.p50, run.latency_ms.p95)]
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    return max(min(values), 1e-3) / 1.2, max(*values, 1e-3) * 1.2

@@ -1,12 +1,14 @@
 """Percentiles, medians, ratios, the choice of a sweep: pure functions, each on figures that can be checked by hand."""
 
 import random
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.bench import compare as comparing
-from app.bench import process_cpu, sweep, versions
+from app.bench import plot, process_cpu, sweep, versions
 from app.bench.caller import Refused, Sample, parsed, parsed_event
 from app.bench.experiment import Experiment
 from app.bench.figures import Run, median, percentile, summary, times
@@ -203,3 +205,20 @@ def test_answers_are_read_as_the_api_writes_them() -> None:
             parsed(status, body)
     assert parsed_event(b"event: output\nid: 1\ndata: a\ndata: b") == ("output", "a\nb")
     assert parsed_event(b": keep-alive") is None
+
+
+def test_a_plot_has_a_point_for_each_level(tmp_path: Path) -> None:
+    path = tmp_path / "mine.svg"
+    levels = result(100, 110, levels=(8, 9)).levels  # with the same figures: an axis without length shows nothing
+    assert plot.draw(path, "mine", [("", levels)]) == ""
+    drawn = path.read_text()
+    assert drawn.count("8 in flight") == drawn.count("9 in flight") == 2, "p50 and p95"
+    assert "src=" not in drawn, "it asks nobody for anything"
+    nothing = Run(seconds=1, succeeded=0, errors={"gone": 3}, throughput=0, latency_ms=None, cpu_ms={})
+    assert "nothing succeeded" in plot.draw(path, "mine", [("", [LevelResult.of([nothing], concurrency=1)])])
+
+
+def test_without_the_library_a_sentence_stands_for_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pygal", None)
+    assert "pip install pygal" in plot.draw(tmp_path / "mine.svg", "mine", [("", result(1).levels)])
+    assert not list(tmp_path.iterdir())
