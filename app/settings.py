@@ -104,7 +104,10 @@ class Settings(BaseSettings):
         25, ge=0, description="Time a stopping worker gives running predictions before handing them back."
     )
     model_cache_bytes: int = Field(
-        0, ge=0, description="Budget for loaded models of one worker; 0: half of the free memory at start."
+        0,
+        ge=0,
+        description="Budget for loaded models of one worker; 0: 85 % of an accelerator's free memory at start, of the "
+        "machine's half, shared by its workers.",
     )
     prefetch_models: str = Field(
         "", description="Comma-separated owner/name or version ids that a worker loads when it starts, where they may run there."

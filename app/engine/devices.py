@@ -29,6 +29,9 @@ QNN_LIBRARIES = ("libQnnHtp.so", "libQnnCpu.so")
 QNN_FOLDERS = (Path("/usr/lib"), Path("/usr/lib/aarch64-linux-gnu"), Path("/opt/qcom/aistack"))
 
 
+OWN_MEMORY = ("cuda", "rocm")
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device, or with `present` false the absence of its class and the `reason`.
@@ -229,6 +232,15 @@ def cpu() -> list[Device]:
     """The processor and the memory that this container may use."""
     total = psutil.virtual_memory().total
     return [Device("cpu", name=_processor(), total_bytes=total, free_bytes=memory.free_bytes(), capability=_cores())]
+
+
+def free_bytes(device: Device) -> int:
+    """Memory that is free now where this device's models live: its own, or the machine's where it has none or does not tell."""
+    if device.kind in OWN_MEMORY:
+        for one in LOOKS[device.kind]():
+            if one.present and one.index == device.index and one.free_bytes:
+                return one.free_bytes
+    return memory.free_bytes()
 
 
 def _cores() -> str:

@@ -53,13 +53,15 @@ DIFFUSERS = ("diffusers:StableDiffusionPipeline", "diffusers:StableDiffusionXLPi
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """`preload`: what the fork server imports (`module` or `module:attribute`; TORCH and DIFFUSERS are good choices).
-    `budget_bytes` for all loaded models (0: half of the memory that is free at start). `threads`: for the environment
-    of every model process; the same number as the specs'. `process_bytes`: most private memory of one process (0: no
-    limit). `runtime_folders`: searched for runtimes that are not built in. `curve_folder`: where measured cost curves
-    are kept ("": measured at every load)."""
+    `budget_bytes` for all loaded models (0: `share` of the memory that is free at start). `free`: the bytes that are free
+    now where models are loaded. `threads`: for the environment of every model process; the same number as the specs'.
+    `process_bytes`: most private memory of one process (0: no limit). `runtime_folders`: searched for runtimes that are
+    not built in. `curve_folder`: where measured cost curves are kept ("": measured at every load)."""
 
     preload: tuple[str, ...] = ()
     budget_bytes: int = 0
+    share: float = 0.5
+    free: Callable[[], int] = memory.free_bytes
     threads: int = 1
     process_bytes: int = 0
     runtime_folders: tuple[str, ...] = ()
@@ -97,7 +99,7 @@ class Engine:
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._client = ForkServerClient(options.preload, options.threads)
-        self._budget = options.budget_bytes or memory.free_bytes() // 2
+        self._budget = options.budget_bytes or int(options.free() * options.share)
         self._hosts: dict[str, Host] = {}
         self._lock = threading.Lock()
         self._room = threading.Lock()
@@ -281,8 +283,8 @@ class Engine:
         return plan.fits or all(resident.pinned or resident.version in gone for resident in residents)
 
     def _go_over(self, host: Host, needed: int) -> None:
-        """The models in use stay. Over the budget is allowed as long as the machine has the memory."""
-        if needed > memory.free_bytes():
+        """The models in use stay. Over the budget is allowed as long as the memory is there."""
+        if needed > self._options.free():
             raise ModelUnavailable(f"there is no room: it needs about {needed:,} bytes and all loaded models are in use")
         log.warning("loading %s over the budget of %d bytes: all others are in use", host.spec.version, self._budget)
 

@@ -16,6 +16,7 @@ from app.db import census, files, workers
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction
 from app.engine import devices
+from app.engine.devices import Device
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.engine.watch import Times
 from app.events import channels
@@ -47,6 +48,8 @@ log = structlog.get_logger(__name__)
 WRITE_CONNECTIONS = 6  # claims, growth, endings, heartbeat, sweep, look-ups: each hop uses one at a time
 LAST_WORDS_SECONDS = 3.0
 BELLS_AT_ONCE = 10_000  # ids of some 300 bytes
+# Shares of the free memory that loaded models may take together; the rest is for what runs make.
+OF_ACCELERATOR, OF_MACHINE = 0.85, 0.5
 POOL_THREADS = 2  # of Celery's pool: only sweeps run on it, predictions never hold a thread (see `doorstep`)
 
 
@@ -58,7 +61,7 @@ class AcceleratorWorker:
         self._settings, self._name = settings, name or device.id
         self.core = Core.open(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
         threads = settings.model_threads or max(1, (os.cpu_count() or 1) // max(1, settings.workers_on_host))
-        self.engine = Engine(engine_options(settings, threads))
+        self.engine = Engine(engine_options(settings, threads, device))
         host = this_host() if self._name == device.id else f"{self._name}.{this_host()}"
         self.post = Post(device, host, settings.worker_slots)
         self.recorder = Recorder(self.core.lifecycle)
@@ -164,11 +167,14 @@ def find_file(core: Core, file_id: str) -> tuple[str, str] | None:
         return (row.storage_key, row.name) if row else None
 
 
-def engine_options(settings: Settings, threads: int) -> EngineOptions:
-    """The engine's options from the settings."""
+def engine_options(settings: Settings, threads: int, device: Device) -> EngineOptions:
+    """The engine's options from the settings. An accelerator is its worker's alone; the machine's memory is for all."""
+    alone = device.kind in devices.OWN_MEMORY
     return EngineOptions(
         preload=TORCH + DIFFUSERS,
         budget_bytes=settings.model_cache_bytes,
+        share=OF_ACCELERATOR if alone else OF_MACHINE / max(1, settings.workers_on_host),
+        free=partial(devices.free_bytes, device),
         threads=threads,
         runtime_folders=tuple(map(str, settings.runtime_folders)),
         curve_folder=str(settings.lovage_data_dir.absolute() / "curves"),

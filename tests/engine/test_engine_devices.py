@@ -141,6 +141,13 @@ def test_a_broken_driver_does_not_keep_a_worker_from_the_cpu(monkeypatch: pytest
     assert devices.resolve("cpu").capability.endswith("cores")
 
 
+def test_what_is_free_is_the_accelerators_own_memory_and_the_machines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(devices.LOOKS, "cuda", lambda: [Device("cuda", 0, free_bytes=7), Device("cuda", 1, free_bytes=8)])
+    assert devices.free_bytes(Device("cuda", 1)) == 8
+    assert devices.free_bytes(Device("cpu")) > 1_000_000
+    assert devices.free_bytes(Device("cuda", 2)) > 1_000_000  # gone since: the machine's
+
+
 def test_memory_is_measured_and_expected(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     (tmp_path / "README.md").write_text("not a weight")
