@@ -90,6 +90,7 @@ def build_services(assembly: Assembly) -> Services:
     maker = VersionMaker(database, source_reader(settings), settings.trust_remote_code)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
     catalogue = Catalogue(database, maker, runnables.forget)
+    topics = Topics(assembly.reader, health, assembly.line, assembly.threads)
     return Services(
         settings=settings,
         assembly=assembly,
@@ -123,10 +124,10 @@ def build_services(assembly: Assembly) -> Services:
             },
         ),
         audit=Audit(database, assembly.threads),
-        topics=Topics(assembly.reader, health, assembly.line, assembly.threads),
+        topics=topics,
         stats=VersionStats(database, catalogue),
         runtimes=RuntimeIndex(database),
-        metrics=ApiMetrics(database, assembly.reader, core.publisher, settings.dead_after_seconds),
+        metrics=ApiMetrics(database, assembly.reader, topics, core.publisher, settings.dead_after_seconds),
     )
 
 

@@ -67,7 +67,7 @@ FLEET: Described = {
     "lovage_webhooks_overdue_seconds": ("How long the webhook that is due longest has been due.", ()),
 }
 OF_API: Described = {
-    "lovage_readers": ("Callers being kept informed: of a stream, or waiting for an end.", ("kind",)),
+    "lovage_readers": ("Callers being kept informed: of a stream, waiting for an end, or over a WebSocket.", ("kind",)),
     "lovage_events_connected": ("1 while news from Redis are heard.", ()),
     "lovage_doorbells_dropped_total": ("Doorbells given up because Redis was away; workers look for themselves.", ()),
 }

@@ -13,6 +13,7 @@ from app.events.reader import EventReader
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges, Readings
 from app.queue.publisher import Publisher
+from app.services.topics import Topics
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +29,11 @@ def may_scrape(token: str, authorization: str | None) -> bool:
 class ApiMetrics:
     """One for each API process. `render` blocks."""
 
-    def __init__(self, database: Database, reader: EventReader, publisher: Publisher, dead_after: float) -> None:
-        self._database, self._reader, self._publisher, self._dead_after = database, reader, publisher, dead_after
+    def __init__(
+        self, database: Database, reader: EventReader, topics: Topics, publisher: Publisher, dead_after: float
+    ) -> None:  # fmt: skip
+        self._database, self._reader, self._topics = database, reader, topics
+        self._publisher, self._dead_after = publisher, dead_after
         own = Gauges(metrics.OF_API, self._own)
         self._all = Exposition(metrics.EVERYWHERE, metrics.API, own, Gauges(metrics.FLEET, self._fleet, KEEP_SECONDS))
 
@@ -40,7 +44,7 @@ class ApiMetrics:
     def _own(self) -> Readings:
         streams, waits = self._reader.readers()
         return {
-            "lovage_readers": {("stream",): streams, ("wait",): waits},
+            "lovage_readers": {("stream",): streams, ("wait",): waits, ("websocket",): self._topics.watching},
             "lovage_events_connected": {(): float(self._reader.healthy)},
             "lovage_doorbells_dropped_total": {(): self._publisher.dropped},
         }

@@ -58,6 +58,11 @@ class Topics:
     def leave(self, watcher: Watcher) -> None:
         self._watchers.discard(watcher)
 
+    @property
+    def watching(self) -> int:
+        """How many watch."""
+        return len(self._watchers)
+
     def changed(self, watcher: Watcher) -> None:
         """It has other topics now: of new ones it will hear how things stand."""
         watcher.told = {topic: known for topic, known in watcher.told.items() if topic in watcher.topics}

@@ -1,5 +1,7 @@
 """`/metrics` of the API: what happened is counted, and only those who may read it do."""
 
+import threading
+import time
 from typing import Any
 
 import httpx
@@ -7,6 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from websockets.sync.client import connect as dial
 
 from app.db.session import Database, connect
 from app.services.gauges import may_scrape
@@ -47,6 +50,27 @@ def test_requests_and_predictions_are_counted(ada, admin, echo, worker) -> None:
     assert grown("lovage_predictions_accepted_total{source=api}") == 3
     assert grown("lovage_predictions_ended_total{status=succeeded}") == 3, "the hand worker is of this process"
     assert after["process_resident_memory_bytes"] > 0
+
+
+def test_those_who_are_kept_informed_are_counted(api, ada, admin, echo) -> None:
+    def readers(kind: str) -> float:
+        return float(read(admin.http.get("/metrics"))[f"lovage_readers{{kind={kind}}}"])
+
+    def ask() -> None:
+        body = {"version": "ada/echo", "input": {"text": "x"}}
+        httpx.post(f"{api.url}/v1/predictions", json=body, headers={"Prefer": "wait=5", **ada.http.headers}, timeout=20)
+
+    waiting, before = threading.Thread(target=ask), readers("websocket")
+    waiting.start()
+    header = {"Authorization": f"Bearer {ada.key}"}
+    with dial(api.url.replace("http", "ws") + "/ws/counted", additional_headers=header) as socket:
+        socket.recv(timeout=10)
+        assert readers("websocket") == before + 1
+        until = time.monotonic() + 4
+        while not readers("wait"):
+            assert time.monotonic() < until
+    waiting.join(20)
+    assert readers("wait") == 0
 
 
 def test_what_callers_make_up_makes_no_series(admin, anonymous) -> None:
