@@ -32,7 +32,7 @@ def causal(folder: Path, seed: int = 0) -> Path:
     """A text model, GPT-2's architecture, 25 million parameters."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    shape = {"vocab_size": 30_522, "n_embd": 384, "n_layer": 6, "n_head": 6, "n_positions": 512}
+    shape = {"vocab_size": 30_522, "n_embd": 384, "n_layer": 6, "n_head": 6, "n_positions": 512, "initializer_range": 0.1}
     ends = {"bos_token_id": 101, "eos_token_id": None, "pad_token_id": 0}
     return _saved(folder, seed, lambda: GPT2LMHeadModel(GPT2Config(**shape, **ends)))
 

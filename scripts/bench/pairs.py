@@ -1,0 +1,130 @@
+"""`python -m scripts.bench.pairs`: pairs scored by a cross-encoder, 128 in flight, against the same path in arrival order.
+
+Randomly initialised, 6 layers, 384 wide; pairs of 16 to 256 tokens drawn evenly, one prediction each, `Prefer: wait`. The baseline
+is `runtimes/arrival_runtime.py`: batches of 32 in arrival order, padded to the longest. The limit is the model alone in this
+process, all pairs sorted by length.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from app.domain.work import ModelSpec
+from app.engine.curve import Alone
+from app.runtimes.base import Job
+from scripts.bench import random_models
+from scripts.bench.http_load import flood
+from scripts.bench.stage import Line, Stage, cpu, middle, show, stage
+
+PADDING_BAR, TIMES_BAR = 0.10, 2.0
+IN_FLIGHT, LEAST, MOST, SPECIAL = 128, 16, 256, 3
+WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
+RUNTIMES = Path(__file__).parent / "runtimes"
+
+
+def pairs(number: int) -> list[dict[str, Any]]:
+    """The same ones every time; a word of the list is one token, and three are the model's own."""
+    chance, made = random.Random(1), []
+    for _ in range(number):
+        words = chance.choices(WORDS, k=chance.randint(LEAST, MOST) - SPECIAL)
+        query = chance.randint(1, min(12, len(words) - 1))
+        made.append({"query": " ".join(words[:query]), "texts": [" ".join(words[query:])]})
+    return made
+
+
+class Served:
+    """One version on the platform."""
+
+    def __init__(self, stage: Stage, version: str) -> None:
+        self._stage, self._version = stage, version
+
+    def run(self, given: list[dict[str, Any]]) -> tuple[float, float, list[dict[str, Any]]]:
+        """(pairs a second, pairs for each second of CPU of the model's process, predictions)."""
+        target = self._stage.target
+        requests = [
+            target.request("POST", "/v1/predictions", {"version": self._version, "input": one}, Prefer="wait=60") for one in given
+        ]
+        models = self._stage.family.models()
+        before = cpu(models)
+        seconds, _, bodies = asyncio.run(flood(target, requests, IN_FLIGHT, 201))
+        spent = cpu(models) - before
+        found = [orjson.loads(body) for body in bodies]
+        if bad := next((one for one in found if one["status"] != "succeeded"), None):
+            raise RuntimeError(str(bad)[:500])
+        return len(given) / seconds, len(given) / spent, found
+
+
+def alone(folder: Path, given: list[dict[str, Any]], threads: int) -> float:
+    """Pairs a second of the model alone, sorted by length."""
+    import torch
+
+    from app.runtimes.pair_scoring import PairScoring
+
+    torch.set_num_threads(threads)
+    runtime = PairScoring.load(ModelSpec("alone", "bench/alone", "pair-scoring", path=str(folder), threads=threads))
+    jobs = [Job(str(number), one) for number, one in enumerate(given)]
+    for job in jobs:
+        runtime.prepare(job)
+    began = time.perf_counter()
+    list(runtime.run(jobs, Alone()))
+    return len(given) / (time.perf_counter() - began)
+
+
+def waste(predictions: list[dict[str, Any]]) -> float:
+    """The share of all cells that hold padding: each prediction's part of its batch's cells, by the batch's padding."""
+    tokens = [one["metrics"]["input_tokens"] for one in predictions]
+    cells = [one["metrics"]["input_tokens"] / (1 - one["metrics"]["padding"]) for one in predictions]
+    return 1 - sum(tokens) / sum(cells)
+
+
+def measure(stage: Stage, folder: Path, number: int, runs: int) -> list[Line]:
+    """Both in turns."""
+    sorting = Served(stage, ours := stage.model("sorted", folder, "pair-scoring"))
+    arriving = Served(stage, theirs := stage.model("arrival", folder, "arrival-order", max_batch_size=32))
+    given = pairs(number)
+    for version in (ours, theirs):
+        stage.predict(version, given[0])
+    times, costs, rates, wastes, limits = [], [], [], [], []
+    for _ in range(runs):
+        rate, cost, found = sorting.run(given)
+        other_rate, other_cost, _ = arriving.run(given)
+        times.append(rate / other_rate)
+        costs.append(cost / other_cost)
+        rates.append(rate)
+        wastes.append(waste(found))
+        limits.append(alone(folder, given, os.cpu_count() or 1))
+    limit = f"in process, all sorted {middle(limits):.0f}/s"
+    value = f"{middle(times):.2f} times ({middle(rates):.0f}/s)"
+    return [
+        Line(f"pairs, {IN_FLIGHT} in flight: padding", f"{middle(wastes):.1%}", f"≤ {PADDING_BAR:.0%}"),
+        Line("pairs/s of the same path in arrival order", value, f"≥ {TIMES_BAR:.0f} times", limit),
+        Line("the same by the CPU time of the models' processes", f"{middle(costs):.2f} times", ""),
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m scripts.bench.pairs", description=__doc__)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--number", type=int, default=600)
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="lovage-bench-models-"))
+    try:
+        folder = random_models.cross_encoder(root / "pairs")
+        with stage(MODEL_ROOTS=str(root), RUNTIME_PATHS=str(RUNTIMES)) as platform:
+            show(measure(platform, folder, arguments.number, arguments.runs))
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
