@@ -1,7 +1,7 @@
 """`python -m scripts.bench.pairs`: pairs scored by a cross-encoder, 128 in flight, against the same path in arrival order.
 
-Randomly initialised, 6 layers, 384 wide; pairs of 16 to 256 tokens drawn evenly, one prediction each, `Prefer: wait`. The baseline
-is `runtimes/arrival_runtime.py`: batches of 32 in arrival order, padded to the longest. The limit is the model alone in this
+Randomly initialised, 6 layers, 384 wide; pairs of 16 to 256 tokens drawn evenly, one prediction each, `Prefer: wait`. Baseline:
+`runtimes/arrival_runtime.py`, batches of 32 in arrival order, padded to the longest. The limit is the model alone in this
 process, all pairs sorted by length.
 """
 
