@@ -18,7 +18,7 @@ def works_without_redis(platform: BrokenPlatform) -> None:
     """Creates are quick, what was created is run, and the stream and /ready say what is away."""
     lines: list[str] = []
     with platform.client() as client:
-        slow = echo(client, "x" * 40, chunks=40, seconds=8).json()
+        slow = echo(client, "x" * 40, chunks=40, seconds=6).json()
         reader = threading.Thread(target=read_lines, args=(slow["urls"]["stream"], lines))
         reader.start()
         made: list[Timed] = []

@@ -1,0 +1,17 @@
+"""`make chaos` in short: some of its cells, through its own code, over a small load. The whole table takes ten minutes."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.chaos.__main__ import BREACHES, run_cell
+
+SECONDS = 3.0
+
+
+@pytest.mark.parametrize("fault", ["redis FLUSHALL", "model SIGKILL", "worker SIGKILL"])
+def test_a_fault_under_load_loses_doubles_and_mixes_up_nothing(folder: Path, platform: object, fault: str) -> None:
+    row = run_cell(fault, folder, SECONDS)
+    print(f"{fault}: {row.counts}, flow after {row.flow} s")
+    assert row.counts["accepted"] > 20, "there was hardly any load"
+    assert {name: row.counts[name] for name in BREACHES} == dict.fromkeys(BREACHES, 0)
