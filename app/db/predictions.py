@@ -182,7 +182,7 @@ def progress(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Predic
 
 FINISH = text(f"""
     UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
-           output = r.output, error = CASE WHEN p.cancel_requested THEN NULL ELSE r.error END,
+           output = r.output, error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
            error_code = CASE WHEN p.cancel_requested THEN NULL ELSE r.error_code END,
            logs = r.logs, metrics = r.metrics, progress = coalesce(r.progress, p.progress), completed_at = now()
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json, error text,
@@ -200,14 +200,15 @@ CANCEL_WAITING = text(f"""
     UPDATE predictions AS p SET status = 'canceled', cancel_requested = true, completed_at = now(), error = :reason
     WHERE p.id = ANY(:ids) AND p.status = 'starting' {RETURNING}""")
 CANCEL_RUNNING = text(f"""
-    UPDATE predictions AS p SET cancel_requested = true WHERE p.id = ANY(:ids) AND p.status = 'processing' {RETURNING}""")
+    UPDATE predictions AS p SET cancel_requested = true, error = coalesce(p.error, :reason)
+    WHERE p.id = ANY(:ids) AND p.status = 'processing' {RETURNING}""")
 
 
 def cancel(session: Session, ids: Sequence[str], reason: str | None = None) -> tuple[list[Prediction], list[Prediction]]:
     """Ends the waiting ones and marks the running ones. Returns (ended, marked)."""
     ids = sorted(ids)
     ended = _run(session, CANCEL_WAITING, ids=ids, reason=reason)
-    return ended, _run(session, CANCEL_RUNNING, ids=ids)
+    return ended, _run(session, CANCEL_RUNNING, ids=ids, reason=reason)
 
 
 HELD = text("SELECT id, attempt, cancel_requested FROM predictions WHERE worker = :worker AND status = 'processing'")

@@ -48,7 +48,7 @@ class PredictionView:
             "status": Status.STARTING if as_starting and not prediction.ended else prediction.status,
             "input": prediction.input,
             "output": self._output(prediction.output, prediction.id, base) if shown or prediction.ended else None,
-            "error": prediction.error,
+            "error": prediction.error if prediction.ended else None,  # the reason of a cancel is known before it has worked
             "logs": prediction.logs,
             "metrics": metrics(prediction),
             "created_at": timestamp(prediction.created_at),
@@ -69,6 +69,8 @@ class PredictionView:
             answer["progress"] = prediction.progress
         if prediction.deadline:
             answer["deadline"] = timestamp(prediction.deadline)
+        if prediction.timeout:
+            answer["timeout"] = prediction.timeout
         if prediction.routing:
             answer["routing"] = {name: value for name, value in prediction.routing.items() if name not in ASKED}
             answer |= {name: prediction.routing[name] for name in ASKED if name in prediction.routing}

@@ -35,7 +35,7 @@ INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others'
 class Submission:
     """One request for a prediction, its caller and model already known to be allowed.
 
-    `cancel_after` and `timeout` are in seconds: from acceptance, and of running.
+    `cancel_after` and `timeout` are in seconds: from acceptance, and of running; the version has a limit of its own.
     """
 
     user_id: UUID | None
@@ -100,7 +100,7 @@ class Submitter:
             "input": checked,
             "stream": version.streams,
             "cancel_after": submission.cancel_after,
-            "timeout": submission.timeout or version.config.get("timeout"),
+            "timeout": submission.timeout,
             "webhook": submission.webhook,
             "webhook_events": submission.webhook_events,
             "idempotency_key": submission.idempotency_key,

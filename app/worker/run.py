@@ -18,8 +18,8 @@ class Run:
     """What a cancel needs to reach the prediction, and what it has produced so far."""
 
     __slots__ = (
-        "began", "canceled", "folder", "handle", "in_batch", "metrics", "prediction", "returned", "submitted", "tracker",
-        "written",
+        "began", "canceled", "folder", "handle", "impatient", "in_batch", "metrics", "prediction", "reason", "returned",
+        "submitted", "tracker", "written",
     )  # fmt: skip
 
     def __init__(self, prediction: Prediction) -> None:
@@ -28,7 +28,9 @@ class Run:
         self.handle: Handle | None = None
         self.folder: Path | None = None
         self.canceled = prediction.cancel_requested
+        self.impatient = False  # its caller allows it less time than its version does
         self.in_batch = False  # it has begun
+        self.reason: str | None = None  # why it was stopped
         self.returned = False  # somebody else is to have it
         self.began = time.monotonic()
         self.submitted = 0.0  # when the engine got it

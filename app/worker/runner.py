@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from app.domain.errors import ModelFailed, PredictionError
+from app.domain.errors import ModelFailed, PredictionError, RunTimeout
 from app.domain.predictions import Prediction, Status
 from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Started, Work
 from app.engine.engine import Engine
@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 WRITE_SECONDS = 0.5
 SCRATCH = "lovage-worker-"  # then the worker's process id
 THREADS = 32  # downloads, input files and storing at once
+TOO_LONG = "It ran longer than its timeout of {:g} s."
 BROKEN = "Lovage itself failed while running this prediction; the worker's log says more."
 
 Ended = Callable[[Prediction, Status | None], None]
@@ -150,7 +151,10 @@ class Runner:
         return self._fetched(version_id, lambda text: log.info("fetching", version=version_id, said=text.strip()))[1]
 
     def _work(self, run: Run, version: Version, given: dict[str, Any]) -> Work:
-        timeout = run.prediction.timeout or float(version.config.get("timeout", 0)) or self._place.run_timeout
+        limit = float(version.config.get("timeout", 0)) or self._place.run_timeout
+        asked = run.prediction.timeout
+        run.impatient = asked is not None and asked < limit
+        timeout = asked if asked is not None and run.impatient else limit
         return Work(run.prediction.id, given, str(run.folder or ""), timeout)
 
     def _submit(self, spec: ModelSpec, group: Sequence[tuple[Run, Work]]) -> None:
@@ -195,6 +199,8 @@ class Runner:
         if isinstance(ending, Crashed):
             run.tracker.ending = Canceled()
         run.measure(self._place.label)
+        if run.impatient and isinstance(ending, Failed) and ending.code == RunTimeout.code:
+            run.tracker.ending, run.reason = Canceled(), TOO_LONG.format(run.prediction.timeout)
         output = run.tracker.output
         if run.folder and has_files(output):
             self._threads.submit(self._guarded, run, self._store)
@@ -215,9 +221,9 @@ class Runner:
 
     def _record(self, run: Run, output: Any) -> None:
         tracker, ending = run.tracker, run.tracker.ending
-        error, code = (
-            (ending.error or "The model failed without a message.", ending.code) if isinstance(ending, Failed) else (None, None)
-        )
+        error, code = run.reason, None
+        if isinstance(ending, Failed):
+            error, code = ending.error or "The model failed without a message.", ending.code
         status = tracker.status
         self._recorder.finish(
             Ending(*run.fence, status, output, error, code, tracker.logs, run.metrics, tracker.progress),

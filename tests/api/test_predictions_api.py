@@ -141,6 +141,17 @@ def test_a_wrong_cancel_after_is_refused_by_name(ada, echo, text):
     assert (answer.status_code, "Cancel-After" in answer.json()["detail"]) == (422, True)
 
 
+def test_a_timeout_of_running_is_kept_and_checked(ada, echo):
+    def create(**given):
+        return ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}, **given})
+
+    assert create(timeout=2.5).json()["timeout"] == 2.5
+    assert "timeout" not in create().json()
+    for wrong in (0, -1, 86_401, "1", True):
+        answer = create(timeout=wrong)
+        assert (answer.status_code, answer.json()["invalid_fields"][0]["field"]) == (422, "timeout"), wrong
+
+
 def test_a_waiting_prediction_that_is_canceled_never_starts_and_cancel_repeats(ada, echo):
     made = ada.run("ada/echo")
     for _ in range(2):

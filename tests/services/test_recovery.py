@@ -162,6 +162,18 @@ def test_a_passed_deadline_ends_as_canceled_with_the_reason(core: Core) -> None:
     assert now(core, early).status is Status.STARTING
 
 
+def test_a_deadline_that_passes_in_mid_run_is_the_reason_too(core: Core) -> None:
+    running = claimed(core, living_worker(core), cancel_after=3600)
+    with core.database.unit() as session:
+        session.execute(text("UPDATE predictions SET deadline = now() - interval '1 s'"))
+    assert core.recovery().cancel_overdue() == 1
+    marked = now(core, running)
+    assert (marked.status, marked.cancel_requested) == (Status.PROCESSING, True)
+    assert core.view.render(marked)["error"] is None, "it has not ended yet"
+    core.lifecycle.finish([ending(running, Status.CANCELED)])
+    assert (now(core, running).status, now(core, running).error) == (Status.CANCELED, "Its deadline (Cancel-After) passed.")
+
+
 def test_old_data_and_its_files_are_removed(core: Core) -> None:
     core.settings.retention_hours = 1
     old, new = claimed(core, living_worker(core)), claimed(core, living_worker(core))

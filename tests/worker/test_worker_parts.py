@@ -131,6 +131,17 @@ def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
     assert rows(parts, ids)[0].status is Status.CANCELED
 
 
+def test_who_allows_less_time_than_the_version_has_it_canceled_with_the_reason(parts: SimpleNamespace) -> None:
+    limited = [row(parts.version, text="x", seconds=60) | {"timeout": 0.5}, row(parts.version, text="y") | {"timeout": 30}]
+    ids = list(parts.core.lifecycle.accept(limited))
+    start(parts)
+    parts.intake.heard(ids[0])
+    wait_until(all_ended(parts, ids), 30)
+    stopped, quick = rows(parts, ids)
+    assert (stopped.status, stopped.error) == (Status.CANCELED, "It ran longer than its timeout of 0.5 s.")
+    assert (stopped.error_code, quick.status) == (None, Status.SUCCEEDED)
+
+
 class Refusing:
     """A lifecycle whose `finish` refuses some endings, and for a while all."""
 

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute, read_json
 from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, caller_of, link, services_of
-from app.api.headers import duration, idempotency_key, wait_seconds
+from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
 from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import FieldError, InvalidRequest, NotFound, Unauthenticated, Unavailable
@@ -49,6 +49,10 @@ class PredictionIn(BaseModel):
     webhook: str | None = Field(None, max_length=2_048, description="URL that is told of events, signed.")
     webhook_events_filter: list[Event] | None = Field(None, max_length=4, description="Default: output and completed.")
     webhook_completed: str | None = Field(None, max_length=2_048, description="Deprecated: a webhook for the end only.")
+    timeout: float | None = Field(
+        None, gt=0, le=LONGEST_DURATION, description="Longest time of running in seconds; then it is canceled. What its version "
+        "allows stays the most. `Cancel-After` counts from now and includes the time of waiting."
+    )  # fmt: skip
     stream: bool | None = Field(None, description="Deprecated: `urls.stream` is there whenever the model streams.")
     on_disconnect: Literal["continue", "cancel"] = Field(
         "continue", description="`cancel`: when the last reader of `urls.stream` has left, the prediction is canceled."
@@ -204,6 +208,7 @@ async def _submission(request: Request, services: Services, caller: Principal, a
         webhook=webhook,
         webhook_events=[str(event) for event in events] if events is not None else None,
         cancel_after=duration(request.headers.get("cancel-after")),
+        timeout=asked.timeout,
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
         stop_without_readers=_stops_without_readers(asked, version.streams),
     )
