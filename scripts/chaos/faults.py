@@ -71,6 +71,38 @@ def flush(family: Family) -> None:
     redis.Redis.from_url(family.platform.redis_url).flushall()
 
 
+def refuse_writes(family: Family, seconds: float) -> None:
+    """Redis has no memory left: with `noeviction` it refuses every write."""
+    with redis.Redis.from_url(family.platform.redis_url) as connection:
+        connection.config_set("maxmemory", 1)
+        time.sleep(seconds)
+        connection.config_set("maxmemory", 0)
+
+
+def roll(family: Family) -> None:
+    """A deploy: one process after the other is told to stop, and the next one when its successor runs."""
+    for part in ("worker", "courier", "clock", "api"):
+        old = PARTS[part](family)
+        for one in old:
+            send([one], signal.SIGTERM)
+            _await_successor(family, part, one, len(old))
+
+
+def _await_successor(family: Family, part: str, old: psutil.Process, count: int) -> None:
+    until = time.monotonic() + ROLL_SECONDS
+    while old.is_running() or len(PARTS[part](family)) < count:
+        if time.monotonic() > until:
+            raise RuntimeError(f"{part} did not come back")
+        time.sleep(0.1)
+
+
+def cut_power(family: Family) -> None:
+    """Everything at once but Postgres."""
+    for one in [one for part in PARTS if part != "postgres" for one in PARTS[part](family)]:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+
+
 def no_space(family: Family, seconds: float) -> None:
     """Workers, their models and the API can write no byte into any file (RLIMIT_FSIZE), as on a full disk."""
     hit = [*family.of("worker", "--device"), *family.models(), *family.of("api")]
@@ -102,6 +134,7 @@ def storm(load: Load, seconds: float) -> None:
 
 
 Fault = Callable[[Family, Load], None]
+ROLL_SECONDS = 60.0  # a worker's grace, and its start
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 PARTS: dict[str, Callable[[Family], list[psutil.Process]]] = {
     "api": lambda family: family.of("api"),
@@ -132,6 +165,9 @@ for _part in PARTS:
 # To Postgres SIGTERM is a wish to end when its last client has gone; SIGINT is its word for a restart now.
 CELLS |= {
     "postgres SIGINT": signalled("postgres", INT),
+    "rolling restart": lambda family, load: roll(family),
+    "all but postgres SIGKILL": lambda family, load: cut_power(family),
+    "redis out of memory": lambda family, load: refuse_writes(family, 4),
     "redis FLUSHALL": lambda family, load: flush(family),
     "receiver down": lambda family, load: misbehave(load.receiver, "down", 4),
     "receiver 500": lambda family, load: misbehave(load.receiver, "500", 4),
