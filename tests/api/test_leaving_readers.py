@@ -12,6 +12,7 @@ from api_hand_worker import HandWorker
 from api_people import Person, Server
 
 from app.api.rest.streams import ReaderStream
+from app.events.reader import EventReader
 
 
 @contextmanager
@@ -137,3 +138,19 @@ async def test_a_server_that_stops_is_no_reader_that_leaves(by: str) -> None:
         task.cancel()
     await asyncio.wait({task})
     assert left == ([True] if by == "reader" else [])
+
+
+async def test_while_redis_cannot_tell_who_reads_nothing_is_stopped() -> None:
+    deaf = EventReader("redis://127.0.0.1:1/0")
+    deaf.start()
+    assert await deaf.nobody_reads("0" * 26) is False
+    await deaf.close()
+
+
+async def test_who_comes_back_in_time_still_reads(api_settings: Any) -> None:
+    hearing = EventReader(api_settings.redis_url)
+    hearing.start()
+    with hearing.live("0" * 26):
+        assert await hearing.nobody_reads("0" * 26) is False
+    assert await hearing.nobody_reads("0" * 26) is True
+    await hearing.close()
