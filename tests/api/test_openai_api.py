@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from api_hand_worker import HandWorker
 from api_people import Person, Server
 
+from app.api.openai import calls as calls_module
 from app.db import runtimes
 from app.runtimes import schema
 
@@ -156,6 +158,20 @@ def test_a_cancel_in_mid_stream_is_raised_by_the_client(api, ada, worker, talker
     with pytest.raises(openai.APIError, match="cancel") as told:
         next(stream)
     assert told.value.code == "canceled"
+
+
+def test_a_stream_that_waits_long_is_kept_alive_by_comments(api, ada, talker, remote, api_settings, monkeypatch) -> None:
+    monkeypatch.setattr(calls_module, "SILENT_SECONDS", 0.1)
+    body = {"model": talker(chunks=2), "prompt": "a ", "stream": True}
+    with ada.http.stream("POST", "/v1/completions", json=body) as answer:  # answered while nobody runs it
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(4)] == [": waiting", ""] * 2
+        with HandWorker(api_settings):
+            rest = [line for line in lines if line.startswith("data")]
+    assert (len(rest), rest[-1]) == (4, "data: [DONE]")
+    with HandWorker(api_settings):
+        stream = remote(api, ada).completions.create(model=talker(seconds=0.5, chunks=1), prompt="b", stream=True)
+        assert "".join(event.choices[0].text for event in stream) == "b", "its client does not mind"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -25,6 +25,8 @@ from app.services.submit import Submission
 
 SOURCE = "openai"
 QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
+SILENT_SECONDS = 10.0  # then a comment is sent: a queue or a model that loads may take longer than a proxy waits
+SILENCE = StreamEvent("", "silence", "")
 CLIENT_GONE = 499  # what proxies write for a caller that left; nobody reads it
 
 
@@ -133,8 +135,8 @@ async def streamed(
 ) -> Response:
     """Server-sent events: `first`, what `lines` makes of each event, `last()`, then [DONE].
 
-    Answers when the first event is there, so that a failure before it is an HTTP error. A caller that leaves, before or after,
-    takes its predictions along.
+    Answers when the first event is there, or after SILENT_SECONDS without one, so that a failure before it is an HTTP error. A
+    caller that leaves, before or after, takes its predictions along.
     """
     events = _merged(made, predictions)
     try:
@@ -151,7 +153,7 @@ async def streamed(
             for one in first:
                 yield data(one)
             async for line in _told(made, predictions, began, events, lines):
-                yield data(line)
+                yield data(line) if line else b": waiting\n\n"
             for one in await last():
                 yield data(one)
             yield b"data: [DONE]\n\n"
@@ -186,14 +188,22 @@ async def _first(request: Request, events: Any) -> tuple[int, StreamEvent]:
 
 async def _told(
     made: Call, predictions: Sequence[Prediction], began: tuple[int, StreamEvent], events: Any, lines: Lines
-) -> AsyncIterator[dict[str, Any]]:
-    async for line in lines(*began):
-        yield line
-    async for index, event in events:
+) -> AsyncIterator[dict[str, Any] | None]:
+    """What is to be sent; None for a comment."""
+    async for index, event in _after(began, events):
+        if event is SILENCE:
+            yield None
+            continue
         if event.event == "error":
             raise failure_of(await made.services.assembly.follower.get(predictions[index].id))
         async for line in lines(index, event):
             yield line
+
+
+async def _after(began: tuple[int, StreamEvent], events: Any) -> AsyncIterator[tuple[int, StreamEvent]]:
+    yield began
+    async for one in events:
+        yield one
 
 
 def data(body: dict[str, Any]) -> bytes:
@@ -202,7 +212,10 @@ def data(body: dict[str, Any]) -> bytes:
 
 
 async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
-    """(number of the prediction, event) as they come, until each has said `done`. Raises what ended a reader before that."""
+    """(number of the prediction, event) as they come, SILENCE when none does for long, until each has said `done`.
+
+    Raises what ended a reader before that.
+    """
     queue: asyncio.Queue[tuple[int, StreamEvent | Exception | None]] = asyncio.Queue(QUEUED_AT_MOST)
 
     async def read(index: int, prediction: Prediction) -> None:
@@ -218,7 +231,12 @@ async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
     try:
         left = len(tasks)
         while left:
-            index, event = await queue.get()
+            try:
+                async with asyncio.timeout(SILENT_SECONDS):
+                    index, event = await queue.get()
+            except TimeoutError:
+                yield 0, SILENCE
+                continue
             if isinstance(event, Exception):
                 raise event
             if event is None:
