@@ -33,6 +33,7 @@ from app.api.rest import (
     serving,
     stats,
     streams,
+    users,
     webhooks,
 )
 from app.api.server import Leaving
@@ -63,7 +64,7 @@ from app.settings import Settings
 # The busiest routes first: Starlette tries them in order.
 ROUTERS = (
     predictions, streams, files, webhooks, models, deployments, serving, runtimes, stats, text, embeddings, images, accounts,
-    audit, platform, metrics, pages,
+    users, audit, platform, metrics, pages,
 )  # fmt: skip
 
 

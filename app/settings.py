@@ -13,9 +13,17 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-WEAK_SECRETS = {"", "secret", "changeme", "change-me", "password", "development", "test"}
+WEAK_SECRETS = ("secret", "changeme", "password", "development", "test", "example", "default", "yoursecretkey")
 MIN_SECRET_BYTES = 32
+FEWEST_CHARACTERS = 8  # that are different: 32 hexadecimal digits at random have some 14
 RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
+
+
+def is_weak(secret: str) -> bool:
+    """Whether a secret is too short, of too few different characters, or a known default, also a repeated one."""
+    plain = re.sub(r"[^a-z]", "", secret.lower())
+    known = any(re.fullmatch(f"({word})+", plain) for word in WEAK_SECRETS)
+    return known or len(secret.encode()) < MIN_SECRET_BYTES or len(set(secret)) < FEWEST_CHARACTERS
 
 
 class Settings(BaseSettings):
@@ -192,7 +200,7 @@ class Settings(BaseSettings):
     def secret_is_strong(self) -> "Settings":
         """Outside development a process refuses to start with a weak secret; in development one is made up."""
         if self.lovage_env == "production":
-            if self.secret_key.lower() in WEAK_SECRETS or len(self.secret_key.encode()) < MIN_SECRET_BYTES:
+            if is_weak(self.secret_key):
                 raise ValueError(
                     "SECRET_KEY must be at least 32 bytes and not a known default; make one with: openssl rand -hex 32"
                 )

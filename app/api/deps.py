@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -9,7 +10,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.requests import HTTPConnection
 
 from app.api import headers
-from app.domain.errors import InvalidRequest, Unauthenticated
+from app.domain.errors import FieldError, InvalidRequest, Unauthenticated
 from app.services.access import Access, Principal
 from app.services.accounts import Accounts
 from app.services.assembly import Assembly
@@ -131,6 +132,17 @@ def base_url(request: HTTPConnection) -> str:
         raise InvalidRequest("The Host header is not a host.")
     scheme = request.scope["scheme"].replace("ws", "http")
     return f"{scheme}://{host}"
+
+
+def in_utc(field: str, moment: datetime | None) -> datetime | None:
+    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises InvalidRequest."""
+    if moment is None:
+        return None
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        sentence = "is before the year 1 or after the year 9999"
+        raise InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),)) from None
 
 
 def link(request: Request, cursor: str | None) -> str | None:

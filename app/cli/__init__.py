@@ -5,7 +5,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
-from app.cli import bench, client_commands, discover, keys, models, platform, processes, serving, stats
+from app.cli import administration, bench, client_commands, discover, keys, models, platform, processes, serving, stats
 from app.domain.errors import LovageError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ models.add_to(app)
 discover.add_to(app)
 serving.add_to(app)
 keys.add_to(app)
+administration.add_to(app)
 stats.add_to(app)
 bench.add_to(app)
 processes.add_to(app)

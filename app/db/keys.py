@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import and_, delete, func, or_, select, text, update
+from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import ApiKeyRow, UserRow
@@ -12,8 +12,8 @@ TOUCH_SECONDS = 60  # last_used_at is written at most this often: it is for peop
 
 
 def by_hashes(session: Session, hashes: Sequence[bytes]) -> dict[bytes, tuple[ApiKeyRow, UserRow]]:
-    """Usable keys among these hashes with their users: not expired, the user not disabled."""
-    usable = and_(or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > func.now()), UserRow.disabled_at.is_(None))
+    """Keys among these hashes that have not expired, with their users, who may be disabled."""
+    usable = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > func.now())
     found = session.execute(
         select(ApiKeyRow, UserRow).join(UserRow, UserRow.id == ApiKeyRow.user_id).where(ApiKeyRow.hash.in_(hashes), usable)
     )

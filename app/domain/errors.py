@@ -5,6 +5,7 @@
     │   ├── InvalidInput          a model's input does not fit its schema (names the fields)
     │   └── PayloadTooLarge
     ├── Unauthenticated           no or bad credentials
+    │   └── AccountDisabled       good ones, of an account that an administrator has disabled
     ├── Forbidden                 known caller, missing scope or right
     ├── NotFound                  absent, or somebody else's (existence is not told)
     ├── Conflict                  it exists already, or the state does not allow it
@@ -74,6 +75,14 @@ class PayloadTooLarge(InvalidRequest):
 class Unauthenticated(LovageError):
     code = "unauthenticated"
     title = "Unauthenticated"
+
+
+class AccountDisabled(Unauthenticated):
+    code = "account_disabled"
+    title = "Account disabled"
+
+    def __init__(self) -> None:
+        super().__init__("This account is disabled. Ask an administrator of this server.")
 
 
 class Forbidden(LovageError):

@@ -19,7 +19,7 @@ from app.coalesce import Coalescer
 from app.db import keys, users
 from app.db.session import Database
 from app.db.tables import ApiKeyRow, UserRow
-from app.domain.errors import Forbidden, LovageError, Unauthenticated
+from app.domain.errors import AccountDisabled, Forbidden, LovageError, Unauthenticated
 from app.services.tokens import TokenSigner
 
 KEY_PREFIX = "lov_"
@@ -62,6 +62,7 @@ class Principal:
 
 
 ANONYMOUS = Principal(None, "anonymous", frozenset({"predict"}))
+DISABLED = Principal(None, "", frozenset())  # stands for any account that is disabled; never given out
 
 
 def new_key() -> str:
@@ -119,6 +120,8 @@ class Access:
         found = await self._find(credential)
         if found is None:
             raise Unauthenticated("You did not pass a valid authentication token.")
+        if found is DISABLED:
+            raise AccountDisabled
         if revocations == self._revocations:
             self._keep(name, found)
         return found
@@ -149,9 +152,9 @@ class Access:
     def _by_token(self, session: Session, credential: str) -> Principal | None:
         token = self._signer.verify(credential)
         user = users.by_id(session, token.user_id) if token else None
-        if user is None or user.disabled_at is not None:
+        if user is None:
             return None
-        return Principal(user.id, user.username, scopes_of(user), user.is_admin)
+        return Principal(user.id, user.username, scopes_of(user), user.is_admin) if user.disabled_at is None else DISABLED
 
     def _touch(self, ids: list[UUID]) -> None:
         try:
@@ -165,6 +168,11 @@ class Access:
         self._revocations += 1
         self._cache = {name: kept for name, kept in self._cache.items() if kept.principal.key_id != key_id}
 
+    def forget_user(self, user_id: UUID) -> None:
+        """A user was disabled: none of their credentials is trusted any more from now on."""
+        self._revocations += 1
+        self._cache = {name: kept for name, kept in self._cache.items() if kept.principal.user_id != user_id}
+
     async def close(self) -> None:
         """Waits for lookups and notes under way."""
         await self._find.close()
@@ -172,5 +180,7 @@ class Access:
 
 
 def _of_key(key: ApiKeyRow, user: UserRow) -> Principal:
+    if user.disabled_at is not None:
+        return DISABLED
     scopes = frozenset(key.scopes) & scopes_of(user)
     return Principal(user.id, user.username, scopes, user.is_admin, key.id)

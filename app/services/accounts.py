@@ -11,9 +11,19 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 
 from app.db import keys, users
+from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import ApiKeyRow, UserRow
-from app.domain.errors import Conflict, FieldError, Forbidden, InvalidRequest, NotFound, SecretShownOnce, Unauthenticated
+from app.domain.errors import (
+    AccountDisabled,
+    Conflict,
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    SecretShownOnce,
+    Unauthenticated,
+)
 from app.domain.versions import is_name
 from app.services import idempotency, passwords
 from app.services.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
@@ -109,17 +119,40 @@ class Accounts:
     def sign_in(self, login: str, password: str, peer: str) -> tuple[str, int]:
         """An access token and its lifetime in seconds. `peer`: the caller's address, for limiting guesses.
 
-        Raises Unauthenticated (the same for unknown users and wrong passwords), TooMany.
+        Raises Unauthenticated (the same for unknown users and wrong passwords), AccountDisabled, TooMany.
         """
         with self._database.unit() as session:
             user = users.by_login(session, login) if "\x00" not in login else None
         # An account has one count, by whichever of its names it is called.
         names = (f"account {user.id}" if user else f"login {login.lower()[:320]}", f"peer {peer}")
         self._tries.take(names)
-        if not passwords.matches(password, user.password_hash if user else None) or user is None or user.disabled_at:
+        if not passwords.matches(password, user.password_hash if user else None) or user is None:
             raise Unauthenticated("Incorrect username or password.")
         self._tries.give_back(names)
+        if user.disabled_at is not None:
+            raise AccountDisabled
         return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
+
+    def users(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[UserRow]:
+        """Everybody, newest first. Raises Forbidden for anybody but an administrator."""
+        need_operator(principal)
+        with self._database.unit() as session:
+            return users.listed(session, cursor=cursor, limit=limit)
+
+    def set_disabled(self, principal: Principal, username: str, disabled: bool) -> UserRow:
+        """Disables or enables a user: their tokens and keys end, or work again, at once in this process.
+
+        Raises Forbidden for anybody but an administrator, NotFound, Conflict for the administrator's own account.
+        """
+        need_operator(principal)
+        if disabled and username == principal.username:
+            raise Conflict("You cannot disable your own account: nobody might be left to enable it.")
+        with self._database.unit() as session:
+            found = users.set_disabled(session, username, disabled) if is_name(username) else None
+        if found is None:
+            raise NotFound("The requested user could not be found.")
+        self._access.forget_user(found.id)
+        return found
 
     def user(self, principal: Principal) -> UserRow:
         """The caller's own account."""
@@ -183,6 +216,12 @@ class Accounts:
         self._access.forget_key(key_id)
         if not found:
             raise NotFound("The requested key could not be found.")
+
+
+def need_operator(principal: Principal) -> None:
+    """Raises Forbidden unless the caller is an administrator with the scope admin."""
+    if not principal.is_operator:
+        raise Forbidden("Only administrators can manage users.")
 
 
 def may_manage_keys(principal: Principal) -> None:

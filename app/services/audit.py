@@ -4,6 +4,7 @@ cannot be written is in the process's own log.
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -48,12 +49,15 @@ class Audit:
         except LovageError as error:
             log.error("audit_not_stored", reason=str(error))
 
-    def page(self, principal: Principal, *, before: int | None, limit: int, action: str | None) -> list[AuditRow]:
+    def page(
+        self, principal: Principal, *, before: int | None, limit: int, action: str | None = None, username: str | None = None,
+        since: datetime | None = None,
+    ) -> list[AuditRow]:  # fmt: skip
         """Entries, newest first. Raises Forbidden for anybody but an administrator."""
         if not principal.is_operator:
             raise Forbidden("Only administrators can read the audit log.")
         with self._database.unit() as session:
-            return audit.page(session, before=before, limit=limit, action=action)
+            return audit.page(session, before=before, limit=limit, action=action, username=username, since=since)
 
 
 def _clean(text: str) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import time
 import zlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute, read_json
-from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, caller_of, link, services_of
+from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, caller_of, in_utc, link, services_of
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
 from app.api.rest.wire import PageOut, PredictionOut
@@ -309,23 +309,12 @@ async def list_predictions(
         limit=limit,
         status=status,
         model=_without_nul(model),
-        created_after=_in_utc("created_after", created_after),
-        created_before=_in_utc("created_before", created_before),
+        created_after=in_utc("created_after", created_after),
+        created_before=in_utc("created_before", created_before),
     )
     base, view = base_url(request), services.assembly.core.view
     results = [view.render(one, base) for one in page.results]
     return answer({"previous": link(request, page.previous), "next": link(request, page.next), "results": results})
-
-
-def _in_utc(field: str, moment: datetime | None) -> datetime | None:
-    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises InvalidRequest."""
-    if moment is None:
-        return None
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        sentence = "is before the year 1 or after the year 9999"
-        raise InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),)) from None
 
 
 def _without_nul(text: str | None) -> str | None:

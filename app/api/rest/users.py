@@ -1,0 +1,59 @@
+"""Users, for administrators: who is there, and disabling them."""
+
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.bodies import CheckedRoute
+from app.api.deps import Caller, Cursor, Limit, Lovage, link, origin_of
+from app.api.problems import declared
+from app.api.rest.wire import PageOut
+from app.db.tables import UserRow
+
+router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
+
+
+class UserOut(BaseModel):
+    """A user as administrators see them. `disabled_at` is null for those who may sign in."""
+
+    username: str
+    email: str
+    is_admin: bool
+    created_at: datetime
+    disabled_at: datetime | None
+
+    @classmethod
+    def of(cls, row: UserRow) -> "UserOut":
+        return cls.model_validate(row, from_attributes=True)
+
+
+class UserPatch(BaseModel):
+    """What is to change."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"disabled": True}]})
+
+    disabled: bool = Field(description="Whether the account's tokens and keys are refused.")
+
+
+@router.get("/v1/users", operation_id="users.list", summary="List users", responses=declared(401, 403, 422))
+def list_users(request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100) -> PageOut[UserOut]:
+    """Everybody who has an account, newest first. Administrators only."""
+    page = services.accounts.users(caller, cursor=cursor, limit=limit)
+    results = [UserOut.of(row) for row in page.results]
+    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+
+
+@router.patch(
+    "/v1/users/{username}",
+    operation_id="users.update",
+    summary="Disable or enable a user",
+    responses=declared(401, 403, 404, 409, 413, 415, 422),
+)
+def update_user(request: Request, services: Lovage, caller: Caller, username: str, wanted: UserPatch) -> UserOut:
+    """A disabled user's tokens and keys are answered 401 `account_disabled`, at once in this process and within
+    PRINCIPAL_CACHE_SECONDS in others. Their predictions go on; nothing of theirs is removed. Administrators only."""
+    row = services.accounts.set_disabled(caller, username, wanted.disabled)
+    action = "user.disabled" if wanted.disabled else "user.enabled"
+    services.audit.note(action, caller.username, row.username, origin_of(request), caller.user_id)
+    return UserOut.of(row)

@@ -1,0 +1,84 @@
+"""`lovage users ls | disable | enable` and `lovage audit`, for administrators, through the public API."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.connection import Api, show_json
+
+JSON = typer.Option("--json", help="Print JSON.")
+PANEL = "Administration"
+PAGE = 100  # entries of one answer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the group and the command."""
+    group = typer.Typer(help="List, disable and enable users.", no_args_is_help=True)
+    for name, command in (("ls", ls), ("disable", disable), ("enable", enable)):
+        group.command(name)(command)
+    app.add_typer(group, name="users", rich_help_panel=PANEL)
+    app.command(rich_help_panel=PANEL)(audit)
+
+
+def ls(as_json: Annotated[bool, JSON] = False) -> None:
+    """List everybody who has an account."""
+    found = _all("/v1/users", {}, most=None)
+    if as_json:
+        show_json(found)
+        return
+    table = Table("username", "email", "admin", "created", "disabled")
+    for user in found:
+        times = [(user[name] or "")[:16].replace("T", " ") for name in ("created_at", "disabled_at")]
+        table.add_row(user["username"], user["email"], "yes" if user["is_admin"] else "", *times)
+    Console(highlight=False).print(table)
+
+
+def disable(username: str) -> None:
+    """Refuse a user's tokens and keys from now on. Nothing of theirs is removed."""
+    _set_disabled(username, True)
+    print(f"{username} disabled")
+
+
+def enable(username: str) -> None:
+    """Let a disabled user in again."""
+    _set_disabled(username, False)
+    print(f"{username} enabled")
+
+
+def audit(
+    action: Annotated[str, typer.Option(help="Only this, e.g. login.failed, key.created, user.disabled.")] = "",
+    user: Annotated[str, typer.Option(help="Only what this user did.")] = "",
+    since: Annotated[datetime | None, typer.Option(help="Only from this time on (UTC).")] = None,
+    limit: Annotated[int, typer.Option("-n", min=1, max=10_000, help="At most this many.")] = 50,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Show who did what to accounts, keys and models, newest first."""
+    asked = {"action": action, "username": user, "since": since.isoformat() if since else ""}
+    found = _all("/v1/audit", {name: value for name, value in asked.items() if value}, most=limit)
+    if as_json:
+        show_json(found)
+        return
+    table = Table("at", "action", "user", "target", "address", "details")
+    for one in found:
+        details = " ".join(f"{name}={value}" for name, value in one["details"].items())
+        table.add_row(one["at"][:19].replace("T", " "), one["action"], one["username"], one["target"], one["address"], details)
+    Console(highlight=False).print(table)
+
+
+def _set_disabled(username: str, disabled: bool) -> None:
+    Api().call("PATCH", f"/v1/users/{quote(username, safe='')}", json={"disabled": disabled})
+
+
+def _all(path: str, asked: dict[str, Any], *, most: int | None) -> list[dict[str, Any]]:
+    """The results of page after page, `most` at most."""
+    api, found = Api(), list[dict[str, Any]]()
+    url, params = path, asked | {"limit": min(PAGE, most or PAGE)}
+    while url and (most is None or len(found) < most):
+        page = api.call("GET", url, params=params)
+        found += page["results"]
+        url, params = page["next"], None  # type: ignore[assignment]
+    return found[:most]
