@@ -30,6 +30,7 @@ TICK_SECONDS = 0.1
 # seconds: batches are cut from what waits, and a larger choice means less padding (windows of 128 lose 15 %, 512 5 %).
 BATCHES_ADMITTED, BATCHES_OF_QUICK = 2, LOOK_AHEAD
 ADMITTED_SECONDS = 2.0
+UNMEASURED = BATCHES_ADMITTED * DEFAULT_BATCH_SIZE
 # Importing torch, transformers and diffusers took 12 s on a busy machine.
 FORK_SECONDS = 120.0
 # How long a load waits for models in use to become idle before it goes ahead over the budget, or is refused.
@@ -181,11 +182,15 @@ class Engine:
         host = self._hosts.get(version)
         return len(host.tickets) if host else 0
 
+    def limits(self) -> dict[str, int]:
+        """How many works of each version that is known here it takes at most at once; UNMEASURED of others."""
+        return {host.spec.version: admissible(host.batch_size, host.pace) for host in self._all()}
+
     def room(self, version: str) -> int:
         """How many more works of the version should be submitted now; the others are better kept for other workers."""
         host = self._hosts.get(version)
         if host is None:
-            return BATCHES_ADMITTED * DEFAULT_BATCH_SIZE
+            return UNMEASURED
         return max(0, admissible(host.batch_size, host.pace) - len(host.tickets))
 
     @property

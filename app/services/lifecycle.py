@@ -4,7 +4,7 @@ the row and the webhook outbox in one transaction, and announces after the commi
 All methods take groups and are synchronous; callers coalesce. A late or repeated move changes nothing and is logged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
@@ -92,10 +92,23 @@ class Lifecycle:
         by_id = {prediction.id: prediction for prediction in claimed}
         return [by_id.get(prediction_id) for prediction_id in ids]
 
-    def steal(self, queues: Sequence[str], worker: UUID, limit: int) -> list[Prediction]:
-        """Claims the oldest waiting rows of these queues without having been told of them."""
+    def claim_within(self, ids: Sequence[str], worker: UUID, rooms: Mapping[str, int]) -> tuple[list[Prediction], dict[str, str]]:
+        """Claims no more of a version than its room. Also returns the ids that were left for that, with their versions."""
         with self._database.unit() as session:
-            claimed = table.steal(session, queues, worker, limit)
+            claimed, left = table.claim_within(session, ids, worker, rooms)
+            told = self._write_outbox(session, claimed, "start")
+        self._announcer.claimed(claimed)
+        self._announcer.deliveries(told)
+        return claimed, left
+
+    def steal(self, queues: Sequence[str], worker: UUID, limit: int, rooms: Mapping[str, int] | None = None) -> list[Prediction]:
+        """Claims the oldest waiting rows of these queues without having been told of them; of a version in `rooms` no more than
+        that."""
+        with self._database.unit() as session:
+            if rooms and min(rooms.values()) < limit:
+                claimed = table.steal_within(session, queues, worker, limit, rooms)
+            else:
+                claimed = table.steal(session, queues, worker, limit)
             told = self._write_outbox(session, claimed, "start")
         self._announcer.claimed(claimed)
         self._announcer.deliveries(told)

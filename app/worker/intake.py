@@ -18,6 +18,7 @@ import structlog
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction
 from app.queue import names
+from app.worker.put_off import PutOff
 from app.worker.recorder import Recorder
 from app.worker.runner import Runner
 
@@ -85,6 +86,7 @@ class Intake:
         self.claimed: Callable[[Sequence[Prediction]], None] = lambda predictions: None
         self.on_idle: Callable[[], None] = lambda: None
         self._waiting: deque[str] = deque()
+        self._put_off = PutOff()
         self._more = False  # Redis may hold messages that nobody has been told of
         self._busy = False
         self._heard_at = time.monotonic()
@@ -141,27 +143,41 @@ class Intake:
         if not self.occupied:
             self.on_idle()
 
+    def _due(self) -> bool:
+        """Whether there is something to claim and room for it."""
+        if self._stopping or self._room() <= 0:
+            return self._stopping
+        return bool(self._waiting) or self._more or (len(self._put_off) > 0 and self._put_off.ready(self._runner.rooms()))
+
     def _next(self) -> list[str]:
         """What to claim now; waits for it, but not longer than until the next look."""
         with self._wake:
-            self._wake.wait_for(lambda: self._stopping or ((self._waiting or self._more) and self._room() > 0), LOOK_SECONDS)
+            self._wake.wait_for(self._due, LOOK_SECONDS)
             room = min(AT_ONCE, self._room())
-            if room <= 0 or self._stopping or not (self._waiting or self._more):
+            if self._stopping or not self._due():
                 return []
             self._busy = True
-            ids = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-        if len(ids) < room:
+            ids = self._put_off.take(self._runner.rooms(), room) if self._put_off else []
+            ids += [self._waiting.popleft() for _ in range(min(room - len(ids), len(self._waiting)))]
+        if len(ids) < room and self._more:
             taken = self._messages.take(room - len(ids))
             self._more = len(taken) == room - len(ids)
             ids += taken
         return ids
 
     def _claim(self, ids: list[str]) -> None:
-        self._start(self._recorder.claim(ids))
+        """No more of a version than there is room for: a flood of one model must not keep the others out."""
+        rooms = self._runner.rooms()
+        if min(rooms.values(), default=AT_ONCE) >= len(ids):
+            self._start(self._recorder.claim(ids))
+            return
+        claimed, left = self._recorder.claim_within(ids, rooms)
+        self._put_off.add(left)
+        self._start(claimed)
 
     def _steal(self) -> None:
         while (room := min(AT_ONCE, self._room())) > 0 and not self._stopping:
-            taken = self._recorder.steal(self._queues, room)
+            taken = self._recorder.steal(self._queues, room, self._runner.rooms())
             for prediction in taken:
                 log.info("claimed_without_message", prediction=prediction.id)
             self._start(taken)

@@ -4,7 +4,7 @@ Postgres is away, so that finished work is not lost with it."""
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -54,9 +54,16 @@ class Recorder:
         metrics.CLAIMED.labels("bell").inc(len(claimed))
         return claimed
 
-    def steal(self, queues: list[str], limit: int) -> list[Prediction]:
+    def claim_within(self, ids: Sequence[str], rooms: Mapping[str, int]) -> tuple[list[Prediction], dict[str, str]]:
+        """Those that are now this worker's, of a version no more than its room; and those left for that, with their versions.
+        Raises Unavailable."""
+        claimed, left = self._lifecycle.claim_within(list(dict.fromkeys(ids)), self.worker, rooms)
+        metrics.CLAIMED.labels("bell").inc(len(claimed))
+        return claimed, left
+
+    def steal(self, queues: list[str], limit: int, rooms: Mapping[str, int]) -> list[Prediction]:
         """Waiting predictions that nobody told us of. Raises Unavailable."""
-        claimed = self._lifecycle.steal(queues, self.worker, limit)
+        claimed = self._lifecycle.steal(queues, self.worker, limit, rooms)
         metrics.CLAIMED.labels("look").inc(len(claimed))
         return claimed
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import structlog
 from app.domain.errors import ModelFailed, PredictionError, RunTimeout
 from app.domain.predictions import Prediction, Status
 from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Started, Work
-from app.engine.engine import Engine
+from app.engine.engine import UNMEASURED, Engine
 from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
 from app.services.lifecycle import Ending, Growth, Return
@@ -103,6 +104,13 @@ class Runner:
             ready.setdefault(spec.version, (spec, []))[1].append((run, self._work(run, version, given)))
         for spec, group in ready.values():
             self._submit(spec, group)
+
+    def rooms(self) -> dict[str, int]:
+        """How many more predictions this worker should take of each version that it knows: two batches' worth and what runs in
+        two seconds, less those it holds, fetching their files included."""
+        held = Counter(run.prediction.version_id for run in list(self.running.values()))
+        limits = self._engine.limits()
+        return {version: max(0, limits.get(version, UNMEASURED) - held[version]) for version in limits.keys() | held.keys()}
 
     def _quick(self, version: Version, given: dict[str, Any]) -> bool:
         """Whether nothing has to be fetched or made before the engine can have it."""

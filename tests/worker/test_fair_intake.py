@@ -1,0 +1,105 @@
+"""A flood of a heavy model leaves a worker free for light ones: it takes two batches' worth of a version and no more."""
+
+import time
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_worker_parts import accept, all_ended, row, rows, wait_until
+
+from app.db.tables import ModelRow, VersionRow
+from app.engine.engine import Engine
+from app.services.lifecycle import Lifecycle
+from app.worker.put_off import PutOff
+
+HEAVY = "a" * 64
+
+
+@pytest.fixture
+def heavy(parts: SimpleNamespace, engine: Engine) -> str:
+    """A loaded version that runs two at once."""
+    with parts.core.database.unit() as session:
+        light = session.get(VersionRow, parts.version)
+        assert light is not None
+        model = ModelRow(owner_id=session.get(ModelRow, light.model_id).owner_id, owner="ada", name="heavy", visibility="public")
+        session.add(model)
+        session.flush()
+        values = {name: getattr(light, name) for name in ("source", "runtime", "input_schema", "output_schema", "streams")}
+        session.add(VersionRow(id=HEAVY, model_id=model.id, config={"max_batch_size": 2}, **values))
+    engine.load(parts.runner.spec_of(HEAVY))
+    engine.load(parts.runner.spec_of(parts.version))
+    return HEAVY
+
+
+def accept_heavy(lifecycle: Lifecycle, count: int, seconds: float) -> list[str]:
+    return list(lifecycle.accept([row(HEAVY, text="h", seconds=seconds) for _ in range(count)]))
+
+
+def held(parts: SimpleNamespace) -> Counter[str]:
+    return Counter(run.prediction.version_id for run in list(parts.runner.running.values()))
+
+
+@pytest.mark.parametrize("bells", [True, False])
+def test_light_predictions_pass_a_flood_of_heavy_ones(parts: SimpleNamespace, heavy: str, settings: Any, bells: bool) -> None:
+    flood = accept_heavy(parts.core.lifecycle, 20, 1.0)
+    light = accept(parts, *({"text": str(n)} for n in range(20)))
+    if not bells:
+        parts.intake._messages.take(1_000)
+    parts.recorder.start()
+    parts.intake.start()
+    if bells:
+        parts.intake.heard(flood[0])
+    most = 0
+
+    def light_ended() -> bool:
+        nonlocal most
+        most = max(most, held(parts)[heavy])
+        return all_ended(parts, light)()
+
+    wait_until(light_ended)
+    assert not all_ended(parts, flood)()
+    assert 1 <= most <= 4
+    wait_until(lambda: sum(one.ended for one in rows(parts, flood)) > 4)  # what was put off has its turn
+    parts.core.lifecycle.cancel(flood)
+    parts.runner.cancel(flood)
+    wait_until(all_ended(parts, flood))
+
+
+def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
+    ids = accept(parts, *({"text": "x", "seconds": 0.3} for _ in range(32)))
+    parts.recorder.start()
+    parts.intake.start()
+    parts.intake.heard(ids[0])
+    began = time.monotonic()
+    wait_until(lambda: held(parts)[parts.version] == 16)
+    wait_until(all_ended(parts, ids))
+    assert time.monotonic() - began < 15
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 50).map(str), st.sampled_from("ab"), max_size=9), max_size=9),
+    st.lists(st.tuples(st.dictionaries(st.sampled_from("ab"), st.integers(0, 5)), st.integers(0, 9)), max_size=9),
+)
+def test_what_is_put_off_is_taken_once_in_order_and_within_the_rooms(added: list[dict[str, str]], takes: list[Any]) -> None:
+    put_off = PutOff(most=30)
+    versions: dict[str, str] = {}
+    for group, left in enumerate(added):
+        named = {f"{group}-{one}": version for one, version in left.items()}
+        put_off.add(named)
+        versions.update(named)
+    total, seen = len(put_off), []
+    assert total == min(30, len(versions))
+    for rooms, most in takes:
+        taken = put_off.take(rooms, most)
+        assert len(taken) <= most
+        counts = Counter(versions[one] for one in taken)
+        assert all(counts[version] <= rooms.get(version, most) for version in counts)
+        seen += taken
+    assert len(set(seen)) == len(seen)
+    assert len(put_off) == total - len(seen)
+    rest = put_off.take({}, 100)
+    assert len(rest) == total - len(seen)
+    assert not put_off.ready({})
