@@ -1,11 +1,12 @@
 """`python -m scripts.bench.million`: create, get, list, cancel and the sweep while a million predictions wait.
 
-They are inserted by one statement for the same user into the queue that is measured, `cuda`, which nobody consumes here; the
-p50 of each call is compared with that of the empty system before, both over one connection, one call after the other.
+They are inserted by one statement for the same user into the queue that is measured, `cuda`, which nobody consumes here. The
+p50 of each call, one after the other over one connection, is compared with that of a second, empty platform, in turns.
 """
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -76,16 +77,15 @@ class Calls:
     def status(self) -> list[float]:
         return self._timed("GET", ["/status"] * (self._number // 10))
 
-    def all(self) -> dict[str, float]:
-        """p50 in milliseconds, by name."""
+    def kinds(self) -> dict[str, Callable[[], list[float]]]:
+        """All of them by name."""
         queries = {
             "list": "limit=20", "list, waiting": "limit=20&status=starting", "list, running": "limit=20&status=processing",
             "list, succeeded": "limit=20&status=succeeded", "list of another model": "limit=20&model=demo/echo",
         }  # fmt: skip
         calls = {"create": self.create, "get (with its place in the queue)": self.get}
         calls |= {name: self.listing(query) for name, query in queries.items()}
-        calls |= {"cancel": self.cancel, "/status": self.status}
-        return {name: middle(call()) * 1000 for name, call in calls.items()}
+        return {**calls, "cancel": self.cancel, "/status": self.status}
 
 
 @contextmanager
@@ -109,15 +109,21 @@ class Silence:
         return lambda *args, **more: None
 
 
-def sweeps(stage: Stage, number: int) -> float:
-    """p50 of a whole sweep in milliseconds."""
+def sweeps(stage: Stage, number: int) -> list[float]:
+    """Of whole sweeps: every part of it, whether or not the platform's own clock is at it."""
     with recovery(stage) as (sweeper, _):
-        sweeper._in_touch_since = 0.0  # it has listened for long enough to call a worker dead
-        return middle([seconds(sweeper.sweep) for _ in range(number)]) * 1000
+
+        def sweep() -> None:
+            sweeper.ring_again()
+            sweeper.cancel_overdue()
+            sweeper.recover_dead()
+            sweeper.expire()
+
+        return [seconds(sweep) for _ in range(number)]
 
 
-def claims(stage: Stage, number: int) -> float:
-    """p50 of a worker's look for the oldest 64 of its queues in milliseconds; taken back."""
+def claims(stage: Stage, number: int) -> list[float]:
+    """Of a worker's looks for the oldest 64 of its queues; taken back."""
     with recovery(stage) as (_, database):
 
         def claim() -> None:
@@ -125,7 +131,7 @@ def claims(stage: Stage, number: int) -> float:
                 table.steal(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64)
                 session.rollback()
 
-        return middle([seconds(claim) for _ in range(number)]) * 1000
+        return [seconds(claim) for _ in range(number)]
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -135,46 +141,68 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def fill(stage: Stage, like: str, number: int) -> float:
-    """So many copies of a waiting prediction, made an hour ago; seconds."""
+    """So many copies of a waiting prediction, made an hour ago; seconds. Vacuumed, as Postgres does by itself a minute later."""
     prefix = new_id((int(time.time()) - 3600) * 1000)[:10]
-    with psycopg2.connect(stage.platform.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+    connection = psycopg2.connect(stage.platform.database_url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
         began = time.perf_counter()
         cursor.execute(INSERT, {"prefix": prefix, "number": number, "like": like})
-        connection.commit()
-        cursor.execute("ANALYZE predictions")
+        cursor.execute("VACUUM ANALYZE predictions")
+        cursor.execute("CHECKPOINT")
         return time.perf_counter() - began
 
 
-def measure(stage: Stage, calls: Calls, number: int) -> dict[str, float]:
-    """Everything once, p50 in milliseconds."""
-    return {**calls.all(), "the sweep": sweeps(stage, number // 10), "a worker's claim of 64": claims(stage, number // 10)}
+def measured(stage: Stage, calls: Calls, number: int) -> dict[str, Callable[[], list[float]]]:
+    """Everything that is compared, by name."""
+    own = {"the sweep": lambda: sweeps(stage, number // 10), "a worker's claim of 64": lambda: claims(stage, number // 10)}
+    return {**calls.kinds(), **own}
+
+
+def prepared(stage: Stage, number: int) -> Calls:
+    """A platform with a version that nobody runs, and with warm caches and connections."""
+    made = stage.client.post(
+        "/v1/models", json={"name": "elsewhere", "version": {"runtime": "echo", "config": {"device": QUEUE}}}
+    )
+    made.raise_for_status()
+    calls = Calls(stage, made.json()["latest_version"]["id"], number)
+    stage.predict("demo/echo", {"text": "x"})
+    for call in measured(stage, calls, number).values():
+        call()
+    return calls
+
+
+def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) -> list[Line]:
+    """In turns, so that what else the machine does hits both alike."""
+    one, other = prepared(empty, number), prepared(full, number)
+    other.create()
+    print(f"{waiting:,} inserted in {fill(full, other.ids[0], waiting):.0f} s", flush=True)
+    without: dict[str, list[float]] = {}
+    under: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        pairs = zip(measured(empty, one, number).items(), measured(full, other, number).values(), strict=True)
+        for (name, idle), loaded in pairs:
+            without.setdefault(name, []).extend(idle())
+            under.setdefault(name, []).extend(loaded())
+    return [line(name, waiting, middle(without[name]) * 1000, middle(under[name]) * 1000) for name in under]
+
+
+def line(name: str, waiting: int, without: float, under: float) -> Line:
+    """A row; times in milliseconds."""
+    wanted = "" if name == "/status" else f"≤ {MOST_TIMES:.0f} times"
+    value = f"{under:.1f} ms ({under / without:.2f} times)"
+    return Line(f"{name}, {waiting:,} waiting: p50", value, wanted, f"empty {without:.1f} ms")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.million", description=__doc__)
     parser.add_argument("--waiting", type=int, default=1_000_000)
-    parser.add_argument("--number", type=int, default=200, help="calls of each kind")
+    parser.add_argument("--number", type=int, default=40, help="calls of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=6)
     arguments = parser.parse_args()
-    with stage(MAX_WAITING_PER_USER="2000000") as platform:
-        wanted = {"runtime": "echo", "config": {"device": QUEUE}}
-        made = platform.client.post("/v1/models", json={"name": "elsewhere", "version": wanted})
-        made.raise_for_status()
-        calls = Calls(platform, made.json()["latest_version"]["id"], arguments.number)
-        calls.create()
-        like = calls.ids[0]
-        platform.predict("demo/echo", {"text": "x"})
-        measure(platform, calls, 20)  # caches and connections
-        empty = measure(platform, calls, arguments.number)
-        took = fill(platform, like, arguments.waiting)
-        full = measure(platform, calls, arguments.number)
-    print(f"{arguments.waiting:,} inserted in {took:.0f} s")
-    show(
-        [
-            Line(f"{name}, {arguments.waiting:,} waiting: p50", f"{full[name]:.1f} ms ({full[name] / empty[name]:.2f} times)",
-                 "" if name == "/status" else f"≤ {MOST_TIMES:.0f} times", f"empty {empty[name]:.1f} ms")
-            for name in full
-        ]
-    )  # fmt: skip
+    with stage(MAX_WAITING_PER_USER="2000000") as empty, stage(MAX_WAITING_PER_USER="2000000") as full:
+        lines = compared(empty, full, arguments.waiting, arguments.number, arguments.rounds)
+    show(lines)
     return 0
 
 
