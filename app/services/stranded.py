@@ -18,8 +18,9 @@ from app.queue.routing import Situation, WorkerFacts
 CLASS_SECONDS = 60.0
 
 
-# Rows of one queue that one sweep looks at: a million wait in as many sweeps as it takes, none of them long.
-LOOKED_AT = 3_000
+# Rows of one queue that are looked at together. A sweep looks at more of them only while it finds some to move: a million that
+# must stay where they wait cost it next to nothing.
+LOOKED_AT, STRETCHES = 500, 20
 
 
 class Mover:
@@ -37,11 +38,18 @@ class Mover:
         return sum(self._move_from(session, queue, live) for queue in unread if queue not in lately)
 
     def _move_from(self, session: Session, queue: str, live: Sequence[WorkerFacts]) -> int:
-        part = table.stretch(session, queue, self._after.pop(queue, ""), self._looked_at)
-        if part.count == self._looked_at:
+        moved = 0
+        for _ in range(STRETCHES):
+            part = table.stretch(session, queue, self._after.pop(queue, ""), self._looked_at)
+            places = {kind: place_of(queue, kind, live) for kind in part.kinds}
+            now = table.move_queues(session, part, {kind: place for kind, place in places.items() if place != queue})
+            moved += now
+            if part.count < self._looked_at:
+                break
             self._after[queue] = part.last
-        places = {kind: place_of(queue, kind, live) for kind in part.kinds}
-        return table.move_queues(session, part, {kind: place for kind, place in places.items() if place != queue})
+            if not now:
+                break
+        return moved
 
 
 def place_of(queue: str, kind: str | None, live: Sequence[WorkerFacts]) -> str:

@@ -29,6 +29,7 @@ from scripts.bench.stage import Line, Stage, middle, show, stage
 
 MOST_TIMES = 2.0
 QUEUE = "cuda"
+NOT_ASKED = ("/status", "a worker's claim of 64")  # the empty platform has no 64 to claim
 INSERT = """
     INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, rung_at)
     SELECT %(prefix)s || lpad(n::text, 16, '0'), user_id, version_id, model, queue, routing, input, now()
@@ -189,7 +190,7 @@ def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) 
 
 def line(name: str, waiting: int, without: float, under: float) -> Line:
     """A row; times in milliseconds."""
-    wanted = "" if name == "/status" else f"≤ {MOST_TIMES:.0f} times"
+    wanted = "" if name in NOT_ASKED else f"≤ {MOST_TIMES:.0f} times"
     value = f"{under:.1f} ms ({under / without:.2f} times)"
     return Line(f"{name}, {waiting:,} waiting: p50", value, wanted, f"empty {without:.1f} ms")
 
