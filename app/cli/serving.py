@@ -67,7 +67,7 @@ def _model(told: dict[str, Any]) -> str:
 def _table(candidates: list[dict[str, Any]]) -> Table:
     table = Table("worker", "score", "running", "waiting", "loaded", "s/prediction", "reason")
     for one in candidates:
-        score = "out" if one["score"] is None else f"{one['score']:.4g}"
+        score = "out" if one["score"] is None else f"{one['score']:.6g}"
         seconds = f"{one['seconds']:.3g}" if one["seconds"] else ""
         loaded = "yes" if one["loaded"] else "no"
         table.add_row(

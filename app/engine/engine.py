@@ -75,7 +75,7 @@ class LoadedModel:
     """A version as the engine sees it. `state` is loading, ready, failed (its last load did) or unhealthy (then `reason`
     and `retry_in` seconds say more), or absent; `bytes` is the measured share of memory (PSS, or the weights on an
     accelerator); `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one work took it lately;
-    `facts` what was chosen and measured at its load."""
+    `limit` how many it holds at most; `facts` what was chosen and measured at its load."""
 
     version: str
     model: str
@@ -91,6 +91,7 @@ class LoadedModel:
     reason: str = ""
     retry_in: float = 0.0
     pace: float = 0.0
+    limit: int = UNMEASURED
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -342,6 +343,7 @@ def describe(host: Host) -> LoadedModel:
             reason=health.reason,
             retry_in=max(0.0, health.until - now),
             pace=host.pace,
+            limit=admissible(host.batch_size, host.pace),
             facts=host.facts,
         )
 

@@ -37,7 +37,7 @@ class Trouble:
 class WorkerFacts:
     """What routing knows of a live worker. `running` and `waiting` (in its pinned queue) count predictions; `memory_bytes` is its
     device's (0: not known). By version id: `loaded`, how many of its predictions the worker holds; `pace`, the seconds that one
-    took it lately; `troubles`, what is wrong with it there."""
+    took it lately; `limits`, how many it takes at most at once; `troubles`, what is wrong with it there."""
 
     device: str
     host: str
@@ -49,6 +49,7 @@ class WorkerFacts:
     waiting: int = 0
     memory_bytes: int = 0
     draining: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def device_class(self) -> str:
@@ -77,6 +78,11 @@ class Situation:
     def load(self, worker: WorkerFacts) -> float:
         """The same as a share of its slots; 1 and more: no room."""
         return self.held(worker) / max(1, worker.slots)
+
+    def has_room(self, worker: WorkerFacts) -> bool:
+        """Whether the worker would take one more of the version now, rather than let it wait in its own queue."""
+        ahead = worker.loaded.get(self.version, 0) + worker.waiting + self.sent.get(worker.pinned, 0)
+        return self.load(worker) < 1 and (self.version not in worker.limits or ahead < worker.limits[self.version])
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +200,10 @@ def gigabytes(size: int) -> str:
 
 def _affinity(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tuple[float, str]]:
     for worker in fitting:
-        warm, load = now.version in worker.loaded, now.load(worker)
-        tier = (0 if warm else 2) + (load >= 1)
+        warm, load, room = now.version in worker.loaded, now.load(worker), now.has_room(worker)
+        tier = (0 if warm else 2) + (not room)
         said = "has the model loaded" if warm else "has not loaded the model"
-        free = f"{worker.slots - now.held(worker)} free slots" if load < 1 else "no free slot"
+        free = f"{worker.slots - now.held(worker)} free slots" if room else "no room for more of it now"
         yield tier * TIER + rank(worker) * CLASS + min(load, MOST_LOAD), f"{said}, {free}"
 
 
@@ -226,11 +232,11 @@ def _best_performance(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterato
 
 
 def _with_room(now: Situation, worker: WorkerFacts) -> bool:
-    return now.load(worker) < 1
+    return now.has_room(worker)
 
 
 def _warm_with_room(now: Situation, worker: WorkerFacts) -> bool:
-    return now.version in worker.loaded and now.load(worker) < 1
+    return now.version in worker.loaded and now.has_room(worker)
 
 
 def _always(now: Situation, worker: WorkerFacts) -> bool:

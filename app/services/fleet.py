@@ -39,6 +39,7 @@ def facts(row: WorkerRow) -> WorkerFacts:
         running=row.running,
         loaded={version: model.get("in_use", 0) for version, model in models.items() if model.get("state") in LOADED},
         pace={version: model["pace"] for version, model in models.items() if model.get("pace")},
+        limits={version: model["limit"] for version, model in models.items() if model.get("limit")},
         troubles={version: _trouble(model) for version, model in models.items() if model.get("state") in TROUBLED},
         memory_bytes=int(row.device_facts.get("total_bytes") or 0),
         draining=not row.queues,

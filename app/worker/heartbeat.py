@@ -56,7 +56,7 @@ def told(model: LoadedModel) -> dict[str, Any]:
     """What the fleet is told of a version on this worker. `in_use` counts what runs and waits; `pace` is in seconds."""
     said: dict[str, Any] = {
         "version": model.version, "model": model.model, "state": model.state, "bytes": model.bytes, "in_use": model.in_use,
-        "batch_size": model.batch_size, "pace": round(model.pace, 6), "pinned": model.pinned,
+        "batch_size": model.batch_size, "pace": round(model.pace, 6), "limit": model.limit, "pinned": model.pinned,
     }  # fmt: skip
     return {**said, "reason": model.reason, "retry_in": round(model.retry_in, 1)} if model.reason else said
 

@@ -45,6 +45,14 @@ def test_affinity_follows_the_wish_the_loaded_model_and_the_class(wish: str, wor
     assert chosen.as_json()["reasons"] == list(chosen.reasons)
 
 
+def test_more_of_a_version_than_its_worker_takes_waits_for_whoever_is_free_first() -> None:
+    warm, other = worker("cuda:0", slots=99, loaded=("v",), limits={"v": 4}), worker("cuda:1", loaded=("v",), running=4)
+    for strategy in ("affinity", "least-loaded"):
+        assert choice([warm, other], strategy=strategy).queue == "cuda:0@h"
+        assert choice([warm, other], strategy=strategy, sent={"cuda:0@h": 4}).queue == "cuda"
+        assert choice([replace(warm, loaded={"v": 3}, waiting=1), other], strategy=strategy).queue == "cuda"
+
+
 def test_in_turn_every_worker_gets_as_many() -> None:
     workers = [worker(), worker("cuda:0"), worker("cuda:1", running=3)]
     queues = Counter(choice(workers, strategy="round-robin", turn=turn).queue for turn in range(9))

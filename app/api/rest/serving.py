@@ -146,7 +146,7 @@ async def _workers(services: Services, row: VersionRow, wanted: OrderIn | None) 
     if wanted is None or wanted.workers is None:
         return able
     if strange := [one for one in wanted.workers if one not in able]:
-        sentence = f"{strange[0]} is no live worker that could run this version"
+        sentence = f"'{strange[0]}' is no live worker that could run this version"
         raise InvalidRequest(f"workers: {sentence}.", (FieldError("workers", "value", sentence),))
     return wanted.workers
 
