@@ -29,7 +29,8 @@ class BoundedHttp(HttpToolsProtocol):
     _deadline: TimerHandle | None = None
     _in_head = False  # from the first byte of a request to the end of its headers
     _began_here = False  # whether the head began in the bytes that are being parsed
-    _head_size = 0
+    _head_size = 0  # of the header lines that are complete
+    _waiting_size = 0  # of what came after the first piece of a head that is not complete yet
     _fault = 400
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -46,9 +47,9 @@ class BoundedHttp(HttpToolsProtocol):
         super().data_received(data)
         if not self._in_head or self.transport.is_closing():
             return
-        if not self._began_here:  # else the parts that are complete have been counted
-            self._head_size += len(data)
-        if self._head_size > LONGEST_HEAD:
+        if not self._began_here:  # a first piece is as long as one read at most
+            self._waiting_size += len(data)
+        if self._waiting_size > LONGEST_HEAD:
             self._refuse(414 if not self.headers and len(self.url) > LONGEST_URL else 431)
         elif self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_SECONDS, self._refuse, 408)
@@ -56,7 +57,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = self._began_here = True
-        self._head_size = 0
+        self._head_size = self._waiting_size = 0
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -65,10 +66,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if self._began_here:
-            self._head_size += len(name) + len(value)
-            if self._head_size > LONGEST_HEAD:
-                self._stop_parsing(431)
+        self._head_size += len(name) + len(value)
+        if self._head_size > LONGEST_HEAD:
+            self._stop_parsing(431)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
