@@ -21,7 +21,7 @@ def _hash_of(tag: str) -> str:
 
 
 HEADERS = {
-    "Content-Security-Policy": f"default-src 'none'; connect-src 'self'; script-src {_hash_of('script')}; "
+    "Content-Security-Policy": f"default-src 'none'; connect-src 'self'; img-src 'self'; media-src 'self'; script-src {_hash_of('script')}; "
     f"style-src {_hash_of('style')}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
