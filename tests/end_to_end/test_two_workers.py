@@ -94,6 +94,8 @@ def test_a_model_is_loaded_and_unloaded_on_request(platform: UpPlatform, client:
     )
     failed = platform.lovage("models", "load", "demo/broken", "--wait", check=False)
     assert (failed.returncode, "in trouble on 1: no" in failed.stderr) == (1, True)
+    assert "no; tried again in" in platform.lovage("fleet").stdout
+    assert "in trouble on 1: no" in platform.lovage("models", "show", "demo/broken").stdout
 
 
 def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(
@@ -104,15 +106,15 @@ def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(
     address = f"/v1/models/demo/dying/versions/{version}"
     for _ in range(4):
         client.post("/v1/predictions", json={"version": version, "input": {"crash": True}})
-    serving = eventually(lambda: found if (found := client.get(address).json()["serving"])["status"] == "unhealthy" else None)
-    assert "died 5 times" in serving["reason"]
-    refused = client.post("/v1/predictions", json={"version": version, "input": {}})
+    ill = eventually(
+        lambda: told if (told := client.get(address).json()["serving"])["status"] == "unhealthy" else None, every=0.05
+    )
+    refused = client.post("/v1/predictions", json={"version": version, "input": {}})  # it is well again after some 5 s
     assert (refused.status_code, refused.json()["code"]) == (503, "model_unhealthy")
     assert 1 <= int(refused.headers["Retry-After"]) <= 20
-    assert "died 5 times" in platform.lovage("fleet").stdout
-    assert "unhealthy" in platform.lovage("models", "show", "demo/dying").stdout
+    assert "died 5 times" in ill["reason"]
     eventually(lambda: client.post("/v1/predictions", json={"version": version, "input": {}}).status_code == 201)
-    assert client.get(address).json()["serving"]["status"] == "loaded"
+    eventually(lambda: client.get(address).json()["serving"]["status"] == "loaded")
 
 
 def candidates(client: httpx.Client) -> list[dict[str, object]]:
