@@ -1,8 +1,8 @@
 """`make soak`: 15 minutes at 70 % of what this machine can do; what every process holds must stay flat.
 
-Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (memory as PSS, descriptors) and at
+Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (heap, descriptors) and at
 Postgres' connections every few seconds. Exit code 1 when after the warm-up any memory grew by more than 1 % in ten minutes, the
-least number of open descriptors or connections rose, a prediction did not succeed, or a process was replaced by another.
+least number of open descriptors or connections rose by more than one, a prediction did not succeed, or a process was replaced by another.
 """
 
 import argparse
@@ -32,6 +32,7 @@ SHARE = 0.7
 GROWTH = 0.01
 CALLERS = 32
 LOOK_SECONDS = 5.0
+ONE = 1  # a pool may come to need one more connection
 CONNECTIONS = "connections of Postgres"
 
 
@@ -42,6 +43,10 @@ class Watch:
     platform: Platform
     seen: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def _port(self) -> int:
+        return int(self.platform.api_url.rpartition(":")[2])
 
     def run(self) -> None:
         began = time.monotonic()
@@ -57,10 +62,26 @@ class Watch:
             try:
                 name = _name(one)
                 if name:
-                    self.seen[name].append(Sample(at, float(one.memory_full_info().pss), float(one.num_fds())))
-            except psutil.Error:
+                    self.seen[name].append(Sample(at, own_bytes(one.pid), own_descriptors(one, self._port)))
+            except (psutil.Error, OSError):
                 continue
         self.seen[CONNECTIONS].append(Sample(at, float(_connections(self.platform.database_url)), 0.0))
+
+
+def own_bytes(pid: int) -> float:
+    """The process's share (PSS) of memory that no file holds: heap and stacks. Its share of the libraries' files changes with
+    whoever else on the machine has them open."""
+    parts = ("Pss_Anon:", "Pss_Shmem:")
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(float(line.split()[1]) * 1024 for line in lines if line.startswith(parts))
+
+
+def own_descriptors(process: psutil.Process, port: int) -> float:
+    """What is open without the connections of callers to the API's port, which are the callers' to hold or to close."""
+    callers = [
+        one for one in process.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
+    ]  # fmt: skip
+    return float(process.num_fds() - len(callers))
 
 
 def _name(process: psutil.Process) -> str:
@@ -128,7 +149,7 @@ def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
         counted = name == CONNECTIONS
         held = [one.bytes if counted else one.descriptors for one in late]
         grew, opened = 0.0 if counted else slope(times, [one.bytes for one in late]), risen(held)
-        fine = steadily and grew <= GROWTH and opened <= 0
+        fine = steadily and grew <= GROWTH and opened <= ONE
         good &= fine
         first, last = (f"{late[n].bytes / 1e6:,.1f} MB" if late and not counted else "-" for n in (0, -1))
         verdict = "ok" if fine else "GROWS" if steadily else "CAME OR WENT"
