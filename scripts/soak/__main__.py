@@ -1,8 +1,8 @@
 """`make soak`: 15 minutes at 70 % of what this machine can do; what every process holds must stay flat.
 
-Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (heap, descriptors) and at
-Postgres' connections every few seconds. Exit code 1 when after the warm-up any memory grew by more than 1 % in ten minutes, the
-least number of open descriptors or connections rose by more than one, a prediction did not succeed, or a process was replaced by another.
+Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (heap, descriptors) and at Postgres'
+connections every few seconds. Exit code 1 when after the warm-up any heap grew by more than 1 % in ten minutes, the least number
+of open descriptors or connections rose by more than one, a prediction did not succeed, or a process was replaced by another.
 """
 
 import argparse

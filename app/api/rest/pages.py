@@ -22,7 +22,8 @@ def _hash_of(tag: str) -> str:
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src 'self'; media-src 'self'; "
-    f"script-src {_hash_of('script')}; style-src {_hash_of('style')}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    f"script-src {_hash_of('script')}; style-src {_hash_of('style')}; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
