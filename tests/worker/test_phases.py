@@ -1,5 +1,6 @@
 """Where a prediction's time goes: every second of it in the phase that spent it, and none left out."""
 
+import secrets
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -69,16 +70,17 @@ def working(parts: SimpleNamespace) -> SimpleNamespace:
     return parts
 
 
-def add_version(parts: SimpleNamespace, ident: str, runtime: str, source: str = "none", **config: Any) -> str:
+def add_version(parts: SimpleNamespace, runtime: str, source: str = "none", **config: Any) -> str:
     spec = next(spec for spec in registry.specs() if spec.name == runtime)
+    version = secrets.token_hex(32)  # the engine, which all tests share, has never loaded it
     with parts.core.database.unit() as session:
         [model] = session.query(ModelRow).all()
         row = VersionRow(
-            id=ident * 64, model_id=model.id, source=source, runtime=runtime, config=config, input_schema=spec.input_schema(""),
+            id=version, model_id=model.id, source=source, runtime=runtime, config=config, input_schema=spec.input_schema(""),
             output_schema=spec.outputs[""], streams=spec.streams,
         )  # fmt: skip
         session.add(row)
-    return ident * 64
+    return version
 
 
 def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
@@ -102,7 +104,7 @@ def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: Sim
 
 
 def test_waiting_for_a_worker_is_queue_and_loading_is_load(parts: SimpleNamespace) -> None:
-    version = add_version(parts, "a", "echo", load_seconds=0.5)
+    version = add_version(parts, "echo", load_seconds=0.5)
     ids = accept(parts, version, {"text": "early"})
     time.sleep(0.4)  # no worker is there yet
     parts.recorder.start()
@@ -163,7 +165,7 @@ def test_failures_timeouts_and_their_like_are_accounted_for(
 
 
 def test_a_model_that_cannot_be_loaded_spent_its_time_loading(working: SimpleNamespace) -> None:
-    version = add_version(working, "b", "echo", load_seconds=0.3, load_error="no weights")
+    version = add_version(working, "echo", load_seconds=0.3, load_error="no weights")
     [metrics] = run(working, version, {"text": "x"})
     assert metrics["load"] >= 0.3
     assert metrics["run"] == 0
@@ -181,7 +183,7 @@ def test_one_canceled_in_the_queue_was_only_in_the_queue(parts: SimpleNamespace)
 
 @pytest.mark.skipif(demo_minilm_folder() is None, reason="the demo sentence encoder is not installed")
 def test_an_embedding_is_accounted_for(working: SimpleNamespace) -> None:
-    version = add_version(working, "c", "embedding", f"path:{demo_minilm_folder()}")
+    version = add_version(working, "embedding", f"path:{demo_minilm_folder()}")
     run(working, version, {"text": "loads it"})
     for metrics in run(working, version, *({"text": "many words " * (1 + n % 5)} for n in range(12))):
         assert metrics["tokenise"] > 0
