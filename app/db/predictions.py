@@ -32,7 +32,8 @@ def prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
     return Prediction(**values)
 
 
-def _run(session: Session, statement: TextClause, **params: Any) -> list[Prediction]:
+def run(session: Session, statement: TextClause, **params: Any) -> list[Prediction]:
+    """The rows that a statement returns (COLUMNS, or RETURNING of one that writes)."""
     return [prediction(row) for row in session.execute(statement, params).mappings()]
 
 
@@ -58,7 +59,7 @@ def insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Predicti
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
     """
-    return _run(session, INSERT, rows=_json(rows))
+    return run(session, INSERT, rows=_json(rows))
 
 
 BY_KEY = text(f"""
@@ -84,7 +85,7 @@ GET = text(f"SELECT {COLUMNS} FROM predictions WHERE id = ANY(:ids)")
 
 def get(session: Session, ids: Sequence[str]) -> dict[str, Prediction]:
     """The predictions among `ids` that exist, by id."""
-    return {found.id: found for found in _run(session, GET, ids=list(ids))}
+    return {found.id: found for found in run(session, GET, ids=list(ids))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def page(session: Session, wanted: Filter, *, before: str | None, after: str | N
     sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
     params = {name: getattr(wanted, name) for name in Filter.__slots__}
     params |= {"least": _near(wanted.created_after, -CLOCKS_APART), "most": _near(wanted.created_before, CLOCKS_APART)}
-    found = _run(session, text(sql), **params, before=before, after=after, limit=limit)
+    found = run(session, text(sql), **params, before=before, after=after, limit=limit)
     return found[::-1] if after is not None else found
 
 
@@ -130,86 +131,10 @@ def _near(moment: datetime | None, more: timedelta) -> str | None:
     return lowest_id(max(0, int((moment.timestamp() + more.total_seconds()) * 1000))) if moment else None
 
 
-CLAIM = text(f"""
-    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
-           progress = NULL, output = NULL
-    WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
-    {RETURNING}""")
-
-
-def claim(session: Session, ids: Sequence[str], worker: UUID) -> list[Prediction]:
-    """Moves waiting predictions to this worker. The ids are sorted so that two claims never deadlock."""
-    return _run(session, CLAIM, ids=sorted(ids), worker=worker)
-
-
 # The oldest of a queue are to come from the index of those that wait. `queue = …` would let the planner take the primary key
 # for the order, and walk through millions that have ended; between equal bounds it cannot.
 IN_QUEUE = "status = 'starting' AND queue BETWEEN {0} AND {0}"
 BY_AGE = "ORDER BY queue, id"
-
-STEAL = text(f"""
-    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
-           progress = NULL, output = NULL
-    FROM (SELECT w.id FROM unnest(CAST(:queues AS text[])) AS q(name) CROSS JOIN LATERAL (
-              SELECT id FROM predictions WHERE {IN_QUEUE.format("q.name")} AND run_after <= now()
-                AND (deadline IS NULL OR deadline > now())
-              {BY_AGE} LIMIT :limit FOR UPDATE SKIP LOCKED) AS w
-          ORDER BY w.id LIMIT :limit) AS c
-    WHERE p.id = c.id
-    {RETURNING}""")
-
-
-def steal(session: Session, queues: Sequence[str], worker: UUID, limit: int) -> list[Prediction]:
-    """Moves the oldest waiting predictions of these queues to this worker, whatever Redis knows of them."""
-    return _run(session, STEAL, queues=list(queues), worker=worker, limit=limit)
-
-
-# Of each version no more than the worker has room for; the oldest first.
-WITHIN = """row_number() OVER (PARTITION BY c.version_id ORDER BY c.id)
-              <= coalesce((CAST(:rooms AS json) ->> c.version_id)::int, 1000000) AS fits"""
-CLAIM_WITHIN = text(f"""
-    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
-           progress = NULL, output = NULL
-    FROM (SELECT c.id, {WITHIN} FROM predictions AS c
-          WHERE c.id = ANY(:ids) AND c.status = 'starting' AND c.run_after <= now()
-            AND (c.deadline IS NULL OR c.deadline > now())) AS w
-    WHERE p.id = w.id AND w.fits AND p.status = 'starting'
-    {RETURNING}""")
-LEFT = text("SELECT id, version_id FROM predictions WHERE id = ANY(:ids) AND status = 'starting' AND run_after <= now()")
-
-
-def claim_within(
-    session: Session, ids: Sequence[str], worker: UUID, rooms: Mapping[str, int]
-) -> tuple[list[Prediction], dict[str, str]]:
-    """Like `claim`, but no more of a version than its room. Also returns those that still wait, with their versions."""
-    claimed = _run(session, CLAIM_WITHIN, ids=sorted(ids), worker=worker, rooms=orjson.dumps(rooms).decode())
-    others = list(set(ids) - {one.id for one in claimed})
-    rows = session.execute(LEFT, {"ids": others}) if others else ()
-    return claimed, {row.id: row.version_id for row in rows}
-
-
-LOOKED_AT = 2_000  # of the oldest in each queue; what waits behind so many of full versions has its bell
-STEAL_WITHIN = text(f"""
-    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
-           progress = NULL, output = NULL
-    FROM (SELECT c.id, {WITHIN} FROM (
-            SELECT id, version_id FROM predictions WHERE status = 'starting' AND id = ANY(ARRAY(
-                SELECT w.id FROM unnest(CAST(:queues AS text[])) AS q(name) CROSS JOIN LATERAL (
-                    SELECT id, version_id FROM predictions WHERE {IN_QUEUE.format("q.name")} AND run_after <= now()
-                      AND (deadline IS NULL OR deadline > now())
-                    {BY_AGE} LIMIT {LOOKED_AT}) AS w
-                WHERE NOT w.version_id = ANY(:full) ORDER BY w.id LIMIT :limit))
-            FOR UPDATE SKIP LOCKED) AS c) AS w
-    WHERE p.id = w.id AND w.fits
-    {RETURNING}""")
-
-
-def steal_within(session: Session, queues: Sequence[str], worker: UUID, limit: int, rooms: Mapping[str, int]) -> list[Prediction]:
-    """Like `steal`, but no more of a version than its room."""
-    full = [version for version, room in rooms.items() if room <= 0]
-    params = {"queues": list(queues), "limit": limit, "full": full, "rooms": orjson.dumps(rooms).decode()}
-    return _run(session, STEAL_WITHIN, worker=worker, **params)
-
 
 PROGRESS = text(
     """
@@ -224,7 +149,7 @@ PROGRESS = text(
 
 def progress(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """Writes growing outputs, logs and steps of running predictions; None leaves a field as it was."""
-    return _run(session, PROGRESS, rows=_json(rows))
+    return run(session, PROGRESS, rows=_json(rows))
 
 
 FINISH = text(f"""
@@ -240,7 +165,7 @@ FINISH = text(f"""
 
 def finish(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer."""
-    return _run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
+    return run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
 
 
 CANCEL_WAITING = text(f"""
@@ -254,8 +179,8 @@ CANCEL_RUNNING = text(f"""
 def cancel(session: Session, ids: Sequence[str], reason: str | None = None) -> tuple[list[Prediction], list[Prediction]]:
     """Ends the waiting ones and marks the running ones. Returns (ended, marked)."""
     ids = sorted(ids)
-    ended = _run(session, CANCEL_WAITING, ids=ids, reason=reason)
-    return ended, _run(session, CANCEL_RUNNING, ids=ids, reason=reason)
+    ended = run(session, CANCEL_WAITING, ids=ids, reason=reason)
+    return ended, run(session, CANCEL_RUNNING, ids=ids, reason=reason)
 
 
 HELD = text("SELECT id, attempt, cancel_requested FROM predictions WHERE worker = :worker AND status = 'processing'")
@@ -286,7 +211,7 @@ REQUEUE = text(f"""
 
 def requeue(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """Recovery's move back to `starting`; `crashes` is what to add, `delay` in seconds, `queue` None to keep it."""
-    return _run(session, REQUEUE, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
+    return run(session, REQUEUE, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
 
 
 HELD_BY_DEAD = text(f"""
@@ -299,7 +224,7 @@ HELD_BY_DEAD = text(f"""
 
 def held_by_dead(session: Session, dead_after: float, limit: int) -> list[Prediction]:
     """Running predictions whose worker has been silent for `dead_after` seconds, or has stopped; locked."""
-    return _run(session, HELD_BY_DEAD, dead_after=dead_after, limit=limit)
+    return run(session, HELD_BY_DEAD, dead_after=dead_after, limit=limit)
 
 
 HELD_BY = text(f"SELECT {COLUMNS} FROM predictions WHERE status = 'processing' AND worker = :worker FOR UPDATE")
@@ -307,7 +232,7 @@ HELD_BY = text(f"SELECT {COLUMNS} FROM predictions WHERE status = 'processing' A
 
 def held_by(session: Session, worker: UUID) -> list[Prediction]:
     """Everything this worker runs; locked."""
-    return _run(session, HELD_BY, worker=worker)
+    return run(session, HELD_BY, worker=worker)
 
 
 UNRUNG = text("""
@@ -411,7 +336,7 @@ REMOVE_DATA = text(f"""
 
 def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
     """Empties what a caller sent and got; the row with its times and metrics stays."""
-    return _run(session, REMOVE_DATA, ids=sorted(ids))
+    return run(session, REMOVE_DATA, ids=sorted(ids))
 
 
 SWEEP_LOCK = text(

@@ -13,6 +13,7 @@ import orjson
 import structlog
 from sqlalchemy.orm import Session
 
+from app.db import claims
 from app.db import deliveries as outbox
 from app.db import predictions as table
 from app.db.session import Database
@@ -85,7 +86,7 @@ class Lifecycle:
     def claim(self, ids: Sequence[str], worker: UUID) -> list[Prediction | None]:
         """`starting -> processing` for those that still wait; None for each that was taken, ended or never existed."""
         with self._database.unit() as session:
-            claimed = table.claim(session, ids, worker)
+            claimed = claims.claim(session, ids, worker)
             told = self._write_outbox(session, claimed, "start")
         self._announcer.claimed(claimed)
         self._announcer.deliveries(told)
@@ -95,7 +96,7 @@ class Lifecycle:
     def claim_within(self, ids: Sequence[str], worker: UUID, rooms: Mapping[str, int]) -> tuple[list[Prediction], dict[str, str]]:
         """Claims no more of a version than its room. Also returns the ids that were left for that, with their versions."""
         with self._database.unit() as session:
-            claimed, left = table.claim_within(session, ids, worker, rooms)
+            claimed, left = claims.claim_within(session, ids, worker, rooms)
             told = self._write_outbox(session, claimed, "start")
         self._announcer.claimed(claimed)
         self._announcer.deliveries(told)
@@ -106,9 +107,9 @@ class Lifecycle:
         that."""
         with self._database.unit() as session:
             if rooms and min(rooms.values()) < limit:
-                claimed = table.steal_within(session, queues, worker, limit, rooms)
+                claimed = claims.steal_within(session, queues, worker, limit, rooms)
             else:
-                claimed = table.steal(session, queues, worker, limit)
+                claimed = claims.steal(session, queues, worker, limit)
             told = self._write_outbox(session, claimed, "start")
         self._announcer.claimed(claimed)
         self._announcer.deliveries(told)

@@ -17,7 +17,7 @@ import orjson
 import psycopg2
 from sqlalchemy.orm import Session
 
-from app.db import predictions as table
+from app.db.claims import steal
 from app.db.session import Database, connect
 from app.domain.predictions import new_id
 from app.queue.doorbell import Doorbell
@@ -129,7 +129,7 @@ def claims(stage: Stage, number: int) -> list[float]:
 
         def claim() -> None:
             with Session(database.engine) as session:
-                table.steal(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64)
+                steal(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64)
                 session.rollback()
 
         return [seconds(claim) for _ in range(number)]

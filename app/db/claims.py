@@ -1,0 +1,89 @@
+"""Waiting predictions move to a worker: those it heard of, or the oldest of its queues. Groups only; nothing here commits.
+
+`…_within` take no more of a version than the worker has room for. Called by services/lifecycle.py only.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from app.db.predictions import BY_AGE, IN_QUEUE, RETURNING, run
+from app.domain.predictions import Prediction
+
+CLAIM = text(f"""
+    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
+           progress = NULL, output = NULL
+    WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
+    {RETURNING}""")
+
+
+def claim(session: Session, ids: Sequence[str], worker: UUID) -> list[Prediction]:
+    """Moves waiting predictions to this worker. The ids are sorted so that two claims never deadlock."""
+    return run(session, CLAIM, ids=sorted(ids), worker=worker)
+
+
+STEAL = text(f"""
+    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
+           progress = NULL, output = NULL
+    FROM (SELECT w.id FROM unnest(CAST(:queues AS text[])) AS q(name) CROSS JOIN LATERAL (
+              SELECT id FROM predictions WHERE {IN_QUEUE.format("q.name")} AND run_after <= now()
+                AND (deadline IS NULL OR deadline > now())
+              {BY_AGE} LIMIT :limit FOR UPDATE SKIP LOCKED) AS w
+          ORDER BY w.id LIMIT :limit) AS c
+    WHERE p.id = c.id
+    {RETURNING}""")
+
+
+def steal(session: Session, queues: Sequence[str], worker: UUID, limit: int) -> list[Prediction]:
+    """Moves the oldest waiting predictions of these queues to this worker, whatever Redis knows of them."""
+    return run(session, STEAL, queues=list(queues), worker=worker, limit=limit)
+
+
+# Of each version no more than the worker has room for; the oldest first.
+WITHIN = """row_number() OVER (PARTITION BY c.version_id ORDER BY c.id)
+              <= coalesce((CAST(:rooms AS json) ->> c.version_id)::int, 1000000) AS fits"""
+CLAIM_WITHIN = text(f"""
+    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
+           progress = NULL, output = NULL
+    FROM (SELECT c.id, {WITHIN} FROM predictions AS c
+          WHERE c.id = ANY(:ids) AND c.status = 'starting' AND c.run_after <= now()
+            AND (c.deadline IS NULL OR c.deadline > now())) AS w
+    WHERE p.id = w.id AND w.fits AND p.status = 'starting'
+    {RETURNING}""")
+LEFT = text("SELECT id, version_id FROM predictions WHERE id = ANY(:ids) AND status = 'starting' AND run_after <= now()")
+
+
+def claim_within(
+    session: Session, ids: Sequence[str], worker: UUID, rooms: Mapping[str, int]
+) -> tuple[list[Prediction], dict[str, str]]:
+    """Like `claim`, but no more of a version than its room. Also returns those that still wait, with their versions."""
+    claimed = run(session, CLAIM_WITHIN, ids=sorted(ids), worker=worker, rooms=orjson.dumps(rooms).decode())
+    others = list(set(ids) - {one.id for one in claimed})
+    rows = session.execute(LEFT, {"ids": others}) if others else ()
+    return claimed, {row.id: row.version_id for row in rows}
+
+
+LOOKED_AT = 2_000  # of the oldest in each queue; what waits behind so many of full versions has its bell
+STEAL_WITHIN = text(f"""
+    UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
+           progress = NULL, output = NULL
+    FROM (SELECT c.id, {WITHIN} FROM (
+            SELECT id, version_id FROM predictions WHERE status = 'starting' AND id = ANY(ARRAY(
+                SELECT w.id FROM unnest(CAST(:queues AS text[])) AS q(name) CROSS JOIN LATERAL (
+                    SELECT id, version_id FROM predictions WHERE {IN_QUEUE.format("q.name")} AND run_after <= now()
+                      AND (deadline IS NULL OR deadline > now())
+                    {BY_AGE} LIMIT {LOOKED_AT}) AS w
+                WHERE NOT w.version_id = ANY(:full) ORDER BY w.id LIMIT :limit))
+            FOR UPDATE SKIP LOCKED) AS c) AS w
+    WHERE p.id = w.id AND w.fits
+    {RETURNING}""")
+
+
+def steal_within(session: Session, queues: Sequence[str], worker: UUID, limit: int, rooms: Mapping[str, int]) -> list[Prediction]:
+    """Like `steal`, but no more of a version than its room."""
+    full = [version for version, room in rooms.items() if room <= 0]
+    params = {"queues": list(queues), "limit": limit, "full": full, "rooms": orjson.dumps(rooms).decode()}
+    return run(session, STEAL_WITHIN, worker=worker, **params)
