@@ -68,7 +68,7 @@ def self_check(platform: Any) -> Mapping[str, Any]:
         answer: dict[str, Any] = made.json()
     if answer["status"] != "succeeded" or answer["output"] != CHECK_TEXT:
         raise RuntimeError(f"the self-check's prediction ended as {answer['status']}: {answer['error']}")
-    return {"id": answer["id"], "output": answer["output"], "seconds": answer["metrics"].get("total_time")}
+    return {"id": answer["id"], "output": answer["output"], "seconds": round(answer["metrics"]["total_time"], 1)}
 
 
 def print_screen(platform: Any, report: Mapping[str, Any]) -> None:

@@ -149,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--cells", default="", help="comma-separated faults; default: all")
     parser.add_argument("--times", type=int, default=1, help="how often the whole table is run")
-    parser.add_argument("--seconds", type=float, default=12.0, help="load for each fault")
+    parser.add_argument("--seconds", type=float, default=7.0, help="load for each fault")
     parser.add_argument("--list", action="store_true", help="name the faults and end")
     arguments = parser.parse_args()
     if arguments.list:

@@ -49,13 +49,14 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
+                mode = outer.mode  # looked at once: what is kept and what is answered must agree while it changes
                 if self.path == "/trap":
                     outer.trapped += 1
-                if outer.mode == "slow":
+                if mode == "slow":
                     time.sleep(2)
-                outer.take(dict(self.headers), body, kept=outer.mode in ("", "slow"))
-                self.send_response({"500": 500, "302": 302}.get(outer.mode, 200))
-                if outer.mode == "302":
+                outer.take(dict(self.headers), body, kept=mode in ("", "slow"))
+                self.send_response({"500": 500, "302": 302, "down": 503}.get(mode, 200))
+                if mode == "302":
                     self.send_header("location", outer.url.replace("/hook", "/trap"))
                 self.send_header("content-length", "0")
                 self.end_headers()
