@@ -6,6 +6,7 @@ of open descriptors or connections rose by more than one, a prediction did not s
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -78,10 +79,9 @@ def own_bytes(pid: int) -> float:
 
 def own_descriptors(process: psutil.Process, port: int) -> float:
     """What is open without the connections of callers to the API's port, which are the callers' to hold or to close."""
-    callers = [
-        one for one in process.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
-    ]  # fmt: skip
-    return float(process.num_fds() - len(callers))
+    opened = set(os.listdir(f"/proc/{process.pid}/fd"))
+    callers = (one for one in process.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port)
+    return float(len(opened - {str(one.fd) for one in callers}))
 
 
 def _name(process: psutil.Process) -> str:
