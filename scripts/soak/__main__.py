@@ -31,7 +31,7 @@ from scripts.soak.slopes import Sample, after, risen, slope
 
 SHARE = 0.7
 GROWTH = 0.01
-CALLERS = 32
+CALLERS = 64  # in the burst, too: what so many at once need of memory is then taken before the watch begins
 LOOK_SECONDS = 5.0
 ONE = 1  # a pool may come to need one more connection
 CONNECTIONS = "connections of Postgres"
@@ -99,11 +99,20 @@ def _connections(url: str) -> int:
         return int(cursor.fetchone()[0])
 
 
-def one_run(client: httpx.Client) -> str:
+class Clients(threading.local):
+    """A client for each calling thread, with one connection that stays open."""
+
+    def __init__(self, platform: Platform) -> None:
+        head = {"Authorization": f"Bearer {Path(platform.key_file).read_text().strip()}"}
+        limits = httpx.Limits(max_connections=1, keepalive_expiry=None)
+        self.http = httpx.Client(base_url=platform.api_url, headers=head, timeout=90, trust_env=False, limits=limits)
+
+
+def one_run(clients: Clients) -> str:
     """Creates a prediction and waits for it; "" when it succeeded, else what came instead."""
     body = {"version": "demo/echo", "input": {"text": "soak"}}
     try:
-        made = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"})
+        made = clients.http.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"})
     except httpx.HTTPError as error:
         return f"{type(error).__name__}: {error}"
     if made.status_code != 201:
@@ -111,23 +120,23 @@ def one_run(client: httpx.Client) -> str:
     return "" if made.json()["status"] == "succeeded" else f"{made.json()['status']}: {made.json()['error']}"
 
 
-def capacity(client: httpx.Client, seconds: float) -> float:
+def capacity(clients: Clients, seconds: float) -> float:
     """Runs per second with all callers busy."""
     began, done = time.monotonic(), 0
     with ThreadPoolExecutor(CALLERS) as threads:
         while time.monotonic() - began < seconds:
-            done += sum(not wrong for wrong in threads.map(one_run, [client] * CALLERS * 4))
+            done += sum(not wrong for wrong in threads.map(one_run, [clients] * CALLERS * 4))
     return done / (time.monotonic() - began)
 
 
-def steady(client: httpx.Client, rate: float, seconds: float) -> tuple[int, Counter[str]]:
+def steady(clients: Clients, rate: float, seconds: float) -> tuple[int, Counter[str]]:
     """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, what went wrong)."""
     began, waiting = time.monotonic(), []
     sent, wrong = 0, Counter[str]()
-    with ThreadPoolExecutor(CALLERS * 4) as threads:
+    with ThreadPoolExecutor(CALLERS) as threads:
         while (now := time.monotonic() - began) < seconds:
-            while sent < now * rate and len(waiting) < CALLERS * 4:
-                waiting.append(threads.submit(one_run, client))
+            while sent < now * rate and len(waiting) < CALLERS:
+                waiting.append(threads.submit(one_run, clients))
                 sent += 1
             done = [one for one in waiting if one.done()]
             wrong.update(one.result() for one in done)
@@ -161,18 +170,15 @@ def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
 
 def soak(platform: Platform, minutes: float, warm_up: float) -> bool:
     """Prints what came of it; True when all is well."""
-    key = Path(platform.key_file).read_text().strip()
-    limits = httpx.Limits(max_connections=CALLERS * 4, max_keepalive_connections=CALLERS * 4)
-    head = {"Authorization": f"Bearer {key}"}
-    with httpx.Client(base_url=platform.api_url, headers=head, timeout=90, trust_env=False, limits=limits) as client:
-        most = capacity(client, 15)
-        print(f"capacity {most:.0f} runs a second; {minutes:g} minutes at {SHARE * most:.0f}", flush=True)
-        watch = Watch(platform)
-        looking = threading.Thread(target=watch.run, daemon=True)
-        looking.start()
-        sent, wrong = steady(client, SHARE * most, minutes * 60)
-        watch.stop()
-        looking.join()
+    clients = Clients(platform)
+    most = capacity(clients, 15)
+    print(f"capacity {most:.0f} runs a second; {minutes:g} minutes at {SHARE * most:.0f}", flush=True)
+    watch = Watch(platform)
+    looking = threading.Thread(target=watch.run, daemon=True)
+    looking.start()
+    sent, wrong = steady(clients, SHARE * most, minutes * 60)
+    watch.stop()
+    looking.join()
     print(f"sent {sent}, succeeded {sent - wrong.total()}")
     for reason, times in wrong.most_common(10):
         print(f"  {times} times: {reason}")
