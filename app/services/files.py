@@ -6,7 +6,8 @@ import hmac
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import FileRow
 from app.domain.errors import FieldError, Gone, InvalidInput, InvalidRequest, NotFound, PayloadTooLarge
+from app.domain.file_inputs import own_file, takes_files
 from app.domain.predictions import is_id, new_id
 from app.domain.versions import is_name
 from app.services import idempotency
@@ -26,7 +28,6 @@ from app.services.idempotency import MadeBefore, Once
 from app.storage.base import BLOCK, Range, Storage
 from app.storage.signing import UrlSigner
 
-OWN_FILE = re.compile(r"/v1/files/(?P<id>[0-9a-z]{26})(?:[?#]|\Z)")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
 CONTENT_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}\Z")
 NO_FILE = "The requested file could not be found."
@@ -182,13 +183,13 @@ class Files:
 
 
 def own_files(schema: dict[str, Any], given: dict[str, Any]) -> list[tuple[str, str]]:
-    """(input name, file id) of every uploaded file that the input names. Only `format: uri` inputs hold files."""
+    """(input name, file id) of every uploaded file that the input names, by an input's own name or an alias."""
     found = []
-    for name, one in schema.get("properties", {}).items():
-        is_file: Callable[[dict[str, Any]], bool] = lambda part: part.get("format") == "uri"  # noqa: E731
-        if is_file(one) or is_file(one.get("items", {})):
+    for own_name, field in schema.get("properties", {}).items():
+        for name in (own_name, *field.get("x-aliases", ())) if takes_files(field) else ():
             value = given.get(name)
-            texts = value if isinstance(value, list) else [value]
-            matches = (OWN_FILE.search(text) for text in texts if isinstance(text, str) and len(text) < 2_048)
-            found += [(name, match["id"]) for match in matches if match]
+            for text in value if isinstance(value, list) else [value]:
+                with suppress(ValueError):  # no URL at all: the check of the input says so
+                    if isinstance(text, str) and (file_id := own_file(text)):
+                        found.append((name, file_id))
     return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import InvalidInput
+from app.domain.file_inputs import takes_files
 from app.domain.versions import RunnableVersion
 from app.services.input_files import fault_of
 from app.services.schema_compile import (
@@ -135,10 +136,8 @@ class CompiledInput:
 
 def _files_of(schema: Schema) -> dict[str, str]:
     """Inputs that are files or lists of them, with the media type that is wanted."""
-    named = {
-        name: one.get("items", one) if one.get("type") == "array" else one for name, one in schema.get("properties", {}).items()
-    }
-    return {name: one.get("contentMediaType", "") for name, one in named.items() if one.get("format") == "uri"}
+    found = {name: one for name, one in schema.get("properties", {}).items() if takes_files(one)}
+    return {name: one.get("items", one).get("contentMediaType", "") for name, one in found.items()}
 
 
 class InputChecker:

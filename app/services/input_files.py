@@ -5,23 +5,22 @@ Fetches nothing. What only the bytes at an address can tell is left to the worke
 
 import base64
 import binascii
-import re
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from app.domain import pictures
+from app.domain.file_inputs import is_data, own_file
 from app.domain.pictures import Read
 from app.webhooks.guard import check_url
 
-OWN_FILE = re.compile(r"/v1/files/[0-9a-z]{26}\Z")  # a worker reads it from the storage, whatever the host
 PICTURES = "image/*"
 
 
 def fault_of(url: str, media_type: str, allow_private: bool) -> str | None:
     """What is wrong with an http, https or data URL, as the end of a sentence; None when nothing is."""
     try:
-        if url[:5].lower() == "data:":
+        if is_data(url):
             return _fault_of_data(url, media_type)
-        if not OWN_FILE.search(urlsplit(url).path):
+        if not own_file(url):  # that one a worker reads from the storage, whatever its host
             check_url(url, allow_private)
     except ValueError as error:
         return str(error)

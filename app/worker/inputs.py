@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from app.domain.errors import InvalidRequest, NotFound, PredictionError
+from app.domain.file_inputs import is_data, own_file, takes_files
 from app.settings import Settings
 from app.storage.base import Storage
 from app.webhooks.guard import fetch
 
 DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<params>(?:;[\w=.+-]+)*?)(?P<base64>;base64)?,", re.I)
-OWN_FILE = re.compile(r"/v1/files/(?P<id>[0-9a-z]{26})\Z")
 FindFile = Callable[[str], tuple[str, str] | None]  # file id -> (storage key, name)
 
 
@@ -38,19 +38,19 @@ class Inputs:
         """The input with every file replaced by a path in `folder`. Raises InvalidInputFile with a sentence."""
         local = dict(given)
         for name, wanted in schema.get("properties", {}).items():
-            value = local.get(name)
-            if wanted.get("format") == "uri" and isinstance(value, str):
+            value = local.get(name) if takes_files(wanted) else None
+            if isinstance(value, str):
                 local[name] = self._one(name, value, folder, 0)
-            elif wanted.get("items", {}).get("format") == "uri" and isinstance(value, list):
+            elif isinstance(value, list):
                 local[name] = [self._one(name, item, folder, number) for number, item in enumerate(value)]
         return local
 
     def _one(self, field: str, url: str, folder: Path, number: int) -> str:
         try:
-            if url.startswith("data:"):
+            if is_data(url):
                 return str(self._data(url, folder / f"in-{field}-{number}"))
-            if own := OWN_FILE.search(urlsplit(url).path):
-                return str(self._own(own["id"], folder, f"in-{field}-{number}"))
+            if own := own_file(url):
+                return str(self._own(own, folder, f"in-{field}-{number}"))
             suffix = Path(urlsplit(url).path).suffix[:10]
             target = folder / f"in-{field}-{number}{suffix if suffix.isascii() else ''}"
             fetch(url, target, self._settings.max_upload_bytes, self._settings.allow_private_addresses)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from app.domain.file_inputs import takes_files
 from app.domain.phases import of_run
 from app.domain.predictions import Prediction
 from app.domain.webhooks import wants
@@ -108,8 +109,4 @@ def may_write_files(schema: dict[str, Any]) -> bool:
 def wants_files(given: dict[str, Any], schema: dict[str, Any]) -> bool:
     """Whether this input names files (fields of `format: uri`, lists of them included)."""
     properties = schema.get("properties", {})
-    return any(value and _is_file(properties.get(name, {})) for name, value in given.items())
-
-
-def _is_file(field: dict[str, Any]) -> bool:
-    return field.get("format") == "uri" or field.get("items", {}).get("format") == "uri"
+    return any(value and takes_files(properties.get(name, {})) for name, value in given.items())

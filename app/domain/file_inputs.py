@@ -1,0 +1,31 @@
+"""Which inputs of a version are files, and which URLs name a file that was uploaded here. Pure.
+
+Whose such a file is, is asked when a prediction is made; the worker then reads it for whoever made it. So the one and the other,
+and the check of addresses between them, must see the same in a text, and they all ask here.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+OWN_FILE = re.compile(r"/v1/files/(?P<id>[0-9a-z]{26})\Z")
+LONGEST_OWN = 2_048  # characters: no URL of ours comes near, and splitting megabytes would hold others up
+
+
+def takes_files(field: Mapping[str, Any]) -> bool:
+    """Whether an input of this schema is a file (`format: uri`) or a list of files."""
+    return field.get("format") == "uri" or field.get("items", {}).get("format") == "uri"
+
+
+def is_data(url: str) -> bool:
+    """Whether a URL is its own content."""
+    return url[:5].lower() == "data:"
+
+
+def own_file(url: str) -> str | None:
+    """The id of the uploaded file that a URL names, whatever its host; None for any other. Raises ValueError for no URL."""
+    if len(url) > LONGEST_OWN or is_data(url):
+        return None
+    match = OWN_FILE.search(urlsplit(url).path)
+    return match["id"] if match else None

@@ -1,0 +1,65 @@
+"""Uploaded files that inputs name: what a worker would read is what the caller is asked about."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.domain.file_inputs import own_file, takes_files
+from app.services.files import own_files
+from app.services.input_files import fault_of
+from app.worker.inputs import Inputs
+
+FILE = "01kam7vn3c9x0r2f4h6j8m0p2s"
+PICTURE = {"type": "string", "format": "uri"}
+SCHEMA = {"properties": {"image": {**PICTURE, "x-aliases": ["img"]}, "all": {"type": "array", "items": PICTURE}, "text": {}}}
+NAMES = [
+    f"http://localhost:8000/v1/files/{FILE}",
+    f"https://example.com/v1/files/{FILE}?download=1#page",
+    f"http://h/v1/fi\tles/{FILE}",  # urlsplit leaves tabs and line ends out
+    f"http://h/v1/files/{FILE}\n",
+]
+OTHERS = [
+    f"http://127.0.0.1/v1/files/{FILE}?{'a' * 3_000}",
+    f"http://127.0.0.1/v1/files/{FILE}/content",
+    "http://127.0.0.1/v1/files/short",
+    f"data:/v1/files/{FILE}",
+    f"DATA:/v1/files/{FILE}",
+]
+SETTINGS: Any = SimpleNamespace(max_upload_bytes=1_000, allow_private_addresses=False)  # so nothing is fetched
+
+
+class Read(Exception):
+    """The worker asked for a file of ours."""
+
+
+def reads_own(url: str, folder: Path) -> bool:
+    def find(file_id: str) -> None:
+        raise Read(file_id)
+
+    try:
+        Inputs(SETTINGS, None, find).localize({"image": url}, SCHEMA, folder)  # type: ignore[arg-type]
+    except Read:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+@pytest.mark.parametrize("url", [*NAMES, *OTHERS])
+def test_the_caller_is_asked_about_just_what_a_worker_would_read(url: str, tmp_path: Path) -> None:
+    assert reads_own(url, tmp_path) is bool(own_files(SCHEMA, {"image": url})) is (url in NAMES)
+
+
+def test_what_is_no_file_of_ours_is_held_to_the_rules_for_addresses() -> None:
+    assert [fault_of(url, "", allow_private=False) for url in NAMES] == [None] * len(NAMES)
+    assert fault_of(OTHERS[0], "", allow_private=False)
+
+
+def test_files_are_found_in_lists_and_under_aliases() -> None:
+    given = {"img": NAMES[0], "all": ["http://h/x", NAMES[1], 7], "text": NAMES[0]}
+    assert own_files(SCHEMA, given) == [("img", FILE), ("all", FILE)]
+    assert own_files(SCHEMA, {"image": "http://[", "all": None}) == []
+    assert own_file(NAMES[0]) == FILE
+    assert [takes_files(one) for one in SCHEMA["properties"].values()] == [True, True, False]  # type: ignore[attr-defined]
