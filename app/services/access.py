@@ -7,8 +7,9 @@ query a request; revoking a key is known in this process at once and in the othe
 import asyncio
 import hashlib
 import secrets
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from uuid import UUID
@@ -87,7 +88,7 @@ class _Kept:
 
 
 class Access:
-    """One for each API process; called on its event loop."""
+    """One for each API process; called on its event loop, `forget_…` from any thread."""
 
     def __init__(
         self, database: Database, signer: TokenSigner, threads: Executor, *, cache_seconds: float, allow_anonymous: bool
@@ -95,6 +96,7 @@ class Access:
         self._database, self._signer, self._threads = database, signer, threads
         self._seconds, self._allow_anonymous = cache_seconds, allow_anonymous
         self._cache: dict[bytes, _Kept] = {}
+        self._lock = threading.Lock()  # a revocation comes from a thread, at any moment
         self._revocations = 0  # a lookup that began before a revocation must not be remembered after it
         self._find: Coalescer[str, Principal | None] = Coalescer(self._find_group, lanes=2)
         self._notes: set[asyncio.Future[None]] = set()
@@ -122,8 +124,9 @@ class Access:
             raise Unauthenticated("You did not pass a valid authentication token.")
         if found is DISABLED:
             raise AccountDisabled
-        if revocations == self._revocations:
-            self._keep(name, found)
+        with self._lock:
+            if revocations == self._revocations:
+                self._keep(name, found)
         return found
 
     def _keep(self, name: bytes, principal: Principal) -> None:
@@ -165,13 +168,16 @@ class Access:
 
     def forget_key(self, key_id: UUID) -> None:
         """A key was revoked: it is not trusted any more from now on."""
-        self._revocations += 1
-        self._cache = {name: kept for name, kept in self._cache.items() if kept.principal.key_id != key_id}
+        self._forget(lambda principal: principal.key_id == key_id)
 
     def forget_user(self, user_id: UUID) -> None:
         """A user was disabled: none of their credentials is trusted any more from now on."""
-        self._revocations += 1
-        self._cache = {name: kept for name, kept in self._cache.items() if kept.principal.user_id != user_id}
+        self._forget(lambda principal: principal.user_id == user_id)
+
+    def _forget(self, is_meant: Callable[[Principal], bool]) -> None:
+        with self._lock:
+            self._revocations += 1
+            self._cache = {name: kept for name, kept in self._cache.items() if not is_meant(kept.principal)}
 
     async def close(self) -> None:
         """Waits for lookups and notes under way."""

@@ -6,6 +6,7 @@ in the others after `keep_seconds`.
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -50,6 +51,7 @@ class Runnables:
     def __init__(self, database: Database, threads: Executor, keep_seconds: float) -> None:
         self._database, self._threads, self._seconds = database, threads, keep_seconds
         self._kept: dict[str, _Found] = {}
+        self._lock = threading.Lock()  # a change comes from a thread, at any moment
         self._changes = 0
         self._find: Coalescer[str, _Found | None] = Coalescer(self._find_group)
 
@@ -59,8 +61,9 @@ class Runnables:
         if found is None or found.until < time.monotonic():
             changes = self._changes
             found = await self._find(reference)
-            if found and changes == self._changes:
-                self._keep(reference, found)
+            with self._lock:
+                if found and changes == self._changes:
+                    self._keep(reference, found)
         if found is None or not may_see(principal, found.model):
             raise NotFound(NO_VERSION if VERSION_ID.search(reference) else NO_MODEL)
         if found.version is None:
@@ -74,8 +77,9 @@ class Runnables:
 
     def forget(self) -> None:
         """Something was changed in the catalogue. Called from any thread."""
-        self._changes += 1
-        self._kept = {}
+        with self._lock:
+            self._changes += 1
+            self._kept = {}
 
     async def _find_group(self, references: list[str]) -> Sequence[_Found | None]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, references)

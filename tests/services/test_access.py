@@ -1,13 +1,16 @@
 """Who is calling."""
 
 import asyncio
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import event, text
 
 from app.domain.errors import Forbidden, Unauthenticated
-from app.services.access import SCOPES, Access
+from app.services.access import SCOPES, Access, Principal
 from app.services.accounts import Accounts
 from app.services.limits import Tries, Windows
 from app.services.tokens import TokenSigner
@@ -83,6 +86,28 @@ async def test_a_lookup_that_began_before_a_revocation_is_not_remembered(make_ac
     await asyncio.gather(asking, return_exceptions=True)
     assert access._cache == {}
     await access.close()
+
+
+async def test_keys_are_revoked_in_threads_while_others_are_looked_up(make_access, monkeypatch):
+    async def find(_credential: str) -> Principal:
+        return Principal(uuid4(), "ada", frozenset())
+
+    def revoke() -> None:
+        while not asked.is_set():
+            access.forget_key(uuid4())
+
+    access, asked = make_access(), threading.Event()
+    monkeypatch.setattr(access, "_find", find)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    revoking = asyncio.get_running_loop().run_in_executor(None, revoke)
+    try:
+        for number in range(3_000):
+            await access.principal(f"Bearer {number}")
+    finally:
+        asked.set()
+        sys.setswitchinterval(before)
+    await revoking  # raised when it went over a dictionary that grew meanwhile
 
 
 async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts, database, signer):
