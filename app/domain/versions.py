@@ -46,6 +46,8 @@ def parse_source(text: str) -> Source:
             raise ValueError("a Hugging Face source must not contain '..'")
         return Source("hf", match["repo"], match["revision"] or "")
     if match := S3_SOURCE.match(text):
+        if ".." in match["prefix"].split("/"):
+            raise ValueError("an S3 source must not contain '..'")
         return Source("s3", f"{match['bucket']}/{match['prefix']}")
     if text.startswith("path:") and len(text) > len("path:") and "\x00" not in text:
         return Source("path", text.removeprefix("path:"))

@@ -30,6 +30,18 @@ CONFIG = Config(
 )
 
 
+def client(endpoint_url: str | None, region: str, access_key_id: str | None, secret_access_key: str | None) -> Any:
+    """boto3's, with our patience. Without an endpoint Amazon's, without keys boto3's own credential chain."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=region,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
+        config=CONFIG,
+    )
+
+
 class S3Storage:
     """boto3's own credential chain when no keys are given."""
 
@@ -38,14 +50,7 @@ class S3Storage:
         access_key_id: str | None = None, secret_access_key: str | None = None,
     ) -> None:  # fmt: skip
         self._bucket, self._prefix = bucket, prefix.strip("/") + "/" if prefix.strip("/") else ""
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=endpoint_url,
-            region_name=region,
-            aws_access_key_id=access_key_id,
-            aws_secret_access_key=secret_access_key,
-            config=CONFIG,
-        )
+        self._client = client(endpoint_url, region, access_key_id, secret_access_key)
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> None:
         name = self._prefix + checked(key)

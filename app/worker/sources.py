@@ -8,17 +8,18 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import boto3
 import httpx
 import structlog
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from app.domain.errors import ModelUnavailable
 from app.domain.versions import Source, parse_source
 from app.settings import Settings
+from app.storage import s3
 
 log = structlog.get_logger(__name__)
 
@@ -65,9 +66,7 @@ class Sources:
         try:
             self._download(source, folder, say)
         except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
-            log.warning("download_failed", source=str(source), reason=str(error))
-            reason = str(error).splitlines()[0][:300]
-            raise ModelUnavailable(f"{source} could not be downloaded: {reason}") from error
+            raise _not_downloaded(source, error) from error
         return folder
 
     def _download(self, source: Source, folder: Path, say: Say) -> None:
@@ -91,26 +90,35 @@ class Sources:
         folder = self._settings.model_cache_folder / "s3" / bucket / prefix
         if (folder / DONE_MARK).exists():
             return folder
-        client: Any = boto3.client(
-            "s3",
-            endpoint_url=self._settings.s3_endpoint_url or None,
-            region_name=self._settings.s3_region,
-            aws_access_key_id=self._settings.s3_access_key_id or None,
-            aws_secret_access_key=self._settings.s3_secret_access_key or None,
-        )
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix.rstrip("/") + "/")
-        found = [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", [])]
-        names = [(key[len(prefix.rstrip("/")) + 1 :], size) for key, size in found]
-        for name, size in wanted_files(names):
+        try:
+            self._download_objects(bucket, prefix.rstrip("/") + "/", folder, say)
+        except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
+            raise _not_downloaded(source, error) from error
+        return folder
+
+    def _download_objects(self, bucket: str, prefix: str, folder: Path, say: Say) -> None:
+        given = self._settings
+        keys = (given.s3_access_key_id or None, given.s3_secret_access_key or None)
+        client = s3.client(given.s3_endpoint_url or None, given.s3_region, *keys)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        found = [(item["Key"].removeprefix(prefix), item["Size"]) for page in pages for item in page.get("Contents", [])]
+        files = [(name, size) for name, size in wanted_files(found) if name and not name.endswith("/")]
+        if not files:  # and no mark: they may be put there yet
+            raise ModelUnavailable(f"s3://{bucket}/{prefix} holds no files.")
+        for name, size in files:
             target = folder / name
             if not target.resolve().is_relative_to(folder.resolve()):
                 raise ModelUnavailable("An object under the source's prefix has an unusable name.")
             target.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(bucket, f"{prefix.rstrip('/')}/{name}", str(target))
+            client.download_file(bucket, prefix + name, str(target))
             say(f"Downloaded {name} ({megabytes(size)})\n")
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / DONE_MARK).touch()
-        return folder
+
+
+def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
+    reason = str(error) or type(error).__name__  # a time-out may say nothing
+    log.warning("download_failed", source=str(source), reason=reason)
+    return ModelUnavailable(f"{source} could not be downloaded: {reason.splitlines()[0][:300]}")
 
 
 def package_roots() -> list[Path]:

@@ -11,12 +11,13 @@ from urllib.parse import unquote
 import pytest
 
 from app.domain.errors import ModelUnavailable
+from app.domain.versions import parse_source
 from app.domain.work import ModelSpec
 from app.runtimes.base import Job
 from app.runtimes.demo import SHIPPED
 from app.runtimes.text_generation import TextGeneration
 from app.settings import Settings
-from app.worker.sources import Sources, wanted_files
+from app.worker.sources import Sources, _not_downloaded, wanted_files
 
 COMMIT = "c" * 40
 
@@ -64,6 +65,52 @@ class Hub:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+class Bucket:
+    """As much of S3 on loopback as a download asks for: `files` by name, or AccessDenied while they are None."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] | None = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self, body: bool = True) -> None:
+                path, _, asked = unquote(self.path).partition("?")
+                if outer.files is None:
+                    content, status = b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>", 403
+                elif "list-type" in asked:
+                    found = (f"<Contents><Key>{key}</Key><Size>{len(one)}</Size></Contents>" for key, one in outer.files.items())
+                    content, status = f"<ListBucketResult>{''.join(found)}</ListBucketResult>".encode(), 200
+                else:
+                    content, status = outer.files[path.removeprefix("/models/")], 200
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if body:
+                    self.wfile.write(content)
+
+            def do_HEAD(self) -> None:
+                self.do_GET(body=False)
+
+            def log_message(self, *_: object) -> None:
+                """Quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def sources(self, settings: Settings) -> Sources:
+        address = f"http://127.0.0.1:{self.server.server_port}"
+        keys = {"s3_access_key_id": "a", "s3_secret_access_key": "b"}
+        return Sources(settings.model_copy(update={"s3_endpoint_url": address, **keys}))
+
+
+@pytest.fixture
+def bucket() -> Iterator[Bucket]:
+    made = Bucket()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     made = Hub(SHIPPED / "words")
@@ -103,6 +150,28 @@ def test_what_the_hub_does_not_have_is_unavailable_with_a_sentence(settings: Set
 def test_an_absent_hub_is_a_sentence(settings: Settings) -> None:
     with pytest.raises(ModelUnavailable, match="could not be downloaded"):
         sources(settings).local("hf:demo/words", lambda text: None)
+
+
+def test_an_s3_prefix_without_files_is_no_model_and_is_looked_at_again(settings: Settings, bucket: Bucket) -> None:
+    found = bucket.sources(settings)
+    for bucket.files in ({}, {"words/": b""}):  # the second is how consoles write an empty folder
+        with pytest.raises(ModelUnavailable, match="s3://models/words/ holds no files"):
+            found.local("s3://models/words", lambda text: None)
+    bucket.files = {"words/": b"", "words/config.json": b"{}", "words/sub/model.safetensors": b"12", "words/x.bin": b"3"}
+    folder = Path(found.local("s3://models/words", lambda text: None))
+    assert sorted(str(one.relative_to(folder)) for one in folder.rglob("*.*")) == [
+        ".complete", "config.json", "sub/model.safetensors",
+    ]  # fmt: skip
+
+
+def test_an_s3_that_refuses_is_a_sentence(settings: Settings, bucket: Bucket) -> None:
+    bucket.files = None
+    with pytest.raises(ModelUnavailable, match=r"s3://models/words could not be downloaded: .*AccessDenied"):
+        bucket.sources(settings).local("s3://models/words", lambda text: None)
+
+
+def test_an_error_without_words_is_told_by_its_kind() -> None:
+    assert "could not be downloaded: TimeoutError" in _not_downloaded(parse_source("hf:a/b"), TimeoutError()).detail
 
 
 def test_folders_must_lie_under_a_root(settings: Settings, tmp_path: Path) -> None:
