@@ -10,7 +10,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.requests import HTTPConnection
 
 from app.api import headers
-from app.domain.errors import FieldError, InvalidRequest, Unauthenticated
+from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.services.access import Access, Principal
 from app.services.accounts import Accounts
 from app.services.assembly import Assembly
@@ -141,8 +141,7 @@ def in_utc(field: str, moment: datetime | None) -> datetime | None:
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        sentence = "is before the year 1 or after the year 9999"
-        raise InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),)) from None
+        raise wrong_field(field, "is before the year 1 or after the year 9999") from None
 
 
 def link(request: Request, cursor: str | None) -> str | None:

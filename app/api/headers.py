@@ -2,7 +2,7 @@
 
 import re
 
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest, wrong_field
 
 WAIT = re.compile(r"(?:\A|[,;\s])wait(?:\s*=\s*\"?(\d{1,6})\"?)?(?=\Z|[,;\s])", re.IGNORECASE)
 LONGEST_WAIT = 60
@@ -14,7 +14,7 @@ RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
 def wrong_header(name: str, sentence: str) -> InvalidRequest:
     """One wrong header, named."""
-    return InvalidRequest(f"{name}: {sentence}.", (FieldError(name, "format", sentence),))
+    return wrong_field(name, sentence, "format")
 
 
 def wait_seconds(prefer: str | None) -> int | None:

@@ -28,6 +28,7 @@ from app.domain.errors import (
     TooMany,
     Unauthenticated,
     Unavailable,
+    wrong_fields,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -164,9 +165,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 def invalid_request(errors: Any) -> InvalidRequest:
     """pydantic's errors as ours: which field, what kind, a sentence; never the value."""
-    fields = tuple(_field(one) for one in list(errors)[:20])
-    detail = "".join(f"- {one.field}: {one.description}\n" for one in fields)
-    return InvalidRequest(detail, fields)
+    return wrong_fields(tuple(_field(one) for one in list(errors)[:20]))
 
 
 def _field(error: dict[str, Any]) -> FieldError:

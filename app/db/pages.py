@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import wrong_field
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -55,8 +55,7 @@ class Cursor:
                 raise ValueError(ident)
             return cls(_aware(created), ident, bool(backwards))
         except (ValueError, TypeError, binascii.Error) as error:
-            field = FieldError("cursor", "format", "is not a cursor of this list")
-            raise InvalidRequest("cursor: is not a cursor of this list.", (field,)) from error
+            raise wrong_field("cursor", "is not a cursor of this list", "format") from error
 
 
 def _aware(text: str) -> datetime:

@@ -24,6 +24,7 @@
 One table in `api/problems.py` maps them to HTTP; this module does not know HTTP.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -58,13 +59,27 @@ class InvalidRequest(LovageError):
 
 
 class InvalidInput(InvalidRequest):
-    """The detail is built from the fields, one line each, as Replicate's clients print it."""
+    """The detail is built from the fields, as Replicate's clients print it."""
 
     code = "invalid_input"
     title = "Input validation failed"
 
     def __init__(self, fields: tuple[FieldError, ...]) -> None:
-        super().__init__("".join(f"- {f.field}: {f.description}\n" for f in fields), fields)
+        super().__init__(_lines(fields), fields)
+
+
+def _lines(fields: Iterable[FieldError]) -> str:
+    return "".join(f"- {one.field}: {one.description}\n" for one in fields)
+
+
+def wrong_field(field: str, sentence: str, kind: str = "value") -> InvalidRequest:
+    """One wrong field, named in the detail too. The sentence goes on after the name and has no full stop."""
+    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, kind, sentence),))
+
+
+def wrong_fields(fields: tuple[FieldError, ...]) -> InvalidRequest:
+    """Several, a line each."""
+    return InvalidRequest(_lines(fields), fields)
 
 
 class PayloadTooLarge(InvalidRequest):

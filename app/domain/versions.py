@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
+NAME_RULE = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"  # in a sentence
 VERSION_ID = re.compile(r"[0-9a-f]{64}\Z")
 HF_SOURCE = re.compile(r"hf:(?P<repo>[\w][\w.-]{0,95}(?:/[\w][\w.-]{0,95})?)(?:@(?P<revision>[\w][\w./-]{0,127}))?\Z")
 S3_SOURCE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^\x00-\x1f]{1,512})\Z")

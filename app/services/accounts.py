@@ -17,12 +17,11 @@ from app.db.tables import ApiKeyRow, UserRow
 from app.domain.errors import (
     AccountDisabled,
     Conflict,
-    FieldError,
     Forbidden,
-    InvalidRequest,
     NotFound,
     SecretShownOnce,
     Unauthenticated,
+    wrong_field,
 )
 from app.domain.versions import is_name
 from app.services import idempotency, passwords
@@ -42,11 +41,6 @@ class NewKey:
 
     row: ApiKeyRow
     key: str
-
-
-def invalid(field: str, kind: str, sentence: str) -> InvalidRequest:
-    """One wrong field, named in the detail too."""
-    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, kind, sentence),))
 
 
 class Accounts:
@@ -176,7 +170,7 @@ class Accounts:
         """
         may_manage_keys(principal)
         if expires_at and expires_at <= datetime.now(UTC):
-            raise invalid("expires_at", "value", "must be in the future")
+            raise wrong_field("expires_at", "must be in the future")
         if "admin" in scopes and not principal.is_operator:
             raise Forbidden("Only administrators can make keys with the scope 'admin'.")
         try:
@@ -232,10 +226,10 @@ def may_manage_keys(principal: Principal) -> None:
 
 def _check_account(email: str, username: str, password: str) -> None:
     if not EMAIL.match(email):
-        raise invalid("email", "format", "must be an email address")
+        raise wrong_field("email", "must be an email address", "format")
     if not is_name(username):
-        raise invalid("username", "format", "must be 1 to 64 letters, digits, dots, dashes or underscores")
+        raise wrong_field("username", "must be 1 to 64 letters, digits, dots, dashes or underscores", "format")
     if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
-        raise invalid("password", "length", f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters")
+        raise wrong_field("password", f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters", "length")
     if "\x00" in password:
-        raise invalid("password", "format", "must not contain the NUL character")
+        raise wrong_field("password", "must not contain the NUL character", "format")

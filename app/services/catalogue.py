@@ -1,6 +1,6 @@
 """Models and their versions: who may see and change which, and what is listed. Knows no HTTP.
 
-Calls block (SQL, sometimes the hub): use threads. `runnable` alone is awaited, because every prediction asks it.
+Calls block (SQL, sometimes the hub): use threads. What every prediction asks of it is kept elsewhere (services/runnable.py).
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from app.db import models, predictions, users, versions
 from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import ModelRow, VersionRow
-from app.domain.errors import Conflict, FieldError, Forbidden, Gone, InvalidRequest, LovageError, NotFound
+from app.domain.errors import Conflict, Forbidden, Gone, LovageError, NotFound, wrong_field
 from app.domain.predictions import Prediction, Status
-from app.domain.versions import VERSION_ID, is_name
+from app.domain.versions import NAME_RULE, VERSION_ID, is_name
 from app.services import idempotency
 from app.services.access import Principal
 from app.services.idempotency import MadeBefore, Once
@@ -49,8 +49,7 @@ def _check_example(principal: Principal, row: ModelRow, found: Prediction | None
     mine = found is not None and (principal.owns(found.user_id) or principal.is_operator)
     fits = found is not None and found.model == f"{row.owner}/{row.name}" and found.status is Status.SUCCEEDED
     if found is None or not mine or not fits or found.data_removed_at is not None:
-        rule = "must be the id of a succeeded prediction of yours with this model"
-        raise InvalidRequest(f"default_example: {rule}.", (FieldError("default_example", "value", rule),))
+        raise wrong_field("default_example", "must be the id of a succeeded prediction of yours with this model")
 
 
 class Catalogue:
@@ -83,8 +82,7 @@ class Catalogue:
         self, principal: Principal, owner: str, name: str, values: dict[str, Any], version: NewVersion | None, once: Once | None
     ) -> Listed:
         if not is_name(name):
-            rule = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"
-            raise InvalidRequest(f"name: {rule}.", (FieldError("name", "format", rule),))
+            raise wrong_field("name", NAME_RULE, "format")
         made = self._maker.make(principal, f"{owner}/{name}", version) if version else None
         try:
             with self._database.unit() as session:
@@ -111,7 +109,7 @@ class Catalogue:
             if not principal.is_operator:
                 raise Forbidden("owner: must be your own username.")
             if not is_name(owner):
-                raise InvalidRequest("owner: is not a valid name.", (FieldError("owner", "format", "is not valid"),))
+                raise wrong_field("owner", NAME_RULE, "format")
             other = users.by_username(session, owner)
             owner_id = other.id if other else owner_id
         row = ModelRow(owner_id=owner_id, owner=owner, name=name, **values)

@@ -15,8 +15,8 @@ from app.db import deployments as table
 from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import DeploymentRow
-from app.domain.errors import Conflict, FieldError, Gone, InvalidRequest, NotFound
-from app.domain.versions import RunnableVersion, is_name
+from app.domain.errors import Conflict, Gone, NotFound, wrong_field
+from app.domain.versions import NAME_RULE, RunnableVersion, is_name
 from app.queue.routing import CLASS_ORDER
 from app.services import idempotency
 from app.services.access import Principal
@@ -24,11 +24,6 @@ from app.services.idempotency import MadeBefore, Once
 
 NO_DEPLOYMENT = "The requested deployment could not be found."
 ANY_HARDWARE = "any"
-
-
-def wrong(field: str, sentence: str) -> InvalidRequest:
-    """One wrong field."""
-    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),))
 
 
 class Deployments:
@@ -46,7 +41,7 @@ class Deployments:
         """
         principal.need("models")
         if not is_name(name):
-            raise wrong("name", "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores")
+            raise wrong_field("name", NAME_RULE)
         check(values)
         owner_id, owner = principal.need_user(), principal.username
         row = DeploymentRow(
@@ -112,6 +107,6 @@ def check(values: Mapping[str, Any]) -> None:
     """Raises InvalidRequest naming the field."""
     if values["hardware"] not in (ANY_HARDWARE, *CLASS_ORDER):
         known = ", ".join((ANY_HARDWARE, *CLASS_ORDER))
-        raise wrong("hardware", f"is not known here; known are: {known} (GET /v1/hardware lists what live workers have)")
+        raise wrong_field("hardware", f"is not known here; known are: {known} (GET /v1/hardware lists what live workers have)")
     if values["max_instances"] < values["min_instances"]:
-        raise wrong("max_instances", "must not be smaller than min_instances")
+        raise wrong_field("max_instances", "must not be smaller than min_instances")

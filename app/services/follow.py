@@ -21,7 +21,7 @@ from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.predictions import Filter
 from app.db.session import Database
-from app.domain.errors import InvalidRequest, NotFound, Unavailable
+from app.domain.errors import NotFound, Unavailable, wrong_field
 from app.domain.predictions import Prediction, Status, is_id
 from app.events.channels import ChunkFrame
 from app.events.reader import EventReader, Mailbox
@@ -268,5 +268,5 @@ def parse_cursor(cursor: str | None) -> tuple[str | None, str | None]:
         text = ""
     direction, prediction_id = text[:1], text[1:]
     if direction not in ("a", "b") or not is_id(prediction_id):
-        raise InvalidRequest("cursor: is not one that this server has made.")
+        raise wrong_field("cursor", "is not one that this server has made", "format")
     return (prediction_id, None) if direction == "b" else (None, prediction_id)

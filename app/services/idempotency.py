@@ -49,10 +49,8 @@ class MadeBefore(Exception):
 
 def other_request() -> InvalidRequest:
     """The key belongs to another request."""
-    return InvalidRequest(
-        f"{HEADER} was used before with a different request.",
-        (FieldError(HEADER, "value", "was used before with a different request"),),
-    )
+    sentence = "was used before with a different request"
+    return InvalidRequest(f"{HEADER} {sentence}.", (FieldError(HEADER, "value", sentence),))
 
 
 def look(session: Session, user_id: UUID, once: Once | None) -> None:

@@ -18,7 +18,7 @@ from app.coalesce import Coalescer
 from app.db import models, versions
 from app.db.session import Database
 from app.db.tables import ModelRow, VersionRow
-from app.domain.errors import FieldError, InvalidRequest, NotFound
+from app.domain.errors import NotFound, wrong_field
 from app.domain.versions import VERSION_ID, RunnableVersion, is_name
 from app.services.access import Principal
 from app.services.catalogue import NO_MODEL, NO_VERSION, may_see
@@ -40,8 +40,7 @@ def parse_reference(text: str) -> str:
     """Checks a `version`: a 64-hex id, owner/name, or owner/name:id. Raises InvalidRequest naming it."""
     match = REFERENCE.match(text)
     if match is None or (match["owner"] and not (is_name(match["owner"]) and is_name(match["name"]))):
-        rule = "must be a version's id (64 hex digits), owner/name, or owner/name:id"
-        raise InvalidRequest(f"version: {rule}.", (FieldError("version", "format", rule),))
+        raise wrong_field("version", "must be a version's id (64 hex digits), owner/name, or owner/name:id", "format")
     return text
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from app.domain.errors import FieldError, InvalidRequest, Unavailable
+from app.domain.errors import InvalidRequest, Unavailable, wrong_field
 from app.domain.versions import Source, parse_source
 from app.services.model_kind import CONFIG_FILES, ModelFiles
 
@@ -36,7 +36,7 @@ class Looked:
 
 def wrong_source(sentence: str) -> InvalidRequest:
     """The one way to say what is wrong with a source; it never repeats more than the caller has sent."""
-    return InvalidRequest(f"source: {sentence}.", (FieldError("source", "value", sentence),))
+    return wrong_field("source", sentence)
 
 
 class SourceReader:

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.db import runtimes
 from app.db.session import Database
-from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unavailable
+from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
 from app.domain.versions import Source, VersionSpec
 from app.queue.routing import STRATEGIES
 from app.services.access import Principal
@@ -108,11 +108,6 @@ class VersionMaker:
         return source.kind == "hf" and f"{source.location}@{source.revision}" in self._trusted
 
 
-def wrong(field_name: str, sentence: str) -> InvalidRequest:
-    """One wrong field."""
-    return InvalidRequest(f"{field_name}: {sentence}.", (FieldError(field_name, "value", sentence),))
-
-
 def _runtime_and_task(wanted: NewVersion, looked: Looked, specs: dict[str, dict[str, Any]]) -> tuple[str, str]:
     inferred = kind_of(looked.files or ModelFiles(()))
     runtime, task = wanted.runtime, wanted.task
@@ -120,12 +115,12 @@ def _runtime_and_task(wanted: NewVersion, looked: Looked, specs: dict[str, dict[
         runtime, task = of_task(task)
     elif not runtime:
         if inferred is None:
-            raise wrong("runtime", "cannot be told from the files; give one of: " + ", ".join(specs))
+            raise wrong_field("runtime", "cannot be told from the files; give one of: " + ", ".join(specs))
         runtime, task = inferred
     elif not task and inferred and inferred[0] == runtime:
         task = inferred[1]
     if runtime not in specs:
-        raise wrong("runtime", "is not known here; known are: " + ", ".join(specs))
+        raise wrong_field("runtime", "is not known here; known are: " + ", ".join(specs))
     return runtime, _known_task(specs[runtime], runtime, task)
 
 
@@ -135,7 +130,7 @@ def _known_task(spec: dict[str, Any], runtime: str, task: str) -> str:
         return task
     if set(tasks) == {""} and of_task(task)[0] == runtime:
         return ""
-    raise wrong("task", f"is not one of the runtime '{runtime}'; its tasks are: " + ", ".join(sorted(filter(None, tasks))))
+    raise wrong_field("task", f"is not one of the runtime '{runtime}'; its tasks are: " + ", ".join(sorted(filter(None, tasks))))
 
 
 def check_config(config: dict[str, Any], of_runtime: dict[str, Schema]) -> None:
@@ -149,7 +144,7 @@ def check_config(config: dict[str, Any], of_runtime: dict[str, Schema]) -> None:
             sentence = "is not known to this runtime; known are: " + ", ".join(sorted(known))
             errors.append(FieldError(f"config.{name[:100]}", "additional_property_not_allowed", sentence))
     if errors:
-        raise InvalidRequest("".join(f"- {one.field}: {one.description}\n" for one in errors), tuple(errors))
+        raise wrong_fields(tuple(errors))
 
 
 def _made(model: str, wanted: NewVersion, looked: Looked, spec: dict[str, Any], task: str) -> MadeVersion:

@@ -5,7 +5,7 @@ Pure functions. The document has Cog's shape: components.schemas.Input and Outpu
 
 from typing import Any
 
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest, wrong_field
 
 Schema = dict[str, Any]
 
@@ -20,7 +20,7 @@ FIXED = {"type", "format", "items", "nullable"}  # may be repeated, not changed
 def wrong_schema(field: str, sentence: str) -> InvalidRequest:
     """One wrong place in an `input_schema`."""
     path = f"input_schema.{field}" if field else "input_schema"
-    return InvalidRequest(f"{path}: {sentence}.", (FieldError(path, "value", sentence),))
+    return wrong_field(path, sentence)
 
 
 def overridden(inputs: Schema, given: Schema | None) -> Schema:

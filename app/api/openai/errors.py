@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.api.bodies import CheckedRoute
 from app.api.openai_shape import shape
 from app.api.problems import SERVER_FAULT, error_headers, invalid_request, status_of
-from app.domain.errors import FieldError, InvalidInput, InvalidRequest, LovageError, NotFound, PayloadTooLarge
+from app.domain.errors import InvalidInput, InvalidRequest, LovageError, NotFound, PayloadTooLarge, wrong_field
 from app.domain.predictions import Prediction, Status
 
 # What our inputs are called in OpenAI's requests.
@@ -38,7 +38,7 @@ class ErrorOut(BaseModel):
 
 def refused(param: str, sentence: str) -> InvalidRequest:
     """A parameter that cannot be had here, named."""
-    return InvalidRequest(f"{param}: {sentence}.", (FieldError(param, "unsupported", sentence),))
+    return wrong_field(param, sentence, "unsupported")
 
 
 def status_for(error: LovageError) -> int:

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from app.api.deps import Caller, Limit, Lovage, in_utc, link
 from app.api.problems import declared
 from app.api.rest.wire import PageOut
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import wrong_field
 
 router = APIRouter(tags=["Accounts"])
 
@@ -40,7 +40,7 @@ def list_audit(
 ) -> PageOut[AuditOut]:
     """Logins, keys, accounts and administrators' acts, newest first. Administrators only."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
-        raise InvalidRequest("cursor: is not one of this list.", (FieldError("cursor", "format", "is not one of this list"),))
+        raise wrong_field("cursor", "is not one of this list", "format")
     rows = services.audit.page(
         caller, before=int(cursor) if cursor else None, limit=limit + 1, action=action, username=username,
         since=in_utc("since", since),

@@ -15,7 +15,7 @@ from app.api.problems import declared
 from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
 from app.api.rest.wire import PageOut, PredictionOut
 from app.db.tables import DeploymentRow
-from app.domain.errors import FieldError, InvalidRequest, NotFound
+from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.versions import RunnableVersion
 from app.services.access import Principal
 from app.services.deployments import ANY_HARDWARE
@@ -113,7 +113,7 @@ async def _version(services: Services, caller: Principal, model: str, version: s
         return await services.runnables.get(caller, parse_reference(f"{model}:{version}" if version else model))
     except (NotFound, InvalidRequest):
         sentence = f"is no version of {model[:130]}" if version else "does not exist, or has no version"
-        raise InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),)) from None
+        raise wrong_field(field, sentence) from None
 
 
 @router.post(

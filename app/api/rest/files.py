@@ -17,7 +17,7 @@ from app.api.headers import byte_range
 from app.api.problems import declared
 from app.api.rest.wire import PageOut
 from app.db.tables import FileRow
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import InvalidRequest, wrong_field
 from app.services.files import Content
 
 router = APIRouter(tags=["Files"])
@@ -85,10 +85,6 @@ def file_out(row: FileRow, base: str) -> FileOut:
     )
 
 
-def _wrong(field: str, sentence: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),))
-
-
 @router.post(
     "/v1/files",
     operation_id="files.create",
@@ -101,11 +97,11 @@ async def create_file(request: Request, services: Lovage, caller: CanPredict, ke
     """One file in the part `content`, and what you want to remember of it in `metadata`."""
     caller.need_user()
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise _wrong("content", "must be sent as multipart/form-data")
+        raise wrong_field("content", "must be sent as multipart/form-data")
     async with request.form(max_files=2, max_fields=8) as form:
         content = form.get("content")
         if not isinstance(content, UploadFile):
-            raise _wrong("content", "is required, as a file part")
+            raise wrong_field("content", "is required, as a file part")
         name = _text(form, "filename") or content.filename or "file"
         kind = _text(form, "type") or content.content_type or "application/octet-stream"
         details = await _metadata(form)
@@ -125,13 +121,13 @@ async def _metadata(form: FormData) -> dict[str, Any]:
     if not content:
         return {}
     if len(content) > METADATA_LIMIT:
-        raise _wrong("metadata", f"may have at most {METADATA_LIMIT} bytes")
+        raise wrong_field("metadata", f"may have at most {METADATA_LIMIT} bytes")
     try:
         details = parse_json(content)
     except InvalidRequest as error:
-        raise _wrong("metadata", error.detail.rstrip(".")) from None
+        raise wrong_field("metadata", error.detail.rstrip(".")) from None
     if not isinstance(details, dict):
-        raise _wrong("metadata", "must be a JSON object")
+        raise wrong_field("metadata", "must be a JSON object")
     return details
 
 

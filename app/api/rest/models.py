@@ -18,7 +18,7 @@ from app.api.rest.version_wire import VersionOut, version_out
 from app.api.rest.wire import PageOut, PredictionOut
 from app.db.pages import Page
 from app.db.tables import ModelRow, VersionRow
-from app.domain.errors import FieldError, InvalidRequest, LovageError
+from app.domain.errors import LovageError, wrong_field
 from app.services.access import Principal
 from app.services.catalogue import Listed
 from app.services.idempotency import Once
@@ -192,8 +192,7 @@ def _words(body: bytes) -> str:
         with suppress(ValueError):
             words = str(json.loads(words)).encode().decode()  # half a surrogate pair stays as it was written
     if "\x00" in words or len(words) > LONGEST_QUERY:
-        sentence = f"must be UTF-8 text of at most {LONGEST_QUERY} characters"
-        raise InvalidRequest(f"body: {sentence}.", (FieldError("body", "format", sentence),))
+        raise wrong_field("body", f"must be UTF-8 text of at most {LONGEST_QUERY} characters", "format")
     return words
 
 

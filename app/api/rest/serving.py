@@ -10,7 +10,7 @@ from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Lovage, Services, origin_of
 from app.api.problems import declared
 from app.db.tables import VersionRow
-from app.domain.errors import FieldError, InvalidRequest, Unavailable
+from app.domain.errors import Unavailable, wrong_field
 from app.events.orders import LOAD, UNLOAD
 from app.services.access import Principal
 from app.services.catalogue import Catalogue
@@ -146,8 +146,7 @@ async def _workers(services: Services, row: VersionRow, wanted: OrderIn | None) 
     if wanted is None or wanted.workers is None:
         return able
     if strange := [one for one in wanted.workers if one not in able]:
-        sentence = f"'{strange[0]}' is no live worker that could run this version"
-        raise InvalidRequest(f"workers: {sentence}.", (FieldError("workers", "value", sentence),))
+        raise wrong_field("workers", f"'{strange[0]}' is no live worker that could run this version")
     return wanted.workers
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.api.deps import Caller, Lovage
 from app.api.problems import declared
-from app.domain.errors import FieldError, InvalidRequest
+from app.domain.errors import wrong_field
 from app.services.version_stats import LONGEST_WINDOW
 
 router = APIRouter(tags=["Models"])
@@ -93,7 +93,7 @@ def stats(
 def window_seconds(window: str | None, since: datetime | None, now: datetime) -> float:
     """The window's length. Raises InvalidRequest naming the field."""
     if window is not None and since is not None:
-        raise _wrong("since", "must not be given beside window")
+        raise wrong_field("since", "must not be given beside window", "format")
     if since is not None:
         seconds = (now - (since if since.tzinfo else since.replace(tzinfo=UTC))).total_seconds()
     else:
@@ -101,9 +101,5 @@ def window_seconds(window: str | None, since: datetime | None, now: datetime) ->
         seconds = int(match[1]) * UNITS[match[2]] if match else 0.0
     if not 0 < seconds <= LONGEST_WINDOW:
         field = "window" if since is None else "since"
-        raise _wrong(field, "must reach back at least a second and at most 30 days, e.g. 15m, 1h, 7d")
+        raise wrong_field(field, "must reach back at least a second and at most 30 days, e.g. 15m, 1h, 7d", "format")
     return seconds
-
-
-def _wrong(field: str, sentence: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "format", sentence),))

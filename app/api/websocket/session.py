@@ -13,7 +13,7 @@ from app.api.bodies import parse_json
 from app.api.deps import Services
 from app.api.problems import invalid_request
 from app.api.websocket import messages as wire
-from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany, Unauthenticated, Unavailable
+from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany, Unauthenticated, Unavailable, wrong_field
 from app.domain.predictions import Prediction
 from app.services.access import Principal
 from app.services.files import own_files
@@ -137,7 +137,7 @@ class Session:
             await self._say(wire.PongOut(request_id=message.request_id))
 
     async def _auth(self, message: wire.AuthIn) -> None:
-        raise InvalidRequest("type: this connection is authenticated already.")
+        raise wrong_field("type", "this connection is authenticated already")
 
     async def _subscribe(self, message: Any) -> None:
         topics = set(message.topics)
