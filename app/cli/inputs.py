@@ -8,8 +8,6 @@ from typing import Any
 
 from app.cli.connection import EXIT_USAGE, stop
 
-TEXT_SUFFIXES = {".txt", ".md", ".json"}
-
 
 def parse(pairs: list[str], schema: dict[str, Any]) -> dict[str, Any]:
     """The input. Ends the command with a sentence for a pair that is none or a file that is not there."""

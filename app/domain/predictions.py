@@ -1,4 +1,4 @@
-"""A prediction's states, its legal moves, and its identifier. Knows no database and no clock."""
+"""A prediction's states and its identifier. Knows no database and no clock."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -13,7 +13,9 @@ ID_LENGTH = 26
 
 
 class Status(StrEnum):
-    """The wire values of Replicate's HTTP API."""
+    """The wire values of Replicate's HTTP API. A prediction moves `starting -> processing -> succeeded | failed | canceled`, from
+    `starting` to an end at once when it is canceled, and back from `processing` to `starting` by recovery alone: its worker
+    died or handed it back. The statements of app/db hold it to that."""
 
     STARTING = "starting"
     PROCESSING = "processing"
@@ -23,25 +25,6 @@ class Status(StrEnum):
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
-
-# processing -> starting is recovery's alone: the worker died or handed the work back.
-MOVES: dict[Status, frozenset[Status]] = {
-    Status.STARTING: frozenset({Status.PROCESSING, Status.CANCELED, Status.FAILED}),
-    Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.STARTING}),
-    Status.SUCCEEDED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELED: frozenset(),
-}
-
-
-def may_move(old: Status, new: Status) -> bool:
-    """Whether the state machine has this edge."""
-    return new in MOVES[old]
-
-
-def sources_of(new: Status) -> tuple[Status, ...]:
-    """The states from which `new` can be reached; the WHERE clause of a move is made of them."""
-    return tuple(old for old in Status if new in MOVES[old])
 
 
 def new_id(milliseconds: int) -> str:

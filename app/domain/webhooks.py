@@ -1,6 +1,6 @@
 """The rules of webhooks: which events are told, when a delivery is tried again, what an answer means. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 EVENTS = ("start", "output", "logs", "completed")
 DEFAULT_EVENTS = ("output", "completed")  # as Replicate, when no filter is given
@@ -47,8 +47,3 @@ def next_delay(
     if retry_after is not None and status in SLOW_DOWN:
         delay = max(delay, min(retry_after, LONGEST_WAIT))
     return delay
-
-
-def unknown_events(chosen: Collection[str]) -> list[str]:
-    """Names in a filter that are no events."""
-    return sorted(set(chosen) - set(EVENTS))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 PALETTE = ("36", "32", "33", "35", "34", "96", "92", "93", "95", "94")  # no red: red is for what went wrong
-RED, DIM, BOLD = "31", "2", "1"
+RED = "31"
 
 
 def wants_colour(stream: TextIO, env: Mapping[str, str]) -> bool:

@@ -28,7 +28,7 @@ KEY_BYTES = 32
 SHOWN_CHARACTERS = 12  # of a key, in lists
 SCOPES = ("predict", "models", "admin")
 KEPT = 10_000  # credentials remembered; when full, all are forgotten
-LONGEST_CREDENTIAL = 4_096
+LONGEST_CREDENTIAL = 4_096  # characters; our tokens have about 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ class Access:
         return [by_key.get(one) or by_token.get(one) for one in credentials]
 
     def _by_token(self, session: Session, credential: str) -> Principal | None:
-        token = self._signer.verify(credential)
-        user = users.by_id(session, token.user_id) if token else None
+        user_id = self._signer.verify(credential)
+        user = users.by_id(session, user_id) if user_id else None
         if user is None:
             return None
         return Principal(user.id, user.username, scopes_of(user), user.is_admin) if user.disabled_at is None else DISABLED

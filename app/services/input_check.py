@@ -154,4 +154,6 @@ class InputChecker:
             compiled = self._compiled[version.id] = CompiledInput(version.input_schema)
             if len(self._compiled) > self._kept:
                 self._compiled.popitem(last=False)
+        else:
+            self._compiled.move_to_end(version.id)
         return compiled(given, self._allow_private)

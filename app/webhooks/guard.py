@@ -4,7 +4,6 @@ Used for webhooks and for file inputs; checked when a prediction is created and 
 resolve to another address by then.
 """
 
-import asyncio
 import ipaddress
 import re
 import socket
@@ -143,16 +142,3 @@ def fetch(url: str, target: Path, max_bytes: int, allow_private: bool) -> None:
                     out.write(block)
     except httpx.HTTPError as error:
         raise ValueError(f"the URL could not be read: {error or type(error).__name__}") from error
-
-
-async def resolves_publicly(url: str) -> bool:
-    """Whether a URL's host resolves, and to public addresses only: an early word to the caller, no guarantee."""
-    host = urlsplit(url).hostname or ""
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        checked_addresses(found, allow_private=False)
-    except Refused:
-        return False
-    except (OSError, UnicodeError):
-        return True  # a name that does not resolve now may do so later
-    return True

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import FieldError, InvalidInput
-from app.domain.predictions import TERMINAL, Status, is_id, may_move, new_id, retry_delay, sources_of
+from app.domain.predictions import is_id, new_id, retry_delay
 from app.domain.signature import schema_of
 from app.domain.versions import Source, VersionSpec, is_name, parse_source
 
@@ -21,13 +21,6 @@ def test_ids_sort_by_time(milliseconds: int, later: int) -> None:
 @pytest.mark.parametrize("text", ["", "u" * 26, "0" * 25, "0" * 27, "0" * 25 + "U", "../../../etc/passwd"])
 def test_other_texts_are_no_ids(text: str) -> None:
     assert not is_id(text)
-
-
-def test_nothing_leaves_an_end_and_only_recovery_goes_back() -> None:
-    assert not any(may_move(old, new) for old in TERMINAL for new in Status)
-    assert sources_of(Status.PROCESSING) == (Status.STARTING,)
-    assert sources_of(Status.STARTING) == (Status.PROCESSING,)
-    assert set(sources_of(Status.CANCELED)) == {Status.STARTING, Status.PROCESSING}
 
 
 def test_the_first_retry_is_at_once_and_later_ones_wait_longer() -> None:

@@ -119,11 +119,11 @@ def test_an_open_schema_takes_other_names():
         check({"a": "x"}, version)
 
 
-def test_only_the_newest_versions_are_kept():
+def test_only_the_versions_used_last_are_kept():
     checker = InputChecker(kept=2)
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "a", "c"):
         checker.check(RunnableVersion(name, "o/n", {}, False), {})
-    assert list(checker._compiled) == ["b", "c"]
+    assert list(checker._compiled) == ["a", "c"]
 
 
 def test_the_input_is_an_object():

@@ -242,5 +242,4 @@ def test_filters_name_the_events() -> None:
     assert [event for event in webhooks.EVENTS if webhooks.wants(None, event)] == ["output", "completed"]
     assert webhooks.wants(["start"], "start")
     assert not webhooks.wants(["start"], "completed")
-    assert webhooks.unknown_events(["start", "begin"]) == ["begin"]
     assert webhooks.delivery_id("p", "completed") == "msg_p_completed"
