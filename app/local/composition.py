@@ -9,7 +9,7 @@ import dataclasses
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,10 +98,10 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
             _program(
                 options,
                 own_port(env, number),
-                _worker_name(options, number),
-                ("worker", "--device", device, *_worker_number(options, number)),
+                f"worker-{device}" + (f".{name}" if name else ""),
+                ("worker", "--device", device, *(("--name", name) if name else ())),
             )
-            for number, device in enumerate(options.devices)
+            for number, (device, name) in enumerate(zip(options.devices, worker_names(options.devices), strict=True))
         ),
         _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
         _program(options, env, "clock", ("clock",)),
@@ -115,18 +115,9 @@ def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:
     return {**env, "HEALTH_PORT": str(int(port) + number)} if port.isdecimal() and int(port) else env
 
 
-def _worker_name(options: UpOptions, number: int) -> str:
-    """`worker-cuda:0`; two workers of one device are told apart by a number."""
-    device = options.devices[number]
-    alone = options.devices.count(device) == 1
-    return f"worker-{device}" if alone else f"worker-{device}.{options.devices[:number].count(device) + 1}"
-
-
-def _worker_number(options: UpOptions, number: int) -> tuple[str, ...]:
-    """Two workers of one device need queues of their own."""
-    device = options.devices[number]
-    alone = options.devices.count(device) == 1
-    return () if alone else ("--name", str(options.devices[:number].count(device) + 1))
+def worker_names(devices: Sequence[str]) -> list[str]:
+    """What tells the workers of one device apart, in their queues too: a number; "" for one that is alone."""
+    return ["" if devices.count(one) == 1 else str(devices[:number].count(one) + 1) for number, one in enumerate(devices)]
 
 
 def _program(options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = "") -> Program:

@@ -100,11 +100,6 @@ class EmbeddedServers:
         """Whether everything that was started still runs."""
         return bool(self.children) and all(child.is_alive() for child in self.children.values())
 
-    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
-        """Wait until everything that was started answers. Raises StartFailed."""
-        for child in self.children.values():
-            self._wait_for(child, timeout_s)
-
     def versions(self) -> list[str]:
         """What runs, for people: `["Valkey 9.1.2", "Postgres 18.4"]`."""
         return [server.version() for server in self._servers]
@@ -146,7 +141,7 @@ class EmbeddedServers:
         """Wait for a server; if it failed because its port was taken after we looked, start it on another one."""
         for _ in range(PORT_TRIES):
             try:
-                return self._wait_for(self.children[server.name], READY_TIMEOUT_S)
+                return self._wait_for(self.children[server.name])
             except StartFailed:
                 self.children[server.name].stop()
                 if is_free(getattr(self._kept, server.port_field)):
@@ -154,12 +149,12 @@ class EmbeddedServers:
             self._spawn(server)
         raise StartFailed(f"{server.name} found no port that stays free.")
 
-    def _wait_for(self, child: Child, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+    def _wait_for(self, child: Child) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
         name = child.program.name
         while not child.is_ready():
             if not child.is_alive() or time.monotonic() > deadline:
-                state = f"not ready after {timeout_s:.0f} s" if child.is_alive() else child.describe_end()
+                state = f"not ready after {READY_TIMEOUT_S:.0f} s" if child.is_alive() else child.describe_end()
                 raise StartFailed(f"{name} did not start ({state}):\n{tail(log_path(self.data_dir, name))}")
             self._tick()
             time.sleep(POLL_S)

@@ -54,7 +54,7 @@ def load_or_make(data_dir: Path) -> Secrets:
         save(data_dir, made)
         return made
     except PermissionError as error:
-        raise LocalError(f"{path} belongs to another user: start Lovage as that user, or use another --data-dir.") from error
+        raise LocalError(f"{path} belongs to another user: start Lovage as that user, or use another folder (--data).") from error
     except (ValueError, TypeError) as error:
         raise LocalError(f"{path} cannot be read ({error}): put the original back; the database's password is in it.") from error
 

@@ -8,6 +8,7 @@ self-check, the screen. Knows the order; does not know how servers start, what t
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import sys
@@ -15,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from app.local import composition, detached, secret_file
@@ -63,7 +63,7 @@ def up(options: UpOptions, hooks: Hooks | None = None) -> int:
     0: stopped, or ready when detached; 1: a sentence on the terminal says what failed; 130: interrupted on the way up.
     """
     hooks = hooks or Hooks()
-    options = _with_absolute_data_dir(options)
+    options = dataclasses.replace(options, data_dir=options.data_dir.absolute())
     terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout, options.env))
     try:
         if options.detach:
@@ -72,11 +72,6 @@ def up(options: UpOptions, hooks: Hooks | None = None) -> int:
     except LocalError as error:
         terminal.warn(str(error))
         return 1
-
-
-def _with_absolute_data_dir(options: UpOptions) -> UpOptions:
-    fields = {name: getattr(options, name) for name in options.__dataclass_fields__}
-    return UpOptions(**{**fields, "data_dir": Path(options.data_dir).absolute()})
 
 
 def _up_detached(options: UpOptions, hooks: Hooks, terminal: Terminal) -> int:

@@ -27,12 +27,5 @@ class Doorbell:
         except redis.RedisError:
             return
 
-    def ping(self) -> bool:
-        """Whether Redis answers."""
-        try:
-            return bool(self._redis.ping())
-        except redis.RedisError:
-            return False
-
     def close(self) -> None:
         self._redis.close()

@@ -24,12 +24,11 @@ KINDS = {Status.SUCCEEDED: "task-succeeded", Status.FAILED: "task-failed", Statu
 
 
 class TaskEvents:
-    """Thread-safe. `hostname` is the Celery worker's node name."""
+    """Thread-safe. `hostname` is the Celery worker's node name. Its thread ends with the process."""
 
     def __init__(self, app: Celery, hostname: str) -> None:
         self._app, self._hostname = app, hostname
         self._waiting: deque[dict[str, Any]] = deque(maxlen=HELD_AT_MOST)
-        self._stop = threading.Event()
         self._some = threading.Event()
         self._thread = threading.Thread(target=self._run, name="task-events", daemon=True)
 
@@ -67,29 +66,23 @@ class TaskEvents:
         self._some.set()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:
             try:
                 with self._app.connection_for_write() as connection:
                     self._publish_to(connection)
             except Exception as error:
                 log.debug("task_events_dropped", reason=str(error))
-                self._stop.wait(RECONNECT_SECONDS)
+                time.sleep(RECONNECT_SECONDS)
 
     def _publish_to(self, connection: Any) -> None:
         dispatcher = self._app.events.Dispatcher(
             connection, hostname=self._hostname, buffer_while_offline=False, buffer_group={"task"}, buffer_limit=HELD_AT_MOST * 2
         )
-        while not self._stop.is_set():
+        while True:
             self._some.wait()
-            self._stop.wait(GATHER_SECONDS)
+            time.sleep(GATHER_SECONDS)
             self._some.clear()
             while self._waiting:
                 event = self._waiting.popleft()
                 dispatcher.send(event.pop("type"), **event)
             dispatcher.flush(errors=False)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._some.set()
-        if self._thread.is_alive():
-            self._thread.join(1.0)

@@ -97,11 +97,9 @@ def test_the_marker_tells_a_wiped_redis_and_a_dead_one_tells_nothing(broker: red
     assert not bell.was_wiped()
     broker.flushall()
     assert bell.was_wiped()
-    assert bell.ping()
     bell.close()
     dead = Doorbell("redis://127.0.0.1:1/0")
     assert not dead.was_wiped()
-    assert not dead.ping()
     dead.mark()
 
 
