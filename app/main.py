@@ -38,7 +38,7 @@ from app.api.rest import (
 )
 from app.api.server import Leaving
 from app.api.websocket import route as websocket
-from app.runtimes.demo import demo_minilm_folder
+from app.runtimes.demo import package_roots
 from app.services import limits
 from app.services.access import Access
 from app.services.accounts import Accounts
@@ -69,10 +69,8 @@ ROUTERS = (
 
 
 def source_reader(settings: Settings) -> SourceReader:
-    """Where `path:` sources may point: the model roots, and the installed package with the demo sentence encoder."""
-    package = demo_minilm_folder()
-    roots = [*settings.model_root_folders, *([package] if package else [])]
-    return SourceReader(roots, settings.hf_endpoint, settings.hf_token)
+    """Where `path:` sources may point: the model roots, and installed packages that carry a model."""
+    return SourceReader([*settings.model_root_folders, *package_roots()], settings.hf_endpoint, settings.hf_token)
 
 
 def build_services(assembly: Assembly) -> Services:

@@ -8,9 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import Api, show_json
+from app.cli.connection import JSON, Api, show_json
 
-JSON = typer.Option("--json", help="Print JSON.")
 PANEL = "Administration"
 PAGE = 100  # entries of one answer
 

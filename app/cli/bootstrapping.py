@@ -1,7 +1,6 @@
 """The first start: what runtimes there are, an administrator with an API key, and the demo models. Safe to run again."""
 
 import asyncio
-import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any
 from app.db import keys, users
 from app.db.session import Database, connect
 from app.domain.errors import Conflict
+from app.local.secret_file import write_private
 from app.runtimes import registry
-from app.runtimes.demo import demo_minilm_folder, shipped_folder
+from app.runtimes.demo import demo_minilm_folder, package_roots, shipped_folder
 from app.services import runtime_index
 from app.services.access import SCOPES, Access, Principal, digest
 from app.services.accounts import Accounts
@@ -34,6 +34,7 @@ def bootstrap(settings: Settings) -> None:
     try:
         with database.unit() as session:
             runtime_index.write(session, found)
+        settings.lovage_data_dir.mkdir(parents=True, exist_ok=True)
         principal = asyncio.run(_admin(settings, database))
         _demo_models(settings, database, principal)
     finally:
@@ -50,10 +51,10 @@ async def _admin(settings: Settings, database: Database) -> Principal:
         if user is None:
             password = secrets.token_urlsafe(18)
             user = accounts.create(ADMIN_EMAIL, ADMIN, password, is_admin=True)
-            write_private(settings.lovage_data_dir / PASSWORD_FILE, password)
+            write_private(settings.lovage_data_dir / PASSWORD_FILE, password + "\n")
         key_file = settings.lovage_data_dir / KEY_FILE
         if not _key_works(database, key_file):
-            write_private(key_file, accounts.issue_key(user.id, "lovage up", list(SCOPES)).key)
+            write_private(key_file, accounts.issue_key(user.id, "lovage up", list(SCOPES)).key + "\n")
         await access.close()
     return Principal(user.id, user.username, frozenset(SCOPES), is_admin=True)
 
@@ -65,20 +66,9 @@ def _key_works(database: Database, key_file: Path) -> bool:
         return bool(keys.by_hashes(session, [digest(key_file.read_text().strip())]))
 
 
-def write_private(path: Path, text: str) -> None:
-    """A file that only its owner can read, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".new")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(text + "\n")
-    partial.replace(path)
-
-
 def _demo_models(settings: Settings, database: Database, principal: Principal) -> None:
-    minilm = demo_minilm_folder()
-    roots = [*settings.model_root_folders, *([minilm] if minilm else [])]
-    catalogue = Catalogue(database, VersionMaker(database, SourceReader(roots)))
+    sources = SourceReader([*settings.model_root_folders, *package_roots()])
+    catalogue = Catalogue(database, VersionMaker(database, sources))
     for name, (description, version) in demo_versions().items():
         values: dict[str, Any] = {"visibility": "public", "description": description}
         try:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import httpx
+import typer
 
 from app.settings import load_client
 
@@ -14,6 +15,7 @@ EXIT_FAILED = 1  # the prediction failed, or the server refused
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_CANCELED = 4
+JSON = typer.Option("--json", help="Print JSON.")
 
 
 def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:

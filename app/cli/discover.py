@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli import models
-from app.cli.connection import EXIT_USAGE, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
 from app.runtimes import registry
 from app.services.model_kind import kind_of
 from app.services.runtime_index import listed
@@ -21,8 +21,6 @@ from app.settings import folders, load_client
 # What makes a folder one model.
 MARKS = ("config.json", "model_index.json", "modules.json", "predictor.py")
 DEEPEST = 8
-
-JSON = typer.Option("--json", help="Print JSON.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import Api, show_json
-
-JSON = typer.Option("--json", help="Print JSON.")
+from app.cli.connection import JSON, Api, show_json
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,11 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, Api, named, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, named, show_json, stop
 
 POLL_SECONDS = 0.5
 TOLD_SECONDS = 4.0  # until a heartbeat tells of a load that failed, not of one before it
-JSON = typer.Option("--json", help="Print JSON.")
 
 
 def add_to(app: typer.Typer) -> None:

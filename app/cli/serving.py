@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, Api, named, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, named, show_json, stop
 from app.queue.routing import STRATEGIES
 
 
@@ -20,7 +20,7 @@ def route(
     model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
     explain: Annotated[bool, typer.Option("--explain", help="Show every live worker with its score.")] = False,
     strategy: Annotated[str, typer.Option(help="Another strategy: " + ", ".join(STRATEGIES) + ".")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show which queue a prediction made now would wait in, and why."""
     path, version = named(model)
@@ -40,7 +40,7 @@ def route(
         Console(highlight=False).print(_table(found["candidates"]))
 
 
-def fleet(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def fleet(as_json: Annotated[bool, JSON] = False) -> None:
     """Show the live workers and the models on them, unhealthy ones with the reason. For administrators."""
     workers = Api().call("GET", "/status")["workers"]
     if workers is None:

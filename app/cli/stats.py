@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, Api, show_json, stop
+from app.cli.connection import JSON, Api, named, show_json, stop
 from app.domain.phases import PHASES
 
 BAR = 30  # characters of the longest bar
@@ -20,13 +20,11 @@ def add_to(app: typer.Typer) -> None:
 def stats(
     model: Annotated[str, typer.Argument(help="owner/name (its newest version) or owner/name:version.")],
     window: Annotated[str, typer.Option(help="How far back: 15m, 1h, 7d.")] = "1h",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show where the time of a model's latest predictions went."""
     api = Api()
-    name, _, version = model.partition(":")
-    if name.count("/") != 1:
-        stop(f"{model}: must be owner/name or owner/name:version", EXIT_USAGE)
+    name, version = named(model)
     if not version:
         latest = api.call("GET", f"/v1/models/{name}")["latest_version"]
         if latest is None:

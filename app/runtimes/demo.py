@@ -19,6 +19,12 @@ def demo_minilm_folder() -> Path | None:
     return None
 
 
+def package_roots() -> list[Path]:
+    """Folders of installed packages that carry a model: `path:` sources may point there as into MODEL_ROOTS."""
+    folder = demo_minilm_folder()
+    return [folder.resolve()] if folder else []
+
+
 def shipped_folder(name: str) -> Path | None:
     """`demo_models/<name>` of this checkout when it holds a model (any config or index file), else None."""
     folder = SHIPPED / name

@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from app.domain.errors import ModelUnavailable
 from app.domain.versions import Source, parse_source
+from app.runtimes.demo import package_roots
 from app.settings import Settings
 from app.storage import s3
 
@@ -119,14 +120,6 @@ def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
     reason = str(error) or type(error).__name__  # a time-out may say nothing
     log.warning("download_failed", source=str(source), reason=reason)
     return ModelUnavailable(f"{source} could not be downloaded: {reason.splitlines()[0][:300]}")
-
-
-def package_roots() -> list[Path]:
-    """Folders of installed packages that carry a model (the demo sentence encoder)."""
-    from app.runtimes.demo import demo_minilm_folder
-
-    folder = demo_minilm_folder()
-    return [folder.resolve()] if folder else []
 
 
 def wanted_files(files: list[tuple[str, int]]) -> list[tuple[str, int]]:
