@@ -101,7 +101,7 @@ def limited_by_address(request: Request) -> None:
     count_call(request, "calls", address_of(request))
 
 
-def address_of(request: Request) -> str:
+def address_of(request: HTTPConnection) -> str:
     """The caller's address; behind TRUSTED_PROXIES, the one that they name."""
     return request.client.host if request.client else "unknown"
 
@@ -134,14 +134,20 @@ def base_url(request: HTTPConnection) -> str:
     return f"{scheme}://{host}"
 
 
-def in_utc(field: str, moment: datetime | None) -> datetime | None:
-    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises InvalidRequest."""
-    if moment is None:
-        return None
+def as_utc(moment: datetime) -> datetime:
+    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises ValueError."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise wrong_field(field, "is before the year 1 or after the year 9999") from None
+        raise ValueError("is before the year 1 or after the year 9999") from None
+
+
+def in_utc(field: str, moment: datetime | None) -> datetime | None:
+    """The same of a parameter that may be left out. Raises InvalidRequest naming it."""
+    try:
+        return moment and as_utc(moment)
+    except ValueError as error:
+        raise wrong_field(field, str(error)) from None
 
 
 def link(request: Request, cursor: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """Accounts: register, sign in, who am I, API keys."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, IdempotencyKey, Lovage, limited_by_address, origin_of
+from app.api.deps import Caller, IdempotencyKey, Lovage, as_utc, limited_by_address, origin_of
 from app.api.problems import declared
 from app.db.tables import ApiKeyRow
 from app.domain.errors import NotFound, TooMany, Unauthenticated
@@ -76,14 +76,8 @@ class KeyIn(BaseModel):
 
     @field_validator("expires_at")
     @classmethod
-    def utc_without_zone(cls, value: datetime | None) -> datetime | None:
-        """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none."""
-        if value is None or value.tzinfo is None:
-            return value and value.replace(tzinfo=UTC)
-        try:
-            return value.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("is before the year 1 or after the year 9999") from None
+    def in_utc(cls, value: datetime | None) -> datetime | None:
+        return value and as_utc(value)
 
 
 class KeyOut(BaseModel):

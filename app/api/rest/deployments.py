@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, link, origin_of
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, origin_of
 from app.api.problems import declared
 from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
-from app.api.rest.wire import PageOut, PredictionOut
+from app.api.rest.wire import PageOut, PredictionOut, page_out
 from app.db.tables import DeploymentRow
 from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.versions import RunnableVersion
@@ -137,9 +137,7 @@ def list_deployments(
     request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
 ) -> PageOut[DeploymentOut]:
     """Your deployments, newest first."""
-    page = services.deployments.page(caller, cursor=cursor, limit=limit)
-    results = [deployment_out(row) for row in page.results]
-    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+    return page_out(request, services.deployments.page(caller, cursor=cursor, limit=limit).map(deployment_out))
 
 
 @router.get(

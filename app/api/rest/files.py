@@ -12,10 +12,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from app.api.bodies import parse_json
-from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, Lovage, base_url, limited_by_address, link
+from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, Lovage, base_url, limited_by_address
 from app.api.headers import byte_range
 from app.api.problems import declared
-from app.api.rest.wire import PageOut
+from app.api.rest.wire import PageOut, page_out
 from app.db.tables import FileRow
 from app.domain.errors import InvalidRequest, wrong_field
 from app.services.files import Content
@@ -136,9 +136,8 @@ def list_files(
     request: Request, services: Lovage, caller: CanPredict, cursor: Cursor = None, limit: Limit = 100
 ) -> PageOut[FileOut]:
     """Your files, newest first."""
-    page, base = services.files.page(caller, cursor=cursor, limit=limit), base_url(request)
-    results = [file_out(row, base) for row in page.results]
-    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+    base = base_url(request)
+    return page_out(request, services.files.page(caller, cursor=cursor, limit=limit).map(lambda row: file_out(row, base)))
 
 
 @router.get(

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
 
@@ -15,7 +15,7 @@ from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, base_url, link, origin_of
 from app.api.problems import declared
 from app.api.rest.version_wire import VersionOut, version_out
-from app.api.rest.wire import PageOut, PredictionOut
+from app.api.rest.wire import PageOut, PredictionOut, page_out
 from app.db.pages import Page
 from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import LovageError, wrong_field
@@ -325,18 +325,11 @@ def create_version(
     responses=declared(401, 404, 422),
 )
 def list_versions(
-    request: Request,
-    services: Lovage,
-    caller: Caller,
-    owner: str,
-    name: str,
-    cursor: Cursor = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 100,
+    request: Request, services: Lovage, caller: Caller, owner: str, name: str, cursor: Cursor = None, limit: Limit = 100
 ) -> PageOut[VersionOut]:
     """A model's versions, newest first."""
     page = services.catalogue.version_page(caller, owner, name, cursor=cursor, limit=limit)
-    results = [version_out(services, row, source=_is_maker(caller, row)) for row in page.results]
-    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+    return page_out(request, page.map(lambda row: version_out(services, row, source=_is_maker(caller, row))))
 
 
 def _is_maker(caller: Principal, row: VersionRow) -> bool:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
@@ -147,8 +148,6 @@ def ready(request: Request, services: Lovage) -> Response:
 )
 async def status(request: Request, services: Lovage) -> StatusOut:
     """Totals for everybody; queues, workers and their models for operators."""
-    from anyio.to_thread import run_sync
-
     operator = await _is_operator(request)
     census = await run_sync(services.health.census)
     live: list[WorkerRow] = census["workers"]

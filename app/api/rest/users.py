@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, Cursor, Limit, Lovage, link, origin_of
+from app.api.deps import Caller, Cursor, Limit, Lovage, origin_of
 from app.api.problems import declared
-from app.api.rest.wire import PageOut
+from app.api.rest.wire import PageOut, page_out
 from app.db.tables import UserRow
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
@@ -39,9 +39,7 @@ class UserPatch(BaseModel):
 @router.get("/v1/users", operation_id="users.list", summary="List users", responses=declared(401, 403, 422))
 def list_users(request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100) -> PageOut[UserOut]:
     """Everybody who has an account, newest first. Administrators only."""
-    page = services.accounts.users(caller, cursor=cursor, limit=limit)
-    results = [UserOut.of(row) for row in page.results]
-    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=results)
+    return page_out(request, services.accounts.users(caller, cursor=cursor, limit=limit).map(UserOut.of))
 
 
 @router.patch(

@@ -3,7 +3,11 @@
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.deps import link
+from app.db.pages import Page
 
 T = TypeVar("T")
 
@@ -19,6 +23,11 @@ class PageOut(BaseModel, Generic[T]):
     previous: str | None = None
     next: str | None = None
     results: list[T]
+
+
+def page_out(request: Request, page: Page[T]) -> PageOut[T]:
+    """A page as it is answered to this request."""
+    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=page.results)
 
 
 class UrlsOut(BaseModel):

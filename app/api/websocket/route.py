@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.bodies import parse_json
-from app.api.deps import Services, base_url
+from app.api.deps import Services, base_url, services_of
 from app.api.websocket import messages as wire
 from app.api.websocket.session import UNAUTHENTICATED, Session, next_text
 from app.domain.errors import LovageError, Unauthenticated
@@ -24,7 +24,7 @@ BAD_CLIENT_ID = 4400
 @router.websocket("/ws/{client_id}")
 async def connect(socket: WebSocket, client_id: str) -> None:
     """One client. Close codes: 4400 no client id, 4401 no valid credential, 4408 silent for too long, 1012 restarting."""
-    services: Services = socket.app.state.services
+    services = services_of(socket)
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     try:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.api.bodies import parse_json
-from app.api.deps import Services
+from app.api.deps import Services, address_of
 from app.api.problems import invalid_request
 from app.api.websocket import messages as wire
 from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany, Unauthenticated, Unavailable, wrong_field
@@ -32,7 +32,7 @@ class Session:
     def __init__(self, socket: WebSocket, services: Services, credential: str | None, caller: Principal, base: str) -> None:
         self._socket, self._services, self._caller, self._base = socket, services, caller, base
         self._credential = credential
-        self._address = socket.client.host if socket.client else "unknown"
+        self._address = address_of(socket)
         self._out: asyncio.Queue[BaseModel] = asyncio.Queue(QUEUED)
         self._dropped = 0
         self._following: dict[str, asyncio.Task[None]] = {}
