@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from anyio.to_thread import run_sync
@@ -23,6 +23,7 @@ from app.services.follow import StreamEvent
 from app.services.runnable import parse_reference
 from app.services.submit import Submission
 
+Answer = TypeVar("Answer")
 SOURCE = "openai"
 QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
 SILENT_SECONDS = 10.0  # then a comment is sent: a queue or a model that loads may take longer than a proxy waits
@@ -79,24 +80,15 @@ def needs(made: Call, *names: str) -> None:
 
 async def ended(request: Request, made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
     """The predictions when all have succeeded. Raises RunFailed; cancels them when the caller leaves."""
-    every: asyncio.Future[list[Prediction]] = asyncio.ensure_future(_to_their_ends(made, predictions))
-    gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
-    either: set[asyncio.Future[Any]] = {every, gone}
     try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not every.done():
-            raise RunFailed(CLIENT_GONE, "The caller left.", None)
-        found = every.result()
+        found = await _unless_left(request, asyncio.ensure_future(_to_their_ends(made, predictions)))
     except BaseException:
-        every.cancel()
         made.cancel(predictions)
         raise
-    finally:
-        gone.cancel()
     if failed := next((one for one in found if one.status is not Status.SUCCEEDED), None):
         made.cancel(predictions)
         raise failure_of(failed)
-    return list(found)
+    return found
 
 
 async def _to_their_ends(made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
@@ -107,6 +99,20 @@ async def _to_their_ends(made: Call, predictions: Sequence[Prediction]) -> list[
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _unless_left(request: Request, work: "asyncio.Future[Answer]") -> Answer:
+    """What the work answers. Raises RunFailed when the caller leaves before; what is not done then is cancelled."""
+    gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
+    either: set[asyncio.Future[Any]] = {work, gone}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise RunFailed(CLIENT_GONE, "The caller left.", None)
+        return work.result()
+    finally:
+        gone.cancel()
+        work.cancel()
 
 
 Lines = Callable[[int, StreamEvent], AsyncIterator[dict[str, Any]]]
@@ -172,18 +178,11 @@ async def streamed(
 async def _first(request: Request, events: Any) -> tuple[int, StreamEvent]:
     """The first event. Raises RunFailed when the caller leaves before it."""
     upcoming: asyncio.Future[tuple[int, StreamEvent]] = asyncio.ensure_future(anext(events))
-    gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
-    either: set[asyncio.Future[Any]] = {upcoming, gone}
     try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not upcoming.done():
-            raise RunFailed(CLIENT_GONE, "The caller left.", None)
-        return upcoming.result()
+        return await _unless_left(request, upcoming)
     finally:
-        for one in either:
-            one.cancel()
         with contextlib.suppress(BaseException):
-            await upcoming
+            await upcoming  # the events may be closed once nobody asks for the next
 
 
 async def _told(
