@@ -34,6 +34,7 @@ class Session:
         self._credential = credential
         self._address = address_of(socket)
         self._out: asyncio.Queue[BaseModel] = asyncio.Queue(QUEUED)
+        self._sender: asyncio.Future[None]
         self._dropped = 0
         self._following: dict[str, asyncio.Task[None]] = {}
         self._to_cancel: set[str] = set()
@@ -42,21 +43,21 @@ class Session:
     async def run(self, client_id: str) -> None:
         """Takes messages until the client leaves or is silent for too long."""
         services = self._services
+        self._sender = asyncio.ensure_future(self._send())
         services.topics.join(self._watcher)
         await self._say(wire.WelcomeOut(client_id=client_id, username=self._caller.username))
-        sender = asyncio.ensure_future(self._send())
         checker = asyncio.ensure_future(self._check_again_and_again(services.settings.ws_recheck_seconds))
         try:
-            await self._receive(services.settings.ws_idle_seconds, sender)
+            await self._receive(services.settings.ws_idle_seconds)
         finally:
             services.topics.leave(self._watcher)
-            for task in (sender, checker, *self._following.values()):
+            for task in (self._sender, checker, *self._following.values()):
                 task.cancel()
             services.assembly.abandonment.gone(list(self._to_cancel))
 
-    async def _receive(self, idle: float, sender: "asyncio.Future[None]") -> None:
+    async def _receive(self, idle: float) -> None:
         silent = 0
-        while not sender.done():
+        while not self._sender.done():
             try:
                 async with asyncio.timeout(idle / 3):
                     text = await next_text(self._socket)
@@ -114,8 +115,20 @@ class Session:
         )  # fmt: skip
 
     async def _say(self, message: BaseModel) -> None:
-        """Waits while the client's queue is full: whoever produces for it is slowed down, nothing piles up."""
-        await self._out.put(message)
+        """Waits while the client's queue is full: whoever produces for it is slowed down, nothing piles up.
+
+        Raises WebSocketDisconnect when nobody sends any more: there will never be room.
+        """
+        if not self._out.full():
+            self._out.put_nowait(message)
+            return
+        put = asyncio.ensure_future(self._out.put(message))
+        try:
+            await asyncio.wait((put, self._sender), return_when=asyncio.FIRST_COMPLETED)
+            if not put.done():
+                raise WebSocketDisconnect(1006)
+        finally:
+            put.cancel()
 
     def _tell(self, topic: str, data: dict[str, Any]) -> None:
         """News is dropped, and counted, rather than kept for a slow client."""
@@ -126,9 +139,10 @@ class Session:
         self._dropped = 0
 
     async def _send(self) -> None:
-        while True:
-            message = await self._out.get()
-            await self._socket.send_text(message.model_dump_json(exclude_none=True))
+        with contextlib.suppress(WebSocketDisconnect):  # the client is gone; `_receive` hears of it too, sooner or later
+            while True:
+                message = await self._out.get()
+                await self._socket.send_text(message.model_dump_json(exclude_none=True))
 
     # What each message does
 
@@ -194,20 +208,20 @@ class Session:
         task.add_done_callback(lambda _: self._following.pop(prediction.id, None))
 
     async def _follow(self, prediction: Prediction, message: wire.InferenceIn) -> None:
-        follower = self._services.assembly.follower
-        try:
-            if message.stream:
-                await self._pieces(prediction.id, message.request_id)
-            prediction = await follower.end_of(prediction)
-        except LovageError as error:
-            await self._fail(error, message.request_id, prediction.id)
-            return
-        self._to_cancel.discard(prediction.id)
-        result = wire.ResultOut(
-            request_id=message.request_id, prediction_id=prediction.id, status=prediction.status,
-            prediction=self._render(prediction),
-        )  # fmt: skip
-        await self._say(result)
+        with contextlib.suppress(WebSocketDisconnect):
+            try:
+                if message.stream:
+                    await self._pieces(prediction.id, message.request_id)
+                prediction = await self._services.assembly.follower.end_of(prediction)
+            except LovageError as error:
+                await self._fail(error, message.request_id, prediction.id)
+                return
+            self._to_cancel.discard(prediction.id)
+            result = wire.ResultOut(
+                request_id=message.request_id, prediction_id=prediction.id, status=prediction.status,
+                prediction=self._render(prediction),
+            )  # fmt: skip
+            await self._say(result)
 
     async def _pieces(self, prediction_id: str, request_id: str | None) -> None:
         events = self._services.assembly.follower.stream(prediction_id)
