@@ -111,6 +111,11 @@ def origin_of(request: Request) -> Origin:
     return Origin(address_of(request), str(request.scope.get("request_id", "")))
 
 
+def note(request: Request, caller: Principal, action: str, target: str, **details: Any) -> None:
+    """What a known caller has done, for the audit log."""
+    services_of(request).audit.note(action, caller.username, target, origin_of(request), caller.user_id, **details)
+
+
 def scoped(scope: str) -> Any:
     """A dependency: the caller, who must have this scope."""
 

@@ -45,6 +45,8 @@ class Abandonment:
             self._lifecycle.cancel(ids, reason)
         except LovageError as error:
             log.warning("abandoned_predictions_not_recorded", count=len(ids), reason=error.detail)
+        except Exception:  # nobody looks at this thread's answer
+            log.exception("abandoned_predictions_not_recorded", count=len(ids))
 
     def reader_left(self, prediction: Prediction) -> None:
         """A reader has gone before the end. Returns at once."""

@@ -48,6 +48,8 @@ class Audit:
                 audit.add(session, [row])
         except LovageError as error:
             log.error("audit_not_stored", reason=str(error))
+        except Exception:  # nobody looks at this thread's answer
+            log.exception("audit_not_stored")
 
     def page(
         self, principal: Principal, *, before: int | None, limit: int, action: str | None = None, username: str | None = None,

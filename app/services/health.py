@@ -30,6 +30,20 @@ class Readiness:
         return all(said == "ok" for part, said in self.checks.items() if part != "workers")
 
 
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What the fleet holds: the live workers, each queue in which anything waits (db.census.queues), how many run."""
+
+    workers: list[WorkerRow]
+    queues: list[dict[str, Any]]
+    running: int
+
+    @property
+    def waiting(self) -> int:
+        """In all queues."""
+        return sum(queue["waiting"] for queue in self.queues)
+
+
 class Health:
     """One for each API process."""
 
@@ -61,13 +75,12 @@ class Health:
         with self._database.unit() as session:
             return workers.live(session, self._dead_after)
 
-    def census(self) -> dict[str, Any]:
-        """Live workers, queues and running predictions, as plain data. With hundreds of thousands that wait, the queues' lengths
-        may be some seconds old."""
+    def census(self) -> Census:
+        """As it is now. With hundreds of thousands that wait, the queues' lengths may be some seconds old."""
         with self._database.unit() as session:
             live, running = workers.live(session, self._dead_after), census.running(session)
             queues = self._queues if time.monotonic() < self._counted_until else self._count(session)
-        return {"workers": live, "queues": queues, "running": running}
+        return Census(live, queues, running)
 
     def _count(self, session: Session) -> list[dict[str, Any]]:
         began = time.monotonic()

@@ -8,15 +8,16 @@ A watcher is told what is other than what it was told last. Knows no WebSocket.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 import structlog
 
+from app.domain.errors import LovageError
+from app.domain.predictions import TERMINAL
 from app.events.reader import EventReader
-from app.services.health import Health
+from app.services.health import Census, Health
 from app.services.waiting_line import WaitingLine
 
 log = structlog.get_logger(__name__)
@@ -83,14 +84,18 @@ class Topics:
                 data = {"prediction_id": prediction_id, "status": status, "model": model}
                 if "status" in watcher.topics:
                     watcher.tell("status", data)
-                if "inference" in watcher.topics and status in ("succeeded", "failed", "canceled"):
+                if "inference" in watcher.topics and status in TERMINAL:
                     watcher.tell("inference", data)
 
     async def _look_again_and_again(self) -> None:
         try:
             while self._wanted("backend", "queue"):
-                with suppress(Exception):  # the database is away: there is no news
+                try:
                     await self._look()
+                except LovageError as error:  # the database is away: there is no news
+                    log.debug("topics_not_read", reason=error.detail)
+                except Exception:
+                    log.exception("topics_broken")
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             self._task = None
@@ -114,20 +119,20 @@ class Topics:
             self._task.cancel()
 
 
-def backend(census: dict[str, Any]) -> dict[str, Any]:
+def backend(census: Census) -> dict[str, Any]:
     """The live workers and what each has loaded."""
     workers = [
         {"device": row.device, "host": row.host, "models": sorted(model["model"] for model in row.models)}
-        for row in census["workers"]
+        for row in census.workers
     ]
     loaded = sum(len(worker["models"]) for worker in workers)
     return {"live_workers": len(workers), "models_loaded": loaded, "workers": workers}
 
 
-def queues(census: dict[str, Any]) -> dict[str, Any]:
+def queues(census: Census) -> dict[str, Any]:
     """What waits and runs."""
-    depth = {queue["queue"]: queue["waiting"] for queue in census["queues"]}
-    return {"waiting": sum(depth.values()), "running": census["running"], "queues": depth}
+    depth = {queue["queue"]: queue["waiting"] for queue in census.queues}
+    return {"waiting": census.waiting, "running": census.running, "queues": depth}
 
 
 def totals(news: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, IdempotencyKey, Lovage, as_utc, limited_by_address, origin_of
+from app.api.deps import Caller, IdempotencyKey, Lovage, as_utc, limited_by_address, note, origin_of
 from app.api.problems import declared
 from app.db.tables import ApiKeyRow
 from app.domain.errors import NotFound, TooMany, Unauthenticated
@@ -179,9 +179,7 @@ def create_key(
     """
     once = Once.of("keys.create", key, wanted.model_dump(exclude_unset=True))
     made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at, once)
-    services.audit.note(
-        "key.created", caller.username, str(made.row.id), origin_of(request), caller.user_id, scopes=made.row.scopes
-    )
+    note(request, caller, "key.created", str(made.row.id), scopes=made.row.scopes)
     response.headers["Cache-Control"] = "no-store"
     return NewKeyOut(key=made.key, **KeyOut.of(made.row).model_dump())
 
@@ -206,4 +204,4 @@ def delete_key(request: Request, services: Lovage, caller: Caller, key_id: str) 
     except ValueError:
         raise NotFound("The requested key could not be found.") from None
     services.accounts.revoke_key(caller, found)
-    services.audit.note("key.revoked", caller.username, str(found), origin_of(request), caller.user_id)
+    note(request, caller, "key.revoked", str(found))

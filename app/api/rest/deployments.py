@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, origin_of
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, note
 from app.api.problems import declared
 from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
 from app.api.rest.wire import PageOut, PredictionOut, page_out
@@ -173,7 +173,7 @@ async def update_deployment(services: Lovage, caller: CanModel, owner: str, name
 def delete_deployment(request: Request, services: Lovage, caller: CanModel, owner: str, name: str) -> None:
     """Predictions made with it stay."""
     services.deployments.remove(caller, owner, name)
-    services.audit.note("deployment.deleted", caller.username, f"{owner}/{name}", origin_of(request), caller.user_id)
+    note(request, caller, "deployment.deleted", f"{owner}/{name}")
 
 
 @router.post(

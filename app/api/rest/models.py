@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, base_url, link, origin_of
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, base_url, link, note
 from app.api.problems import declared
 from app.api.rest.version_wire import VersionOut, version_out
 from app.api.rest.wire import PageOut, PredictionOut, page_out
@@ -276,7 +276,7 @@ async def update_model(
 def delete_model(request: Request, services: Lovage, caller: CanModel, owner: str, name: str) -> None:
     """Deletes a model with its versions. Predictions made with it stay readable."""
     services.catalogue.remove(caller, owner, name)
-    services.audit.note("model.deleted", caller.username, f"{owner}/{name}", origin_of(request), caller.user_id)
+    note(request, caller, "model.deleted", f"{owner}/{name}")
 
 
 @router.get(
@@ -358,4 +358,4 @@ def get_version(services: Lovage, caller: Caller, owner: str, name: str, version
 def delete_version(request: Request, services: Lovage, caller: CanModel, owner: str, name: str, version_id: str) -> None:
     """Nothing new can be run with it. Predictions made with it stay readable."""
     services.catalogue.remove_version(caller, owner, name, version_id)
-    services.audit.note("version.deleted", caller.username, f"{owner}/{name}:{version_id}", origin_of(request), caller.user_id)
+    note(request, caller, "version.deleted", f"{owner}/{name}:{version_id}")

@@ -150,15 +150,15 @@ async def status(request: Request, services: Lovage) -> StatusOut:
     """Totals for everybody; queues, workers and their models for operators."""
     operator = await _is_operator(request)
     census = await run_sync(services.health.census)
-    live: list[WorkerRow] = census["workers"]
+    live = census.workers
     return StatusOut(
         version=__version__,
         live_workers=len(live),
         devices=_devices(live),
-        waiting=sum(queue["waiting"] for queue in census["queues"]),
-        running=census["running"],
+        waiting=census.waiting,
+        running=census.running,
         models_loaded=sum(len(row.models) for row in live),
-        queues=[QueueOut(**queue) for queue in census["queues"]] if operator else None,
+        queues=[QueueOut(**queue) for queue in census.queues] if operator else None,
         workers=[_worker(row) for row in live] if operator else None,
     )
 

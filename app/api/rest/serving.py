@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Lovage, Services, origin_of
+from app.api.deps import Caller, CanModel, Lovage, Services, note
 from app.api.problems import declared
 from app.db.tables import VersionRow
 from app.domain.errors import Unavailable, wrong_field
@@ -155,5 +155,5 @@ async def _told(
 ) -> OrderOut:
     if workers:
         await run_sync(services.assembly.orders.tell, act, row.id, workers)
-        services.audit.note(f"version.{act}", caller.username, row.id, origin_of(request), caller.user_id, workers=workers)
+        note(request, caller, f"version.{act}", row.id, workers=workers)
     return OrderOut(version=row.id, asked=workers)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, Cursor, Limit, Lovage, origin_of
+from app.api.deps import Caller, Cursor, Limit, Lovage, note
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
 from app.db.tables import UserRow
@@ -52,6 +52,5 @@ def update_user(request: Request, services: Lovage, caller: Caller, username: st
     """A disabled user's tokens and keys are answered 401 `account_disabled`, at once in this process and within
     PRINCIPAL_CACHE_SECONDS in others. Their predictions go on; nothing of theirs is removed. Administrators only."""
     row = services.accounts.set_disabled(caller, username, wanted.disabled)
-    action = "user.disabled" if wanted.disabled else "user.enabled"
-    services.audit.note(action, caller.username, row.username, origin_of(request), caller.user_id)
+    note(request, caller, "user.disabled" if wanted.disabled else "user.enabled", row.username)
     return UserOut.of(row)

@@ -172,8 +172,7 @@ class Session:
             await self._say(wire.StatusOut(request_id=message.request_id, prediction=shown))
             return
         census = await run_sync(self._services.health.census)
-        waiting = sum(queue["waiting"] for queue in census["queues"])
-        platform = {"live_workers": len(census["workers"]), "waiting": waiting, "running": census["running"]}
+        platform = {"live_workers": len(census.workers), "waiting": census.waiting, "running": census.running}
         await self._say(wire.StatusOut(request_id=message.request_id, platform=platform))
 
     async def _own(self, prediction_id: str) -> Prediction:
