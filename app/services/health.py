@@ -44,6 +44,11 @@ class Census:
         return sum(queue["waiting"] for queue in self.queues)
 
 
+def loaded_on(row: WorkerRow) -> list[str]:
+    """Names of the models that a worker has ready; its others are being loaded, or in trouble."""
+    return sorted(model["model"] for model in row.models if model["state"] == "ready")
+
+
 class Health:
     """One for each API process."""
 

@@ -17,7 +17,7 @@ import structlog
 from app.domain.errors import LovageError
 from app.domain.predictions import TERMINAL
 from app.events.reader import EventReader
-from app.services.health import Census, Health
+from app.services.health import Census, Health, loaded_on
 from app.services.waiting_line import WaitingLine
 
 log = structlog.get_logger(__name__)
@@ -121,10 +121,7 @@ class Topics:
 
 def backend(census: Census) -> dict[str, Any]:
     """The live workers and what each has loaded."""
-    workers = [
-        {"device": row.device, "host": row.host, "models": sorted(model["model"] for model in row.models)}
-        for row in census.workers
-    ]
+    workers = [{"device": row.device, "host": row.host, "models": loaded_on(row)} for row in census.workers]
     loaded = sum(len(worker["models"]) for worker in workers)
     return {"live_workers": len(workers), "models_loaded": loaded, "workers": workers}
 

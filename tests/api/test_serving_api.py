@@ -110,6 +110,13 @@ def test_one_failed_load_closes_nothing(ada, echo, live) -> None:
     assert ada.http.get("/v1/models/ada/echo").json()["latest_version"]["serving"]["status"] == "failed"
 
 
+def test_the_status_counts_what_is_loaded_and_not_what_is_in_trouble(ada, echo, live) -> None:
+    version = echo["latest_version"]["id"]
+    live("cuda:0", models=[ill(version)])
+    live("cuda:1", models=[ill(version, state="loading"), ill("f" * 64, state="ready")])
+    assert ada.http.get("/status").json()["models_loaded"] == 1
+
+
 def test_a_version_that_no_worker_could_run_is_unserved_and_waits(ada, live) -> None:
     ada.model("far", config={"device": "mps"})
     live("cuda:0")

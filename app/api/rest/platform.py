@@ -13,6 +13,7 @@ from app.api.deps import Caller, Lovage, base_url, caller_of
 from app.api.problems import declared
 from app.db.tables import WorkerRow
 from app.domain.errors import Unauthenticated
+from app.services.health import loaded_on
 
 router = APIRouter(tags=["Platform"])
 PUBLIC: dict[str, Any] = {"security": []}
@@ -157,7 +158,7 @@ async def status(request: Request, services: Lovage) -> StatusOut:
         devices=_devices(live),
         waiting=census.waiting,
         running=census.running,
-        models_loaded=sum(len(row.models) for row in live),
+        models_loaded=sum(len(loaded_on(row)) for row in live),
         queues=[QueueOut(**queue) for queue in census.queues] if operator else None,
         workers=[_worker(row) for row in live] if operator else None,
     )
