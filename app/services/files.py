@@ -139,7 +139,7 @@ class Files:
             return table.of_user(session, principal.need_user(), cursor=cursor, limit=limit)
 
     def remove(self, principal: Principal, file_id: str) -> None:
-        """Deletes the row, then the bytes: a file without a row is swept, a row without bytes would be a lie."""
+        """Deletes the row, then the bytes: bytes without a row are wasted room, a row without bytes would be a lie."""
         row = self.get(principal, file_id)
         with self._database.unit() as session:
             table.remove(session, row)

@@ -214,9 +214,9 @@ class Tries:
 
     def give_back(self, names: Sequence[str]) -> None:
         """The password was right, or was not looked at."""
-        for name in names if self._limit else ():
-            assert self._limit is not None
-            self._windows.leave(self._limit, f"try {name}")
+        if self._limit is not None:
+            for name in names:
+                self._windows.leave(self._limit, f"try {name}")
 
 
 def tries(redis_url: str, limit: RateLimitItem | None) -> Tries:
