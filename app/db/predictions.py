@@ -342,13 +342,13 @@ def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
 SWEEP_LOCK = text(
     "SELECT pg_try_advisory_xact_lock(:key) AS mine, set_config('idle_in_transaction_session_timeout', :longest, true)"
 )
-SWEEP_KEY = 5_683_001  # any number that nothing else locks
+SWEEP_KEY, EXPIRY_KEY = 5_683_001, 5_683_002  # any numbers that nothing else locks
 SWEEP_LONGEST = "20s"  # a process that was stopped in mid-sweep kept everybody else from sweeping for as long as it slept
 
 
-def lock_sweep(session: Session) -> bool:
+def lock_sweep(session: Session, key: int = SWEEP_KEY) -> bool:
     """Whether this transaction alone may sweep now. Postgres ends it when it says nothing for SWEEP_LONGEST."""
-    return bool(session.execute(SWEEP_LOCK, {"key": SWEEP_KEY, "longest": SWEEP_LONGEST}).one().mine)
+    return bool(session.execute(SWEEP_LOCK, {"key": key, "longest": SWEEP_LONGEST}).one().mine)
 
 
 COUNTS = text("SELECT queue, count(*) AS waiting FROM predictions WHERE status = 'starting' GROUP BY queue")

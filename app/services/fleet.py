@@ -1,7 +1,7 @@
 """What the live workers can do, read from their heartbeats and kept for a moment; asks the routing policy.
 
-A stale picture is used while a fresh one is fetched: routing is advice, not correctness. What this process has sent to a
-worker since the picture was made is added to it, so that a burst does not all go to who was idle a moment ago.
+Whoever needs a picture when there is none of late waits for the next one, all together. What this process has sent to a worker
+since the picture was made is added to it, so that a burst does not all go to who was idle a moment ago.
 """
 
 import asyncio

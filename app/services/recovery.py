@@ -64,16 +64,18 @@ class Recovery:
                 self.cancel_overdue()
                 if knows:
                     self.recover_dead()
-                self._expire_or_later()
         except Unavailable:
             self._in_touch_since = None
             raise
+        self._expire_or_later()
 
     def _expire_or_later(self) -> None:
-        """A storage that is down is no reason to recover nobody: what has expired is removed by a later sweep."""
+        """Under a lock of its own: a storage that is down, or slow, is no reason to recover nobody. A later sweep goes on."""
         try:
-            self.expire()
-        except StorageFailed as error:
+            with self._database.unit() as session:
+                if table.lock_sweep(session, table.EXPIRY_KEY):
+                    self.expire()
+        except (StorageFailed, Unavailable) as error:  # Unavailable: also for a storage that took longer than the lock lasts
             log.warning("expiry_later", reason=error.detail)
 
     def _knows_who_is_silent(self) -> bool:

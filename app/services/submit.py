@@ -26,8 +26,6 @@ from app.services.idempotency import other_request
 from app.services.input_check import InputChecker
 from app.services.lifecycle import Lifecycle
 
-__all__ = ["RunnableVersion", "Submission", "Submitter"]
-
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
 
 

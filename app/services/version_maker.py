@@ -4,11 +4,13 @@ Whatever cannot run safely is refused here, before it has an id: pickled weights
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from app.db import runtimes
 from app.db.session import Database
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
+from app.domain.signature import schema_of
 from app.domain.versions import Source, VersionSpec
 from app.queue.routing import STRATEGIES
 from app.services.access import Principal
@@ -168,10 +170,6 @@ def _made(model: str, wanted: NewVersion, looked: Looked, spec: dict[str, Any], 
 
 def _of_python(source: Source) -> tuple[Schema, Schema, bool]:
     """The schemas of a folder's `predictor.py`, read from its text: its code is never run here."""
-    from pathlib import Path
-
-    from app.domain.signature import schema_of
-
     if source.kind != "path":
         raise wrong_source("of the runtime 'python' must be a path: source")
     try:

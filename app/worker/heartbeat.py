@@ -62,7 +62,7 @@ def told(model: LoadedModel) -> dict[str, Any]:
 
 
 class Heartbeat:
-    """A thread of its own; `register` before the first claim."""
+    """Two threads of its own; `register` before the first claim."""
 
     def __init__(
         self,
@@ -80,10 +80,15 @@ class Heartbeat:
         self._told: dict[str, str] = {}
         self._learnt: dict[str, dict[str, Any]] = {}
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        # A sweep may take long (a slow storage); nobody may take this worker for dead meanwhile.
+        self._threads = [
+            threading.Thread(target=self._run, name="heartbeat", daemon=True),
+            threading.Thread(target=self._sweep, name="sweep", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def register(self) -> None:
         """Adds this incarnation's row. Raises Unavailable."""
@@ -100,20 +105,23 @@ class Heartbeat:
         due = time.monotonic() + self._seconds
         while not self._stop.wait(min(LOOK_SECONDS, self._seconds)):
             if time.monotonic() >= due:
-                self._try(self._beat, self._recovery.sweep)
+                self._try(self._beat)
                 due = time.monotonic() + self._seconds
             elif self._engine.states() != self._told:
                 self._try(self._beat)
 
+    def _sweep(self) -> None:
+        while not self._stop.wait(self._seconds):
+            self._try(self._recovery.sweep)
+
     @staticmethod
-    def _try(*steps: Callable[[], None]) -> None:
-        for step in steps:
-            try:
-                step()
-            except Unavailable:
-                log.warning("heartbeat_missed", reason="the database cannot be reached")
-            except Exception:
-                log.exception("heartbeat_broken")
+    def _try(step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Unavailable:
+            log.warning("heartbeat_missed", reason="the database cannot be reached")
+        except Exception:
+            log.exception("heartbeat_broken")
 
     def _beat(self) -> None:
         self._told = self._engine.states()
@@ -165,10 +173,12 @@ class Heartbeat:
             log.warning("draining_not_heard", reason="the database cannot be reached")
 
     def stop(self, last: Callable[[], None]) -> None:
-        """Ends the thread, runs `last`, and closes the row."""
+        """Ends the threads, runs `last`, and closes the row."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(self._seconds + 5)
+        until = time.monotonic() + self._seconds + 5
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
         try:
             last()
             with self._database.unit() as session:

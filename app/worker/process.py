@@ -45,7 +45,7 @@ from app.worker.versions import Versions
 
 log = structlog.get_logger(__name__)
 
-WRITE_CONNECTIONS = 6  # claims, growth, endings, heartbeat, sweep, look-ups: each hop uses one at a time
+WRITE_CONNECTIONS = 7  # claims, growth, endings, heartbeat, look-ups: each hop uses one at a time; a sweep two
 LAST_WORDS_SECONDS = 3.0
 BELLS_AT_ONCE = 10_000  # ids of some 300 bytes
 # Shares of the free memory that loaded models may take together; the rest is for what runs make.

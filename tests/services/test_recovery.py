@@ -200,14 +200,14 @@ def test_one_process_sweeps_at_a_time(core: Core) -> None:
     assert now(core, overdue).status is Status.CANCELED
 
 
+EXPIRED_FILE = """
+    INSERT INTO files (id, name, content_type, size, sha256, md5, storage_key, expires_at)
+    VALUES ('x', 'x', 'x', 1, 'x', 'x', 'x', now() - interval '1 h')"""
+
+
 def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) -> None:
     with core.database.unit() as session:
-        session.execute(
-            text(
-                "INSERT INTO files (id, name, content_type, size, sha256, md5, storage_key, expires_at) "
-                "VALUES ('x', 'x', 'x', 1, 'x', 'x', 'x', now() - interval '1 h')"
-            )
-        )
+        session.execute(text(EXPIRED_FILE))
 
     class Broken:
         def delete(self, keys: object) -> None:
@@ -219,6 +219,25 @@ def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) ->
     running = claimed(core, uuid4())
     recovery.sweep()
     assert now(core, running).status is Status.STARTING
+
+
+def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "SWEEP_LONGEST", "100ms")
+    with core.database.unit() as session:
+        session.execute(text(EXPIRED_FILE))
+    others_may = []
+
+    class Slow:
+        def delete(self, keys: object) -> None:
+            time.sleep(0.5)  # longer than a lock lasts
+            with core.database.unit() as session:
+                others_may.append(table.lock_sweep(session))
+
+    recovery = core.recovery()
+    recovery._storage = Slow()  # type: ignore[assignment]
+    recovery.sweep()
+    assert others_may == [True]
+    assert recovery._in_touch_since is not None, "the database was there all the time"
 
 
 def test_expired_uploads_lose_their_content_and_their_row(core: Core) -> None:

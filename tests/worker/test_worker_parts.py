@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,29 @@ def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespac
     heart._beat()
     back = rows(parts, [lost])[0]
     assert (back.status, back.crashes) == (Status.STARTING, 0)
+
+
+def test_a_sweep_that_takes_long_keeps_no_heartbeat_back(parts: SimpleNamespace) -> None:
+    from app.engine import devices
+    from app.worker.heartbeat import Heartbeat, Post
+
+    over, begun, beats = threading.Event(), threading.Event(), []
+
+    def sweep() -> None:
+        begun.set()
+        over.wait(20)
+
+    recovery: Any = SimpleNamespace(sweep=sweep)
+    post = Post(devices.resolve("cpu"), "h", 4)
+    heart = Heartbeat(parts.core.database, parts.runner._engine, parts.recorder, parts.runner, recovery, post, 0.05)
+    heart._beat = lambda: beats.append(time.monotonic())  # type: ignore[method-assign]
+    heart.register()
+    heart.start()
+    assert begun.wait(10)
+    seen = len(beats)
+    wait_until(lambda: len(beats) > seen + 2)
+    over.set()
+    heart.stop(lambda: None)
 
 
 def test_only_messages_of_the_task_are_read() -> None:
