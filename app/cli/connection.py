@@ -25,11 +25,11 @@ def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
 
 
 class ApiError(Exception):
-    """The platform refused or did not answer; `code` is the command's exit code."""
+    """The platform refused or did not answer; `code` is the command's exit code, `status` the answer's (0: there was none)."""
 
-    def __init__(self, sentence: str, code: int) -> None:
+    def __init__(self, sentence: str, code: int, status: int = 0) -> None:
         super().__init__(sentence)
-        self.code = code
+        self.code, self.status = code, status
 
 
 class Api:
@@ -45,7 +45,10 @@ class Api:
             key = settings.lovage_data_dir / "key"
             token = key.read_text().strip() if key.is_file() else ""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(75, connect=5), trust_env=False)
+        try:
+            self.client = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(75, connect=5), trust_env=False)
+        except httpx.InvalidURL as error:
+            stop(f"{self.url}: is not a URL: {error}", EXIT_USAGE)
 
     def call(self, method: str, path: str, **kwargs: Any) -> Any:
         """The JSON of an answer (None for an empty one)."""
@@ -62,25 +65,29 @@ class Api:
             raise ApiError(f"{self.url} does not answer. Is it running? `lovage up` starts it.", EXIT_UNREACHABLE) from None
         except httpx.HTTPError as error:
             raise ApiError(f"{self.url}: {error or type(error).__name__}", EXIT_UNREACHABLE) from None
-        if answer.is_error:
-            raise ApiError(problem(answer), EXIT_FAILED)
-        return answer.json() if answer.content else None
+        if not answer.is_success:
+            raise ApiError(problem(answer), EXIT_FAILED, answer.status_code)
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            sentence = f"{self.url} answers, but not as Lovage does. Is it the API's address?"
+            raise ApiError(sentence, EXIT_FAILED, answer.status_code) from None
 
 
 def is_own(url: str) -> bool:
     """Whether a URL is this machine's; an empty one is the platform that `lovage up` started."""
-    host = urlsplit(url).hostname or "localhost"
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        host = urlsplit(url).hostname or "localhost"
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, or no URL at all
+        return False
 
 
 def problem(answer: httpx.Response) -> str:
     """The sentence of an error answer."""
     try:
         detail = answer.json().get("detail", "")
-    except (json.JSONDecodeError, AttributeError):
+    except (ValueError, AttributeError):
         detail = answer.text[:300]
     return str(detail) or f"the server answered {answer.status_code}"
 

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, JSON, Api, named, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, named, show_json, stop
 
+NOT_FOUND = 404
 POLL_SECONDS = 0.5
 TOLD_SECONDS = 4.0  # until a heartbeat tells of a load that failed, not of one before it
 
@@ -166,7 +167,13 @@ def _names(api: Api, name: str) -> tuple[str, str]:
 
 
 def _exists(api: Api, owner: str, model: str) -> bool:
-    return bool(api.client.get(f"/v1/models/{owner}/{model}").is_success)
+    try:
+        api.ask("GET", f"/v1/models/{owner}/{model}")
+    except ApiError as error:
+        if error.status != NOT_FOUND:
+            stop(str(error), error.code)
+        return False
+    return True
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -120,7 +120,14 @@ class EventReader:
                 self.healthy, self._settled_at = True, time.monotonic() + SETTLE_SECONDS
                 self._wake_everyone()
             if message is not None and message["type"] == "message":
-                self._receive(message["channel"].decode(), message["data"])
+                self._understand(message["channel"].decode(), message["data"])
+
+    def _understand(self, channel: str, data: bytes) -> None:
+        """What another version of Lovage says must not make this process deaf."""
+        try:
+            self._receive(channel, data)
+        except Exception:
+            log.exception("news_not_understood", channel=channel)
 
     async def _watch(self, hearing: "asyncio.Future[None]") -> None:
         """Raises what `hearing` raises, and a ConnectionError when Redis answers no ping."""

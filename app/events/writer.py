@@ -74,6 +74,9 @@ class EventWriter:
             except redis.RedisError as error:
                 self.dropped += len(done) + len(cancel) + len(chunks)
                 log.warning("events_dropped", total=self.dropped, reason=str(error))
+            except Exception:  # one that cannot be said must not silence all that come after it
+                self.dropped += len(done) + len(cancel) + len(chunks)
+                log.exception("events_broken")
 
     def _send(self, done: list[str], cancel: list[str], chunks: list[tuple[str, ChunkFrame]], news: list[list[str]]) -> None:
         pipeline = self._redis.pipeline(transaction=False)

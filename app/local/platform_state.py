@@ -60,6 +60,6 @@ def read_platform(data_dir: Path) -> Platform | None:
         return None
     try:
         fields = json.loads((data_dir / FILE_NAME).read_text())
-    except (FileNotFoundError, ValueError):
+        return Platform(**{**fields, "devices": tuple(fields["devices"])})
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # not there yet, or another version's
         return None
-    return Platform(**{**fields, "devices": tuple(fields["devices"])})

@@ -63,6 +63,9 @@ class Publisher:
                 self._recovered()
             except redis.RedisError as error:
                 self._failed(group, error)
+            except Exception:  # one that cannot be said must not silence all that come after it
+                self.dropped += len(group)
+                log.exception("doorbells_broken", count=len(group))
 
     def _next_group(self) -> list[Ring]:
         with self._wake:

@@ -90,6 +90,18 @@ def test_an_unreachable_redis_blocks_nobody_and_the_rings_are_kept() -> None:
     assert publisher.dropped == 1000
 
 
+def test_a_ring_that_cannot_be_said_silences_no_other(broker: redis.Redis, servers) -> None:
+    publisher = Publisher(servers.redis_url)
+    publisher.start()
+    publisher.ring([("cpu", None)])  # type: ignore[list-item]
+    until = time.monotonic() + 20
+    while not publisher.dropped and time.monotonic() < until:
+        time.sleep(0.01)
+    publisher.ring([("cpu", ID)])
+    publisher.close()
+    assert (publisher.dropped, broker.llen(names.KEY_PREFIX + "cpu")) == (1, 1)
+
+
 def test_the_marker_tells_a_wiped_redis_and_a_dead_one_tells_nothing(broker: redis.Redis, servers) -> None:
     bell = Doorbell(servers.redis_url)
     assert bell.was_wiped()

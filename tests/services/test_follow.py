@@ -69,6 +69,16 @@ async def test_a_wait_ends_when_the_prediction_does(core: Core, follower: Follow
     assert time.monotonic() - began < 1.5
 
 
+async def test_news_that_nobody_understands_silence_no_other(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    core.events.done([object()])  # type: ignore[list-item]
+    redis.Redis.from_url(core.settings.redis_url).publish(channels.DONE, b"\xff")
+    later(0.3, lambda: core.lifecycle.finish([ending(running, output="x")]))
+    began = time.monotonic()
+    assert (await follower.wait(running.id, 10)).output == "x"
+    assert time.monotonic() - began < 1.5, "it was told, and did not have to look"
+
+
 async def test_a_wait_that_runs_out_answers_as_it_is(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
     assert (await follower.wait(running.id, 0.2)).status is Status.PROCESSING

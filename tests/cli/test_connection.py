@@ -1,0 +1,64 @@
+"""What the command line says when its API is not there, or is something else: one sentence, no trace."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from app.cli.connection import Api
+from app.cli.models import _exists
+
+ABSENT = "http://127.0.0.1:9"
+
+
+class Other(BaseHTTPRequestHandler):
+    """Some other server: pages, a redirect, problems of its own."""
+
+    def do_GET(self) -> None:
+        status = {"/v1/models/a/moved": 301, "/v1/models/a/absent": 404, "/v1/models/a/broken": 500}.get(self.path, 200)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"<html>" if status == 200 else b"")
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def other() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Other)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def said(capsys: pytest.CaptureFixture[str], url: str, model: str) -> tuple[str, object]:
+    """What registering a model says, and with which exit code."""
+    with pytest.raises(SystemExit) as end:
+        _exists(Api(url), "a", model)
+    return capsys.readouterr().err, end.value.code
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [("page", "not as Lovage does"), ("moved", "the server answered 301"), ("broken", "the server answered 500")],
+)
+def test_another_server_is_told_as_such(other: str, capsys: pytest.CaptureFixture[str], model: str, sentence: str) -> None:
+    text, code = said(capsys, other, model)
+    assert text.startswith("lovage: ")
+    assert sentence in text
+    assert code == 1
+
+
+def test_a_model_that_is_not_there_is_no_failure(other: str) -> None:
+    assert not _exists(Api(other), "a", "absent")
+
+
+def test_a_platform_that_is_away_and_an_address_that_is_none_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    text, code = said(capsys, ABSENT, "x")
+    assert ("does not answer" in text, code) == (True, 3)
+    with pytest.raises(SystemExit) as end:
+        Api("http://[")
+    assert ("is not a URL" in capsys.readouterr().err, end.value.code) == (True, 2)
