@@ -86,7 +86,7 @@ def build_services(assembly: Assembly) -> Services:
         allow_anonymous=settings.allow_anonymous,
     )
     runnables = Runnables(database, assembly.threads, settings.principal_cache_seconds)
-    maker = VersionMaker(database, source_reader(settings), settings.trust_remote_code)
+    maker = VersionMaker(database, source_reader(settings), settings.trusted_code)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
     catalogue = Catalogue(database, maker, runnables.forget)
     topics = Topics(assembly.reader, health, assembly.line, assembly.threads)
@@ -170,11 +170,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         RequestBounds, max_body=settings.max_body_bytes, max_upload=settings.max_upload_bytes, leaving=app.state.leaving
     )
-    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
-    if origins:
+    if settings.origins:
         exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After"]
         app.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"], expose_headers=exposed
         )
     if settings.metrics:
         app.add_middleware(RequestCounts)  # the last one added is the outermost

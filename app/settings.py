@@ -192,7 +192,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def are_networks(cls, value: str) -> str:
-        for part in filter(None, (part.strip() for part in value.split(","))):
+        for part in listed(value):
             ip_network(part, strict=False)  # no `*`: then anybody could name any address
         return value
 
@@ -230,11 +230,24 @@ class Settings(BaseSettings):
 
     @property
     def prefetched(self) -> list[str]:
-        return [part.strip() for part in self.prefetch_models.split(",") if part.strip()]
+        return listed(self.prefetch_models)
+
+    @property
+    def origins(self) -> list[str]:
+        return listed(self.cors_origins)
+
+    @property
+    def trusted_code(self) -> frozenset[str]:
+        return frozenset(listed(self.trust_remote_code))
 
     @property
     def runtime_folders(self) -> list[Path]:
         return folders(self.runtime_paths)
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def folders(text: str) -> list[Path]:

@@ -67,9 +67,8 @@ class MadeVersion:
 class VersionMaker:
     """Blocks (SQL, disk, the hub). `trusted`: `org/name@commit` whose own code an administrator allows to run."""
 
-    def __init__(self, database: Database, sources: SourceReader, trusted: str = "") -> None:
-        self._database, self._sources = database, sources
-        self._trusted = {one.strip() for one in trusted.split(",") if one.strip()}
+    def __init__(self, database: Database, sources: SourceReader, trusted: frozenset[str] = frozenset()) -> None:
+        self._database, self._sources, self._trusted = database, sources, trusted
 
     def make(self, principal: Principal, model: str, wanted: NewVersion) -> MadeVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are away."""

@@ -65,8 +65,7 @@ class AcceleratorWorker:
         host = this_host() if self._name == device.id else f"{self._name}.{this_host()}"
         self.post = Post(device, host, settings.worker_slots)
         self.recorder = Recorder(self.core.lifecycle)
-        trusted = frozenset(filter(None, (entry.strip() for entry in settings.trust_remote_code.split(","))))
-        place = Place(device.torch_device, threads, settings.run_timeout_seconds, trusted, device.id)
+        place = Place(device.torch_device, threads, settings.run_timeout_seconds, settings.trusted_code, device.id)
         self.runner = Runner(
             self.engine, self.recorder, self.core.events, Versions(self.core.database), Sources(settings),
             Inputs(settings, self.core.storage, partial(find_file, self.core)), Outputs(self.core.storage), place,
