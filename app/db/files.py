@@ -23,6 +23,11 @@ def by_id(session: Session, file_id: str) -> FileRow | None:
     return session.scalars(select(FileRow).where(FileRow.id == file_id, LIVE)).first()
 
 
+def owned(session: Session, user_id: UUID, ids: Sequence[str]) -> set[str]:
+    """Those of the files that are the user's and have not expired."""
+    return set(session.scalars(select(FileRow.id).where(FileRow.id.in_(ids), FileRow.user_id == user_id, LIVE)))
+
+
 def of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[FileRow]:
     """A user's files that have not expired, newest first."""
     mine = select(FileRow).where(FileRow.user_id == user_id, LIVE)

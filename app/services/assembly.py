@@ -16,6 +16,7 @@ from app.services.fleet import Fleet
 from app.services.follow import Follower
 from app.services.input_check import InputChecker
 from app.services.lifecycle import Lifecycle
+from app.services.own_files import OwnFiles
 from app.services.prediction_view import PredictionView
 from app.services.recovery import Recovery, SweepLimits
 from app.services.submit import Submitter
@@ -74,7 +75,6 @@ class Assembly:
     threads: ThreadPoolExecutor
     reader: EventReader
     fleet: Fleet
-    checker: InputChecker
     submitter: Submitter
     follower: Follower
     line: WaitingLine
@@ -91,11 +91,12 @@ class Assembly:
         fleet = Fleet(core.database, threads, settings.dead_after_seconds, settings.routing_strategy)
         checker = InputChecker(allow_private=settings.allow_private_addresses)
         backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
-        submitter = Submitter(core.database, core.lifecycle, checker, fleet, backlog, threads)
+        own_files = OwnFiles(core.database, threads)
+        submitter = Submitter(core.database, core.lifecycle, checker, own_files, fleet, backlog, threads)
         follower = Follower(core.database, reader, threads)
         line, abandonment = WaitingLine(core.database, threads), Abandonment(reader, core.lifecycle, core.announcer, threads)
         orders = OrderLine(settings.redis_url)
-        return cls(core, threads, reader, fleet, checker, submitter, follower, line, abandonment, orders)
+        return cls(core, threads, reader, fleet, submitter, follower, line, abandonment, orders)
 
     async def close(self) -> None:
         """Finishes what is under way, then disconnects."""

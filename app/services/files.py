@@ -7,7 +7,6 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +17,7 @@ from app.db import users
 from app.db.pages import Page
 from app.db.session import Database
 from app.db.tables import FileRow
-from app.domain.errors import FieldError, Gone, InvalidInput, InvalidRequest, NotFound, PayloadTooLarge
-from app.domain.file_inputs import own_file, takes_files
+from app.domain.errors import Gone, InvalidRequest, NotFound, PayloadTooLarge
 from app.domain.predictions import is_id, new_id
 from app.domain.versions import is_name
 from app.services import idempotency
@@ -171,25 +169,3 @@ class Files:
             return Content(*self._storage.open(key, part))
         except NotFound:
             raise Gone("This file has been removed.") from None
-
-    def check_inputs(self, principal: Principal, schema: dict[str, Any], given: dict[str, Any]) -> None:
-        """Raises InvalidInput when an input names an uploaded file that is not the caller's: a worker would read it."""
-        for name, file_id in own_files(schema, given):
-            try:
-                self.get(principal, file_id)
-            except NotFound:
-                sentence = "names a file that does not exist or has expired"
-                raise InvalidInput((FieldError(f"input.{name}", "value", sentence),)) from None
-
-
-def own_files(schema: dict[str, Any], given: dict[str, Any]) -> list[tuple[str, str]]:
-    """(input name, file id) of every uploaded file that the input names, by an input's own name or an alias."""
-    found = []
-    for own_name, field in schema.get("properties", {}).items():
-        for name in (own_name, *field.get("x-aliases", ())) if takes_files(field) else ():
-            value = given.get(name)
-            for text in value if isinstance(value, list) else [value]:
-                with suppress(ValueError):  # no URL at all: the check of the input says so
-                    if isinstance(text, str) and (file_id := own_file(text)):
-                        found.append((name, file_id))
-    return found

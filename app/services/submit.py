@@ -25,6 +25,7 @@ from app.services.fleet import Fleet
 from app.services.idempotency import other_request
 from app.services.input_check import InputChecker
 from app.services.lifecycle import Lifecycle
+from app.services.own_files import OwnFiles
 
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
 
@@ -65,10 +66,11 @@ class Submitter:
     """One for each API process."""
 
     def __init__(
-        self, database: Database, lifecycle: Lifecycle, checker: InputChecker, fleet: Fleet, backlog: Backlog, threads: Executor
-    ) -> None:
-        self._database, self._lifecycle, self._checker, self._fleet = database, lifecycle, checker, fleet
-        self._backlog, self._threads = backlog, threads
+        self, database: Database, lifecycle: Lifecycle, checker: InputChecker, own_files: OwnFiles, fleet: Fleet,
+        backlog: Backlog, threads: Executor,
+    ) -> None:  # fmt: skip
+        self._database, self._lifecycle, self._checker, self._own_files = database, lifecycle, checker, own_files
+        self._fleet, self._backlog, self._threads = fleet, backlog, threads
         self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(self._insert_group, limit=INSERT_LIMIT, lanes=2)
 
     async def submit(self, submission: Submission) -> Prediction:
@@ -78,6 +80,7 @@ class Submitter:
         ModelUnhealthy.
         """
         checked = self._checker.check(submission.version, submission.input)
+        await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
         self._backlog.admit(submission.user_id)
         row = await self._row(submission, checked)
         created = await self._insert(row)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
-from anyio.to_thread import run_sync
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -18,7 +17,6 @@ from app.domain.errors import InvalidRequest, LovageError, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion
 from app.services.access import Principal
-from app.services.files import own_files
 from app.services.follow import StreamEvent
 from app.services.runnable import parse_reference
 from app.services.submit import Submission
@@ -46,9 +44,6 @@ class Call:
 
     async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
         """One prediction for each input."""
-        for one in inputs:
-            if own_files(self.version.input_schema, one):
-                await run_sync(self.services.files.check_inputs, self.caller, self.version.input_schema, one)
         asked = [Submission(user_id=self.caller.user_id, version=self.version, input=one, source=SOURCE) for one in inputs]
         made = await asyncio.gather(*(self.services.assembly.submitter.submit(one) for one in asked), return_exceptions=True)
         if refused := next((one for one in made if isinstance(one, BaseException)), None):

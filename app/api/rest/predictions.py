@@ -25,7 +25,6 @@ from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import FieldError, InvalidRequest, NotFound, Unauthenticated, Unavailable
 from app.domain.predictions import Prediction
 from app.services.access import Principal
-from app.services.files import own_files
 from app.services.runnable import parse_reference
 from app.services.submit import Submission
 from app.webhooks.guard import check_url
@@ -195,8 +194,6 @@ async def create(
 
 async def _submission(request: Request, services: Services, caller: Principal, asked: PredictionIn, reference: str) -> Submission:
     version = await services.runnables.get(caller, reference)
-    if own_files(version.input_schema, asked.input):
-        await run_sync(services.files.check_inputs, caller, version.input_schema, asked.input)
     webhook, events = asked.webhook, asked.webhook_events_filter
     if webhook is None and asked.webhook_completed is not None:
         webhook, events = asked.webhook_completed, ["completed"]

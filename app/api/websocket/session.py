@@ -16,7 +16,6 @@ from app.api.websocket import messages as wire
 from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany, Unauthenticated, Unavailable, wrong_field
 from app.domain.predictions import Prediction
 from app.services.access import Principal
-from app.services.files import own_files
 from app.services.runnable import parse_reference
 from app.services.submit import Submission
 from app.services.topics import Watcher
@@ -196,8 +195,6 @@ class Session:
         if len(self._following) >= AT_ONCE:
             raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
         version = await self._services.runnables.get(self._caller, parse_reference(message.model))
-        if own_files(version.input_schema, message.inputs):
-            await run_sync(self._services.files.check_inputs, self._caller, version.input_schema, message.inputs)
         asked = Submission(user_id=self._caller.user_id, version=version, input=message.inputs, source="ws")
         prediction = await self._services.assembly.submitter.submit(asked)
         if message.on_disconnect == "cancel":
