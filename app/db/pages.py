@@ -4,10 +4,9 @@ A cursor names the row beside which a page begins and the direction, so that pag
 """
 
 import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -39,30 +38,31 @@ class Cursor:
     """`backwards`: the page holds rows newer than the named one."""
 
     created_at: datetime
-    id: str
+    id: Any
     backwards: bool = False
 
     def __str__(self) -> str:
-        fields = [self.created_at.isoformat(), self.id, int(self.backwards)]
+        fields = [self.created_at.isoformat(), str(self.id), int(self.backwards)]
         return base64.urlsafe_b64encode(orjson.dumps(fields)).decode().rstrip("=")
 
     @classmethod
-    def parse(cls, text: str) -> "Cursor":
-        """Reads what `str` wrote. Raises InvalidRequest for anything else."""
+    def parse(cls, text: str, kind: type[Any]) -> "Cursor":
+        """Reads what `str` wrote of a row whose id is a `kind`. Raises InvalidRequest for anything else."""
         try:
             created, ident, backwards = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             if not isinstance(ident, str) or "\x00" in ident:
                 raise ValueError(ident)
-            return cls(_aware(created), ident, bool(backwards))
-        except (ValueError, TypeError, binascii.Error) as error:
+            return cls(_in_utc(created), kind(ident), bool(backwards))
+        except (ValueError, TypeError, OverflowError) as error:
             raise wrong_field("cursor", "is not a cursor of this list", "format") from error
 
 
-def _aware(text: str) -> datetime:
+def _in_utc(text: str) -> datetime:
+    """Postgres knows fewer zones than Python, so it sees none."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a cursor's time has a zone")
-    return moment
+    return moment.astimezone(UTC)
 
 
 def page(
@@ -76,7 +76,7 @@ def page(
 ) -> Page[Any]:
     """One page of the statement's rows (entities), newest first, ties by id. At most LARGEST rows."""
     limit = max(1, min(limit, LARGEST))
-    start = Cursor.parse(cursor) if cursor else None
+    start = Cursor.parse(cursor, ident.type.python_type) if cursor else None
     statement = _beside(statement, created_at, ident, start).limit(limit + 1)
     rows = list(session.scalars(statement))
     more = len(rows) > limit
@@ -90,7 +90,7 @@ def _beside(statement: Select[Any], created_at: Any, ident: Any, start: Cursor |
     here = tuple_(created_at, ident)
     if start is None:
         return statement.order_by(created_at.desc(), ident.desc())
-    there = (start.created_at, ident.type.python_type(start.id))
+    there = (start.created_at, start.id)
     if start.backwards:
         return statement.where(here > there).order_by(created_at, ident)
     return statement.where(here < there).order_by(created_at.desc(), ident.desc())
@@ -98,7 +98,7 @@ def _beside(statement: Select[Any], created_at: Any, ident: Any, start: Cursor |
 
 def _paged(rows: list[Any], created_at: str, ident: str, *, newer: bool, older: bool) -> Page[Any]:
     def cursor_of(row: Any, backwards: bool) -> str:
-        return str(Cursor(getattr(row, created_at), str(getattr(row, ident)), backwards))
+        return str(Cursor(getattr(row, created_at), getattr(row, ident), backwards))
 
     following = cursor_of(rows[-1], False) if rows and older else None
     preceding = cursor_of(rows[0], True) if rows and newer else None
