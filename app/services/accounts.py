@@ -28,6 +28,7 @@ from app.services import idempotency, passwords
 from app.services.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
 from app.services.idempotency import MadeBefore, Once
 from app.services.limits import Tries
+from app.services.schema_compile import text_fault
 from app.services.tokens import TokenSigner
 from app.webhooks.signing import new_secret
 
@@ -116,7 +117,7 @@ class Accounts:
         Raises Unauthenticated (the same for unknown users and wrong passwords), AccountDisabled, TooMany.
         """
         with self._database.unit() as session:
-            user = users.by_login(session, login) if "\x00" not in login else None
+            user = None if text_fault(login) else users.by_login(session, login)
         # An account has one count, by whichever of its names it is called.
         names = (f"account {user.id}" if user else f"login {login.lower()[:320]}", f"peer {peer}")
         self._tries.take(names)

@@ -2,6 +2,8 @@
 
 from passlib.context import CryptContext
 
+from app.services.schema_compile import text_fault
+
 SHORTEST, LONGEST = 8, 1_024
 
 # OWASP's smallest argon2id profile: 19 MiB, 2 passes, 1 lane; 36 ms here, where passlib's defaults take 170.
@@ -18,6 +20,6 @@ def hashed(password: str) -> str:
 
 def matches(password: str, stored: str | None) -> bool:
     """Whether the password is right. Without a stored hash it works as long and says no, so that time tells nothing."""
-    if not SHORTEST <= len(password) <= LONGEST or "\x00" in password:
+    if not SHORTEST <= len(password) <= LONGEST or text_fault(password):
         password, stored = "wrong", None
     return bool(_CONTEXT.verify(password, stored or _NOBODY)) and stored is not None

@@ -26,6 +26,15 @@ def test_who_registers_can_sign_in_and_is_told_who_they_are(anonymous):
         assert (account["type"], account["username"], account["scopes"]) == ("user", "grace", ["models", "predict"])
 
 
+@pytest.mark.parametrize("charset", ["utf-7", "undefined"])
+def test_texts_that_cannot_be_stored_are_nobodys_login(anonymous, charset):
+    parts = {"username": "+2AA-", "password": "+2AA-12345678"}  # in UTF-7 half a surrogate pair
+    body = "".join(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in parts.items())
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = anonymous.post("/v1/auth/token", content=(body + "--x--\r\n").encode(), headers=headers)
+    assert answer.status_code == (401 if charset == "utf-7" else 400)
+
+
 @pytest.mark.parametrize("change", [{"email": "other@example.com"}, {"username": "other"}])
 def test_a_name_and_an_address_can_be_had_once(anonymous, change):
     anonymous.post("/v1/auth/register", json=GRACE)

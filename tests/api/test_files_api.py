@@ -39,6 +39,14 @@ def test_wrong_metadata_is_refused_by_name(ada, metadata):
     assert (answer.status_code, "metadata" in answer.json()["detail"]) == (422, True)
 
 
+@pytest.mark.parametrize(("charset", "status"), [("utf-8", 201), ("utf-7", 422), ("undefined", 422), ("latin-1", 422)])
+def test_texts_beside_a_file_are_utf_8(ada, charset, status):
+    parts = ('name="content"; filename="a"\r\n\r\nhello', 'name="filename"\r\n\r\n+2AA-')  # in UTF-7 half a surrogate pair
+    body = "".join(f"--x\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--x--\r\n"
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}", "Idempotency-Key": charset}
+    assert ada.http.post("/v1/files", content=body.encode(), headers=headers).status_code == status
+
+
 def test_a_file_without_content_or_too_large_is_refused(ada):
     assert ada.http.post("/v1/files", data={"metadata": "{}"}).status_code == 422
     assert ada.http.post("/v1/files", files={"other": b"x"}).status_code == 422

@@ -23,6 +23,7 @@ from app.services.files import Content
 router = APIRouter(tags=["Files"])
 
 METADATA_LIMIT = 64_000
+CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)")
 # Shown in a browser; everything else is saved instead, because HTML or SVG could act in our name.
 SHOWN = re.compile(r"(image/(png|jpeg|webp|gif)|audio/[\w.+-]+|video/[\w.+-]+|text/plain|application/json)\Z")
 
@@ -96,8 +97,11 @@ def file_out(row: FileRow, base: str) -> FileOut:
 async def create_file(request: Request, services: Lovage, caller: CanPredict, key: IdempotencyKey) -> FileOut:
     """One file in the part `content`, and what you want to remember of it in `metadata`."""
     caller.need_user()
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    sent_as = request.headers.get("content-type", "").lower()
+    if not sent_as.startswith("multipart/form-data"):
         raise wrong_field("content", "must be sent as multipart/form-data")
+    if (charset := CHARSET.search(sent_as)) and charset[1] not in ("utf-8", "utf8"):
+        raise wrong_field("content", "must be sent with its texts in UTF-8")
     async with request.form(max_files=2, max_fields=8) as form:
         content = form.get("content")
         if not isinstance(content, UploadFile):
