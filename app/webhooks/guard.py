@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import httpx
 from app.webhooks.addresses import is_public
 
 CONNECT_SECONDS = 3.0
-FETCH_SECONDS = 60.0
+FETCH_SECONDS = 60.0  # of silence
+WHOLE_SECONDS = 600.0  # a server that drips keeps one of few threads busy for no longer
 LONGEST_URL = 2_048
 PRIVATE = "points to a private or reserved address"
 # Forms of an IPv4 address that C libraries accept beside the dotted quad: decimal, hexadecimal, octal, short.
@@ -133,12 +135,14 @@ def fetch(url: str, target: Path, max_bytes: int, allow_private: bool) -> None:
         with guarded_client(allow_private=allow_private, timeout=FETCH_SECONDS) as client, client.stream("GET", url) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise ValueError(f"the URL answered {answer.status_code}")
-            size = 0
+            size, until = 0, time.monotonic() + WHOLE_SECONDS
             with target.open("wb") as out:
                 for block in answer.iter_bytes():
                     size += len(block)
                     if size > max_bytes:
                         raise ValueError(f"the file is larger than {max_bytes} bytes")
+                    if time.monotonic() > until:
+                        raise ValueError(f"the file took longer than {WHOLE_SECONDS:g} s")
                     out.write(block)
     except httpx.HTTPError as error:
         raise ValueError(f"the URL could not be read: {error or type(error).__name__}") from error

@@ -1,7 +1,9 @@
 """What the outside world may make us call, and what not."""
 
+import contextlib
 import socket
 import threading
+import time
 from pathlib import Path
 
 import httpx
@@ -88,6 +90,23 @@ def test_redirects_are_not_followed() -> None:
     source = Trap(answer.encode())
     assert guarded_client(allow_private=True, timeout=5).get(f"http://127.0.0.1:{source.port}/").status_code == 302
     assert target.connections == 0
+
+
+def test_a_server_that_drips_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.webhooks.guard.WHOLE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.02)
+
+        threading.Thread(target=drip, daemon=True).start()
+        with pytest.raises(ValueError, match=r"took longer than 0\.3 s"):
+            fetch(f"http://127.0.0.1:{server.getsockname()[1]}/x", tmp_path / "x", 10_000, True)
 
 
 def test_a_file_is_fetched_up_to_its_bound(tmp_path: Path) -> None:
