@@ -1,7 +1,7 @@
 """`lovage users ls | disable | enable` and `lovage audit`, for administrators, through the public API."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -11,7 +11,6 @@ from rich.table import Table
 from app.cli.connection import JSON, Api, show_json
 
 PANEL = "Administration"
-PAGE = 100  # entries of one answer
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List everybody who has an account."""
-    found = _all("/v1/users", {}, most=None)
+    found = Api().every("/v1/users")
     if as_json:
         show_json(found)
         return
@@ -57,7 +56,7 @@ def audit(
 ) -> None:
     """Show who did what to accounts, keys and models, newest first."""
     asked = {"action": action, "username": user, "since": since.isoformat() if since else ""}
-    found = _all("/v1/audit", {name: value for name, value in asked.items() if value}, most=limit)
+    found = Api().every("/v1/audit", {name: value for name, value in asked.items() if value}, most=limit)
     if as_json:
         show_json(found)
         return
@@ -70,14 +69,3 @@ def audit(
 
 def _set_disabled(username: str, disabled: bool) -> None:
     Api().call("PATCH", f"/v1/users/{quote(username, safe='')}", json={"disabled": disabled})
-
-
-def _all(path: str, asked: dict[str, Any], *, most: int | None) -> list[dict[str, Any]]:
-    """The results of page after page, `most` at most."""
-    api, found = Api(), list[dict[str, Any]]()
-    url, params = path, asked | {"limit": min(PAGE, most or PAGE)}
-    while url and (most is None or len(found) < most):
-        page = api.call("GET", url, params=params)
-        found += page["results"]
-        url, params = page["next"], None  # type: ignore[assignment]
-    return found[:most]

@@ -15,6 +15,7 @@ EXIT_FAILED = 1  # the prediction failed, or the server refused
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_CANCELED = 4
+PAGE = 100  # results of one answer
 JSON = typer.Option("--json", help="Print JSON.")
 
 
@@ -56,6 +57,16 @@ class Api:
             return self.ask(method, path, **kwargs)
         except ApiError as error:
             stop(str(error), error.code)
+
+    def every(self, path: str, asked: dict[str, Any] | None = None, *, most: int | None = None) -> list[dict[str, Any]]:
+        """The results of page after page, `most` at most."""
+        found: list[dict[str, Any]] = []
+        page = self.call("GET", path, params={**(asked or {}), "limit": min(PAGE, most or PAGE)})
+        found += page["results"]
+        while page["next"] and (most is None or len(found) < most):
+            page = self.call("GET", page["next"])
+            found += page["results"]
+        return found[:most]
 
     def ask(self, method: str, path: str, **kwargs: Any) -> Any:
         """Like `call`, for commands that have something to save first. Raises ApiError."""

@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List the models that you may run."""
-    found = Api().call("GET", "/v1/models")["results"]
+    found = Api().every("/v1/models")
     if as_json:
         show_json(found)
         return

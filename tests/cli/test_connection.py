@@ -1,5 +1,6 @@
 """What the command line says when its API is not there, or is something else: one sentence, no trace."""
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,10 +17,18 @@ class Other(BaseHTTPRequestHandler):
     """Some other server: pages, a redirect, problems of its own."""
 
     def do_GET(self) -> None:
+        if self.path.startswith("/pages/"):
+            return self._page(int(self.path.removeprefix("/pages/").partition("?")[0]))
         status = {"/v1/models/a/moved": 301, "/v1/models/a/absent": 404, "/v1/models/a/broken": 500}.get(self.path, 200)
         self.send_response(status)
         self.end_headers()
         self.wfile.write(b"<html>" if status == 200 else b"")
+
+    def _page(self, number: int) -> None:
+        body = {"results": [number] * 100, "next": f"http://{self.headers['Host']}/pages/{number + 1}" if number < 2 else None}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -50,6 +59,11 @@ def test_another_server_is_told_as_such(other: str, capsys: pytest.CaptureFixtur
     assert text.startswith("lovage: ")
     assert sentence in text
     assert code == 1
+
+
+@pytest.mark.parametrize(("most", "found"), [(None, 300), (150, 150), (100, 100)])
+def test_lists_go_on_over_their_pages(other: str, most: int | None, found: int) -> None:
+    assert len(Api(other).every("/pages/0", most=most)) == found
 
 
 def test_a_model_that_is_not_there_is_no_failure(other: str) -> None:
