@@ -1,6 +1,6 @@
 """Queries about versions. A version never changes; deleting one only hides it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -8,8 +8,10 @@ from sqlalchemy import cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 from sqlalchemy.orm import Session
 
+from app.db import models
 from app.db.pages import Page, page
 from app.db.tables import ModelRow, VersionRow
+from app.domain.versions import VERSION_ID
 
 
 def by_id(session: Session, version_id: str) -> tuple[VersionRow, ModelRow] | None:
@@ -18,6 +20,25 @@ def by_id(session: Session, version_id: str) -> tuple[VersionRow, ModelRow] | No
     usable = (VersionRow.id == version_id, VersionRow.deleted_at.is_(None), ModelRow.deleted_at.is_(None))
     found = session.execute(both.where(*usable)).first()
     return (found[0], found[1]) if found else None
+
+
+def of_ids(session: Session, ids: Collection[str]) -> dict[str, tuple[VersionRow, ModelRow]]:
+    """These versions with their models, whatever became of either: what was accepted is run."""
+    both = select(VersionRow, ModelRow).join(ModelRow, ModelRow.id == VersionRow.model_id).where(VersionRow.id.in_(ids))
+    return {version.id: (version, model) for version, model in session.execute(both)}
+
+
+def named(session: Session, reference: str) -> tuple[ModelRow, VersionRow | None] | None:
+    """What an id, `owner/name:id` or `owner/name` (its newest version, if it has any) means. None when that is not there."""
+    name, _, version_id = reference.rpartition(":") if ":" in reference else ("", "", reference)
+    if VERSION_ID.match(version_id):
+        both = by_id(session, version_id)
+        if both is None or (name and name != f"{both[1].owner}/{both[1].name}"):
+            return None
+        return both[1], both[0]
+    owner, _, model_name = reference.partition("/")
+    model = models.by_name(session, owner, model_name)
+    return (model, latest(session, [model.id]).get(model.id)) if model else None
 
 
 def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, VersionRow]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app.coalesce import Coalescer
-from app.db import models, versions
+from app.db import versions
 from app.db.session import Database
 from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import NotFound, wrong_field
@@ -91,18 +91,11 @@ class Runnables:
 
     @staticmethod
     def _look(session: Session, reference: str, until: float) -> _Found | None:
-        named, _, version_id = reference.rpartition(":") if ":" in reference else ("", "", reference)
-        if VERSION_ID.match(version_id):
-            both = versions.by_id(session, version_id)
-            if both is None or (named and named != f"{both[1].owner}/{both[1].name}"):
-                return None
-            return _Found(both[1], _runnable(*both), until)
-        owner, _, name = reference.partition("/")
-        model = models.by_name(session, owner, name)
-        if model is None:
+        found = versions.named(session, reference)
+        if found is None:
             return None
-        latest = versions.latest(session, [model.id]).get(model.id)
-        return _Found(model, _runnable(latest, model) if latest else None, until)
+        model, version = found
+        return _Found(model, _runnable(version, model) if version else None, until)
 
 
 def _runnable(version: VersionRow, model: ModelRow) -> RunnableVersion:

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 from sqlalchemy.orm import Session
 
-from app.db import models, versions
+from app.db import versions
 from app.db.session import Database
 from app.domain.errors import LovageError
-from app.domain.versions import VERSION_ID, Placement
+from app.domain.versions import Placement
 from app.engine.engine import Engine
 from app.events.orders import LOAD, Order
 from app.queue import routing
@@ -78,17 +78,11 @@ class Stock:
     def _named(session: Session, names: Sequence[str]) -> list[tuple[str, dict[str, object]]]:
         found = []
         for name in names:
-            if VERSION_ID.match(name):
-                both = versions.by_id(session, name)
-                row = both[0] if both else None
-            else:
-                owner, _, model_name = name.partition("/")
-                model = models.by_name(session, owner, model_name)
-                row = versions.latest(session, [model.id]).get(model.id) if model else None
-            if row is None:
+            _, version = versions.named(session, name) or (None, None)
+            if version is None:
                 log.warning("nothing_to_prefetch", name=name)
             else:
-                found.append((row.id, row.config))
+                found.append((version.id, version.config))
         return found
 
     def close(self) -> None:

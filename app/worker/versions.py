@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import select
-
 from app.coalesce import ThreadCoalescer
+from app.db import versions
 from app.db.session import Database
 from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import ModelUnavailable
@@ -27,7 +26,6 @@ class Version:
     config: dict[str, Any]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
-    streams: bool
 
 
 class Versions:
@@ -49,17 +47,13 @@ class Versions:
         return found
 
     def _read_group(self, ids: list[str]) -> Sequence[Version | None]:
-        statement = (
-            select(VersionRow, ModelRow.owner, ModelRow.name)
-            .join(ModelRow, ModelRow.id == VersionRow.model_id)
-            .where(VersionRow.id.in_(set(ids)))
-        )
         with self._database.unit() as session:
-            found = {row.id: _version(row, f"{owner}/{name}") for row, owner, name in session.execute(statement)}
-        return [found.get(version_id) for version_id in ids]
+            found = versions.of_ids(session, set(ids))
+        return [_version(*found[one]) if one in found else None for one in ids]
 
 
-def _version(row: VersionRow, model: str) -> Version:
+def _version(row: VersionRow, model: ModelRow) -> Version:
     return Version(
-        row.id, model, row.source, row.runtime, row.task, row.config, row.input_schema, row.output_schema, row.streams
+        row.id, f"{model.owner}/{model.name}", row.source, row.runtime, row.task, row.config, row.input_schema,
+        row.output_schema,
     )  # fmt: skip
