@@ -30,6 +30,7 @@ LOOK_SECONDS = 2.0  # between looks while Redis is heard
 LOOK_SECONDS_DEAF = 0.5  # and while it is not
 FOR_LONG = 30.0
 READ_LIMIT = 256
+NO_PREDICTION = "The requested prediction could not be found."
 LEAVING = "This server is being restarted. Try again."
 SHARED = 64  # events remembered in the form that many readers share
 
@@ -68,7 +69,14 @@ class Follower:
         """The prediction as it is now. Raises NotFound."""
         found = await self._get(prediction_id) if is_id(prediction_id) else None
         if found is None:
-            raise NotFound("The requested prediction could not be found.")
+            raise NotFound(NO_PREDICTION)
+        return found
+
+    async def own(self, user_id: UUID | None, prediction_id: str) -> Prediction:
+        """A prediction of this user (None: of an anonymous caller). Raises NotFound, also for somebody else's."""
+        found = await self.get(prediction_id)
+        if found.user_id != user_id:
+            raise NotFound(NO_PREDICTION)
         return found
 
     async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from app.db import backlog
 from app.db.session import Database
+from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status
 
 LOOK_SECONDS = 1.0
@@ -62,10 +63,13 @@ class WaitingLine:
         self._queues: dict[str, _Queue] = {}
 
     async def place(self, prediction: Prediction) -> Place | None:
-        """Its place; None when it does not wait. Raises Unavailable."""
+        """Its place; None when it does not wait, or when that cannot be told just now: a place is a courtesy."""
         if prediction.status is not Status.STARTING:
             return None
-        return await self._place(prediction.queue, prediction.id)
+        try:
+            return await self._place(prediction.queue, prediction.id)
+        except Unavailable:
+            return None
 
     async def places(self, users: Sequence[UUID]) -> dict[UUID, list[tuple[str, Place]]]:
         """Ids and places of each user's waiting predictions, the first MINE of each; users without any are left out.

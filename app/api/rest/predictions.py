@@ -4,7 +4,6 @@ Create and get read and write their JSON by hand (orjson), because pydantic mode
 more than the rest of the request; what they take and give is still declared for the OpenAPI document.
 """
 
-import contextlib
 import time
 import zlib
 from dataclasses import replace
@@ -22,7 +21,7 @@ from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, 
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
 from app.api.rest.wire import PageOut, PredictionOut
-from app.domain.errors import FieldError, InvalidRequest, NotFound, Unauthenticated, Unavailable
+from app.domain.errors import InvalidRequest, NotFound, Unauthenticated, wrong_field
 from app.domain.predictions import Prediction
 from app.services.access import Principal
 from app.services.runnable import parse_reference
@@ -31,7 +30,6 @@ from app.webhooks.guard import check_url
 
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
 
-NO_PREDICTION = "The requested prediction could not be found."
 ANSWER_SECONDS = 0.25  # kept back from `Prefer: wait=N`: clients stop reading half a second after N
 Event = Literal["start", "output", "logs", "completed"]
 EXAMPLE: dict[str, Any] = {"version": "demo/echo", "input": {"text": "Hello"}}
@@ -125,10 +123,10 @@ async def create_prediction(request: Request) -> Response:
     began = time.monotonic()
     caller, asked = await read_asked(request, PredictionIn)
     if asked.model and asked.version:
-        raise _wrong("model", "give either version or model")
+        raise wrong_field("model", "give either version or model")
     reference = asked.version or asked.model
     if not reference:
-        raise _wrong("version", "is required (or model)")
+        raise wrong_field("version", "is required (or model)")
     return await create(request, caller, asked, parse_reference(reference), began)
 
 
@@ -160,10 +158,6 @@ async def read_asked(request: Request, model: type[PredictionIn]) -> tuple[Princ
         return caller, model.model_validate(await read_json(request), strict=True)
     except ValidationError as error:
         raise invalid_request(error.errors(include_url=False, include_input=False)) from None
-
-
-def _wrong(field: str, sentence: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {sentence}.", (FieldError(field, "value", sentence),))
 
 
 async def create(
@@ -213,7 +207,7 @@ async def _submission(request: Request, services: Services, caller: Principal, a
 
 def _stops_without_readers(asked: PredictionIn, streams: bool) -> bool:
     if asked.on_disconnect == "cancel" and not streams:
-        raise _wrong("on_disconnect", "cannot be `cancel`: this model does not stream, so nobody reads it")
+        raise wrong_field("on_disconnect", "cannot be `cancel`: this model does not stream, so nobody reads it")
     return asked.on_disconnect == "cancel"
 
 
@@ -222,15 +216,7 @@ def _check_webhook(webhook: str | None, allow_private: bool) -> None:
         try:
             check_url(webhook, allow_private)
         except ValueError as error:
-            raise _wrong("webhook", str(error)) from None
-
-
-async def own_prediction(services: Services, caller: Principal, prediction_id: str) -> Prediction:
-    """The caller's own prediction. Raises NotFound, also for somebody else's."""
-    found = await services.assembly.follower.get(prediction_id)
-    if not caller.owns(found.user_id):
-        raise NotFound(NO_PREDICTION)
-    return found
+            raise wrong_field("webhook", str(error)) from None
 
 
 @router.get(
@@ -248,7 +234,7 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
-    prediction = await own_prediction(services, caller, prediction_id)
+    prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds and not prediction.ended:
         prediction = await services.assembly.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
@@ -256,10 +242,8 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     headers |= {"Cache-Control": "private, no-cache", "ETag": etag(prediction)}
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    body, place = services.assembly.core.view.render(prediction, base_url(request)), None
-    with contextlib.suppress(Unavailable):  # the place is a courtesy
-        place = await services.assembly.line.place(prediction)
-    if place:
+    body = services.assembly.core.view.render(prediction, base_url(request))
+    if place := await services.assembly.line.place(prediction):
         body["queue"] = place.as_json()
         headers["Retry-After"] = str(place.retry_after)
     return answer(body, 200, headers)
@@ -316,7 +300,7 @@ async def list_predictions(
 
 def _without_nul(text: str | None) -> str | None:
     if text and "\x00" in text:
-        raise _wrong("model", "must not contain the NUL character")
+        raise wrong_field("model", "must not contain the NUL character")
     return text
 
 
@@ -329,7 +313,7 @@ def _without_nul(text: str | None) -> str | None:
 )
 async def cancel_prediction(request: Request, services: Lovage, caller: CanPredict, prediction_id: str) -> Response:
     """A waiting prediction never starts, a running one stops at its next step, an ended one stays as it is."""
-    prediction = await own_prediction(services, caller, prediction_id)
+    prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
     if not prediction.ended:
         lifecycle = services.assembly.core.lifecycle
         prediction = (await run_sync(lifecycle.cancel, [prediction_id]))[prediction_id]
@@ -346,6 +330,6 @@ async def cancel_prediction(request: Request, services: Lovage, caller: CanPredi
 )
 async def delete_prediction(services: Lovage, caller: CanPredict, prediction_id: str) -> Response:
     """Removes input, output, logs and files of an ended prediction. Its record stays, with `data_removed`."""
-    prediction = await own_prediction(services, caller, prediction_id)
+    prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
     await run_sync(services.removal.remove, prediction)
     return Response(status_code=204)

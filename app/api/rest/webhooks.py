@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from app.api.deps import CanPredict, Lovage
 from app.api.problems import declared
-from app.api.rest.predictions import own_prediction
 from app.db.tables import DeliveryAttemptRow, DeliveryRow
 
 router = APIRouter(tags=["Webhooks"])
@@ -93,7 +92,7 @@ def secret(services: Lovage, caller: CanPredict) -> SecretOut:
 )
 async def list_deliveries(services: Lovage, caller: CanPredict, prediction_id: str) -> DeliveriesOut:
     """What was sent, when, and what the receiver answered, try by try."""
-    await own_prediction(services, caller, prediction_id)
+    await services.assembly.follower.own(caller.user_id, prediction_id)
     found = await run_sync(services.deliveries.of, prediction_id)
     return DeliveriesOut(results=[_out(row, attempts) for row, attempts in found])
 
@@ -106,7 +105,7 @@ async def list_deliveries(services: Lovage, caller: CanPredict, prediction_id: s
 )
 async def redeliver_all(services: Lovage, caller: CanPredict, prediction_id: str) -> RedeliveredOut:
     """The same ids and bodies, newly signed."""
-    await own_prediction(services, caller, prediction_id)
+    await services.assembly.follower.own(caller.user_id, prediction_id)
     return RedeliveredOut(redelivered=await run_sync(services.deliveries.send_again, prediction_id))
 
 
@@ -118,6 +117,6 @@ async def redeliver_all(services: Lovage, caller: CanPredict, prediction_id: str
 )
 async def redeliver(services: Lovage, caller: CanPredict, prediction_id: str, delivery_id: str) -> RedeliveredOut:
     """The same id and body, newly signed."""
-    await own_prediction(services, caller, prediction_id)
+    await services.assembly.follower.own(caller.user_id, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id, delivery_id.replace("\x00", ""))
     return RedeliveredOut(redelivered=again)

@@ -13,7 +13,7 @@ from app.api.bodies import parse_json
 from app.api.deps import Services, address_of
 from app.api.problems import invalid_request
 from app.api.websocket import messages as wire
-from app.domain.errors import InvalidRequest, LovageError, NotFound, TooMany, Unauthenticated, Unavailable, wrong_field
+from app.domain.errors import InvalidRequest, LovageError, TooMany, Unauthenticated, Unavailable, wrong_field
 from app.domain.predictions import Prediction
 from app.services.access import Principal
 from app.services.runnable import parse_reference
@@ -164,10 +164,8 @@ class Session:
     async def _status(self, message: wire.StatusIn) -> None:
         if message.prediction_id:
             prediction = await self._own(message.prediction_id)
-            shown, place = self._render(prediction), None
-            with contextlib.suppress(Unavailable):  # the place is a courtesy
-                place = await self._services.assembly.line.place(prediction)
-            shown |= {"queue": place.as_json()} if place else {}
+            place = await self._services.assembly.line.place(prediction)
+            shown = self._render(prediction) | ({"queue": place.as_json()} if place else {})
             await self._say(wire.StatusOut(request_id=message.request_id, prediction=shown))
             return
         census = await run_sync(self._services.health.census)
@@ -175,10 +173,7 @@ class Session:
         await self._say(wire.StatusOut(request_id=message.request_id, platform=platform))
 
     async def _own(self, prediction_id: str) -> Prediction:
-        found = await self._services.assembly.follower.get(prediction_id)
-        if not self._caller.owns(found.user_id):
-            raise NotFound("The requested prediction could not be found.")
-        return found
+        return await self._services.assembly.follower.own(self._caller.user_id, prediction_id)
 
     def _render(self, prediction: Prediction) -> dict[str, Any]:
         return self._services.assembly.core.view.render(prediction, self._base)
