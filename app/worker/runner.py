@@ -28,7 +28,7 @@ from app.worker.outputs import Outputs
 from app.worker.recorder import Recorder
 from app.worker.run import Run, has_files, may_write_files, wants_files
 from app.worker.sources import Sources
-from app.worker.versions import Version, Versions
+from app.worker.versions import KEPT, Version, Versions
 
 log = structlog.get_logger(__name__)
 
@@ -151,6 +151,8 @@ class Runner:
             version.id, version.model, version.runtime, version.task, path, version.config,
             self._place.device, self._place.threads, trusted,
         )  # fmt: skip
+        if len(self._known) >= KEPT:
+            self._known.clear()
         self._known[version.id] = (version, spec)
         return version, spec
 
@@ -216,7 +218,10 @@ class Runner:
             self._record(run, output)
 
     def _give_back(self, run: Run, one: Return) -> None:
-        self._recorder.give_back(one)
+        try:
+            self._recorder.give_back(one)
+        except Exception:  # its slot is free all the same; the heartbeat gives back what does not run here
+            log.exception("give_back_broken", prediction=one.id)
         self._ended(run, None)
 
     def _store(self, run: Run) -> None:

@@ -19,10 +19,10 @@ from app.db import predictions as table
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status, new_id
 from app.queue import messages, names
-from app.services.lifecycle import Ending
+from app.services.lifecycle import Ending, Return
 from app.worker.intake import id_in
 from app.worker.recorder import Recorder
-from app.worker.run import has_files, may_write_files, wants_files
+from app.worker.run import Run, has_files, may_write_files, wants_files
 from app.worker.runner import SCRATCH, forget_scratch_of_the_dead
 
 
@@ -204,6 +204,18 @@ def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespac
     heart._beat()
     back = rows(parts, [lost])[0]
     assert (back.status, back.crashes) == (Status.STARTING, 0)
+
+
+def test_a_return_that_breaks_leaves_no_slot_taken(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(one: Return) -> None:
+        raise RuntimeError("not the database's absence")
+
+    monkeypatch.setattr(parts.recorder, "give_back", broken)
+    (one,) = accept(parts, {"text": "x"})
+    [prediction] = parts.recorder.claim([one])
+    run = parts.runner.running[one] = Run(prediction)
+    parts.runner._give_back(run, Return(*run.fence, crashes=1))
+    assert parts.runner.running == {}
 
 
 def test_a_sweep_that_takes_long_keeps_no_heartbeat_back(parts: SimpleNamespace) -> None:
