@@ -74,5 +74,5 @@ def test_a_platform_that_is_away_and_an_address_that_is_none_are_told(capsys: py
     text, code = said(capsys, ABSENT, "x")
     assert ("does not answer" in text, code) == (True, 3)
     with pytest.raises(SystemExit) as end:
-        Api("http://[")
+        Api("http://[::1")
     assert ("is not a URL" in capsys.readouterr().err, end.value.code) == (True, 2)
