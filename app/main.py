@@ -73,10 +73,9 @@ def source_reader(settings: Settings) -> SourceReader:
     return SourceReader([*settings.model_root_folders, *package_roots()], settings.hf_endpoint, settings.hf_token)
 
 
-def build_services(assembly: Assembly) -> Services:
-    """The API's own services around the assembly's."""
-    core = assembly.core
-    settings, database = core.settings, core.database
+def doors(assembly: Assembly) -> tuple[Access, Accounts]:
+    """Who may come in, and how accounts are made and signed in to."""
+    settings, database = assembly.core.settings, assembly.core.database
     signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
     access = Access(
         database,
@@ -85,6 +84,21 @@ def build_services(assembly: Assembly) -> Services:
         cache_seconds=settings.principal_cache_seconds,
         allow_anonymous=settings.allow_anonymous,
     )
+    tries = limits.tries(settings.redis_url, limits.parsed(settings.rate_limit_logins))
+    return access, Accounts(database, signer, access, tries, allow_registration=settings.allow_registration)
+
+
+def rate_limits(settings: Settings) -> RateLimits:
+    """The limits of calls, by what they count."""
+    wanted = {"creates": settings.rate_limit_creates, "calls": settings.rate_limit_calls, "key": settings.rate_limit_key}
+    return RateLimits(limits.Windows(settings.redis_url), {name: limits.parsed(text) for name, text in wanted.items()})
+
+
+def build_services(assembly: Assembly) -> Services:
+    """The API's own services around the assembly's."""
+    core = assembly.core
+    settings, database = core.settings, core.database
+    access, accounts = doors(assembly)
     runnables = Runnables(database, assembly.threads, settings.principal_cache_seconds)
     maker = VersionMaker(database, source_reader(settings), settings.trusted_code)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
@@ -94,13 +108,7 @@ def build_services(assembly: Assembly) -> Services:
         settings=settings,
         assembly=assembly,
         access=access,
-        accounts=Accounts(
-            database,
-            signer,
-            access,
-            limits.tries(settings.redis_url, limits.parsed(settings.rate_limit_logins)),
-            allow_registration=settings.allow_registration,
-        ),
+        accounts=accounts,
         catalogue=catalogue,
         runnables=runnables,
         deployments=Deployments(database),
@@ -114,14 +122,7 @@ def build_services(assembly: Assembly) -> Services:
         deliveries=DeliveryLog(database, core.announcer),
         health=health,
         removal=DataRemoval(core.lifecycle, core.storage),
-        limits=RateLimits(
-            limits.Windows(settings.redis_url),
-            {
-                "creates": limits.parsed(settings.rate_limit_creates),
-                "calls": limits.parsed(settings.rate_limit_calls),
-                "key": limits.parsed(settings.rate_limit_key),
-            },
-        ),
+        limits=rate_limits(settings),
         audit=Audit(database, assembly.threads),
         topics=topics,
         stats=VersionStats(database, catalogue),
