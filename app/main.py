@@ -163,9 +163,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.leaving = Leaving()
-    for module in ROUTERS:
-        app.include_router(module.router)
-    app.include_router(websocket.router)
+    for module in (*ROUTERS, websocket):  # as they are: FastAPI's `include_router` looks for the route of each request twice
+        app.router.routes.extend(module.router.routes)
     problems.install(app)
     openapi.install(app)
     app.add_middleware(

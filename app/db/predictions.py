@@ -152,6 +152,12 @@ def progress(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Predic
     return run(session, PROGRESS, rows=_json(rows))
 
 
+# What it was given and gave is long, and only a webhook repeats it.
+LONG = {"input": "NULL", "output": "NULL", "logs": "''"}
+RETURNING_ENDED = "RETURNING " + ", ".join(
+    f"CASE WHEN p.webhook IS NULL THEN {LONG[name]} ELSE p.{name} END AS {name}" if name in LONG else f"p.{name}"
+    for name in COLUMNS.split(", ")
+)
 FINISH = text(f"""
     UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
            output = r.output, error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
@@ -160,11 +166,12 @@ FINISH = text(f"""
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json, error text,
          error_code text, logs text, metrics json, progress json)
     WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
-    {RETURNING}""")
+    {RETURNING_ENDED}""")
 
 
 def finish(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-    """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer."""
+    """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer; of
+    those without a webhook the answer lacks LONG."""
     return run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
 
 

@@ -163,7 +163,7 @@ class ModelProcess:
         """The entry (`rest`: at, load, trial), or nothing when its input is bad: then it has been answered."""
         assert self._runtime is not None
         began = time.monotonic()
-        entry = Entry(Job(id=job_id, input=given, folder=folder), *rest)
+        entry = Entry(Job(id=job_id, input=given, files=folder), *rest)
         try:
             self._runtime.prepare(entry.job)
         except ValueError as error:

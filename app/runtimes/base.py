@@ -4,6 +4,7 @@ A runtime module must import without torch, transformers or diffusers: import th
 tools and `lovage discover` can read `spec` anywhere.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,14 +40,20 @@ class RuntimeSpec:
 @dataclass(slots=True)
 class Job:
     """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in the
-    runtime's own unit (tokens for text), `folder` for files."""
+    runtime's own unit (tokens for text)."""
 
     id: str
     input: dict[str, Any]
     prepared: Any = None
     length: int = 1
     batch_key: Hashable = ""
-    folder: str = ""
+    files: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Where files of the output are written; made when it is first asked for, as most works write none."""
+        os.makedirs(self.files, exist_ok=True)
+        return self.files
 
 
 class Feed(Protocol):

@@ -71,7 +71,7 @@ class Pipeline(Runtime):
         if len(answers) != len(batch):
             raise RuntimeError(f"the pipeline gave {len(answers)} answers to {len(batch)} inputs")
         for job, answer in zip(batch, answers, strict=True):
-            yield job.id, Finished(Cleaner(job.folder).clean(answer))
+            yield job.id, Finished(Cleaner(job).clean(answer))
 
     def bytes(self) -> int:
         return weights.size_of(self._net)
@@ -105,10 +105,10 @@ def through(pipe: Any, inputs: list[dict[str, Any]], options: dict[str, Any]) ->
 
 
 class Cleaner:
-    """Makes an answer JSON: numbers and lists of numpy and torch become plain, pictures and sound files in `folder`."""
+    """Makes an answer JSON: numbers and lists of numpy and torch become plain, pictures and sound the job's files."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder, self._count = Path(folder), 0
+    def __init__(self, job: Job) -> None:
+        self._job, self._count = job, 0
 
     def clean(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -121,16 +121,14 @@ class Cleaner:
             return self._picture(value)
         return value.tolist() if hasattr(value, "tolist") else value
 
-    def _name(self, ending: str) -> str:
+    def _file(self, ending: str) -> Path:
         self._count += 1
-        return f"output-{self._count - 1}.{ending}"
+        return Path(self._job.folder) / f"output-{self._count - 1}.{ending}"
 
     def _picture(self, picture: Any) -> dict[str, str]:
-        name = self._name("png")
-        picture.save(self._folder / name, format="PNG")
-        return file_out(name)
+        picture.save(file := self._file("png"), format="PNG")
+        return file_out(file.name)
 
     def _sound(self, value: dict[str, Any]) -> dict[str, str]:
-        name = self._name("wav")
-        media.write_wav(self._folder / name, value["audio"], int(value["sampling_rate"]))
-        return file_out(name)
+        media.write_wav(file := self._file("wav"), value["audio"], int(value["sampling_rate"]))
+        return file_out(file.name)

@@ -81,7 +81,7 @@ class Follower:
 
     async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:
         def read() -> dict[str, Prediction]:
-            with self._database.unit() as session:
+            with self._database.unit(single=True) as session:
                 return table.get(session, list(set(ids)))
 
         found = await asyncio.get_running_loop().run_in_executor(self._threads, read)

@@ -5,7 +5,7 @@ All methods take groups and are synchronous; callers coalesce. A late or repeate
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -68,6 +68,11 @@ class Return:
     reason: str = ""
 
 
+def row(news: Growth | Ending, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Its fields by name. Not `asdict`, which copies an output number by number: 0.6 ms for a vector of 384."""
+    return {name: getattr(news, name) for name in news.__slots__ if name not in without}
+
+
 class Lifecycle:
     """Thread-safe. `max_crashes` deaths of its process end a prediction as failed."""
 
@@ -77,7 +82,7 @@ class Lifecycle:
 
     def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]:
         """Inserts new predictions and announces them; those whose idempotency key exists already are not in the answer."""
-        with self._database.unit() as session:
+        with self._database.unit(single=True) as session:
             created = table.insert(session, rows)
         metrics.tally(metrics.ACCEPTED, (one.source for one in created))
         self._announcer.accepted(created)
@@ -117,7 +122,7 @@ class Lifecycle:
 
     def grow(self, news: Sequence[Growth]) -> list[bool]:
         """Writes growing outputs and logs. False for each that is no longer this worker's: it must be dropped."""
-        rows = [{name: value for name, value in asdict(one).items() if name not in ("tell", "number")} for one in news]
+        rows = [row(one, without=("tell", "number")) for one in news]
         told: list[str] = []
         with self._database.unit() as session:
             grown = {prediction.id: prediction for prediction in table.progress(session, rows)}
@@ -129,7 +134,7 @@ class Lifecycle:
 
     def finish(self, endings: Sequence[Ending]) -> list[Prediction | None]:
         """`processing -> succeeded | failed | canceled`. None for each whose fence did not hold."""
-        rows = [asdict(ending) for ending in endings]
+        rows = [row(ending) for ending in endings]
         with self._database.unit() as session:
             ended = table.finish(session, rows)
             told = self._write_outbox(session, ended, "completed")
@@ -195,7 +200,7 @@ class Lifecycle:
         again = [one for one in known if one not in over]
         rows = [self._return_row(held[one.id], one, queue_of) for one in again]
         waiting = table.requeue(session, rows)
-        ended = table.finish(session, [asdict(self._last_words(held[one.id], one)) for one in over])
+        ended = table.finish(session, [row(self._last_words(held[one.id], one)) for one in over])
         return waiting, self._write_outbox(session, ended, "completed"), ended
 
     def _is_over(self, prediction: Prediction, one: Return) -> bool:
@@ -204,10 +209,10 @@ class Lifecycle:
     @staticmethod
     def _return_row(prediction: Prediction, one: Return, queue_of: Callable[[str], str | None]) -> dict[str, Any]:
         delay = retry_delay(prediction.crashes + one.crashes) if one.crashes else 0.0
-        row = {"id": one.id, "attempt": one.attempt, "worker": one.worker, "crashes": one.crashes}
+        back = {"id": one.id, "attempt": one.attempt, "worker": one.worker, "crashes": one.crashes}
         routing = prediction.routing or {}  # what must not run just anywhere stays; the sweep knows where it may go
         bound = routing.get("strategy") == "pinned" or routing.get("requires")
-        return {**row, "delay": delay, "queue": None if bound else queue_of(prediction.queue)}
+        return {**back, "delay": delay, "queue": None if bound else queue_of(prediction.queue)}
 
     @staticmethod
     def _last_words(prediction: Prediction, one: Return) -> Ending:

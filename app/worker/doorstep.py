@@ -4,18 +4,16 @@ pool, and Celery leaves messages in Redis while those take them in bulk. Uses Ce
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any, ClassVar, Protocol
 
 from celery import Celery, Task, bootsteps
-from celery.utils.log import get_logger
 from celery.worker.control import inspect_command
+from kombu import Exchange, Queue
 
 from app.queue import names
 from app.worker.run import Run
-
-logger = get_logger(__name__)
 
 
 class Door(Protocol):
@@ -29,18 +27,21 @@ class Door(Protocol):
     def heard(self, message_id: str, /) -> None: ...
 
 
-def attach(app: Celery, task: str, door: Door) -> None:
-    """Makes messages of this task a doorbell. Before the worker starts."""
+def attach(app: Celery, task: str, door: Door, queues: Sequence[str]) -> None:
+    """Makes messages of this task a doorbell, wherever they come from of these queues. Before the worker starts.
+
+    A bell needs no acknowledgement: without it kombu keeps no books of messages under way (three round trips for each).
+    """
+    app.conf.task_queues = [Queue(name, Exchange(name), name, no_ack=True) for name in queues]
     app.task(name=task, Strategy=staticmethod(ring(door)), ignore_result=True, base=Task)(door.heard)
     app.steps["consumer"].add(step(door))
 
 
 def ring(door: Door) -> Callable[..., Any]:
-    """A task strategy that acknowledges at once and passes the id on."""
+    """A task strategy that passes the id on and is done."""
 
     def strategy(task: Task, app: Celery, consumer: Any, **_: Any) -> Callable[..., None]:
-        def on_message(message: Any, body: Any, ack: Callable[..., None], *_: Any, **__: Any) -> None:
-            ack(logger, consumer.connection_errors)
+        def on_message(message: Any, *_: Any, **__: Any) -> None:
             door.heard(message.headers["id"])
 
         return on_message

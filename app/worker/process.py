@@ -185,7 +185,7 @@ def run(settings: Settings, device: str, name: str = "") -> None:
     """Runs an accelerator worker until it is told to stop. Does not return: ends the process."""
     worker = AcceleratorWorker(settings, device, name)
     app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
-    doorstep.attach(app, names.TASK_PREDICT, worker.intake)
+    doorstep.attach(app, names.TASK_PREDICT, worker.intake, worker.post.queues)
     doorstep.show_active(worker.runner.running)
     tasks.register_sweep(app, worker.recovery.sweep)
     hostname = f"{worker.post.device.id}@{worker.post.host}"
@@ -214,7 +214,7 @@ def run_courier(settings: Settings) -> None:
         schedule=settings.webhook_schedule, drain_bells=lambda: bells.take(BELLS_AT_ONCE),
     )  # fmt: skip
     app = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
-    doorstep.attach(app, names.TASK_DELIVER, courier)
+    doorstep.attach(app, names.TASK_DELIVER, courier, [names.WEBHOOKS])
     tasks.register_sweep(app, core.recovery().sweep)
     courier.start()
     health = HealthPort(settings, courier_exposition(courier), partial(database_answers, core))

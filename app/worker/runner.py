@@ -113,10 +113,8 @@ class Runner:
         return {version: max(0, limits.get(version, UNMEASURED) - held[version]) for version in limits.keys() | held.keys()}
 
     def _quick(self, version: Version, given: dict[str, Any]) -> bool:
-        """Whether nothing has to be fetched or made before the engine can have it."""
-        return self._engine.is_ready(version.id) and not (
-            may_write_files(version.output_schema) or wants_files(given, version.input_schema)
-        )
+        """Whether nothing has to be fetched before the engine can have it."""
+        return self._engine.is_ready(version.id) and not wants_files(given, version.input_schema)
 
     def _guarded(self, run: Run, step: Callable[[Run], None]) -> None:
         """Whatever goes wrong in a step is the prediction's end."""
@@ -134,14 +132,18 @@ class Runner:
         self._record(run, None)
 
     def _prepare(self, run: Run) -> None:
-        """The slow way to the engine: looks the version up, fetches its files and the input's, makes a folder."""
+        """The slow way to the engine: looks the version up, fetches its files and the input's."""
         version, spec = self._fetched(run.prediction.version_id, run.tracker.say)
         given = run.prediction.input or {}
-        if may_write_files(version.output_schema) or wants_files(given, version.input_schema):
-            run.folder = self._scratch / f"{run.prediction.id}-{run.prediction.attempt}"
+        if wants_files(given, version.input_schema):
+            run.folder = self._folder(run)
             run.folder.mkdir()
             given = self._inputs.localize(given, version.input_schema, run.folder)
         self._submit(spec, [(run, self._work(run, version, given))])
+
+    def _folder(self, run: Run) -> Path:
+        """For the files of one attempt; not made here."""
+        return self._scratch / f"{run.prediction.id}-{run.prediction.attempt}"
 
     def _fetched(self, version_id: str, say: Callable[[str], None]) -> tuple[Version, ModelSpec]:
         version = self._versions.get(version_id)
@@ -161,6 +163,8 @@ class Runner:
         return self._fetched(version_id, lambda text: log.info("fetching", version=version_id, said=text.strip()))[1]
 
     def _work(self, run: Run, version: Version, given: dict[str, Any]) -> Work:
+        if run.folder is None and may_write_files(version.output_schema):
+            run.folder = self._folder(run)
         limit = float(version.config.get("timeout", 0)) or self._place.run_timeout
         asked = run.prediction.timeout
         run.impatient = asked is not None and asked < limit
@@ -245,10 +249,10 @@ class Runner:
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.running.pop(run.prediction.id, None)
-        if run.folder:
+        if run.folder and run.folder.exists():
             self._threads.submit(shutil.rmtree, run.folder, ignore_errors=True)
-            if status is not None and run.prediction.attempt > 1:
-                self._threads.submit(self._forget_others, run)
+        if run.folder and status is not None and run.prediction.attempt > 1:
+            self._threads.submit(self._forget_others, run)
         self.ended(run.prediction, status)
 
     def _forget_others(self, run: Run) -> None:

@@ -34,9 +34,7 @@ def jobs(runtime: Runtime, inputs: Sequence[dict[str, Any]], folder: Path, first
     """Prepared jobs with ids "0", "1", …"""
     made = []
     for number, given in enumerate(inputs, first):
-        own = folder / str(number)
-        own.mkdir(parents=True, exist_ok=True)
-        made.append(Job(str(number), given, folder=str(own)))
+        made.append(Job(str(number), given, files=str(folder / str(number))))
         runtime.prepare(made[-1])
     return made
 

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from app.api.bodies import CheckedRoute, read_json
+from app.api.bodies import CheckedRoute, DirectRoute, read_json
 from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, caller_of, in_utc, link, services_of
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
@@ -29,6 +29,7 @@ from app.services.submit import Submission
 from app.webhooks.guard import check_url
 
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
+direct = APIRouter(tags=["Predictions"], route_class=DirectRoute)
 
 ANSWER_SECONDS = 0.25  # kept back from `Prefer: wait=N`: clients stop reading half a second after N
 Event = Literal["start", "output", "logs", "completed"]
@@ -109,7 +110,7 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Response(orjson.dumps(body), status, headers, "application/json")
 
 
-@router.post(
+@direct.post(
     "/v1/predictions",
     operation_id="predictions.create",
     summary="Create a prediction",
@@ -130,7 +131,7 @@ async def create_prediction(request: Request) -> Response:
     return await create(request, caller, asked, parse_reference(reference), began)
 
 
-@router.post(
+@direct.post(
     "/v1/models/{owner}/{name}/predictions",
     operation_id="models.predictions.create",
     summary="Create a prediction with a model's newest version",
@@ -219,7 +220,7 @@ def _check_webhook(webhook: str | None, allow_private: bool) -> None:
             raise wrong_field("webhook", str(error)) from None
 
 
-@router.get(
+@direct.get(
     "/v1/predictions/{prediction_id}",
     operation_id="predictions.get",
     summary="Get a prediction",
@@ -333,3 +334,6 @@ async def delete_prediction(services: Lovage, caller: CanPredict, prediction_id:
     prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
     await run_sync(services.removal.remove, prediction)
     return Response(status_code=204)
+
+
+router.routes[:0] = direct.routes
