@@ -144,7 +144,8 @@ class BatchRunner:
         if isinstance(event, Crashed):
             event = Failed(event.error)
         self.inbox.done(job_id)
-        self._outbox.event(job_id, replace(event, metrics={**metrics, **measured(entry)}))
+        known = {"padding": round(metrics["padding"], 4)} if "padding" in metrics else {}  # the runtime cut the batch itself
+        self._outbox.event(job_id, replace(event, metrics={**metrics, **measured(entry), **known}))
 
     def _without_canceled(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those canceled between two tries are not run again."""

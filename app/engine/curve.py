@@ -9,14 +9,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from app.domain.work import ModelSpec
-from app.engine.batch_policy import Curve
+from app.engine.batch_policy import Curve, Limits
 from app.runtimes.base import Job, Runtime
 
 # Rows and lengths that tell the terms of the curve apart; cheapest first. MiniLM on one busy core: 18 ms to 600 ms
@@ -30,7 +30,7 @@ QUICK_SAMPLE_SECONDS = 0.04
 FEWEST = 4
 
 # `max_batch_size: auto` on a fast device: nobody should wait longer than this for the batch before.
-QUICK_SECONDS, USUAL_LENGTH, MOST_ROWS = 0.1, 64, 512
+QUICK_SECONDS, USUAL_LENGTH, LEAST_ROWS, MOST_ROWS = 0.1, 64, 64, 512
 
 Sample = tuple[int, int, float]
 
@@ -150,12 +150,15 @@ def _solve(rows: Sequence[Sequence[float]]) -> list[float] | None:
     return [matrix[i][size] / matrix[i][i] for i in range(size)]
 
 
-def quick_size(curve: Curve, least: int) -> int:
-    """How many rows of a usual length make a batch that is still quick: doubled from `least` while they do."""
-    size = least
+def limits(curve: Curve, given: Limits, config: Mapping[str, Any]) -> Limits:
+    """What `auto` means once the cost is known: many rows, and as many cells as so many rows of a usual length have. So short
+    texts share what a pass costs by itself, and long ones do not make everybody wait."""
+    if config.get("max_batch_size") not in (None, "auto"):
+        return given
+    size = LEAST_ROWS
     while size * 2 <= MOST_ROWS and curve.of(size * 2, USUAL_LENGTH) <= QUICK_SECONDS:
         size *= 2
-    return size
+    return Limits(size, given.tokens or size * USUAL_LENGTH)
 
 
 def file_name(model: ModelSpec) -> str:

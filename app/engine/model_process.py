@@ -105,8 +105,8 @@ class ModelProcess:
         found = curve.of(runtime, spec, folder)
         rules = self._inbox.rules
         rules.curve = found or DEFAULT_CURVE
-        if found and spec.config.get("max_batch_size", "auto") in (None, "auto"):
-            rules.limits = replace(rules.limits, size=curve.quick_size(found, rules.limits.size))
+        if found:
+            rules.limits = curve.limits(found, rules.limits, spec.config)
 
     def _run_batches(self) -> None:
         assert self._runner is not None

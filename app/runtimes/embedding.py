@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, sentence_folder, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.rows import cells_of, cut_by_length, padded
+from app.runtimes.lanes import Lanes
+from app.runtimes.rows import padded
 from app.runtimes.sentence_folder import POOLINGS, SentenceFolder
 
 MOST_TEXTS = 2_048
@@ -58,6 +59,7 @@ class Embedding(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
         self._tokenizer, self._device = tokenizer, model.device
+        self._lanes = Lanes(model.device, model.threads)
         self._pooling = model.config.get("pooling", folder.pooling)
         self._normalize = model.config.get("normalize", True)
         self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
@@ -106,23 +108,22 @@ class Embedding(Runtime):
             own = vectors[at : at + len(job.prepared)]
             at += len(own)
             tokens = sum(map(len, job.prepared))
-            yield job.id, Finished(own[0] if isinstance(job.input["text"], str) else own, {"input_tokens": tokens})
+            found = own[0] if isinstance(job.input["text"], str) else own
+            yield job.id, Finished(found, {"input_tokens": tokens, "padding": self._lanes.padding})
 
     def _embed(self, rows: Sequence[list[int]]) -> list[Any]:
-        """An array for each, in the order given. In groups of similar length, so that short rows are not padded to the longest.
+        """An array for each, in the order given.
 
         Arrays, not lists: they travel with the fewest digits that tell 32-bit floats apart, half of what the same numbers take
         as Python's floats.
         """
         import torch
 
-        vectors: list[Any] = [None] * len(rows)
-        for part in cut_by_length([len(row) for row in rows], cells_of(self._device)):
+        def run(part: Sequence[int]) -> Sequence[Any]:
             with torch.inference_mode():
-                found = self._vectors(self._net, [rows[n] for n in part]).cpu().numpy()
-            for n, vector in zip(part, found, strict=True):
-                vectors[n] = vector
-        return vectors
+                return self._vectors(self._net, [rows[n] for n in part]).cpu().numpy()  # type: ignore[no-any-return]
+
+        return self._lanes.each([len(row) for row in rows], run)
 
     def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
         import torch

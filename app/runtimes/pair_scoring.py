@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.rows import cells_of, cut_by_length, padded
+from app.runtimes.lanes import Lanes
+from app.runtimes.rows import padded
 
 MOST_PAIRS = 1_024
 # A half-precision copy is used by `dtype: auto` when no probe's score moves further than this share of the scores' range.
@@ -51,6 +52,7 @@ class PairScoring(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, sigmoid: bool) -> None:
         self._tokenizer, self._device = tokenizer, model.device
+        self._lanes = Lanes(model.device, model.threads)
         self._sigmoid = model.config.get("sigmoid", sigmoid)
         self._pad = tokenizer.pad_token_id or 0
         self._has_types = "token_type_ids" in tokenizer.model_input_names
@@ -92,18 +94,17 @@ class PairScoring(Runtime):
         for job in batch:
             own = scores[at : at + len(job.prepared)]
             at += len(own)
-            yield job.id, Finished(own, {"input_tokens": sum(len(ids) for ids, _ in job.prepared)})
+            tokens = sum(len(ids) for ids, _ in job.prepared)
+            yield job.id, Finished(own, {"input_tokens": tokens, "padding": self._lanes.padding})
 
     def _score(self, rows: Sequence[Row]) -> list[Any]:
         import torch
 
-        scores: list[Any] = [None] * len(rows)
-        for part in cut_by_length([len(ids) for ids, _ in rows], cells_of(self._device)):
+        def run(part: Sequence[int]) -> Sequence[Any]:
             with torch.inference_mode():
-                found = self._scores(self._net, [rows[n] for n in part]).tolist()
-            for n, score in zip(part, found, strict=True):
-                scores[n] = score
-        return scores
+                return self._scores(self._net, [rows[n] for n in part]).tolist()  # type: ignore[no-any-return]
+
+        return self._lanes.each([len(ids) for ids, _ in rows], run)
 
     def _scores(self, net: Any, rows: Sequence[Row]) -> Any:
         ids, mask = padded([ids for ids, _ in rows], self._pad, self._device)

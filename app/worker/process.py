@@ -1,5 +1,6 @@
 """One worker process: its parts put together, its Celery worker run, its end made orderly. `lovage worker` calls `run`."""
 
+import gc
 import os
 import threading
 import time
@@ -255,6 +256,7 @@ def serve(app: Any, queues: list[str], slots: int, hostname: str, drain: Any, se
     # Lovage runs as root on a developer's machine or in a container; Celery's advice is in the papers, not in every log.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.worker_shutting_down.connect(stop, weak=False)
+    gc.freeze()  # as in the API (main.py)
     worker = app.Worker(
         hostname=hostname, pool="threads", concurrency=slots, queues=queues, loglevel=settings.log_level.upper(),
         without_gossip=True, without_mingle=True, task_events=True, optimization="fair", quiet=True,

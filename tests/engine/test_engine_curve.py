@@ -10,7 +10,7 @@ from trial_runtime import Trial
 
 from app.domain.work import Finished, ModelSpec
 from app.engine import curve
-from app.engine.batch_policy import Curve
+from app.engine.batch_policy import Curve, Limits
 from app.engine.engine import admissible
 
 TERMS = st.sampled_from([0.0, 0.001, 0.02])
@@ -64,5 +64,8 @@ def test_more_is_admitted_of_a_quick_model() -> None:
 
 
 def test_batches_grow_where_they_are_quick() -> None:
-    assert curve.quick_size(Curve(0.005, 0, 1e-6, 0), 32) == 512
-    assert curve.quick_size(Curve(0.01, 0, 3e-4, 0), 32) == 32
+    slow, fast = Curve(0.01, 0, 3e-4, 0), Curve(0.005, 0, 1e-6, 0)
+    assert curve.limits(fast, Limits(32, 0), {}) == Limits(512, 512 * 64)
+    assert curve.limits(slow, Limits(32, 0), {"max_batch_size": "auto"}) == Limits(64, 64 * 64)
+    assert curve.limits(slow, Limits(32, 500), {"max_batch_tokens": 500}) == Limits(64, 500)
+    assert curve.limits(fast, Limits(20, 0), {"max_batch_size": 20}) == Limits(20, 0)
