@@ -89,11 +89,12 @@ def cuts(lengths: Sequence[int], limits: Limits, curve: Curve = DEFAULT_CURVE) -
     best, previous = [0.0], [0]
     for end in range(1, len(lengths) + 1):
         longest = lengths[end - 1]
-        row = curve.of_row(longest)
-        rows = most_rows(longest, limits)
-        cost, start = min((best[end - n] + curve.fixed + n * row, end - n) for n in range(1, min(rows, end) + 1))
-        best.append(cost)
-        previous.append(start)
+        row, cost, at = curve.of_row(longest), float("inf"), end - 1
+        for start in range(end - 1, max(-1, end - 1 - most_rows(longest, limits)), -1):
+            if (found := best[start] + (end - start) * row) <= cost:
+                cost, at = found, start
+        best.append(cost + curve.fixed)
+        previous.append(at)
     marks = [len(lengths)]
     while marks[-1]:
         marks.append(previous[marks[-1]])
