@@ -13,10 +13,14 @@ from sqlalchemy.orm import Session
 from app.db.predictions import BY_AGE, IN_QUEUE, RETURNING, run
 from app.domain.predictions import Prediction
 
+# The work begins before Postgres has a claim on its disk. Should it crash in the same moment, the prediction waits again as if
+# nobody had claimed it; who claims it next has another fence, or is the worker that runs it already. An end is always on disk.
+SOON = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 CLAIM = text(f"""
     UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
            progress = NULL, output = NULL
     WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
+      AND {SOON}
     {RETURNING}""")
 
 
@@ -33,7 +37,7 @@ STEAL = text(f"""
                 AND (deadline IS NULL OR deadline > now())
               {BY_AGE} LIMIT :limit FOR UPDATE SKIP LOCKED) AS w
           ORDER BY w.id LIMIT :limit) AS c
-    WHERE p.id = c.id
+    WHERE p.id = c.id AND {SOON}
     {RETURNING}""")
 
 
@@ -51,7 +55,7 @@ CLAIM_WITHIN = text(f"""
     FROM (SELECT c.id, {WITHIN} FROM predictions AS c
           WHERE c.id = ANY(:ids) AND c.status = 'starting' AND c.run_after <= now()
             AND (c.deadline IS NULL OR c.deadline > now())) AS w
-    WHERE p.id = w.id AND w.fits AND p.status = 'starting'
+    WHERE p.id = w.id AND w.fits AND p.status = 'starting' AND {SOON}
     {RETURNING}""")
 LEFT = text("SELECT id, version_id FROM predictions WHERE id = ANY(:ids) AND status = 'starting' AND run_after <= now()")
 
@@ -78,7 +82,7 @@ STEAL_WITHIN = text(f"""
                     {BY_AGE} LIMIT {LOOKED_AT}) AS w
                 WHERE NOT w.version_id = ANY(:full) ORDER BY w.id LIMIT :limit))
             FOR UPDATE SKIP LOCKED) AS c) AS w
-    WHERE p.id = w.id AND w.fits
+    WHERE p.id = w.id AND w.fits AND {SOON}
     {RETURNING}""")
 
 

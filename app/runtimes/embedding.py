@@ -59,7 +59,7 @@ class Embedding(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
         self._tokenizer, self._device = tokenizer, model.device
-        self._lanes = Lanes(model.device, model.threads)
+        self._lanes = Lanes(model)
         self._pooling = model.config.get("pooling", folder.pooling)
         self._normalize = model.config.get("normalize", True)
         self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower

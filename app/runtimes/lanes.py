@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from app.domain.work import ModelSpec
 from app.runtimes.rows import cells, cut_evenly
 
 LANES = 2  # more of them would wait for each other's Python
@@ -23,10 +24,10 @@ CELLS_ELSEWHERE = 65_536
 class Lanes:
     """Used by one thread. `padding` is the share of cells that held nothing in what `each` ran last."""
 
-    def __init__(self, device: str, threads: int) -> None:
-        on_cpu = device == "cpu"
-        self._count = min(LANES, threads) if on_cpu else 1
-        self._threads = threads
+    def __init__(self, model: ModelSpec) -> None:
+        on_cpu, compiled = model.device == "cpu", bool(model.config.get("torch_compile"))  # code that is one thread's
+        self._count = min(LANES, model.threads) if on_cpu and not compiled else 1
+        self._threads = model.threads
         self._cells = CELLS_ON_CPU if on_cpu else CELLS_ELSEWHERE
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane") if self._count > 1 else None
         self.padding = 0.0

@@ -52,7 +52,7 @@ class PairScoring(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, sigmoid: bool) -> None:
         self._tokenizer, self._device = tokenizer, model.device
-        self._lanes = Lanes(model.device, model.threads)
+        self._lanes = Lanes(model)
         self._sigmoid = model.config.get("sigmoid", sigmoid)
         self._pad = tokenizer.pad_token_id or 0
         self._has_types = "token_type_ids" in tokenizer.model_input_names

@@ -21,14 +21,16 @@ def cut_evenly(lengths: Sequence[int], budget: int, lanes: int) -> list[list[int
     be."""
     fewest = list(cut_by_length(lengths, budget))
     wanted = -(-len(fewest) // lanes) * lanes
-    low, high = max(lengths), max(cells(lengths, group) for group in fewest)
+    if lanes == 1:
+        return fewest
+    low, high = 1, budget
     while low < high:
         middle = (low + high) // 2
         if len(list(cut_by_length(lengths, middle))) <= wanted:
             high = middle
         else:
             low = middle + 1
-    return list(cut_by_length(lengths, high)) if lanes > 1 else fewest
+    return list(cut_by_length(lengths, high))
 
 
 def cells(lengths: Sequence[int], group: Sequence[int]) -> int:

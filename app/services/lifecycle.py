@@ -43,7 +43,8 @@ class Growth:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ended. `output` holds storage keys in its file references."""
+    """How an attempt ended. `output` holds storage keys in its file references. `tells`: it may have a webhook, which must be
+    written with it; without any, a group of ends is one statement."""
 
     id: str
     attempt: int
@@ -55,6 +56,7 @@ class Ending:
     logs: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, int] | None = None
+    tells: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,8 @@ class Lifecycle:
 
     def finish(self, endings: Sequence[Ending]) -> list[Prediction | None]:
         """`processing -> succeeded | failed | canceled`. None for each whose fence did not hold."""
-        rows = [row(ending) for ending in endings]
-        with self._database.unit() as session:
+        rows = [row(ending, without=("tells",)) for ending in endings]
+        with self._database.unit(single=not any(ending.tells for ending in endings)) as session:
             ended = table.finish(session, rows)
             told = self._write_outbox(session, ended, "completed")
         self._tell_ended(ended)
@@ -200,7 +202,7 @@ class Lifecycle:
         again = [one for one in known if one not in over]
         rows = [self._return_row(held[one.id], one, queue_of) for one in again]
         waiting = table.requeue(session, rows)
-        ended = table.finish(session, [row(self._last_words(held[one.id], one)) for one in over])
+        ended = table.finish(session, [row(self._last_words(held[one.id], one), without=("tells",)) for one in over])
         return waiting, self._write_outbox(session, ended, "completed"), ended
 
     def _is_over(self, prediction: Prediction, one: Return) -> bool:

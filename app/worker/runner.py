@@ -95,6 +95,9 @@ class Runner:
         """Runs claimed predictions, each to its recorded end; returns at once."""
         ready: dict[str, tuple[ModelSpec, list[tuple[Run, Work]]]] = {}
         for prediction in predictions:
+            if (held := self.running.get(prediction.id)) and held.fence == (prediction.id, prediction.attempt, prediction.worker):
+                log.info("claimed_again", prediction=prediction.id)  # Postgres crashed and forgot the claim that it runs by
+                continue
             run = self.running[prediction.id] = Run(prediction)
             version, spec = self._known.get(prediction.version_id, (None, None))
             given = prediction.input or {}
@@ -241,9 +244,9 @@ class Runner:
         error, code = run.reason, None
         if isinstance(ending, Failed):
             error, code = ending.error or "The model failed without a message.", ending.code
-        status = tracker.status
+        status, told = tracker.status, bool(run.prediction.webhook)
         self._recorder.finish(
-            Ending(*run.fence, status, output, error, code, tracker.logs, run.metrics, tracker.progress),
+            Ending(*run.fence, status, output, error, code, tracker.logs, run.metrics, tracker.progress, told),
             lambda written: self._ended(run, status if written else None),
         )
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from app.domain.work import END, Chunk, Event, ModelSpec
+from app.engine.frames import HEADER, encode, pack, unpack
 from app.runtimes import registry
 from app.runtimes.base import Job, Runtime
 
@@ -46,10 +49,16 @@ def run(runtime: Runtime, batch: Sequence[Job], feed: Feed | None = None) -> tup
     for job_id, event in runtime.run(batch, feed or Feed()):
         assert job_id not in endings, f"{job_id} spoke after its end"
         if isinstance(event, END):
-            endings[job_id] = event
+            endings[job_id] = travelled(event)
         elif isinstance(event, Chunk):
             chunks.setdefault(job_id, []).append(event.data)
     return endings, chunks
+
+
+def travelled(event: Event) -> Event:
+    """As it reaches the worker: arrays become lists between the processes. TypeError for what is no JSON."""
+    (packed,) = orjson.loads(encode([pack("1", event)])[HEADER.size :])
+    return unpack(packed)[1]
 
 
 def outputs(runtime: Runtime, inputs: Sequence[dict[str, Any]], folder: Path) -> list[Any]:

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from app.db import predictions as table
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status, new_id
+from app.engine.engine import Engine
 from app.queue import messages, names
 from app.services.lifecycle import Ending, Return
 from app.worker.intake import id_in
@@ -105,6 +106,22 @@ def test_a_late_bell_changes_nothing(parts: SimpleNamespace) -> None:
     parts.intake.heard("0" * 26)
     wait_until(lambda: not parts.intake.occupied)
     assert rows(parts, ids) == before
+
+
+def test_a_claim_that_postgres_forgot_does_not_start_what_runs_again(parts: SimpleNamespace, engine: Engine) -> None:
+    ids = accept(parts, {"text": "x", "seconds": 2})
+    start(parts)
+    parts.intake.heard(ids[0])
+    wait_until(lambda: rows(parts, ids)[0].status is Status.PROCESSING and engine.admitted(parts.version) == 1)
+    forget = "UPDATE predictions SET status = 'starting', attempt = attempt - 1, worker = NULL, started_at = NULL"
+    with parts.core.database.unit() as session:
+        session.execute(text(forget))
+    parts.intake.heard(ids[0])
+    wait_until(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
+    wait_until(lambda: not parts.intake.occupied)
+    assert engine.admitted(parts.version) == 1
+    wait_until(all_ended(parts, ids))
+    assert (rows(parts, ids)[0].status, rows(parts, ids)[0].attempt) == (Status.SUCCEEDED, 1)
 
 
 def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> None:
