@@ -356,11 +356,3 @@ SWEEP_LONGEST = "20s"  # a process that was stopped in mid-sweep kept everybody 
 def lock_sweep(session: Session, key: int = SWEEP_KEY) -> bool:
     """Whether this transaction alone may sweep now. Postgres ends it when it says nothing for SWEEP_LONGEST."""
     return bool(session.execute(SWEEP_LOCK, {"key": key, "longest": SWEEP_LONGEST}).one().mine)
-
-
-COUNTS = text("SELECT queue, count(*) AS waiting FROM predictions WHERE status = 'starting' GROUP BY queue")
-
-
-def waiting_by_queue(session: Session) -> dict[str, int]:
-    """How many predictions wait in each queue that has any."""
-    return {row.queue: row.waiting for row in session.execute(COUNTS)}

@@ -199,7 +199,7 @@ class Lifecycle:
         """Sorts unfinished attempts into again, failed and canceled. Returns (waiting again, deliveries, ended)."""
         known = [one for one in returns if one.id in held]
         over = [one for one in known if self._is_over(held[one.id], one)]
-        again = [one for one in known if one not in over]
+        again = [one for one in known if not self._is_over(held[one.id], one)]
         rows = [self._return_row(held[one.id], one, queue_of) for one in again]
         waiting = table.requeue(session, rows)
         ended = table.finish(session, [row(self._last_words(held[one.id], one), without=("tells",)) for one in over])

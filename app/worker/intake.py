@@ -2,7 +2,8 @@
 
 One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message of a burst;
 the rest is taken from the same Redis lists at once, because Celery's consumer costs some 0.6 ms of CPU for each message.
-When the bells have been silent for a while, the oldest waiting rows are claimed without one (DESIGN, "Steal").
+When the bells have been silent for a while, and once in a while although they ring, the oldest waiting rows are claimed without
+one (DESIGN, "Steal"): a bell may have been lost.
 """
 
 import threading
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
 QUIET_SECONDS = 1.0  # a bell that rings is faster than looking; silence this long makes a look worth it
+LOOK_ANYWAY_SECONDS = 5.0
 AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
 
 # Takes at most ARGV[1] messages from the lists in KEYS, the first list first, in one round trip.
@@ -89,7 +91,7 @@ class Intake:
         self._put_off = PutOff()
         self._more = False  # Redis may hold messages that nobody has been told of
         self._busy = False
-        self._heard_at = time.monotonic()
+        self._heard_at = self._looked_at = time.monotonic()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -135,7 +137,10 @@ class Intake:
         ids = self._next()
         if ids:
             self._claim(ids)
-        elif not self._stopping and not self._more and time.monotonic() - self._heard_at > QUIET_SECONDS:
+        now = time.monotonic()
+        silent = not ids and not self._more and now - self._heard_at > QUIET_SECONDS
+        if silent or now - self._looked_at > LOOK_ANYWAY_SECONDS:
+            self._looked_at = now
             self._steal()
 
     def _rest(self) -> None:
@@ -167,19 +172,23 @@ class Intake:
 
     def _claim(self, ids: list[str]) -> None:
         """No more of a version than there is room for: a flood of one model must not keep the others out."""
-        rooms = self._runner.rooms()
-        if min(rooms.values(), default=AT_ONCE) >= len(ids):
-            self._start(self._recorder.claim(ids))
-            return
-        claimed, left = self._recorder.claim_within(ids, rooms)
+        rooms, left = self._runner.rooms(), dict[str, str]()
+        try:
+            if min(rooms.values(), default=AT_ONCE) >= len(ids):
+                claimed = self._recorder.claim(ids)
+            else:
+                claimed, left = self._recorder.claim_within(ids, rooms)
+        except Unavailable:
+            self._waiting.extendleft(reversed(ids))  # nobody else has heard of them
+            raise
         self._put_off.add(left)
         self._start(claimed)
 
     def _steal(self) -> None:
         while (room := min(AT_ONCE, self._room())) > 0 and not self._stopping:
             taken = self._recorder.steal(self._queues, room, self._runner.rooms())
-            for prediction in taken:
-                log.info("claimed_without_message", prediction=prediction.id)
+            if taken:
+                log.info("claimed_without_message", count=len(taken), first=taken[0].id)
             self._start(taken)
             if len(taken) < room:
                 return

@@ -21,7 +21,7 @@ from app.domain.predictions import Prediction, Status, new_id
 from app.engine.engine import Engine
 from app.queue import messages, names
 from app.services.lifecycle import Ending, Return
-from app.worker.intake import id_in
+from app.worker.intake import LOOK_ANYWAY_SECONDS, id_in
 from app.worker.recorder import Recorder
 from app.worker.run import Run, has_files, may_write_files, wants_files
 from app.worker.runner import SCRATCH, forget_scratch_of_the_dead
@@ -94,6 +94,44 @@ def test_what_nobody_rings_for_is_claimed_after_a_second(parts: SimpleNamespace,
     connection.delete(names.KEY_PREFIX + "cpu")
     start(parts)
     wait_until(all_ended(parts, ids), 6)
+
+
+def ring_for_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: float) -> None:
+    """Bells that never fall silent, of predictions that are not there."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "it did not come about"
+        parts.intake.heard("0" * 26)
+        time.sleep(0.1)
+
+
+def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNamespace, settings: Any) -> None:
+    ids = accept(parts, {"text": "kept"})
+    connection, claim, tries = redis.Redis.from_url(settings.redis_url), parts.recorder.claim, []
+    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
+    connection.delete(names.KEY_PREFIX + "cpu")
+
+    def away_at_first(wanted: list[str]) -> list[Prediction]:
+        tries.append(wanted)
+        if len(tries) == 1:
+            raise Unavailable("away")
+        found: list[Prediction] = claim(wanted)
+        return found
+
+    parts.recorder.claim = away_at_first
+    start(parts)
+    parts.intake.heard(ids[0])
+    ring_for_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
+    assert ids[0] in tries[1]
+
+
+def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(parts: SimpleNamespace, settings: Any) -> None:
+    ids = accept(parts, {"text": "lost"})
+    connection = redis.Redis.from_url(settings.redis_url)
+    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
+    connection.delete(names.KEY_PREFIX + "cpu")
+    start(parts)
+    ring_for_others(parts, all_ended(parts, ids), 20)
 
 
 def test_a_late_bell_changes_nothing(parts: SimpleNamespace) -> None:
