@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import orjson
 
 from app.bench.connection import Connection, Lost, Target
+from app.domain.predictions import TERMINAL
 
 LONGEST_WAIT = 60  # the API's own bound of `Prefer: wait`
 POLL_SECONDS = 0.25
 LOST_SECONDS = 0.25  # a platform that is away refuses connections in no time, and a loop would spin
 LONGEST_REASON = 120
-TERMINAL = ("succeeded", "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True)

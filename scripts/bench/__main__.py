@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from scripts.bench.stage import LINES_FILE, Line
+from scripts.own_platform import terminable
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 BENCHES = {
@@ -34,12 +35,22 @@ def run(name: str) -> list[Line] | None:
     """The rows, or None when it failed (it has said why)."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines.json"
-        done = subprocess.run(
-            [sys.executable, "-m", f"scripts.bench.{name}"], env={**os.environ, LINES_FILE: str(file)}, check=False
-        )  # fmt: skip
-        if done.returncode or not file.is_file():
+        status = status_of([sys.executable, "-m", f"scripts.bench.{name}"], {LINES_FILE: str(file)})
+        if status or not file.is_file():
             return None
         return [Line(**one) for one in json.loads(file.read_text("utf-8"))]
+
+
+def status_of(command: list[str], env: dict[str, str]) -> int:
+    """The exit status of a bench. When this program is told to stop, the bench is too, and has the time to end its platform."""
+    with terminable(), subprocess.Popen(command, env={**os.environ, **env}) as child:
+        try:
+            return child.wait()
+        except (KeyboardInterrupt, SystemExit) as told:
+            if isinstance(told, SystemExit):  # Ctrl-C has reached it by itself
+                child.terminate()
+            child.wait()
+            raise
 
 
 def table(lines: list[Line]) -> str:

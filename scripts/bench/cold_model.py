@@ -8,19 +8,18 @@ this process: weights, tokenizer and one text, the libraries being imported.
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 from app.domain.work import ModelSpec
 from app.engine.curve import Alone
 from app.engine.memory import pss
 from app.runtimes.base import Job
 from scripts.bench import random_models
-from scripts.bench.stage import Line, Stage, middle, show, stage
+from scripts.bench.stage import Line, Stage, show, stage
 
 READY_BAR, BACK_BAR = 1.5, 25_000_000
 IDLE_SECONDS = 8
@@ -112,11 +111,11 @@ class Story:
 
 def lines(story: Story, kind: str, limit: float) -> list[Line]:
     """The rows of the table."""
-    ready, bar = f"{middle(story.ready):.2f} s ({', '.join(f'{one:.2f}' for one in story.ready)})", f"≤ {BACK_BAR / 1e6:.0f} MB"
-    evicted, left = f"{middle(story.evicted) / 1e6:+.0f} MB", f"{middle(story.left) / 1e6:+.0f} MB"
+    ready, bar = f"{median(story.ready):.2f} s ({', '.join(f'{one:.2f}' for one in story.ready)})", f"≤ {BACK_BAR / 1e6:.0f} MB"
+    evicted, left = f"{median(story.evicted) / 1e6:+.0f} MB", f"{median(story.left) / 1e6:+.0f} MB"
     return [
         Line(f"second model of {kind}, never loaded: first answer", ready, f"≤ {READY_BAR} s", f"in process {limit:.2f} s"),
-        Line("of it, loading", f"{middle(story.loads):.2f} s", ""),
+        Line("of it, loading", f"{median(story.loads):.2f} s", ""),
         Line("a third model in the place of the first: PSS of the worker's tree grew by", evicted, bar),
         Line("after all were unloaded for being idle: PSS above what it was before", left, bar),
     ]
@@ -127,8 +126,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--dtype", default="float32", help="of all three models")
     arguments = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="lovage-bench-models-"))
-    try:
+    with random_models.models_folder() as root:
         for seed, name in enumerate(("first", "second", "third")):
             random_models.encoder(root / name, seed)
         env = {"MODEL_ROOTS": str(root), "MODEL_CACHE_BYTES": str(CACHE_BYTES), "MODEL_IDLE_SECONDS": str(IDLE_SECONDS)}
@@ -142,9 +140,7 @@ def main() -> int:
                 limits.append(alone(story.folders["second"], os.cpu_count() or 1))
                 story.run(number)
         size = (root / "second" / "model.safetensors").stat().st_size / 1e6
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-    show(lines(story, f"{size:.0f} MB ({arguments.dtype})", middle(limits)))
+    show(lines(story, f"{size:.0f} MB ({arguments.dtype})", median(limits)))
     return 0
 
 

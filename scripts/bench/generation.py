@@ -10,12 +10,11 @@ import argparse
 import asyncio
 import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
@@ -26,13 +25,12 @@ from app.engine.curve import Alone
 from app.runtimes.base import Job
 from scripts.bench import random_models
 from scripts.bench.http_load import Connection
-from scripts.bench.stage import Line, Stage, cpu, middle, show, stage
+from scripts.bench.stage import Line, Stage, cpu, show, stage
 from scripts.bench.streams import open_stream
 
 TIMES_BAR, STEPS_BAR = 3.5, 3
 REQUESTS, LEAST, MOST = 32, 16, 128
 RUNNING, LATE_AFTER, TRIES = 16, 8, 3
-WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
 
 
 def inputs() -> list[dict[str, Any]]:
@@ -40,7 +38,7 @@ def inputs() -> list[dict[str, Any]]:
     chance = random.Random(1)
     lengths = [LEAST + n * (MOST - LEAST) // (REQUESTS - 1) for n in range(REQUESTS)]
     chance.shuffle(lengths)
-    prompts = [" ".join(chance.choices(WORDS, k=chance.randint(4, 24))) for _ in lengths]
+    prompts = [" ".join(chance.choices(random_models.WORDS, k=chance.randint(4, 24))) for _ in lengths]
     return [
         {"prompt": prompt, "max_new_tokens": length, "temperature": 0} for prompt, length in zip(prompts, lengths, strict=True)
     ]
@@ -200,11 +198,11 @@ def measure(path: Served, alone: InProcess, runs: int) -> list[Line]:
         wrong += same(batch, single) + same(batch, together) + same(single, own)
     steps = sorted(path.late() for _ in range(TRIES))
     what = f"{REQUESTS} texts of {LEAST} to {MOST} tokens to {REQUESTS} readers"
-    value, limit = f"{middle(ratios):.1f} times ({middle(rates):.0f} tokens/s)", f"in process {middle(limits):.1f} times"
+    value, limit = f"{median(ratios):.1f} times ({median(rates):.0f} tokens/s)", f"in process {median(limits):.1f} times"
     waited = f"{steps[len(steps) // 2]}, {steps[-1]}"
     return [
         Line(f"{what}: tokens/s of one at a time", value, f"≥ {TIMES_BAR} times", limit),
-        Line("the same by the CPU time of the model's process", f"{middle(costs):.1f} times", ""),
+        Line("the same by the CPU time of the model's process", f"{median(costs):.1f} times", ""),
         Line("greedy texts that differ: batch, one at a time, in process", str(wrong), "0"),
         Line(f"steps until a newcomer among {RUNNING} has its first token, median and worst", waited, f"≤ {STEPS_BAR}"),
     ]
@@ -214,15 +212,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.generation", description=__doc__)
     parser.add_argument("--runs", type=int, default=1)
     arguments = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="lovage-bench-models-"))
-    try:
+    with random_models.models_folder() as root:
         folder = random_models.causal(root / "text")
         with stage(MODEL_ROOTS=str(root)) as platform:
             version = platform.model("text", folder, "text-generation")
             platform.predict(version, {**ALL[0], "max_new_tokens": 4})
             show(measure(Served(platform, version), InProcess(folder, os.cpu_count() or 1), arguments.runs))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
     return 0
 
 

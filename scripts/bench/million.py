@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from uuid import uuid4
 
 import orjson
@@ -25,7 +26,7 @@ from app.services.announcer import Announcer
 from app.services.lifecycle import Lifecycle
 from app.services.recovery import Recovery, SweepLimits
 from scripts.bench.http_load import Connection
-from scripts.bench.stage import Line, Stage, middle, show, stage
+from scripts.bench.stage import Line, Stage, show, stage
 
 MOST_TIMES = 2.0
 QUEUE = "cuda"
@@ -185,7 +186,7 @@ def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) 
         for (name, idle), loaded in pairs:
             without.setdefault(name, []).extend(idle())
             under.setdefault(name, []).extend(loaded())
-    return [line(name, waiting, middle(without[name]) * 1000, middle(under[name]) * 1000) for name in under]
+    return [line(name, waiting, median(without[name]) * 1000, median(under[name]) * 1000) for name in under]
 
 
 def line(name: str, waiting: int, without: float, under: float) -> Line:

@@ -6,28 +6,22 @@ process, all pairs sorted by length.
 """
 
 import argparse
-import asyncio
 import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
-
-import orjson
 
 from app.domain.work import ModelSpec
 from app.engine.curve import Alone
 from app.runtimes.base import Job
 from scripts.bench import random_models
-from scripts.bench.http_load import flood
-from scripts.bench.stage import Line, Stage, cpu, middle, show, stage
+from scripts.bench.stage import Line, Stage, cpu, show, stage
 
 PADDING_BAR, TIMES_BAR = 0.10, 2.0
 IN_FLIGHT, LEAST, MOST, SPECIAL = 128, 16, 256, 3
-WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
 RUNTIMES = Path(__file__).parent / "runtimes"
 
 
@@ -35,7 +29,7 @@ def pairs(number: int) -> list[dict[str, Any]]:
     """The same ones every time; a word of the list is one token, and three are the model's own."""
     chance, made = random.Random(1), []
     for _ in range(number):
-        words = chance.choices(WORDS, k=chance.randint(LEAST, MOST) - SPECIAL)
+        words = chance.choices(random_models.WORDS, k=chance.randint(LEAST, MOST) - SPECIAL)
         query = chance.randint(1, min(12, len(words) - 1))
         made.append({"query": " ".join(words[:query]), "texts": [" ".join(words[query:])]})
     return made
@@ -49,17 +43,10 @@ class Served:
 
     def run(self, given: list[dict[str, Any]]) -> tuple[float, float, list[dict[str, Any]]]:
         """(pairs a second, pairs for each second of CPU of the model's process, predictions)."""
-        target = self._stage.target
-        requests = [
-            target.request("POST", "/v1/predictions", {"version": self._version, "input": one}, Prefer="wait=60") for one in given
-        ]
         models = self._stage.family.models()
         before = cpu(models)
-        seconds, _, bodies = asyncio.run(flood(target, requests, IN_FLIGHT, 201))
+        seconds, _, found = self._stage.predict_all(self._version, given, IN_FLIGHT)
         spent = cpu(models) - before
-        found = [orjson.loads(body) for body in bodies]
-        if bad := next((one for one in found if one["status"] != "succeeded"), None):
-            raise RuntimeError(str(bad)[:500])
         return len(given) / seconds, len(given) / spent, found
 
 
@@ -102,12 +89,12 @@ def measure(stage: Stage, folder: Path, number: int, runs: int) -> list[Line]:
         rates.append(rate)
         wastes.append(waste(found))
         limits.append(alone(folder, given, os.cpu_count() or 1))
-    limit = f"in process, all sorted {middle(limits):.0f}/s"
-    value = f"{middle(times):.2f} times ({middle(rates):.0f}/s)"
+    limit = f"in process, all sorted {median(limits):.0f}/s"
+    value = f"{median(times):.2f} times ({median(rates):.0f}/s)"
     return [
-        Line(f"pairs, {IN_FLIGHT} in flight: padding", f"{middle(wastes):.1%}", f"≤ {PADDING_BAR:.0%}"),
+        Line(f"pairs, {IN_FLIGHT} in flight: padding", f"{median(wastes):.1%}", f"≤ {PADDING_BAR:.0%}"),
         Line("pairs/s of the same path in arrival order", value, f"≥ {TIMES_BAR:.0f} times", limit),
-        Line("the same by the CPU time of the models' processes", f"{middle(costs):.2f} times", ""),
+        Line("the same by the CPU time of the models' processes", f"{median(costs):.2f} times", ""),
     ]
 
 
@@ -116,13 +103,10 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--number", type=int, default=600)
     arguments = parser.parse_args()
-    root = Path(tempfile.mkdtemp(prefix="lovage-bench-models-"))
-    try:
+    with random_models.models_folder() as root:
         folder = random_models.cross_encoder(root / "pairs")
         with stage(MODEL_ROOTS=str(root), RUNTIME_PATHS=str(RUNTIMES)) as platform:
             show(measure(platform, folder, arguments.number, arguments.runs))
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
     return 0
 
 

@@ -9,22 +9,24 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import httpx
 import orjson
 import psutil
 import psycopg2
 
-from app.bench.process_cpu import cpu_seconds as cpu
+from app.bench.process_cpu import cpu_seconds
+from app.domain.predictions import TERMINAL
 from app.local.platform_state import Platform
+from app.local.ports import choose_port
 from scripts.bench.http_load import Target, flood
-from scripts.bench.stage import Line, Stage, middle, show, stage
-from scripts.chaos.__main__ import free_port
+from scripts.bench.stage import Line, Stage, show, stage
 
 ECHO = {"version": "demo/echo", "input": {"text": "x"}}
-TERMINAL = ("succeeded", "failed", "canceled")
 
 
 class Bench:
@@ -43,8 +45,8 @@ class Bench:
                 theirs.append(self._creates(Target(port, {}), [process], number))
                 self._forget_baseline()
                 self._drain()
-        rate, their_rate = middle([one[0] for one in ours]), middle([one[0] for one in theirs])
-        cost, their_cost = middle([one[1] for one in ours]), middle([one[1] for one in theirs])
+        rate, their_rate = median([one[0] for one in ours]), median([one[0] for one in theirs])
+        cost, their_cost = median([one[1] for one in ours]), median([one[1] for one in theirs])
         return [
             Line("create, 64 connections: API CPU of one", f"{cost:.2f} ms (usual style {their_cost:.2f} ms)", "≤ 0.8 ms"),
             Line(
@@ -56,9 +58,9 @@ class Bench:
     @staticmethod
     def _creates(target: Target, processes: list[psutil.Process], number: int) -> tuple[float, float]:
         """(requests/s, CPU milliseconds each)."""
-        before = cpu(processes)
+        before = cpu_seconds(processes)
         seconds, _, _ = asyncio.run(flood(target, [target.request("POST", "/v1/predictions", ECHO)] * number, 64, 201))
-        return number / seconds, (cpu(processes) - before) / number * 1000
+        return number / seconds, (cpu_seconds(processes) - before) / number * 1000
 
     def _forget_baseline(self) -> None:
         """Its rows wait for a worker that does not exist."""
@@ -81,22 +83,22 @@ class Bench:
         """All submitted, then waited for; and 64 in flight with Prefer: wait."""
         whole, closed, rates = [], [], []
         for _ in range(self.runs):
-            before = cpu(self._platform_processes())
+            before = cpu_seconds(self._platform_processes())
             requests = [self.target.request("POST", "/v1/predictions", ECHO)] * number
             _, _, bodies = asyncio.run(flood(self.target, requests, 64, 201))
             self._wait_for([orjson.loads(body)["id"] for body in bodies])
-            whole.append((cpu(self._platform_processes()) - before) / number * 1000)
-            before = cpu(self._platform_processes())
+            whole.append((cpu_seconds(self._platform_processes()) - before) / number * 1000)
+            before = cpu_seconds(self._platform_processes())
             waiting = [self.target.request("POST", "/v1/predictions", ECHO, Prefer="wait=30")] * number
             seconds, _, bodies = asyncio.run(flood(self.target, waiting, 64, 201))
             if any(orjson.loads(body)["status"] != "succeeded" for body in bodies):
                 raise RuntimeError("a prediction of the closed loop did not succeed")
-            closed.append((cpu(self._platform_processes()) - before) / number * 1000)
+            closed.append((cpu_seconds(self._platform_processes()) - before) / number * 1000)
             rates.append(number / seconds)
         return [
-            Line(f"flood of {number}: CPU of API, worker, Postgres, Redis for one", f"{middle(whole):.2f} ms", "≤ 2.0 ms"),
-            Line("64 in flight, Prefer: wait: CPU for one", f"{middle(closed):.2f} ms", "≤ 2.5 ms"),
-            Line("64 in flight, Prefer: wait: predictions/s", f"{middle(rates):.0f}", "≥ 400"),
+            Line(f"flood of {number}: CPU of API, worker, Postgres, Redis for one", f"{median(whole):.2f} ms", "≤ 2.0 ms"),
+            Line("64 in flight, Prefer: wait: CPU for one", f"{median(closed):.2f} ms", "≤ 2.5 ms"),
+            Line("64 in flight, Prefer: wait: predictions/s", f"{median(rates):.0f}", "≥ 400"),
         ]
 
     def _wait_for(self, ids: list[str]) -> None:
@@ -117,36 +119,30 @@ class Bench:
         return [Line(f"idle, {number} in sequence, Prefer: wait: p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "≤ 12 / 40 ms")]
 
 
-class baseline:  # noqa: N801
-    """The usual-style app on a port of its own, as a context: (process, port)."""
+@contextmanager
+def baseline(platform: Platform) -> Iterator[tuple[psutil.Process, int]]:
+    """The usual-style app on a port of its own: (process, port)."""
+    port = choose_port()
+    env = {**os.environ, "DATABASE_URL": platform.database_url, "REDIS_URL": platform.redis_url, "LOVAGE_ENV": "development"}
+    command = [sys.executable, "-m", "uvicorn", "scripts.bench.baseline_app:app", "--log-level", "error", "--no-access-log"]
+    process = subprocess.Popen([*command, "--port", str(port)], env=env, cwd=Path(__file__).parents[2])
+    try:
+        _until_served(port)
+        yield psutil.Process(process.pid), port
+    finally:
+        process.terminate()
+        process.wait(10)
 
-    def __init__(self, platform: Platform) -> None:
-        self._port = free_port()
-        env = {**os.environ, "DATABASE_URL": platform.database_url, "REDIS_URL": platform.redis_url, "LOVAGE_ENV": "development"}
-        command = [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            "scripts.bench.baseline_app:app",
-            "--port",
-            str(self._port),
-            "--log-level",
-            "error",
-        ]
-        self._process = subprocess.Popen([*command, "--no-access-log"], env=env, cwd=Path(__file__).parents[2])
 
-    def __enter__(self) -> tuple[psutil.Process, int]:
-        for _ in range(200):
-            try:
-                httpx.get(f"http://127.0.0.1:{self._port}/docs", trust_env=False)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        return psutil.Process(self._process.pid), self._port
-
-    def __exit__(self, *_: Any) -> None:
-        self._process.terminate()
-        self._process.wait(10)
+def _until_served(port: int) -> None:
+    for _ in range(200):
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/docs", trust_env=False)
+        except httpx.HTTPError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("the baseline did not start")
 
 
 def lines(runs: int, number: int = 2000) -> list[Line]:

@@ -3,15 +3,28 @@
 Knows transformers; nothing of the platform.
 """
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from app.runtimes.demo import demo_minilm_folder
+from scripts.own_platform import terminable
 
+# Each of them is one token of MiniLM's tokenizer.
+WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
 # all-MiniLM-L6-v2's own shape: 6 layers, 384 wide, 22.7 million parameters, 90 MB in 32 bits.
 SHAPE: dict[str, Any] = {
     "vocab_size": 30_522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536,
 }  # fmt: skip
+
+
+@contextmanager
+def models_folder() -> Iterator[Path]:
+    """For such models; removed after the block."""
+    with terminable(), tempfile.TemporaryDirectory(prefix="lovage-bench-models-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def encoder(folder: Path, seed: int) -> Path:

@@ -3,11 +3,10 @@
 Knows no single measurement. `python -m scripts.bench.NAME` runs one bench and prints its rows.
 """
 
+import asyncio
 import contextlib
 import json
 import os
-import shutil
-import statistics
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import psutil
 from rich.console import Console
 from rich.table import Table
 
-from app.local.detached import down
-from app.local.platform_state import Platform, read_platform
-from scripts.bench.http_load import Target
-from scripts.chaos.__main__ import start
+from app.local.platform_state import Platform
+from scripts.bench.http_load import Target, flood
 from scripts.chaos.faults import Family
+from scripts.own_platform import start, stop, terminable
 
 LINES_FILE = "LOVAGE_BENCH_LINES"
 
@@ -64,35 +63,38 @@ class Stage:
             raise RuntimeError(f"{version}: {found['status']} {found['error']}")
         return found
 
+    def predict_all(
+        self, version: str, given: list[dict[str, Any]], connections: int
+    ) -> tuple[float, list[float], list[dict[str, Any]]]:
+        """(seconds in all, seconds of each, the predictions as they ended), so many in flight. All must succeed."""
+        requests = [
+            self.target.request("POST", "/v1/predictions", {"version": version, "input": one}, Prefer="wait=60") for one in given
+        ]
+        seconds, times, bodies = asyncio.run(flood(self.target, requests, connections, 201))
+        found = [orjson.loads(body) for body in bodies]
+        if bad := next((one for one in found if one["status"] != "succeeded"), None):
+            raise RuntimeError(str(bad)[:500])
+        return seconds, times, found
+
 
 @contextlib.contextmanager
 def stage(**env: str) -> Iterator[Stage]:
     """One worker on the processor, `env` as settings beside the usual ones; ended and removed afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="lovage-bench-"))
-    try:
-        start(folder, devices=("cpu",), **env)
-        platform = read_platform(folder)
-        if platform is None:
-            raise SystemExit("the platform does not run")
-        key = Path(platform.key_file).read_text().strip()
-        target = Target(int(platform.api_url.rpartition(":")[2]), {"Authorization": f"Bearer {key}"})
-        client = httpx.Client(base_url=platform.api_url, headers=target.headers, timeout=300, trust_env=False)
-        with client:
-            yield Stage(platform, Family(platform), target, client)
-    finally:
-        down(folder, lambda text: None)
-        shutil.rmtree(folder, ignore_errors=True)
+    with terminable(), tempfile.TemporaryDirectory(prefix="lovage-bench-", ignore_cleanup_errors=True) as folder:
+        try:
+            platform = start(Path(folder), devices=("cpu",), **env)
+            key = Path(platform.key_file).read_text().strip()
+            target = Target(int(platform.api_url.rpartition(":")[2]), {"Authorization": f"Bearer {key}"})
+            with httpx.Client(base_url=platform.api_url, headers=target.headers, timeout=300, trust_env=False) as client:
+                yield Stage(platform, Family(platform), target, client)
+        finally:
+            stop(Path(folder))
 
 
 def cpu(processes: list[psutil.Process]) -> float:
     """User and system seconds of these processes alone."""
     times = [one.cpu_times() for one in processes]
     return sum(one.user + one.system for one in times)
-
-
-def middle(values: list[float]) -> float:
-    """The median."""
-    return statistics.median(values)
 
 
 def show(lines: list[Line]) -> None:

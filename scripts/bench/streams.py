@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sys
 import time
+from statistics import median
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ from app.engine.curve import Alone
 from app.runtimes.base import Job
 from app.runtimes.demo import shipped_folder
 from scripts.bench.http_load import Connection, Target
-from scripts.bench.stage import Line, Stage, cpu, middle, show, stage
+from scripts.bench.stage import Line, Stage, cpu, show, stage
 
 FIRST_BAR_MS, CPU_BAR, GROWTH_BAR_KB = 25.0, 0.60, 1024
 PROMPT = {"prompt": "Once upon a time", "max_new_tokens": 16, "temperature": 0}
@@ -92,8 +93,8 @@ def first_token(stage: Stage, number: int) -> Line:
             over.append(seconds - mine)
             time.sleep(0.05)
     return Line(
-        f"first token through SSE above the model's own first step, {number} in sequence", f"{middle(over) * 1000:.1f} ms",
-        f"≤ {FIRST_BAR_MS:.0f} ms", f"first step alone {middle(own) * 1000:.1f} ms",
+        f"first token through SSE above the model's own first step, {number} in sequence", f"{median(over) * 1000:.1f} ms",
+        f"≤ {FIRST_BAR_MS:.0f} ms", f"first step alone {median(own) * 1000:.1f} ms",
     )  # fmt: skip
 
 

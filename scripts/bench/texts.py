@@ -6,7 +6,6 @@ after each run of the path, in this process, while the platform is idle.
 """
 
 import argparse
-import asyncio
 import math
 import os
 import random
@@ -16,11 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from app.runtimes.demo import demo_minilm_folder
-from scripts.bench.http_load import flood
-from scripts.bench.stage import Line, Stage, middle, show, stage
+from scripts.bench.random_models import WORDS
+from scripts.bench.stage import Line, Stage, show, stage
 
 NUMBER = 2_000
 MEDIAN, LEAST, MOST, SPREAD = 24, 5, 250, 0.8
@@ -28,7 +25,6 @@ BATCHES = (8, 16, 32, 64)
 # What is asked of (dtype, predictions in flight), as a share.
 BARS = {("float32", 128): 0.66, ("float32", 512): 0.75, ("auto", 128): 1.2}
 ALONE = 100
-WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
 
 
 def texts() -> list[str]:
@@ -104,19 +100,8 @@ class Served:
         return self.run(dtype, random.Random(3).sample(rows, ALONE), 1)[1]
 
     def run(self, dtype: str, given: list[str], connections: int) -> tuple[float, list[float], list[dict[str, Any]]]:
-        """Seconds in all, of each, and the predictions. All must succeed."""
-        target = self.stage.target
-        requests = [
-            target.request(
-                "POST", "/v1/predictions", {"version": self.versions[dtype], "input": {"text": text}}, Prefer="wait=60"
-            )
-            for text in given
-        ]
-        seconds, times, bodies = asyncio.run(flood(target, requests, connections, 201))
-        predictions = [orjson.loads(body) for body in bodies]
-        if any(one["status"] != "succeeded" for one in predictions):
-            raise RuntimeError(str(next(one for one in predictions if one["status"] != "succeeded"))[:500])
-        return seconds, times, predictions
+        """As `Stage.predict_all`."""
+        return self.stage.predict_all(self.versions[dtype], [{"text": text} for text in given], connections)
 
 
 def _timed(action: Callable[[], None]) -> float:
@@ -141,8 +126,8 @@ def share(path: Served, alone: InProcess, dtype: str, connections: int, best: in
         rates.append(rate)
         shares.append(rate / limits[-1])
     batch = f"batch {mean(predictions, 'batch_size'):.0f}, padding {mean(predictions, 'padding'):.0%}"
-    told = f"{middle(shares):.2f} ({middle(rates):.0f}/s, {batch})"
-    limit = f"{middle(limits):.0f}/s, fp32, sorted by {best}"
+    told = f"{statistics.median(shares):.2f} ({statistics.median(rates):.0f}/s, {batch})"
+    limit = f"{statistics.median(limits):.0f}/s, fp32, sorted by {best}"
     return Line(f"texts, {dtype}, {connections} in flight: share", told, f"≥ {bar}", limit)
 
 

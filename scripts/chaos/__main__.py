@@ -4,11 +4,6 @@ Exit code 1 when anything was lost, stuck, doubled or cross-wired, a webhook mis
 """
 
 import argparse
-import contextlib
-import io
-import os
-import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -19,16 +14,12 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.platform import self_check
-from app.local.composition import UpOptions
-from app.local.detached import down
-from app.local.platform_state import read_platform
-from app.local.up import Hooks, up
+from app.local.platform_state import Platform
 from scripts.chaos.faults import CELLS, MAY_FAIL, Family
 from scripts.chaos.load import Load, Receiver
+from scripts.own_platform import remove, start, stop, terminable
 
 SETTLE_SECONDS = 90.0
-RETRIES = "1,1,2,2,4,4,8,8"  # a day of patience in half a minute
 WEBHOOK_SECONDS = 60.0
 COLUMNS = (
     "accepted",
@@ -62,17 +53,8 @@ class Row:
         return not any(self.counts[name] for name in BREACHES)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def run_cell(name: str, folder: Path, seconds: float) -> Row:
+def run_cell(name: str, platform: Platform, seconds: float) -> Row:
     """One fault under load, in the middle of `seconds`."""
-    platform = read_platform(folder)
-    if platform is None:
-        raise RuntimeError("the platform does not run")
     receiver = Receiver()
     load = Load(platform.api_url, Path(platform.key_file).read_text().strip(), receiver)
     load.start()
@@ -84,7 +66,7 @@ def run_cell(name: str, folder: Path, seconds: float) -> Row:
     load.stop()
     load.settle(SETTLE_SECONDS)
     _await_webhooks(load)
-    receiver.server.shutdown()
+    receiver.go_down()
     for one in [one for one in load.sent if one.ended is None][:3]:
         print(f"stuck: {one}: {load.client().get(f'/v1/predictions/{one.id}').text}", flush=True)
     return Row(name, count(load, MAY_FAIL.get(name)), flow(load, broken_at, after))
@@ -123,17 +105,30 @@ def flow(load: Load, broken_at: float, after: float) -> float | None:
     return min(one.at - broken_at + one.ended["metrics"]["total_time"] for one in later if one.ended)
 
 
-def start(folder: Path, devices: tuple[str, ...] = ("cpu", "cpu"), **env: str) -> None:
-    """`lovage up --detach`, quietly; `env` are settings beside the usual ones."""
-    options = UpOptions(
-        data_dir=folder, port=free_port(), flower_port=free_port(), devices=devices, detach=True,
-        env={**os.environ, "WORKERS_ON_HOST": str(len(devices)), "WEBHOOK_RETRY_SECONDS": RETRIES, **env},
-    )  # fmt: skip
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        code = up(options, Hooks(self_check=self_check))
-    if code:
-        raise SystemExit(f"the platform did not start: {said.getvalue()}")
+def run_cells(names: list[str], seconds: float) -> tuple[list[Row], list[psutil.Process]]:
+    """What each fault did to one platform, and the processes that it left behind when it was stopped."""
+    folder, family, rows = Path(tempfile.mkdtemp(prefix="lovage-chaos-")), set[psutil.Process](), list[Row]()
+    with terminable():
+        try:
+            platform = start(folder)
+            family |= family_of(platform)
+            for name in names:
+                rows.append(run_cell(name, platform, seconds))
+                print(f"{name}: {'ok' if rows[-1].good else rows[-1].counts}", flush=True)
+            family |= family_of(platform)
+        finally:
+            stop(folder)
+    _, left = psutil.wait_procs(family, timeout=20)
+    remove(folder, good=not left and all(row.good for row in rows))
+    return rows, left
+
+
+def family_of(platform: Platform) -> set[psutil.Process]:
+    """All that `lovage up` has started; nothing when it is gone itself."""
+    try:
+        return set(psutil.Process(platform.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return set()
 
 
 def show(rows: list[Row], left: list[psutil.Process]) -> None:
@@ -159,28 +154,9 @@ def main() -> int:
     if unknown := sorted(set(wanted) - set(CELLS)):
         print(f"no such fault: {', '.join(unknown)} (see --list)", file=sys.stderr)
         return 2
-    names = wanted * arguments.times
-    folder = Path(tempfile.mkdtemp(prefix="lovage-chaos-"))
-    start(folder)
-    platform = read_platform(folder)
-    family = psutil.Process(platform.pid).children(recursive=True) if platform else []
-    rows: list[Row] = []
-    try:
-        for name in names:
-            rows.append(run_cell(name, folder, arguments.seconds))
-            print(f"{name}: {'ok' if rows[-1].good else rows[-1].counts}", flush=True)
-    finally:
-        if platform and psutil.pid_exists(platform.pid):
-            family += psutil.Process(platform.pid).children(recursive=True)
-        down(folder, lambda text: None)
-    _, left = psutil.wait_procs(set(family), timeout=20)
+    rows, left = run_cells(wanted * arguments.times, arguments.seconds)
     show(rows, left)
-    bad = left or not all(row.good for row in rows)
-    if bad:
-        print(f"kept for a look: {folder}")
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 1 if bad else 0
+    return 1 if left or not all(row.good for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -57,13 +57,15 @@ def freeze(processes: list[psutil.Process], seconds: float, *, family: bool = Fa
     if not processes:
         raise RuntimeError("the process to break was not found")
     frozen = [processes[0], *(processes[0].children(recursive=True) if family else ())]
-    for one in frozen:
-        with suppress(psutil.NoSuchProcess):
-            one.suspend()
-    time.sleep(seconds)
-    for one in frozen:
-        with suppress(psutil.NoSuchProcess):
-            one.resume()
+    try:
+        for one in frozen:
+            with suppress(psutil.NoSuchProcess):
+                one.suspend()
+        time.sleep(seconds)
+    finally:  # who is told to stop meanwhile ends the platform, and what is frozen does not end
+        for one in frozen:
+            with suppress(psutil.NoSuchProcess):
+                one.resume()
 
 
 def flush(family: Family) -> None:

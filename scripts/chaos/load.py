@@ -12,7 +12,8 @@ from uuid import uuid4
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-TERMINAL = ("succeeded", "failed", "canceled")
+from app.domain.predictions import TERMINAL
+
 GIVE_UP_SECONDS = 60.0  # a caller repeats a request with the same Idempotency-Key for so long
 
 

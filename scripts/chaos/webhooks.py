@@ -7,11 +7,8 @@ Exit code 1 when a webhook is missing, unsigned or changed between tries, or run
 
 import argparse
 import json
-import os
 import random
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,16 +22,11 @@ from typing import Any
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from app.cli.platform import self_check
-from app.local.composition import UpOptions
-from app.local.detached import down
-from app.local.platform_state import Platform, read_platform
-from app.local.up import Hooks, up
-from scripts.chaos.__main__ import free_port
+from app.local.platform_state import Platform
+from scripts.own_platform import UNLIMITED, judged
 
 # Fourteen retries: at 30 % failures one delivery in 70 million runs out of tries.
 RETRIES = ",".join(["1"] * 4 + ["2"] * 10)
-UNLIMITED = {"RATE_LIMIT_CREATES": "", "RATE_LIMIT_CALLS": "", "RATE_LIMIT_KEY": "", "MAX_WAITING_PER_USER": "0"}
 SLOWER_AT_MOST = 0.05
 
 
@@ -116,20 +108,6 @@ class Callers:
         return str(made["id"]) if made["status"] == "succeeded" else None
 
 
-def start(folder: Path) -> Platform:
-    """A platform with two workers, a short retry schedule and no limits of rate."""
-    env = {**os.environ, **UNLIMITED, "WORKERS_ON_HOST": "2", "WEBHOOK_RETRY_SECONDS": RETRIES}
-    options = UpOptions(
-        data_dir=folder, port=free_port(), flower_port=free_port(), devices=("cpu", "cpu"), detach=True, env=env
-    )  # fmt: skip
-    if up(options, Hooks(self_check=self_check)):
-        raise RuntimeError("the platform did not start")
-    platform = read_platform(folder)
-    if platform is None:
-        raise RuntimeError("the platform ended at once")
-    return platform
-
-
 def await_all(tally: Tally, ids: list[str], seconds: float) -> int:
     """Waits for every webhook; returns how many did not come."""
     until = time.monotonic() + seconds
@@ -177,16 +155,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a run sleeps")
     parser.add_argument("--patience", type=float, default=120.0, help="wait for the last webhooks, in seconds")
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="lovage-webhooks-"))
-    try:
-        good = measure(start(folder), arguments)
-    finally:
-        down(folder, lambda text: None)
-    if good:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"kept for a look: {folder}")
-    return 0 if good else 1
+    settings = {**UNLIMITED, "WEBHOOK_RETRY_SECONDS": RETRIES}
+    return judged("lovage-webhooks-", lambda platform: measure(platform, arguments), **settings)
 
 
 if __name__ == "__main__":

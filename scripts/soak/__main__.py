@@ -7,9 +7,7 @@ of open descriptors or connections rose by more than one, a prediction did not s
 
 import argparse
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
@@ -24,9 +22,8 @@ import psycopg2
 from rich.console import Console
 from rich.table import Table
 
-from app.local.detached import down
 from app.local.platform_state import Platform
-from scripts.chaos.webhooks import start
+from scripts.own_platform import UNLIMITED, judged
 from scripts.soak.slopes import Sample, after, risen, slope
 
 SHARE = 0.7
@@ -192,16 +189,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if not 0 <= arguments.warm_up < arguments.minutes:
         parser.error("--warm-up must be shorter than --minutes")
-    folder = Path(tempfile.mkdtemp(prefix="lovage-soak-"))
-    try:
-        good = soak(start(folder), arguments.minutes, arguments.warm_up)
-    finally:
-        down(folder, lambda text: None)
-    if good:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"kept for a look: {folder}")
-    return 0 if good else 1
+    return judged("lovage-soak-", lambda platform: soak(platform, arguments.minutes, arguments.warm_up), **UNLIMITED)
 
 
 if __name__ == "__main__":

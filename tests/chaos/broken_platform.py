@@ -18,7 +18,7 @@ import httpx
 import psutil
 
 from app.local.platform_state import Platform
-from scripts.chaos.__main__ import free_port
+from app.local.ports import choose_port
 from scripts.chaos.faults import Family
 
 
@@ -85,7 +85,7 @@ class BrokenPlatform:
     @contextmanager
     def another_api(self, **env: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         """Another API process of the same platform; its URL and the process."""
-        port = free_port()
+        port = choose_port()
         secret = json.loads((Path(self.state.data_dir) / "secrets.json").read_text())["secret_key"]
         given = {
             **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": self.state.database_url, "SECRET_KEY": secret,

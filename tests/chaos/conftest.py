@@ -9,32 +9,26 @@ import psutil
 import pytest
 from broken_platform import BrokenPlatform
 
-from app.local.detached import down
-from app.local.platform_state import read_platform
-from scripts.chaos.__main__ import start
+from app.local.platform_state import Platform
+from scripts.chaos.__main__ import family_of
+from scripts.own_platform import start, stop
 
 
 @pytest.fixture(scope="session")
-def folder() -> Iterator[Path]:
-    made = Path(tempfile.mkdtemp(prefix="lovage-broken-"))
-    start(made, WORKER_GRACE_SECONDS="4")
-    family = psutil.Process(state_of(made).pid).children(recursive=True)
-    yield made
-    family += psutil.Process(state_of(made).pid).children(recursive=True)
-    down(made, lambda text: None)
-    _, left = psutil.wait_procs(set(family), timeout=20)
+def started() -> Iterator[Platform]:
+    folder = Path(tempfile.mkdtemp(prefix="lovage-broken-"))
+    state = start(folder, WORKER_GRACE_SECONDS="4")
+    family = family_of(state)
+    yield state
+    family |= family_of(state)
+    stop(folder)
+    _, left = psutil.wait_procs(family, timeout=20)
     assert not left, f"left behind: {left}"
-    shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def platform(folder: Path) -> Iterator[BrokenPlatform]:
-    opened = BrokenPlatform(state_of(folder))
+def platform(started: Platform) -> Iterator[BrokenPlatform]:
+    opened = BrokenPlatform(started)
     yield opened
     opened.mend()
-
-
-def state_of(folder: Path):  # type: ignore[no-untyped-def]
-    found = read_platform(folder)
-    assert found is not None
-    return found

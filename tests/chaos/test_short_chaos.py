@@ -1,8 +1,7 @@
 """`make chaos` in short: some of its cells, through its own code, over a small load. The whole table takes ten minutes."""
 
-from pathlib import Path
-
 import pytest
+from broken_platform import BrokenPlatform
 
 from scripts.chaos.__main__ import BREACHES, run_cell
 
@@ -10,8 +9,8 @@ SECONDS = 3.0
 
 
 @pytest.mark.parametrize("fault", ["redis FLUSHALL", "model SIGKILL", "worker SIGKILL"])
-def test_a_fault_under_load_loses_doubles_and_mixes_up_nothing(folder: Path, platform: object, fault: str) -> None:
-    row = run_cell(fault, folder, SECONDS)
+def test_a_fault_under_load_loses_doubles_and_mixes_up_nothing(platform: BrokenPlatform, fault: str) -> None:
+    row = run_cell(fault, platform.state, SECONDS)
     print(f"{fault}: {row.counts}, flow after {row.flow} s")
     assert row.counts["accepted"] > 20, "there was hardly any load"
     assert {name: row.counts[name] for name in BREACHES} == dict.fromkeys(BREACHES, 0)
