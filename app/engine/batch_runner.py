@@ -57,8 +57,16 @@ def code_of(error: BaseException) -> str:
     return "storage_error" if full else "model_failed"
 
 
+def release(error: BaseException) -> None:
+    """Frees what the frames of a failed run hold, its activations: while the halves are tried, the error is still at hand."""
+    one: BaseException | None = error
+    while one is not None:
+        traceback.clear_frames(one.__traceback__)
+        one = one.__context__
+
+
 def empty_device_cache() -> None:
-    """What a failed batch reserved on the accelerator is given back before the halves are tried."""
+    """What a failed batch reserved on the accelerator is given back before the halves are tried. After `release`."""
     if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
@@ -166,6 +174,7 @@ class BatchRunner:
         self._capture.drain()
         if is_sticky(error):
             self._die(describe(error))
+        release(error)
         entries, text = list(batch.open.values()), describe(error)
         if is_out_of_memory(error):
             self._remember(entries)

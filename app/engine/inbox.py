@@ -73,12 +73,13 @@ class Inbox:
     def take(self) -> list[Entry]:
         """The next batch; waits for one. Empty when closed."""
         with self._some:
-            self._some.wait_for(lambda: self._waiting or self._closed)
-            if not self._closed and self.rules.wait:
-                self._gather()
-            if self._closed:
-                return []
-            return self._out(self._choose())
+            while not self._closed:
+                self._some.wait_for(lambda: self._waiting or self._closed)
+                if self.rules.wait and not self._closed:
+                    self._gather()
+                if self._waiting and not self._closed:  # all may have been canceled while others were waited for
+                    return self._out(self._choose())
+            return []
 
     def join(self, key: Hashable, room: int) -> list[Entry]:
         """At most `room` waiting entries of that key, oldest first."""

@@ -1,0 +1,77 @@
+"""The batch loop's parts by themselves: waiting for works that go away again, and what a run that failed still holds."""
+
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from app.domain.work import Event, Finished
+from app.engine.batch_policy import Limits
+from app.engine.batch_runner import BatchRunner
+from app.engine.frames import FrameReader, unpack
+from app.engine.inbox import Entry, Inbox, Rules
+from app.engine.outbox import Outbox
+from app.runtimes.base import Job
+
+
+def test_a_batch_that_is_canceled_while_it_gathers_is_no_end() -> None:
+    inbox = Inbox(Rules(Limits(2), wait=0.5))
+    inbox.add([Entry(Job("left", {}), at=time.monotonic())])
+    threads = [threading.Timer(0.05, inbox.cancel, ["left"]), threading.Timer(0.8, inbox.add, [[Entry(Job("later", {}))]])]
+    for thread in threads:
+        thread.start()
+    assert [entry.job.id for entry in inbox.take()] == ["later"]
+    inbox.close()
+    assert inbox.take() == []
+
+
+class Activations:
+    """What a model holds while it runs."""
+
+
+class TooLarge:
+    """A model for which two rows are too many, and which is a long way down when it finds out."""
+
+    def __init__(self) -> None:
+        self.held: weakref.WeakSet[Activations] = weakref.WeakSet()
+        self.seen: list[tuple[int, int]] = []
+
+    def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
+        self.seen.append((len(batch), len(self.held)))
+        self.forward(batch)
+        for job in batch:
+            yield job.id, Finished(job.id)
+
+    def forward(self, batch: Sequence[Job]) -> None:
+        layer = Activations()
+        self.held.add(layer)
+        try:
+            self.multiply(batch)
+        except MemoryError as error:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory") from error
+
+    def multiply(self, batch: Sequence[Job]) -> None:
+        product = Activations()
+        self.held.add(product)
+        if len(batch) > 1:
+            raise MemoryError
+
+
+def test_the_halves_of_a_batch_that_did_not_fit_find_its_memory_free() -> None:
+    ours, theirs = socket.socketpair()
+    model, outbox = TooLarge(), Outbox(theirs)
+    runner = BatchRunner(model, Inbox(Rules()), outbox, SimpleNamespace(drain=lambda: None))  # type: ignore[arg-type]
+    runner.run([Entry(Job(name, {})) for name in "abcd"])
+    outbox.close()
+    theirs.close()
+    reader, messages = FrameReader(ours), []
+    while group := reader.read():
+        messages += group
+    ours.close()
+    ends = dict(unpack(packed) for _, events in messages for packed in events)
+    assert {name: end.output for name, end in ends.items()} == {name: name for name in "abcd"}  # type: ignore[union-attr]
+    assert model.seen[0] == (4, 0)
+    assert {held for _, held in model.seen} == {0}, "(rows, what earlier runs hold)"
