@@ -87,8 +87,8 @@ class ForkServerClient:
     def fork(self, fds: Sequence[int], timeout: float) -> Forked:
         """A new model process with these descriptors (the caller closes its own copies).
 
-        Raises ForkServerDied, or TimeoutError when the server did not answer (importing its libraries is part of the
-        wait).
+        Raises ForkServerDied, OSError when the system gives no process, or TimeoutError when the server did not answer
+        (importing its libraries is part of the wait).
         """
         future: Future[Forked] = Future()
         with self._up:
@@ -178,6 +178,8 @@ class ForkServerClient:
                 future = self._forking.pop(int(str(first)))
                 forked = self._running[int(str(second))] = Forked(int(str(second)))
                 future.set_result(forked)
+            elif kind == "refused":
+                self._forking.pop(int(str(first))).set_exception(OSError(f"the system gives no process for it: {second}"))
             elif forked_exit := self._running.pop(int(str(first)), None):
                 forked_exit.exit.set_result(int(str(second)))
 

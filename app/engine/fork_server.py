@@ -4,8 +4,8 @@ touched.
 Started as `python -m app.engine.fork_server PARENT_PID CONTROL_FD PRELOAD,…`. Requests on the control socket have a
 fixed size: `F` key with three file descriptors (model socket, log pipe's read and write end) forks; `P` length,
 followed by names, preloads more; `K` pid kills, without the risk that the number belongs to somebody else by now,
-because only this process reaps it. Answers are frames: ["forked", key, pid] and ["exit", pid, status]. Knows nothing
-of what a model process does.
+because only this process reaps it. Answers are frames: ["forked", key, pid], ["refused", key, reason] and ["exit", pid,
+status]. Knows nothing of what a model process does.
 
 It is one thread for ever: a fork of a process with threads copies locks that nobody will open again.
 """
@@ -73,13 +73,18 @@ class ForkServer:
 
     def _fork(self, key: int, fds: Sequence[int]) -> None:
         server = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._become_model(server, fds)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or no memory for one more: the models that run must not die of it
+            answer: list[object] = ["refused", key, str(error)]
+        else:
+            if pid == 0:
+                self._become_model(server, fds)
+            self._children.add(pid)
+            answer = ["forked", key, pid]
         for fd in fds:
             os.close(fd)
-        self._children.add(pid)
-        self._answer(["forked", key, pid])
+        self._answer(answer)
 
     def _become_model(self, server: int, fds: Sequence[int]) -> None:
         status = 1

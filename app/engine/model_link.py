@@ -36,7 +36,7 @@ class ModelLink:
     """Thread-safe. `expected` is set before an intended end, so that the owner can tell it from a crash."""
 
     def __init__(self, client: ForkServerClient, owner: Owner, fork_timeout: float) -> None:
-        """Forks the process. Raises ForkServerDied, TimeoutError."""
+        """Forks the process. Raises ForkServerDied, OSError, TimeoutError."""
         self._client, self._owner = client, owner
         self.expected = False
         self.dead = ""
