@@ -9,6 +9,7 @@ import psutil  # type: ignore[import-untyped]
 # Beside its weights a freshly forked model process was measured to own 30 to 60 MB (interpreter pages it wrote to,
 # buffers).
 PROCESS_BYTES = 50_000_000
+CGROUP = Path("/sys/fs/cgroup")
 WEIGHT_SUFFIXES = (".safetensors", ".npz", ".onnx", ".bin", ".gguf", ".pt")
 
 
@@ -35,12 +36,24 @@ def expected_bytes(folder: str) -> int:
     return size + PROCESS_BYTES
 
 
-def free_bytes() -> int:
-    """Memory that can be had without swapping, within this container's limit when it has one."""
+def free_bytes(cgroup: Path = CGROUP) -> int:
+    """Memory that can be had without swapping, within this container's limit when it has one.
+
+    Files that were read and are not in use count as free, in a container as outside: a model that was just downloaded would
+    otherwise take its own room.
+    """
     free = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = (cgroup / "memory.max").read_text().strip()
         if limit != "max":
+            used = int((cgroup / "memory.current").read_text()) - _cached(cgroup)
             free = min(free, max(0, int(limit) - used))
     return int(free)
+
+
+def _cached(cgroup: Path) -> int:
+    """Bytes of files that the kernel gives up first when the container needs memory."""
+    for line in (cgroup / "memory.stat").read_text().splitlines():
+        if line.startswith("inactive_file "):
+            return int(line.split()[1])
+    return 0

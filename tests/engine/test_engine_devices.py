@@ -155,3 +155,12 @@ def test_memory_is_measured_and_expected(tmp_path: Path) -> None:
     assert memory.expected_bytes("") == memory.PROCESS_BYTES
     assert memory.pss(2**22 - 1) == 0
     assert memory.free_bytes() > 0
+
+
+def test_in_a_container_files_that_were_read_do_not_count_as_used(tmp_path: Path) -> None:
+    """The page cache of a model that was just downloaded is the container's too, and the kernel gives it up when asked."""
+    for name, text in (("max", "100000000"), ("current", "90000000"), ("stat", "anon 20000000\ninactive_file 65000000\n")):
+        (tmp_path / f"memory.{name}").write_text(text + "\n")
+    assert memory.free_bytes(tmp_path) == 75_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes(tmp_path) > 75_000_000
