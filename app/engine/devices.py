@@ -27,8 +27,7 @@ KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 DRM_CARDS = Path("/sys/class/drm")
 QNN_LIBRARIES = ("libQnnHtp.so", "libQnnCpu.so")
 QNN_FOLDERS = (Path("/usr/lib"), Path("/usr/lib/aarch64-linux-gnu"), Path("/opt/qcom/aistack"))
-
-
+# Accelerators with memory of their own, of which a machine may have several.
 OWN_MEMORY = ("cuda", "rocm")
 
 
@@ -52,12 +51,12 @@ class Device:
     @property
     def id(self) -> str:
         """As in settings and queue names: cuda:0, cpu."""
-        return f"{self.kind}:{self.index}" if self.kind in ("cuda", "rocm") else self.kind
+        return f"{self.kind}:{self.index}" if self.kind in OWN_MEMORY else self.kind
 
     @property
     def torch_device(self) -> str:
         """torch's name; its ROCm builds say cuda."""
-        return f"cuda:{self.index}" if self.kind in ("cuda", "rocm") else self.kind
+        return f"cuda:{self.index}" if self.kind in OWN_MEMORY else self.kind
 
 
 def detect() -> list[Device]:

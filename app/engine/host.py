@@ -214,10 +214,9 @@ class Host:
             for ticket in self.tickets.open.values():
                 ticket.load += now - max(began, ticket.at)
             self._loaded.notify_all()
-            if ready.get("imported"):
-                self._terms.learn(ready["imported"])
             if link.dead:
                 self._after_death(link, link.dead)
+        self._terms.learn(ready.get("imported") or ())
         self._push()
         self.weigh()
         self._terms.settle(self)

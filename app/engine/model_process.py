@@ -31,7 +31,6 @@ from app.engine.outbox import Outbox
 from app.runtimes import registry
 from app.runtimes.base import Job, Runtime
 
-DEFAULT_BATCH_SIZE = 32
 # What one model had to import, the fork server imports for the next: ready in 0.3 s instead of 1.6 s (MiniLM).
 LEARNT = re.compile(r"(transformers|diffusers|torch)(\.[A-Za-z0-9_]+)+")
 # Time for the last words after the socket has ended; the engine kills after its own grace anyway.
@@ -196,7 +195,8 @@ def rules_of(config: Mapping[str, Any]) -> Rules:
         value = config.get(name)
         return default if value is None or value == "auto" else float(value)
 
-    size, tokens = number("max_batch_size", DEFAULT_BATCH_SIZE), number("max_batch_tokens", 0)
+    usual = Limits()
+    size, tokens = number("max_batch_size", usual.size), number("max_batch_tokens", usual.tokens)
     return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000)
 
 

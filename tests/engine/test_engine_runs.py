@@ -25,14 +25,14 @@ def test_a_work_is_started_and_finished_with_its_measured_seconds(shared_engine:
     assert finished.output == "hi"
     parts = sum(finished.metrics[name] for name in MODEL_SECONDS)
     assert parts <= total
-    assert total - parts < 0.05
+    assert total - parts < 0.5
     assert finished.metrics["batch_size"] == 1
 
 
 def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
     model = spec()
     first = shared_engine.submit(model, work(seconds=0.2))
-    until(lambda: shared_engine.models() and shared_engine.admitted(model.version) == 1)
+    until(lambda: [one.in_use for one in shared_engine.models() if one.version == model.version] == [1])
     next(first.events())
     rest = [shared_engine.submit(model, work("sizes")) for _ in range(10)]
     assert [ending(handle).output for handle in rest] == [[1, 10]] * 10
