@@ -228,12 +228,3 @@ def start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Po
     """`lovage …` as an own process."""
     with log.open("wb") as out:
         return subprocess.Popen([sys.executable, "-m", "app", *arguments], env={**os.environ, **env}, stdout=out, stderr=out)
-
-
-def wait_for(true: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true answer."""
-    until = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return found

@@ -7,7 +7,8 @@ from dataclasses import asdict
 import httpx
 import pytest
 import redis
-from abuse_stage import MODEL, Stage, start, wait_for
+from abuse_stage import MODEL, Stage, start
+from patience import eventually
 from sqlalchemy import text
 
 from app.db import runtimes
@@ -43,7 +44,7 @@ def stage(servers: Urls, pool: Database, tmp_path_factory: pytest.TempPathFactor
     api, worker = begin("api", "--port", str(port)), begin("worker", "--device", "cpu")
     made = Stage(f"http://127.0.0.1:{port}", api.pid, SECRET, pool, roots, lambda: _alive(worker, pool))
     try:
-        wait_for(lambda: _answers(made.url, api), STARTED_WITHIN, "the API answers")
+        eventually(lambda: _answers(made.url, api), STARTED_WITHIN)
         _furnish(made)
         yield made
     finally:
@@ -76,7 +77,7 @@ def _alive(worker: subprocess.Popen[bytes], pool: Database) -> int:
         with pool.unit() as session:
             return bool(session.scalar(text("SELECT count(*) FROM workers WHERE stopped_at IS NULL")))
 
-    wait_for(lives, STARTED_WITHIN, "a worker lives")
+    eventually(lives, STARTED_WITHIN)
     return int(worker.pid)
 
 

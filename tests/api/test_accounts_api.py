@@ -1,9 +1,9 @@
 """Accounts, tokens and keys over HTTP."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from patience import eventually
 
 PASSWORD = "correct horse battery"
 GRACE = {"email": "Grace@Example.com", "username": "grace", "password": PASSWORD}
@@ -89,11 +89,7 @@ def test_a_key_is_shown_once_works_and_is_revoked_at_once(ada, anonymous):
 
 def test_a_used_key_remembers_when(ada):
     ada.http.get("/v1/account")
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
-        if ada.http.get("/v1/keys").json()["results"][0]["last_used_at"]:
-            return
-    raise AssertionError("last_used_at stayed empty")
+    eventually(lambda: ada.http.get("/v1/keys").json()["results"][0]["last_used_at"])
 
 
 def test_an_expired_key_is_refused(ada, api, anonymous):

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from api_hand_worker import HandWorker
 from api_people import Person, Server
+from patience import eventually
 
 from app.api.rest.streams import ReaderStream
 from app.events.reader import EventReader
@@ -26,10 +27,7 @@ def reader(url: str) -> Iterator[None]:
 
 def listening(api: Server, prediction: dict[str, Any]) -> None:
     """Returns when the reader of the stream is known to Redis."""
-    until, reader_of = time.monotonic() + 10, api.services.assembly.reader
-    while prediction["id"] not in reader_of._live:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    eventually(lambda: prediction["id"] in api.services.assembly.reader._live)
 
 
 def made(person: Person, **more: Any) -> dict[str, Any]:
@@ -44,11 +42,12 @@ def ended(person: Person, prediction: dict[str, Any]) -> dict[str, Any]:
 
 
 def becomes(person: Person, prediction: dict[str, Any], status: str) -> dict[str, Any]:
-    until = time.monotonic() + 15
-    while (found := person.http.get(prediction["urls"]["get"]).json())["status"] != status:
-        assert time.monotonic() < until, found
-        time.sleep(0.05)
-    return dict(found)
+    def reached() -> dict[str, Any] | None:
+        found = person.http.get(prediction["urls"]["get"]).json()
+        return dict(found) if found["status"] == status else None
+
+    found: dict[str, Any] = eventually(reached)
+    return found
 
 
 @pytest.mark.parametrize("more", [{}, {"on_disconnect": "continue"}])

@@ -1,11 +1,11 @@
 """`/metrics` of the API: what happened is counted, and only those who may read it do."""
 
 import threading
-import time
 from typing import Any
 
 import httpx
 import pytest
+from patience import eventually
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
@@ -66,9 +66,7 @@ def test_those_who_are_kept_informed_are_counted(api, ada, admin, echo) -> None:
     with dial(api.url.replace("http", "ws") + "/ws/counted", additional_headers=header) as socket:
         socket.recv(timeout=10)
         assert readers("websocket") == before + 1
-        until = time.monotonic() + 4
-        while not readers("wait"):
-            assert time.monotonic() < until
+        eventually(lambda: readers("wait"), 4)
     waiting.join(20)
     assert readers("wait") == 0
 

@@ -16,19 +16,11 @@ from typing import Any
 
 import httpx
 import psutil
+from patience import eventually
 
 from app.local.platform_state import Platform
 from app.local.ports import choose_port
 from scripts.chaos.faults import Family
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """The first true answer; an AssertionError when none comes in time."""
-    until = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < until, f"not within {seconds} s"
-        time.sleep(0.05)
-    return found
 
 
 @dataclass

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import httpx
 import psycopg2
-from broken_platform import BrokenPlatform, echo, eventually, succeeded
+from broken_platform import BrokenPlatform, echo, succeeded
+from patience import eventually
 
 
 @dataclass

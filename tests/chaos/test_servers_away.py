@@ -5,7 +5,8 @@ import threading
 import time
 
 import httpx
-from broken_platform import BrokenPlatform, Timed, echo, eventually, median_seconds, side_by_side, succeeded, timed
+from broken_platform import BrokenPlatform, Timed, echo, median_seconds, side_by_side, succeeded, timed
+from patience import eventually
 
 CREATES = 15
 

@@ -2,24 +2,18 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+from patience import eventually
 
 from app.local.platform_state import Platform, read_platform
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from app.local.ports import choose_port
 
 
 @dataclass
@@ -32,7 +26,7 @@ class UpPlatform:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "UpPlatform":
-        return cls(folder, free_port(), free_port())
+        return cls(folder, choose_port(), choose_port())
 
     def lovage(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Runs `lovage …` against this platform."""
@@ -82,16 +76,6 @@ class UpPlatform:
         family = launcher.children(recursive=True)
         os.kill(launcher.pid, signal.SIGKILL)
         return family
-
-
-def eventually(condition: Any, seconds: float = 30, every: float = 0.1) -> Any:
-    """The first true answer of `condition`; an assertion error when none comes in time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if found := condition():
-            return found
-        time.sleep(every)
-    raise AssertionError(f"not within {seconds} s: {condition}")
 
 
 def wait_all(client: httpx.Client, ids: list[str], seconds: float = 120) -> list[dict[str, Any]]:

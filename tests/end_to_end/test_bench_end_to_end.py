@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from platform_under_test import UpPlatform, eventually
+from patience import eventually
+from platform_under_test import UpPlatform
 
 QUICK = ("--set", "warm_up=4", "--set", "repeats=2", "--set", "count=20", "--set", "concurrency=[1, 4]")
 

@@ -6,8 +6,9 @@ import time
 import httpx
 import numpy
 import pytest
+from patience import eventually
 from PIL import Image
-from platform_under_test import eventually, wait_all
+from platform_under_test import wait_all
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 

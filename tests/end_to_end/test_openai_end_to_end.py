@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from platform_under_test import UpPlatform, eventually
+from patience import eventually
+from platform_under_test import UpPlatform
 
 WORDS, MINILM, DIGITS = "demo/words", "demo/minilm", "demo/digits"
 STEP = 0.2  # seconds: three of them are a fair time on a busy machine

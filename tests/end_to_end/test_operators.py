@@ -7,7 +7,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from platform_under_test import UpPlatform, eventually, wait_all
+from patience import eventually
+from platform_under_test import UpPlatform, wait_all
 
 
 def test_the_first_screen_has_the_result_the_urls_and_commands(platform: UpPlatform) -> None:

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import replicate
-from platform_under_test import UpPlatform, eventually
+from patience import eventually
+from platform_under_test import UpPlatform
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.webhook import Webhooks

@@ -8,7 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 from node_from_pypi import NODE_BIN, ran
-from platform_under_test import UpPlatform, eventually, free_port
+from patience import eventually
+from platform_under_test import UpPlatform
+
+from app.local.ports import choose_port
 
 ROOT = Path(__file__).parents[2]
 PAPERS = ("README.md", "docs/reference/openai.md", "docs/reference/websocket.md")
@@ -46,7 +49,7 @@ def test_every_kind_of_snippet_is_found() -> None:
 
 def test_the_webhook_receiver_of_the_readme_takes_a_delivery(platform: UpPlatform, client: httpx.Client, tmp_path: Path) -> None:
     [text] = [one for one in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "@app.post" in one]
-    secret, port = client.get("/v1/webhooks/default/secret").json()["key"], free_port()
+    secret, port = client.get("/v1/webhooks/default/secret").json()["key"], choose_port()
     (tmp_path / "receiver.py").write_text(text.replace("whsec_…", secret))
     told = tmp_path / "told"
     with told.open("w") as output:

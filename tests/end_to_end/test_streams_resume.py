@@ -11,7 +11,10 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
-from platform_under_test import UpPlatform, eventually, free_port
+from patience import eventually
+from platform_under_test import UpPlatform
+
+from app.local.ports import choose_port
 
 PIECES, DISCONNECTS = 1_000, 5
 
@@ -19,7 +22,7 @@ PIECES, DISCONNECTS = 1_000, 5
 @pytest.fixture
 def second_api(platform: UpPlatform) -> Iterator[str]:
     """Another API process of the same platform; its URL."""
-    port, state = free_port(), platform.state
+    port, state = choose_port(), platform.state
     env = {
         **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url,
         "SECRET_KEY": json.loads((platform.folder / "secrets.json").read_text())["secret_key"],

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from platform_under_test import UpPlatform, eventually, wait_all
+from patience import eventually
+from platform_under_test import UpPlatform, wait_all
 
 
 @pytest.fixture(scope="module")

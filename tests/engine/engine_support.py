@@ -2,7 +2,6 @@
 
 import itertools
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,3 @@ def ending(handle: Handle) -> Any:
 
 def events_of(engine: Engine, model: ModelSpec, job: Work) -> list[Event]:
     return list(engine.submit(model, job).events())
-
-
-def until(true: Callable[[], Any], seconds: float = 5.0) -> Any:
-    """Waits for a condition; fails when it does not come."""
-    end = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.005)
-    return value

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_support import RUNTIMES, Start, ending, events_of, spec, until, work
+from engine_support import RUNTIMES, Start, ending, events_of, spec, work
+from patience import eventually
 
 from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec
 from app.engine import retry_policy
@@ -171,7 +172,7 @@ def test_an_unhealthy_version_is_tried_again_by_itself_and_a_good_load_heals_it(
     for _ in range(5):
         ending(shared_engine.submit(model, work("crash")))
     assert described(shared_engine, model).state == "unhealthy"
-    until(lambda: described(shared_engine, model).state == "ready")
+    eventually(lambda: described(shared_engine, model).state == "ready")
     assert described(shared_engine, model).reason == ""
     assert isinstance(ending(shared_engine.submit(model, work())), Finished)
 
@@ -182,9 +183,9 @@ def test_a_model_that_cannot_be_loaded_becomes_unhealthy_and_well_when_it_can(
     monkeypatch.setattr(retry_policy, "BACKOFF_SECONDS", 0.1)
     model = spec(load_without=str(tmp_path / "weights"))
     assert ending(shared_engine.submit(model, work())).code == "model_unavailable"
-    assert "weights" in until(lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else "")
+    assert "weights" in eventually(lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else "")
     (tmp_path / "weights").touch()
-    until(lambda: described(shared_engine, model).state == "ready")
+    eventually(lambda: described(shared_engine, model).state == "ready")
 
 
 def described(engine: Engine, model: ModelSpec) -> LoadedModel:
@@ -228,7 +229,7 @@ def test_a_killed_worker_leaves_no_orphans_for_a_second() -> None:
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 4
         parent.kill()
-        until(lambda: not any(alive(pid) for pid in pids), seconds=1.0)
+        eventually(lambda: not any(alive(pid) for pid in pids), seconds=1.0)
 
 
 def alive(pid: int) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_support import Start, ending, events_of, spec, until, work
+from engine_support import Start, ending, events_of, spec, work
+from patience import eventually
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import Canceled, Chunk, Failed, Finished, Log, ModelSpec, Progress, Started, Work
@@ -32,7 +33,7 @@ def test_a_work_is_started_and_finished_with_its_measured_seconds(shared_engine:
 def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
     model = spec()
     first = shared_engine.submit(model, work(seconds=0.2))
-    until(lambda: [one.in_use for one in shared_engine.models() if one.version == model.version] == [1])
+    eventually(lambda: [one.in_use for one in shared_engine.models() if one.version == model.version] == [1])
     next(first.events())
     rest = [shared_engine.submit(model, work("sizes")) for _ in range(10)]
     assert [ending(handle).output for handle in rest] == [[1, 10]] * 10
@@ -197,17 +198,17 @@ def test_loaded_models_are_described_and_unloaded(shared_engine: Engine) -> None
 def test_an_idle_model_is_unloaded_and_comes_back(shared_engine: Engine) -> None:
     model = spec(keep_alive=0.1)
     first = ending(shared_engine.submit(model, work("pid"))).output
-    until(lambda: not psutil.pid_exists(first))
+    eventually(lambda: not psutil.pid_exists(first))
     assert ending(shared_engine.submit(model, work("pid"))).output != first
 
 
 def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_told_to(shared_engine: Engine) -> None:
     kept, plain = spec(pin=True, keep_alive=0), spec(keep_alive=0)
     pids = [ending(shared_engine.submit(model, work("pid"))).output for model in (kept, plain)]
-    until(lambda: not psutil.pid_exists(pids[1]))
+    eventually(lambda: not psutil.pid_exists(pids[1]))
     assert psutil.pid_exists(pids[0])
     shared_engine.release(kept.version)
-    until(lambda: not psutil.pid_exists(pids[0]))
+    eventually(lambda: not psutil.pid_exists(pids[0]))
     assert shared_engine.load(kept).pinned
 
 
@@ -216,7 +217,7 @@ def test_a_version_in_use_leaves_when_its_last_work_has_ended(shared_engine: Eng
     running = shared_engine.submit(model, work("steps", steps=20))
     shared_engine.release(model.version)
     assert isinstance(ending(running), Finished)
-    until(lambda: model.version not in shared_engine.states())
+    eventually(lambda: model.version not in shared_engine.states())
     assert isinstance(ending(shared_engine.submit(model, work())), Finished)
     assert shared_engine.states()[model.version] == "ready"
     shared_engine.release("unknown")
@@ -238,7 +239,7 @@ def test_the_least_recently_used_model_makes_room_and_gives_its_memory_back(star
     pids = [engine.load(model).pid for model in (old, used)]
     busy = engine.submit(old, work("steps", steps=40))
     newest = engine.load(spec(ballast=60_000_000))
-    until(lambda: not psutil.pid_exists(pids[1]))
+    eventually(lambda: not psutil.pid_exists(pids[1]))
     assert psutil.pid_exists(pids[0])
     assert 60_000_000 < newest.bytes < 120_000_000
     assert isinstance(ending(busy), Finished)
@@ -328,7 +329,7 @@ def test_traffic_on_one_model_cannot_keep_another_one_out(start_engine: Start) -
     engine = start_engine(budget_bytes=110_000_000)
     busy, other = spec(ballast=60_000_000, max_batch_size=1), spec(ballast=60_000_000)
     pid = engine.load(busy).pid
-    until(lambda: engine.models()[0].bytes > 60_000_000)
+    eventually(lambda: engine.models()[0].bytes > 60_000_000)
     stopped, ends = threading.Event(), []
 
     def traffic() -> None:

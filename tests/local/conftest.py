@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from launching import Launchers, eventually, processes_of
+from launching import Launchers, processes_of
+from patience import eventually
 
 from app.local.embedded import EmbeddedServers
 

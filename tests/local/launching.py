@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +48,6 @@ def processes_of(data_dir: Path) -> list[str]:
         except psutil.Error:
             continue
     return found
-
-
-def eventually(check: Callable[[], Any], timeout_s: float = 15.0) -> Any:
-    """The first true answer of `check`."""
-    deadline = time.monotonic() + timeout_s
-    while not (answer := check()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.02)
-    return answer
 
 
 class Launchers:

@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis
-from launching import Launchers, eventually, processes_of
+from launching import Launchers, processes_of
+from patience import eventually
 
 from app.local import secret_file
 from app.local.embedded import EmbeddedServers, Urls

@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-from launching import Launchers, eventually, processes_of
+from launching import Launchers, processes_of
+from patience import eventually
 
 from app.local.detached import down
 from app.local.platform_state import is_running, read_platform

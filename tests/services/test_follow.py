@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 import redis
 from moving import accepted, claimed, ending, living_worker
+from patience import eventually
 
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
@@ -146,8 +147,9 @@ async def test_chunks_that_redis_lost_are_filled_in_from_the_row(core: Core, fol
     running = claimed(core, living_worker(core))
     assert running.worker
     tell(core, running, 0, "a")
-    time.sleep(0.2)
-    redis.Redis.from_url(core.settings.redis_url).delete(channels.kept(running.id))
+    kept = redis.Redis.from_url(core.settings.redis_url)
+    eventually(lambda: kept.xlen(channels.kept(running.id)))
+    kept.delete(channels.kept(running.id))
     core.lifecycle.grow([Growth(running.id, running.attempt, running.worker, ["a", "b"])])
     later(0.3, lambda: tell(core, running, 3, "d"))  # a gap: 2 was never heard
     later(0.6, lambda: core.lifecycle.finish([ending(running, output=["a", "b", "c", "d"])]))

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from app.domain.errors import NotFound, StorageFailed
+from app.local.ports import choose_port
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.base import Storage
@@ -28,16 +29,10 @@ ACCESS, SECRET = "lovage-tests-access", "lovage-tests-secret-key"
 BASE = "http://lovage.test"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory) -> Iterator[str]:
     """rclone's S3 server over a folder, with signatures checked."""
-    folder, port = tmp_path_factory.mktemp("s3"), free_port()
+    folder, port = tmp_path_factory.mktemp("s3"), choose_port()
     rclone = Path(sys.executable).with_name("rclone")
     command = [str(rclone), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS},{SECRET}"]
     server = subprocess.Popen(command, env={**os.environ, "RCLONE_CONFIG": str(folder / "none")}, stderr=subprocess.DEVNULL)
@@ -195,7 +190,7 @@ def test_a_file_that_s3_does_not_delete_is_a_storage_failure() -> None:
 
 
 def test_an_s3_server_that_is_away_is_a_storage_failure() -> None:
-    storage = S3Storage("b00", endpoint_url=f"http://127.0.0.1:{free_port()}", access_key_id=ACCESS, secret_access_key=SECRET)
+    storage = S3Storage("b00", endpoint_url=f"http://127.0.0.1:{choose_port()}", access_key_id=ACCESS, secret_access_key=SECRET)
     with pytest.raises(StorageFailed):
         storage.put("x", b"x", "text/plain")
 

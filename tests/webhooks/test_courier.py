@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from patience import eventually
 from standardwebhooks.webhooks import Webhook
 
 from app.db import deliveries as table
@@ -49,13 +50,6 @@ class Receiver:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -153,12 +147,12 @@ def test_a_slow_host_holds_its_few_and_another_does_not_wait(database: Database,
     courier = Courier(database, sender, platform_secret("secret"), 8)
     courier.start()
     try:
-        wait_until(lambda: slow.open == OPEN_PER_HOST)
+        eventually(lambda: slow.open == OPEN_PER_HOST)
         for n in range(5):
             put(database, quick.url, f"msg_q{n}")
             courier.heard(f"msg_q{n}")
             began = time.monotonic()
-            wait_until(lambda n=n: len(quick.got) == n + 1)
+            eventually(lambda n=n: len(quick.got) == n + 1)
             assert time.monotonic() - began < 0.4, "it waited for the slow receiver"
         assert slow.most_open == OPEN_PER_HOST
         with database.unit() as session:
@@ -166,7 +160,7 @@ def test_a_slow_host_holds_its_few_and_another_does_not_wait(database: Database,
                 "SELECT count(*) FROM deliveries WHERE leased_until > now() AND url = %s", (slow.url,)
             )
             assert leased.scalar_one() <= OPEN_PER_HOST, "what waits for its turn must not run out of its lease"
-        wait_until(lambda: len(slow.got) == 40)
+        eventually(lambda: len(slow.got) == 40)
         assert len({head["webhook-id"] for head, _ in slow.got}) == 40
     finally:
         courier.close()
@@ -188,7 +182,7 @@ def test_a_missed_bell_delays_a_webhook_by_a_second(database: Database, sender: 
     courier.start()
     try:
         put(database, receiver.url, "msg_1")
-        wait_until(lambda: len(receiver.got) == 1)
+        eventually(lambda: len(receiver.got) == 1)
     finally:
         courier.close()
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_worker_parts import accept, all_ended, row, rows, wait_until
+from patience import eventually
+from test_worker_parts import accept, all_ended, row, rows
 
 from app.db.tables import ModelRow, VersionRow
 from app.engine.engine import Engine
@@ -59,13 +60,13 @@ def test_light_predictions_pass_a_flood_of_heavy_ones(parts: SimpleNamespace, he
         most = max(most, held(parts)[heavy])
         return all_ended(parts, light)()
 
-    wait_until(light_ended)
+    eventually(light_ended)
     assert not all_ended(parts, flood)()
     assert 1 <= most <= 4
-    wait_until(lambda: sum(one.ended for one in rows(parts, flood)) > 4)  # what was put off has its turn
+    eventually(lambda: sum(one.ended for one in rows(parts, flood)) > 4)  # what was put off has its turn
     parts.core.lifecycle.cancel(flood)
     parts.runner.cancel(flood)
-    wait_until(all_ended(parts, flood))
+    eventually(all_ended(parts, flood))
 
 
 def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
@@ -74,8 +75,8 @@ def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
     parts.intake.start()
     parts.intake.heard(ids[0])
     began = time.monotonic()
-    wait_until(lambda: held(parts)[parts.version] == 16)
-    wait_until(all_ended(parts, ids))
+    eventually(lambda: held(parts)[parts.version] == 16)
+    eventually(all_ended(parts, ids))
     assert time.monotonic() - began < 15
 
 

@@ -2,11 +2,11 @@
 
 import secrets
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from patience import eventually
 from sqlalchemy import text
 
 from app.db import predictions as table
@@ -17,13 +17,6 @@ from app.runtimes import registry
 from app.runtimes.demo import demo_minilm_folder
 
 SLACK = 0.5  # seconds that a busy machine may take for what costs milliseconds
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def accept(parts: SimpleNamespace, version: str, *inputs: dict[str, Any]) -> list[str]:
@@ -47,7 +40,7 @@ def run(parts: SimpleNamespace, version: str, *inputs: dict[str, Any]) -> list[d
     """The metrics of each, once all have ended."""
     ids = accept(parts, version, *inputs)
     parts.intake.heard(ids[0])
-    wait_until(lambda: all(one["completed_at"] for one in shown(parts, ids)))
+    eventually(lambda: all(one["completed_at"] for one in shown(parts, ids)))
     found = [one["metrics"] for one in shown(parts, ids)]
     for metrics in found:
         assert_adds_up(metrics)
@@ -94,7 +87,7 @@ def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
 def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: SimpleNamespace) -> None:
     [first] = accept(working, working.version, {"text": "abc", "chunks": 3, "seconds": 0.6})
     working.intake.heard(first)
-    wait_until(lambda: shown(working, [first])[0]["status"] == "processing")
+    eventually(lambda: shown(working, [first])[0]["status"] == "processing")
     [behind] = run(working, working.version, {"text": "x", "seconds": 0.2})
     streamed = shown(working, [first])[0]["metrics"]
     assert_adds_up(streamed)
@@ -110,7 +103,7 @@ def test_waiting_for_a_worker_is_queue_and_loading_is_load(parts: SimpleNamespac
     parts.recorder.start()
     parts.intake.start()
     parts.intake.heard(ids[0])
-    wait_until(lambda: bool(shown(parts, ids)[0]["completed_at"]))
+    eventually(lambda: bool(shown(parts, ids)[0]["completed_at"]))
     [metrics] = [one["metrics"] for one in shown(parts, ids)]
     assert_adds_up(metrics)
     assert metrics["queue"] >= 0.4
@@ -156,7 +149,7 @@ def test_failures_timeouts_and_their_like_are_accounted_for(
         with working.core.database.unit() as session:
             session.execute(text("UPDATE predictions SET timeout = 0.3 WHERE status = 'starting'"))
     working.intake.heard(ids[0])
-    wait_until(lambda: bool(shown(working, ids)[0]["completed_at"]))
+    eventually(lambda: bool(shown(working, ids)[0]["completed_at"]))
     [ended] = shown(working, ids)
     assert ended["status"] == ("failed" if given["seconds"] < 1 else "canceled")
     assert_adds_up(ended["metrics"])

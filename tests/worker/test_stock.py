@@ -1,11 +1,10 @@
 """What a worker keeps loaded without a prediction that needs it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from patience import eventually
 from sqlalchemy import text
 
 from app.engine.engine import Engine
@@ -20,17 +19,10 @@ ME = WorkerFacts("cpu", "h", 4, 0)
 def stock(parts: SimpleNamespace, engine: Engine) -> Iterator[Stock]:
     made = Stock(parts.core.database, engine, parts.runner, ME)
     engine.release(parts.version)
-    wait_until(lambda: parts.version not in engine.states())
+    eventually(lambda: parts.version not in engine.states())
     yield made
     engine.release(parts.version)
     made.close()
-
-
-def wait_until(true: Callable[[], Any], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
 
 
 def configure(parts: SimpleNamespace, config: str) -> None:
@@ -43,12 +35,12 @@ def test_orders_to_this_worker_are_obeyed_once_and_those_to_others_not(parts, st
     assert parts.version not in engine.states()
     for _ in range(3):
         stock.obey(Order(LOAD, parts.version, ("cuda:0@h", "cpu@h")))
-    wait_until(lambda: engine.is_ready(parts.version))
+    eventually(lambda: engine.is_ready(parts.version))
     stock.obey(Order(UNLOAD, parts.version, ("cuda:0@h",)))
     assert engine.is_ready(parts.version)
     stock.obey(Order(UNLOAD, parts.version, ("cpu@h",)))
     stock.obey(Order(UNLOAD, parts.version, ("cpu@h",)))
-    wait_until(lambda: parts.version not in engine.states())
+    eventually(lambda: parts.version not in engine.states())
 
 
 @pytest.mark.parametrize(
@@ -69,9 +61,9 @@ def test_what_is_to_be_there_from_the_start_is_loaded_where_it_may_run(
     stock.prefetch(named)
     assert bool(stock._loading or parts.version in engine.states()) is there
     if there:
-        wait_until(lambda: engine.is_ready(parts.version))
+        eventually(lambda: engine.is_ready(parts.version))
 
 
 def test_a_version_that_is_gone_is_no_bodys_fault(parts, stock: Stock) -> None:
     stock.load("f" * 64)
-    wait_until(lambda: not stock._loading)
+    eventually(lambda: not stock._loading)

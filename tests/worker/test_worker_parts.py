@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from patience import eventually
 from sqlalchemy import text
 
 from app.db import predictions as table
@@ -45,13 +46,6 @@ def rows(parts: SimpleNamespace, ids: list[str]) -> list[Prediction]:
     return [found[one] for one in ids]
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.02)
-
-
 def all_ended(parts: SimpleNamespace, ids: list[str]) -> Callable[[], bool]:
     return lambda: all(one.ended for one in rows(parts, ids))
 
@@ -64,13 +58,13 @@ def start(parts: SimpleNamespace) -> None:
 def test_one_bell_brings_all_that_waits_in_redis(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, *({"text": f"t{n}"} for n in range(100)))
     connection = redis.Redis.from_url(settings.redis_url)
-    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 100)
+    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 100)
     start(parts)
     parts.intake.heard(ids[0])
-    wait_until(all_ended(parts, ids))
+    eventually(all_ended(parts, ids))
     assert [one.output for one in rows(parts, ids)] == [f"t{n}" for n in range(100)]
     assert connection.llen(names.KEY_PREFIX + "cpu") == 0
-    wait_until(lambda: not parts.intake.occupied)
+    eventually(lambda: not parts.intake.occupied)
     assert not parts.runner.running
 
 
@@ -90,10 +84,10 @@ def test_no_more_than_the_slots_are_held(parts: SimpleNamespace) -> None:
 def test_what_nobody_rings_for_is_claimed_after_a_second(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, {"text": "silent"})
     connection = redis.Redis.from_url(settings.redis_url)
-    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
+    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
     connection.delete(names.KEY_PREFIX + "cpu")
     start(parts)
-    wait_until(all_ended(parts, ids), 6)
+    eventually(all_ended(parts, ids), 6)
 
 
 def ring_for_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: float) -> None:
@@ -138,11 +132,11 @@ def test_a_late_bell_changes_nothing(parts: SimpleNamespace) -> None:
     ids = accept(parts, {"text": "once"})
     start(parts)
     parts.intake.heard(ids[0])
-    wait_until(all_ended(parts, ids))
+    eventually(all_ended(parts, ids))
     before = rows(parts, ids)
     parts.intake.heard(ids[0])
     parts.intake.heard("0" * 26)
-    wait_until(lambda: not parts.intake.occupied)
+    eventually(lambda: not parts.intake.occupied)
     assert rows(parts, ids) == before
 
 
@@ -166,7 +160,7 @@ def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> 
     ids = accept(parts, {"text": "no", "fail": "on purpose"}, {"text": "kept", "file": True}, {"text": "ab", "chunks": 3})
     start(parts)
     parts.intake.heard(ids[0])
-    wait_until(all_ended(parts, ids))
+    eventually(all_ended(parts, ids))
     failed, filed, streamed = rows(parts, ids)
     assert (failed.status, failed.error) == (Status.FAILED, "on purpose")
     key = filed.output["$file"]
@@ -180,10 +174,10 @@ def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
     ids = accept(parts, {"text": "x", "seconds": 60})
     start(parts)
     parts.intake.heard(ids[0])
-    wait_until(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
+    eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
     parts.core.lifecycle.cancel(ids)
     parts.runner.cancel(ids)
-    wait_until(all_ended(parts, ids))
+    eventually(all_ended(parts, ids))
     assert rows(parts, ids)[0].status is Status.CANCELED
 
 
@@ -192,7 +186,7 @@ def test_who_allows_less_time_than_the_version_has_it_canceled_with_the_reason(p
     ids = list(parts.core.lifecycle.accept(limited))
     start(parts)
     parts.intake.heard(ids[0])
-    wait_until(all_ended(parts, ids), 30)
+    eventually(all_ended(parts, ids), 30)
     stopped, quick = rows(parts, ids)
     assert (stopped.status, stopped.error) == (Status.CANCELED, "It ran longer than its timeout of 0.5 s.")
     assert (stopped.error_code, quick.status) == (None, Status.SUCCEEDED)
@@ -227,7 +221,7 @@ def test_one_ending_that_cannot_be_stored_fails_alone(away: int) -> None:
     for output in ("a", "poison", "b"):
         recorder.finish(ending(output), lambda written, output=output: told.setdefault(output, written))
     recorder.start()
-    wait_until(lambda: len(told) == 3)
+    eventually(lambda: len(told) == 3)
     recorder.close(1)
     assert told == {"a": True, "poison": True, "b": True}
     statuses = {one.id: one.status for one in lifecycle.written}
@@ -324,13 +318,13 @@ def test_growth_is_written_while_it_runs(parts: SimpleNamespace) -> None:
     (slow,) = accept(parts, {"text": "a", "chunks": 20, "seconds": 4})
     start(parts)
     parts.intake.heard(slow)
-    wait_until(lambda: bool(rows(parts, [slow])[0].output))
+    eventually(lambda: bool(rows(parts, [slow])[0].output))
     seen = rows(parts, [slow])[0]
     assert seen.status is Status.PROCESSING
     assert 0 < len(seen.output) < 20
     with parts.core.database.unit() as session:
         session.execute(text("UPDATE predictions SET attempt = attempt + 1"))  # somebody else has it now
-    wait_until(lambda: slow not in parts.runner.running, 10)
+    eventually(lambda: slow not in parts.runner.running, 10)
 
 
 def test_a_second_attempt_leaves_no_file_of_the_first(parts: SimpleNamespace) -> None:
@@ -340,8 +334,8 @@ def test_a_second_attempt_leaves_no_file_of_the_first(parts: SimpleNamespace) ->
         session.execute(text("UPDATE predictions SET attempt = 1"))
     start(parts)
     parts.intake.heard(twice)
-    wait_until(all_ended(parts, [twice]))
-    wait_until(lambda: list(parts.core.storage.list(f"outputs/{twice}/")) == [f"outputs/{twice}/2/echo.txt"])
+    eventually(all_ended(parts, [twice]))
+    eventually(lambda: list(parts.core.storage.list(f"outputs/{twice}/")) == [f"outputs/{twice}/2/echo.txt"])
 
 
 def test_scratch_folders_of_killed_workers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from patience import eventually
 from sqlalchemy import text
 
 from app.db import predictions as table
@@ -17,15 +18,6 @@ from app.domain.predictions import Status
 from app.events import channels
 from app.services.assembly import Core
 from app.settings import Settings
-
-PATIENCE = 60.0
-
-
-def wait_until(true: Callable[[], Any], seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -73,19 +65,19 @@ def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settin
     zombie = start_worker("1")
     given = {"text": "x", "seconds": 4, "file": True}
     (first,) = core.lifecycle.accept([{**row(echo, **given), "webhook": "http://127.0.0.1:1/", "webhook_events": ["completed"]}])
-    wait_until(lambda: now(first).status is Status.PROCESSING)
+    eventually(lambda: now(first).status is Status.PROCESSING)
     time.sleep(0.5)  # the model has it
     zombie.send_signal(signal.SIGSTOP)
     start_worker("2")
-    wait_until(lambda: now(first).ended)
+    eventually(lambda: now(first).ended)
     assert (now(first).status, now(first).attempt) == (Status.SUCCEEDED, 2)
     before, known = written(), {one.id for one in workers()}
     zombie.send_signal(signal.SIGCONT)
-    wait_until(lambda: any(one.pid == zombie.pid and one.id not in known for one in workers()))
+    eventually(lambda: any(one.pid == zombie.pid and one.id not in known for one in workers()))
     time.sleep(2)
     assert written() == before
     second = list(core.lifecycle.accept([{**row(echo, text=str(n), seconds=0.5), "queue": "cpu"} for n in range(20)]))
-    wait_until(lambda: all(now(one).ended for one in second))
+    eventually(lambda: all(now(one).ended for one in second))
     new = next(one.id for one in workers() if one.pid == zombie.pid and one.id not in known)
     by = {now(one).worker for one in second}
     assert all(now(one).status is Status.SUCCEEDED for one in second)
