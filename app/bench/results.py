@@ -15,6 +15,16 @@ class BadResult(Exception):
     """The file is no result; the text says why."""
 
 
+def made_now() -> str:
+    """When a result is made: UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def level_name(concurrency: int | None, rate: float | None) -> str:
+    """For people."""
+    return f"{concurrency} in flight" if rate is None else f"{rate:g}/s"
+
+
 class Where(BaseModel):
     """The platform and the machine. `local`: the platform ran on the machine that sent the load; `load_average`: what the
     machine was busy with in the minute before, in processes that wanted a core.
@@ -58,7 +68,7 @@ class LevelResult(BaseModel):
 
     @property
     def name(self) -> str:
-        return f"{self.concurrency} in flight" if self.rate is None else f"{self.rate:g}/s"
+        return level_name(self.concurrency, self.rate)
 
     @property
     def key(self) -> tuple[int | None, float | None]:
@@ -73,7 +83,7 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["lovage-bench/1"] = "lovage-bench/1"
-    made_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
+    made_at: str = Field(default_factory=made_now)
     complete: bool = True
     experiment: Experiment
     version: str

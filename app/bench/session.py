@@ -21,7 +21,7 @@ from app.bench.experiment import Experiment
 from app.bench.figures import Run, summary
 from app.bench.load import Amount, Raw, Said, arrivals, closed, open_loop
 from app.bench.process_cpu import Usage, spent, usage
-from app.bench.results import LevelResult, Result, Where
+from app.bench.results import LevelResult, Result, Where, level_name
 
 LOAD_SECONDS = 600.0  # the first prediction may fetch and load the model
 MOST_WARM_CALLERS = 16  # of an open loop's warm-up
@@ -136,12 +136,12 @@ class Session:
         number = self._experiment.warm_up
         if number:
             callers = min(level[0] or MOST_WARM_CALLERS, number)
-            moment = Moment(_name(level), 0, self._experiment.repeats, total=number)
+            moment = Moment(level_name(*level), 0, self._experiment.repeats, total=number)
             asyncio.run(closed(self._caller, self._requests, callers, Amount(count=number), self._saying(moment)))
 
     def _one_run(self, level: Level, number: int) -> Run:
         asked = self._experiment
-        moment = Moment(_name(level), number, asked.repeats, total=asked.count, seconds=asked.seconds)
+        moment = Moment(level_name(*level), number, asked.repeats, total=asked.count, seconds=asked.seconds)
         with _cpu(self._platform.launcher) as cpu:
             raw = asyncio.run(self._load(level, number, self._saying(moment)))
         run = summary(raw, *cpu())
@@ -168,10 +168,6 @@ class Session:
                 self._say(Moment(moment.level, moment.run, moment.runs, done, moment.total, moment.seconds))
 
         return said
-
-
-def _name(level: Level) -> str:
-    return f"{level[0]} in flight" if level[1] is None else f"{level[1]:g}/s"
 
 
 @contextmanager

@@ -7,13 +7,12 @@ which each was the better one in some repeat, count as equal, and among equals t
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.bench.figures import Run
-from app.bench.results import LevelResult, Where
+from app.bench.results import LevelResult, Where, made_now
 
 ALIKE = 0.03  # closer than this counts as equal
 DEFAULT_SIZES: tuple[int | str, ...] = ("auto", 1, 4, 16, 64)
@@ -52,7 +51,7 @@ class Sweep(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal["lovage-sweep/1"] = "lovage-sweep/1"
-    made_at: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"))
+    made_at: str = Field(default_factory=made_now)
     complete: bool = True
     model: str
     where: Where
