@@ -90,7 +90,7 @@ class ImageGeneration(Runtime):
         return cls(pipe, model)
 
     def prepare(self, job: Job) -> None:
-        given, config = {name: value for name, value in job.input.items() if value is not None}, self._model.config
+        given, config = schema.given(INPUTS, job.input), self._model.config
         width, height = given.get("width") or self._width, given.get("height") or self._height
         if width % self._scale or height % self._scale:
             raise ValueError(f"width and height must be multiples of {self._scale}")
@@ -100,7 +100,7 @@ class ImageGeneration(Runtime):
             "steps": given.get("steps") or config.get("default_steps", 30),
             "guidance": given.get("guidance", config.get("default_guidance", 7.5)),
             "seed": given.get("seed", random.randrange(2**32)),
-            "images": given.get("num_images", 1),
+            "images": given["num_images"],
         }
         job.length = job.prepared["images"]
         job.batch_key = (width, height, job.prepared["steps"], job.prepared["guidance"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from app.domain.work import Event, Finished, ModelSpec, file_out
-from app.runtimes import media, weights
+from app.runtimes import media, schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.pipeline_tasks import OWN_TASKS, TASKS
 
@@ -47,11 +47,9 @@ class Pipeline(Runtime):
         return cls(lambda inputs, options: through(pipe, inputs, options), pipe.model, model.task, rate)
 
     def prepare(self, job: Job) -> None:
-        properties = TASKS[self._task]["properties"]
-        given = {name: one["default"] for name, one in properties.items() if "default" in one}
-        given |= {name: value for name, value in job.input.items() if value is not None}
+        given = schema.given(TASKS[self._task], job.input)
         job.prepared = {**given, **self._read(given)}
-        names = set(properties) - set(MAIN) - {"question", "context"}
+        names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
         job.batch_key = repr(sorted((name, given[name]) for name in names if name in given))
         job.length = max([1, *(len(given[name]) for name in ("text", "context") if name in given)])
 

@@ -55,6 +55,12 @@ def aliases(*names: str) -> Schema:
     return {"x-aliases": list(names)}
 
 
+def given(inputs: Schema, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a job over the defaults of its inputs; a null is a value that was not given."""
+    defaults = {name: one["default"] for name, one in inputs["properties"].items() if "default" in one}
+    return defaults | {name: value for name, value in values.items() if value is not None}
+
+
 SEED = integer("Same seed and same input give the same output; empty: random.", minimum=0, maximum=2**53, nullable=True)
 
 

@@ -92,21 +92,21 @@ class TextGeneration(Runtime):
         from app.runtimes.sampling import Sampling
         from app.runtimes.text_runs import Request
 
-        given = {name: value for name, value in job.input.items() if value is not None}
+        given = schema.given(INPUTS, job.input)
         ids = self._ids(given)
         room = self._positions - len(ids)
         if room <= 0:
             raise ValueError(f"the prompt has {len(ids)} tokens; the model takes at most {self._positions - 1}")
         job.prepared = Request(
             ids=ids,
-            limit=min(given.get("max_new_tokens", 128), room),
+            limit=min(given["max_new_tokens"], room),
             stops=list(given.get("stop", ())),
             seed=given.get("seed", random.randrange(2**32)),
             sampling=Sampling(
-                temperature=given.get("temperature", 0.7),
-                top_p=given.get("top_p", 0.95),
-                top_k=given.get("top_k", 50),
-                repetition_penalty=given.get("repetition_penalty", 1.0),
+                temperature=given["temperature"],
+                top_p=given["top_p"],
+                top_k=given["top_k"],
+                repetition_penalty=given["repetition_penalty"],
             ),
         )
         job.length = len(ids)

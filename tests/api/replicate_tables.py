@@ -5,14 +5,11 @@ collections. Where we differ on purpose, the row says how.
 """
 
 import re
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import httpx
 from api_people import Person
-
-Check = Callable[[Any], Any]
 
 MISSING = "(left out)"
 
