@@ -7,7 +7,7 @@ from typing import Any
 SHORTEST, LONGEST = 0.005, 0.1  # seconds between two looks: short at first, then not a burden to who is waited for
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The first true answer; an AssertionError when none comes in time."""
     until, pause = time.monotonic() + seconds, SHORTEST
     while not (found := condition()):

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 ACCOUNT = "/v1/account"
-SIGNED = ("/v1/files/content/", "/v1/streams/")  # a signature in the URL is their credential
 COMMON = ("secret", "password", "changeme", "your-256-bit-secret", "supersecret", "jwt_secret", "key", "123456", "test")
 
 

@@ -137,7 +137,7 @@ def test_a_waiting_work_is_canceled_at_once_and_a_running_one_at_its_next_step(s
     running.cancel()
     running.cancel()
     assert isinstance(ending(running), Canceled)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3, "to its end it would run for 5 s"
     waiting.cancel()
 
 

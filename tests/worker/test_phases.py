@@ -40,7 +40,7 @@ def run(parts: SimpleNamespace, version: str, *inputs: dict[str, Any]) -> list[d
     """The metrics of each, once all have ended."""
     ids = accept(parts, version, *inputs)
     parts.intake.heard(ids[0])
-    eventually(lambda: all(one["completed_at"] for one in shown(parts, ids)))
+    eventually(lambda: all(one["completed_at"] for one in shown(parts, ids)), 60)
     found = [one["metrics"] for one in shown(parts, ids)]
     for metrics in found:
         assert_adds_up(metrics)
@@ -87,7 +87,7 @@ def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
 def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: SimpleNamespace) -> None:
     [first] = accept(working, working.version, {"text": "abc", "chunks": 3, "seconds": 0.6})
     working.intake.heard(first)
-    eventually(lambda: shown(working, [first])[0]["status"] == "processing")
+    eventually(lambda: shown(working, [first])[0]["status"] == "processing", 60)
     [behind] = run(working, working.version, {"text": "x", "seconds": 0.2})
     streamed = shown(working, [first])[0]["metrics"]
     assert_adds_up(streamed)
@@ -103,7 +103,7 @@ def test_waiting_for_a_worker_is_queue_and_loading_is_load(parts: SimpleNamespac
     parts.recorder.start()
     parts.intake.start()
     parts.intake.heard(ids[0])
-    eventually(lambda: bool(shown(parts, ids)[0]["completed_at"]))
+    eventually(lambda: bool(shown(parts, ids)[0]["completed_at"]), 60)
     [metrics] = [one["metrics"] for one in shown(parts, ids)]
     assert_adds_up(metrics)
     assert metrics["queue"] >= 0.4
@@ -149,7 +149,7 @@ def test_failures_timeouts_and_their_like_are_accounted_for(
         with working.core.database.unit() as session:
             session.execute(text("UPDATE predictions SET timeout = 0.3 WHERE status = 'starting'"))
     working.intake.heard(ids[0])
-    eventually(lambda: bool(shown(working, ids)[0]["completed_at"]))
+    eventually(lambda: bool(shown(working, ids)[0]["completed_at"]), 60)
     [ended] = shown(working, ids)
     assert ended["status"] == ("failed" if given["seconds"] < 1 else "canceled")
     assert_adds_up(ended["metrics"])

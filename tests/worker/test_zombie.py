@@ -65,19 +65,19 @@ def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settin
     zombie = start_worker("1")
     given = {"text": "x", "seconds": 4, "file": True}
     (first,) = core.lifecycle.accept([{**row(echo, **given), "webhook": "http://127.0.0.1:1/", "webhook_events": ["completed"]}])
-    eventually(lambda: now(first).status is Status.PROCESSING)
+    eventually(lambda: now(first).status is Status.PROCESSING, 60)
     time.sleep(0.5)  # the model has it
     zombie.send_signal(signal.SIGSTOP)
     start_worker("2")
-    eventually(lambda: now(first).ended)
+    eventually(lambda: now(first).ended, 60)
     assert (now(first).status, now(first).attempt) == (Status.SUCCEEDED, 2)
     before, known = written(), {one.id for one in workers()}
     zombie.send_signal(signal.SIGCONT)
-    eventually(lambda: any(one.pid == zombie.pid and one.id not in known for one in workers()))
+    eventually(lambda: any(one.pid == zombie.pid and one.id not in known for one in workers()), 60)
     time.sleep(2)
     assert written() == before
     second = list(core.lifecycle.accept([{**row(echo, text=str(n), seconds=0.5), "queue": "cpu"} for n in range(20)]))
-    eventually(lambda: all(now(one).ended for one in second))
+    eventually(lambda: all(now(one).ended for one in second), 60)
     new = next(one.id for one in workers() if one.pid == zombie.pid and one.id not in known)
     by = {now(one).worker for one in second}
     assert all(now(one).status is Status.SUCCEEDED for one in second)
