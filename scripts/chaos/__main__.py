@@ -65,6 +65,7 @@ def run_cell(name: str, platform: Platform, seconds: float) -> Row:
     time.sleep(seconds * 2 / 3)
     load.stop()
     load.settle(SETTLE_SECONDS)
+    load.count_doubled()
     _await_webhooks(load)
     receiver.go_down()
     for one in [one for one in load.sent if one.ended is None][:3]:
