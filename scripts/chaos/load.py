@@ -21,13 +21,11 @@ GIVE_UP_SECONDS = 60.0  # a caller repeats a request with the same Idempotency-K
 
 @dataclass
 class Sent:
-    """One prediction as its caller knows it."""
+    """One prediction as its caller knows it: it is to answer its own `text`, in pieces, as a file or as it is."""
 
     id: str
     text: str
-    expected: Any
     at: float
-    canceled: bool = False
     ended: dict[str, Any] | None = None
 
 
@@ -151,8 +149,7 @@ class Load:
                 continue
             if answer.status_code == 201:
                 made = answer.json()
-                expected = None if given.get("chunks") else given["text"]
-                self.sent.append(Sent(made["id"], given["text"], expected, time.monotonic(), canceled=cancel))
+                self.sent.append(Sent(made["id"], given["text"], time.monotonic()))
                 if cancel:
                     self._cancel(client, made["id"])
                 return
@@ -193,11 +190,19 @@ class Load:
     def _look(client: httpx.Client, one: Sent) -> None:
         try:
             answer = client.get(f"/v1/predictions/{one.id}")
+            if answer.status_code == 404:
+                one.ended = {"status": "lost"}
+            elif answer.status_code == 200 and answer.json()["status"] in TERMINAL:
+                one.ended = read_whole(client, answer.json())
         except httpx.HTTPError:
             return
-        if answer.status_code == 404:
-            one.ended = {"status": "lost"}
-        elif answer.status_code == 200 and answer.json()["status"] in TERMINAL:
-            one.ended = answer.json()
-            if str(one.ended["output"]).startswith("http"):
-                one.ended["output"] = client.get(one.ended["output"]).text
+
+
+def read_whole(client: httpx.Client, ended: dict[str, Any]) -> dict[str, Any]:
+    """The prediction with its output as one text: pieces are joined, a file is read."""
+    output = ended["output"]
+    if isinstance(output, list):
+        output = "".join(output)
+    elif isinstance(output, str) and output.startswith("http"):
+        output = client.get(output).text
+    return ended | {"output": output}
