@@ -42,8 +42,11 @@ class ForkServer:
         """Until the control socket ends."""
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        poll = select.poll()  # select() knows no descriptor beyond 1,023, and the control socket has its number from the worker
+        for fd in (self._control.fileno(), self._wake_read):
+            poll.register(fd, select.POLLIN)
         while True:
-            ready, _, _ = select.select([self._control.fileno(), self._wake_read], [], [])
+            ready = [fd for fd, _ in poll.poll()]
             if self._wake_read in ready:
                 self._reap()
             if self._control.fileno() in ready and not self._request():

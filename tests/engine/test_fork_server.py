@@ -1,14 +1,20 @@
-"""The system has no process for another model: that load fails, and the fork server lives on with all other models."""
+"""A fork server in need: the system gives no process for another model; its worker has a thousand files open."""
 
 import errno
 import os
+import resource
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
+from engine_support import Start, ending, spec, work
 
+from app.domain.work import Finished
 from app.engine.fork_client import ForkServerClient
 from app.engine.fork_server import ForkServer
+
+SELECT_KNOWS = 1024
 
 
 def test_a_fork_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,3 +34,18 @@ def test_a_fork_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None
     for thread in threads:
         thread.join()
     ours.close()
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4 * SELECT_KNOWS, hard)), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(SELECT_KNOWS)]
+    yield
+    for fd in opened:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_models_are_loaded_however_many_files_the_worker_has_open(many_files: None, start_engine: Start) -> None:
+    assert isinstance(ending(start_engine().submit(spec(), work())), Finished)
