@@ -1,25 +1,16 @@
 """Predictions for tests of their lives: made, claimed and ended through the lifecycle."""
 
-import time
 from typing import Any
 from uuid import UUID, uuid4
+
+from prediction_rows import row
 
 from app.db import predictions as table
 from app.db import workers
 from app.db.tables import WorkerRow
-from app.domain.predictions import Prediction, Status, new_id
+from app.domain.predictions import Prediction, Status
 from app.services.assembly import Core
 from app.services.lifecycle import Ending
-
-
-def row(**more: Any) -> dict[str, Any]:
-    """What Submitter hands to `accept`."""
-    base: dict[str, Any] = {
-        "id": new_id(time.time_ns() // 1_000_000), "user_id": None, "version_id": "v" * 64, "model": "demo/echo", "queue": "cpu",
-        "routing": None, "source": "api", "input": {"text": "x"}, "stream": True, "cancel_after": None, "timeout": None,
-        "webhook": None, "webhook_events": None, "idempotency_key": None, "request_hash": None,
-    }  # fmt: skip
-    return {**base, **more}
 
 
 def accepted(core: Core, **more: Any) -> Prediction:

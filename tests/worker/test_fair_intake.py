@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from accepting import accept, all_ended, row, rows
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import eventually
-from test_worker_parts import accept, all_ended, row, rows
 
 from app.db.tables import ModelRow, VersionRow
 from app.engine.engine import Engine

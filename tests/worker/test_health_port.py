@@ -1,18 +1,17 @@
 """A worker's port: is it well, what has it counted, and who may ask."""
 
 import socket
-import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import httpx
 import pytest
+from accepting import accept
 from patience import eventually
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.errors import Unavailable
 from app.domain.phases import PHASES
-from app.domain.predictions import new_id
 from app.local.ports import choose_port
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges
@@ -48,14 +47,7 @@ def test_what_ran_is_counted_phase_by_phase(parts: SimpleNamespace, open_port: C
     parts.recorder.on_ended = counts.count_ended
     url = open_port(counts.exposition(parts.runner._engine, parts.runner, parts.recorder, 16))
     before = values(httpx.get(f"{url}/metrics").text)
-    base = {
-        "user_id": None, "version_id": parts.version, "model": "ada/echo", "queue": "cpu", "routing": None, "source": "api",
-        "stream": True, "cancel_after": None, "timeout": None, "webhook": None, "webhook_events": None,
-        "idempotency_key": None, "request_hash": None,
-    }  # fmt: skip
-    asked = [{"text": "x", "seconds": 0.2}, {"text": "y", "seconds": 0.2}, {"text": "z", "fail": True}]
-    rows = [{**base, "id": new_id(time.time_ns() // 1_000_000), "input": given} for given in asked]
-    ids = list(parts.core.lifecycle.accept(rows))
+    ids = accept(parts, {"text": "x", "seconds": 0.2}, {"text": "y", "seconds": 0.2}, {"text": "z", "fail": True})
     parts.recorder.start()
     parts.intake.start()
     parts.intake.heard(ids[0])

@@ -6,27 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from accepting import accept
 from patience import eventually
 from sqlalchemy import text
 
 from app.db import predictions as table
 from app.db.tables import ModelRow, VersionRow
 from app.domain.phases import PHASES
-from app.domain.predictions import new_id
 from app.runtimes import registry
 from app.runtimes.demo import demo_minilm_folder
 
 SLACK = 0.5  # seconds that a busy machine may take for what costs milliseconds
-
-
-def accept(parts: SimpleNamespace, version: str, *inputs: dict[str, Any]) -> list[str]:
-    base = {
-        "user_id": None, "version_id": version, "model": "ada/echo", "queue": "cpu", "routing": None, "source": "api",
-        "stream": True, "cancel_after": None, "timeout": None, "webhook": None, "webhook_events": None,
-        "idempotency_key": None, "request_hash": None,
-    }  # fmt: skip
-    rows = [{**base, "id": new_id(time.time_ns() // 1_000_000), "input": given} for given in inputs]
-    return list(parts.core.lifecycle.accept(rows))
 
 
 def shown(parts: SimpleNamespace, ids: list[str]) -> list[dict[str, Any]]:
@@ -38,7 +28,7 @@ def shown(parts: SimpleNamespace, ids: list[str]) -> list[dict[str, Any]]:
 
 def run(parts: SimpleNamespace, version: str, *inputs: dict[str, Any]) -> list[dict[str, Any]]:
     """The metrics of each, once all have ended."""
-    ids = accept(parts, version, *inputs)
+    ids = accept(parts, *inputs, version=version)
     parts.intake.heard(ids[0])
     eventually(lambda: all(one["completed_at"] for one in shown(parts, ids)), 60)
     found = [one["metrics"] for one in shown(parts, ids)]
@@ -85,7 +75,7 @@ def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
 
 
 def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: SimpleNamespace) -> None:
-    [first] = accept(working, working.version, {"text": "abc", "chunks": 3, "seconds": 0.6})
+    [first] = accept(working, {"text": "abc", "chunks": 3, "seconds": 0.6})
     working.intake.heard(first)
     eventually(lambda: shown(working, [first])[0]["status"] == "processing", 60)
     [behind] = run(working, working.version, {"text": "x", "seconds": 0.2})
@@ -98,7 +88,7 @@ def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: Sim
 
 def test_waiting_for_a_worker_is_queue_and_loading_is_load(parts: SimpleNamespace) -> None:
     version = add_version(parts, "echo", load_seconds=0.5)
-    ids = accept(parts, version, {"text": "early"})
+    ids = accept(parts, {"text": "early"}, version=version)
     time.sleep(0.4)  # no worker is there yet
     parts.recorder.start()
     parts.intake.start()
@@ -144,7 +134,7 @@ def test_a_slow_commit_is_store_too(working: SimpleNamespace, monkeypatch: pytes
 def test_failures_timeouts_and_their_like_are_accounted_for(
     working: SimpleNamespace, given: dict[str, Any], phase: str, least: float
 ) -> None:
-    ids = accept(working, working.version, given)
+    ids = accept(working, given)
     if given["seconds"] > 1:
         with working.core.database.unit() as session:
             session.execute(text("UPDATE predictions SET timeout = 0.3 WHERE status = 'starting'"))
@@ -166,7 +156,7 @@ def test_a_model_that_cannot_be_loaded_spent_its_time_loading(working: SimpleNam
 
 
 def test_one_canceled_in_the_queue_was_only_in_the_queue(parts: SimpleNamespace) -> None:
-    ids = accept(parts, parts.version, {"text": "x"})
+    ids = accept(parts, {"text": "x"})
     parts.core.lifecycle.cancel(ids)
     [ended] = shown(parts, ids)
     assert_adds_up(ended["metrics"])

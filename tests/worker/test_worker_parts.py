@@ -5,7 +5,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 import redis
+from accepting import accept, all_ended, row, rows
 from patience import eventually
 from sqlalchemy import text
 
-from app.db import predictions as table
 from app.domain.errors import Unavailable
-from app.domain.predictions import Prediction, Status, new_id
+from app.domain.predictions import Status, new_id
 from app.engine.engine import Engine
 from app.queue import messages, names
 from app.services.lifecycle import Ending, Return
@@ -26,28 +25,6 @@ from app.worker.intake import LOOK_ANYWAY_SECONDS, id_in
 from app.worker.recorder import Recorder
 from app.worker.run import Run, has_files, may_write_files, wants_files
 from app.worker.runner import SCRATCH, forget_scratch_of_the_dead
-
-
-def row(version: str, **given: Any) -> dict[str, Any]:
-    return {
-        "id": new_id(time.time_ns() // 1_000_000), "user_id": None, "version_id": version, "model": "ada/echo", "queue": "cpu",
-        "routing": None, "source": "api", "input": given, "stream": True, "cancel_after": None, "timeout": None,
-        "webhook": None, "webhook_events": None, "idempotency_key": None, "request_hash": None,
-    }  # fmt: skip
-
-
-def accept(parts: SimpleNamespace, *inputs: dict[str, Any]) -> list[str]:
-    return list(parts.core.lifecycle.accept([row(parts.version, **given) for given in inputs]))
-
-
-def rows(parts: SimpleNamespace, ids: list[str]) -> list[Prediction]:
-    with parts.core.database.unit() as session:
-        found = table.get(session, ids)
-    return [found[one] for one in ids]
-
-
-def all_ended(parts: SimpleNamespace, ids: list[str]) -> Callable[[], bool]:
-    return lambda: all(one.ended for one in rows(parts, ids))
 
 
 def start(parts: SimpleNamespace) -> None:

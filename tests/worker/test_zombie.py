@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import redis
+from accepting import row
 from patience import eventually
 from sqlalchemy import text
 
@@ -45,8 +46,6 @@ def start_worker(settings: Settings) -> Iterator[Callable[[str], subprocess.Pope
 
 
 def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settings, echo: str, start_worker: Any) -> None:
-    from test_worker_parts import row
-
     def now(prediction_id: str) -> Any:
         with core.database.unit() as session:
             return table.get(session, [prediction_id])[prediction_id]
@@ -76,7 +75,7 @@ def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settin
     eventually(lambda: any(one.pid == zombie.pid and one.id not in known for one in workers()), 60)
     time.sleep(2)
     assert written() == before
-    second = list(core.lifecycle.accept([{**row(echo, text=str(n), seconds=0.5), "queue": "cpu"} for n in range(20)]))
+    second = list(core.lifecycle.accept([row(echo, text=str(n), seconds=0.5) for n in range(20)]))
     eventually(lambda: all(now(one).ended for one in second), 60)
     new = next(one.id for one in workers() if one.pid == zombie.pid and one.id not in known)
     by = {now(one).worker for one in second}
