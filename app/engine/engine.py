@@ -247,19 +247,24 @@ class Engine:
         """Evicts what is least recently used until the model is likely to fit. One load decides at a time."""
         needed = host.bytes or memory.expected_bytes(host.spec.path)
         with self._room:
-            began = time.monotonic()
-            while not self._evict_for(host, needed) and not self._stopping.is_set():
-                waited = time.monotonic() - began
-                if waited > ROOM_SECONDS:
-                    self._go_over(host, needed)
-                    break
-                if waited > HOLD_SECONDS:
-                    self._hold_for(host)
-                time.sleep(ROOM_POLL_SECONDS)
-            host.bytes = needed
-            for other in self._all():
-                if other.held:
-                    other.hold(False)
+            try:
+                self._wait_for_room(host, needed)
+                host.bytes = needed
+            finally:
+                for other in self._all():
+                    if other.held:
+                        other.hold(False)
+
+    def _wait_for_room(self, host: Host, needed: int) -> None:
+        began = time.monotonic()
+        while not self._evict_for(host, needed) and not self._stopping.is_set():
+            waited = time.monotonic() - began
+            if waited > ROOM_SECONDS:
+                self._go_over(host, needed)
+                return
+            if waited > HOLD_SECONDS:
+                self._hold_for(host)
+            time.sleep(ROOM_POLL_SECONDS)
 
     def _hold_for(self, host: Host) -> None:
         """One at a time; it is evicted when its last work has ended."""

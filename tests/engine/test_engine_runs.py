@@ -12,6 +12,7 @@ from patience import eventually
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import Canceled, Chunk, Failed, Finished, Log, ModelSpec, Progress, Started, Work
+from app.engine import engine as engines
 from app.engine.engine import Engine, Times
 
 MODEL_SECONDS = {"load", "tokenise", "batch_wait", "run"}
@@ -345,6 +346,19 @@ def test_traffic_on_one_model_cannot_keep_another_one_out(start_engine: Start) -
         thread.join()
     assert not psutil.pid_exists(pid)
     assert all(isinstance(end, Finished) for end in ends)
+
+
+def test_a_model_that_made_way_for_one_that_was_refused_goes_on(start_engine: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "HOLD_SECONDS", 0.1)
+    monkeypatch.setattr(engines, "ROOM_SECONDS", 0.5)
+    engine = start_engine(budget_bytes=110_000_000, free=lambda: 0)
+    busy = spec(ballast=60_000_000)
+    pid = engine.load(busy).pid
+    running = engine.submit(busy, work("steps", steps=200))
+    next(running.events())
+    assert "there is no room" in ending(engine.submit(spec(), work())).error
+    assert ending(engine.submit(busy, work("pid"))).output == pid
+    assert isinstance(ending(running), Finished)
 
 
 def test_a_model_that_can_never_fit_beside_pinned_ones_goes_over_the_budget(start_engine: Start) -> None:

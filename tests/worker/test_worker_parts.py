@@ -140,9 +140,8 @@ def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> 
     eventually(all_ended(parts, ids))
     failed, filed, streamed = rows(parts, ids)
     assert (failed.status, failed.error) == (Status.FAILED, "on purpose")
-    key = filed.output["$file"]
-    assert key.startswith(f"predictions/{filed.id}/1/") or filed.id in key
-    assert b"".join(parts.core.storage.open(key)[0]) == b"kept"
+    assert filed.output == {"$file": f"outputs/{filed.id}/1/echo.txt"}
+    assert b"".join(parts.core.storage.open(filed.output["$file"])[0]) == b"kept"
     assert len(streamed.output) == 3
     assert {"load", "batch_wait", "tokenise", "run", "post", "device"} <= set(streamed.metrics)
 
