@@ -3,6 +3,7 @@
 
 import importlib.util
 import inspect
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def filed(value: Any, job: Job) -> Any:
             if not target.exists():
                 break
             target = target.with_name(f"{value.stem}-{number}{value.suffix}")
-        target.write_bytes(value.read_bytes())
+        shutil.copyfile(value, target)
         return file_out(target.name)
     if isinstance(value, list | tuple):
         return [filed(part, job) for part in value]

@@ -9,6 +9,11 @@ import httpx
 from app.api.deps import Services
 
 
+def bearer(token: str) -> dict[str, str]:
+    """The header that says who calls."""
+    return {"Authorization": f"Bearer {token}"}
+
+
 @dataclass(frozen=True)
 class Server:
     """`app` gives tests that need it a way past HTTP."""

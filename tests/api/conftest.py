@@ -13,7 +13,7 @@ import pytest
 import redis
 import uvicorn
 from api_hand_worker import HandWorker
-from api_people import Person, Server
+from api_people import Person, Server, bearer
 
 from app.api.protocol import BoundedHttp
 from app.db import runtimes
@@ -103,10 +103,6 @@ def make_person(api) -> Callable[..., Person]:
         return Person(name, user.id, key, httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30))
 
     return make
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 @pytest.fixture

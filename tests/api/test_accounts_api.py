@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from api_people import bearer
 from patience import eventually
 
 PASSWORD = "correct horse battery"
@@ -11,10 +12,6 @@ GRACE = {"email": "Grace@Example.com", "username": "grace", "password": PASSWORD
 
 def sign_in(client, login, password=PASSWORD):
     return client.post("/v1/auth/token", data={"username": login, "password": password})
-
-
-def bearer(token):
-    return {"Authorization": f"Bearer {token}"}
 
 
 def test_who_registers_can_sign_in_and_is_told_who_they_are(anonymous):
