@@ -10,7 +10,6 @@ from PIL import Image
 from running import Feed, jobs, load, outputs, run
 
 from app.domain.work import Failed, Finished, Progress
-from app.runtimes import registry
 from app.runtimes.base import Runtime
 from app.runtimes.demo import SHIPPED, demo_minilm_folder
 from app.runtimes.rows import cut_by_length
@@ -109,18 +108,6 @@ def test_a_users_predictor_answers_streams_reads_and_makes_files(tmp_path: Path,
     assert ended["1"] == Finished({"$file": "made-by-test.txt"})
     assert ended["2"] == Finished("given")
     assert ended["3"] == Failed("RuntimeError: broken on purpose")
-
-
-def test_discovered_files_become_runtimes_and_broken_ones_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "hf_broken.py").write_text("this is not python")
-    (tmp_path / "loud_runtime.py").write_text(
-        "from app.runtimes.echo import Echo\nfrom dataclasses import replace\nMODEL_ID = 'x/y'\n"
-        "class Loud(Echo):\n    spec = replace(Echo.spec, name='loud')\n"
-    )
-    found = {Path(one.path).name: one for one in registry.discover([tmp_path])}
-    assert found["hf_broken.py"].error
-    assert found["loud_runtime.py"].spec.name == "loud"
-    assert registry.find("loud").spec.name == "loud"
 
 
 def test_pictures_of_one_request_are_drawn_in_parts_that_fit(tmp_path: Path) -> None:
