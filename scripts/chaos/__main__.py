@@ -70,6 +70,8 @@ def run_cell(name: str, platform: Platform, seconds: float) -> Row:
     receiver.go_down()
     for one in [one for one in load.sent if one.ended is None][:3]:
         print(f"stuck: {one}: {load.client().get(f'/v1/predictions/{one.id}').text}", flush=True)
+    for one in [one.ended for one in load.sent if one.ended and one.ended["status"] == "failed"][:3]:
+        print(f"failed: {one.get('error_code')}: {one['error']}", flush=True)
     return Row(name, count(load, MAY_FAIL.get(name)), flow(load, broken_at, after))
 
 

@@ -37,8 +37,10 @@ def command(language: str, text: str) -> list[str | Path]:
 
 @pytest.mark.parametrize(("language", "text"), SNIPPETS)
 def test_a_snippet_runs(platform: UpPlatform, node_modules: None, language: str, text: str) -> None:
-    printed = ran(*command(language, here(text, platform)), seconds=120, LOVAGE_KEY=platform.key, NO_PROXY="127.0.0.1")
-    assert printed.strip()
+    snippet = command(language, here(text, platform))
+    tries = (ran(*snippet, seconds=120, LOVAGE_KEY=platform.key, NO_PROXY="127.0.0.1") for _ in range(3))
+    printed = next(filter(str.strip, tries), "")  # a model that draws its words may by chance say none
+    assert printed
     assert '"error":{' not in printed
 
 
