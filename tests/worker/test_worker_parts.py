@@ -261,7 +261,7 @@ def test_a_sweep_that_takes_long_keeps_no_heartbeat_back(parts: SimpleNamespace)
     heart.start()
     assert begun.wait(10)
     seen = len(beats)
-    wait_until(lambda: len(beats) > seen + 2)
+    eventually(lambda: len(beats) > seen + 2)
     over.set()
     heart.stop(lambda: None)
 
