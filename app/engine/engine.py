@@ -178,6 +178,11 @@ class Engine:
         found = {host.spec.version: state_of(host) for host in self._all()}
         return {version: state for version, state in found.items() if state != "absent"}
 
+    def admitted(self, version: str) -> int:
+        """Works of the version that have no ending yet."""
+        host = self._hosts.get(version)
+        return len(host.tickets) if host else 0
+
     def limits(self) -> dict[str, int]:
         """How many works of each version that is known here it takes at most at once; UNMEASURED of others."""
         return {host.spec.version: admissible(host.batch_size, host.pace) for host in self._all()}

@@ -79,7 +79,7 @@ def ring_for_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: 
 def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, {"text": "kept"})
     connection, claim, tries = redis.Redis.from_url(settings.redis_url), parts.recorder.claim, []
-    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
+    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
     connection.delete(names.KEY_PREFIX + "cpu")
 
     def away_at_first(wanted: list[str]) -> list[Prediction]:
@@ -99,7 +99,7 @@ def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNam
 def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, {"text": "lost"})
     connection = redis.Redis.from_url(settings.redis_url)
-    wait_until(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
+    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
     connection.delete(names.KEY_PREFIX + "cpu")
     start(parts)
     ring_for_others(parts, all_ended(parts, ids), 20)
@@ -121,15 +121,15 @@ def test_a_claim_that_postgres_forgot_does_not_start_what_runs_again(parts: Simp
     ids = accept(parts, {"text": "x", "seconds": 2})
     start(parts)
     parts.intake.heard(ids[0])
-    wait_until(lambda: rows(parts, ids)[0].status is Status.PROCESSING and engine.admitted(parts.version) == 1)
+    eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING and engine.admitted(parts.version) == 1)
     forget = "UPDATE predictions SET status = 'starting', attempt = attempt - 1, worker = NULL, started_at = NULL"
     with parts.core.database.unit() as session:
         session.execute(text(forget))
     parts.intake.heard(ids[0])
-    wait_until(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
-    wait_until(lambda: not parts.intake.occupied)
+    eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
+    eventually(lambda: not parts.intake.occupied)
     assert engine.admitted(parts.version) == 1
-    wait_until(all_ended(parts, ids))
+    eventually(all_ended(parts, ids))
     assert (rows(parts, ids)[0].status, rows(parts, ids)[0].attempt) == (Status.SUCCEEDED, 1)
 
 
