@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from patience import eventually
 from sqlalchemy import text
 
 from app.domain.errors import Unavailable
-from app.domain.predictions import Status, new_id
+from app.domain.predictions import Prediction, Status, new_id
 from app.engine.engine import Engine
 from app.queue import messages, names
 from app.services.lifecycle import Ending, Return
