@@ -114,6 +114,7 @@ class BatchRunner:
         self._failures = []
         self._run(entries, 0)
         self.running = None
+        self._outbox.flush()
 
     def announce(self, entries: Sequence[Entry]) -> None:
         self._outbox.events([(entry.job.id, Started(entry.batch_size)) for entry in entries])
@@ -153,7 +154,8 @@ class BatchRunner:
             event = Failed(event.error)
         self.inbox.done(job_id)
         known = {"padding": round(metrics["padding"], 4)} if "padding" in metrics else {}  # the runtime cut the batch itself
-        self._outbox.event(job_id, replace(event, metrics={**metrics, **measured(entry), **known}))
+        send = self._outbox.ending if self._runtime.ends_together else self._outbox.event
+        send(job_id, replace(event, metrics={**metrics, **measured(entry), **known}))
 
     def _without_canceled(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those canceled between two tries are not run again."""

@@ -28,6 +28,11 @@ class Outbox:
     def event(self, work_id: str, event: Event) -> None:
         self._put(("event", (work_id, event)))
 
+    def ending(self, work_id: str, event: Event) -> None:
+        """Leaves with whatever comes next, at the latest with `flush`: a batch ends as one message, not one for each work."""
+        with self._some:
+            self._waiting.append(("event", (work_id, event)))
+
     def events(self, events: list[tuple[str, Event]]) -> None:
         """Several at once."""
         with self._some:

@@ -77,6 +77,8 @@ class Runtime(ABC):
     spec: ClassVar[RuntimeSpec]
     # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress side by side.
     joins: ClassVar[bool] = False
+    # True when `run` has all answers before it yields the first: the engine then passes them on together.
+    ends_together: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

@@ -43,6 +43,7 @@ VECTOR = {"type": "array", "items": {"type": "number"}}
 class Embedding(Runtime):
     """Length is the longest text's tokens times the texts; a list is answered as a list of vectors."""
 
+    ends_together: ClassVar[bool] = True
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="embedding",
         description="Turns texts into vectors (sentence encoders).",

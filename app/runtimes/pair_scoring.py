@@ -38,6 +38,7 @@ class PairScoring(Runtime):
     """A score is the model's single logit, through a sigmoid unless the folder or the version says otherwise; a model of
     several labels gives a list of their probabilities. Length is the longest pair's tokens times the pairs."""
 
+    ends_together: ClassVar[bool] = True
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="pair-scoring",
         description="Scores pairs of texts, for example a query and candidate answers (cross-encoders).",
