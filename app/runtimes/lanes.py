@@ -25,8 +25,9 @@ class Lanes:
     """Used by one thread. `padding` is the share of cells that held nothing in what `each` ran last."""
 
     def __init__(self, model: ModelSpec) -> None:
-        on_cpu, compiled = model.device == "cpu", bool(model.config.get("torch_compile"))  # code that is one thread's
-        self._count = min(LANES, model.threads) if on_cpu and not compiled else 1
+        on_cpu = model.device == "cpu"
+        one_threads = model.config.get("torch_compile") or model.trust_remote_code  # transformers' own layers may be shared
+        self._count = min(LANES, model.threads) if on_cpu and not one_threads else 1
         self._threads = model.threads
         self._cells = CELLS_ON_CPU if on_cpu else CELLS_ELSEWHERE
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane") if self._count > 1 else None

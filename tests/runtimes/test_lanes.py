@@ -56,9 +56,10 @@ def test_answers_come_in_the_order_of_the_rows(lengths: list[int]) -> None:
         (model(1), [64] * 8, 1),
         (model(2), [LEAST_CELLS // 4] * 3, 1),
         (model(2, torch_compile=True), [64] * 8, 1),
+        (ModelSpec("v", "test/model", "embedding", threads=2, trust_remote_code=True), [64] * 8, 1),
         (ModelSpec("v", "test/model", "embedding", device="cuda:0", threads=8), [64] * 8, 1),
     ],
-    ids=["two cores", "eight cores", "one core", "little work", "compiled", "an accelerator"],
+    ids=["two cores", "eight cores", "one core", "little work", "compiled", "somebody's own code", "an accelerator"],
 )
 def test_how_many_lanes_work_at_once(spec: ModelSpec, rows: list[int], wanted: int) -> None:
     together = threading.Barrier(wanted, timeout=10)
