@@ -54,9 +54,14 @@ def connect(url: str, *, pool: int = 16, application: str = "lovage", statement_
             "keepalives_count": 3,
         },
     )
+    event.listen(engine, "connect", _made)
     event.listen(engine, "checkin", _rests)
     event.listen(engine, "checkout", partial(_still_lives, engine.dialect))
     return engine
+
+
+def _made(connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info["made_at"] = time.monotonic()
 
 
 def _rests(connection: Any, record: ConnectionPoolEntry) -> None:
@@ -83,6 +88,8 @@ class Database:
         self.engine = engine
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._patience = Patience(self._ask) if impatient else None
+        self._left_at = float("-inf")
+        event.listen(engine, "checkin", self._let_go)
 
     @contextmanager
     def unit(self, *, single: bool = False) -> Iterator[Session]:
@@ -100,12 +107,22 @@ class Database:
                 yield session
         except (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError) as error:
             if refuses_newcomers(error):
-                self.engine.dispose()  # Postgres waits for its last client before it ends and can be started again
+                self._leave()
             raise Unavailable("The database cannot be reached at the moment. Try again shortly.", retry_after=2) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("The database went away. Try again shortly.", retry_after=2) from error
             raise
+
+    def _leave(self) -> None:
+        """Postgres waits for its last client before it ends and can be started again: what is idle is closed now, what is in use
+        when it comes back. (The pool's own `dispose` leaves that to the garbage collector.)"""
+        self._left_at = time.monotonic()
+        self.engine.dispose()
+
+    def _let_go(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        if record.info.get("made_at", self._left_at) < self._left_at:
+            record.close()
 
     def _ask(self) -> None:
         with self.engine.connect() as connection:

@@ -91,6 +91,7 @@ def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNam
         return found
 
     parts.recorder.claim = away_at_first
+    parts.recorder.steal = lambda *_: []
     start(parts)
     parts.intake.heard(ids[0])
     ring_for_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
