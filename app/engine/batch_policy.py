@@ -14,6 +14,7 @@ from itertools import pairwise
 # Jobs looked at, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting everything,
 # windows of 256 10 %), and the cutting must stay cheaper than the batch.
 LOOK_AHEAD = 8
+MOST_LOOKED_AT = 1_024  # with batches of 512, cutting so many takes 30 ms
 # Lengths that differ by less than this share are not worth sorting: the oldest go first.
 ALIKE = 0.15
 
@@ -61,7 +62,7 @@ def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAUL
     """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is."""
     if not waiting:
         return []
-    key, most = waiting[0].key, limits.size * LOOK_AHEAD
+    key, most = waiting[0].key, max(limits.size, min(limits.size * LOOK_AHEAD, MOST_LOOKED_AT))
     same = [index for index, item in enumerate(waiting) if item.key == key][:most]
     if len(same) == 1:
         return same

@@ -97,6 +97,7 @@ class FrameReader:
 
     def _decode(self, start: int, end: int) -> Any:
         try:
-            return orjson.loads(self._buffer[start:end])
+            with memoryview(self._buffer) as whole, whole[start:end] as frame:
+                return orjson.loads(frame)
         except orjson.JSONDecodeError as error:
             raise FrameError(f"a frame was not JSON: {error}") from error

@@ -254,9 +254,9 @@ class Host:
             except TypeError as error:
                 with self.lock:
                     self.finish(ticket, Failed(f"the input is not JSON: {error}", code="invalid_input"))
-            if ticket.cancel_at:
-                frames.append(encode(["cancel", ticket.wire_id]))
         link.send_frames(frames)
+        if canceled := [encode(["cancel", ticket.wire_id]) for ticket in tickets if ticket.cancel_at]:
+            link.send_frames(canceled)  # also of who was canceled just now, whose cancel may have overtaken the work
 
     def on_messages(self, link: ModelLink, messages: Sequence[Any]) -> None:
         for kind, value in messages:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, TimeoutError
 from typing import Any, Protocol
@@ -56,6 +57,9 @@ class ModelLink:
             os.close(log_write)
         self.pid = self._forked.pid
         self._sender: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group)
+        self._late: deque[bytes] = deque()
+        self._sending = False  # the first of them
+        self._turn = threading.Lock()
         threading.Thread(target=self._follow, name=f"model-{self.pid}", daemon=True).start()
 
     def send(self, message: Sequence[Any]) -> None:
@@ -97,9 +101,38 @@ class ModelLink:
         return False
 
     def _send_group(self, group: list[bytes]) -> list[None]:
-        with contextlib.suppress(OSError):
-            self._sock.sendall(b"".join(group))
+        """Never waits for the process to read: one that hangs must not keep whoever sends, least of all who is to kill it."""
+        data = b"".join(group)
+        with self._turn:
+            if not self._late:
+                data = data[self._taken(data) :]
+            if data:
+                self._late.append(data)
+                if len(self._late) == 1:
+                    threading.Thread(target=self._send_late, name=f"late-{self.pid}", daemon=True).start()
         return [None] * len(group)
+
+    def _taken(self, data: bytes) -> int:
+        """How many of the bytes the socket takes now."""
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            return len(data)
+
+    def _send_late(self) -> None:
+        """What the socket did not take at once, in order; a thread that lives for as long as there is some."""
+        with contextlib.suppress(OSError):
+            while data := self._next_late():
+                self._sock.sendall(data)
+
+    def _next_late(self) -> bytes:
+        with self._turn:
+            if self._sending:
+                self._late.popleft()
+            self._sending = bool(self._late)
+            return self._late[0] if self._late else b""
 
     def _follow(self) -> None:
         reader = FrameReader(self._sock)

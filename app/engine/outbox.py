@@ -40,8 +40,8 @@ class Outbox:
             self._some.notify()
 
     def message(self, kind: str, value: Any) -> None:
-        """`kind` is ready, failed, dying or log."""
-        self._put((kind, value))
+        """`kind` is ready, failed, dying or log. Raises TypeError for what is no JSON."""
+        self._put(("message", encode([kind, value])))
 
     def close(self) -> None:
         """Sends what is left and ends."""
@@ -88,7 +88,7 @@ def frames_of(group: list[tuple[str, Any]]) -> list[bytes]:
             continue
         frames += _event_frames(events)
         events = []
-        frames.append(encode([kind, value]))
+        frames.append(value)
     return frames + _event_frames(events)
 
 

@@ -35,6 +35,8 @@ class Activations:
 class TooLarge:
     """A model for which two rows are too many, and which is a long way down when it finds out."""
 
+    ends_together = False
+
     def __init__(self) -> None:
         self.held: weakref.WeakSet[Activations] = weakref.WeakSet()
         self.seen: list[tuple[int, int]] = []

@@ -1,6 +1,7 @@
 """Ordinary life: works in, events out; batches, logs, cancellation, loading, unloading. Real processes."""
 
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -38,6 +39,16 @@ def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
     next(first.events())
     rest = [shared_engine.submit(model, work("sizes")) for _ in range(10)]
     assert [ending(handle).output for handle in rest] == [[1, 10]] * 10
+
+
+def test_a_process_that_does_not_read_keeps_no_sender_waiting(shared_engine: Engine) -> None:
+    model, texts = spec("echo"), [str(number) * 20_000 for number in range(100)]  # many times what a socket holds
+    pid = shared_engine.load(model).pid
+    os.kill(pid, signal.SIGSTOP)
+    handles = [shared_engine.submit(model, Work(f"late-{text[:4]}", {"text": text})) for text in texts]
+    assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    os.kill(pid, signal.SIGCONT)
+    assert [ending(handle).output for handle in handles] == texts
 
 
 def test_batches_keep_the_versions_limits_and_keys(shared_engine: Engine) -> None:

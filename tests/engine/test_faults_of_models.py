@@ -43,13 +43,14 @@ def kind(request: pytest.FixtureRequest, shared_engine: Engine) -> Iterator[Kind
     engine.stop(0)
 
 
-def together(kind: Kind, model: ModelSpec, number: int, **last: Any) -> list[Handle]:
-    """So many works that form one batch, the last with inputs of its own; they wait behind one that runs."""
+def together(kind: Kind, model: ModelSpec, number: int, each: dict[str, Any] | None = None, **last: Any) -> list[Handle]:
+    """So many works that form one batch, all with the inputs `each`, the last with some of its own; they wait behind one that
+    runs."""
     blocker = kind.engine.submit(model, work(seconds=0.3))
     next(blocker.events())
     timeout = last.pop("timeout", 60.0)
-    works = [work(text=f"text {n}") for n in range(number - 1)]
-    return [kind.engine.submit(model, one) for one in [*works, work(text="last", timeout=timeout, **last)]]
+    works = [work(text=f"text {n}", **(each or {})) for n in range(number - 1)]
+    return [kind.engine.submit(model, one) for one in [*works, work(text="last", timeout=timeout, **(each or {}), **last)]]
 
 
 def alone(kind: Kind, number: int) -> list[Any]:
@@ -84,8 +85,8 @@ def test_a_batch_that_runs_out_of_memory_is_halved_until_it_fits(kind: Kind) -> 
 def test_a_process_killed_with_a_batch_inside_costs_its_works_nothing_but_time(kind: Kind) -> None:
     model = kind.model()
     pid = kind.engine.load(model).pid
-    handles = together(kind, model, TOGETHER, seconds=0.5)
-    next(handles[0].events())  # of the first batch, whoever is in it: the last work may come to run alone, and would be to blame
+    handles = together(kind, model, TOGETHER, {"seconds": 0.5})
+    next(handles[0].events())
     os.kill(pid, signal.SIGKILL)
     ends = [ending(handle) for handle in handles]
     assert all(isinstance(end, Finished) for end in ends)
