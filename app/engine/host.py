@@ -45,6 +45,10 @@ class Terms:
     times: watch.Times
 
 
+class DiedLoadingError(ModelUnavailable):
+    """The process ended while it loaded, without a word of why."""
+
+
 class Host:
     """Thread-safe. `lock` guards everything; nothing is sent while it is held."""
 
@@ -155,13 +159,24 @@ class Host:
         began = time.monotonic()
         try:
             self._terms.make_room(self)
-            link = self._forked()
-            link.send(["load", self._terms.order(self.spec)])
-            ready = self._until_ready(link)
+            link, ready = self._brought_up()
         except Exception as error:
             self._load_failed(str(error) or type(error).__name__)
             return
         self._load_done(link, ready, began)
+
+    def _brought_up(self) -> tuple[ModelLink, dict[str, Any]]:
+        """A process that was killed while it loaded is tried once more: that need not be the model's fault."""
+        for last in (False, True):
+            link = self._forked()
+            link.send(["load", self._terms.order(self.spec)])
+            try:
+                return link, self._until_ready(link)
+            except DiedLoadingError as error:
+                if last:
+                    raise
+                log.warning("loading %s again: %s", self.spec.version, error)
+        raise AssertionError("the last try returns or raises")
 
     def _forked(self) -> ModelLink:
         for _ in range(FORK_TRIES - 1):
@@ -311,7 +326,7 @@ class Host:
 
     def on_death(self, link: ModelLink, reason: str) -> None:
         if not link.ready.done():
-            link.ready.set_exception(ModelUnavailable(f"while loading, {reason}"))
+            link.ready.set_exception(DiedLoadingError(f"while loading, {reason}"))
         with self.lock:
             if link is self.link and self.state == "ready":
                 self._after_death(link, reason)

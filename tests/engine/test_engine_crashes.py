@@ -146,6 +146,18 @@ def test_a_stream_that_is_run_again_repeats_no_chunk(shared_engine: Engine) -> N
     assert ending(hanging).code == "run_timeout"
 
 
+def test_a_process_killed_while_it_loads_is_tried_once_more(shared_engine: Engine) -> None:
+    model = spec(load_seconds=1.0)
+    handle = shared_engine.submit(model, work())
+
+    def pid() -> int:
+        return next((one.pid for one in shared_engine.models() if one.version == model.version and one.state == "loading"), 0)
+
+    eventually(lambda: pid() > 0)
+    os.kill(pid(), signal.SIGKILL)
+    assert isinstance(ending(handle), Finished)
+
+
 def test_a_crash_at_load_is_a_failed_load(shared_engine: Engine) -> None:
     failed = ending(shared_engine.submit(spec(load_crash=True), work()))
     assert failed.code == "model_unavailable"
