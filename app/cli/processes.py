@@ -1,5 +1,6 @@
 """Commands that are one process of the platform each: api, worker, clock, flower, migrate, bootstrap."""
 
+import gc
 import sys
 from typing import Annotated
 
@@ -89,9 +90,11 @@ def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLO
         f"--port={port or settings.flower_port}",
         f"--address={settings.flower_address}",
         f"--basic-auth={settings.flower_basic_auth}",
-        "--max-tasks=5000",
+        "--max-tasks=2000",  # what happens now; what has happened is in Postgres
     ]
-    make_celery(settings.redis_url).start(arguments)
+    celery = make_celery(settings.redis_url)
+    gc.freeze()  # the libraries stay: finished tasks are looked for, and found, without them
+    celery.start(arguments)
 
 
 def migrate(
