@@ -177,14 +177,14 @@ def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
         short = [client.post("/v1/predictions", json=asked).raise_for_status().json()["id"] for _ in range(12)]
         long = [echo(client, "x", seconds=40).json()["id"] for _ in range(4)]
         held = eventually(lambda: all_claimed(rows(platform, short + long)))
-        pid, _ = Counter(row.pid for name, row in held.items()).most_common(1)[0]
+        pid, _ = Counter(held[name].pid for name in short if held[name].status == "processing").most_common(1)[0]
         mine = {name for name, row in held.items() if row.pid == pid}
         assert pid is not None
 
         def there() -> set[str]:
             return {name for name, row in rows(platform, short).items() if row.pid == pid and row.status == "processing"}
 
-        assert len(there()) >= 3, "too few wait there for this to tell anything"
+        assert len(there()) >= 2, "too few wait there for this to tell anything"
         os.kill(pid, signal.SIGTERM)
         told_at = time.monotonic()
         eventually(lambda: len(there()) <= 1, 10)

@@ -107,9 +107,7 @@ def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(
     address = f"/v1/models/demo/dying/versions/{version}"
     for _ in range(4):
         client.post("/v1/predictions", json={"version": version, "input": {"crash": True}})
-    ill = eventually(
-        lambda: told if (told := client.get(address).json()["serving"])["status"] == "unhealthy" else None, every=0.05
-    )
+    ill = eventually(lambda: told if (told := client.get(address).json()["serving"])["status"] == "unhealthy" else None)
     refused = client.post("/v1/predictions", json={"version": version, "input": {}})  # it is well again after some 5 s
     assert (refused.status_code, refused.json()["code"]) == (503, "model_unhealthy")
     assert 1 <= int(refused.headers["Retry-After"]) <= 20

@@ -95,7 +95,7 @@ def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNam
     start(parts)
     parts.intake.heard(ids[0])
     ring_for_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
-    assert ids[0] in tries[1]
+    assert ids[0] in tries[0], "its only bell was lost at first"
 
 
 def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(parts: SimpleNamespace, settings: Any) -> None:
