@@ -25,8 +25,8 @@ Usage = dict[str, dict[Process, float]]
 
 
 def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
-    """User and system seconds of these processes and all their living children."""
-    return sum(sum(_times(process).values()) for process in processes)
+    """User and system seconds of these processes and all their children, also of those that have ended."""
+    return sum(sum(_times(process, ended=True).values()) for process in processes)
 
 
 def usage(launcher: int | None) -> Usage:
@@ -70,13 +70,15 @@ def _models(worker: psutil.Process) -> dict[Process, float]:
     return found
 
 
-def _times(process: psutil.Process) -> dict[Process, float]:
+def _times(process: psutil.Process, *, ended: bool = False) -> dict[Process, float]:
+    """Of it and all its living children; `ended`: what their children used that have ended is theirs."""
     found: dict[Process, float] = {}
     with suppress(psutil.Error):
         for one in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 times = one.cpu_times()
-                found[one.pid, one.create_time()] = times.user + times.system
+                of_ended = times.children_user + times.children_system if ended else 0.0
+                found[one.pid, one.create_time()] = times.user + times.system + of_ended
     return found
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db.predictions import BY_AGE, IN_QUEUE, RETURNING, run
+from app.db.single import Single
 from app.domain.predictions import Prediction
 
 # The work begins before Postgres has a claim on its disk. Should it crash in the same moment, the prediction waits again as if
@@ -20,13 +21,14 @@ CLAIM = text(f"""
     UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
            progress = NULL, output = NULL
     WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
-      AND {SOON}
+      AND (:telling OR NOT coalesce('start' = ANY(p.webhook_events), false)) AND {SOON}
     {RETURNING}""")
 
 
-def claim(session: Session, ids: Sequence[str], worker: UUID) -> list[Prediction]:
-    """Moves waiting predictions to this worker. The ids are sorted so that two claims never deadlock."""
-    return run(session, CLAIM, ids=sorted(ids), worker=worker)
+def claim(session: Session | Single, ids: Sequence[str], worker: UUID, *, telling: bool) -> list[Prediction]:
+    """Moves waiting predictions to this worker; `telling`: also those with a webhook for their start. The ids are sorted so that
+    two claims never deadlock."""
+    return run(session, CLAIM, ids=sorted(ids), worker=worker, telling=telling)
 
 
 STEAL = text(f"""

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
 
+from app.db.single import Single
 from app.domain.predictions import Prediction, Status, lowest_id
 
 COLUMNS = (
@@ -32,7 +33,7 @@ def prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
     return Prediction(**values)
 
 
-def run(session: Session, statement: TextClause, **params: Any) -> list[Prediction]:
+def run(session: Session | Single, statement: TextClause, **params: Any) -> list[Prediction]:
     """The rows that a statement returns (COLUMNS, or RETURNING of one that writes)."""
     return [prediction(row) for row in session.execute(statement, params).mappings()]
 
@@ -54,7 +55,7 @@ INSERT = text(f"""
     {RETURNING}""")
 
 
-def insert(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+def insert(session: Session | Single, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """Inserts new predictions; those whose idempotency key exists already are left out of the answer.
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
@@ -83,7 +84,7 @@ def by_idempotency_key(
 GET = text(f"SELECT {COLUMNS} FROM predictions WHERE id = ANY(:ids)")
 
 
-def get(session: Session, ids: Sequence[str]) -> dict[str, Prediction]:
+def get(session: Session | Single, ids: Sequence[str]) -> dict[str, Prediction]:
     """The predictions among `ids` that exist, by id."""
     return {found.id: found for found in run(session, GET, ids=list(ids))}
 
@@ -169,7 +170,7 @@ FINISH = text(f"""
     {RETURNING_ENDED}""")
 
 
-def finish(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+def finish(session: Session | Single, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer; of
     those without a webhook the answer lacks LONG."""
     return run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))

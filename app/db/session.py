@@ -12,9 +12,10 @@ from sqlalchemy import Dialect, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from app.db.patience import Patience
+from app.db.single import Single
 from app.domain.errors import Unavailable
 
 CONNECT_SECONDS = 2  # a dead Postgres is told to the caller within 3 s: 2 to connect, and some to answer
@@ -86,26 +87,51 @@ class Database:
 
     def __init__(self, engine: Engine, *, impatient: bool = False) -> None:
         self.engine = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._patience = Patience(self._ask) if impatient else None
         self._left_at = float("-inf")
         event.listen(engine, "checkin", self._let_go)
 
     @contextmanager
-    def unit(self, *, single: bool = False) -> Iterator[Session]:
-        """One transaction: commits at the end, rolls back on any exception. `single`: of one statement, which Postgres commits
-        by itself; BEGIN and COMMIT would be two more round trips.
+    def unit(self) -> Iterator[Session]:
+        """One transaction: commits at the end, rolls back on any exception.
 
         Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver.
         """
+        with self._answered(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def single(self) -> Iterator[Single]:
+        """Statements that Postgres commits by themselves, past SQLAlchemy: for what every prediction runs. Raises as `unit`."""
+        with self._answered():
+            pooled = self.engine.raw_connection()
+            try:
+                driver: Any = pooled.driver_connection
+                driver.autocommit = True
+                yield Single(driver)
+                driver.autocommit = False
+            except BaseException as error:
+                self._after_error(pooled, error)
+                raise
+            finally:
+                pooled.close()
+
+    def _after_error(self, pooled: PoolProxiedConnection, error: BaseException) -> None:
+        """A connection that broke is not used again, and no other of its age: their Postgres is gone, too."""
+        driver: Any = pooled.driver_connection
+        is_disconnect: Any = self.engine.dialect.is_disconnect
+        if driver.closed or is_disconnect(error, driver, None):
+            pooled.invalidate(error)
+            self._leave()
+        else:
+            driver.autocommit = False
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
         try:
-            with (
-                self._patience.unit() if self._patience else nullcontext(),
-                Session(self._single if single else self.engine, expire_on_commit=False) as session,
-                session.begin(),
-            ):
-                yield session
-        except (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError) as error:
+            with self._patience.unit() if self._patience else nullcontext():
+                yield
+        except (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             if refuses_newcomers(error):
                 self._leave()
             raise Unavailable("The database cannot be reached at the moment. Try again shortly.", retry_after=2) from error

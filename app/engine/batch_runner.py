@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -74,27 +74,38 @@ def empty_device_cache() -> None:
 class RunningBatch:
     """The `Feed` of one run. `open` holds those who have no ending yet; `members` all who ever were in it."""
 
-    def __init__(self, runner: "BatchRunner", entries: Sequence[Entry]) -> None:
-        self._runner = runner
+    def __init__(self, runner: "BatchRunner", entries: Sequence[Entry], depth: int = 0) -> None:
+        self._runner, self._depth = runner, depth
         self.open: dict[str, Entry] = {}
         self.members = 0
         self._key = entries[0].key
-        self.enter(entries)
+        self.enter(entries, entries)
 
-    def enter(self, entries: Sequence[Entry]) -> None:
-        """Marks them as started; the padding they meet is that of the batch as it is now."""
+    def enter(self, entries: Sequence[Entry], together: Collection[Entry]) -> None:
+        """Marks them as started; the padding they meet is that of those they are run together with."""
         self.open.update((entry.job.id, entry) for entry in entries)
         self.members += len(entries)
-        share = padding([entry.job.length for entry in self.open.values()])
+        share = padding([entry.job.length for entry in together])
         for entry in entries:
-            entry.started, entry.batch_size, entry.padding = time.monotonic(), len(self.open), share
+            entry.started, entry.batch_size, entry.padding = time.monotonic(), len(together), share
 
     def join(self, room: int) -> Sequence[Job]:
         entries = self._runner.inbox.join(self._key, room)
         if entries:
-            self.enter(entries)
+            self.enter(entries, [*self.open.values(), *entries])
             self._runner.announce(entries)
         return [entry.job for entry in entries]
+
+    def more(self) -> Sequence[Job]:
+        """Nobody joins a batch that is run again after an error."""
+        entries = [] if self._depth else self._runner.inbox.more(self._key)
+        if entries:
+            self.enter(entries, entries)
+            self._runner.announce(entries)
+        return [entry.job for entry in entries]
+
+    def flush(self) -> None:
+        self._runner.flush()
 
     def canceled(self, job_id: str) -> bool:
         return job_id in self._runner.inbox.canceled
@@ -106,6 +117,7 @@ class BatchRunner:
     def __init__(self, runtime: Runtime, inbox: Inbox, outbox: Outbox, capture: LogCapture) -> None:
         self._runtime, self.inbox, self._outbox, self._capture = runtime, inbox, outbox, capture
         self._failures: list[str] = []
+        self._drained = False
 
     running: RunningBatch | None = None
 
@@ -114,11 +126,16 @@ class BatchRunner:
         self._failures = []
         self._run(entries, 0)
         self.running = None
-        self._outbox.flush()
+        self.flush()
 
     def announce(self, entries: Sequence[Entry]) -> None:
         self._outbox.events([(entry.job.id, Started(entry.batch_size)) for entry in entries])
         self._outbox.flush()
+
+    def flush(self) -> None:
+        """What was said so far leaves."""
+        self._outbox.flush()
+        self._drained = False
 
     def _run(self, entries: Sequence[Entry], depth: int) -> None:
         if not (entries := self._without_canceled(entries)):
@@ -126,7 +143,7 @@ class BatchRunner:
         if self._hopeless():
             self._fail_open(RunningBatch(self, entries), lambda: Failed(self._failures[-1]))
             return
-        batch = self.running = RunningBatch(self, entries)
+        batch = self.running = RunningBatch(self, entries, depth)
         self.announce(entries)
         try:
             for job_id, event in self._runtime.run([entry.job for entry in entries], batch):
@@ -145,7 +162,9 @@ class BatchRunner:
             self._outbox.event(job_id, event)
 
     def _end(self, batch: RunningBatch, job_id: str, event: Any) -> None:
-        self._capture.drain()
+        if not self._drained:  # what it printed is said before its end
+            self._capture.drain()
+            self._drained = self._runtime.ends_together
         entry = batch.open.pop(job_id)
         if isinstance(event, Finished):
             self._failures.clear()

@@ -86,6 +86,13 @@ class Inbox:
         with self._some:
             return self._out([entry for entry in self._waiting if entry.key == key][: max(0, room)])
 
+    def more(self, key: Hashable) -> list[Entry]:
+        """The next batch, when it is one of that key and need not wait for company."""
+        with self._some:
+            if self._closed or self.rules.wait or not self._waiting or self._waiting[0].key != key:
+                return []
+            return self._out(self._choose())
+
     def done(self, job_id: str) -> None:
         """A running job has ended."""
         with self._some:

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 HELD_AT_MOST = 50_000
 GROUP = 500
+NEWS_SECONDS = 0.05  # news waits so long for company: it informs people, and nobody's prediction waits for it
 
 
 class EventWriter:
@@ -49,8 +50,12 @@ class EventWriter:
         self._hand_over(self._cancel, ids)
 
     def news(self, changes: Iterable[list[str]]) -> None:
-        """[user, prediction, status, model] of each change of state. Rides along with what else is sent: nobody waits for it."""
-        self._hand_over(self._news, changes)
+        """[user, prediction, status, model] of each change of state. Rides along with what else is sent."""
+        with self._wake:
+            first = not self._news
+            self._news.extend(changes)
+            if first:
+                self._wake.notify()
 
     def chunk(self, prediction_id: str, frame: ChunkFrame) -> None:
         """One more element of a growing output."""
@@ -61,10 +66,14 @@ class EventWriter:
             waiting.extend(items)
             self._wake.notify()
 
+    def _urgent(self) -> bool:
+        return bool(self._closing or self._done or self._cancel or self._chunks)
+
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._done or self._cancel or self._chunks or self._news)
+                self._wake.wait_for(lambda: self._urgent() or self._news)
+                self._wake.wait_for(self._urgent, NEWS_SECONDS)
                 if not (self._done or self._cancel or self._chunks or self._news):
                     return
                 done, cancel, chunks = _drain(self._done), _drain(self._cancel), _drain(self._chunks)

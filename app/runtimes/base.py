@@ -57,10 +57,16 @@ class Job:
 
 
 class Feed(Protocol):
-    """A running batch's view of what waits. Only runtimes that admit work between steps need `join`."""
+    """A running batch's view of what waits. Only runtimes that admit work while they run need `join` or `more`."""
 
     def join(self, room: int) -> Sequence[Job]:
         """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are of the batch now."""
+
+    def more(self) -> Sequence[Job]:
+        """The next batch of the running one's `batch_key`, unless another's turn has come; they are of the batch now."""
+
+    def flush(self) -> None:
+        """What was yielded so far is sent now, not with what is yielded next."""
 
     def canceled(self, job_id: str) -> bool:
         """Whether this job is to be stopped at the next step. The runtime then yields `(job_id, Canceled())`."""
@@ -77,7 +83,7 @@ class Runtime(ABC):
     spec: ClassVar[RuntimeSpec]
     # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress side by side.
     joins: ClassVar[bool] = False
-    # True when `run` has all answers before it yields the first: the engine then passes them on together.
+    # True when `run` has many answers at the same time: the engine passes them on together, at the end or at `feed.flush()`.
     ends_together: ClassVar[bool] = False
 
     @classmethod

@@ -103,28 +103,21 @@ class Embedding(Runtime):
         return ids[: self._limit]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        vectors = self._embed([ids for job in batch for ids in job.prepared])
-        at = 0
-        for job in batch:
-            own = vectors[at : at + len(job.prepared)]
-            at += len(own)
-            tokens = sum(map(len, job.prepared))
-            found = own[0] if isinstance(job.input["text"], str) else own
-            yield job.id, Finished(found, {"input_tokens": tokens, "padding": self._lanes.padding})
+        for one in self._lanes.run(batch, feed, self._embed):
+            found = one.answers[0] if isinstance(one.job.input["text"], str) else one.answers
+            tokens = sum(map(len, one.job.prepared))
+            yield one.job.id, Finished(found, {"input_tokens": tokens, "padding": one.padding})
 
-    def _embed(self, rows: Sequence[list[int]]) -> list[Any]:
-        """An array for each, in the order given.
+    def _embed(self, rows: Sequence[list[int]]) -> Any:
+        """(rows, width) as an array.
 
         Arrays, not lists: they travel with the fewest digits that tell 32-bit floats apart, half of what the same numbers take
         as Python's floats.
         """
         import torch
 
-        def run(part: Sequence[int]) -> Sequence[Any]:
-            with torch.inference_mode():
-                return self._vectors(self._net, [rows[n] for n in part]).cpu().numpy()  # type: ignore[no-any-return]
-
-        return self._lanes.each([len(row) for row in rows], run)
+        with torch.inference_mode():
+            return self._vectors(self._net, rows).cpu().numpy()
 
     def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
         import torch

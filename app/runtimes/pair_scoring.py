@@ -53,7 +53,7 @@ class PairScoring(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, sigmoid: bool) -> None:
         self._tokenizer, self._device = tokenizer, model.device
-        self._lanes = Lanes(model)
+        self._lanes = Lanes(model, length=lambda row: len(row[0]))
         self._sigmoid = model.config.get("sigmoid", sigmoid)
         self._pad = tokenizer.pad_token_id or 0
         self._has_types = "token_type_ids" in tokenizer.model_input_names
@@ -90,22 +90,15 @@ class PairScoring(Runtime):
         return list(zip(found["input_ids"], types, strict=True))
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        scores = self._score([row for job in batch for row in job.prepared])
-        at = 0
-        for job in batch:
-            own = scores[at : at + len(job.prepared)]
-            at += len(own)
-            tokens = sum(len(ids) for ids, _ in job.prepared)
-            yield job.id, Finished(own, {"input_tokens": tokens, "padding": self._lanes.padding})
+        for one in self._lanes.run(batch, feed, self._score):
+            tokens = sum(len(ids) for ids, _ in one.job.prepared)
+            yield one.job.id, Finished(one.answers, {"input_tokens": tokens, "padding": one.padding})
 
     def _score(self, rows: Sequence[Row]) -> list[Any]:
         import torch
 
-        def run(part: Sequence[int]) -> Sequence[Any]:
-            with torch.inference_mode():
-                return self._scores(self._net, [rows[n] for n in part]).tolist()  # type: ignore[no-any-return]
-
-        return self._lanes.each([len(ids) for ids, _ in rows], run)
+        with torch.inference_mode():
+            return self._scores(self._net, rows).tolist()  # type: ignore[no-any-return]
 
     def _scores(self, net: Any, rows: Sequence[Row]) -> Any:
         ids, mask = padded([ids for ids, _ in rows], self._pad, self._device)

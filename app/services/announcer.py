@@ -35,8 +35,8 @@ class Announcer:
     def ended(self, predictions: Sequence[Prediction]) -> None:
         """They will not change again."""
         if predictions:
+            self._news(predictions)  # first: then both travel together
             self._events.done([prediction.id for prediction in predictions])
-            self._news(predictions)
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Their workers are asked to stop them."""

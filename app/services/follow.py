@@ -81,8 +81,8 @@ class Follower:
 
     async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:
         def read() -> dict[str, Prediction]:
-            with self._database.unit(single=True) as session:
-                return table.get(session, list(set(ids)))
+            with self._database.single() as statement:
+                return table.get(statement, list(set(ids)))
 
         found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         return [found.get(prediction_id) for prediction_id in ids]

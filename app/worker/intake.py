@@ -1,7 +1,7 @@
 """Brings waiting predictions to this worker: by doorbells, by what else lies in its queues, and straight from Postgres.
 
-One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message of a burst;
-the rest is taken from the same Redis lists at once, because Celery's consumer costs some 0.6 ms of CPU for each message.
+One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message after a rest.
+While more come, they are read from the same Redis lists here, in bulk: Celery's consumer costs some 0.6 ms of CPU for each.
 When the bells have been silent for a while, and once in a while although they ring, the oldest waiting rows are claimed without
 one (DESIGN, "Steal"): a bell may have been lost.
 """
@@ -28,6 +28,10 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 0.5
 QUIET_SECONDS = 1.0  # a bell that rings is faster than looking; silence this long makes a look worth it
 LOOK_ANYWAY_SECONDS = 5.0
+LONE_SECONDS = 0.005  # a bell after such a rest is answered before Redis is asked for more
+LISTEN_FOR_SECONDS = 0.2  # silence after which Celery listens again
+LISTEN_SECONDS = 0.05
+POLL_SECONDS = 0.02
 AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
 
 # Takes at most ARGV[1] messages from the lists in KEYS, the first list first, in one round trip.
@@ -62,6 +66,15 @@ class Messages:
             return []
         return [message_id for raw in found if (message_id := id_in(raw, self._task))]
 
+    def wait(self, seconds: float) -> list[str]:
+        """The next one, or none when nothing comes for so long or Redis cannot be reached."""
+        try:
+            found: Any = self._redis.brpop(self._keys, seconds)
+        except redis.RedisError:
+            time.sleep(seconds)
+            return []
+        return [message_id] if found and (message_id := id_in(found[1], self._task)) else []
+
     def close(self) -> None:
         self._redis.close()
 
@@ -90,8 +103,8 @@ class Intake:
         self._waiting: deque[str] = deque()
         self._put_off = PutOff()
         self._more = False  # Redis may hold messages that nobody has been told of
-        self._busy = False
-        self._heard_at = self._looked_at = time.monotonic()
+        self._busy = self._listening = False
+        self._heard_at = self._looked_at = self._claimed_at = time.monotonic()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -115,7 +128,8 @@ class Intake:
     @property
     def occupied(self) -> bool:
         """Whether Celery should leave further messages where they are: they are taken from here, in bulk, or not at all."""
-        return self._busy or self._more or bool(self._waiting) or self._stopping or self._room() <= 0
+        reads = self._busy or self._listening
+        return reads or self._more or bool(self._waiting) or self._stopping or self._room() <= 0
 
     def _room(self) -> int:
         return self._slots - len(self._runner.running)
@@ -144,7 +158,9 @@ class Intake:
             self._steal()
 
     def _rest(self) -> None:
-        self._busy = False
+        full = self._room() <= 0
+        self._more = self._more or full  # nobody reads then
+        self._busy, self._listening = False, not full and time.monotonic() - self._heard_at < LISTEN_FOR_SECONDS
         if not self.occupied:
             self.on_idle()
 
@@ -156,23 +172,39 @@ class Intake:
 
     def _next(self) -> list[str]:
         """What to claim now; waits for it, but not longer than until the next look."""
+        self._listen()
         with self._wake:
-            self._wake.wait_for(self._due, LOOK_SECONDS)
+            self._wake.wait_for(self._due, 0 if self._listening else LOOK_SECONDS)
             room = min(AT_ONCE, self._room())
             if self._stopping or not self._due():
                 return []
             self._busy = True
             ids = self._put_off.take(self._runner.rooms(), room) if self._put_off else []
             ids += [self._waiting.popleft() for _ in range(min(room - len(ids), len(self._waiting)))]
-        if len(ids) < room and self._more:
+        lone = len(ids) == 1 and time.monotonic() - self._claimed_at > LONE_SECONDS
+        if len(ids) < room and self._more and not lone:
             taken = self._messages.take(room - len(ids))
             self._more = len(taken) == room - len(ids)
+            self._heard_at = time.monotonic() if taken else self._heard_at
             ids += taken
         return ids
+
+    def _listen(self) -> None:
+        """Waits for a moment in Celery's place. What was put off waits for room at the same time, so Redis is only asked then."""
+        if not self._listening or self._due():
+            return
+        if self._put_off:
+            with self._wake:
+                self._wake.wait_for(self._due, POLL_SECONDS)
+                self._more = True
+            return
+        for prediction_id in self._messages.wait(LISTEN_SECONDS):
+            self.heard(prediction_id)
 
     def _claim(self, ids: list[str]) -> None:
         """No more of a version than there is room for: a flood of one model must not keep the others out."""
         rooms, left = self._runner.rooms(), dict[str, str]()
+        self._claimed_at = time.monotonic()
         try:
             if min(rooms.values(), default=AT_ONCE) >= len(ids):
                 claimed = self._recorder.claim(ids)

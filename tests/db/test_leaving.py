@@ -38,3 +38,31 @@ def test_connections_in_use_when_postgres_refuses_newcomers_are_closed_afterward
         assert again.execute(text("SELECT 1")).scalar_one() == 1
     assert clients() == 1
     leaving.close()
+
+
+def test_a_connection_that_broke_is_not_used_again(database: Database, settings: Any) -> None:
+    broken = Database(connect(settings.database_url, pool=2, application="broken"))
+    find = text("SELECT pg_backend_pid() AS pid, :more AS more")
+    with broken.single() as statement:
+        [first] = statement.execute(find, {"more": "50 %"})
+    assert first["more"] == "50 %"
+    with database.unit() as session:
+        session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": first["pid"]})
+    with pytest.raises(Unavailable), broken.single() as statement:
+        statement.execute(find, {"more": ""})
+    with broken.single() as statement:
+        [second] = statement.execute(find, {"more": ""})
+    assert second["pid"] != first["pid"]
+    broken.close()
+
+
+def test_a_statement_that_fails_leaves_its_connection_usable(settings: Any) -> None:
+    one = Database(connect(settings.database_url, pool=1, application="one"))
+    pid = text("SELECT pg_backend_pid() AS pid")
+    with one.single() as statement:
+        before = statement.execute(pid, {})
+    with pytest.raises(psycopg2.errors.DivisionByZero), one.single() as statement:
+        statement.execute(text("SELECT 1 / 0"), {})
+    with one.unit() as session:
+        assert [dict(row) for row in session.execute(pid).mappings()] == before
+    one.close()

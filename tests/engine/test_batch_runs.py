@@ -77,3 +77,47 @@ def test_the_halves_of_a_batch_that_did_not_fit_find_its_memory_free() -> None:
     assert {name: end.output for name, end in ends.items()} == {name: name for name in "abcd"}  # type: ignore[union-attr]
     assert model.seen[0] == (4, 0)
     assert {held for _, held in model.seen} == {0}, "(rows, what earlier runs hold)"
+
+
+class Lanes:
+    """A model that takes more while it runs, and says what it was given."""
+
+    ends_together = True
+
+    def __init__(self, broken: str = "") -> None:
+        self.given: list[list[str]] = []
+        self._broken = broken
+
+    def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
+        while batch:
+            self.given.append([job.id for job in batch])
+            if any(job.id == self._broken for job in batch):
+                raise ValueError("not this one")
+            for job in batch:
+                yield job.id, Finished(job.id)
+            feed.flush()
+            batch = feed.more()
+
+
+def taken_by(model: Lanes, jobs: Sequence[Job]) -> list[list[str]]:
+    """The ids of what a model was given until nobody waited any more."""
+    inbox, (ours, theirs) = Inbox(Rules(Limits(2))), socket.socketpair()
+    outbox = Outbox(theirs)
+    runner = BatchRunner(model, inbox, outbox, SimpleNamespace(drain=lambda: None))  # type: ignore[arg-type]
+    inbox.add([Entry(job) for job in jobs])
+    while {name for group in model.given for name in group} != {job.id for job in jobs}:
+        runner.run(inbox.take())
+    outbox.close()
+    ours.close()
+    theirs.close()
+    return model.given
+
+
+def test_more_is_the_next_batch_until_it_is_the_turn_of_another_key() -> None:
+    jobs = [Job(name, {}, batch_key=name[0]) for name in ("a1", "a2", "a3", "b1", "a4")]
+    assert taken_by(Lanes(), jobs) == [["a1", "a2"], ["a3", "a4"], ["b1"]]
+
+
+def test_nobody_joins_a_batch_that_is_run_again() -> None:
+    model = Lanes(broken="a1")
+    assert taken_by(model, [Job(name, {}) for name in ("a1", "a2", "a3")]) == [["a1", "a2"], ["a1"], ["a2"], ["a3"]]

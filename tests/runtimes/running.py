@@ -23,6 +23,12 @@ class Feed:
         coming, self.late = self.late[:room], self.late[room:]
         return coming
 
+    def more(self) -> Sequence[Job]:
+        return self.join(2)
+
+    def flush(self) -> None:
+        pass
+
     def canceled(self, job_id: str) -> bool:
         self.asked[job_id] = self.asked.get(job_id, 0) + 1
         return job_id in self.cancel and self.asked[job_id] > self.cancel[job_id]

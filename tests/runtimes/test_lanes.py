@@ -1,6 +1,7 @@
 """Forward passes side by side: every row once, answers in order, the lanes equally full."""
 
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from running import jobs, load, run
+from running import Feed, jobs, load, run
 
 from app.domain.work import Finished, ModelSpec
+from app.runtimes.base import Job
 from app.runtimes.demo import demo_minilm_folder
 from app.runtimes.lanes import LEAST_CELLS, Lanes
 from app.runtimes.rows import cells, cut_by_length, cut_evenly
@@ -37,15 +39,53 @@ def test_one_batch_becomes_two_parts_of_about_the_same_work() -> None:
     assert sorted(cells(lengths, part) for part in parts) == [300, 300]
 
 
-@given(LENGTHS)
-def test_answers_come_in_the_order_of_the_rows(lengths: list[int]) -> None:
-    lanes = Lanes(model(2))
+def rows_of(*jobs: Sequence[int]) -> list[Job]:
+    """Jobs whose rows are their own lengths."""
+    return [Job(str(number), {}, prepared=list(rows)) for number, rows in enumerate(jobs)]
 
-    def run_part(part: Sequence[int]) -> Sequence[int]:
-        return [number * 10 for number in part]
 
-    assert lanes.each(lengths, run_part) == [number * 10 for number in range(len(lengths))]
-    assert 0.0 <= lanes.padding < 1.0
+def times_ten(rows: list[int]) -> list[int]:
+    return [row * 10 for row in rows]
+
+
+@given(st.lists(LENGTHS, min_size=1, max_size=6), st.lists(LENGTHS, max_size=6))
+def test_every_job_gets_the_answers_of_its_rows_in_their_order(first: list[list[int]], late: list[list[int]]) -> None:
+    jobs = rows_of(*first, *late)
+    feed = Feed(late=jobs[len(first) :])
+    found = list(Lanes(model(2), length=int).run(jobs[: len(first)], feed, times_ten))
+    assert sorted(one.job.id for one in found) == sorted(job.id for job in jobs)
+    assert all(one.answers == times_ten(one.job.prepared) and 0.0 <= one.padding < 1.0 for one in found)
+
+
+def test_a_lane_that_has_done_its_part_does_not_wait_for_the_other() -> None:
+    [slow, quick, late] = rows_of([300], [200], [100])
+    joined = threading.Event()
+
+    def work(rows: list[int]) -> list[int]:
+        if rows == [300]:
+            assert joined.wait(10)
+        if rows == [100]:
+            joined.set()
+        return rows
+
+    first, *others = Lanes(model(2), length=int).run([slow, quick], Feed(late=[late]), work)
+    assert first.job is quick
+    assert {one.job.id for one in others} == {slow.id, late.id}
+
+
+def test_a_pass_that_fails_waits_for_the_one_beside_it() -> None:
+    ended = threading.Event()
+
+    def work(rows: list[int]) -> list[int]:
+        if rows == [300]:
+            raise ValueError("the weights are gone")
+        time.sleep(0.1)
+        ended.set()
+        return rows
+
+    with pytest.raises(ValueError, match="the weights are gone"):
+        list(Lanes(model(2), length=int).run(rows_of([300], [200]), Feed(), work))
+    assert ended.is_set()
 
 
 @pytest.mark.parametrize(
@@ -64,11 +104,12 @@ def test_answers_come_in_the_order_of_the_rows(lengths: list[int]) -> None:
 def test_how_many_lanes_work_at_once(spec: ModelSpec, rows: list[int], wanted: int) -> None:
     together = threading.Barrier(wanted, timeout=10)
 
-    def run_part(part: Sequence[int]) -> Sequence[int]:
+    def work(rows: list[int]) -> list[int]:
         together.wait()
-        return part
+        return rows
 
-    assert Lanes(spec).each(rows, run_part) == list(range(len(rows)))
+    [one] = Lanes(spec, length=int).run(rows_of(rows), Feed(), work)
+    assert one.answers == rows
 
 
 def test_vectors_are_the_same_with_and_without_lanes(tmp_path: Path) -> None:
@@ -77,6 +118,6 @@ def test_vectors_are_the_same_with_and_without_lanes(tmp_path: Path) -> None:
     for threads in (1, 2):
         runtime = load("embedding", demo_minilm_folder() or "", threads=threads)
         ended, _ = run(runtime, jobs(runtime, [{"text": text} for text in texts], tmp_path / str(threads)))
-        found[threads] = [one.output for one in ended.values() if isinstance(one, Finished)]
+        found[threads] = [one.output for _, one in sorted(ended.items()) if isinstance(one, Finished)]
     assert len(found[1]) == len(texts)
     numpy.testing.assert_allclose(found[1], found[2], atol=1e-5)

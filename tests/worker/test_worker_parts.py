@@ -46,6 +46,18 @@ def test_one_bell_brings_all_that_waits_in_redis(parts: SimpleNamespace, setting
     assert not parts.runner.running
 
 
+def test_while_bells_ring_the_intake_reads_them_itself(parts: SimpleNamespace, settings: Any) -> None:
+    connection = redis.Redis.from_url(settings.redis_url)
+    start(parts)
+    [first] = accept(parts, {"text": "x"})
+    parts.intake.heard(first)
+    eventually(all_ended(parts, [first]))
+    others = accept(parts, *({"text": "y"} for _ in range(3)))
+    eventually(all_ended(parts, others))
+    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") == 0)
+    eventually(lambda: not parts.intake.occupied)
+
+
 def test_no_more_than_the_slots_are_held(parts: SimpleNamespace) -> None:
     ids = accept(parts, *({"text": "x", "seconds": 0.3} for _ in range(40)))
     most = 0
