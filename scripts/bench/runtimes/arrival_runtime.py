@@ -3,11 +3,12 @@
 The rest of the path is the same. Found by RUNTIME_PATHS; see scripts/bench/pairs.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from app.runtimes.base import Job, RuntimeSpec
+from app.domain.work import Event, Finished
+from app.runtimes.base import Feed, Job, RuntimeSpec
 from app.runtimes.pair_scoring import PairScoring
 
 
@@ -20,11 +21,10 @@ class ArrivalOrder(PairScoring):
         super().prepare(job)
         job.length = 1
 
-    def _score(self, rows: Sequence[Any]) -> list[Any]:
-        import torch
-
-        with torch.inference_mode():
-            return list(self._scores(self._net, rows).tolist())
+    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        scores = iter(self._score([row for job in batch for row in job.prepared]))
+        for job in batch:
+            yield job.id, Finished([next(scores) for _ in job.prepared])
 
     def probe(self, length: int) -> dict[str, Any] | None:
         return None
