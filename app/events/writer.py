@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 HELD_AT_MOST = 50_000
 GROUP = 500
-NEWS_SECONDS = 0.05  # news waits so long for company: it informs people, and nobody's prediction waits for it
+NEWS_SECONDS = 0.05  # news that is in no hurry waits so long for company: it informs people, and no prediction waits for it
 
 
 class EventWriter:
@@ -34,7 +34,7 @@ class EventWriter:
         self._chunks: deque[tuple[str, ChunkFrame]] = deque(maxlen=HELD_AT_MOST)
         self._news: deque[list[str]] = deque(maxlen=HELD_AT_MOST)
         self._wake = threading.Condition()
-        self._closing = False
+        self._closing = self._soon = False
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
 
@@ -49,12 +49,13 @@ class EventWriter:
         """Whoever runs these predictions is asked to stop them."""
         self._hand_over(self._cancel, ids)
 
-    def news(self, changes: Iterable[list[str]]) -> None:
-        """[user, prediction, status, model] of each change of state. Rides along with what else is sent."""
+    def news(self, changes: Iterable[list[str]], *, soon: bool) -> None:
+        """[user, prediction, status, model] of each change of state. `soon`: the next one may be another process's to tell, and
+        must not overtake it; else it rides along with what is sent next."""
         with self._wake:
-            first = not self._news
+            self._soon, first = self._soon or soon, not self._news
             self._news.extend(changes)
-            if first:
+            if first or soon:
                 self._wake.notify()
 
     def chunk(self, prediction_id: str, frame: ChunkFrame) -> None:
@@ -67,7 +68,7 @@ class EventWriter:
             self._wake.notify()
 
     def _urgent(self) -> bool:
-        return bool(self._closing or self._done or self._cancel or self._chunks)
+        return bool(self._closing or self._soon or self._done or self._cancel or self._chunks)
 
     def _run(self) -> None:
         while True:
@@ -77,7 +78,7 @@ class EventWriter:
                 if not (self._done or self._cancel or self._chunks or self._news):
                     return
                 done, cancel, chunks = _drain(self._done), _drain(self._cancel), _drain(self._chunks)
-                news = _drain(self._news)
+                news, self._soon = _drain(self._news), False
             try:
                 self._send(done, cancel, chunks, news)
             except redis.RedisError as error:

@@ -17,16 +17,16 @@ class Announcer:
     def accepted(self, predictions: Sequence[Prediction]) -> None:
         """New or handed back: a worker is to look at them."""
         self._publisher.ring((prediction.queue, prediction.id) for prediction in predictions)
-        self._news(predictions)
+        self._news(predictions, soon=True)
 
     def claimed(self, predictions: Sequence[Prediction]) -> None:
-        """A worker runs them."""
+        """A worker runs them; it will also tell their end."""
         self._news(predictions)
 
-    def _news(self, predictions: Sequence[Prediction]) -> None:
+    def _news(self, predictions: Sequence[Prediction], *, soon: bool = False) -> None:
         changes = [[str(one.user_id), one.id, one.status.value, one.model] for one in predictions if one.user_id]
         if changes:
-            self._events.news(changes)
+            self._events.news(changes, soon=soon)
 
     def ring(self, pairs: Sequence[tuple[str, str]]) -> None:
         """The same for (id, queue) pairs."""

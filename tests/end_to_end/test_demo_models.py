@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 
 from app.domain.phases import PHASES
 from app.domain.work import ModelSpec
+from app.engine.curve import Alone
 from app.runtimes.base import Job
 from app.runtimes.demo import demo_minilm_folder
 from app.runtimes.embedding import Embedding
@@ -38,7 +39,7 @@ def directly(text: str) -> list[float]:
     model = Embedding.load(ModelSpec("direct", "demo/minilm", "embedding", path=str(demo_minilm_folder())))
     job = Job("direct", {"text": text})
     model.prepare(job)
-    [(_, finished)] = list(model.run([job], feed=None))  # type: ignore[arg-type]
+    [(_, finished)] = list(model.run([job], Alone()))
     return finished.output  # type: ignore[union-attr, no-any-return]
 
 

@@ -101,7 +101,7 @@ def test_of_a_batch_that_hangs_together_only_the_one_at_fault_times_out(shared_e
     model = spec()
     blocker = shared_engine.submit(model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("hang" if i == 2 else "", timeout=0.3)) for i in range(6)]
+    handles = [shared_engine.submit(model, work("hang" if i == 2 else "", timeout=1.0)) for i in range(6)]
     ends = [ending(handle) for handle in handles]
     assert ends.pop(2).code == "run_timeout"
     assert all(isinstance(end, Finished) for end in ends)
@@ -213,6 +213,7 @@ def test_a_dead_fork_server_is_replaced(start_engine: Start) -> None:
     next(running.events())
     waiting = engine.submit(model, work("pid"))
     os.kill(engine.fork_server_pid, signal.SIGKILL)
+    eventually(lambda: not alive(first))  # or it would stop at the cancel and run the other before it dies
     running.cancel()
     assert isinstance(ending(running), Canceled)
     assert ending(waiting).output != first
