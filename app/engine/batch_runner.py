@@ -211,15 +211,20 @@ class BatchRunner:
         return len(last) == SAME_FAILURES and len(set(last)) == 1
 
     def _remember(self, entries: Sequence[Entry]) -> None:
-        """The next batches hold at most half the cells that did not fit; a job alone is always tried."""
+        """The next batches hold at most half the cells that did not fit; a job alone is always tried. Several batches may
+        have been under way (`more`), none of them larger than the limit."""
         empty_device_cache()
         longest = max((entry.job.length for entry in entries), default=1)
         fitting = max(1, len(entries) // 2)
         old = self.inbox.rules.limits
-        tokens = min(old.tokens or sys.maxsize, fitting * longest)
+        most = old.tokens // 2 if len(entries) > 1 else old.tokens
+        tokens = min(most or sys.maxsize, fitting * longest)
         size = min(old.size, fitting) if longest <= 1 else old.size
         self.inbox.rules.limits = Limits(size, tokens)
-        print(f"out of memory with {len(entries)} x {longest}; batches are kept to {fitting} x {longest}", file=sys.stderr)
+        print(
+            f"out of memory with {len(entries)} x {longest}; batches are kept to {max(1, tokens // longest)} x {longest}",
+            file=sys.stderr,
+        )
 
     def _die(self, text: str) -> None:
         """The engine treats this as the crash it is."""

@@ -30,8 +30,8 @@ QUIET_SECONDS = 1.0  # a bell that rings is faster than looking; silence this lo
 LOOK_ANYWAY_SECONDS = 5.0
 LONE_SECONDS = 0.005  # a bell after such a rest is answered before Redis is asked for more
 LISTEN_FOR_SECONDS = 0.2  # silence after which Celery listens again
-LISTEN_SECONDS = 0.05
-POLL_SECONDS = 0.02
+LISTEN_SECONDS = 0.05  # for each wait for a bell; stopping waits as long
+POLL_SECONDS = 0.02  # between looks into Redis while something put off waits for room
 AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
 
 # Takes at most ARGV[1] messages from the lists in KEYS, the first list first, in one round trip.

@@ -99,9 +99,9 @@ class Lanes:
             batch = feed.more()
 
 
-def taken_by(model: Lanes, jobs: Sequence[Job]) -> list[list[str]]:
+def taken_by(model: Lanes, jobs: Sequence[Job], limits: Limits = Limits(2)) -> list[list[str]]:
     """The ids of what a model was given until nobody waited any more."""
-    inbox, (ours, theirs) = Inbox(Rules(Limits(2))), socket.socketpair()
+    inbox, (ours, theirs) = Inbox(Rules(limits)), socket.socketpair()
     outbox = Outbox(theirs)
     runner = BatchRunner(model, inbox, outbox, SimpleNamespace(drain=lambda: None))  # type: ignore[arg-type]
     inbox.add([Entry(job) for job in jobs])
@@ -121,3 +121,24 @@ def test_more_is_the_next_batch_until_it_is_the_turn_of_another_key() -> None:
 def test_nobody_joins_a_batch_that_is_run_again() -> None:
     model = Lanes(broken="a1")
     assert taken_by(model, [Job(name, {}) for name in ("a1", "a2", "a3")]) == [["a1", "a2"], ["a1"], ["a2"], ["a3"]]
+
+
+class Crowded(Lanes):
+    """Two batches at once are too much for its memory, until they are of 200 cells at most."""
+
+    ends_together = False
+
+    def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
+        beside = feed.more()
+        self.given += [[job.id for job in group] for group in (batch, beside) if group]
+        if sum(job.length for job in [*batch, *beside]) > 400:
+            raise MemoryError
+        for job in (*batch, *beside):
+            yield job.id, Finished(job.id)
+
+
+def test_of_several_batches_that_did_not_fit_together_the_next_ones_are_half_as_large() -> None:
+    jobs = [Job(f"{number:02}", {}, length=100) for number in range(12)]
+    given = taken_by(Crowded(), jobs, Limits(8, 400))
+    assert [len(group) for group in given[:2]] == [4, 4]
+    assert {len(group) for group in given if group[0] >= "08"} == {2}
