@@ -7,6 +7,7 @@ first. Measured on 2 CPU cores with MiniLM, 5 to 250 tokens (requests/s): one at
 curve.
 """
 
+import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -58,8 +59,9 @@ class Curve:
 DEFAULT_CURVE = Curve()
 
 
-def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAULT_CURVE) -> list[int]:
-    """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is."""
+def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAULT_CURVE, *, unpadded: bool = False) -> list[int]:
+    """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is. `unpadded`: rows of different
+    length cost nothing more together, so that a full batch is always right."""
     if not waiting:
         return []
     key, most = waiting[0].key, max(limits.size, min(limits.size * LOOK_AHEAD, MOST_LOOKED_AT))
@@ -71,6 +73,8 @@ def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAUL
     if lengths[-1] <= lengths[0] * (1 + ALIKE):
         return _oldest(waiting, same, lengths[-1], limits)
     at = same.index(0)
+    if unpadded:
+        return same[neighbours(lengths, at, limits)]
     for start, end in pairwise(cuts(lengths, limits, curve)):
         if start <= at < end:
             return same[start:end]
@@ -80,6 +84,21 @@ def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAUL
 def _oldest(waiting: Sequence[Waiting], same: list[int], longest: int, limits: Limits) -> list[int]:
     chosen = sorted(same)[: most_rows(longest, limits)]
     return sorted(chosen, key=lambda index: waiting[index].length)
+
+
+def neighbours(lengths: Sequence[int], at: int, limits: Limits) -> slice:
+    """The run of sorted lengths around the one at `at` that fills the limits, nearest lengths first; `tokens` is their sum."""
+    start, end, left = at, at + 1, (limits.tokens or sys.maxsize) - lengths[at]
+    while end - start < limits.size:
+        below = lengths[at] - lengths[start - 1] if start and lengths[start - 1] <= left else None
+        above = lengths[end] - lengths[at] if end < len(lengths) and lengths[end] <= left else None
+        if above is not None and (below is None or above < below):
+            left, end = left - lengths[end], end + 1
+        elif below is not None:
+            left, start = left - lengths[start - 1], start - 1
+        else:
+            break
+    return slice(start, end)
 
 
 def cuts(lengths: Sequence[int], limits: Limits, curve: Curve = DEFAULT_CURVE) -> list[int]:

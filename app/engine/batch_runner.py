@@ -129,7 +129,7 @@ class BatchRunner:
         self.flush()
 
     def announce(self, entries: Sequence[Entry]) -> None:
-        self._outbox.events([(entry.job.id, Started(entry.batch_size)) for entry in entries])
+        self._outbox.later((entry.job.id, Started(entry.batch_size)) for entry in entries)
         self._outbox.flush()
 
     def flush(self) -> None:
@@ -173,8 +173,11 @@ class BatchRunner:
             event = Failed(event.error)
         self.inbox.done(job_id)
         known = {"padding": round(metrics["padding"], 4)} if "padding" in metrics else {}  # the runtime cut the batch itself
-        send = self._outbox.ending if self._runtime.ends_together else self._outbox.event
-        send(job_id, replace(event, metrics={**metrics, **measured(entry), **known}))
+        event = replace(event, metrics={**metrics, **measured(entry), **known})
+        if self._runtime.ends_together:
+            self._outbox.later([(job_id, event)])
+        else:
+            self._outbox.event(job_id, event)
 
     def _without_canceled(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those canceled between two tries are not run again."""

@@ -36,11 +36,12 @@ class Entry:
 
 @dataclass(slots=True)
 class Rules:
-    """How batches are formed. `limits` shrink after running out of memory; `wait` is in seconds."""
+    """How batches are formed. `limits` shrink after running out of memory; `wait` is in seconds; `unpadded` as the runtime is."""
 
     limits: Limits = field(default_factory=Limits)
     curve: Curve = DEFAULT_CURVE
     wait: float = 0.0
+    unpadded: bool = False
 
 
 class Inbox:
@@ -113,7 +114,8 @@ class Inbox:
 
     def _choose(self) -> list[Entry]:
         items = [Waiting(entry.key, entry.job.length) for entry in self._waiting]
-        return [self._waiting[index] for index in next_batch(items, self.rules.limits, self.rules.curve)]
+        rules = self.rules
+        return [self._waiting[index] for index in next_batch(items, rules.limits, rules.curve, unpadded=rules.unpadded)]
 
     def _out(self, chosen: list[Entry]) -> list[Entry]:
         taken = {id(entry) for entry in chosen}

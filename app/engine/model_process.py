@@ -103,7 +103,7 @@ class ModelProcess:
         """Batches by what they cost on this device, and as large as is quick here unless the version says otherwise."""
         found = curve.of(runtime, spec, folder)
         rules = self._inbox.rules
-        rules.curve = found or DEFAULT_CURVE
+        rules.curve, rules.unpadded = found or DEFAULT_CURVE, runtime.unpadded
         if found:
             rules.limits = curve.limits(found, rules.limits, spec.config)
 

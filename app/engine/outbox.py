@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from app.domain.work import Event, Failed
@@ -28,10 +29,11 @@ class Outbox:
     def event(self, work_id: str, event: Event) -> None:
         self._put(("event", (work_id, event)))
 
-    def ending(self, work_id: str, event: Event) -> None:
-        """Leaves with whatever comes next, at the latest with `flush`: a batch ends as one message, not one for each work."""
+    def later(self, events: Iterable[tuple[str, Event]]) -> None:
+        """They leave with whatever comes next, at the latest with `flush`: a batch begins and ends as one message, not one for
+        each work, and wakes no thread of its own."""
         with self._some:
-            self._waiting.append(("event", (work_id, event)))
+            self._waiting.extend(("event", pair) for pair in events)
 
     def events(self, events: list[tuple[str, Event]]) -> None:
         """Several at once."""

@@ -85,6 +85,8 @@ class Runtime(ABC):
     joins: ClassVar[bool] = False
     # True when `run` has many answers at the same time: the engine passes them on together, at the end or at `feed.flush()`.
     ends_together: ClassVar[bool] = False
+    # To be read on the instance: True when rows of different length are not padded to the longest.
+    unpadded: bool = False
 
     @classmethod
     @abstractmethod

@@ -60,13 +60,13 @@ class Embedding(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
         self._tokenizer, self._device = tokenizer, model.device
-        self._lanes = Lanes(model)
         self._pooling = model.config.get("pooling", folder.pooling)
         self._normalize = model.config.get("normalize", True)
         self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
         self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
         self._pad = tokenizer.pad_token_id or 0
         self._net: Any = None
+        self._lanes: Lanes
         self._facts: dict[str, Any] = {}
 
     @classmethod
@@ -82,6 +82,10 @@ class Embedding(Runtime):
         probes = made._tokenise(list(PROBES))
         trial = Trial(lambda net: made._vectors(net, probes), least_cosine, LEAST_COSINE)
         made._net, made._facts = weights.network(AutoModel, model, trial)
+        made.unpadded = "encoder" in made._facts
+        made._lanes = Lanes(model, unpadded=made.unpadded)
+        if made.unpadded:
+            made._net.pooler = None  # its answer is not asked for
         return made
 
     def prepare(self, job: Job) -> None:
@@ -122,8 +126,10 @@ class Embedding(Runtime):
     def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
         import torch
 
-        ids, mask = padded(rows, self._pad, self._device, coarse=self._device == "cpu" and net.dtype != torch.float32)
-        hidden = net(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        coarse = self._device == "cpu" and net.dtype != torch.float32 and not self.unpadded
+        ids, mask = padded(rows, self._pad, self._device, coarse=coarse)
+        alone = len(rows) == 1 and ids.shape[1] == len(rows[0])  # the library takes a while to see that such a mask hides nothing
+        hidden = net(input_ids=ids, attention_mask=None if alone else mask).last_hidden_state.float()
         vectors = pooled(hidden, mask, self._pooling)
         return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
 

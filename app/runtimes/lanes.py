@@ -46,17 +46,17 @@ class _Part:
 
     rows: list[tuple[Answered, int]]
     padding: float
-    threads: int = 1
 
 
 class Lanes:
-    """Used by one thread. A job's `prepared` is the list of its rows; `length` is that of a row, in cells."""
+    """Used by one thread. A job's `prepared` is the list of its rows; `length` is that of a row, in cells; `unpadded` as the
+    runtime is."""
 
-    def __init__(self, model: ModelSpec, length: Callable[[Any], int] = len) -> None:
+    def __init__(self, model: ModelSpec, length: Callable[[Any], int] = len, *, unpadded: bool = False) -> None:
         on_cpu = model.device == "cpu"
         one_threads = model.config.get("torch_compile") or model.trust_remote_code  # transformers' own layers may be shared
         self._count = min(LANES, model.threads) if on_cpu and not one_threads else 1
-        self._threads, self._length = model.threads, length
+        self._threads, self._length, self._unpadded = model.threads, length, unpadded
         self._cells = CELLS_ON_CPU if on_cpu else CELLS_ELSEWHERE
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="lane") if self._count > 1 else None
 
@@ -72,41 +72,49 @@ class Lanes:
         running: dict[Future[Sequence[Any]], _Part] = {}
         try:
             while self._fill(parts, running, feed, work):
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield from self._answered(running.pop(future), future.result())
+                if len(parts) == 1 and not running:
+                    yield from self._answered(part := parts.popleft(), self._work(part, work, self._threads))
+                else:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        yield from self._answered(running.pop(future), future.result())
                 feed.flush()
         finally:
             wait(running)  # whoever is next must not meet what still runs
 
     def _fill(self, parts: deque[_Part], running: dict[Future[Sequence[Any]], _Part], feed: Feed, work: Work) -> bool:
-        """Gives every free lane a part; False when nothing runs."""
+        """Gives every free lane a part, but leaves one that is alone: it is for the caller's own thread. False when there is
+        nothing to do.
+
+        In lanes, a pass has one thread. OpenMP keeps a team for each thread that asked for more, and once there are more of them
+        than cores, whoever waits for the others of his team sleeps: a text took 11.3 ms, in the one thread that has a team 7.7.
+        """
         assert self._pool is not None
         while len(running) < self._count:
             if not parts:
                 parts.extend(self._parts(feed.more()))
-            if not parts:
+            if not parts or (len(parts) == 1 and not running):
                 break
             part = parts.popleft()
-            if running or parts:
-                part.threads = self._threads // self._count
-            running[self._pool.submit(self._work, part, work)] = part
-        return bool(running)
+            running[self._pool.submit(self._work, part, work, self._threads // self._count)] = part
+        return bool(running or parts)
 
-    def _work(self, part: _Part, work: Work) -> Sequence[Any]:
+    def _work(self, part: _Part, work: Work, threads: int) -> Sequence[Any]:
         """torch counts its threads for each of ours, its libraries for all of them together: so it is said before every pass."""
         import torch
 
-        torch.set_num_threads(part.threads)
+        torch.set_num_threads(threads)
         return work([self._row(one) for one in part.rows])
 
     def _parts(self, jobs: Sequence[Job]) -> Iterator[_Part]:
         """Largest first, so that the lanes end together."""
         rows = [(one, n) for one in (Answered(job, [None] * len(job.prepared)) for job in jobs) for n in range(len(one.answers))]
         lengths = [self._length(self._row(row)) for row in rows]
-        groups = cut_evenly(lengths, self._cells, self._count if sum(lengths) >= LEAST_CELLS else 1)
-        for group in sorted(groups, key=lambda group: -cells(lengths, group)):
-            padding = 1.0 - sum(lengths[n] for n in group) / cells(lengths, group)
-            yield _Part([rows[n] for n in group], padding, self._threads)
+        lanes = self._count if sum(lengths) >= LEAST_CELLS else 1
+        groups = cut_evenly(lengths, self._cells, lanes, unpadded=self._unpadded)
+        sizes = [cells(lengths, group, unpadded=self._unpadded) for group in groups]
+        for size, group in sorted(zip(sizes, groups, strict=True), key=lambda one: -one[0]):
+            padding = 1.0 - sum(lengths[n] for n in group) / size
+            yield _Part([rows[n] for n in group], padding)
 
     @staticmethod
     def _row(one: tuple[Answered, int]) -> Any:

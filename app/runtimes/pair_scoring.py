@@ -53,12 +53,12 @@ class PairScoring(Runtime):
 
     def __init__(self, tokenizer: Any, model: ModelSpec, sigmoid: bool) -> None:
         self._tokenizer, self._device = tokenizer, model.device
-        self._lanes = Lanes(model, length=lambda row: len(row[0]))
         self._sigmoid = model.config.get("sigmoid", sigmoid)
         self._pad = tokenizer.pad_token_id or 0
         self._has_types = "token_type_ids" in tokenizer.model_input_names
         self._limit = int(tokenizer.model_max_length)
         self._net: Any = None
+        self._lanes: Lanes
         self._facts: dict[str, Any] = {}
 
     @classmethod
@@ -74,6 +74,8 @@ class PairScoring(Runtime):
         probes = made._tokenise(PROBES)
         trial = Trial(lambda net: made._scores(net, probes), agreement, LEAST_AGREEMENT)
         made._net, made._facts = weights.network(AutoModelForSequenceClassification, model, trial)
+        made.unpadded = "encoder" in made._facts
+        made._lanes = Lanes(model, length=lambda row: len(row[0]), unpadded=made.unpadded)
         return made
 
     def prepare(self, job: Job) -> None:

@@ -88,7 +88,7 @@ def library_pipeline(model: ModelSpec) -> Any:
         trust_remote_code=model.trust_remote_code,
         model_kwargs={"use_safetensors": True},
     )
-    pipe.model = weights.compiled(pipe.model.requires_grad_(False), model)
+    weights.quicken(pipe.model.requires_grad_(False), model)
     return pipe
 
 

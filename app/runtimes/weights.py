@@ -21,7 +21,10 @@ DTYPE_CONFIG = {
         "description": "Precision of the weights; auto: half where the device is faster with it and the answers agree.",
     }
 }
-COMPILE_CONFIG = {"torch_compile": schema.boolean("Compile with torch.compile: slow first runs, faster later ones.")}
+COMPILE_CONFIG = {
+    "torch_compile": schema.boolean("Compile with torch.compile: slow first runs, faster later ones."),
+    "fused": schema.boolean("On a CPU, run encoders of BERT's kind without padding; false: as transformers does.", default=True),
+}
 BATCH_CONFIG = {
     "max_batch_size": schema.integer("Most works in one batch.", minimum=1, maximum=4096),
     "max_batch_tokens": schema.integer("Most tokens in one batch, padding included.", minimum=1, maximum=2**24),
@@ -87,14 +90,19 @@ def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> 
     net = net.to(model.device).eval().requires_grad_(False)
     if choosing and trial:
         net, facts = dtype_choice.choose(net, model.device, trial)
-    return compiled(net, model), {"dtype": str(net.dtype).removeprefix("torch."), **facts}
+    return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **quicken(net, model)}
 
 
-def compiled(net: Any, model: ModelSpec) -> Any:
-    """Compiled when the version says so; for all shapes at once, because batches have every shape."""
+def quicken(net: Any, model: ModelSpec) -> dict[str, Any]:
+    """Compiles the network when its version says so, for all shapes at once, because batches have every shape; else puts fused
+    encoders into it on a processor. What was done."""
+    from app.runtimes import fused_encoder
+
     if model.config.get("torch_compile"):
         net.compile(dynamic=True)
-    return net
+        return {}
+    wanted = model.device == "cpu" and model.config.get("fused", True)
+    return {"encoder": "fused"} if wanted and fused_encoder.fuse(net) else {}
 
 
 def quieten() -> None:

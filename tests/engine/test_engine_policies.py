@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.work import Work
 from app.engine import model_cache, retry_policy, watch
-from app.engine.batch_policy import Curve, Limits, Waiting, cuts, next_batch, padding
+from app.engine.batch_policy import Curve, Limits, Waiting, cuts, neighbours, next_batch, padding
 from app.engine.handle import Handle, Ticket
 from app.engine.model_cache import Resident
 from app.engine.retry_policy import Health
@@ -54,6 +54,26 @@ def test_no_other_cutting_is_cheaper(lengths: list[int], curve: Curve, size: int
     every = [[0, *(mark for mark in range(1, count) if bits >> mark & 1), count] for bits in range(0, 2**count, 2)]
     allowed = [marks for marks in every if all(end - start <= size for start, end in pairwise(marks))]
     assert cost(cuts(lengths, Limits(size), curve)) == pytest.approx(min(map(cost, allowed)))
+
+
+@given(WAITING, LIMITS)
+def test_a_batch_without_padding_is_as_full_as_the_limits_allow(waiting: list[Waiting], limits: Limits) -> None:
+    chosen = next_batch(waiting, limits, unpadded=True)
+    batch, same = [waiting[index] for index in chosen], [item for item in waiting if item.key == waiting[0].key]
+    lengths = [item.length for item in batch]
+    assert 0 in chosen or not waiting
+    assert {item.key for item in batch} <= {waiting[0].key for _ in batch[:1]}
+    assert lengths == sorted(lengths)
+    assert len(batch) <= limits.size
+    assert len(batch) <= 1 or not limits.tokens or sum(lengths) <= limits.tokens
+    assert limits.tokens or len(batch) == min(limits.size, len(same))
+
+
+def test_neighbours_are_the_nearest_lengths() -> None:
+    lengths = [5, 18, 20, 21, 30, 90]
+    assert lengths[neighbours(lengths, 2, Limits(3))] == [18, 20, 21]
+    assert lengths[neighbours(lengths, 5, Limits(2))] == [30, 90]
+    assert lengths[neighbours(lengths, 4, Limits(9, 75))] == [20, 21, 30]
 
 
 def test_short_texts_do_not_wait_for_a_long_one() -> None:

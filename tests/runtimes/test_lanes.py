@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from running import Feed, jobs, load, run
@@ -31,6 +32,16 @@ def test_every_row_is_in_one_part_and_no_part_is_larger_than_it_must_be(lengths:
     assert all(cells(lengths, part) <= budget or len(part) == 1 for part in parts)
     fewest = len(list(cut_by_length(lengths, budget)))
     assert fewest <= len(parts) <= -(-fewest // lanes) * lanes
+
+
+@given(LENGTHS, st.integers(64, 4_096), st.integers(1, 4))
+def test_rows_that_are_not_padded_are_cut_by_their_sum(lengths: list[int], budget: int, lanes: int) -> None:
+    parts = cut_evenly(lengths, budget, lanes, unpadded=True)
+    assert sorted(number for part in parts for number in part) == list(range(len(lengths)))
+    assert all(sum(lengths[number] for number in part) <= budget or len(part) == 1 for part in parts)
+    for part in parts:
+        count = sum(lengths[number] for number in part)
+        assert count <= cells(lengths, part, unpadded=True) < count + 16
 
 
 def test_one_batch_becomes_two_parts_of_about_the_same_work() -> None:
@@ -71,6 +82,24 @@ def test_a_lane_that_has_done_its_part_does_not_wait_for_the_other() -> None:
     first, *others = Lanes(model(2), length=int).run([slow, quick], Feed(late=[late]), work)
     assert first.job is quick
     assert {one.job.id for one in others} == {slow.id, late.id}
+
+
+def test_a_pass_that_is_alone_runs_in_the_callers_own_thread_with_all_of_them() -> None:
+    ran: list[tuple[int, int]] = []
+
+    def work(rows: list[int]) -> list[int]:
+        ran.append((threading.get_ident(), torch.get_num_threads()))
+        return rows
+
+    lanes, before = Lanes(model(2), length=int), torch.get_num_threads()
+    try:
+        list(lanes.run(rows_of([20]), Feed(late=rows_of([20])), work))
+        assert ran == [(threading.get_ident(), 2)] * 2
+        list(lanes.run(rows_of([300], [301]), Feed(), work))
+        assert {threads for _, threads in ran[2:]} == {1}
+        assert threading.get_ident() not in {thread for thread, _ in ran[2:]}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_pass_that_fails_waits_for_the_one_beside_it() -> None:
