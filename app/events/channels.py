@@ -1,11 +1,15 @@
 """Names and frames on Redis. A chunk's number is its place in the prediction's output list, so Postgres can fill any gap."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 
-DONE = "lovage:done"
+from app.domain.predictions import Prediction, Status
+
+DONE = "lovage:done"  # {prediction: its ending, see `ending`, or null}
 CANCEL = "lovage:cancel"
 NEWS = "lovage:news"  # lists of [user, prediction, status, model]: every change of state
 ORDERS = "lovage:orders"  # [act, version, [worker, …]], for workers named by their pinned queues
@@ -21,6 +25,30 @@ def live(prediction_id: str) -> str:
 def kept(prediction_id: str) -> str:
     """The stream of one prediction's chunks."""
     return f"lovage:s:{prediction_id}"
+
+
+LONGEST_ENDING = 16_384  # bytes; what is longer is read from Postgres
+# What of a prediction can have changed between its acceptance and its end.
+CHANGING = (
+    "status", "queue", "error", "error_code", "progress", "metrics", "attempt", "crashes", "worker", "cancel_requested",
+    "started_at", "completed_at",
+)  # fmt: skip
+
+
+def ending(prediction: Prediction, output: Any, logs: str) -> str | None:
+    """What an ended prediction's row says that it did not say when it was accepted; None when that is long. It spares those who
+    wait for it a look into Postgres."""
+    raw = orjson.dumps({name: getattr(prediction, name) for name in CHANGING} | {"output": output, "logs": logs})
+    return raw.decode() if len(raw) <= LONGEST_ENDING else None
+
+
+def ended(accepted: Prediction, told: str) -> Prediction:
+    """The prediction as its row is now, from what it was before and its `ending`."""
+    now = orjson.loads(told)
+    now["status"], now["worker"] = Status(now["status"]), UUID(now["worker"]) if now["worker"] else None
+    for name in ("started_at", "completed_at"):
+        now[name] = datetime.fromisoformat(now[name]) if now[name] else None
+    return replace(accepted, **now)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -71,6 +71,37 @@ class Mailbox:
             self._waiter.set_result(None)
 
 
+class EndWaiter:
+    """One who waits for a prediction's end. `told`: how it ended (`channels.ending`), where that was said."""
+
+    def __init__(self) -> None:
+        self.told: str | None = None
+        self._heard = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self, told: str | None = None) -> None:
+        """The end was announced."""
+        self.told, self._heard = told, True
+        self._wake()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether the end was announced, now or within `seconds`; one timer, as in `Mailbox.take`."""
+        if not self._heard:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(seconds, self._wake)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                timer.cancel()
+        return self._heard
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class EventReader:
     """`start` once, `close` at the end. `healthy` says whether Redis is being listened to right now."""
 
@@ -84,7 +115,7 @@ class EventReader:
             redis_url, socket_timeout=2, socket_connect_timeout=1, max_connections=64, retry=None
         )
         self._pubsub: Any = self._listener.pubsub()
-        self._done: dict[str, list[asyncio.Event]] = {}
+        self._done: dict[str, list[EndWaiter]] = {}
         self._lately: dict[str, None] = {}
         self._live: dict[str, set[Mailbox]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -154,10 +185,10 @@ class EventReader:
 
     def _receive(self, channel: str, data: bytes) -> None:
         if channel == channels.DONE:
-            for prediction_id in orjson.loads(data):
+            for prediction_id, told in orjson.loads(data).items():
                 self._remember(prediction_id)
-                for event in self._done.get(prediction_id, ()):
-                    event.set()
+                for waiter in self._done.get(prediction_id, ()):
+                    waiter.set(told)
                 for mailbox in self._live.get(prediction_id, ()):
                     mailbox.put(None)
             return
@@ -178,17 +209,17 @@ class EventReader:
         return sum(map(len, tuple(self._live.values()))), sum(map(len, tuple(self._done.values())))
 
     @contextmanager
-    def until_done(self, prediction_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the prediction's end is announced, or was just before."""
-        event = asyncio.Event()
+    def until_done(self, prediction_id: str) -> Iterator[EndWaiter]:
+        """Set when the prediction's end is announced, or already if it was just before."""
+        waiter = EndWaiter()
         if prediction_id in self._lately:
-            event.set()
-        self._done.setdefault(prediction_id, []).append(event)
+            waiter.set()
+        self._done.setdefault(prediction_id, []).append(waiter)
         try:
-            yield event
+            yield waiter
         finally:
             waiters = self._done[prediction_id]
-            waiters.remove(event)
+            waiters.remove(waiter)
             if not waiters:
                 del self._done[prediction_id]
 

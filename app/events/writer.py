@@ -5,7 +5,7 @@ Bounded; what Redis does not take is dropped, because readers re-read Postgres w
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import orjson
@@ -29,7 +29,7 @@ class EventWriter:
 
     def __init__(self, redis_url: str) -> None:
         self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, retry=None)
-        self._done: deque[str] = deque(maxlen=HELD_AT_MOST)
+        self._done: deque[tuple[str, str | None]] = deque(maxlen=HELD_AT_MOST)
         self._cancel: deque[str] = deque(maxlen=HELD_AT_MOST)
         self._chunks: deque[tuple[str, ChunkFrame]] = deque(maxlen=HELD_AT_MOST)
         self._news: deque[list[str]] = deque(maxlen=HELD_AT_MOST)
@@ -41,9 +41,9 @@ class EventWriter:
     def start(self) -> None:
         self._thread.start()
 
-    def done(self, ids: Iterable[str]) -> None:
-        """These predictions have ended (their rows are committed)."""
-        self._hand_over(self._done, ids)
+    def done(self, endings: Mapping[str, str | None]) -> None:
+        """These predictions have ended (their rows are committed), and how, where that is short (`channels.ending`)."""
+        self._hand_over(self._done, endings.items())
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Whoever runs these predictions is asked to stop them."""
@@ -88,7 +88,13 @@ class EventWriter:
                 self.dropped += len(done) + len(cancel) + len(chunks)
                 log.exception("events_broken")
 
-    def _send(self, done: list[str], cancel: list[str], chunks: list[tuple[str, ChunkFrame]], news: list[list[str]]) -> None:
+    def _send(
+        self,
+        done: list[tuple[str, str | None]],
+        cancel: list[str],
+        chunks: list[tuple[str, ChunkFrame]],
+        news: list[list[str]],
+    ) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for prediction_id, frame in chunks:
             raw = frame.encode()
@@ -97,7 +103,7 @@ class EventWriter:
         for prediction_id in {prediction_id for prediction_id, _ in chunks}:
             pipeline.expire(channels.kept(prediction_id), channels.KEEP_SECONDS)
         if done:
-            pipeline.publish(channels.DONE, orjson.dumps(done))
+            pipeline.publish(channels.DONE, orjson.dumps(dict(done)))
         if cancel:
             pipeline.publish(channels.CANCEL, orjson.dumps(cancel))
         if news:

@@ -1,7 +1,7 @@
 """What goes out after a commit (`stop` alone: before it): doorbells for workers and couriers, news for readers. None of it is
 needed for correctness."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.domain.predictions import Prediction
 from app.events.writer import EventWriter
@@ -32,11 +32,11 @@ class Announcer:
         """The same for (id, queue) pairs."""
         self._publisher.ring((queue, prediction_id) for prediction_id, queue in pairs)
 
-    def ended(self, predictions: Sequence[Prediction]) -> None:
-        """They will not change again."""
+    def ended(self, predictions: Sequence[Prediction], endings: Mapping[str, str | None] | None = None) -> None:
+        """They will not change again. `endings`, by id: what those who wait are told at once (`events.channels.ending`)."""
         if predictions:
             self._news(predictions)  # first: then both travel together
-            self._events.done([prediction.id for prediction in predictions])
+            self._events.done({one.id: (endings or {}).get(one.id) for one in predictions})
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Their workers are asked to stop them."""

@@ -23,6 +23,7 @@ from app.db.predictions import Filter
 from app.db.session import Database
 from app.domain.errors import NotFound, Unavailable, wrong_field
 from app.domain.predictions import Prediction, Status, is_id
+from app.events import channels
 from app.events.channels import ChunkFrame
 from app.events.reader import EventReader, Mailbox
 
@@ -87,14 +88,15 @@ class Follower:
         found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         return [found.get(prediction_id) for prediction_id in ids]
 
-    async def wait(self, prediction_id: str, seconds: float) -> Prediction:
-        """The prediction when it has ended, or as it is after `seconds` or when this process leaves. Raises NotFound."""
+    async def wait(self, prediction_id: str, seconds: float, before: Prediction | None = None) -> Prediction:
+        """The prediction when it has ended, or as it is after `seconds` or when this process leaves; `before`: as it was, which
+        may spare a look into Postgres. Raises NotFound."""
         until = time.monotonic() + seconds
         with self._reader.until_done(prediction_id) as done:
             while True:
                 left = until - time.monotonic()
-                if left > 0 and await self._wait_for(done, min(left, self._patience())):
-                    return await self.get(prediction_id)
+                if left > 0 and await done.wait(min(left, self._patience())):
+                    return channels.ended(before, done.told) if before and done.told else await self.get(prediction_id)
                 found = await self.get(prediction_id)
                 if found.ended or self._leaving or time.monotonic() >= until:
                     return found
@@ -104,7 +106,7 @@ class Follower:
         while not prediction.ended:
             if self._leaving:
                 raise Unavailable(LEAVING, retry_after=1)
-            prediction = await self.wait(prediction.id, FOR_LONG)
+            prediction = await self.wait(prediction.id, FOR_LONG, prediction)
         return prediction
 
     @property
@@ -114,14 +116,6 @@ class Follower:
 
     def _patience(self) -> float:
         return LOOK_SECONDS if self.hears else LOOK_SECONDS_DEAF
-
-    @staticmethod
-    async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                return await event.wait()
-        except TimeoutError:
-            return False
 
     async def page(
         self,

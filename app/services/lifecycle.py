@@ -20,11 +20,14 @@ from app.db.session import Database
 from app.domain.errors import WorkerCrashed
 from app.domain.predictions import Prediction, Status, retry_delay
 from app.domain.webhooks import delivery_id, wants
+from app.events import channels
 from app.observe import metrics
 from app.services.announcer import Announcer
 from app.services.prediction_view import PredictionView
 
 log = structlog.get_logger(__name__)
+
+FEW = 8  # ends at once that are told with how they ended; the rows of more are read sooner as a group
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class Lifecycle:
         else:
             with self._database.single() as statement:
                 ended = table.finish(statement, rows)
-        self._tell_ended(ended)
+        self._tell_ended(ended, {ending.id: ending for ending in endings} if len(ended) <= FEW else {})
         self._announcer.deliveries(told)
         by_id = {prediction.id: prediction for prediction in ended}
         for ending in endings:
@@ -243,9 +246,10 @@ class Lifecycle:
         self._tell_ended(ended)
         self._announcer.deliveries(told)
 
-    def _tell_ended(self, ended: Sequence[Prediction]) -> None:
+    def _tell_ended(self, ended: Sequence[Prediction], how: Mapping[str, Ending] | None = None) -> None:
         metrics.tally(metrics.ENDED, (one.status.value for one in ended))
-        self._announcer.ended(ended)
+        told = {one.id: channels.ending(one, how[one.id].output, how[one.id].logs) for one in ended} if how else {}
+        self._announcer.ended(ended, told)
 
     def remove_data(self, ids: Sequence[str]) -> list[Prediction]:
         """Empties inputs, outputs and logs of ended predictions, and drops their webhooks, whose bodies repeat them; the caller

@@ -19,7 +19,7 @@ from app.events.channels import ChunkFrame
 from app.events.reader import QUEUE_LIMIT, EventReader, Mailbox
 from app.services.assembly import Core
 from app.services.follow import Follower, StreamEvent, next_number
-from app.services.lifecycle import Growth
+from app.services.lifecycle import FEW, Growth
 
 
 @pytest.fixture
@@ -70,9 +70,47 @@ async def test_a_wait_ends_when_the_prediction_does(core: Core, follower: Follow
     assert time.monotonic() - began < 1.5
 
 
+async def test_who_waits_is_told_the_end_as_its_row_says_it(core: Core, follower: Follower, monkeypatch) -> None:
+    waiting = accepted(core, input={"text": "in"})
+    [running] = core.lifecycle.claim([waiting.id], living_worker(core))
+    told = {
+        "output": {"vector": [0.1, -2e-9], "é": None},
+        "logs": "line\n",
+        "metrics": {"run": 0.25},
+        "progress": {"percent": 100},
+    }
+    later(0.3, lambda: core.lifecycle.finish([ending(running, **told)]))
+    with monkeypatch.context() as patched:
+        patched.setattr(follower, "_get", None)  # it has no need to look
+        found = await follower.wait(waiting.id, 10, waiting)
+    assert (found.input, found.output, found.status) == ({"text": "in"}, told["output"], Status.SUCCEEDED)
+    assert found == await follower.get(waiting.id)
+
+
+async def test_what_was_canceled_while_it_ran_is_told_so(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    core.lifecycle.cancel([running.id], "enough")
+    later(0.3, lambda: core.lifecycle.finish([ending(running)]))
+    found = await follower.wait(running.id, 10, running)
+    assert (found.status, found.error) == (Status.CANCELED, "enough")
+    assert found == await follower.get(running.id)
+
+
+@pytest.mark.parametrize(("count", "output"), [(1, "x" * channels.LONGEST_ENDING), (FEW + 1, "short")])
+async def test_a_long_end_and_many_at_once_are_read_from_their_rows(
+    core: Core, follower: Follower, count: int, output: str
+) -> None:
+    worker = living_worker(core)
+    running = [claimed(core, worker) for _ in range(count)]
+    later(0.3, lambda: core.lifecycle.finish([ending(one, output=output) for one in running]))
+    found = await asyncio.gather(*(follower.wait(one.id, 10, one) for one in running))
+    assert [one.output for one in found] == [output] * count
+    assert found == await asyncio.gather(*(follower.get(one.id) for one in running))
+
+
 async def test_news_that_nobody_understands_silence_no_other(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
-    core.events.done([object()])  # type: ignore[list-item]
+    core.events.done({object(): None})  # type: ignore[dict-item]
     redis.Redis.from_url(core.settings.redis_url).publish(channels.DONE, b"\xff")
     later(0.3, lambda: core.lifecycle.finish([ending(running, output="x")]))
     began = time.monotonic()

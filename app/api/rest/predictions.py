@@ -180,7 +180,7 @@ async def create(
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds:
         left = seconds - ANSWER_SECONDS - (time.monotonic() - began)
-        prediction = await services.assembly.follower.wait(prediction.id, max(0.0, left))
+        prediction = await services.assembly.follower.wait(prediction.id, max(0.0, left), prediction)
         headers["Preference-Applied"] = f"wait={seconds}"
     headers["Location"] = f"{base}/v1/predictions/{prediction.id}"
     body = services.assembly.core.view.render(prediction, base, as_starting=seconds is not None and not prediction.ended)
