@@ -1,5 +1,6 @@
 """Statements that every prediction runs keep their plans: by keys however small the table was, and no answer is lost by it."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ from sqlalchemy import text
 
 from app.db import claims
 from app.db import predictions as table
+from app.db import single as single_sql
 from app.db.session import Database, connect
 
 KEPT = text(
@@ -40,6 +42,25 @@ def test_a_plan_is_made_once_and_goes_by_the_key(one: Database) -> None:
         plan = str(session.execute(text(f"EXPLAIN EXECUTE {found.name} (ARRAY['x'])")).all())
         assert "predictions_pkey" in plan
         assert session.execute(text("SHOW enable_seqscan")).scalar_one() == "on"
+
+
+@pytest.mark.parametrize(
+    ("statement", "given"),
+    [
+        (table.GET, {"ids": ["x"]}),
+        (table.FINISH, {"rows": "[]", "ids": ["x"]}),
+        (claims.CLAIM, {"ids": ["x"], "worker": uuid4(), "telling": False}),
+    ],
+)
+def test_a_plan_made_for_few_rows_will_do_for_millions(one: Database, statement: Any, given: dict[str, Any]) -> None:
+    """The index of the key, by its condition; not the ones of all that wait or run."""
+    with one.single() as single:
+        single.execute(statement, given)
+        with single._connection.cursor() as cursor:
+            cursor.execute("EXPLAIN " + single_sql.kept(statement).run, given)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "Index Cond: ((id)::text = ANY" in plan
+    assert set(re.findall(r"(?:using|on) (predictions_\w+)", plan)) == {"predictions_pkey"}
 
 
 def test_every_such_statement_takes_what_it_is_given(one: Database) -> None:
