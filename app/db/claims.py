@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.predictions import BY_AGE, IN_QUEUE, IS, RETURNING, run
+from app.db.predictions import BY_AGE, IN_QUEUE, RETURNING, run
 from app.db.single import Single
 from app.domain.predictions import Prediction
 
@@ -20,7 +20,7 @@ SOON = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 CLAIM = text(f"""
     UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
            progress = NULL, output = NULL
-    WHERE p.id = ANY(:ids) AND {IS} 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
+    WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
       AND (:telling OR NOT coalesce('start' = ANY(p.webhook_events), false)) AND {SOON}
     {RETURNING}""")
 

@@ -159,9 +159,6 @@ RETURNING_ENDED = "RETURNING " + ", ".join(
     f"CASE WHEN p.webhook IS NULL THEN {LONG[name]} ELSE p.{name} END AS {name}" if name in LONG else f"p.{name}"
     for name in COLUMNS.split(", ")
 )
-# By the key alone, with a plan that is kept (single.py): one that was made while little waited or ran would walk through the
-# indexes of all that do, and then there are many. `|| ''` keeps the planner from them.
-IS = "p.status || '' ="
 FINISH = text(f"""
     UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
            output = r.output, error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
@@ -169,15 +166,14 @@ FINISH = text(f"""
            logs = r.logs, metrics = r.metrics, progress = coalesce(r.progress, p.progress), completed_at = now()
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json, error text,
          error_code text, logs text, metrics json, progress json)
-    WHERE p.id = ANY(:ids) AND p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND {IS} 'processing'
+    WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
     {RETURNING_ENDED}""")
 
 
 def finish(session: Session | Single, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer; of
     those without a webhook the answer lacks LONG."""
-    rows = sorted(rows, key=lambda row: str(row["id"]))
-    return run(session, FINISH, rows=_json(rows), ids=[row["id"] for row in rows])
+    return run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
 
 
 CANCEL_WAITING = text(f"""

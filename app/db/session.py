@@ -108,7 +108,7 @@ class Database:
             try:
                 driver: Any = pooled.driver_connection
                 driver.autocommit = True
-                yield Single(driver, pooled.info.setdefault("kept", set()))
+                yield Single(driver)
                 driver.autocommit = False
             except BaseException as error:
                 self._after_error(pooled, error)

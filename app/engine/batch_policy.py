@@ -30,7 +30,8 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most `size` rows and `tokens` cells (rows × longest; 0: no limit). One job alone is always allowed."""
+    """At most `size` rows and `tokens` cells (rows × longest, or their sum without padding; 0: no limit). One job alone is always
+    allowed."""
 
     size: int = 32
     tokens: int = 0

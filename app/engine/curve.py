@@ -168,7 +168,8 @@ def limits(curve: Curve, given: Limits, config: Mapping[str, Any]) -> Limits:
 
 def file_name(model: ModelSpec) -> str:
     """One file for each version, device, kind of machine and number of threads."""
-    parts = (model.version, model.device, str(model.threads), str(os.cpu_count()), os.uname().machine)
+    kind = "fused" if model.config.get("fused", True) else ""
+    parts = (model.version, model.device, str(model.threads), str(os.cpu_count()), os.uname().machine, kind)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".json"
 
 

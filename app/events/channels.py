@@ -38,17 +38,30 @@ CHANGING = (
 def ending(prediction: Prediction, output: Any, logs: str) -> str | None:
     """What an ended prediction's row says that it did not say when it was accepted; None when that is long. It spares those who
     wait for it a look into Postgres."""
+    if _is_long(output):
+        return None
     raw = orjson.dumps({name: getattr(prediction, name) for name in CHANGING} | {"output": output, "logs": logs})
     return raw.decode() if len(raw) <= LONGEST_ENDING else None
 
 
-def ended(accepted: Prediction, told: str) -> Prediction:
-    """The prediction as its row is now, from what it was before and its `ending`."""
+def _is_long(output: Any) -> bool:
+    """Seen without writing it down, for what is far too long."""
+    if not isinstance(output, list | str):
+        return False
+    inside = sum(len(one) for one in output[:LONGEST_ENDING] if isinstance(one, list | str)) if isinstance(output, list) else 0
+    return len(output) + inside > LONGEST_ENDING
+
+
+def ended(accepted: Prediction, told: str) -> Prediction | None:
+    """The prediction as its row is now, from what it was before and its `ending`; None for one that another version told."""
     now = orjson.loads(told)
-    now["status"], now["worker"] = Status(now["status"]), UUID(now["worker"]) if now["worker"] else None
-    for name in ("started_at", "completed_at"):
-        now[name] = datetime.fromisoformat(now[name]) if now[name] else None
-    return replace(accepted, **now)
+    try:
+        now["status"], now["worker"] = Status(now["status"]), UUID(now["worker"]) if now["worker"] else None
+        for name in ("started_at", "completed_at"):
+            now[name] = datetime.fromisoformat(now[name]) if now[name] else None
+        return replace(accepted, **now)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -185,7 +185,9 @@ class EventReader:
 
     def _receive(self, channel: str, data: bytes) -> None:
         if channel == channels.DONE:
-            for prediction_id, told in orjson.loads(data).items():
+            said = orjson.loads(data)
+            endings = said if isinstance(said, dict) else dict.fromkeys(said)  # ids alone: from an older process
+            for prediction_id, told in endings.items():
                 self._remember(prediction_id)
                 for waiter in self._done.get(prediction_id, ()):
                     waiter.set(told)

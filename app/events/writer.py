@@ -42,8 +42,10 @@ class EventWriter:
         self._thread.start()
 
     def done(self, endings: Mapping[str, str | None]) -> None:
-        """These predictions have ended (their rows are committed), and how, where that is short (`channels.ending`)."""
-        self._hand_over(self._done, endings.items())
+        """These predictions have ended (their rows are committed), and how, where that is short (`channels.ending`). While Redis
+        takes nothing, only that they have."""
+        brief = len(self._done) > GROUP
+        self._hand_over(self._done, [(one, None if brief else told) for one, told in endings.items()])
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Whoever runs these predictions is asked to stop them."""

@@ -128,7 +128,7 @@ class Embedding(Runtime):
 
         coarse = self._device == "cpu" and net.dtype != torch.float32 and not self.unpadded
         ids, mask = padded(rows, self._pad, self._device, coarse=coarse)
-        alone = len(rows) == 1 and ids.shape[1] == len(rows[0])  # the library takes a while to see that such a mask hides nothing
+        alone = self.unpadded and len(rows) == 1  # the library takes a while to see that such a mask hides nothing
         hidden = net(input_ids=ids, attention_mask=None if alone else mask).last_hidden_state.float()
         vectors = pooled(hidden, mask, self._pooling)
         return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors

@@ -132,7 +132,8 @@ class _Layer(nn.Module):  # type: ignore[misc]
 
 
 class FusedEncoder(nn.Module):  # type: ignore[misc]
-    """Takes and gives what transformers' encoder does, (rows, tokens, width); where the mask hides a token it gives zeros."""
+    """Takes what transformers' encoder does, (rows, tokens, width), and gives the last layer's states alone; where the mask hides
+    a token they are zeros."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()

@@ -96,7 +96,7 @@ class Follower:
             while True:
                 left = until - time.monotonic()
                 if left > 0 and await done.wait(min(left, self._patience())):
-                    return channels.ended(before, done.told) if before and done.told else await self.get(prediction_id)
+                    return (before and done.told and channels.ended(before, done.told)) or await self.get(prediction_id)
                 found = await self.get(prediction_id)
                 if found.ended or self._leaving or time.monotonic() >= until:
                     return found

@@ -155,7 +155,7 @@ class Lifecycle:
         else:
             with self._database.single() as statement:
                 ended = table.finish(statement, rows)
-        self._tell_ended(ended, {ending.id: ending for ending in endings} if len(ended) <= FEW else {})
+        self._tell_ended(ended, {(ending.id, ending.attempt): ending for ending in endings} if len(ended) <= FEW else {})
         self._announcer.deliveries(told)
         by_id = {prediction.id: prediction for prediction in ended}
         for ending in endings:
@@ -246,10 +246,11 @@ class Lifecycle:
         self._tell_ended(ended)
         self._announcer.deliveries(told)
 
-    def _tell_ended(self, ended: Sequence[Prediction], how: Mapping[str, Ending] | None = None) -> None:
+    def _tell_ended(self, ended: Sequence[Prediction], how: Mapping[tuple[str, int], Ending] | None = None) -> None:
+        """`how` by id and attempt."""
         metrics.tally(metrics.ENDED, (one.status.value for one in ended))
-        told = {one.id: channels.ending(one, how[one.id].output, how[one.id].logs) for one in ended} if how else {}
-        self._announcer.ended(ended, told)
+        pairs = [(one, how[one.id, one.attempt]) for one in ended] if how else []
+        self._announcer.ended(ended, {one.id: channels.ending(one, end.output, end.logs) for one, end in pairs})
 
     def remove_data(self, ids: Sequence[str]) -> list[Prediction]:
         """Empties inputs, outputs and logs of ended predictions, and drops their webhooks, whose bodies repeat them; the caller
