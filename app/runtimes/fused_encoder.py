@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from app.runtimes import mapped_pages
 from app.runtimes.rows import stepped
 
 FAMILIES = ("Bert", "Roberta", "XLMRoberta", "Camembert", "Electra", "Ernie")
@@ -36,6 +37,7 @@ def fuse(net: Any) -> bool:
         for name, child in list(parent.named_children()):
             if _is_known(child) and (ours := _checked(child)):
                 setattr(parent, name, ours)
+                mapped_pages.let_go(one.weight for one in child.modules() if isinstance(one, nn.Linear))
                 fused = True
     return fused
 

@@ -24,7 +24,7 @@ from scripts.bench.stage import Line, Stage, show, stage
 READY_BAR, BACK_BAR = 1.5, 25_000_000
 IDLE_SECONDS = 8
 CACHE_BYTES = (
-    500_000_000  # two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
+    600_000_000  # two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
 )
 TEXT = {"text": "a text"}
 

@@ -1,5 +1,8 @@
 """The encoder without padding answers as transformers' own does, for every family, and stays away where it would not."""
 
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ import transformers
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from app.domain.work import ModelSpec
-from app.runtimes import fused_encoder, weights
+from app.runtimes import fused_encoder, mapped_pages, weights
 from app.runtimes.fused_encoder import FusedEncoder
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100}
@@ -18,7 +21,7 @@ LENGTHS = (7, 3, 12, 7, 1, 5)
 
 def made(family: str, kind: Any = AutoModel, **config: Any) -> Any:
     torch.manual_seed(0)
-    found = getattr(transformers, f"{family}Config")(**SMALL, **config, pad_token_id=1, attn_implementation="sdpa")
+    found = getattr(transformers, f"{family}Config")(**{**SMALL, **config}, pad_token_id=1, attn_implementation="sdpa")
     return kind.from_config(found).eval().requires_grad_(False)
 
 
@@ -124,3 +127,22 @@ def test_packed_weights_count_as_bytes() -> None:
     before = weights.size_of(net)
     assert fused_encoder.fuse(net)
     assert weights.size_of(net) == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is mapped")
+def test_the_pages_of_packed_weights_are_given_back(tmp_path: Path) -> None:
+    """Those of a file; what no file holds stays as it was."""
+    made("Bert", hidden_size=256, intermediate_size=512).save_pretrained(tmp_path)
+    net = AutoModel.from_pretrained(tmp_path)
+    weight, anonymous = net.encoder.layer[0].intermediate.dense.weight, torch.ones(512, 256)
+    wanted = weight.clone()
+
+    def resident() -> int:
+        parts = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+        return sum(int(re.findall(r"Rss:\s+(\d+)", part)[0]) for part in parts if str(tmp_path) in part.split("\n")[0])
+
+    before = resident()
+    mapped_pages.let_go([weight, anonymous])
+    assert before - resident() >= 400
+    assert torch.equal(weight, wanted)
+    assert torch.equal(anonymous, torch.ones(512, 256))
