@@ -56,7 +56,7 @@ def of(runtime: Runtime, model: ModelSpec, folder: str) -> Curve | None:
     """The kept curve, or a measured one; None when the runtime has no probe inputs or they fail."""
     if getattr(runtime, "probe", None) is None:
         return None
-    file = Path(folder) / file_name(model) if folder else None
+    file = Path(folder) / file_name(model, unpadded=runtime.unpadded) if folder else None
     if file and (kept := _read(file)):
         return kept
     samples = measure(runtime)
@@ -166,10 +166,9 @@ def limits(curve: Curve, given: Limits, config: Mapping[str, Any]) -> Limits:
     return Limits(size, given.tokens or size * USUAL_LENGTH)
 
 
-def file_name(model: ModelSpec) -> str:
-    """One file for each version, device, kind of machine and number of threads."""
-    kind = "fused" if model.config.get("fused", True) else ""
-    parts = (model.version, model.device, str(model.threads), str(os.cpu_count()), os.uname().machine, kind)
+def file_name(model: ModelSpec, *, unpadded: bool = False) -> str:
+    """One file for each version, device, kind of machine and number of threads, and for whether its rows are padded."""
+    parts = (model.version, model.device, str(model.threads), str(os.cpu_count()), os.uname().machine, str(unpadded))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".json"
 
 

@@ -29,13 +29,37 @@ REMEMBERED = 20_000  # ends heard of lately: a quick model may be done before it
 QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-reads what was kept
 
 
+class Sleeper:
+    """Sleeps until it is woken or time is up: one timer of the loop's own. asyncio.timeout around a queue or an event costs as
+    much as sending what is waited for."""
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        """Used by one task."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            timer.cancel()
+
+    def wake(self) -> None:
+        """Nothing, when nobody sleeps."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class Mailbox:
     """One reader's frames, bounded: when it is full it is emptied, and the reader is told to look again."""
 
     def __init__(self) -> None:
         self._frames: deque[ChunkFrame] = deque()
         self._look = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._sleeper = Sleeper()
 
     def put(self, frame: ChunkFrame | None) -> None:
         """None means: look again (the end, a gap)."""
@@ -45,30 +69,16 @@ class Mailbox:
             self._frames.clear()
         elif frame is not None:
             self._frames.append(frame)
-        self._wake()
+        self._sleeper.wake()
 
     async def take(self, seconds: float) -> tuple[list[ChunkFrame], bool]:
-        """Everything that has come, waiting for `seconds` at most, and whether to look again; ([], False): silence.
-
-        One timer of the loop's own: asyncio.timeout around a queue costs as much as sending the event.
-        """
+        """Everything that has come, waiting for `seconds` at most, and whether to look again; ([], False): silence."""
         if not self._frames and not self._look:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(seconds, self._wake)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                timer.cancel()
+            await self._sleeper.sleep(seconds)
         frames, look = list(self._frames), self._look
         self._frames.clear()
         self._look = False
         return frames, look
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class EndWaiter:
@@ -77,29 +87,18 @@ class EndWaiter:
     def __init__(self) -> None:
         self.told: str | None = None
         self._heard = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._sleeper = Sleeper()
 
     def set(self, told: str | None = None) -> None:
         """The end was announced."""
         self.told, self._heard = told, True
-        self._wake()
+        self._sleeper.wake()
 
     async def wait(self, seconds: float) -> bool:
-        """Whether the end was announced, now or within `seconds`; one timer, as in `Mailbox.take`."""
+        """Whether the end was announced, now or within `seconds`."""
         if not self._heard:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(seconds, self._wake)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                timer.cancel()
+            await self._sleeper.sleep(seconds)
         return self._heard
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
 
 class EventReader:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from app.runtimes import mapped_pages
 from app.runtimes.rows import stepped
@@ -144,8 +145,6 @@ class FusedEncoder(nn.Module):  # type: ignore[misc]
 
     def forward(self, hidden_states: Any, attention_mask: Any = None, **_: Any) -> Any:
         """`attention_mask`: (rows, 1, queries, tokens), the same for every query, as padding is."""
-        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-
         rows, tokens, width = hidden_states.shape
         cells = hidden_states.reshape(rows * tokens, width)
         if attention_mask is None:

@@ -210,7 +210,7 @@ def measure(path: Served, alone: InProcess, runs: int) -> list[Line]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.generation", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     with random_models.models_folder() as root:
         folder = random_models.causal(root / "text")

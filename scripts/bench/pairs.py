@@ -100,7 +100,7 @@ def measure(stage: Stage, folder: Path, number: int, runs: int) -> list[Line]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.pairs", description=__doc__)
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--number", type=int, default=600)
     arguments = parser.parse_args()
     with random_models.models_folder() as root:
