@@ -10,17 +10,17 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.predictions import BY_AGE, IN_QUEUE, RETURNING, run
+from app.db.predictions import BY_AGE, IN_QUEUE, RETURNING, by_id, run
 from app.db.single import Single
 from app.domain.predictions import Prediction
 
 # The work begins before Postgres has a claim on its disk. Should it crash in the same moment, the prediction waits again as if
 # nobody had claimed it; who claims it next has another fence, or is the worker that runs it already. An end is always on disk.
 SOON = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
-CLAIM = text(f"""
+CLAIM = by_id(f"""
     UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker, started_at = now(),
            progress = NULL, output = NULL
-    WHERE p.id = ANY(:ids) AND p.status = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
+    WHERE {{ids}} AND {{status}} = 'starting' AND p.run_after <= now() AND (p.deadline IS NULL OR p.deadline > now())
       AND (:telling OR NOT coalesce('start' = ANY(p.webhook_events), false)) AND {SOON}
     {RETURNING}""")
 
@@ -28,7 +28,7 @@ CLAIM = text(f"""
 def claim(session: Session | Single, ids: Sequence[str], worker: UUID, *, telling: bool) -> list[Prediction]:
     """Moves waiting predictions to this worker; `telling`: also those with a webhook for their start. The ids are sorted so that
     two claims never deadlock."""
-    return run(session, CLAIM, ids=sorted(ids), worker=worker, telling=telling)
+    return CLAIM.run(session, sorted(ids), worker=worker, telling=telling)
 
 
 STEAL = text(f"""

@@ -38,6 +38,29 @@ def run(session: Session | Single, statement: TextClause, **params: Any) -> list
     return [prediction(row) for row in session.execute(statement, params).mappings()]
 
 
+@dataclass(frozen=True, slots=True)
+class ById:
+    """A statement about predictions by their ids, and the same about one of them, whose plan a connection can keep: planning is
+    most of what Postgres does for a lone one, and nothing worth for each of a group."""
+
+    many: TextClause
+    one: TextClause
+
+    def run(self, session: Session | Single, ids: Sequence[str], **params: Any) -> list[Prediction]:
+        """As `run`."""
+        if isinstance(session, Single) and len(ids) == 1:
+            return [prediction(row) for row in session.execute_kept(self.one, {"id": ids[0], **params})]
+        return run(session, self.many, ids=list(ids), **params)
+
+
+def by_id(sql: str) -> ById:
+    """`{ids}` in `sql` is the condition on `p.id`, `{status}` stands for `p.status`: hidden from the planner where one is meant,
+    who would take an index of those that wait, or run, for as good as the key while they are few."""
+    return ById(
+        text(sql.format(ids="p.id = ANY(:ids)", status="p.status")), text(sql.format(ids="p.id = :id", status="p.status || ''"))
+    )
+
+
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(list(rows)).decode()
 
@@ -60,6 +83,8 @@ def insert(session: Session | Single, rows: Sequence[Mapping[str, Any]]) -> list
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
     """
+    if isinstance(session, Single):
+        return [prediction(row) for row in session.execute_kept(INSERT, {"rows": _json(rows)})]
     return run(session, INSERT, rows=_json(rows))
 
 
@@ -81,12 +106,12 @@ def by_idempotency_key(
     return found
 
 
-GET = text(f"SELECT {COLUMNS} FROM predictions WHERE id = ANY(:ids)")
+GET = by_id(f"SELECT {COLUMNS} FROM predictions AS p WHERE {{ids}}")
 
 
 def get(session: Session | Single, ids: Sequence[str]) -> dict[str, Prediction]:
     """The predictions among `ids` that exist, by id."""
-    return {found.id: found for found in run(session, GET, ids=list(ids))}
+    return {found.id: found for found in GET.run(session, ids)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,21 +184,22 @@ RETURNING_ENDED = "RETURNING " + ", ".join(
     f"CASE WHEN p.webhook IS NULL THEN {LONG[name]} ELSE p.{name} END AS {name}" if name in LONG else f"p.{name}"
     for name in COLUMNS.split(", ")
 )
-FINISH = text(f"""
+FINISH = by_id(f"""
     UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
            output = r.output, error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
            error_code = CASE WHEN p.cancel_requested THEN NULL ELSE r.error_code END,
            logs = r.logs, metrics = r.metrics, progress = coalesce(r.progress, p.progress), completed_at = now()
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json, error text,
          error_code text, logs text, metrics json, progress json)
-    WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
+    WHERE {{ids}} AND p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND {{status}} = 'processing'
     {RETURNING_ENDED}""")
 
 
 def finish(session: Session | Single, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out of the answer; of
     those without a webhook the answer lacks LONG."""
-    return run(session, FINISH, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
+    rows = sorted(rows, key=lambda row: str(row["id"]))
+    return FINISH.run(session, [row["id"] for row in rows], rows=_json(rows))
 
 
 CANCEL_WAITING = text(f"""

@@ -108,7 +108,7 @@ class Database:
             try:
                 driver: Any = pooled.driver_connection
                 driver.autocommit = True
-                yield Single(driver)
+                yield Single(driver, pooled.info.setdefault("prepared", set()))
                 driver.autocommit = False
             except BaseException as error:
                 self._after_error(pooled, error)
