@@ -15,18 +15,17 @@ class Announcer:
         self._publisher, self._events = publisher, events
 
     def accepted(self, predictions: Sequence[Prediction]) -> None:
-        """New or handed back: a worker is to look at them."""
-        self._publisher.ring((prediction.queue, prediction.id) for prediction in predictions)
-        self._news(predictions, soon=True)
+        """A worker is to look at them. Their first news goes with the bell."""
+        self._publisher.ring(((prediction.queue, prediction.id) for prediction in predictions), _changes(predictions))
+
+    def handed_back(self, predictions: Sequence[Prediction]) -> None:
+        """They wait again."""
+        self.ring([(prediction.id, prediction.queue) for prediction in predictions])
+        self._events.news(_changes(predictions), soon=True)
 
     def claimed(self, predictions: Sequence[Prediction]) -> None:
         """A worker runs them; it will also tell their end."""
-        self._news(predictions)
-
-    def _news(self, predictions: Sequence[Prediction], *, soon: bool = False) -> None:
-        changes = [[str(one.user_id), one.id, one.status.value, one.model] for one in predictions if one.user_id]
-        if changes:
-            self._events.news(changes, soon=soon)
+        self._events.news(_changes(predictions))
 
     def ring(self, pairs: Sequence[tuple[str, str]]) -> None:
         """The same for (id, queue) pairs."""
@@ -35,8 +34,7 @@ class Announcer:
     def ended(self, predictions: Sequence[Prediction], endings: Mapping[str, str | None] | None = None) -> None:
         """They will not change again. `endings`, by id: what those who wait are told at once (`events.channels.ending`)."""
         if predictions:
-            self._news(predictions)  # first: then both travel together
-            self._events.done({one.id: (endings or {}).get(one.id) for one in predictions})
+            self._events.done({one.id: (endings or {}).get(one.id) for one in predictions}, _changes(predictions))
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Their workers are asked to stop them."""
@@ -52,3 +50,7 @@ class Announcer:
         """Webhooks to send."""
         if ids:
             self._publisher.ring_deliveries(ids)
+
+
+def _changes(predictions: Sequence[Prediction]) -> list[list[str]]:
+    return [[str(one.user_id), one.id, one.status.value, one.model] for one in predictions if one.user_id]

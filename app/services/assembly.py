@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from app.db.session import Database, connect
+from app.events import channels
 from app.events.orders import OrderLine
 from app.events.reader import EventReader
 from app.events.writer import EventWriter
@@ -46,7 +47,7 @@ class Core:
         database = Database(connect(settings.database_url, pool=pool, application=application), impatient=impatient)
         storage = open_storage(settings)
         view = PredictionView(storage, settings.secret_key, settings.public_url, settings.file_url_seconds)
-        publisher, events = Publisher(settings.redis_url), EventWriter(settings.redis_url)
+        publisher, events = Publisher(settings.redis_url, channels.NEWS), EventWriter(settings.redis_url)
         publisher.start()
         events.start()
         announcer = Announcer(publisher, events)

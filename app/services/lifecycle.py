@@ -242,7 +242,7 @@ class Lifecycle:
 
     def _announce_settled(self, again: list[Prediction], told: list[str], ended: list[Prediction]) -> None:
         metrics.RETURNED.inc(len(again))
-        self._announcer.accepted(again)
+        self._announcer.handed_back(again)
         self._tell_ended(ended)
         self._announcer.deliveries(told)
 

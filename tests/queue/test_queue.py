@@ -57,7 +57,7 @@ def test_a_celery_worker_runs_what_we_publish_under_our_id(broker: redis.Redis, 
     from celery.contrib.testing.worker import start_worker
 
     with start_worker(celery, pool="threads", concurrency=2, queues=["cpu"], perform_ping_check=False, shutdown_timeout=20):
-        publisher = Publisher(servers.redis_url)
+        publisher = Publisher(servers.redis_url, "news")
         publisher.start()
         publisher.ring([("cpu", ID)])
         eventually(lambda: seen)
@@ -66,7 +66,7 @@ def test_a_celery_worker_runs_what_we_publish_under_our_id(broker: redis.Redis, 
 
 
 def test_a_group_is_published_to_its_queues(broker: redis.Redis, servers) -> None:
-    publisher = Publisher(servers.redis_url)
+    publisher = Publisher(servers.redis_url, "news")
     publisher.start()
     publisher.ring([("cpu", ID)] * 3 + [("cuda", ID)])
     publisher.ring_deliveries(["msg_1"])
@@ -76,8 +76,23 @@ def test_a_group_is_published_to_its_queues(broker: redis.Redis, servers) -> Non
     assert len(set(tags)) == 3
 
 
+def test_news_goes_out_behind_the_bells_it_is_about(broker: redis.Redis, servers) -> None:
+    publisher = Publisher(servers.redis_url, "news")
+    publisher.start()
+    with broker.pubsub() as listener:
+        listener.subscribe("news")
+        assert listener.get_message(timeout=10)["type"] == "subscribe"
+        publisher.ring([("cpu", ID)], [["ada", ID, "starting", "ada/echo"]])
+        heard = listener.get_message(timeout=10)
+        assert json.loads(heard["data"]) == [["ada", ID, "starting", "ada/echo"]]
+        assert broker.llen(names.KEY_PREFIX + "cpu") == 1
+        publisher.ring([("cpu", ID)])
+        publisher.close()
+        assert listener.get_message(timeout=0.5) is None
+
+
 def test_an_unreachable_redis_blocks_nobody_and_the_rings_are_kept() -> None:
-    publisher = Publisher("redis://127.0.0.1:1/0")
+    publisher = Publisher("redis://127.0.0.1:1/0", "news")
     publisher.start()
     began = time.monotonic()
     publisher.ring([("cpu", ID)] * 1000)
@@ -89,7 +104,7 @@ def test_an_unreachable_redis_blocks_nobody_and_the_rings_are_kept() -> None:
 
 
 def test_a_ring_that_cannot_be_said_silences_no_other(broker: redis.Redis, servers) -> None:
-    publisher = Publisher(servers.redis_url)
+    publisher = Publisher(servers.redis_url, "news")
     publisher.start()
     publisher.ring([("cpu", None)])  # type: ignore[list-item]
     until = time.monotonic() + 20
@@ -114,7 +129,7 @@ def test_the_marker_tells_a_wiped_redis_and_a_dead_one_tells_nothing(broker: red
 
 
 def test_threads_may_ring_at_once(broker: redis.Redis, servers) -> None:
-    publisher = Publisher(servers.redis_url)
+    publisher = Publisher(servers.redis_url, "news")
     publisher.start()
     threads = [threading.Thread(target=publisher.ring, args=([("cpu", ID)] * 50,)) for _ in range(8)]
     for thread in threads:

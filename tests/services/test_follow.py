@@ -110,7 +110,7 @@ async def test_a_long_end_and_many_at_once_are_read_from_their_rows(
 
 async def test_news_that_nobody_understands_silence_no_other(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
-    core.events.done({object(): None})  # type: ignore[dict-item]
+    core.events.done({object(): None}, [])  # type: ignore[dict-item]
     redis.Redis.from_url(core.settings.redis_url).publish(channels.DONE, b"\xff")
     later(0.3, lambda: core.lifecycle.finish([ending(running, output="x")]))
     began = time.monotonic()
