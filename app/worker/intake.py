@@ -182,7 +182,9 @@ class Intake:
             ids = self._put_off.take(self._runner.rooms(), room) if self._put_off else []
             ids += [self._waiting.popleft() for _ in range(min(room - len(ids), len(self._waiting)))]
         lone = len(ids) == 1 and time.monotonic() - self._claimed_at > LONE_SECONDS
-        if len(ids) < room and self._more and not lone:
+        if lone and self._listening:
+            self._more = False  # the next wait for a bell tells, with no question in between
+        elif len(ids) < room and self._more and not lone:
             taken = self._messages.take(room - len(ids))
             self._more = len(taken) == room - len(ids)
             self._heard_at = time.monotonic() if taken else self._heard_at
@@ -204,7 +206,6 @@ class Intake:
     def _claim(self, ids: list[str]) -> None:
         """No more of a version than there is room for: a flood of one model must not keep the others out."""
         rooms, left = self._runner.rooms(), dict[str, str]()
-        self._claimed_at = time.monotonic()
         try:
             if min(rooms.values(), default=AT_ONCE) >= len(ids):
                 claimed = self._recorder.claim(ids)
@@ -215,6 +216,7 @@ class Intake:
             raise
         self._put_off.add(left)
         self._start(claimed)
+        self._claimed_at = time.monotonic()
 
     def _steal(self) -> None:
         while (room := min(AT_ONCE, self._room())) > 0 and not self._stopping:

@@ -14,6 +14,7 @@ from patience import eventually
 from app.db.tables import ModelRow, VersionRow
 from app.engine.engine import Engine
 from app.services.lifecycle import Lifecycle
+from app.worker import intake
 from app.worker.put_off import PutOff
 
 HEAVY = "a" * 64
@@ -67,6 +68,27 @@ def test_light_predictions_pass_a_flood_of_heavy_ones(parts: SimpleNamespace, he
     parts.core.lifecycle.cancel(flood)
     parts.runner.cancel(flood)
     eventually(all_ended(parts, flood))
+
+
+def test_slow_claims_are_made_in_groups(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that takes longer than the rest after which a bell counts as a lone one."""
+    claims, claim = [], parts.recorder.claim
+
+    def slow(ids: list[str]) -> Any:
+        time.sleep(4 * intake.LONE_SECONDS)
+        claims.append(len(ids))
+        return claim(ids)
+
+    monkeypatch.setattr(parts.recorder, "claim", slow)
+    monkeypatch.setattr(intake, "LISTEN_FOR_SECONDS", 10)
+    parts.recorder.start()
+    parts.intake.start()
+    first = accept(parts, {"text": "x"})
+    parts.intake.heard(first[0])
+    eventually(all_ended(parts, first))  # from here on it waits for bells itself
+    ids = accept(parts, *({"text": str(n)} for n in range(48)))
+    eventually(all_ended(parts, ids))
+    assert len(claims) < 24, claims
 
 
 def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
