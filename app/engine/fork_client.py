@@ -49,13 +49,13 @@ def environment(threads: int) -> dict[str, str]:
 
     OpenMP threads that wait actively steal the other processes' core: two torch threads on two busy cores were measured
     5 times slower than one. Threads that sleep at once have to be woken for each of the hundred pieces of a forward pass: a text
-    alone took MiniLM 17 ms, and 11 with threads that look for a fraction of a millisecond first, which cost a busy machine
-    nothing that could be measured. Both can only be set before the libraries are imported, so it is done here, once for all.
+    alone took MiniLM 17 ms, and 11 with threads that look for half a millisecond first. Both can only be set before the libraries
+    are imported, so it is done here, once for all.
     """
     kept = {name: os.environ[name] for name in os.environ if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)}
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "10000",  # GNU's OpenMP, which torch brings along; the policy alone would mean 0
+        "GOMP_SPINCOUNT": "50000",  # GNU's OpenMP, which torch brings along; the policy alone would mean 0
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         **kept,

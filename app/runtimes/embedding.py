@@ -9,6 +9,7 @@ from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.lanes import Lanes
 from app.runtimes.rows import padded
 from app.runtimes.sentence_folder import POOLINGS, SentenceFolder
+from app.runtimes.token_ids import token_ids
 
 MOST_TEXTS = 2_048
 # A bfloat16 copy is used by `dtype: auto` when no probe text's vector turns further than this.
@@ -64,6 +65,7 @@ class Embedding(Runtime):
         self._normalize = model.config.get("normalize", True)
         self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
         self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
+        self._ids = token_ids(tokenizer, self._limit)
         self._pad = tokenizer.pad_token_id or 0
         self._net: Any = None
         self._lanes: Lanes
@@ -98,7 +100,7 @@ class Embedding(Runtime):
         texts = [one for one in given if isinstance(one, str)]
         if self._prompt or self._lower:
             texts = [self._prompt + (text.lower() if self._lower else text) for text in texts]
-        ids = iter(self._tokenizer(texts, truncation=True, max_length=self._limit)["input_ids"] if texts else ())
+        ids = iter(self._ids(texts))
         return [(next(ids) if isinstance(one, str) else self._checked(one)) or [self._pad] for one in given]
 
     def _checked(self, ids: list[int]) -> list[int]:
