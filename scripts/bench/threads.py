@@ -1,9 +1,9 @@
 """`python -m scripts.bench.threads`: how many threads and processes a model's texts want on this machine, and which wait policy.
 
 The same sorted batches of an encoder in processes that share nothing: one of one thread, one of all cores, and one of one thread
-for each core; each with the OpenMP threads asleep (PASSIVE) or spinning (ACTIVE) between two pieces of work, on an idle machine
-and beside one busy process for each core (the rest of a platform under load). The engine's choice follows from it: cores divided
-by workers of the machine, and PASSIVE.
+for each core; each with the OpenMP threads asleep between two pieces of work, looking for more as the engine's do, or spinning,
+on an idle machine and beside one busy process for each core (the rest of a platform under load). The engine's choice follows from
+it: cores divided by workers of the machine, and threads that sleep after half a millisecond.
 """
 
 import argparse
@@ -16,10 +16,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from app.engine.fork_client import environment
 from scripts.bench.stage import Line, show
 
 BATCH = 16
-POLICIES = ("PASSIVE", "ACTIVE")
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+WAITS = {
+    "asleep": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"},
+    "as model processes wait": {name: environment(1)[name] for name in WAITING},
+    "spinning": {"OMP_WAIT_POLICY": "ACTIVE"},
+}
 
 
 def worker(seconds: float, threads: int) -> None:
@@ -33,14 +39,13 @@ def worker(seconds: float, threads: int) -> None:
     print(json.dumps(alone.rate_for(seconds, BATCH)), flush=True)
 
 
-def measure(processes: int, threads: int, policy: str, seconds: float) -> float:
+def measure(processes: int, threads: int, wait: str, seconds: float) -> float:
     """Texts a second of all processes together. They begin at one moment."""
-    environment = {**os.environ, "OMP_WAIT_POLICY": policy, "OMP_NUM_THREADS": str(threads)}
+    usual = {name: value for name, value in os.environ.items() if name not in WAITING}
+    own = {**usual, **WAITS[wait], "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "scripts.bench.threads", "--worker", str(threads), "--seconds", str(seconds)]
     running = [
-        subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        subprocess.Popen(command, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(processes)
     ]
     try:
@@ -73,7 +78,7 @@ def neighbours(number: int) -> Iterator[None]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.threads", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--worker", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -83,15 +88,15 @@ def main() -> int:
     shapes = [(1, 1), (1, cores), (cores, 1)]
     lines = []
     for processes, threads in dict.fromkeys(shapes):
-        for policy in POLICIES if threads > 1 else POLICIES[:1]:
+        for wait in WAITS if threads > 1 else ("asleep",):  # one thread waits for nobody
             found = []
             for busy in (0, cores):
                 with neighbours(busy):
                     time.sleep(0.2)
-                    rates = [measure(processes, threads, policy, arguments.seconds) for _ in range(arguments.runs)]
+                    rates = [measure(processes, threads, wait, arguments.seconds) for _ in range(arguments.runs)]
                 found.append(statistics.median(rates))
             told = f"{found[0]:.0f} texts/s; {found[1]:.0f}/s beside busy neighbours"
-            lines.append(Line(f"{processes} x {threads} threads, {policy}", told, ""))
+            lines.append(Line(f"{processes} x {threads} threads, {wait}", told, ""))
     show(lines)
     return 0
 
