@@ -6,9 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from accepting import accept
+from accepting import accept, row
 from patience import eventually
-from sqlalchemy import text
 
 from app.db import predictions as table
 from app.db.tables import ModelRow, VersionRow
@@ -134,10 +133,8 @@ def test_a_slow_commit_is_store_too(working: SimpleNamespace, monkeypatch: pytes
 def test_failures_timeouts_and_their_like_are_accounted_for(
     working: SimpleNamespace, given: dict[str, Any], phase: str, least: float
 ) -> None:
-    ids = accept(working, given)
-    if given["seconds"] > 1:
-        with working.core.database.unit() as session:
-            session.execute(text("UPDATE predictions SET timeout = 0.3 WHERE status = 'starting'"))
+    timeout = 0.3 if given["seconds"] > 1 else None
+    ids = list(working.core.lifecycle.accept([{**row(working.version, **given), "timeout": timeout}]))
     working.intake.heard(ids[0])
     eventually(lambda: bool(shown(working, ids)[0]["completed_at"]), 60)
     [ended] = shown(working, ids)
