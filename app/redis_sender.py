@@ -23,8 +23,8 @@ class RedisLine:
     """One connection; used by one thread at a time."""
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1, retry=None)
-        self._connection: Any = self._redis.connection_pool.make_connection()
+        pool = redis.ConnectionPool.from_url(url, socket_timeout=2, socket_connect_timeout=1, retry=None)
+        self._connection: Any = pool.make_connection()
         self._open = False
 
     def rests(self) -> bool:
@@ -60,10 +60,6 @@ class RedisLine:
         """The next one to send connects anew."""
         self._open = False
         self._connection.disconnect()
-
-    def close(self) -> None:
-        self.drop()
-        self._redis.close()
 
 
 @dataclass(slots=True)
@@ -192,11 +188,11 @@ class RedisSender(Generic[G]):
             self._line.drop()
             self._broken(turn.group)
 
-    def close(self, timeout: float = 2.0) -> None:
+    def close(self, timeout: float = 3.0) -> None:
         """Sends what waits, for at most `timeout` seconds."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
         self._thread.join(timeout)
         with self._wake:
-            self._line.close()
+            self._line.drop()

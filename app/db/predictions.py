@@ -38,6 +38,13 @@ def run(session: Session | Single, statement: TextClause, **params: Any) -> list
     return [prediction(row) for row in session.execute(statement, params).mappings()]
 
 
+def run_kept(session: Session | Single, statement: TextClause, **params: Any) -> list[Prediction]:
+    """As `run`, with a plan that the connection keeps, where it can (`Single.execute_kept`)."""
+    if isinstance(session, Single):
+        return [prediction(row) for row in session.execute_kept(statement, params)]
+    return run(session, statement, **params)
+
+
 @dataclass(frozen=True, slots=True)
 class ById:
     """A statement about predictions by their ids, and the same about one of them, whose plan a connection can keep: planning is
@@ -48,8 +55,8 @@ class ById:
 
     def run(self, session: Session | Single, ids: Sequence[str], **params: Any) -> list[Prediction]:
         """As `run`."""
-        if isinstance(session, Single) and len(ids) == 1:
-            return [prediction(row) for row in session.execute_kept(self.one, {"id": ids[0], **params})]
+        if len(ids) == 1:
+            return run_kept(session, self.one, id=ids[0], **params)
         return run(session, self.many, ids=list(ids), **params)
 
 
@@ -83,9 +90,7 @@ def insert(session: Session | Single, rows: Sequence[Mapping[str, Any]]) -> list
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
     """
-    if isinstance(session, Single):
-        return [prediction(row) for row in session.execute_kept(INSERT, {"rows": _json(rows)})]
-    return run(session, INSERT, rows=_json(rows))
+    return run_kept(session, INSERT, rows=_json(rows))
 
 
 BY_KEY = text(f"""

@@ -102,7 +102,3 @@ class Publisher(RedisSender[Rung]):
     def _broken(self, group: Rung) -> None:
         self.dropped += len(group.rings)
         log.exception("doorbells_broken", count=len(group.rings))
-
-    def close(self, timeout: float = 3.0) -> None:
-        """Sends what waits, for at most `timeout` seconds."""
-        super().close(timeout)

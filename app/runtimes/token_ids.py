@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 TokenIds = Callable[[list[str]], list[list[int]]]
+LONG = 1_000  # words, which a limit below cuts; an encoder may have none (2 ** 31)
 PROBES = ("", "hello", "Grüße aus 東京 🙂", "[CLS] <s> [SEP] </s>")
 
 
@@ -18,6 +19,6 @@ def token_ids(tokenizer: Any, limit: int) -> TokenIds:
     def direct(texts: list[str]) -> list[list[int]]:
         return [one.ids for one in tokenizer.backend_tokenizer.encode_batch(texts)]
 
-    probes = [*PROBES, "word " * (limit + 1)]
+    probes = [*PROBES, "word " * (min(limit, LONG) + 1)]
     wanted = wrapped(probes)  # it also sets what is cut
     return direct if getattr(tokenizer, "backend_tokenizer", None) is not None and direct(probes) == wanted else wrapped

@@ -16,7 +16,7 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(demo_minilm_folder())
 
 
-@pytest.mark.parametrize("limit", [8, 256])
+@pytest.mark.parametrize("limit", [8, 256, 2**31])
 def test_the_same_ids_cut_at_the_limit(tokenizer: Any, limit: int) -> None:
     ids = token_ids(tokenizer, limit)
     assert ids.__name__ == "direct"
