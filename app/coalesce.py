@@ -1,7 +1,8 @@
 """Whoever is idle takes everything that waits (DESIGN, principle 3), once, for threads and for asyncio.
 
-A hop (an INSERT, a publish, a read by id) that is free serves a lone call at once; while it is busy, calls wait, and when
-it returns it takes all of them, up to a bound, as one group. There are no timers. Knows nothing of what is done with a group.
+A hop (an INSERT, a publish, a read by id) that is free serves a lone call at once; while it is busy, calls
+wait, and when it returns it takes all of them, up to a bound, as one group. There are no timers. Knows
+nothing of what is done with a group.
 """
 
 import asyncio
@@ -32,13 +33,16 @@ def checked(answers: Sequence[R], asked: int) -> Sequence[R]:
 
 
 class Coalescer(Generic[T, R]):
-    """For asyncio: `await coalescer(item)`; `run` gets a group and returns one answer for each item, in order.
+    """For asyncio: `await coalescer(item)`; `run` gets a group and returns one answer for each item, in
+    order.
 
-    `lanes` groups may run at the same time (for example one for each database connection of the hop).
-    An exception of `run` reaches every waiter of that group. A cancelled waiter leaves its group running.
+    `lanes` groups may run at the same time (for example one for each database connection of the hop). An
+    exception of `run` reaches every waiter of that group. A cancelled waiter leaves its group running.
     """
 
-    def __init__(self, run: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int = 256, lanes: int = 1) -> None:
+    def __init__(
+        self, run: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int = 256, lanes: int = 1
+    ) -> None:
         self._run, self._limit, self._free = run, limit, lanes
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._loops: set[asyncio.Task[None]] = set()
@@ -92,10 +96,11 @@ class _Waiter(Generic[T, R]):
 
 
 class ThreadCoalescer(Generic[T, R]):
-    """For threads: `coalescer(item)` blocks until answered. The caller that finds the hop free runs the group itself.
+    """For threads: `coalescer(item)` blocks until answered. The caller that finds the hop free runs the group
+    itself.
 
-    So a lone call pays one lock and no thread switch. A leader runs one group, its own, and hands the lead to the oldest
-    waiter: nobody is kept working for others after its own answer has come.
+    So a lone call pays one lock and no thread switch. A leader runs one group, its own, and hands the lead to
+    the oldest waiter: nobody is kept working for others after its own answer has come.
     """
 
     def __init__(self, run: Callable[[list[T]], Sequence[R]], *, limit: int = 256, lanes: int = 1) -> None:
@@ -156,6 +161,7 @@ class ThreadCoalescer(Generic[T, R]):
                 waiter.lead.set_result(False)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Waits until everything accepted so far is answered; False when that took longer than `timeout` seconds."""
+        """Waits until everything accepted so far is answered; False when that took longer than `timeout`
+        seconds."""
         with self._lock:
             return self._idle.wait_for(lambda: self._free == self._lanes and not self._waiting, timeout)

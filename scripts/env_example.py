@@ -35,7 +35,9 @@ def text() -> str:
 def main() -> int:
     """0: written, or up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 when the file is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 when the file is out of date"
+    )
     if parser.parse_args().check:
         return 0 if TARGET.is_file() and TARGET.read_text() == text() else 1
     TARGET.write_text(text())

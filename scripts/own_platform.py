@@ -1,4 +1,5 @@
-"""A platform of its own on loopback, for scripts that load or break one: started quietly, ended whatever becomes of the script.
+"""A platform of its own on loopback, for scripts that load or break one: started quietly, ended whatever
+becomes of the script.
 
 Knows `lovage up` and signals; knows no load, no fault and no figure.
 """
@@ -20,16 +21,26 @@ from app.local.ports import choose_port
 from app.local.up import Hooks, up
 
 RETRIES = "1,1,2,2,4,4,8,8"  # a day of patience in half a minute
-UNLIMITED = {"RATE_LIMIT_CREATES": "", "RATE_LIMIT_CALLS": "", "RATE_LIMIT_KEY": "", "MAX_WAITING_PER_USER": "0"}
+UNLIMITED = {
+    "RATE_LIMIT_CREATES": "",
+    "RATE_LIMIT_CALLS": "",
+    "RATE_LIMIT_KEY": "",
+    "MAX_WAITING_PER_USER": "0",
+}
 TERMINATED = 128 + signal.SIGTERM
 
 
 def start(folder: Path, devices: tuple[str, ...] = ("cpu", "cpu"), **env: str) -> Platform:
-    """`lovage up --detach`, quietly; `env` are settings beside the usual ones. Ends the script when it does not start."""
+    """`lovage up --detach`, quietly; `env` are settings beside the usual ones. Ends the script when it does
+    not start."""
     options = UpOptions(
-        data_dir=folder, port=choose_port(), flower_port=choose_port(), devices=devices, detach=True,
+        data_dir=folder,
+        port=choose_port(),
+        flower_port=choose_port(),
+        devices=devices,
+        detach=True,
         env={**os.environ, "WORKERS_ON_HOST": str(len(devices)), "WEBHOOK_RETRY_SECONDS": RETRIES, **env},
-    )  # fmt: skip
+    )
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = up(options, Hooks(self_check=self_check))
@@ -54,7 +65,8 @@ def remove(folder: Path, *, good: bool) -> None:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the block by an exception, as Ctrl-C does, so that no platform is left running. A second one is not heard."""
+    """SIGTERM ends the block by an exception, as Ctrl-C does, so that no platform is left running. A second
+    one is not heard."""
 
     def end(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -68,7 +80,8 @@ def terminable() -> Iterator[None]:
 
 
 def judged(prefix: str, judge: Callable[[Platform], bool], **env: str) -> int:
-    """The exit code of a script that has `judge` say whether a platform of two workers, made for it, did well."""
+    """The exit code of a script that has `judge` say whether a platform of two workers, made for it, did
+    well."""
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     with terminable():
         try:

@@ -1,8 +1,8 @@
 """Trains and checks the demo model `demo/digits`: a picture of a digit from its name.
 
-A Stable-Diffusion pipeline of toy size (CLIP text encoder, KL autoencoder, UNet, DDIM) learns scikit-learn's bundled
-8x8 digits, enlarged to 32x32. What is saved is an ordinary diffusers folder that needs no code of ours to load.
-It does not know Lovage: no runtime, storage or API, and it never reaches the network.
+A Stable-Diffusion pipeline of toy size (CLIP text encoder, KL autoencoder, UNet, DDIM) learns scikit-learn's
+bundled 8x8 digits, enlarged to 32x32. What is saved is an ordinary diffusers folder that needs no code of
+ours to load. It does not know Lovage: no runtime, storage or API, and it never reaches the network.
 
     python scripts/train_digits.py            train, save, then check (see the card for how long that took)
     python scripts/train_digits.py --check    only check: a confusion table and the count read correctly
@@ -22,7 +22,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from scipy.ndimage import affine_transform, zoom
@@ -35,9 +41,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 FOLDER = Path(__file__).resolve().parent.parent / "demo_models" / "digits"
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 FILLERS = """
-a an the digit number numeral figure picture image photo drawing sketch of in please draw paint write me make show
-handwritten written hand single white black big small large bold neat nice good clear on background and with style to
-just is this that it my your some
+a an the digit number numeral figure picture image photo drawing sketch of in please draw paint write me make
+show handwritten written hand single white black big small large bold neat nice good clear on background
+and with style to just is this that it my your some
 """
 SIDE = 32  # pixels: 4 times the originals', and the multiple of 8 that StableDiffusionPipeline demands
 TOKENS = 32  # longest prompt: unknown words cost a token a letter
@@ -60,12 +66,15 @@ class Plan:
 def split_digits() -> tuple[Array, Array, Array, Array]:
     """Returns (train images, train labels, test images, test labels): 8x8, ink 0..1, four fifths to train."""
     data = load_digits()
-    parts = train_test_split(data.images / 16.0, data.target, test_size=0.2, random_state=0, stratify=data.target)
+    parts = train_test_split(
+        data.images / 16.0, data.target, test_size=0.2, random_state=0, stratify=data.target
+    )
     return parts[0], parts[2], parts[1], parts[3]
 
 
 def render(image: Array) -> Array:
-    """Enlarges one 8x8 digit to 32x32, ink 0..1: a cubic spline, then contrast, so that strokes look drawn."""
+    """Enlarges one 8x8 digit to 32x32, ink 0..1: a cubic spline, then contrast, so that strokes look
+    drawn."""
     large = zoom(image, SIDE / 8, order=3, mode="grid-constant", grid_mode=True)
     clear: Array = np.clip((large - 0.12) / 0.76, 0.0, 1.0)
     return clear
@@ -76,7 +85,9 @@ def jitter(image: Array, rng: np.random.Generator) -> Array:
     angle, scale = np.deg2rad(rng.uniform(-7, 7)), rng.uniform(0.94, 1.06, size=2)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale
     centre = np.full(2, (SIDE - 1) / 2)
-    moved: Array = affine_transform(image, turn, centre - turn @ centre + rng.uniform(-0.7, 0.7, size=2), order=1)
+    moved: Array = affine_transform(
+        image, turn, centre - turn @ centre + rng.uniform(-0.7, 0.7, size=2), order=1
+    )
     return moved
 
 
@@ -103,44 +114,71 @@ def build_tokenizer() -> CLIPTokenizer:
                 merges.append((pieces[0], pieces[1]))
             pieces = [pieces[0] + pieces[1], *pieces[2:]]
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    vocab = {token: index for index, token in enumerate([*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"])}
+    vocab = {
+        token: index
+        for index, token in enumerate([*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"])
+    }
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TOKENS)
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     return CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-            num_attention_heads=4, projection_dim=64, max_position_embeddings=TOKENS,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            projection_dim=64,
+            max_position_embeddings=TOKENS,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )  # fmt: skip
+    )
 
 
 def build_vae() -> AutoencoderKL:
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(8, 16, 32, 32), layers_per_block=1, latent_channels=8, norm_num_groups=4,
-        sample_size=SIDE, mid_block_add_attention=False,
-    )  # fmt: skip
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(8, 16, 32, 32),
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=4,
+        sample_size=SIDE,
+        mid_block_add_attention=False,
+    )
 
 
 def build_unet() -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=SIDE // 8, in_channels=8, out_channels=8, block_out_channels=(64, 64), layers_per_block=1,
+        sample_size=SIDE // 8,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=(64, 64),
+        layers_per_block=1,
         cross_attention_dim=64,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"), attention_head_dim=4, norm_num_groups=16,
-    )  # fmt: skip
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Linear betas end in pure noise, where v-prediction is still defined, so sampling starts at the very end."""
+    """Linear betas end in pure noise, where v-prediction is still defined, so sampling starts at the very
+    end."""
     return DDIMScheduler(
-        beta_start=1e-4, beta_end=0.02, beta_schedule="linear", clip_sample=False, set_alpha_to_one=True,
-        steps_offset=1, prediction_type="v_prediction", timestep_spacing="trailing",
-    )  # fmt: skip
+        beta_start=1e-4,
+        beta_end=0.02,
+        beta_schedule="linear",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
 
 
 def noise_word(rng: random.Random) -> str:
@@ -198,7 +236,9 @@ class Average:
             mean.lerp_(now.detach(), 1 - self.decay)
 
 
-def train_diffusion(pipe: StableDiffusionPipeline, latents: torch.Tensor, labels: torch.Tensor, plan: Plan) -> None:
+def train_diffusion(
+    pipe: StableDiffusionPipeline, latents: torch.Tensor, labels: torch.Tensor, plan: Plan
+) -> None:
     """Trains UNet and text encoder together to predict v; leaves their averaged weights in the pipeline."""
     both = torch.nn.ModuleList([pipe.unet, pipe.text_encoder]).train()
     average, rng = Average(both), random.Random(plan.seed)
@@ -216,14 +256,18 @@ def train_diffusion(pipe: StableDiffusionPipeline, latents: torch.Tensor, labels
         average.update(both)
         running += loss.item()
         if step % 500 == 0:
-            print(f"step {step}/{plan.steps} loss {running / 500:.4f} {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step}/{plan.steps} loss {running / 500:.4f} {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
             running = 0.0
     pipe.unet.load_state_dict(average.mean[0].state_dict())
     pipe.text_encoder.load_state_dict(average.mean[1].state_dict())
 
 
 def diffusion_loss(pipe: StableDiffusionPipeline, clean: torch.Tensor, prompts: list[str]) -> torch.Tensor:
-    """Mean squared error of v (Salimans and Ho, 2022: v = sqrt(a) noise - sqrt(1-a) clean) at random times."""
+    """Mean squared error of v (Salimans and Ho, 2022: v = sqrt(a) noise - sqrt(1-a) clean) at random
+    times."""
     ids = pipe.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     noise = torch.randn_like(clean)
     when = torch.randint(pipe.scheduler.config.num_train_timesteps, (len(clean),))
@@ -239,11 +283,20 @@ def train(plan: Plan) -> StableDiffusionPipeline:
     started = time.monotonic()
     train_vae(vae, pictures, plan)
     latents = encode(vae, pictures)
-    print(f"autoencoder: {time.monotonic() - started:.0f} s, scaling factor {vae.config.scaling_factor}", flush=True)
+    print(
+        f"autoencoder: {time.monotonic() - started:.0f} s, scaling factor {vae.config.scaling_factor}",
+        flush=True,
+    )
     pipe = StableDiffusionPipeline(
-        vae=vae, text_encoder=build_text_encoder(tokenizer), tokenizer=tokenizer, unet=build_unet(),
-        scheduler=build_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=build_text_encoder(tokenizer),
+        tokenizer=tokenizer,
+        unet=build_unet(),
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     train_diffusion(pipe, latents, labels, plan)
     return pipe
 
@@ -251,7 +304,8 @@ def train(plan: Plan) -> StableDiffusionPipeline:
 def save(pipe: StableDiffusionPipeline, folder: Path) -> None:
     """Writes UNet and autoencoder as float16 (diffusers loads them as float32 unless told otherwise).
 
-    The text encoder stays float32: transformers would load a float16 file as float16, and the two would not mix.
+    The text encoder stays float32: transformers would load a float16 file as float16, and the two would not
+    mix.
     """
     pipe.unet.half()
     pipe.vae.half()
@@ -264,7 +318,9 @@ def save(pipe: StableDiffusionPipeline, folder: Path) -> None:
         raise SystemExit(f"the folder holds {size:,} bytes, more than the {LIMIT_BYTES:,} it may")
 
 
-def generate(pipe: Any, prompts: list[str], seeds: list[int], steps: int, guidance: float) -> list[Image.Image]:
+def generate(
+    pipe: Any, prompts: list[str], seeds: list[int], steps: int, guidance: float
+) -> list[Image.Image]:
     """One picture for each prompt; its seed alone decides it, whatever shares the batch."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     made = pipe(prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
@@ -278,7 +334,8 @@ def shrink(image: Image.Image) -> Array:
 
 
 def check(folder: Path, steps: int, guidance: float, grid: Path | None) -> int:
-    """Prints how an SVC trained on the real digits reads ten pictures of each name; returns the count it got right."""
+    """Prints how an SVC trained on the real digits reads ten pictures of each name; returns the count it got
+    right."""
     images, labels, held_out, answers = split_digits()
     reader = SVC(C=10, gamma=0.1).fit(images.reshape(len(images), -1), labels)
     real = [Image.fromarray((render(image) * 255).round().astype(np.uint8)) for image in held_out]

@@ -1,11 +1,12 @@
 """Trains and checks the demo model `demo/words`: a small GPT-2 that writes in the manner of two old books.
 
-It reads the public-domain texts under scripts/data/, makes its own byte-level BPE tokenizer (with a plain-text chat
-template), trains a GPT-2 from nothing and saves an ordinary transformers folder that needs no code of ours to load.
-It does not know Lovage: no runtime, storage or API, and it never reaches the network.
+It reads the public-domain texts under scripts/data/, makes its own byte-level BPE tokenizer (with a
+plain-text chat template), trains a GPT-2 from nothing and saves an ordinary transformers folder that needs
+no code of ours to load. It does not know Lovage: no runtime, storage or API, and it never reaches the
+network.
 
     python scripts/train_words.py            train, save, then check (see the card for how long that took)
-    python scripts/train_words.py --check    only check: held-out loss, how many written words are words, samples
+    python scripts/train_words.py --check    only check: held-out loss, how many words are words, samples
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging as transformers_logging
 
 ROOT = Path(__file__).resolve().parent
@@ -39,15 +46,17 @@ LIMIT_BYTES = 5_000_000
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- if message['content'] is string -%}{%- set text = message['content'] -%}
-{%- else -%}{%- set text = message['content'] | selectattr('text', 'defined') | map(attribute='text') | join(' ') -%}
+{%- else -%}
+{%- set text = message['content'] | selectattr('text', 'defined') | map(attribute='text') | join(' ') -%}
 {%- endif -%}
 {{- message['role'] + ': ' + (text | trim) -}}
 {{- (eos_token if message['role'] == 'assistant' else '') + '\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- 'assistant:' -}}{%- endif -%}
 """
-# Measured: at temperature 0.8 and top_p 0.95, 2.1 % of the words come out made up; so, 1.3 %; below 0.6 it repeats itself.
-# A repetition penalty makes it worse: it forbids the commas and the word ends of which words are made.
+# Measured: at temperature 0.8 and top_p 0.95, 2.1 % of the words come out made up; so, 1.3 %; below 0.6 it
+# repeats itself. A repetition penalty makes it worse: it forbids the commas and the word ends of which words
+# are made.
 SAMPLING = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 50}
 PROMPTS = ("The captain", "Alice looked at", "Once upon a time", "In the morning the sea", "'Why,' said the")
 
@@ -62,7 +71,8 @@ class Plan:
 
 
 def read_chapters(name: str) -> list[str]:
-    """Splits a book into chapters, and joins the wrapped lines of prose; verse (short lines) keeps its lines."""
+    """Splits a book into chapters, and joins the wrapped lines of prose; verse (short lines) keeps its
+    lines."""
     text = gzip.decompress((ROOT / "data" / name).read_bytes()).decode("utf-8").replace("--", "—")
     chapters = re.split(r"\n\n(?=(?:Chapter \w+|Epilogue)\.)", text.strip())
     return ["\n\n".join(unwrap(part) for part in chapter.split("\n\n")) for chapter in chapters]
@@ -94,9 +104,14 @@ def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
     core.train_from_iterator([*texts, "user: assistant: system: " * 500], trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token=EOS, bos_token=EOS, pad_token=PAD, model_max_length=CONTEXT,
-        padding_side="left", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=core,
+        eos_token=EOS,
+        bos_token=EOS,
+        pad_token=PAD,
+        model_max_length=CONTEXT,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -104,17 +119,25 @@ def build_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
 def build_model(tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=len(tokenizer), n_positions=CONTEXT, n_embd=176, n_layer=4, n_head=4,
+            vocab_size=len(tokenizer),
+            n_positions=CONTEXT,
+            n_embd=176,
+            n_layer=4,
+            n_head=4,
             activation_function="gelu_pytorch_tanh",  # as GPT-2's own, but one fused kernel
-            resid_pdrop=0.1, embd_pdrop=0.0, attn_pdrop=0.0,
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+            resid_pdrop=0.1,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
-    )  # fmt: skip
+    )
 
 
 def dialogues(chapter: str, rng: random.Random) -> str:
-    """Retells a chapter as chats: some sentences are the user's, those that follow them the assistant's answer."""
+    """Retells a chapter as chats: some sentences are the user's, those that follow them the assistant's
+    answer."""
     sentences = re.split(r"(?<=[.!?]['\"]) +|(?<=[.!?]) +|\n\n", chapter)
     lines: list[str] = []
     position = 0
@@ -148,7 +171,8 @@ def batches(learn: dict[str, list[str]], tokenizer: Any, plan: Plan) -> Iterator
 
 
 def bits_per_character(model: GPT2LMHeadModel, tokenizer: Any, texts: list[str]) -> float:
-    """Mean bits that the model needs for a character of these texts, in windows of CONTEXT tokens; lower is better."""
+    """Mean bits that the model needs for a character of these texts, in windows of CONTEXT tokens; lower is
+    better."""
     model.eval()
     total, characters = 0.0, 0
     for text in texts:
@@ -192,14 +216,16 @@ def train(plan: Plan) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
             bits = bits_per_character(model, tokenizer, held_out)
             print(
                 f"step {step}/{steps} loss {running / 100:.3f} held out {bits:.3f} bits a character "
-                f"{time.monotonic() - started:.0f} s", flush=True,
-            )  # fmt: skip
+                f"{time.monotonic() - started:.0f} s",
+                flush=True,
+            )
             running = 0.0
     return model.eval(), tokenizer
 
 
 def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Stores the weights as float16, with a config that has them loaded as float32 (float16 is slow on a CPU)."""
+    """Stores the weights as float16, with a config that has them loaded as float32 (float16 is slow on a
+    CPU)."""
     for name, value in SAMPLING.items():
         setattr(model.generation_config, name, value)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -228,14 +254,23 @@ def words_of(text: str) -> list[str]:
 
 
 def copied(texts: list[str], books: list[str], length: int = 8) -> float:
-    """The share of runs of `length` words that stand in the books as they are: learnt by heart, not written."""
-    known = {tuple(words[i : i + length]) for book in books for words in [words_of(book)] for i in range(len(words))}
-    runs = [tuple(words[i : i + length]) for words in map(words_of, texts) for i in range(len(words) - length + 1)]
+    """The share of runs of `length` words that stand in the books as they are: learnt by heart, not
+    written."""
+    known = {
+        tuple(words[i : i + length])
+        for book in books
+        for words in [words_of(book)]
+        for i in range(len(words))
+    }
+    runs = [
+        tuple(words[i : i + length]) for words in map(words_of, texts) for i in range(len(words) - length + 1)
+    ]
     return sum(run in known for run in runs) / max(1, len(runs))
 
 
 def check(folder: Path, pass_mark: float) -> int:
-    """Prints the measures and some samples; returns 1 if too few of the written words are words of the books."""
+    """Prints the measures and some samples; returns 1 if too few of the written words are words of the
+    books."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     learn, held_out = split_books()
     books = [chapter for chapters in learn.values() for chapter in chapters]
@@ -265,7 +300,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=8, help="windows of 512 tokens a step")
     parser.add_argument("--seed", type=int, default=7, help="seed of everything random")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--pass-mark", type=float, default=0.95, help="exit with 1 below this share of known words")
+    parser.add_argument(
+        "--pass-mark", type=float, default=0.95, help="exit with 1 below this share of known words"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,5 @@
-"""Writes the JSON Schemas of the WebSocket's messages into docs/reference/websocket/. A test fails when they differ."""
+"""Writes the JSON Schemas of the WebSocket's messages into docs/reference/websocket/. A test fails when they
+differ."""
 
 import json
 from pathlib import Path

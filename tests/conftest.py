@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from app.composition import Core, open_core
 from app.db.migrate import upgrade
 from app.db.session import Database, connect
 from app.db.tables import Base
 from app.local.embedded import EmbeddedServers, Urls
-from app.services.assembly import Core
 from app.settings import Settings
 
 SECRET = "a-secret-of-the-tests-" + "x" * 20
@@ -51,14 +51,18 @@ def database(pool: Database) -> Database:
 def settings(servers: Urls, tmp_path: Path) -> Settings:
     """Development settings over the test servers, with a data folder of their own."""
     return Settings(
-        lovage_env="development", lovage_data_dir=tmp_path, database_url=servers.database_url, redis_url=servers.redis_url,
-        secret_key=SECRET, public_url="http://lovage.test",
-    )  # fmt: skip
+        lovage_env="development",
+        lovage_data_dir=tmp_path,
+        database_url=servers.database_url,
+        redis_url=servers.redis_url,
+        secret_key=SECRET,
+        public_url="http://lovage.test",
+    )
 
 
 @pytest.fixture
 def core(database: Database, settings: Settings) -> Iterator[Core]:
     """The services that every process has."""
-    opened = Core.open(settings, application="tests", pool=8)
+    opened = open_core(settings, application="tests", pool=8)
     yield opened
     opened.close()

@@ -96,7 +96,10 @@ def test_threads_are_each_answered_once_in_groups() -> None:
 
 
 def test_a_lone_call_runs_in_its_own_thread() -> None:
-    assert ThreadCoalescer(lambda items: [threading.current_thread().name] * len(items))("x") == threading.current_thread().name
+    assert (
+        ThreadCoalescer(lambda items: [threading.current_thread().name] * len(items))("x")
+        == threading.current_thread().name
+    )
 
 
 def test_a_submitted_item_is_answered_without_a_waiting_thread_and_failures_reach_it() -> None:

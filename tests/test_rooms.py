@@ -9,10 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLANTED = {
-    "rooms": ("app/domain/planted.py", "import app.services.submit"),
+    "rooms": ("app/domain/planted.py", "import app.services.predictions.submit"),
     "no-models-in-the-api": ("app/services/planted.py", "import torch"),
     "no-platform-in-the-engine": ("app/engine/planted.py", "import sqlalchemy"),
-    "the-bench-is-a-client": ("app/bench/planted.py", "import app.services.submit"),
+    "the-bench-is-a-client": ("app/bench/planted.py", "import app.services.predictions.submit"),
     "plain-domain": ("app/domain/planted.py", "import orjson"),
     "edges-hold-no-decisions": ("app/api/rest/planted.py", "import sqlalchemy"),
 }
@@ -27,8 +27,14 @@ def copy(tmp_path_factory) -> Path:
 
 
 def lint(folder: Path, *contracts: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", *(f"--contract={one}" for one in contracts)]
-    return subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False)
+    command = [
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--no-cache",
+        *(f"--contract={one}" for one in contracts),
+    ]
+    return subprocess.run(
+        command, cwd=folder, env={"PYTHONPATH": str(folder)}, capture_output=True, text=True, check=False
+    )
 
 
 def test_all_contracts_hold(copy: Path) -> None:

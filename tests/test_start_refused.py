@@ -20,7 +20,9 @@ def started(*command: str, **environment: str) -> subprocess.CompletedProcess[st
         "REDIS_URL": "redis://x",
     }
     command = (sys.executable, "-m", "app", *command)
-    return subprocess.run(command, env=env | environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, env=env | environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 @pytest.mark.parametrize("secret", [None, "changeme", "secret" * 6])

@@ -29,7 +29,13 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("deliveries_due", "deliveries", ["next_at"], unique=False, postgresql_where=sa.text("next_at IS NOT NULL"))
+    op.create_index(
+        "deliveries_due",
+        "deliveries",
+        ["next_at"],
+        unique=False,
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+    )
     op.create_index(op.f("ix_deliveries_prediction_id"), "deliveries", ["prediction_id"], unique=False)
     op.create_table(
         "files",
@@ -40,7 +46,12 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("md5", sa.String(length=32), nullable=False),
-        sa.Column("metadata", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column(
+            "metadata",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
         sa.Column("storage_key", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
@@ -107,7 +118,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("completed_at IS NOT NULL AND data_removed_at IS NULL"),
     )
     op.create_index(
-        "predictions_running", "predictions", ["worker"], unique=False, postgresql_where=sa.text("status = 'processing'")
+        "predictions_running",
+        "predictions",
+        ["worker"],
+        unique=False,
+        postgresql_where=sa.text("status = 'processing'"),
     )
     op.create_index(
         "predictions_unrung",
@@ -117,7 +132,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'starting' AND rung_at IS NULL"),
     )
     op.create_index(
-        "predictions_waiting", "predictions", ["queue", "id"], unique=False, postgresql_where=sa.text("status = 'starting'")
+        "predictions_waiting",
+        "predictions",
+        ["queue", "id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'starting'"),
     )
     op.create_table(
         "runtimes",
@@ -152,13 +171,17 @@ def upgrade() -> None:
         sa.Column("queues", postgresql.ARRAY(sa.String(length=128)), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("running", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("models", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
+        sa.Column(
+            "models", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False
+        ),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("workers_live", "workers", ["seen_at"], unique=False, postgresql_where=sa.text("stopped_at IS NULL"))
+    op.create_index(
+        "workers_live", "workers", ["seen_at"], unique=False, postgresql_where=sa.text("stopped_at IS NULL")
+    )
     op.create_table(
         "api_keys",
         sa.Column("id", sa.UUID(), nullable=False),
@@ -186,7 +209,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["delivery_id"], ["deliveries.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(op.f("ix_delivery_attempts_delivery_id"), "delivery_attempts", ["delivery_id"], unique=False)
+    op.create_index(
+        op.f("ix_delivery_attempts_delivery_id"), "delivery_attempts", ["delivery_id"], unique=False
+    )
     op.create_table(
         "models",
         sa.Column("id", sa.UUID(), nullable=False),
@@ -210,7 +235,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("models_by_owner", "models", ["owner_id"], unique=False)
-    op.create_index("models_name", "models", ["owner", "name"], unique=True, postgresql_where=sa.text("deleted_at IS NULL"))
+    op.create_index(
+        "models_name",
+        "models",
+        ["owner", "name"],
+        unique=True,
+        postgresql_where=sa.text("deleted_at IS NULL"),
+    )
     op.create_table(
         "versions",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -218,11 +249,15 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("runtime", sa.String(length=64), nullable=False),
         sa.Column("task", sa.String(length=64), server_default="", nullable=False),
-        sa.Column("config", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column(
+            "config", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
+        ),
         sa.Column("input_schema", sa.JSON(), nullable=False),
         sa.Column("output_schema", sa.JSON(), nullable=False),
         sa.Column("streams", sa.Boolean(), nullable=False),
-        sa.Column("facts", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+        sa.Column(
+            "facts", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False
+        ),
         sa.Column("created_by", sa.UUID(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
@@ -255,17 +290,27 @@ def downgrade() -> None:
     op.drop_table("workers")
     op.drop_table("users")
     op.drop_table("runtimes")
-    op.drop_index("predictions_waiting", table_name="predictions", postgresql_where=sa.text("status = 'starting'"))
     op.drop_index(
-        "predictions_unrung", table_name="predictions", postgresql_where=sa.text("status = 'starting' AND rung_at IS NULL")
+        "predictions_waiting", table_name="predictions", postgresql_where=sa.text("status = 'starting'")
     )
-    op.drop_index("predictions_running", table_name="predictions", postgresql_where=sa.text("status = 'processing'"))
+    op.drop_index(
+        "predictions_unrung",
+        table_name="predictions",
+        postgresql_where=sa.text("status = 'starting' AND rung_at IS NULL"),
+    )
+    op.drop_index(
+        "predictions_running", table_name="predictions", postgresql_where=sa.text("status = 'processing'")
+    )
     op.drop_index(
         "predictions_retention",
         table_name="predictions",
         postgresql_where=sa.text("completed_at IS NOT NULL AND data_removed_at IS NULL"),
     )
-    op.drop_index("predictions_idempotency", table_name="predictions", postgresql_where=sa.text("idempotency_key IS NOT NULL"))
+    op.drop_index(
+        "predictions_idempotency",
+        table_name="predictions",
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
     op.drop_index(
         "predictions_deadline",
         table_name="predictions",

@@ -26,7 +26,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("audit_log_by_time", "audit_log", ["at"])
-    op.create_index("predictions_waiting_by_user", "predictions", ["user_id"], postgresql_where=sa.text("status = 'starting'"))
+    op.create_index(
+        "predictions_waiting_by_user",
+        "predictions",
+        ["user_id"],
+        postgresql_where=sa.text("status = 'starting'"),
+    )
 
 
 def downgrade() -> None:

@@ -31,7 +31,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
-        "deployments_name", "deployments", ["owner", "name"], unique=True, postgresql_where=sa.text("deleted_at IS NULL")
+        "deployments_name",
+        "deployments",
+        ["owner", "name"],
+        unique=True,
+        postgresql_where=sa.text("deleted_at IS NULL"),
     )
     op.create_index("deployments_by_owner", "deployments", ["owner_id", "created_at"])
 

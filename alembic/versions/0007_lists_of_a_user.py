@@ -13,7 +13,12 @@ ENDED = "status IN ('succeeded', 'failed', 'canceled')"
 
 
 def upgrade() -> None:
-    op.create_index("predictions_ended_by_user", "predictions", ["user_id", "status", "id"], postgresql_where=sa.text(ENDED))
+    op.create_index(
+        "predictions_ended_by_user",
+        "predictions",
+        ["user_id", "status", "id"],
+        postgresql_where=sa.text(ENDED),
+    )
     op.create_index("predictions_by_user_and_model", "predictions", ["user_id", "model", "id"])
 
 

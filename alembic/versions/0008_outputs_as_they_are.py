@@ -1,4 +1,5 @@
-"""Outputs are stored without compressing them: of a vector's digits it saves a fifth, for a quarter of Postgres's time."""
+"""Outputs are stored without compressing them: of a vector's digits it saves a fifth, for a quarter of
+Postgres's time."""
 
 from alembic import op
 

@@ -1,7 +1,8 @@
-"""JSON bodies, checked once before anything else sees them: syntax, depth, and values that no database could keep.
+"""JSON bodies, checked once before anything else sees them: syntax, depth, and values that no database could
+keep.
 
-Also the route classes: one puts this check in front of FastAPI's own reading, whose json.loads takes NaN and any depth; one
-leaves all reading to the endpoint.
+Also the route classes: one puts this check in front of FastAPI's own reading, whose json.loads takes NaN and
+any depth; one leaves all reading to the endpoint.
 """
 
 import re
@@ -26,8 +27,8 @@ NUL = b"\\u0000"
 def parse_json(body: bytes) -> Any:
     """The value of a JSON body. Raises InvalidRequest with a sentence.
 
-    orjson refuses NaN, infinities, lone surrogates and invalid UTF-8. A small ordinary body costs nothing more: the
-    value is walked only when its bytes hold something that could be wrong.
+    orjson refuses NaN, infinities, lone surrogates and invalid UTF-8. A small ordinary body costs nothing
+    more: the value is walked only when its bytes hold something that could be wrong.
     """
     try:
         value = orjson.loads(body)
@@ -84,8 +85,8 @@ class _CheckedRequest(Request):
 
 
 class DirectRoute(APIRoute):
-    """For the busiest routes, whose endpoints take the request and the address's words and give a Response: FastAPI describes
-    them, and does not look on every call for what else they might want."""
+    """For the busiest routes, whose endpoints take the request and the address's words and give a Response:
+    FastAPI describes them, and does not look on every call for what else they might want."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint = self.endpoint

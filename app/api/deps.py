@@ -1,4 +1,5 @@
-"""What routes need from the process and from the request: the services, the caller, the base URL, page parameters."""
+"""What routes need from the process and from the request: the services, the caller, the base URL, page
+parameters."""
 
 import re
 from dataclasses import dataclass
@@ -11,33 +12,53 @@ from fastapi.requests import HTTPConnection
 
 from app.api import headers
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
-from app.services.access import Access, Principal
-from app.services.accounts import Accounts
-from app.services.assembly import Assembly
-from app.services.audit import Audit, Origin
-from app.services.catalogue import Catalogue
-from app.services.data_removal import DataRemoval
-from app.services.delivery_log import DeliveryLog
-from app.services.deployments import Deployments
-from app.services.files import Files
-from app.services.gauges import ApiMetrics
-from app.services.health import Health
-from app.services.limits import RateLimits, TooManyCalls
-from app.services.runnable import Runnables
-from app.services.runtime_index import RuntimeIndex
-from app.services.topics import Topics
-from app.services.version_stats import VersionStats
-from app.settings import Settings
+from app.events.model_commands import ModelCommandPublisher
+from app.services.catalogue.catalogue import Catalogue
+from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.runnable import Runnables
+from app.services.catalogue.runtime_index import RuntimeIndex
+from app.services.catalogue.version_stats import VersionStats
+from app.services.files.files import Files
+from app.services.people.access import Access, Principal
+from app.services.people.accounts import Accounts
+from app.services.people.audit import Audit, Origin
+from app.services.people.rate_limits import RateLimits, TooManyCalls
+from app.services.platform.fleet import Fleet
+from app.services.platform.health import Health
+from app.services.platform.metrics import ApiMetrics
+from app.services.predictions.data_removal import DataRemoval
+from app.services.predictions.delivery_log import DeliveryLog
+from app.services.predictions.disconnects import Disconnects
+from app.services.predictions.follow import Follower
+from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.prediction_view import PredictionView
+from app.services.predictions.queue_position import QueuePositions
+from app.services.predictions.submit import Submitter
+from app.services.predictions.subscriptions import Subscriptions
+from app.storage.base import Storage
 
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
 
 
+@dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """What routes look at themselves. See app/settings.py for each."""
+
+    public_url: str
+    allow_anonymous: bool
+    allow_private_addresses: bool
+    file_url_seconds: int
+    metrics: bool
+    metrics_token: str
+    ws_idle_seconds: float
+    ws_recheck_seconds: float
+
+
 @dataclass(slots=True)
 class Services:
-    """The one container of a process's services; built by app/main.py."""
+    """The one container of a process's services; built by app/composition.py."""
 
-    settings: Settings
-    assembly: Assembly
+    options: ApiOptions
     access: Access
     accounts: Accounts
     catalogue: Catalogue
@@ -49,10 +70,19 @@ class Services:
     removal: DataRemoval
     limits: RateLimits
     audit: Audit
-    topics: Topics
+    subscriptions: Subscriptions
     stats: VersionStats
     runtimes: RuntimeIndex
     metrics: ApiMetrics
+    fleet: Fleet
+    submitter: Submitter
+    follower: Follower
+    positions: QueuePositions
+    disconnects: Disconnects
+    model_commands: ModelCommandPublisher
+    lifecycle: Lifecycle
+    view: PredictionView
+    storage: Storage
 
 
 def services_of(request: HTTPConnection) -> Services:
@@ -113,7 +143,9 @@ def origin_of(request: Request) -> Origin:
 
 def note(request: Request, caller: Principal, action: str, target: str, **details: Any) -> None:
     """What a known caller has done, for the audit log."""
-    services_of(request).audit.note(action, caller.username, target, origin_of(request), caller.user_id, **details)
+    services_of(request).audit.note(
+        action, caller.username, target, origin_of(request), caller.user_id, **details
+    )
 
 
 def scoped(scope: str) -> Any:
@@ -129,7 +161,7 @@ def scoped(scope: str) -> Any:
 
 def base_url(request: HTTPConnection) -> str:
     """How the caller reaches us: PUBLIC_URL, or the request's own Host (only if it looks like one)."""
-    public = services_of(request).settings.public_url
+    public = services_of(request).options.public_url
     if public:
         return public
     host = request.headers.get("host") or "localhost"
@@ -140,7 +172,8 @@ def base_url(request: HTTPConnection) -> str:
 
 
 def as_utc(moment: datetime) -> datetime:
-    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises ValueError."""
+    """Times without a zone are UTC. Postgres knows fewer zones than Python, so it sees none. Raises
+    ValueError."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
@@ -168,8 +201,11 @@ def _idempotency_key(
         str | None,
         Header(
             alias="Idempotency-Key",
-            description="Sent again with the same request within 24 hours, it gives what was made the first time; with another "
-            "request, 422. Keys count for each operation and account apart.",
+            description=(
+                "Sent again with the same request within 24 hours, it gives what was made the first time;"
+                " with another "
+                "request, 422. Keys count for each operation and account apart."
+            ),
             json_schema_extra={"maxLength": 255, "pattern": "^[!-~]{1,255}$"},
         ),
     ] = None,
@@ -178,10 +214,12 @@ def _idempotency_key(
 
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
-Lovage = Annotated[Services, Depends(services_of)]
+ServicesDep = Annotated[Services, Depends(services_of)]
 Caller = Annotated[Principal, Depends(caller_of)]
 CanPredict = Annotated[Principal, scoped("predict")]
 CanModel = Annotated[Principal, scoped("models")]
-Base = Annotated[str, Depends(base_url)]
-Cursor = Annotated[str | None, Query(description="From `next` or `previous` of another page.", max_length=500)]
+BaseUrl = Annotated[str, Depends(base_url)]
+Cursor = Annotated[
+    str | None, Query(description="From `next` or `previous` of another page.", max_length=500)
+]
 Limit = Annotated[int, Query(description="Results on a page.", ge=1, le=100)]

@@ -1,4 +1,5 @@
-"""Request headers with a grammar of their own: Prefer, Cancel-After, Idempotency-Key, Range. Pure functions."""
+"""Request headers with a grammar of their own: Prefer, Cancel-After, Idempotency-Key, Range. Pure
+functions."""
 
 import re
 
@@ -18,7 +19,8 @@ def wrong_header(name: str, sentence: str) -> InvalidRequest:
 
 
 def wait_seconds(prefer: str | None) -> int | None:
-    """Seconds of `Prefer: wait` or `wait=N`, at most 60; None without. An unknown preference is ignored (RFC 7240)."""
+    """Seconds of `Prefer: wait` or `wait=N`, at most 60; None without. An unknown preference is ignored (RFC
+    7240)."""
     match = WAIT.search(prefer) if prefer else None
     if match is None:
         return None
@@ -26,7 +28,8 @@ def wait_seconds(prefer: str | None) -> int | None:
 
 
 def duration(text: str | None, name: str = "Cancel-After") -> float | None:
-    """Seconds of `5s`, `1m`, `1h30m`, or of a plain number of seconds. Raises InvalidRequest naming the header."""
+    """Seconds of `5s`, `1m`, `1h30m`, or of a plain number of seconds. Raises InvalidRequest naming the
+    header."""
     if text is None:
         return None
     text = text.strip()
@@ -46,7 +49,8 @@ def idempotency_key(text: str | None) -> str | None:
 
 
 def byte_range(text: str | None, size: int) -> tuple[int, int] | None:
-    """First and last byte of a `Range` with one satisfiable range; None sends the whole file, as HTTP allows."""
+    """First and last byte of a `Range` with one satisfiable range; None sends the whole file, as HTTP
+    allows."""
     match = RANGE.match(text) if text else None
     if match is None or size == 0 or match[1] == match[2] == "":
         return None

@@ -1,6 +1,8 @@
-"""What happens to every request before and after the routes, in pure ASGI: a request id, and limits on its body.
+"""What happens to every request before and after the routes, in pure ASGI: a request id, and limits on its
+body.
 
-Starlette's BaseHTTPMiddleware would cost every request a task and break streaming; this costs some microseconds.
+Starlette's BaseHTTPMiddleware would cost every request a task and break streaming; this costs some
+microseconds.
 """
 
 import asyncio
@@ -28,7 +30,8 @@ SENTENCES = {
 
 
 class RequestBounds:
-    """Gives each request an id (the caller's own, if it has a sane one) and refuses bodies that are too large.
+    """Gives each request an id (the caller's own, if it has a sane one) and refuses bodies that are too
+    large.
 
     A body is counted as it comes, because its declared length may be missing or a lie.
     """
@@ -47,7 +50,9 @@ class RequestBounds:
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
-        with contextlib.suppress(ClientDisconnect):  # by the caller, or by our refusal; nobody is left to be told
+        with contextlib.suppress(
+            ClientDisconnect
+        ):  # by the caller, or by our refusal; nobody is left to be told
             await self._app(scope, exchange.receive, exchange.send)
 
 
@@ -67,7 +72,18 @@ def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
 class _Exchange:
     """One request and its answer, watched."""
 
-    __slots__ = ("_id", "_leaving", "_left", "_limit", "_more", "_receive", "_refused", "_scope", "_send", "_started")
+    __slots__ = (
+        "_id",
+        "_leaving",
+        "_left",
+        "_limit",
+        "_more",
+        "_receive",
+        "_refused",
+        "_scope",
+        "_send",
+        "_started",
+    )
 
     def __init__(self, scope: Scope, limit: int, receive: Receive, send: Send, leaving: Leaving) -> None:
         self._leaving = leaving
@@ -101,11 +117,17 @@ class _Exchange:
             standing = self._scope.get("limited")  # written where the caller is known
             limits = standing.headers() if standing else ()
             last = ((b"connection", b"close"),) if self._leaving.begun else ()
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._id.encode()), *limits, *last]
+            message["headers"] = [
+                *message.get("headers", ()),
+                (b"x-request-id", self._id.encode()),
+                *limits,
+                *last,
+            ]
         await self._send(message)
 
     async def refuse(self, status: int) -> None:
-        """Answers at once, whatever the route says later; reads a little of what still comes, then closes the connection."""
+        """Answers at once, whatever the route says later; reads a little of what still comes, then closes the
+        connection."""
         body, kind = told(self._scope["path"], status, SENTENCES[status].format(limit=self._limit), self._id)
         headers = [
             (b"content-type", kind.encode()),

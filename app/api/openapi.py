@@ -1,4 +1,5 @@
-"""The OpenAPI document: what FastAPI makes of the routes, plus credentials and the models of hand-written routes."""
+"""The OpenAPI document: what FastAPI makes of the routes, plus credentials and the models of hand-written
+routes."""
 
 from typing import Any
 
@@ -12,7 +13,10 @@ from app.api.rest.predictions import ModelPredictionIn, PredictionIn
 TAGS = [
     {"name": "Predictions", "description": "Run a model: create, poll, stream, list, cancel."},
     {"name": "Models", "description": "Register models and their versions."},
-    {"name": "Deployments", "description": "Names of your own for a model's version, to run predictions with."},
+    {
+        "name": "Deployments",
+        "description": "Names of your own for a model's version, to run predictions with.",
+    },
     {"name": "Files", "description": "Upload inputs; read outputs by signed URLs."},
     {"name": "Webhooks", "description": "Be told of events; see and repeat deliveries."},
     {"name": "OpenAI", "description": "OpenAI's API over the same models; each call is a prediction."},
@@ -32,7 +36,8 @@ def _schemas(*models: type[BaseModel]) -> dict[str, Any]:
 
 
 def _without_default_errors(made: dict[str, Any]) -> None:
-    """FastAPI declares its own 422 wherever a path has a parameter; ours are declared where they can happen."""
+    """FastAPI declares its own 422 wherever a path has a parameter; ours are declared where they can
+    happen."""
     for operations in made["paths"].values():
         for operation in operations.values():
             if "HTTPValidationError" in str(operation["responses"].get("422")):
@@ -55,7 +60,11 @@ def document(app: FastAPI) -> dict[str, Any]:
     _without_default_errors(made)
     components = made.setdefault("components", {})
     components.setdefault("schemas", {}).update(_schemas(Problem, PredictionIn, ModelPredictionIn))
-    scheme = {"type": "http", "scheme": "bearer", "description": "An API key or a token from POST /v1/auth/token."}
+    scheme = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key or a token from POST /v1/auth/token.",
+    }
     components["securitySchemes"] = {"Bearer": scheme}
     made["security"] = [{"Bearer": []}]
     return made

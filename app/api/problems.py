@@ -1,7 +1,8 @@
-"""Errors on the wire: one table from the domain's errors to HTTP, one shape (RFC 9457, application/problem+json).
+"""Errors on the wire: one table from the domain's errors to HTTP, one shape (RFC 9457,
+application/problem+json).
 
-`detail` is always a string, because clients read it as one. An answer never repeats what was sent, and never holds a trace.
-At the addresses that only OpenAI's clients call, the shape is theirs (openai_shape).
+`detail` is always a string, because clients read it as one. An answer never repeats what was sent, and never
+holds a trace. At the addresses that only OpenAI's clients call, the shape is theirs (openai_shape).
 """
 
 import math
@@ -49,11 +50,23 @@ STATUS: tuple[tuple[type[LovageError], int], ...] = (
     (LovageError, 500),
 )
 WORDS = {
-    400: "Bad request", 401: "Unauthenticated", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
-    408: "Request timeout", 409: "Conflict", 410: "Gone", 413: "Payload too large", 414: "URL too long",
-    415: "Unsupported media type", 422: "Invalid request", 429: "Too many requests", 431: "Headers too large",
-    500: "Internal server error", 503: "Service unavailable",
-}  # fmt: skip
+    400: "Bad request",
+    401: "Unauthenticated",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timeout",
+    409: "Conflict",
+    410: "Gone",
+    413: "Payload too large",
+    414: "URL too long",
+    415: "Unsupported media type",
+    422: "Invalid request",
+    429: "Too many requests",
+    431: "Headers too large",
+    500: "Internal server error",
+    503: "Service unavailable",
+}
 SERVER_FAULT = "Something went wrong on our side. The request id names this in the logs."
 
 
@@ -78,10 +91,13 @@ class Problem(BaseModel):
 
 
 def declared(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of an operation that may answer with these errors; 429, 500 and 503 are always possible."""
+    """The `responses` of an operation that may answer with these errors; 429, 500 and 503 are always
+    possible."""
     schema = {"$ref": "#/components/schemas/Problem"}
     content = {MEDIA_TYPE: {"schema": schema}}
-    return {code: {"description": WORDS[code], "content": content} for code in sorted({*codes, 429, 500, 503})}
+    return {
+        code: {"description": WORDS[code], "content": content} for code in sorted({*codes, 429, 500, 503})
+    }
 
 
 def status_of(error: LovageError) -> int:
@@ -109,7 +125,8 @@ def problem_body(
         body["request_id"] = request_id
     if fields:
         body["invalid_fields"] = [
-            {"type": one.type, "field": _clean(one.field), "description": _clean(one.description)} for one in fields
+            {"type": one.type, "field": _clean(one.field), "description": _clean(one.description)}
+            for one in fields
         ]
     return orjson.dumps(body)
 
@@ -142,7 +159,9 @@ def error_headers(error: LovageError) -> dict[str, str]:
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="lovage"'
     if error.retry_after is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))  # whole seconds: one client reads no others
+        headers["Retry-After"] = str(
+            max(1, math.ceil(error.retry_after))
+        )  # whole seconds: one client reads no others
     return headers
 
 

@@ -1,7 +1,8 @@
-"""Bounds on the head of a request, in uvicorn's own protocol: no application ever sees a head that does not end.
+"""Bounds on the head of a request, in uvicorn's own protocol: no application ever sees a head that does not
+end.
 
-A head that is too long or too slow, and bytes that are no HTTP, are answered in the one shape of errors, and the connection is
-closed. Knows no route; bounds on bodies are the middleware's.
+A head that is too long or too slow, and bytes that are no HTTP, are answered in the one shape of errors, and
+the connection is closed. Knows no route; bounds on bodies are the middleware's.
 """
 
 import asyncio
@@ -35,8 +36,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # uvicorn lets a connection that says nothing stay for ever; it may stay as long as one between two requests.
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        # uvicorn lets a connection that says nothing stay for ever; it may stay as long as one between two
+        # requests.
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_deadline()
@@ -103,6 +107,11 @@ def _answer(status: int) -> bytes:
     name = request_id(None)
     body, kind = told("", status, SENTENCES[status], name)
     head = [
-        f"content-type: {kind}", f"content-length: {len(body)}", "connection: close", f"x-request-id: {name}", "", ""
-    ]  # fmt: skip
+        f"content-type: {kind}",
+        f"content-length: {len(body)}",
+        "connection: close",
+        f"x-request-id: {name}",
+        "",
+        "",
+    ]
     return STATUS_LINE[status] + "\r\n".join(head).encode() + body

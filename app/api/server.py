@@ -1,8 +1,8 @@
 """The API's HTTP server: uvicorn, and how it leaves without a caller noticing.
 
-Told to stop, it says so at /ready and in every answer (`Connection: close`) and goes on serving for a while, so that whoever
-spreads the calls sends them elsewhere; then it takes no more, lets open requests end, and ends waits and streams in time for
-their clients to resume with another process.
+Told to stop, it says so at /ready and in every answer (`Connection: close`) and goes on serving for a while,
+so that whoever spreads the calls sends them elsewhere; then it takes no more, lets open requests end, and
+ends waits and streams in time for their clients to resume with another process.
 """
 
 import asyncio

@@ -1,1 +1,2 @@
-"""Measures a running platform through its public API: experiments, load, figures, comparison, sweep. No engine, no SQL."""
+"""Measures a running platform through its public API: experiments, load, figures, comparison, sweep. No
+engine, no SQL."""

@@ -1,4 +1,5 @@
-"""One prediction as a caller makes it: `Prefer: wait` and, where that runs out, polling; or the stream of its output.
+"""One prediction as a caller makes it: `Prefer: wait` and, where that runs out, polling; or the stream of its
+output.
 
 Knows the prediction API. Does not know how many callers there are.
 """
@@ -24,7 +25,8 @@ LONGEST_REASON = 120
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What became of one prediction. `seconds` from the moment when it was due; `error` is empty for a success."""
+    """What became of one prediction. `seconds` from the moment when it was due; `error` is empty for a
+    success."""
 
     seconds: float
     error: str = ""
@@ -53,7 +55,8 @@ class Caller:
         return self._target.request("POST", "/v1/predictions", body, **wait)
 
     async def predict(self, request: bytes, due: float | None = None) -> Sample:
-        """Sends it and sees it through. `due` (`time.perf_counter`) is when it should have been sent; None: now."""
+        """Sends it and sees it through. `due` (`time.perf_counter`) is when it should have been sent; None:
+        now."""
         due = time.perf_counter() if due is None else due
         self._made = ""
         try:
@@ -92,7 +95,9 @@ class Caller:
             raise Refused("this model does not stream; leave `stream` out of the experiment")
         path = urlsplit(found["urls"]["stream"]).path
         first, pieces, reason = None, 0, "the stream ended without an end"
-        async with aclosing(self._events(self._target.request("GET", path, Accept="text/event-stream"))) as events:
+        async with aclosing(
+            self._events(self._target.request("GET", path, Accept="text/event-stream"))
+        ) as events:
             async for event, data in events:
                 if event == "output":
                     first = time.perf_counter() - due if first is None else first
@@ -125,7 +130,9 @@ class Caller:
             return
         try:
             async with asyncio.timeout(5):
-                await self.connection.send(self._target.request("POST", f"/v1/predictions/{self._made}/cancel"))
+                await self.connection.send(
+                    self._target.request("POST", f"/v1/predictions/{self._made}/cancel")
+                )
         except (TimeoutError, Lost):
             self.connection.close()
 

@@ -1,7 +1,9 @@
-"""Two results side by side: ratios with their spread, what was changed, and why two results may not be comparable at all.
+"""Two results side by side: ratios with their spread, what was changed, and why two results may not be
+comparable at all.
 
-Pure functions. A ratio's spread is what the repeats allow: from the least of the second by the greatest of the first to the
-greatest by the least. Where it does not hold 1, the difference is larger than what repeating gives.
+Pure functions. A ratio's spread is what the repeats allow: from the least of the second by the greatest of
+the first to the greatest by the least. Where it does not hold 1, the difference is larger than what repeating
+gives.
 """
 
 import statistics
@@ -28,7 +30,8 @@ FIGURES: tuple[tuple[str, Figure, bool], ...] = (
 
 @dataclass(frozen=True)
 class Ratio:
-    """The second's median by the first's, between `low` and `high`; without spread when either has one run only."""
+    """The second's median by the first's, between `low` and `high`; without spread when either has one run
+    only."""
 
     value: float
     low: float | None = None
@@ -63,7 +66,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`reasons`: why the ratios mean nothing; empty when they do. `changed`: what was changed on purpose; `notes`: beware."""
+    """`reasons`: why the ratios mean nothing; empty when they do. `changed`: what was changed on purpose;
+    `notes`: beware."""
 
     reasons: list[str]
     changed: list[str]
@@ -117,7 +121,9 @@ def _reasons(first: Result, second: Result) -> list[str]:
 
 def _changed(first: Result, second: Result) -> list[str]:
     names = sorted({*first.config, *second.config})
-    config = [(f"config.{name}", first.config.get(name, "auto"), second.config.get(name, "auto")) for name in names]
+    config = [
+        (f"config.{name}", first.config.get(name, "auto"), second.config.get(name, "auto")) for name in names
+    ]
     other = [
         ("platform", first.where.platform_version, second.where.platform_version),
         ("python", first.where.python, second.where.python),
@@ -140,7 +146,9 @@ def _notes(first: Result, second: Result, pairs: list[tuple[LevelResult, LevelRe
     for a, b in pairs:
         for which, level in (("first", a), ("second", b)):
             if level.median.failed:
-                notes.append(f"{level.name}: {level.median.failed} errors in the {which}, which its times leave out")
+                notes.append(
+                    f"{level.name}: {level.median.failed} errors in the {which}, which its times leave out"
+                )
     return notes
 
 

@@ -1,4 +1,5 @@
-"""A frugal HTTP/1.1 connection: prepared bytes out, httptools' parser in. A usual client would be most of the load it makes.
+"""A frugal HTTP/1.1 connection: prepared bytes out, httptools' parser in. A usual client would be most of the
+load it makes.
 
 Knows HTTP. Does not know what a prediction is.
 """
@@ -19,7 +20,8 @@ READ_BYTES = 65_536
 
 
 def allow_connections() -> None:
-    """As many open descriptors as the operating system lets this process have; its first bound is often 1,024."""
+    """As many open descriptors as the operating system lets this process have; its first bound is often
+    1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with suppress(ValueError, OSError):
@@ -53,7 +55,12 @@ class Target:
     def request(self, method: str, path: str, body: Any = None, **more: str) -> bytes:
         """One request as bytes."""
         payload = b"" if body is None else orjson.dumps(body)
-        lines = {"Host": urlsplit(self.url).netloc, "Content-Length": str(len(payload)), **self.headers, **more}
+        lines = {
+            "Host": urlsplit(self.url).netloc,
+            "Content-Length": str(len(payload)),
+            **self.headers,
+            **more,
+        }
         if body is not None:
             lines["Content-Type"] = "application/json"
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -90,9 +97,13 @@ class Connection:
         """Connects, unless it is connected. Raises Lost."""
         if self._streams is None:
             try:
-                self._streams = await asyncio.open_connection(self._target.host, self._target.port, ssl=self._target.tls)
+                self._streams = await asyncio.open_connection(
+                    self._target.host, self._target.port, ssl=self._target.tls
+                )
             except OSError as error:
-                raise Lost(f"{self._target.url} does not answer: {error.strerror or type(error).__name__}") from None
+                raise Lost(
+                    f"{self._target.url} does not answer: {error.strerror or type(error).__name__}"
+                ) from None
 
     async def send(self, request: bytes) -> tuple[int, bytes]:
         """(status, body). Raises Lost."""

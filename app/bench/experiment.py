@@ -1,4 +1,5 @@
-"""An experiment: what is sent to which model, how, and how often. Read from YAML or TOML; a wrong field is named.
+"""An experiment: what is sent to which model, how, and how often. Read from YAML or TOML; a wrong field is
+named.
 
 Knows files and their fields. Does not know how anything is sent or measured.
 """
@@ -63,7 +64,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Experiment(BaseModel):
-    """Times in seconds. Closed loop: so many callers, each sends when it has its answer. Open loop: so many a second."""
+    """Times in seconds. Closed loop: so many callers, each sends when it has its answer. Open loop: so many a
+    second."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,17 +74,27 @@ class Experiment(BaseModel):
     model: str = Field(max_length=300)
     preset: Preset | None = None
     batching: Batching = Field(default_factory=Batching)
-    config: dict[str, Any] = Field(default_factory=dict, description="Other keys of the version's configuration, e.g. dtype.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Other keys of the version's configuration, e.g. dtype."
+    )
     inputs: Inputs
     stream: bool = False
     mode: Literal["closed", "open"] = "closed"
     concurrency: Annotated[list[Level], Field(min_length=1, max_length=20)] | None = None
-    rate: list[Rate] = Field(default_factory=list, max_length=20, description="Arrivals a second (open loop).")
-    warm_up: int = Field(20, ge=0, le=100_000, description="Predictions before each level that are not counted.")
+    rate: list[Rate] = Field(
+        default_factory=list, max_length=20, description="Arrivals a second (open loop)."
+    )
+    warm_up: int = Field(
+        20, ge=0, le=100_000, description="Predictions before each level that are not counted."
+    )
     repeats: int = Field(3, ge=1, le=100)
     count: int | None = Field(None, ge=1, le=1_000_000, description="Predictions in one run.")
-    duration: float | None = Field(None, gt=0, le=3_600, allow_inf_nan=False, description="Seconds of sending in one run.")
-    timeout: float = Field(60, ge=1, le=3_600, allow_inf_nan=False, description="Seconds until a prediction counts as an error.")
+    duration: float | None = Field(
+        None, gt=0, le=3_600, allow_inf_nan=False, description="Seconds of sending in one run."
+    )
+    timeout: float = Field(
+        60, ge=1, le=3_600, allow_inf_nan=False, description="Seconds until a prediction counts as an error."
+    )
     seed: int = Field(1, ge=0, description="Of the arrivals in an open loop.")
 
     @field_validator("concurrency", "rate", mode="before")
@@ -129,7 +141,8 @@ class Experiment(BaseModel):
 
 
 def read(path: Path, changes: dict[str, Any] | None = None) -> Experiment:
-    """An experiment from a file, with `changes` to its fields. Raises BadExperiment naming the file and the fields."""
+    """An experiment from a file, with `changes` to its fields. Raises BadExperiment naming the file and the
+    fields."""
     given = with_preset(_changed(_parsed(path), changes or {}))
     given.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:64])
     try:
@@ -162,7 +175,9 @@ def sentences(error: ValidationError) -> list[str]:
     found: dict[str, list[str]] = {}
     for one in error.errors():
         field = ".".join(str(part) for part in one["loc"] if not _is_alternative(part))
-        said = SAID.get(one["type"]) or one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        said = SAID.get(one["type"]) or one["msg"].removeprefix("Value error, ").replace(
+            "Input should be", "must be"
+        )
         found.setdefault(field, []).append(said)
     joined = ((field, " or ".join(dict.fromkeys(said))) for field, said in found.items())
     return [f"{field}: {said}" if field else said for field, said in joined]
@@ -170,7 +185,9 @@ def sentences(error: ValidationError) -> list[str]:
 
 def _is_alternative(part: str | int) -> bool:
     """Whether a part of a place is pydantic's name for one of a union's types."""
-    return isinstance(part, str) and (part in ("int", "float") or part.startswith(("literal[", "constrained-", "function-")))
+    return isinstance(part, str) and (
+        part in ("int", "float") or part.startswith(("literal[", "constrained-", "function-"))
+    )
 
 
 def find(name: str) -> Path:
@@ -182,7 +199,9 @@ def find(name: str) -> Path:
         if (SHIPPED / f"{name}{suffix}").is_file():
             return SHIPPED / f"{name}{suffix}"
     shipped = sorted(one.stem for one in SHIPPED.glob("*.yaml")) if SHIPPED.is_dir() else []
-    raise BadExperiment(f"{name}: no such file" + (f"; shipped experiments are: {', '.join(shipped)}" if shipped else ""))
+    raise BadExperiment(
+        f"{name}: no such file" + (f"; shipped experiments are: {', '.join(shipped)}" if shipped else "")
+    )
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -193,7 +212,9 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise BadExperiment(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
-        raise BadExperiment(f"{path}: is not {'TOML' if path.suffix == '.toml' else 'YAML'}: {said}") from None
+        raise BadExperiment(
+            f"{path}: is not {'TOML' if path.suffix == '.toml' else 'YAML'}: {said}"
+        ) from None
     if not isinstance(value, dict):
         raise BadExperiment(f"{path}: must hold fields, such as model and inputs")
     return {str(key): one for key, one in value.items()}

@@ -1,7 +1,7 @@
 """From samples to figures: percentiles, one run's summary, the median of repeats. Pure functions.
 
-A percentile is a nearest rank: the smallest value that at least that share of the values does not exceed. It is always one of
-the values, and the 99th of fewer than a hundred is the greatest.
+A percentile is a nearest rank: the smallest value that at least that share of the values does not exceed. It
+is always one of the values, and the 99th of fewer than a hundred is the greatest.
 """
 
 import math
@@ -30,9 +30,9 @@ class Times(BaseModel):
 
 
 class Run(BaseModel):
-    """One run's figures, or the medians of several runs' (then `succeeded` and `errors` are sums). `throughput` counts
-    successes a second; `cpu_ms` is CPU milliseconds of each part of the platform for one success, empty when unknown;
-    `bench_cpu_ms` is this process's own, which is not the platform's.
+    """One run's figures, or the medians of several runs' (then `succeeded` and `errors` are sums).
+    `throughput` counts successes a second; `cpu_ms` is CPU milliseconds of each part of the platform for one
+    success, empty when unknown; `bench_cpu_ms` is this process's own, which is not the platform's.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -127,5 +127,7 @@ def _median_times(values: Sequence[Times | None]) -> Times | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    found: dict[str, Any] = {name: statistics.median(getattr(one, name) for one in known) for name in Times.model_fields}
+    found: dict[str, Any] = {
+        name: statistics.median(getattr(one, name) for one in known) for name in Times.model_fields
+    }
     return Times(**found)

@@ -1,4 +1,5 @@
-"""Where an experiment's inputs come from: one fixed, a list, a file, or generated texts. The same inputs every time.
+"""Where an experiment's inputs come from: one fixed, a list, a file, or generated texts. The same inputs
+every time.
 
 Knows fields and files. A file is read when the experiment is, so that a result holds all that was sent.
 """
@@ -13,9 +14,35 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 # Each of them is one token of the usual English tokenizers.
 WORDS = (
-    "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family",
-    "house", "night", "water", "room", "mother", "area", "money", "story", "month", "lot", "right", "study", "book", "eye",
-)  # fmt: skip
+    "time",
+    "year",
+    "people",
+    "way",
+    "day",
+    "man",
+    "thing",
+    "woman",
+    "life",
+    "child",
+    "world",
+    "school",
+    "state",
+    "family",
+    "house",
+    "night",
+    "water",
+    "room",
+    "mother",
+    "area",
+    "money",
+    "story",
+    "month",
+    "lot",
+    "right",
+    "study",
+    "book",
+    "eye",
+)
 Bounds = Annotated[list[int], Field(min_length=2, max_length=2)]
 Object = dict[str, Any]
 
@@ -25,7 +52,9 @@ class Texts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    into: str = Field("text", min_length=1, max_length=200, description="The input's field that takes the text.")
+    into: str = Field(
+        "text", min_length=1, max_length=200, description="The input's field that takes the text."
+    )
     median: float = Field(24, ge=1, le=100_000)
     spread: float = Field(0.8, ge=0, le=5, description="Standard deviation of the length's logarithm.")
     least: int = Field(3, ge=1, le=100_000)
@@ -33,7 +62,9 @@ class Texts(BaseModel):
     number: int = Field(1_000, ge=1, le=100_000, description="Different texts; then they are sent again.")
     seed: int = Field(1, ge=0)
     also: Object = Field(default_factory=dict, description="Other fields of every input.")
-    vary: dict[str, Bounds] = Field(default_factory=dict, description="Drawn evenly, e.g. max_new_tokens: [16, 128].")
+    vary: dict[str, Bounds] = Field(
+        default_factory=dict, description="Drawn evenly, e.g. max_new_tokens: [16, 128]."
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -57,7 +88,8 @@ class Texts(BaseModel):
 
 
 class FromFile(BaseModel):
-    """`.jsonl`: an input a line; `.json`: a list of inputs; anything else: a text a line, for the field `into`."""
+    """`.jsonl`: an input a line; `.json`: a list of inputs; anything else: a text a line, for the field
+    `into`."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,5 +1,6 @@
-"""The two kinds of load. Closed: so many callers, each sends when it has its answer. Open: arrivals at a rate, whatever the
-platform does; an open loop's times count from when a prediction was due, so that a stall delays nobody's clock.
+"""The two kinds of load. Closed: so many callers, each sends when it has its answer. Open: arrivals at a
+rate, whatever the platform does; an open loop's times count from when a prediction was due, so that a stall
+delays nobody's clock.
 
 Knows callers and time. Does not know what the figures are for.
 """
@@ -14,7 +15,9 @@ from itertools import count as counting
 
 from app.bench.caller import Caller, Sample
 
-MOST_IN_FLIGHT = 2_000  # of an open loop: beyond it the platform has lost the race, and this process would follow it
+MOST_IN_FLIGHT = (
+    2_000  # of an open loop: beyond it the platform has lost the race, and this process would follow it
+)
 NOT_SENT = f"not sent: {MOST_IN_FLIGHT} were in flight"
 
 Said = Callable[[int], None]
@@ -36,7 +39,9 @@ class Raw:
     samples: list[Sample] = field(default_factory=list)
 
 
-async def closed(make: Callable[[], Caller], requests: Sequence[bytes], callers: int, amount: Amount, said: Said) -> Raw:
+async def closed(
+    make: Callable[[], Caller], requests: Sequence[bytes], callers: int, amount: Amount, said: Said
+) -> Raw:
     """`callers` at once. `said` is told how many have ended."""
     raw = Raw()
     async with _opened(make, callers) as all_callers:
@@ -58,7 +63,8 @@ async def closed(make: Callable[[], Caller], requests: Sequence[bytes], callers:
 
 
 def arrivals(rate: float, amount: Amount, seed: int) -> list[float]:
-    """When each prediction of an open loop is due, in seconds: a Poisson process, the same for the same seed."""
+    """When each prediction of an open loop is due, in seconds: a Poisson process, the same for the same
+    seed."""
     chance, now = random.Random(seed), 0.0
     due: list[float] = []
     while len(due) < (amount.count or float("inf")) and (amount.seconds is None or now < amount.seconds):
@@ -67,7 +73,9 @@ def arrivals(rate: float, amount: Amount, seed: int) -> list[float]:
     return due
 
 
-async def open_loop(make: Callable[[], Caller], requests: Sequence[bytes], due: Sequence[float], said: Said) -> Raw:
+async def open_loop(
+    make: Callable[[], Caller], requests: Sequence[bytes], due: Sequence[float], said: Said
+) -> Raw:
     """Predictions at the times `due`, in seconds from the beginning."""
     raw = Raw()
     idle: list[Caller] = []

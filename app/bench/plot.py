@@ -1,5 +1,5 @@
-"""A result as a picture: throughput and latency at every level, as SVG. pygal draws it, and where it is not installed there is no
-picture and a sentence that says so.
+"""A result as a picture: throughput and latency at every level, as SVG. pygal draws it, and where it is not
+installed there is no picture and a sentence that says so.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ WIDTH, HEIGHT = 900, 520
 
 
 def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult]]]) -> str:
-    """Writes the picture; returns "" or a sentence that says why there is none. One point a level: throughput across, latency
-    (median and 95th percentile, milliseconds, logarithmic) upwards; a line for each of `lines` (name, levels).
+    """Writes the picture; returns "" or a sentence that says why there is none. One point a level: throughput
+    across, latency (median and 95th percentile, milliseconds, logarithmic) upwards; a line for each of
+    `lines` (name, levels).
     """
     try:
         import pygal
@@ -21,19 +22,32 @@ def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult
     except ImportError:
         return MISSING
     chart = pygal.XY(
-        width=WIDTH, height=HEIGHT, title=title, x_title="predictions a second", y_title="milliseconds", logarithmic=True,
-        style=CleanStyle(font_family="sans-serif"), legend_at_bottom=True, js=(),
+        width=WIDTH,
+        height=HEIGHT,
+        title=title,
+        x_title="predictions a second",
+        y_title="milliseconds",
+        logarithmic=True,
+        style=CleanStyle(font_family="sans-serif"),
+        legend_at_bottom=True,
+        js=(),
         truncate_legend=-1,
-    )  # fmt: skip
+    )
     rates, heights = _found(lines)
     if not rates:
         return "no plot was drawn: nothing succeeded"
     # Bounds of its own: where all values are one, pygal's logarithmic axis has no length and shows nothing.
     chart.xrange, chart.range = _around(rates), _around(heights)
     for name, levels in lines:
-        known = [(level.median.throughput, level.median.latency_ms, level.name) for level in levels if level.median.latency_ms]
+        known = [
+            (level.median.throughput, level.median.latency_ms, level.name)
+            for level in levels
+            if level.median.latency_ms
+        ]
         for percentile in ("p50", "p95"):
-            points = [{"value": (rate, getattr(times, percentile)), "label": level} for rate, times, level in known]
+            points = [
+                {"value": (rate, getattr(times, percentile)), "label": level} for rate, times, level in known
+            ]
             chart.add(f"{name} {percentile}".strip(), points)
     try:
         path.write_bytes(chart.render())
@@ -46,7 +60,9 @@ def _found(lines: Sequence[tuple[str, Sequence[LevelResult]]]) -> tuple[list[flo
     """All values across and upwards."""
     runs = [level.median for _, levels in lines for level in levels]
     rates = [run.throughput for run in runs if run.latency_ms]
-    return rates, [height for run in runs if run.latency_ms for height in (run.latency_ms.p50, run.latency_ms.p95)]
+    return rates, [
+        height for run in runs if run.latency_ms for height in (run.latency_ms.p50, run.latency_ms.p95)
+    ]
 
 
 def _around(values: Sequence[float]) -> tuple[float, float]:

@@ -1,4 +1,5 @@
-"""CPU seconds of processes, as the operating system counts them: of a whole platform by its parts, or of any process trees.
+"""CPU seconds of processes, as the operating system counts them: of a whole platform by its parts, or of any
+process trees.
 
 Knows `lovage up`'s processes by their command lines. Does not know what they work on.
 """
@@ -30,7 +31,8 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 
 def usage(launcher: int | None) -> Usage:
-    """Seconds so far of each part of the platform that this `lovage up` started; nothing when there is none."""
+    """Seconds so far of each part of the platform that this `lovage up` started; nothing when there is
+    none."""
     found: Usage = {}
     for child in _children(launcher):
         part = _part(child)
@@ -44,7 +46,8 @@ def usage(launcher: int | None) -> Usage:
 
 
 def spent(before: Usage, after: Usage) -> dict[str, float]:
-    """Seconds of each part between two looks. What a process used that ended in between is not known and not counted."""
+    """Seconds of each part between two looks. What a process used that ended in between is not known and not
+    counted."""
     return {
         part: sum(seconds - before.get(part, {}).get(process, 0.0) for process, seconds in processes.items())
         for part, processes in after.items()

@@ -1,4 +1,5 @@
-"""A bench's result as a file: what was asked, on what, and every run's figures. Knows JSON and files, nothing of the platform."""
+"""A bench's result as a file: what was asked, on what, and every run's figures. Knows JSON and files, nothing
+of the platform."""
 
 import json
 from datetime import UTC, datetime
@@ -26,8 +27,8 @@ def level_name(concurrency: int | None, rate: float | None) -> str:
 
 
 class Where(BaseModel):
-    """The platform and the machine. `local`: the platform ran on the machine that sent the load; `load_average`: what the
-    machine was busy with in the minute before, in processes that wanted a core.
+    """The platform and the machine. `local`: the platform ran on the machine that sent the load;
+    `load_average`: what the machine was busy with in the minute before, in processes that wanted a core.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,7 +48,8 @@ class Where(BaseModel):
         if self.load_average <= self.cores / 2:
             return ""
         return (
-            f"this machine was busy (load average {self.load_average:.1f} on {self.cores} cores): times say little, CPU says more"
+            f"this machine was busy (load average {self.load_average:.1f} on {self.cores} cores): times say"
+            " little, CPU says more"
         )
 
 
@@ -62,7 +64,9 @@ class LevelResult(BaseModel):
     runs: list[Run] = Field(min_length=1)
 
     @classmethod
-    def of(cls, runs: list[Run], *, concurrency: int | None = None, rate: float | None = None) -> "LevelResult":
+    def of(
+        cls, runs: list[Run], *, concurrency: int | None = None, rate: float | None = None
+    ) -> "LevelResult":
         """From its runs."""
         return cls(concurrency=concurrency, rate=rate, median=median(runs), runs=runs)
 
@@ -76,8 +80,8 @@ class LevelResult(BaseModel):
 
 
 class Result(BaseModel):
-    """`complete` is false when it was interrupted; `version` is the id that ran, `config` its configuration; `inputs` the
-    SHA-256 of all inputs.
+    """`complete` is false when it was interrupted; `version` is the id that ran, `config` its configuration;
+    `inputs` the SHA-256 of all inputs.
     """
 
     model_config = ConfigDict(extra="forbid")

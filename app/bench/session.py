@@ -34,7 +34,8 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a session is: `done` of `total` predictions of this run (`total` None: the run has seconds, not a count).
+    """Where a session is: `done` of `total` predictions of this run (`total` None: the run has seconds, not a
+    count).
 
     `run` 0 is the warm-up; `finished` holds the figures of a run that has just ended.
     """
@@ -53,7 +54,8 @@ Say = Callable[[Moment], None]
 
 @dataclass(frozen=True)
 class Platform:
-    """Where predictions go. `call` speaks to the same API for all else; `launcher`: the pid of `lovage up` on this machine."""
+    """Where predictions go. `call` speaks to the same API for all else; `launcher`: the pid of `lovage up` on
+    this machine."""
 
     target: Target
     call: versions.Call
@@ -64,7 +66,7 @@ class Session:
     """One experiment on one platform."""
 
     def __init__(self, platform: Platform, experiment: Experiment, say: Say) -> None:
-        self._platform, self._experiment, self._say = platform, experiment, say
+        self._platform, self._experiment, self._write = platform, experiment, say
         self._inputs = experiment.inputs.make()
         self._levels: dict[Level, list[Run]] = {}
         self._ready: versions.Ready | None = None
@@ -72,7 +74,8 @@ class Session:
         self._where = _where(platform)
 
     def run(self) -> Result:
-        """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was measured until then."""
+        """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was
+        measured until then."""
         with self.opened():
             for number in range(1, self._experiment.repeats + 1):
                 self.repeat(number)
@@ -81,7 +84,9 @@ class Session:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Has the version ready. Raises NoCopy or CallFailed."""
-        with versions.prepared(self._platform.call, self._experiment.model, self._experiment.policy()) as ready:
+        with versions.prepared(
+            self._platform.call, self._experiment.model, self._experiment.policy()
+        ) as ready:
             self._ready = ready
             self._requests = [self._caller().request(ready.id, given) for given in self._inputs]
             yield
@@ -89,7 +94,7 @@ class Session:
     def repeat(self, number: int) -> None:
         """Every level once, so that a machine's slow minute hits them all. Raises Unusable."""
         if number == 1:
-            self._say(Moment("the first prediction (it loads the model)", 0, 0, total=1))
+            self._write(Moment("the first prediction (it loads the model)", 0, 0, total=1))
         self._try_one(self._requests[0])
         for level in self._all_levels():
             self._warm_up(level)
@@ -102,9 +107,14 @@ class Session:
         levels = [LevelResult.of(runs, concurrency=key[0], rate=key[1]) for key, runs in self._levels.items()]
         digest = hashlib.sha256(orjson.dumps(self._inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Result(
-            complete=complete, experiment=self._experiment, version=self._ready.id, config=self._ready.config, inputs=digest,
-            where=self._where, levels=levels,
-        )  # fmt: skip
+            complete=complete,
+            experiment=self._experiment,
+            version=self._ready.id,
+            config=self._ready.config,
+            inputs=digest,
+            where=self._where,
+            levels=levels,
+        )
 
     @property
     def measured(self) -> bool:
@@ -117,10 +127,13 @@ class Session:
         return [(callers, None) for callers in self._experiment.callers]
 
     def _caller(self, timeout: float | None = None) -> Caller:
-        return Caller(self._platform.target, timeout=timeout or self._experiment.timeout, stream=self._experiment.stream)
+        return Caller(
+            self._platform.target, timeout=timeout or self._experiment.timeout, stream=self._experiment.stream
+        )
 
     def _try_one(self, request: bytes) -> None:
-        """Loads the model; what is wrong with the input or the model is said here and not a thousand times."""
+        """Loads the model; what is wrong with the input or the model is said here and not a thousand
+        times."""
         caller = self._caller(LOAD_SECONDS)
 
         async def once() -> str:
@@ -137,7 +150,9 @@ class Session:
         if number:
             callers = min(level[0] or MOST_WARM_CALLERS, number)
             moment = Moment(level_name(*level), 0, self._experiment.repeats, total=number)
-            asyncio.run(closed(self._caller, self._requests, callers, Amount(count=number), self._saying(moment)))
+            asyncio.run(
+                closed(self._caller, self._requests, callers, Amount(count=number), self._saying(moment))
+            )
 
     def _one_run(self, level: Level, number: int) -> Run:
         asked = self._experiment
@@ -145,7 +160,9 @@ class Session:
         with _cpu(self._platform.launcher) as cpu:
             raw = asyncio.run(self._load(level, number, self._saying(moment)))
         run = summary(raw, *cpu())
-        self._say(Moment(moment.level, number, asked.repeats, len(raw.samples), asked.count, asked.seconds, run))
+        self._write(
+            Moment(moment.level, number, asked.repeats, len(raw.samples), asked.count, asked.seconds, run)
+        )
         return run
 
     async def _load(self, level: Level, number: int, said: Said) -> Raw:
@@ -153,7 +170,9 @@ class Session:
         amount = Amount(asked.count, asked.seconds)
         callers, rate = level
         if rate is not None:
-            return await open_loop(self._caller, self._requests, arrivals(rate, amount, asked.seed + number), said)
+            return await open_loop(
+                self._caller, self._requests, arrivals(rate, amount, asked.seed + number), said
+            )
         return await closed(self._caller, self._requests, callers or 1, amount, said)
 
     def _saying(self, moment: Moment) -> Said:
@@ -165,7 +184,7 @@ class Session:
             now = time.perf_counter()
             if now - told >= 0.1:
                 told = now
-                self._say(Moment(moment.level, moment.run, moment.runs, done, moment.total, moment.seconds))
+                self._write(Moment(moment.level, moment.run, moment.runs, done, moment.total, moment.seconds))
 
         return said
 

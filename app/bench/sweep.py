@@ -1,8 +1,10 @@
-"""The same experiment over several batch sizes, and which of them is best for what. Choosing is a pure function.
+"""The same experiment over several batch sizes, and which of them is best for what. Choosing is a pure
+function.
 
-A version has a batch size but no say in how many callers come, so a batch size is judged over all levels together: by the
-geometric mean, over the levels, of its figure as a share of the best at that level. Sizes that differ by a few percent, or of
-which each was the better one in some repeat, count as equal, and among equals the simpler wins: `auto`, then the smaller.
+A version has a batch size but no say in how many callers come, so a batch size is judged over all levels
+together: by the geometric mean, over the levels, of its figure as a share of the best at that level. Sizes
+that differ by a few percent, or of which each was the better one in some repeat, count as equal, and among
+equals the simpler wins: `auto`, then the smaller.
 """
 
 import math
@@ -31,8 +33,9 @@ class Cell(BaseModel):
 
 
 class Goal(BaseModel):
-    """The best policy for a goal. `version` is what `POST /v1/models/{owner}/{name}/versions` takes; `score` is 1 for a size
-    that is best at every level; `at`, `throughput` and `p95_ms` tell of the level where it does best.
+    """The best policy for a goal. `version` is what `POST /v1/models/{owner}/{name}/versions` takes; `score`
+    is 1 for a size that is best at every level; `at`, `throughput` and `p95_ms` tell of the level where it
+    does best.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -60,7 +63,8 @@ class Sweep(BaseModel):
 
 
 def value(run: Run, goal: str) -> float:
-    """More is better; nothing when nothing succeeded. Balanced is throughput by latency (Kleinrock's power of a queue)."""
+    """More is better; nothing when nothing succeeded. Balanced is throughput by latency (Kleinrock's power of
+    a queue)."""
     if run.latency_ms is None or not run.throughput:
         return 0.0
     p95 = max(run.latency_ms.p95, 1e-6)
@@ -68,8 +72,13 @@ def value(run: Run, goal: str) -> float:
 
 
 def scores(cells: Sequence[Cell], goal: str, pick: Callable[[LevelResult], Run]) -> list[float]:
-    """Each cell's, from 0 to 1, over the levels that all cells have; `pick` says which run of a level counts."""
-    keys = [level.key for level in cells[0].levels if all(level.key in [one.key for one in cell.levels] for cell in cells)]
+    """Each cell's, from 0 to 1, over the levels that all cells have; `pick` says which run of a level
+    counts."""
+    keys = [
+        level.key
+        for level in cells[0].levels
+        if all(level.key in [one.key for one in cell.levels] for cell in cells)
+    ]
     tables = [{level.key: value(pick(level), goal) for level in cell.levels} for cell in cells]
     best = {key: max(table[key] for table in tables) for key in keys}
     shares = [[table[key] / best[key] for key in keys if best[key]] for table in tables]
@@ -83,7 +92,9 @@ def best(cells: Sequence[Cell], goal: str) -> tuple[Cell, float]:
     repeats = min(len(level.runs) for cell in cells for level in cell.levels)
     single = [scores(cells, goal, lambda level, at=at: level.runs[at]) for at in range(repeats)]  # type: ignore[misc]
     alike = [
-        at for at, score in enumerate(found) if score >= found[top] * (1 - ALIKE) or any(one[at] > one[top] for one in single)
+        at
+        for at, score in enumerate(found)
+        if score >= found[top] * (1 - ALIKE) or any(one[at] > one[top] for one in single)
     ]
     chosen = min(alike, key=lambda at: _simplicity(cells[at].max_batch_size))
     return cells[chosen], found[chosen]
@@ -103,7 +114,11 @@ def choose(cells: Sequence[Cell], version: dict[str, Any]) -> dict[str, Goal]:
         if run.latency_ms is None:
             continue  # nothing succeeded
         chosen[goal] = Goal(
-            max_batch_size=cell.max_batch_size, score=round(score, 4), at=level.name, throughput=run.throughput,
-            p95_ms=run.latency_ms.p95, version={**version, "config": cell.config},
-        )  # fmt: skip
+            max_batch_size=cell.max_batch_size,
+            score=round(score, 4),
+            at=level.name,
+            throughput=run.throughput,
+            p95_ms=run.latency_ms.p95,
+            version={**version, "config": cell.config},
+        )
     return chosen

@@ -1,4 +1,5 @@
-"""Measures an experiment with several batch sizes, in turn within each repeat, so that a machine's slow minute hits them all.
+"""Measures an experiment with several batch sizes, in turn within each repeat, so that a machine's slow
+minute hits them all.
 
 Knows sessions and versions. Does not know which size is best (`sweep` says that) nor terminals.
 """
@@ -18,20 +19,21 @@ class SweepSession:
     """One sweep on one platform. `sizes` are different and not empty."""
 
     def __init__(self, platform: Platform, experiment: Experiment, sizes: Sequence[Size], say: Say) -> None:
-        self._platform, self._experiment, self._say = platform, experiment, say
+        self._platform, self._experiment, self._write = platform, experiment, say
         self._sessions = {size: self._session(size) for size in sizes}
         self._done: set[Size] = set()
         self._version: dict[str, Any] = {}
 
     def _session(self, size: Size) -> Session:
         def said(moment: Moment) -> None:
-            self._say(replace(moment, level=f"batch {size}, {moment.level}"))
+            self._write(replace(moment, level=f"batch {size}, {moment.level}"))
 
         batching = self._experiment.batching.model_copy(update={"max_batch_size": size})
         return Session(self._platform, self._experiment.model_copy(update={"batching": batching}), said)
 
     def run(self) -> Sweep:
-        """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was measured until then."""
+        """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was
+        measured until then."""
         with ExitStack() as stack:
             self._version = versions.body(versions.find(self._platform.call, self._experiment.model), {})
             for session in self._sessions.values():
@@ -48,10 +50,21 @@ class SweepSession:
         return bool(self._done)
 
     def result(self, *, complete: bool) -> Sweep:
-        """The sizes that were measured at all levels, and the best of them; call it only when `measured` is true."""
-        results = {size: session.result(complete=complete) for size, session in self._sessions.items() if size in self._done}
-        cells = [Cell(max_batch_size=size, config=one.config, levels=one.levels) for size, one in results.items()]
+        """The sizes that were measured at all levels, and the best of them; call it only when `measured` is
+        true."""
+        results = {
+            size: session.result(complete=complete)
+            for size, session in self._sessions.items()
+            if size in self._done
+        }
+        cells = [
+            Cell(max_batch_size=size, config=one.config, levels=one.levels) for size, one in results.items()
+        ]
         where = next(iter(results.values())).where
         return Sweep(
-            complete=complete, model=self._experiment.model, where=where, cells=cells, goals=choose(cells, self._version)
+            complete=complete,
+            model=self._experiment.model,
+            where=where,
+            cells=cells,
+            goals=choose(cells, self._version),
         )

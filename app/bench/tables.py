@@ -25,7 +25,9 @@ def of_result(result: Result) -> Table:
         run = level.median
         kind = _stream(run) if streams else _batch(run)
         cpu = "" if run.cpu_total_ms is None else f"{run.cpu_total_ms:.2f}"
-        table.add_row(level.name, _with_range(level), *_times(run.latency_ms), *kind, cpu, str(run.failed or ""))
+        table.add_row(
+            level.name, _with_range(level), *_times(run.latency_ms), *kind, cpu, str(run.failed or "")
+        )
     return table
 
 
@@ -45,7 +47,11 @@ def of_cpu(levels: Sequence[LevelResult]) -> Table | None:
 
 def of_errors(levels: Sequence[LevelResult]) -> list[str]:
     """What went wrong and how often, the most frequent first."""
-    return [f"{level.name}: {count} × {said}" for level in levels for said, count in list(level.median.errors.items())[:3]]
+    return [
+        f"{level.name}: {count} × {said}"
+        for level in levels
+        for said, count in list(level.median.errors.items())[:3]
+    ]
 
 
 def of_comparison(lines: Sequence[Line]) -> Table:
@@ -57,33 +63,52 @@ def of_comparison(lines: Sequence[Line]) -> Table:
         spread = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
         colour = colours.get(line.verdict, "dim")
         table.add_row(
-            line.level, line.figure, _number(line.first), _number(line.second), f"{line.ratio.value:.2f}", spread,
+            line.level,
+            line.figure,
+            _number(line.first),
+            _number(line.second),
+            f"{line.ratio.value:.2f}",
+            spread,
             f"[{colour}]{line.verdict}[/]",
-        )  # fmt: skip
+        )
     return table
 
 
 def of_sweep(sweep: Sweep) -> tuple[Table, Table]:
     """Every cell, and the choice for each goal."""
     levels = list(dict.fromkeys(level.name for cell in sweep.cells for level in cell.levels))
-    cells = Table("max_batch_size", *levels, title=f"{sweep.model}: predictions a second / p95 ms", title_justify="left")
+    cells = Table(
+        "max_batch_size", *levels, title=f"{sweep.model}: predictions a second / p95 ms", title_justify="left"
+    )
     for cell in sweep.cells:
         by_name = {level.name: level.median for level in cell.levels}
         cells.add_row(str(cell.max_batch_size), *(_cell(by_name.get(name)) for name in levels))
     goals = Table("goal", "max_batch_size", "does best at", "per second", "p95 ms", "of the best")
     for name, goal in sweep.goals.items():
-        cells_of = (str(goal.max_batch_size), goal.at, f"{goal.throughput:.0f}", _number(goal.p95_ms), f"{goal.score:.0%}")
+        cells_of = (
+            str(goal.max_batch_size),
+            goal.at,
+            f"{goal.throughput:.0f}",
+            _number(goal.p95_ms),
+            f"{goal.score:.0%}",
+        )
         goals.add_row(name, *cells_of)
     return cells, goals
 
 
 def _cell(run: Run | None) -> str:
-    return "" if run is None or run.latency_ms is None else f"{_number(run.throughput)} / {_number(run.latency_ms.p95)}"
+    return (
+        ""
+        if run is None or run.latency_ms is None
+        else f"{_number(run.throughput)} / {_number(run.latency_ms.p95)}"
+    )
 
 
 def _with_range(level: LevelResult) -> str:
     rates = [run.throughput for run in level.runs]
-    return _number(level.median.throughput) + (f" ({_number(min(rates))}–{_number(max(rates))})" if len(rates) > 1 else "")
+    return _number(level.median.throughput) + (
+        f" ({_number(min(rates))}–{_number(max(rates))})" if len(rates) > 1 else ""
+    )
 
 
 def _times(found: Times | None) -> list[str]:
@@ -96,7 +121,10 @@ def _stream(run: Run) -> list[str]:
 
 
 def _batch(run: Run) -> list[str]:
-    return ["" if run.batch_size is None else f"{run.batch_size:.1f}", "" if run.padding is None else f"{run.padding:.0%}"]
+    return [
+        "" if run.batch_size is None else f"{run.batch_size:.1f}",
+        "" if run.padding is None else f"{run.padding:.0%}",
+    ]
 
 
 def _number(value: float) -> str:

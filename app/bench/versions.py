@@ -1,5 +1,5 @@
-"""The version that an experiment runs: the model's own, or, where the experiment asks for another policy, a copy of it with that
-policy under a model that is made for the bench and removed after it.
+"""The version that an experiment runs: the model's own, or, where the experiment asks for another policy, a
+copy of it with that policy under a model that is made for the bench and removed after it.
 
 Knows the model API by a callable. Does not know how predictions are sent.
 """
@@ -13,11 +13,26 @@ from typing import Any
 KEEP_ALIVE_SECONDS = 60  # a copy that is measured no more must not hold memory beside the next one
 PREFIX = "bench-"
 BATCHING = ("max_batch_size", "max_batch_tokens", "max_wait_ms")
-# What a version may say anew of an input (services/version_schema.py refuses the rest).
+# What a version may say anew of an input (services/catalogue/version_schema.py refuses the rest).
 OVERRIDABLE = (
-    "title", "description", "default", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "enum",
-    "x-order", "deprecated", "examples", "type", "format", "items", "nullable",
-)  # fmt: skip
+    "title",
+    "description",
+    "default",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "enum",
+    "x-order",
+    "deprecated",
+    "examples",
+    "type",
+    "format",
+    "items",
+    "nullable",
+)
 
 Call = Callable[..., Any]  # (method, path, json=…) -> parsed JSON; raises CallFailed
 
@@ -43,7 +58,8 @@ class Ready:
 
 
 def find(call: Call, model: str) -> dict[str, Any]:
-    """The version that `owner/name` or `owner/name:id` means, as the API shows it. Raises NoCopy for a model without any."""
+    """The version that `owner/name` or `owner/name:id` means, as the API shows it. Raises NoCopy for a model
+    without any."""
     path, _, version = model.partition(":")
     if version:
         return dict(call("GET", f"/v1/models/{path}/versions/{version}"))
@@ -54,17 +70,24 @@ def find(call: Call, model: str) -> dict[str, Any]:
 
 
 def merged(config: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
-    """A version's configuration with a policy over it. A batching key that is `auto` is left out: it means the same."""
+    """A version's configuration with a policy over it. A batching key that is `auto` is left out: it means
+    the same."""
     found = {**config, **policy}
     return {name: value for name, value in found.items() if value != "auto" or name not in BATCHING}
 
 
 def body(version: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `POST /v1/models/{owner}/{name}/versions` takes to make the same version with another configuration."""
+    """What `POST /v1/models/{owner}/{name}/versions` takes to make the same version with another
+    configuration."""
     if version["source"] == "path:…":
-        raise NoCopy("the model's folder is shown to its owner only; bench it as its owner, or without batching and config")
+        raise NoCopy(
+            "the model's folder is shown to its owner only; bench it as its owner, or without batching and"
+            " config"
+        )
     schemas = version["openapi_schema"]["components"]["schemas"]
-    properties = {name: _changes(name, one, schemas) for name, one in schemas["Input"].get("properties", {}).items()}
+    properties = {
+        name: _changes(name, one, schemas) for name, one in schemas["Input"].get("properties", {}).items()
+    }
     return {
         "source": version["source"],
         "runtime": version["runtime"],
@@ -76,7 +99,11 @@ def body(version: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
 
 def _changes(name: str, shown: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """One input as a version says it; choices stand beside the inputs, as Cog writes them."""
-    choices = {key: schemas[name][key] for key in ("enum", "type") if "allOf" in shown and key in schemas.get(name, {})}
+    choices = {
+        key: schemas[name][key]
+        for key in ("enum", "type")
+        if "allOf" in shown and key in schemas.get(name, {})
+    }
     return {key: value for key, value in {**choices, **shown}.items() if key in OVERRIDABLE}
 
 
@@ -96,5 +123,7 @@ def prepared(call: Call, model: str, policy: Mapping[str, Any]) -> Iterator[Read
     try:
         yield Ready(made["latest_version"]["id"], config)
     finally:
-        with suppress(CallFailed):  # a platform that went away in the middle must not take the figures with it
+        with suppress(
+            CallFailed
+        ):  # a platform that went away in the middle must not take the figures with it
             call("DELETE", f"/v1/models/{owner}/{name}")

@@ -1,11 +1,23 @@
-"""`lovage …`: the command line. Starts processes, and talks to a running platform through its public API only."""
+"""`lovage …`: the command line. Starts processes, and talks to a running platform through its public API
+only."""
 
 import sys
 
 import typer
 from pydantic import ValidationError
 
-from app.cli import administration, bench, client_commands, discover, keys, models, platform, processes, serving, stats
+from app.cli import (
+    administration,
+    bench,
+    client_commands,
+    discover,
+    keys,
+    models,
+    platform,
+    processes,
+    serving,
+    stats,
+)
 from app.domain.errors import LovageError
 
 app = typer.Typer(
@@ -37,7 +49,10 @@ def main() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(map(str, problem["loc"])).upper()
-            print(f"lovage: {name + ': ' if name else ''}{problem['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+            print(
+                f"lovage: {name + ': ' if name else ''}{problem['msg'].removeprefix('Value error, ')}",
+                file=sys.stderr,
+            )
         sys.exit(EXIT_USAGE)
     except LovageError as error:
         print(f"lovage: {error.detail.strip()}", file=sys.stderr)

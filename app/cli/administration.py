@@ -48,7 +48,9 @@ def enable(username: str) -> None:
 
 
 def audit(
-    action: Annotated[str, typer.Option(help="Only this, e.g. login.failed, key.created, user.disabled.")] = "",
+    action: Annotated[
+        str, typer.Option(help="Only this, e.g. login.failed, key.created, user.disabled.")
+    ] = "",
     user: Annotated[str, typer.Option(help="Only what this user did.")] = "",
     since: Annotated[datetime | None, typer.Option(help="Only from this time on (UTC).")] = None,
     limit: Annotated[int, typer.Option("-n", min=1, max=10_000, help="At most this many.")] = 50,
@@ -63,7 +65,14 @@ def audit(
     table = Table("at", "action", "user", "target", "address", "details")
     for one in found:
         details = " ".join(f"{name}={value}" for name, value in one["details"].items())
-        table.add_row(one["at"][:19].replace("T", " "), one["action"], one["username"], one["target"], one["address"], details)
+        table.add_row(
+            one["at"][:19].replace("T", " "),
+            one["action"],
+            one["username"],
+            one["target"],
+            one["address"],
+            details,
+        )
     Console(highlight=False).print(table)
 
 

@@ -21,7 +21,17 @@ from app.bench.session import Platform, Session, Unusable
 from app.bench.sweep import DEFAULT_SIZES, Size, Sweep
 from app.bench.sweep_session import SweepSession
 from app.cli.bench_progress import Progress
-from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, Api, ApiError, is_own, show_json, stop
+from app.cli.connection import (
+    EXIT_CANCELED,
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    Api,
+    ApiError,
+    is_own,
+    show_json,
+    stop,
+)
 from app.settings import load_client
 
 Kind_co = TypeVar("Kind_co", covariant=True)
@@ -29,7 +39,9 @@ FOLDER = Path("bench-results")
 EXPERIMENT = typer.Argument(help="A YAML or TOML file, or the name of a shipped one: echo, minilm, words.")
 URL = typer.Option("--url", help="The platform's API; needed for one that is not on this machine.")
 SET = typer.Option("--set", help="field=value, over the experiment's own; the value is YAML. Repeatable.")
-OUTPUT = typer.Option("-o", "--output", help="The result's file (JSON); default: a new one in bench-results/.")
+OUTPUT = typer.Option(
+    "-o", "--output", help="The result's file (JSON); default: a new one in bench-results/."
+)
 PLOT = typer.Option("--plot/--no-plot", help="Draw the result beside its file (SVG, needs pygal).")
 AS_JSON = typer.Option("--json", help="Print the result as JSON instead of tables.")
 
@@ -65,8 +77,9 @@ def add_to(app: typer.Typer) -> None:
     """Registers the group."""
     group = typer.Typer(
         help="Measure a running platform: `lovage bench EXPERIMENT`, compare two results, sweep batch sizes.",
-        no_args_is_help=True, cls=RunByDefault,
-    )  # fmt: skip
+        no_args_is_help=True,
+        cls=RunByDefault,
+    )
     for command in (run, compare, sweep, apply):
         group.command()(command)
     app.add_typer(group, name="bench", rich_help_panel="Measuring")
@@ -75,13 +88,16 @@ def add_to(app: typer.Typer) -> None:
 def run(
     experiment: Annotated[str, EXPERIMENT],
     url: Annotated[str, URL] = "",
-    preset: Annotated[str, typer.Option(help="latency, balanced or throughput: batching and concurrency.")] = "",
+    preset: Annotated[
+        str, typer.Option(help="latency, balanced or throughput: batching and concurrency.")
+    ] = "",
     changes: Annotated[list[str] | None, SET] = None,
     output: Annotated[Path | None, OUTPUT] = None,
     plot: Annotated[bool, PLOT] = True,
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Run an experiment. Exit code 0 done, 1 refused or nothing succeeded, 2 a bad experiment, 3 unreachable, 4 interrupted."""
+    """Run an experiment. Exit code 0 done, 1 refused or nothing succeeded, 2 a bad experiment, 3 unreachable,
+    4 interrupted."""
     asked = _experiment(experiment, preset, changes)
     platform = _platform(url)
     result = _measured(lambda progress: Session(platform, asked, progress), asked)
@@ -102,7 +118,8 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one, which is divided by the first.")],
     as_json: Annotated[bool, AS_JSON] = False,
 ) -> None:
-    """Compare two results: ratios with the spread of their repeats. Exit code 1 when they are not comparable."""
+    """Compare two results: ratios with the spread of their repeats. Exit code 1 when they are not
+    comparable."""
     from app.bench.compare import compare as compared
 
     one, other = (_result(path) for path in (first, second))
@@ -118,13 +135,18 @@ def compare(
 def sweep(
     experiment: Annotated[str, EXPERIMENT],
     url: Annotated[str, URL] = "",
-    batch: Annotated[str, typer.Option(help="Batch sizes, e.g. auto,1,8,32.")] = ",".join(map(str, DEFAULT_SIZES)),
-    concurrency: Annotated[str, typer.Option(help="Concurrency levels, e.g. 1,16,64; default: the experiment's.")] = "",
+    batch: Annotated[str, typer.Option(help="Batch sizes, e.g. auto,1,8,32.")] = ",".join(
+        map(str, DEFAULT_SIZES)
+    ),
+    concurrency: Annotated[
+        str, typer.Option(help="Concurrency levels, e.g. 1,16,64; default: the experiment's.")
+    ] = "",
     changes: Annotated[list[str] | None, SET] = None,
     output: Annotated[Path | None, OUTPUT] = None,
     plot: Annotated[bool, PLOT] = True,
 ) -> None:
-    """Run an experiment with several batch sizes and find the best policy for latency, for throughput and for both."""
+    """Run an experiment with several batch sizes and find the best policy for latency, for throughput and for
+    both."""
     sizes = _sizes(batch)
     levels = [f"concurrency=[{concurrency}]"] if concurrency else []
     asked = _experiment(experiment, "", [*(changes or []), *levels])
@@ -147,7 +169,9 @@ def sweep(
 def apply(
     file: Annotated[Path, typer.Argument(help="What `lovage bench sweep` wrote.")],
     goal: Annotated[str, typer.Option(help="latency, balanced or throughput.")] = "balanced",
-    model: Annotated[str, typer.Option(help="owner/name that gets the version; default: the one that was swept.")] = "",
+    model: Annotated[
+        str, typer.Option(help="owner/name that gets the version; default: the one that was swept.")
+    ] = "",
     url: Annotated[str, URL] = "",
 ) -> None:
     """Make a version with the best policy that a sweep found. It becomes the model's newest version."""
@@ -184,7 +208,8 @@ def _experiment(name: str, preset: str, changes: list[str] | None) -> Experiment
 
 
 def _platform(url: str) -> Platform:
-    """Where to send. Only loopback is taken from the settings: a load on another machine is asked for by name."""
+    """Where to send. Only loopback is taken from the settings: a load on another machine is asked for by
+    name."""
     api = _api(url)
     if not url and not is_own(api.url):
         stop(f"{api.url} is not on this machine; to put load on it name it: --url {api.url}", EXIT_USAGE)
@@ -192,7 +217,11 @@ def _platform(url: str) -> Platform:
 
     allow_connections()
     state = read_platform(load_client().lovage_data_dir.absolute())
-    launcher = state.pid if state and urlsplit(state.api_url).port == urlsplit(api.url).port and is_own(api.url) else None
+    launcher = (
+        state.pid
+        if state and urlsplit(state.api_url).port == urlsplit(api.url).port and is_own(api.url)
+        else None
+    )
     headers = {name: value for name, value in api.client.headers.items() if name == "authorization"}
     return Platform(Target(api.url, headers), partial(_ask, api), launcher)
 
@@ -211,7 +240,8 @@ def _ask(api: Api, method: str, path: str, **kwargs: Any) -> Any:
 
 
 def _measured(make: Callable[[Progress], Work[Kind_co]], asked: Experiment) -> Kind_co:
-    """The work's result; when it is interrupted or the platform goes away, of what was measured until then."""
+    """The work's result; when it is interrupted or the platform goes away, of what was measured until
+    then."""
     with Progress(asked) as progress:
         try:
             work = make(progress)
@@ -275,7 +305,10 @@ def _show(result: Result) -> None:
     if cpu:
         console.print(cpu)
     else:
-        _say("CPU is not known: the platform was not started by `lovage up` on this machine's data folder (LOVAGE_DATA_DIR).")
+        _say(
+            "CPU is not known: the platform was not started by `lovage up` on this machine's data folder"
+            " (LOVAGE_DATA_DIR)."
+        )
     if result.where.busy:
         _say(f"Note: {result.where.busy}")
     for line in tables.of_errors(result.levels):

@@ -1,4 +1,5 @@
-"""A bench's progress: one moving line on a terminal, one line for each finished run anywhere else. Writes to standard error."""
+"""A bench's progress: one moving line on a terminal, one line for each finished run anywhere else. Writes to
+standard error."""
 
 import sys
 import time
@@ -18,7 +19,12 @@ class Progress:
 
     def __init__(self, experiment: Experiment) -> None:
         console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+        )
         self._bar = Bar(*columns, console=console, transient=True) if console.is_terminal else None
         self._console = console
         self._task = self._bar.add_task(experiment.name, total=1, told="") if self._bar else None
@@ -30,7 +36,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 
@@ -41,7 +49,9 @@ class Progress:
         if moment.finished:
             self._finished(moment)
         elif self._bar and self._task is not None:
-            self._bar.update(self._task, description=_title(moment), completed=self._share(moment), told=_told(moment))
+            self._bar.update(
+                self._task, description=_title(moment), completed=self._share(moment), told=_told(moment)
+            )
         elif moment.runs == 0:
             print(moment.level, file=sys.stderr, flush=True)
 

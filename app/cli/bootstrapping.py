@@ -1,4 +1,5 @@
-"""The first start: what runtimes there are, an administrator with an API key, and the demo models. Safe to run again."""
+"""The first start: what runtimes there are, an administrator with an API key, and the demo models. Safe to
+run again."""
 
 import asyncio
 import secrets
@@ -6,20 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from app import composition
 from app.db import keys, users
 from app.db.session import Database, connect
 from app.domain.errors import Conflict
 from app.local.secret_file import write_private
 from app.runtimes import registry
-from app.runtimes.demo import demo_minilm_folder, package_roots, shipped_folder
-from app.services import runtime_index
-from app.services.access import SCOPES, Access, Principal, digest
-from app.services.accounts import Accounts
-from app.services.catalogue import Catalogue
-from app.services.limits import tries
-from app.services.sources import SourceReader
-from app.services.tokens import TokenSigner
-from app.services.version_maker import NewVersion, VersionMaker
+from app.runtimes.demo import demo_minilm_folder, shipped_folder
+from app.services.catalogue import runtime_index
+from app.services.catalogue.catalogue import Catalogue
+from app.services.catalogue.version_maker import NewVersion
+from app.services.people.access import SCOPES, Principal, digest
 from app.settings import Settings
 
 ADMIN, ADMIN_EMAIL = "admin", "admin@lovage.example"
@@ -43,9 +41,7 @@ def bootstrap(settings: Settings) -> None:
 
 async def _admin(settings: Settings, database: Database) -> Principal:
     with ThreadPoolExecutor(1) as threads:
-        signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
-        access = Access(database, signer, threads, cache_seconds=0, allow_anonymous=False)
-        accounts = Accounts(database, signer, access, tries(settings.redis_url, None), allow_registration=False)
+        access, accounts = composition.build_access(settings, database, threads)
         with database.unit() as session:
             user = users.by_username(session, ADMIN)
         if user is None:
@@ -67,8 +63,7 @@ def _key_works(database: Database, key_file: Path) -> bool:
 
 
 def _demo_models(settings: Settings, database: Database, principal: Principal) -> None:
-    sources = SourceReader([*settings.model_root_folders, *package_roots()])
-    catalogue = Catalogue(database, VersionMaker(database, sources))
+    catalogue = Catalogue(database, composition.build_version_maker(settings, database))
     for name, (description, version) in demo_versions().items():
         values: dict[str, Any] = {"visibility": "public", "description": description}
         try:
@@ -80,13 +75,24 @@ def _demo_models(settings: Settings, database: Database, principal: Principal) -
 def demo_versions() -> dict[str, tuple[str, NewVersion]]:
     """The demo models whose files are on this machine, by name."""
     minilm, words, digits = demo_minilm_folder(), shipped_folder("words"), shipped_folder("digits")
-    found = {"echo": ("Answers what it is sent; for trying things out.", NewVersion("none", "echo", config={"joins": True}))}
+    found = {
+        "echo": (
+            "Answers what it is sent; for trying things out.",
+            NewVersion("none", "echo", config={"joins": True}),
+        )
+    }
     if minilm:
-        found["minilm"] = ("Turns a text into 384 numbers (all-MiniLM-L6-v2).", NewVersion(f"path:{minilm}", "embedding"))
+        found["minilm"] = (
+            "Turns a text into 384 numbers (all-MiniLM-L6-v2).",
+            NewVersion(f"path:{minilm}", "embedding"),
+        )
     if words:
         text = "Continues a text in the manner of nineteenth-century novels."
         found["words"] = (text, NewVersion(f"path:{words}", "text-generation"))
     if digits:
         config = {"default_steps": 20, "default_guidance": 3.0}
-        found["digits"] = ("Draws a handwritten digit.", NewVersion(f"path:{digits}", "image-generation", config=config))
+        found["digits"] = (
+            "Draws a handwritten digit.",
+            NewVersion(f"path:{digits}", "image-generation", config=config),
+        )
     return found

@@ -32,11 +32,14 @@ def add_to(app: typer.Typer) -> None:
 def run(
     model: Annotated[str, typer.Argument(help="owner/name, owner/name:version or a version's id.")],
     i: Annotated[
-        list[str] | None, typer.Option("-i", "--input", help="key=value; @file for a file's content. Repeatable.")
+        list[str] | None,
+        typer.Option("-i", "--input", help="key=value; @file for a file's content. Repeatable."),
     ] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the output as it is made.")] = False,
     as_json: Annotated[bool, JSON] = False,
-    output: Annotated[Path, typer.Option("-o", "--output-dir", help="Where files of the output are saved.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("-o", "--output-dir", help="Where files of the output are saved.")
+    ] = Path(),
 ) -> None:
     """Run a model and show its output. Exit code 0 succeeded, 1 failed, 3 unreachable, 4 canceled."""
     api = Api()
@@ -77,12 +80,16 @@ def cancel(prediction: str) -> None:
 
 def ls(
     limit: Annotated[int, typer.Option("-n", min=1, max=100, help="How many.")] = 20,
-    status: Annotated[str | None, typer.Option(help="Only starting, processing, succeeded, failed or canceled ones.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only starting, processing, succeeded, failed or canceled ones.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Only of this owner/name.")] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """List your predictions, newest first."""
-    params = {name: value for name, value in {"limit": limit, "status": status, "model": model}.items() if value}
+    params = {
+        name: value for name, value in {"limit": limit, "status": status, "model": model}.items() if value
+    }
     page = Api().call("GET", "/v1/predictions", params=params)
     if as_json:
         show_json(page["results"])
@@ -94,7 +101,11 @@ def ls(
     for one in page["results"]:
         seconds = one["metrics"].get("total_time")
         table.add_row(
-            one["id"], one["model"], one["status"], one["created_at"][:19].replace("T", " "), f"{seconds:.2f}" if seconds else ""
+            one["id"],
+            one["model"],
+            one["status"],
+            one["created_at"][:19].replace("T", " "),
+            f"{seconds:.2f}" if seconds else "",
         )
     Console().print(table)
 
@@ -106,7 +117,9 @@ def _schema(api: Api, model: str) -> dict[str, Any]:
         return {}
     found = api.call("GET", f"/v1/models/{path}" + (f"/versions/{version}" if version else ""))
     one = found if version else found.get("latest_version") or {}
-    schema: dict[str, Any] = one.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
+    schema: dict[str, Any] = (
+        one.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
+    )
     return schema
 
 
@@ -122,7 +135,9 @@ def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
             line.update(f"{_phase(found)} · {time.monotonic() - began:.0f} s")
             time.sleep(POLL_SECONDS if time.monotonic() - began > 1 else POLL_SECONDS / 4)
     if not quiet and console.is_terminal:
-        console.print(f"[dim]{prediction_id} {found['status']} in {found['metrics'].get('total_time', 0):.2f} s[/]")
+        console.print(
+            f"[dim]{prediction_id} {found['status']} in {found['metrics'].get('total_time', 0):.2f} s[/]"
+        )
     return found
 
 
@@ -193,7 +208,9 @@ def _show_output(output: Any, prediction_id: str, folder: Path) -> None:
 
 def _is_file(text: str) -> bool:
     parts = urlsplit(text)
-    return parts.scheme in ("http", "https") and ("signature=" in parts.query or "X-Amz-Signature=" in parts.query)
+    return parts.scheme in ("http", "https") and (
+        "signature=" in parts.query or "X-Amz-Signature=" in parts.query
+    )
 
 
 def _save(url: str, prediction_id: str, folder: Path) -> str:
@@ -215,8 +232,12 @@ def _describe(found: dict[str, Any]) -> None:
         if found.get(name):
             console.print(f"{name:13}{found[name]}", markup=False)
     timings = {name: value for name, value in found["metrics"].items() if value is not None}
-    console.print(f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()), markup=False)
+    console.print(
+        f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()), markup=False
+    )
     for name in ("input", "output", "logs"):
         if found.get(name) is not None and found[name] != "":
             text = str(found[name])
-            console.print(f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}", markup=False)
+            console.print(
+                f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}", markup=False
+            )

@@ -1,4 +1,5 @@
-"""A client of the public API for the command line: where the platform is, and how failures become a sentence."""
+"""A client of the public API for the command line: where the platform is, and how failures become a
+sentence."""
 
 import ipaddress
 import json
@@ -26,7 +27,8 @@ def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
 
 
 class ApiError(Exception):
-    """The platform refused or did not answer; `code` is the command's exit code, `status` the answer's (0: there was none)."""
+    """The platform refused or did not answer; `code` is the command's exit code, `status` the answer's (0:
+    there was none)."""
 
     def __init__(self, sentence: str, code: int, status: int = 0) -> None:
         super().__init__(sentence)
@@ -47,7 +49,9 @@ class Api:
             token = key.read_text().strip() if key.is_file() else ""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            self.client = httpx.Client(base_url=self.url, headers=headers, timeout=httpx.Timeout(75, connect=5), trust_env=False)
+            self.client = httpx.Client(
+                base_url=self.url, headers=headers, timeout=httpx.Timeout(75, connect=5), trust_env=False
+            )
         except httpx.InvalidURL as error:
             stop(f"{self.url}: is not a URL: {error}", EXIT_USAGE)
 
@@ -58,7 +62,9 @@ class Api:
         except ApiError as error:
             stop(str(error), error.code)
 
-    def every(self, path: str, asked: dict[str, Any] | None = None, *, most: int | None = None) -> list[dict[str, Any]]:
+    def every(
+        self, path: str, asked: dict[str, Any] | None = None, *, most: int | None = None
+    ) -> list[dict[str, Any]]:
         """The results of page after page, `most` at most."""
         found: list[dict[str, Any]] = []
         page = self.call("GET", path, params={**(asked or {}), "limit": min(PAGE, most or PAGE)})
@@ -73,7 +79,9 @@ class Api:
         try:
             answer = self.client.request(method, path, **kwargs)
         except httpx.ConnectError:
-            raise ApiError(f"{self.url} does not answer. Is it running? `lovage up` starts it.", EXIT_UNREACHABLE) from None
+            raise ApiError(
+                f"{self.url} does not answer. Is it running? `lovage up` starts it.", EXIT_UNREACHABLE
+            ) from None
         except httpx.HTTPError as error:
             raise ApiError(f"{self.url}: {error or type(error).__name__}", EXIT_UNREACHABLE) from None
         if not answer.is_success:

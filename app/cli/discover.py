@@ -1,4 +1,5 @@
-"""`lovage discover`: what runtimes and what models lie on this machine's disk. Needs no platform, except to register."""
+"""`lovage discover`: what runtimes and what models lie on this machine's disk. Needs no platform, except to
+register."""
 
 import os
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from rich.table import Table
 from app.cli import models
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
 from app.runtimes import registry
-from app.services.model_kind import kind_of
-from app.services.runtime_index import listed
-from app.services.sources import SourceReader
+from app.services.catalogue.model_kind import kind_of
+from app.services.catalogue.runtime_index import listed
+from app.services.catalogue.sources import SourceReader
 from app.settings import folders, load_client
 
 # What makes a folder one model.
@@ -49,14 +50,19 @@ def runtimes(
     task: Annotated[str, typer.Option(help="Only those that do this task.")] = "",
     hardware: Annotated[str, typer.Option(help="Only those for this device class: cpu, cuda …")] = "",
     query: Annotated[str, typer.Option(help="Only those in which all these words stand.")] = "",
-    path: Annotated[list[Path] | None, typer.Option(help="A folder to scan besides those of RUNTIME_PATHS.")] = None,
+    path: Annotated[
+        list[Path] | None, typer.Option(help="A folder to scan besides those of RUNTIME_PATHS.")
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """List the runtimes that this machine can run: built in, plug-ins, and files (hf_*.py, *_runtime.py) with their errors."""
+    """List the runtimes that this machine can run: built in, plug-ins, and files (hf_*.py, *_runtime.py) with
+    their errors."""
     if context.invoked_subcommand:
         return
     scanned = [*folders(load_client().runtime_paths), *map(_folder, path or [])]
-    found = [one for one in listed(registry.known(scanned)) if one.fits(task=task, hardware=hardware, query=query)]
+    found = [
+        one for one in listed(registry.known(scanned)) if one.fits(task=task, hardware=hardware, query=query)
+    ]
     if as_json:
         show_json([asdict(one) for one in found])
         return
@@ -66,14 +72,22 @@ def runtimes(
     table = Table("runtime", "tasks", "hardware", "from", "what it does")
     for one in found:
         said = f"[red]{_escaped(one.error)}[/]" if one.error else _escaped(one.description)
-        table.add_row(one.name or "-", ", ".join(one.tasks), ", ".join(one.hardware) or "any", _escaped(one.origin), said)
+        table.add_row(
+            one.name or "-",
+            ", ".join(one.tasks),
+            ", ".join(one.hardware) or "any",
+            _escaped(one.origin),
+            said,
+        )
     Console().print(table)
 
 
 def find_models(
     folder: Annotated[Path, typer.Argument(help="Searched at every depth.", show_default=False)],
     task: Annotated[str, typer.Option(help="Only models of this runtime or task.")] = "",
-    register: Annotated[bool, typer.Option("--register", help="Register those that can be run, under your name.")] = False,
+    register: Annotated[
+        bool, typer.Option("--register", help="Register those that can be run, under your name.")
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Find model folders as Hugging Face lays them out, and register them on request."""
@@ -135,7 +149,12 @@ def _name(folder: Path) -> str:
     """The folder's own, or the model's in the hub's cache: models--org--name/snapshots/commit."""
     cached = [part for part in folder.parts if part.startswith("models--")]
     name = cached[-1].rpartition("--")[2] if cached else folder.name
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name.lower()).strip("-_.") or "model"
+    return (
+        "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name.lower()).strip(
+            "-_."
+        )
+        or "model"
+    )
 
 
 def _size(number: int) -> str:

@@ -1,4 +1,5 @@
-"""`lovage keys create | ls | rm`, through the public API; needs a key with the scope admin, as `lovage up` makes one."""
+"""`lovage keys create | ls | rm`, through the public API; needs a key with the scope admin, as `lovage up`
+makes one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -20,8 +21,12 @@ def add_to(app: typer.Typer) -> None:
 
 def create(
     name: Annotated[str, typer.Argument(help="What it is for.")],
-    scope: Annotated[list[str] | None, typer.Option(help="predict, models, admin. Repeatable; default: predict.")] = None,
-    days: Annotated[float | None, typer.Option(min=0.01, help="Valid for this many days; default: until revoked.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="predict, models, admin. Repeatable; default: predict.")
+    ] = None,
+    days: Annotated[
+        float | None, typer.Option(min=0.01, help="Valid for this many days; default: until revoked.")
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Make a key. It is shown this once."""

@@ -18,7 +18,14 @@ TOLD_SECONDS = 4.0  # until a heartbeat tells of a load that failed, not of one 
 def add_to(app: typer.Typer) -> None:
     """Registers the group."""
     group = typer.Typer(help="Register, list, load and remove models.", no_args_is_help=True)
-    for name, command in (("ls", ls), ("add", add), ("show", show), ("load", load), ("unload", unload), ("rm", rm)):
+    for name, command in (
+        ("ls", ls),
+        ("add", add),
+        ("show", show),
+        ("load", load),
+        ("unload", unload),
+        ("rm", rm),
+    ):
         group.command(name)(command)
     app.add_typer(group, name="models", rich_help_panel="Models and keys")
 
@@ -36,13 +43,19 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
     for model in found:
         version = (model.get("latest_version") or {}).get("id", "")[:12]
         table.add_row(
-            f"{model['owner']}/{model['name']}", model["visibility"], str(model["run_count"]), version, model["description"] or ""
+            f"{model['owner']}/{model['name']}",
+            model["visibility"],
+            str(model["run_count"]),
+            version,
+            model["description"] or "",
         )
     Console().print(table)
 
 
 def add(
-    source: Annotated[str, typer.Argument(help="hf:org/name[@revision], path:FOLDER, s3://bucket/prefix, or none.")],
+    source: Annotated[
+        str, typer.Argument(help="hf:org/name[@revision], path:FOLDER, s3://bucket/prefix, or none.")
+    ],
     name: Annotated[str, typer.Option(help="owner/name or name; default: the source's last part.")] = "",
     runtime: Annotated[str, typer.Option(help="How to run it; default: found out from the files.")] = "",
     task: Annotated[str, typer.Option(help="The task; default: found out from the files.")] = "",
@@ -58,10 +71,15 @@ def add(
     if _exists(api, owner, model):
         made = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
     else:
-        values = {"owner": owner, "name": model, "visibility": "public" if public else "private", "version": version}
-        made = api.call("POST", "/v1/models", json=values | ({"description": description} if description else {}))[
-            "latest_version"
-        ]
+        values = {
+            "owner": owner,
+            "name": model,
+            "visibility": "public" if public else "private",
+            "version": version,
+        }
+        made = api.call(
+            "POST", "/v1/models", json=values | ({"description": description} if description else {})
+        )["latest_version"]
     print(f"{owner}/{model}:{made['id']}")
     print(f"Run it: lovage run {owner}/{model} -i …   (its inputs: lovage models show {owner}/{model})")
 
@@ -74,13 +92,17 @@ def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
         return
     console = Console(highlight=False)
     latest = found.get("latest_version") or {}
-    console.print(f"[bold]{found['owner']}/{found['name']}[/]  {found['visibility']}  {found['description'] or ''}")
+    console.print(
+        f"[bold]{found['owner']}/{found['name']}[/]  {found['visibility']}  {found['description'] or ''}"
+    )
     console.print(f"version {latest.get('id', 'none yet')}")
     if latest:
         console.print(served(latest["serving"]), markup=False)
     schema = latest.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
     table = Table("input", "type", "default", "description")
-    for name, wanted in sorted(schema.get("properties", {}).items(), key=lambda item: item[1].get("x-order", 0)):
+    for name, wanted in sorted(
+        schema.get("properties", {}).items(), key=lambda item: item[1].get("x-order", 0)
+    ):
         kind = wanted.get("type") or "/".join(one.get("type", "?") for one in wanted.get("anyOf", []))
         needed = " (required)" if name in schema.get("required", []) else ""
         default = json.dumps(wanted["default"]) if "default" in wanted else ""
@@ -95,13 +117,20 @@ def served(serving: dict[str, Any]) -> str:
     line = f"{serving['status']}: loaded on {serving['loaded_on']} of {serving['workers']} workers"
     if not serving["troubled_on"]:
         return line
-    return f"{line}, in trouble on {serving['troubled_on']}: {serving['reason']}; tried again in {serving['retry_in']:.0f} s"
+    return (
+        f"{line}, in trouble on {serving['troubled_on']}: {serving['reason']}; tried again in"
+        f" {serving['retry_in']:.0f} s"
+    )
 
 
 def load(
     model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
-    worker: Annotated[list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Return when a worker has it; exit code 1 when none can load it.")] = False,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when a worker has it; exit code 1 when none can load it.")
+    ] = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Have the workers load a model, so that its first prediction need not wait."""
@@ -114,21 +143,28 @@ def load(
 
 def unload(
     model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
-    worker: Annotated[list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")] = None,
+    worker: Annotated[
+        list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")
+    ] = None,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Have the workers unload a model once nothing of it runs or waits; the next prediction loads it again."""
+    """Have the workers unload a model once nothing of it runs or waits; the next prediction loads it
+    again."""
     path, version = named(model)
     _order(Api(), "unload", path, version, worker, as_json)
 
 
-def _order(api: Api, act: str, path: str, version: str, workers: list[str] | None, as_json: bool) -> dict[str, Any]:
+def _order(
+    api: Api, act: str, path: str, version: str, workers: list[str] | None, as_json: bool
+) -> dict[str, Any]:
     wanted = {key: value for key, value in {"version": version, "workers": workers}.items() if value}
     told: dict[str, Any] = api.call("POST", f"/v1/models/{path}/{act}", json=wanted)
     if as_json:
         show_json(told)
     else:
-        print(f"asked to {act} {path}: " + (", ".join(told["asked"]) or "nobody, no live worker could run it"))
+        print(
+            f"asked to {act} {path}: " + (", ".join(told["asked"]) or "nobody, no live worker could run it")
+        )
     return told
 
 

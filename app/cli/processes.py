@@ -2,11 +2,14 @@
 
 import gc
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from app.settings import Settings, load
+
+if TYPE_CHECKING:
+    from app.worker.process import AcceleratorWorker, CourierProcess
 
 PANEL = "Processes (what `lovage up` and the containers start)"
 
@@ -24,7 +27,10 @@ def _settings() -> Settings:
     logs.configure(settings.log_format, settings.log_level)
     for name in ("database_url", "redis_url"):
         if not getattr(settings, name):
-            print(f"lovage: {name.upper()} is not set; `lovage up` starts everything with embedded servers", file=sys.stderr)
+            print(
+                f"lovage: {name.upper()} is not set; `lovage up` starts everything with embedded servers",
+                file=sys.stderr,
+            )
             sys.exit(2)
     return settings
 
@@ -41,11 +47,20 @@ def api(
 
     settings = _settings()
     config = uvicorn.Config(
-        "app.main:build", factory=True, host=host or settings.api_host, port=port or settings.api_port,
-        log_config=None, access_log=False, http=BoundedHttp,
-        proxy_headers=bool(settings.trusted_proxies), forwarded_allow_ips=settings.trusted_proxies or None,
-        server_header=False, ws_max_size=settings.max_body_bytes, timeout_graceful_shutdown=LAST_SECONDS, timeout_keep_alive=75,
-    )  # fmt: skip
+        "app.main:build",
+        factory=True,
+        host=host or settings.api_host,
+        port=port or settings.api_port,
+        log_config=None,
+        access_log=False,
+        http=BoundedHttp,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        server_header=False,
+        ws_max_size=settings.max_body_bytes,
+        timeout_graceful_shutdown=LAST_SECONDS,
+        timeout_keep_alive=75,
+    )
     server = Server(config, settings.api_drain_seconds)
     server.run()
     if not server.started:
@@ -55,21 +70,27 @@ def api(
 def worker(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps … (DEVICE).")] = None,
     name: Annotated[str, typer.Option(help="Tells several workers of one device on one host apart.")] = "",
-    courier: Annotated[bool, typer.Option("--courier", help="Deliver webhooks instead of running models.")] = False,
+    courier: Annotated[
+        bool, typer.Option("--courier", help="Deliver webhooks instead of running models.")
+    ] = False,
 ) -> None:
     """Run predictions on one accelerator, or deliver webhooks."""
-    from app.worker import process
+    from app import composition_worker as composition
+    from app.broker.celery_worker import serve
 
     settings = _settings()
-    if courier:
-        process.run_courier(settings)
-    else:
-        process.run(settings, device or settings.device, name)
+    process: AcceleratorWorker | CourierProcess = (
+        composition.build_courier(settings)
+        if courier
+        else composition.build_worker(settings, device or settings.device, name)
+    )
+    process.start()
+    serve(process.celery, process.queues, process.hostname, process.drain, settings.log_level)
 
 
 def clock() -> None:
     """Ring the sweeps (Celery beat). One is enough, more are harmless."""
-    from app.queue.celery_app import make_celery
+    from app.broker.celery_app import make_celery
 
     settings = _settings()
     make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds).Beat(
@@ -79,11 +100,14 @@ def clock() -> None:
 
 def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLOWER_PORT).")] = None) -> None:
     """Serve Flower, Celery's dashboard, behind FLOWER_BASIC_AUTH."""
-    from app.queue.celery_app import make_celery
+    from app.broker.celery_app import make_celery
 
     settings = _settings()
     if ":" not in settings.flower_basic_auth:
-        print("lovage: FLOWER_BASIC_AUTH must be user:password; Flower is never served without a login", file=sys.stderr)
+        print(
+            "lovage: FLOWER_BASIC_AUTH must be user:password; Flower is never served without a login",
+            file=sys.stderr,
+        )
         sys.exit(2)
     arguments = [
         "flower",
@@ -98,7 +122,9 @@ def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLO
 
 
 def migrate(
-    revision: Annotated[str, typer.Argument(help="Up to this revision; `base` with --down undoes everything.")] = "head",
+    revision: Annotated[
+        str, typer.Argument(help="Up to this revision; `base` with --down undoes everything.")
+    ] = "head",
     down: Annotated[bool, typer.Option("--down", help="Migrate down to the revision instead of up.")] = False,
 ) -> None:
     """Bring the database to the newest schema."""

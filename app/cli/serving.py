@@ -1,4 +1,5 @@
-"""`lovage route` and `lovage fleet`: where a prediction of a model would go, and what the workers do, through the public API."""
+"""`lovage route` and `lovage fleet`: where a prediction of a model would go, and what the workers do, through
+the public API."""
 
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.connection import EXIT_USAGE, JSON, Api, named, show_json, stop
-from app.queue.routing import STRATEGIES
+from app.domain.routing import STRATEGIES
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +19,9 @@ def add_to(app: typer.Typer) -> None:
 
 def route(
     model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
-    explain: Annotated[bool, typer.Option("--explain", help="Show every live worker with its score.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show every live worker with its score.")
+    ] = False,
     strategy: Annotated[str, typer.Option(help="Another strategy: " + ", ".join(STRATEGIES) + ".")] = "",
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
@@ -61,7 +64,11 @@ def fleet(as_json: Annotated[bool, JSON] = False) -> None:
 def _model(told: dict[str, Any]) -> str:
     line = f"{told['model']} {told['version'][:12]} {told['state']}, {told['bytes'] / 1e6:.0f} MB"
     pinned = ", pinned" if told.get("pinned") else ""
-    return line + pinned + (f": {told['reason']}; tried again in {told['retry_in']:.0f} s" if told.get("reason") else "")
+    return (
+        line
+        + pinned
+        + (f": {told['reason']}; tried again in {told['retry_in']:.0f} s" if told.get("reason") else "")
+    )
 
 
 def _table(candidates: list[dict[str, Any]]) -> Table:
@@ -71,6 +78,12 @@ def _table(candidates: list[dict[str, Any]]) -> Table:
         seconds = f"{one['seconds']:.3g}" if one["seconds"] else ""
         loaded = "yes" if one["loaded"] else "no"
         table.add_row(
-            one["worker"], score, f"{one['running']}/{one['slots']}", str(one["waiting"]), loaded, seconds, one["reason"]
+            one["worker"],
+            score,
+            f"{one['running']}/{one['slots']}",
+            str(one["waiting"]),
+            loaded,
+            seconds,
+            one["reason"],
         )
     return table

@@ -39,7 +39,10 @@ def stats(
 
 def _print(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{found['model']}[/]  {found['version'][:12]}  since {found['since'][:19].replace('T', ' ')} UTC")
+    console.print(
+        f"[bold]{found['model']}[/]  {found['version'][:12]}  since"
+        f" {found['since'][:19].replace('T', ' ')} UTC"
+    )
     if not found["predictions"]:
         console.print("No predictions have ended in this time. A longer one: --window 7d")
         return
@@ -47,7 +50,10 @@ def _print(found: dict[str, Any]) -> None:
     devices = ", ".join(f"{device} ({count})" for device, count in found["devices"].items())
     console.print(f"{ended}; {found['per_second']:.3g} a second{'; on ' + devices if devices else ''}")
     if not found["complete"]:
-        console.print("[dim]The time asked for holds more predictions than were looked at: this is the latest part of it.[/]")
+        console.print(
+            "[dim]The time asked for holds more predictions than were looked at: this is the latest part of"
+            " it.[/]"
+        )
     console.print(_phases(found["seconds"]))
     if found["batches"]["sizes"]:
         console.print(_batches(found))
@@ -74,5 +80,7 @@ def _batches(found: dict[str, Any]) -> Table:
         rows = str(one["to"]) if one["from"] == one["to"] else f"{one['from']} to {one['to']}"
         bar = "█" * max(1, round(BAR * one["predictions"] / most))
         table.add_row(rows, str(one["predictions"]), f"{one['batches']:.0f}", bar)
-    table.caption = f"mean {found['batches']['mean_size']:.1f}; padding {padding['mean']:.1%}, p95 {padding['p95']:.1%}"
+    table.caption = (
+        f"mean {found['batches']['mean_size']:.1f}; padding {padding['mean']:.1%}, p95 {padding['p95']:.1%}"
+    )
     return table

@@ -1,1 +1,2 @@
-"""Postgres: tables, sessions, and queries by noun. Knows no HTTP, no queue and no model; commits nothing by itself."""
+"""Postgres: tables, sessions, and queries by noun. Knows no HTTP, no queue and no model; commits nothing by
+itself."""

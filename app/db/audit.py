@@ -16,9 +16,16 @@ def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def page(
-    session: Session, *, before: int | None, limit: int, action: str | None, username: str | None, since: datetime | None
+    session: Session,
+    *,
+    before: int | None,
+    limit: int,
+    action: str | None,
+    username: str | None,
+    since: datetime | None,
 ) -> list[AuditRow]:
-    """Entries, newest first, with ids below `before`; only of this action, by this user, from this time on."""
+    """Entries, newest first, with ids below `before`; only of this action, by this user, from this time
+    on."""
     query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
     if before is not None:
         query = query.where(AuditRow.id < before)

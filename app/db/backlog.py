@@ -1,4 +1,5 @@
-"""How many predictions wait, and which are first in a queue, looked at no further than a limit. Reads indexes of waiting rows."""
+"""How many predictions wait, and which are first in a queue, looked at no further than a limit. Reads indexes
+of waiting rows."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -8,12 +9,20 @@ from sqlalchemy.orm import Session
 
 from app.db.predictions import BY_AGE, IN_QUEUE
 
-OF_USER = text("""
+OF_USER = text(
+    """
     SELECT count(*) FROM (SELECT FROM predictions
-                          WHERE status = 'starting' AND user_id IS NOT DISTINCT FROM :user_id LIMIT :most) AS waiting""")
-OF_USER_KNOWN = text("""
-    SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting' AND user_id = :user_id LIMIT :most) AS waiting""")
-OF_ALL = text("SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting' LIMIT :most) AS waiting")
+                          WHERE status = 'starting' AND user_id IS NOT DISTINCT
+                              FROM :user_id LIMIT :most) AS waiting"""
+)
+OF_USER_KNOWN = text(
+    """
+    SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting'
+        AND user_id = :user_id LIMIT :most) AS waiting"""
+)
+OF_ALL = text(
+    "SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting' LIMIT :most) AS waiting"
+)
 
 
 def of_user(session: Session, user_id: UUID | None, most: int) -> int:
@@ -28,7 +37,8 @@ def of_all(session: Session, most: int) -> int:
 
 
 IN_QUEUES = text("""
-    SELECT q.queue, (SELECT count(*) FROM (SELECT FROM predictions p WHERE p.status = 'starting' AND p.queue = q.queue
+    SELECT q.queue, (SELECT count(*) FROM (SELECT FROM predictions p WHERE p.status = 'starting'
+        AND p.queue = q.queue
                                            LIMIT :most) AS waiting) AS waiting
     FROM unnest(CAST(:queues AS text[])) AS q(queue)""")
 
@@ -56,7 +66,8 @@ OF_USERS = text("""
 
 
 def of_users(session: Session, users: Sequence[UUID], most: int) -> dict[UUID, list[tuple[str, str]]]:
-    """(id, queue) of each user's predictions that have waited longest, at most `most` each; users without any are left out."""
+    """(id, queue) of each user's predictions that have waited longest, at most `most` each; users without any
+    are left out."""
     found: dict[UUID, list[tuple[str, str]]] = {}
     for row in session.execute(OF_USERS, {"users": list(users), "most": most}):
         found.setdefault(row.user_id, []).append((row.id, row.queue))

@@ -1,4 +1,5 @@
-"""Counts for operators: what waits, what runs. Each query reads an index of the unfinished predictions only."""
+"""Counts for operators: what waits, what runs. Each query reads an index of the unfinished predictions
+only."""
 
 from typing import Any
 

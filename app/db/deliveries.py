@@ -40,7 +40,8 @@ class Result:
 
 
 def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds outbox rows; an id that is there already is left alone. Keys: id, prediction_id, user_id, event, url, body."""
+    """Adds outbox rows; an id that is there already is left alone. Keys: id, prediction_id, user_id, event,
+    url, body."""
     session.execute(pg_insert(DeliveryRow).on_conflict_do_nothing(), [dict(row) for row in rows])
 
 
@@ -54,7 +55,8 @@ TAKE_DUE = text(f"""
         WHERE next_at <= now() AND (leased_until IS NULL OR leased_until < now()) AND {HOST} <> ALL(:full)
         ORDER BY next_at LIMIT :looked_at
     ), numbered AS (
-        SELECT id, next_at, due.host, row_number() OVER (PARTITION BY due.host ORDER BY next_at) AS number FROM due
+        SELECT id, next_at, due.host,
+            row_number() OVER (PARTITION BY due.host ORDER BY next_at) AS number FROM due
     ), chosen AS (
         SELECT numbered.id FROM numbered
         LEFT JOIN json_each_text(:open) AS busy(host, count) ON busy.host = numbered.host
@@ -63,19 +65,23 @@ TAKE_DUE = text(f"""
         SELECT id FROM deliveries WHERE id IN (SELECT id FROM chosen)
           AND next_at <= now() AND (leased_until IS NULL OR leased_until < now()) FOR UPDATE SKIP LOCKED
     )
-    UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked WHERE d.id = locked.id
+    UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked
+        WHERE d.id = locked.id
     RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id,
               (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret""")
 
 
 def take_due(session: Session, limit: int, open_now: Mapping[str, int], per_host: int) -> list[Delivery]:
-    """Leases at most `limit` of what is due, longest first; with those of `open_now` no host has more than `per_host`."""
+    """Leases at most `limit` of what is due, longest first; with those of `open_now` no host has more than
+    `per_host`."""
     full = [host for host, count in open_now.items() if count >= per_host]
     busy = orjson.dumps(dict(open_now)).decode()
-    return _taken(session, TAKE_DUE, limit=limit, full=full, open=busy, per_host=per_host, looked_at=LOOKED_AT)
+    return _on_sent(
+        session, TAKE_DUE, limit=limit, full=full, open=busy, per_host=per_host, looked_at=LOOKED_AT
+    )
 
 
-def _taken(session: Session, statement: Any, **params: Any) -> list[Delivery]:
+def _on_sent(session: Session, statement: Any, **params: Any) -> list[Delivery]:
     rows = session.execute(statement, {**params, "lease": LEASE_SECONDS}).mappings()
     return [Delivery(**{**row, "body": bytes(row["body"])}) for row in rows]
 
@@ -93,7 +99,10 @@ def record(session: Session, results: Sequence[Result]) -> None:
     """Writes the tries and when to try again (never again when delivered or given up)."""
     rows = [{"id": one.id, "error": one.error, "delay": one.delay} for one in results]
     session.execute(RECORD, {"rows": orjson.dumps(rows).decode()})
-    attempts = [{"delivery_id": one.id, "status_code": one.status, "error": one.error, "seconds": one.seconds} for one in results]
+    attempts = [
+        {"delivery_id": one.id, "status_code": one.status, "error": one.error, "seconds": one.seconds}
+        for one in results
+    ]
     session.execute(insert(DeliveryAttemptRow), attempts)
 
 
@@ -101,7 +110,9 @@ def of_prediction(session: Session, prediction_id: str) -> list[tuple[DeliveryRo
     """A prediction's deliveries in order, each with its tries."""
     found = list(
         session.scalars(
-            select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id).order_by(DeliveryRow.created_at, DeliveryRow.id)
+            select(DeliveryRow)
+            .where(DeliveryRow.prediction_id == prediction_id)
+            .order_by(DeliveryRow.created_at, DeliveryRow.id)
         )
     )
     attempts: dict[str, list[DeliveryAttemptRow]] = {row.id: [] for row in found}
@@ -112,13 +123,15 @@ def of_prediction(session: Session, prediction_id: str) -> list[tuple[DeliveryRo
 
 
 REDELIVER = text("""
-    UPDATE deliveries SET next_at = now(), leased_until = NULL, delivered_at = NULL, given_up_at = NULL, tries = 0
+    UPDATE deliveries SET next_at = now(), leased_until = NULL, delivered_at = NULL, given_up_at = NULL,
+        tries = 0
     WHERE prediction_id = :prediction AND (CAST(:delivery AS text) IS NULL OR id = :delivery)
     RETURNING id""")
 
 
 def redeliver(session: Session, prediction_id: str, delivery_id: str | None = None) -> list[str]:
-    """Makes one delivery of a prediction, or all of them, due again with the same id and body. Returns their ids."""
+    """Makes one delivery of a prediction, or all of them, due again with the same id and body. Returns their
+    ids."""
     return list(session.execute(REDELIVER, {"prediction": prediction_id, "delivery": delivery_id}).scalars())
 
 
@@ -126,13 +139,17 @@ FORGET = text("DELETE FROM deliveries WHERE prediction_id = ANY(:ids)")
 
 
 def forget(session: Session, predictions: Sequence[str]) -> None:
-    """Removes all webhooks of these predictions, sent or not, with their tries: their bodies hold the predictions' data."""
+    """Removes all webhooks of these predictions, sent or not, with their tries: their bodies hold the
+    predictions' data."""
     session.execute(FORGET, {"ids": list(predictions)})
 
 
-FORGET_OLD = text("""
+FORGET_OLD = text(
+    """
     DELETE FROM deliveries WHERE id IN (
-        SELECT id FROM deliveries WHERE next_at IS NULL AND created_at < now() - :days * interval '1 day' LIMIT :limit)""")
+        SELECT id FROM deliveries WHERE next_at IS NULL
+            AND created_at < now() - :days * interval '1 day' LIMIT :limit)"""
+)
 
 
 def forget_old(session: Session, days: int, limit: int) -> None:

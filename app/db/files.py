@@ -25,7 +25,9 @@ def by_id(session: Session, file_id: str) -> FileRow | None:
 
 def owned(session: Session, user_id: UUID, ids: Sequence[str]) -> set[str]:
     """Those of the files that are the user's and have not expired."""
-    return set(session.scalars(select(FileRow.id).where(FileRow.id.in_(ids), FileRow.user_id == user_id, LIVE)))
+    return set(
+        session.scalars(select(FileRow.id).where(FileRow.id.in_(ids), FileRow.user_id == user_id, LIVE))
+    )
 
 
 def of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[FileRow]:

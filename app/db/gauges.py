@@ -1,5 +1,5 @@
-"""What the platform holds just now, as numbers for a dashboard. Read every few seconds, so each query reads indexes of what is
-unfinished only, and no further than a limit."""
+"""What the platform holds just now, as numbers for a dashboard. Read every few seconds, so each query reads
+indexes of what is unfinished only, and no further than a limit."""
 
 from typing import Any
 
@@ -8,11 +8,13 @@ from sqlalchemy.orm import Session
 
 from app.db.plans import along_indexes
 
-# Of one queue. Rows that were never looked at before cost a page each: 50,000 took 2.5 s on a busy machine, 10,000 half a second.
+# Of one queue. Rows that were never looked at before cost a page each: 50,000 took 2.5 s on a busy machine,
+# 10,000 half a second.
 COUNTED_WAITING = 10_000
 COUNTED_WEBHOOKS = 10_000
 
-# Jumps from queue to queue in the index `predictions_waiting`: a million waiting rows of one queue are one step.
+# Jumps from queue to queue in the index `predictions_waiting`: a million waiting rows of one queue are one
+# step.
 WAITING = text("""
     WITH RECURSIVE names AS (
         (SELECT queue FROM predictions WHERE status = 'starting' ORDER BY queue, id LIMIT 1)
@@ -22,7 +24,8 @@ WAITING = text("""
         FROM names WHERE names.queue IS NOT NULL
     )
     SELECT queue,
-           (SELECT count(*) FROM (SELECT FROM predictions AS p WHERE p.status = 'starting' AND p.queue = names.queue
+           (SELECT count(*) FROM (SELECT FROM predictions AS p WHERE p.status = 'starting'
+               AND p.queue = names.queue
                                   ORDER BY p.queue, p.id LIMIT :most) AS counted) AS waiting,
            (SELECT extract(epoch FROM now() - p.created_at)::float FROM predictions AS p
             WHERE p.status = 'starting' AND p.queue = names.queue ORDER BY p.queue, p.id LIMIT 1) AS oldest
@@ -30,10 +33,13 @@ WAITING = text("""
 WORKERS = text("""
     SELECT device_class, count(*) AS workers, sum(slots) AS slots FROM workers
     WHERE stopped_at IS NULL AND seen_at > now() - :dead_after * interval '1 s' GROUP BY device_class""")
-WEBHOOKS = text("""
+WEBHOOKS = text(
+    """
     SELECT count(*) FILTER (WHERE tries = 0) AS new, count(*) FILTER (WHERE tries > 0) AS again,
            greatest(0, extract(epoch FROM now() - min(next_at)))::float AS overdue
-    FROM (SELECT tries, next_at FROM deliveries WHERE next_at IS NOT NULL ORDER BY next_at LIMIT :most) AS counted""")
+    FROM (SELECT tries, next_at FROM deliveries
+        WHERE next_at IS NOT NULL ORDER BY next_at LIMIT :most) AS counted"""
+)
 
 
 def waiting(session: Session) -> list[Any]:

@@ -16,7 +16,8 @@ def by_key(session: Session, user_id: UUID, operation: str, key: str) -> Idempot
 
 
 def put(session: Session, values: dict[str, Any]) -> bool:
-    """Writes a key down; False when it is there already. Waits while another transaction is about to write the same one."""
+    """Writes a key down; False when it is there already. Waits while another transaction is about to write
+    the same one."""
     statement = insert(IdempotencyRow).values(**values).on_conflict_do_nothing().returning(IdempotencyRow.key)
     return session.execute(statement).first() is not None
 
@@ -25,5 +26,9 @@ def forget(session: Session, hours: int, limit: int) -> None:
     """Removes at most `limit` keys older than `hours`."""
     row = IdempotencyRow
     identity = (row.user_id, row.operation, row.key)
-    old = select(*identity).where(row.created_at < func.now() - func.make_interval(0, 0, 0, 0, hours)).limit(limit)
+    old = (
+        select(*identity)
+        .where(row.created_at < func.now() - func.make_interval(0, 0, 0, 0, hours))
+        .limit(limit)
+    )
     session.execute(delete(row).where(tuple_(*identity).in_(old)))

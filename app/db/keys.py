@@ -15,7 +15,9 @@ def by_hashes(session: Session, hashes: Sequence[bytes]) -> dict[bytes, tuple[Ap
     """Keys among these hashes that have not expired, with their users, who may be disabled."""
     usable = or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > func.now())
     found = session.execute(
-        select(ApiKeyRow, UserRow).join(UserRow, UserRow.id == ApiKeyRow.user_id).where(ApiKeyRow.hash.in_(hashes), usable)
+        select(ApiKeyRow, UserRow)
+        .join(UserRow, UserRow.id == ApiKeyRow.user_id)
+        .where(ApiKeyRow.hash.in_(hashes), usable)
     )
     return {bytes(key.hash): (key, user) for key, user in found}
 
@@ -30,7 +32,9 @@ def touch(session: Session, ids: Sequence[UUID]) -> None:
 def of_user(session: Session, user_id: UUID) -> list[ApiKeyRow]:
     """All keys of a user, newest first, expired ones too."""
     newest_first = (ApiKeyRow.created_at.desc(), ApiKeyRow.id)
-    return list(session.scalars(select(ApiKeyRow).where(ApiKeyRow.user_id == user_id).order_by(*newest_first)))
+    return list(
+        session.scalars(select(ApiKeyRow).where(ApiKeyRow.user_id == user_id).order_by(*newest_first))
+    )
 
 
 def add(session: Session, row: ApiKeyRow) -> None:

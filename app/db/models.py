@@ -35,9 +35,16 @@ def _visible_to(user_id: UUID | None, everything: bool) -> Select[ModelRow]:
 
 
 def visible(
-    session: Session, user_id: UUID | None, *, everything: bool, cursor: str | None, limit: int, query: str = ""
+    session: Session,
+    user_id: UUID | None,
+    *,
+    everything: bool,
+    cursor: str | None,
+    limit: int,
+    query: str = "",
 ) -> Page[ModelRow]:
-    """Public models and the user's own; with `everything`, all. `query`: words that name or description must hold."""
+    """Public models and the user's own; with `everything`, all. `query`: words that name or description must
+    hold."""
     statement = _visible_to(user_id, everything)
     for word in query.split():
         like = "%" + word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
@@ -50,7 +57,9 @@ def names(session: Session, user_id: UUID | None, *, everything: bool, limit: in
     """The newest of the visible models, with their names and times only."""
     columns = load_only(ModelRow.owner, ModelRow.name, ModelRow.created_at, raiseload=True)
     statement = _visible_to(user_id, everything).options(columns)
-    return list(session.scalars(statement.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit)))
+    return list(
+        session.scalars(statement.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit))
+    )
 
 
 def change(row: ModelRow, values: Mapping[str, Any]) -> None:
@@ -68,5 +77,6 @@ RUN_COUNTS = text("SELECT model, count(*) FROM predictions GROUP BY model")
 
 
 def run_counts(session: Session) -> dict[str, int]:
-    """How many predictions each owner/name has had. Reads the whole table: callers keep the answer for a while."""
+    """How many predictions each owner/name has had. Reads the whole table: callers keep the answer for a
+    while."""
     return {str(model): int(count) for model, count in session.execute(RUN_COUNTS)}

@@ -1,6 +1,7 @@
 """Pages of anything that is listed newest first: keyset queries and opaque cursors. Knows no table.
 
-A cursor names the row beside which a page begins and the direction, so that pages stay right while rows are added.
+A cursor names the row beside which a page begins and the direction, so that pages stay right while rows are
+added.
 """
 
 import base64

@@ -8,21 +8,23 @@ from typing import Any
 
 import orjson
 import psycopg2
-from sqlalchemy import Dialect, Engine, create_engine, event
+from sqlalchemy import Dialect, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
-from app.db.patience import Patience
-from app.db.single import Single
+from app.db.autocommit import Autocommit
+from app.db.circuit_breaker import CircuitBreaker
 from app.domain.errors import Unavailable
 
 CONNECT_SECONDS = 2  # a dead Postgres is told to the caller within 3 s: 2 to connect, and some to answer
 STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck one must not hold a thread
 POOL_WAIT_SECONDS = 2.5
 RESTED_SECONDS = 1.0  # a connection that was not used for so long is asked first whether it still lives
-RECYCLE_SECONDS = 60  # no connection is older when it is handed out, so that every process notices a server that is leaving
+RECYCLE_SECONDS = (
+    60  # no connection is older when it is handed out, so that every process notices a server that is leaving
+)
 
 
 def dumps(value: Any) -> str:
@@ -30,11 +32,13 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 
-def connect(url: str, *, pool: int = 16, application: str = "lovage", statement_ms: int = STATEMENT_MS) -> Engine:
+def connect(
+    url: str, *, pool: int = 16, application: str = "lovage", statement_ms: int = STATEMENT_MS
+) -> Engine:
     """A pool of at most `pool` connections to `url` (postgresql:// is read as postgresql+psycopg2://).
 
-    Connections that have rested are checked before use, so that a restarted Postgres costs no caller an error. Those in
-    constant use are not: it would be a fifth of all round trips.
+    Connections that have rested are checked before use, so that a restarted Postgres costs no caller an
+    error. Those in constant use are not: it would be a fifth of all round trips.
     """
     if url.startswith(("postgres://", "postgresql://")):
         url = "postgresql+psycopg2://" + url.split("://", 1)[1]
@@ -81,13 +85,13 @@ def _still_lives(dialect: Dialect, connection: Any, record: ConnectionPoolEntry,
 class Database:
     """Hands out units of work. One for each process, shared by its threads.
 
-    `impatient`: a Postgres that is there and does not answer is `Unavailable` after `patience.SECONDS`; without it a unit waits
-    until it answers, which is what a worker with a finished result wants.
+    `impatient`: a Postgres that is there and does not answer is `Unavailable` after `patience.SECONDS`;
+    without it a unit waits until it answers, which is what a worker with a finished result wants.
     """
 
-    def __init__(self, engine: Engine, *, impatient: bool = False) -> None:
+    def __init__(self, engine: Engine, *, fail_fast: bool = False) -> None:
         self.engine = engine
-        self._patience = Patience(self._ask) if impatient else None
+        self._breaker = CircuitBreaker(self._ask) if fail_fast else None
         self._left_at = float("-inf")
         event.listen(engine, "checkin", self._let_go)
 
@@ -101,14 +105,15 @@ class Database:
             yield session
 
     @contextmanager
-    def single(self) -> Iterator[Single]:
-        """Statements that Postgres commits by themselves, past SQLAlchemy: for what every prediction runs. Raises as `unit`."""
+    def autocommit(self) -> Iterator[Autocommit]:
+        """Statements that Postgres commits by themselves, past SQLAlchemy: for what every prediction runs.
+        Raises as `unit`."""
         with self._answered():
             pooled = self.engine.raw_connection()
             try:
                 driver: Any = pooled.driver_connection
                 driver.autocommit = True
-                yield Single(driver, pooled.info.setdefault("prepared", set()))
+                yield Autocommit(driver, pooled.info.setdefault("prepared", set()))
                 driver.autocommit = False
             except BaseException as error:
                 self._after_error(pooled, error)
@@ -129,20 +134,29 @@ class Database:
     @contextmanager
     def _answered(self) -> Iterator[None]:
         try:
-            with self._patience.unit() if self._patience else nullcontext():
+            with self._breaker.unit() if self._breaker else nullcontext():
                 yield
-        except (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        except (
+            OperationalError,
+            InterfaceError,
+            PoolTimeout,
+            psycopg2.OperationalError,
+            psycopg2.InterfaceError,
+        ) as error:
             if refuses_newcomers(error):
                 self._leave()
-            raise Unavailable("The database cannot be reached at the moment. Try again shortly.", retry_after=2) from error
+            raise Unavailable(
+                "The database cannot be reached at the moment. Try again shortly.", retry_after=2
+            ) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise Unavailable("The database went away. Try again shortly.", retry_after=2) from error
             raise
 
     def _leave(self) -> None:
-        """Postgres waits for its last client before it ends and can be started again: what is idle is closed now, what is in use
-        when it comes back. (The pool's own `dispose` leaves that to the garbage collector.)"""
+        """Postgres waits for its last client before it ends and can be started again: what is idle is closed
+        now, what is in use when it comes back. (The pool's own `dispose` leaves that to the garbage
+        collector.)"""
         self._left_at = time.monotonic()
         self.engine.dispose()
 
@@ -150,17 +164,24 @@ class Database:
         if record.info.get("made_at", self._left_at) < self._left_at:
             record.close()
 
+    def answers(self) -> bool:
+        """True. Raises Unavailable."""
+        with self.unit() as session:
+            session.execute(text("SELECT 1"))
+        return True
+
     def _ask(self) -> None:
         with self.engine.connect() as connection:
             connection.exec_driver_sql("SELECT 1")
 
     def close(self) -> None:
         """Ends every connection."""
-        if self._patience:
-            self._patience.close()
+        if self._breaker:
+            self._breaker.close()
         self.engine.dispose()
 
 
 def refuses_newcomers(error: Exception) -> bool:
-    """Whether Postgres said that it is shutting down (or starting up): psycopg2 gives no code for a refused connection."""
+    """Whether Postgres said that it is shutting down (or starting up): psycopg2 gives no code for a refused
+    connection."""
     return "the database system is shutting down" in str(error)

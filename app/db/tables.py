@@ -1,14 +1,28 @@
 """Every table. Classes end in Row; queries live beside this file, one module a noun.
 
-`predictions` has no foreign keys on purpose: each would take a KEY SHARE lock on the same user and version row for every
-insert of a burst, and users, models and versions are never hard-deleted while predictions name them.
+`predictions` has no foreign keys on purpose: each would take a KEY SHARE lock on the same user and version
+row for every insert of a burst, and users, models and versions are never hard-deleted while predictions name
+them.
 """
 
 import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, DateTime, ForeignKey, Index, Integer, LargeBinary, String, Text, func, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -79,7 +93,9 @@ class VersionRow(Base):
     runtime: Mapped[str] = mapped_column(String(64))
     task: Mapped[str] = mapped_column(String(64), server_default="")
     config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    input_schema: Mapped[dict[str, Any]] = mapped_column(JSON)  # json, not jsonb: the order of properties is kept
+    input_schema: Mapped[dict[str, Any]] = mapped_column(
+        JSON
+    )  # json, not jsonb: the order of properties is kept
     output_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
     streams: Mapped[bool] = mapped_column(Boolean)
     # What workers measured and chose on loading it (dtype, agreement, batch curve); not part of the address.
@@ -92,7 +108,7 @@ class VersionRow(Base):
 
 
 class PredictionRow(Base):
-    """The truth about one prediction. Only services/lifecycle.py writes it after the insert."""
+    """The truth about one prediction. Only services/predictions/lifecycle.py writes it after the insert."""
 
     __tablename__ = "predictions"
 
@@ -104,7 +120,8 @@ class PredictionRow(Base):
     queue: Mapped[str] = mapped_column(String(128))
     routing: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     source: Mapped[str] = mapped_column(String(8), server_default="api")
-    # json, not jsonb: never searched, cheaper to store, and the caller gets back exactly the numbers that were sent.
+    # json, not jsonb: never searched, cheaper to store, and the caller gets back exactly the numbers that
+    # were sent.
     input: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     output: Mapped[Any] = mapped_column(JSON, nullable=True)
     error: Mapped[str | None] = mapped_column(Text)
@@ -119,8 +136,9 @@ class PredictionRow(Base):
     worker: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     run_after: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
-    # Null: no message for it is known to be in Redis, so the sweep rings. Set optimistically by the insert.
-    rung_at: Mapped[datetime | None] = mapped_column(TIME)
+    # Null: no message for it is known to be in Redis, so the sweep sends one. Set optimistically by the
+    # insert.
+    notified_at: Mapped[datetime | None] = mapped_column(TIME)
     deadline: Mapped[datetime | None] = mapped_column(TIME)  # Cancel-After
     timeout: Mapped[float | None] = mapped_column()  # seconds of running
 
@@ -147,7 +165,11 @@ class PredictionRow(Base):
         Index("predictions_waiting", "queue", "id", postgresql_where=text("status = 'starting'")),
         Index("predictions_waiting_by_user", "user_id", postgresql_where=text("status = 'starting'")),
         Index("predictions_running", "worker", postgresql_where=text("status = 'processing'")),
-        Index("predictions_unrung", "id", postgresql_where=text("status = 'starting' AND rung_at IS NULL")),
+        Index(
+            "predictions_unnotified",
+            "id",
+            postgresql_where=text("status = 'starting' AND notified_at IS NULL"),
+        ),
         Index(
             "predictions_deadline",
             "deadline",
@@ -169,7 +191,8 @@ class PredictionRow(Base):
 
 
 class DeploymentRow(Base):
-    """A name of its owner's for one version of a model and the device class to run it on; what it points at may change."""
+    """A name of its owner's for one version of a model and the device class to run it on; what it points at
+    may change."""
 
     __tablename__ = "deployments"
 
@@ -177,7 +200,9 @@ class DeploymentRow(Base):
     owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     owner: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(64))
-    number: Mapped[int] = mapped_column(Integer, server_default="1")  # of the current release: every change is one
+    number: Mapped[int] = mapped_column(
+        Integer, server_default="1"
+    )  # of the current release: every change is one
     model: Mapped[str] = mapped_column(String(129))
     version_id: Mapped[str] = mapped_column(String(64))
     hardware: Mapped[str] = mapped_column(String(64))  # a device class, or any
@@ -217,7 +242,8 @@ class WorkerRow(Base):
 
 
 class RuntimeRow(Base):
-    """What the fleet's workers can run, by their last start: the API validates against it without a model library."""
+    """What the fleet's workers can run, by their last start: the API validates against it without a model
+    library."""
 
     __tablename__ = "runtimes"
 
@@ -232,14 +258,18 @@ class DeliveryRow(Base):
 
     __tablename__ = "deliveries"
 
-    id: Mapped[str] = mapped_column(String(80), primary_key=True)  # the webhook-id header, the same over all tries
+    id: Mapped[str] = mapped_column(
+        String(80), primary_key=True
+    )  # the webhook-id header, the same over all tries
     prediction_id: Mapped[str] = mapped_column(String(26), index=True)
     user_id: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))
     event: Mapped[str] = mapped_column(String(16))
     url: Mapped[str] = mapped_column(Text)
     body: Mapped[bytes] = mapped_column(LargeBinary)  # the very bytes that are signed
     tries: Mapped[int] = mapped_column(Integer, server_default="0")
-    next_at: Mapped[datetime | None] = mapped_column(TIME, server_default=func.now())  # null: nothing more to do
+    next_at: Mapped[datetime | None] = mapped_column(
+        TIME, server_default=func.now()
+    )  # null: nothing more to do
     leased_until: Mapped[datetime | None] = mapped_column(TIME)
     delivered_at: Mapped[datetime | None] = mapped_column(TIME)
     given_up_at: Mapped[datetime | None] = mapped_column(TIME)
@@ -276,7 +306,8 @@ class FileRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what to accounts, keys and models, and whence. Holds no secrets; rows are only added, and expire."""
+    """Who did what to accounts, keys and models, and whence. Holds no secrets; rows are only added, and
+    expire."""
 
     __tablename__ = "audit_log"
 
@@ -294,7 +325,8 @@ class AuditRow(Base):
 
 
 class IdempotencyRow(Base):
-    """What an Idempotency-Key has made; written in the transaction that made it. Predictions keep their keys themselves."""
+    """What an Idempotency-Key has made; written in the transaction that made it. Predictions keep their keys
+    themselves."""
 
     __tablename__ = "idempotency_keys"
 
@@ -302,7 +334,9 @@ class IdempotencyRow(Base):
     operation: Mapped[str] = mapped_column(String(32), primary_key=True)  # files.create, models.create, …
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
-    resource: Mapped[str] = mapped_column(String(64))  # its id, never its content: an answer may hold a secret
+    resource: Mapped[str] = mapped_column(
+        String(64)
+    )  # its id, never its content: an answer may hold a secret
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
     __table_args__ = (Index("idempotency_keys_by_time", "created_at"),)

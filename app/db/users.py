@@ -18,7 +18,9 @@ def by_id(session: Session, user_id: UUID) -> UserRow | None:
 def by_login(session: Session, login: str) -> UserRow | None:
     """The user with this username or email address (which is kept in lower case)."""
     login = login.lower()
-    return session.scalars(select(UserRow).where(or_(UserRow.username == login, UserRow.email == login))).first()
+    return session.scalars(
+        select(UserRow).where(or_(UserRow.username == login, UserRow.email == login))
+    ).first()
 
 
 def by_username(session: Session, username: str) -> UserRow | None:
@@ -32,7 +34,8 @@ def listed(session: Session, *, cursor: str | None, limit: int) -> Page[UserRow]
 
 
 def set_disabled(session: Session, username: str, disabled: bool) -> UserRow | None:
-    """Disables or enables a user; one that is disabled already keeps the moment. None when there is no such user."""
+    """Disables or enables a user; one that is disabled already keeps the moment. None when there is no such
+    user."""
     found = by_username(session, username)
     if found is not None and (found.disabled_at is not None) != disabled:
         found.disabled_at = datetime.now(UTC) if disabled else None

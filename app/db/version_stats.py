@@ -1,7 +1,7 @@
 """One version's latest ended predictions, summed up inside Postgres. Knows no caller and no wire format.
 
-There is no index by version: it would cost every prediction. So the index of ended predictions by time is read backwards over
-at most LOOKED_AT predictions of any version, and of this one at most SAMPLE are taken.
+There is no index by version: it would cost every prediction. So the index of ended predictions by time is
+read backwards over at most LOOKED_AT predictions of any version, and of this one at most SAMPLE are taken.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ REACH = text(f"""
 _RECORD = ", ".join(f"{name} float" for name in MEASURED)
 _SUM = " + ".join(MEASURED)
 _PERCENTILES = ", ".join(
-    f"'{name}', (SELECT percentile_cont(ARRAY{list(QUANTILES.values())}) WITHIN GROUP (ORDER BY {name}) FROM good)"
+    f"'{name}', (SELECT percentile_cont(ARRAY{list(QUANTILES.values())}) WITHIN GROUP (ORDER BY {name}) FROM"
+    " good)"
     for name in (*PHASES, "total")
 )
 SUMMARY = text(f"""
@@ -36,11 +37,13 @@ SUMMARY = text(f"""
                extract(epoch FROM p.completed_at - p.created_at)::float AS total,
                extract(epoch FROM coalesce(p.started_at, p.completed_at) - p.created_at)::float AS queue
         FROM predictions AS p
-        CROSS JOIN LATERAL json_to_record(p.metrics) AS m({_RECORD}, batch_size float, padding float, device text)
+        CROSS JOIN LATERAL json_to_record(p.metrics) AS m({_RECORD}, batch_size float, padding float,
+            device text)
         WHERE {INDEXED} AND p.completed_at >= :since AND p.completed_at <= :until AND p.version_id = :version
         ORDER BY p.completed_at DESC LIMIT :sample
     ), good AS (
-        SELECT *, greatest(0, total - queue - ({_SUM})) AS store FROM sample WHERE status = 'succeeded' AND run IS NOT NULL
+        SELECT *, greatest(0, total - queue - ({_SUM})) AS store FROM sample WHERE status = 'succeeded'
+            AND run IS NOT NULL
     ), batched AS (
         SELECT batch_size, padding, ceil(log(2, greatest(batch_size, 1)::numeric))::int AS power
         FROM sample WHERE batch_size IS NOT NULL
@@ -49,22 +52,26 @@ SUMMARY = text(f"""
            (SELECT coalesce(json_object_agg(status, n), '{{}}')
             FROM (SELECT status, count(*) AS n FROM sample GROUP BY 1) AS a) AS statuses,
            (SELECT coalesce(json_object_agg(error_code, n), '{{}}')
-            FROM (SELECT error_code, count(*) AS n FROM sample WHERE status = 'failed' GROUP BY 1) AS b) AS errors,
+            FROM (SELECT error_code, count(*) AS n FROM sample
+                WHERE status = 'failed' GROUP BY 1) AS b) AS errors,
            (SELECT coalesce(json_object_agg(device, n), '{{}}')
-            FROM (SELECT device, count(*) AS n FROM sample WHERE device IS NOT NULL GROUP BY 1) AS c) AS devices,
+            FROM (SELECT device, count(*) AS n FROM sample
+                WHERE device IS NOT NULL GROUP BY 1) AS c) AS devices,
            json_build_object({_PERCENTILES}) AS seconds,
            (SELECT coalesce(json_agg(json_build_array(power, n, batches) ORDER BY power), '[]') FROM (
-                SELECT power, count(*) AS n, sum(1 / greatest(batch_size, 1)) AS batches FROM batched GROUP BY 1) AS d) AS sizes,
+                SELECT power, count(*) AS n, sum(1 / greatest(batch_size, 1)) AS batches
+                    FROM batched GROUP BY 1) AS d) AS sizes,
            (SELECT avg(padding) FROM batched) AS padding_mean,
            (SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY padding) FROM batched) AS padding_p95""")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`since` is how far back the sample may reach; `complete`: it holds everything from the window's begin on.
+    """`since` is how far back the sample may reach; `complete`: it holds everything from the window's begin
+    on.
 
-    `seconds` maps each phase to its quantiles, None without a succeeded prediction; `sizes` lists (power of two that the batch
-    sizes do not exceed, predictions, batches).
+    `seconds` maps each phase to its quantiles, None without a succeeded prediction; `sizes` lists (power of
+    two that the batch sizes do not exceed, predictions, batches).
     """
 
     since: datetime

@@ -22,14 +22,19 @@ def by_id(session: Session, version_id: str) -> tuple[VersionRow, ModelRow] | No
     return (found[0], found[1]) if found else None
 
 
-def of_ids(session: Session, ids: Collection[str]) -> dict[str, tuple[VersionRow, ModelRow]]:
+def by_ids(session: Session, ids: Collection[str]) -> dict[str, tuple[VersionRow, ModelRow]]:
     """These versions with their models, whatever became of either: what was accepted is run."""
-    both = select(VersionRow, ModelRow).join(ModelRow, ModelRow.id == VersionRow.model_id).where(VersionRow.id.in_(ids))
+    both = (
+        select(VersionRow, ModelRow)
+        .join(ModelRow, ModelRow.id == VersionRow.model_id)
+        .where(VersionRow.id.in_(ids))
+    )
     return {version.id: (version, model) for version, model in session.execute(both)}
 
 
 def named(session: Session, reference: str) -> tuple[ModelRow, VersionRow | None] | None:
-    """What an id, `owner/name:id` or `owner/name` (its newest version, if it has any) means. None when that is not there."""
+    """What an id, `owner/name:id` or `owner/name` (its newest version, if it has any) means. None when that
+    is not there."""
     name, _, version_id = reference.rpartition(":") if ":" in reference else ("", "", reference)
     if VERSION_ID.match(version_id):
         both = by_id(session, version_id)
@@ -45,7 +50,9 @@ def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, VersionRow
     """The newest version of each of these models that has one."""
     newest = (VersionRow.model_id, VersionRow.created_at.desc(), VersionRow.id)
     usable = (VersionRow.model_id.in_(model_ids), VersionRow.deleted_at.is_(None))
-    rows = session.scalars(select(VersionRow).ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest))
+    rows = session.scalars(
+        select(VersionRow).ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest)
+    )
     return {row.model_id: row for row in rows}
 
 
@@ -61,19 +68,40 @@ def prefetched(session: Session) -> list[tuple[str, dict[str, Any]]]:
 def of_model(session: Session, model_id: UUID, *, cursor: str | None, limit: int) -> Page[VersionRow]:
     """A model's versions, newest first."""
     usable = (VersionRow.model_id == model_id, VersionRow.deleted_at.is_(None))
-    return page(session, select(VersionRow).where(*usable), VersionRow.created_at, VersionRow.id, cursor=cursor, limit=limit)
+    return page(
+        session,
+        select(VersionRow).where(*usable),
+        VersionRow.created_at,
+        VersionRow.id,
+        cursor=cursor,
+        limit=limit,
+    )
 
 
 def put(session: Session, row: VersionRow) -> VersionRow:
     """Adds a version, or brings back the same one: its id is the address of its content."""
     names = (
-        "id", "model_id", "source", "runtime", "task", "config", "input_schema", "output_schema", "streams",
+        "id",
+        "model_id",
+        "source",
+        "runtime",
+        "task",
+        "config",
+        "input_schema",
+        "output_schema",
+        "streams",
         "created_by",
-    )  # fmt: skip
+    )
     values = {name: getattr(row, name) for name in names}
-    again = {"deleted_at": None, "model_id": row.model_id, "output_schema": row.output_schema}  # not part of the address
+    again = {
+        "deleted_at": None,
+        "model_id": row.model_id,
+        "output_schema": row.output_schema,
+    }  # not part of the address
     statement = insert(VersionRow).values(**values).on_conflict_do_update(index_elements=["id"], set_=again)
-    return session.scalars(statement.returning(VersionRow), execution_options={"populate_existing": True}).one()
+    return session.scalars(
+        statement.returning(VersionRow), execution_options={"populate_existing": True}
+    ).one()
 
 
 def remove(row: VersionRow) -> None:
@@ -82,6 +110,7 @@ def remove(row: VersionRow) -> None:
 
 
 def learn(session: Session, version_id: str, device_class: str, facts: Mapping[str, Any]) -> None:
-    """Notes what a worker measured and chose when it loaded the version on this class of device; the newest word counts."""
+    """Notes what a worker measured and chose when it loaded the version on this class of device; the newest
+    word counts."""
     merged = VersionRow.facts.concat(cast({device_class: dict(facts)}, JSONB))
     session.execute(update(VersionRow).where(VersionRow.id == version_id).values(facts=merged))

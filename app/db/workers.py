@@ -1,4 +1,5 @@
-"""Queries about workers and what they can run. A worker is one incarnation of a process; it is never reused."""
+"""Queries about workers and what they can run. A worker is one incarnation of a process; it is never
+reused."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,13 +35,19 @@ def drain(session: Session, worker: UUID) -> None:
 
 def stop(session: Session, worker: UUID) -> None:
     """The worker says goodbye; it counts as dead from now on."""
-    session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(stopped_at=text("now()"), running=0, models=[]))
+    session.execute(
+        update(WorkerRow).where(WorkerRow.id == worker).values(stopped_at=text("now()"), running=0, models=[])
+    )
 
 
 def live(session: Session, dead_after: float) -> list[WorkerRow]:
     """Workers heard of within `dead_after` seconds (the database's clock)."""
     fresh = text("seen_at > now() - :dead_after * interval '1 s'").bindparams(dead_after=dead_after)
-    return list(session.scalars(select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)))
+    return list(
+        session.scalars(
+            select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)
+        )
+    )
 
 
 CLASSES = text("SELECT DISTINCT device_class FROM workers WHERE seen_at > now() - :seconds * interval '1 s'")
@@ -51,14 +58,14 @@ def classes_seen(session: Session, seconds: float) -> set[str]:
     return set(session.execute(CLASSES, {"seconds": seconds}).scalars())
 
 
-BURY = text("""
+CLOSE_SILENT = text("""
     UPDATE workers SET stopped_at = now()
     WHERE stopped_at IS NULL AND seen_at <= now() - :dead_after * interval '1 s' RETURNING id""")
 
 
-def bury(session: Session, dead_after: float) -> list[UUID]:
+def close_silent(session: Session, dead_after: float) -> list[UUID]:
     """Closes the rows of silent workers, so that one that wakes again learns it (`beat` answers False)."""
-    return list(session.execute(BURY, {"dead_after": dead_after}).scalars())
+    return list(session.execute(CLOSE_SILENT, {"dead_after": dead_after}).scalars())
 
 
 FORGET = text("DELETE FROM workers WHERE stopped_at < now() - :days * interval '1 day'")

@@ -1,7 +1,8 @@
 """Which inputs of a version are files, and which URLs name a file that was uploaded here. Pure.
 
-Whose such a file is, is asked when a prediction is made; the worker then reads it for whoever made it. So the one and the other,
-and the check of addresses between them, must see the same in a text, and they all ask here.
+Whose such a file is, is asked when a prediction is made; the worker then reads it for whoever made it. So the
+one and the other, and the check of addresses between them, must see the same in a text, and they all ask
+here.
 """
 
 import re
@@ -24,7 +25,8 @@ def is_data(url: str) -> bool:
 
 
 def own_file(url: str) -> str | None:
-    """The id of the uploaded file that a URL names, whatever its host; None for any other. Raises ValueError for no URL."""
+    """The id of the uploaded file that a URL names, whatever its host; None for any other. Raises ValueError
+    for no URL."""
     if len(url) > LONGEST_OWN or is_data(url):
         return None
     match = OWN_FILE.search(urlsplit(url).path)

@@ -1,7 +1,9 @@
-"""Where a prediction's time goes: the phases, and how the row's times and the worker's seconds become a whole. Pure.
+"""Where a prediction's time goes: the phases, and how the row's times and the worker's seconds become a
+whole. Pure.
 
-`queue` and the total are by the database's clock, the middle ones by the worker's monotonic clock, and `store` is what is
-left, so that the phases of an ended prediction add up to its total whatever the clocks of the machines say.
+`queue` and the total are by the database's clock, the middle ones by the worker's monotonic clock, and
+`store` is what is left, so that the phases of an ended prediction add up to its total whatever the clocks of
+the machines say.
 """
 
 from collections.abc import Mapping
@@ -17,10 +19,11 @@ DIGITS = 6  # microseconds, as Postgres keeps its times
 
 
 def of_run(engine: Mapping[str, Any], before: float, within: float) -> dict[str, Any]:
-    """A worker's metrics of one attempt: the engine's, with what came before it taking the work and after its answer.
+    """A worker's metrics of one attempt: the engine's, with what came before it taking the work and after its
+    answer.
 
-    `before`: seconds from the claim to the engine; `within`: from then until the worker had the end. Of an end that the engine
-    knows nothing about all of `within` counts as running.
+    `before`: seconds from the claim to the engine; `within`: from then until the worker had the end. Of an
+    end that the engine knows nothing about all of `within` counts as running.
     """
     rest = round(max(0.0, within - sum(engine.get(name, 0.0) for name in IN_ENGINE)), DIGITS)
     load = round(engine.get("load", 0.0) + before, DIGITS)
@@ -30,8 +33,8 @@ def of_run(engine: Mapping[str, Any], before: float, within: float) -> dict[str,
 
 
 def phases(prediction: Prediction) -> dict[str, float]:
-    """Seconds of each phase of an ended prediction. What no worker lived to measure counts as running; of one that
-    was never claimed all is `queue`."""
+    """Seconds of each phase of an ended prediction. What no worker lived to measure counts as running; of one
+    that was never claimed all is `queue`."""
     assert prediction.completed_at is not None
     total = (prediction.completed_at - prediction.created_at).total_seconds()
     seconds = {name: prediction.metrics.get(name, 0.0) for name in MEASURED}

@@ -1,7 +1,8 @@
-"""Whether bytes can be a picture, told from a few of them: early enough for a request to be refused, and nothing is decoded.
+"""Whether bytes can be a picture, told from a few of them: early enough for a request to be refused, and
+nothing is decoded.
 
-Knows the beginnings of the usual formats, and of PNG its size and its end. What passes may still be broken; a model's
-process finds that out.
+Knows the beginnings of the usual formats, and of PNG its size and its end. What passes may still be broken; a
+model's process finds that out.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,19 @@ from typing import Final
 MOST_PIXELS: Final = 89_478_485
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 BEGINNINGS: Final = (
-    PNG, b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x00\x0cjP", b"\xff\x4f\xff\x51",
-    b"\x00\x00\x01\x00", b"qoif", *(b"P%d" % n for n in range(1, 7)),
-)  # fmt: skip
+    PNG,
+    b"\xff\xd8\xff",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\x00",
+    b"MM\x00*",
+    b"\x00\x00\x00\x0cjP",
+    b"\xff\x4f\xff\x51",
+    b"\x00\x00\x01\x00",
+    b"qoif",
+    *(b"P%d" % n for n in range(1, 7)),
+)
 MOST_CHUNKS: Final = 2_000  # looked at; a PNG of more is taken as it is
 Read = Callable[[int, int], bytes]  # (offset, length) -> the bytes there, fewer at the end
 

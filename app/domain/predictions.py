@@ -7,15 +7,17 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-# Crockford's base 32 in lower case: no i, l, o, u. A prediction id is 48 bits of milliseconds and 80 random bits.
+# Crockford's base 32 in lower case: no i, l, o, u. A prediction id is 48 bits of milliseconds and 80 random
+# bits.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID_LENGTH = 26
 
 
 class Status(StrEnum):
-    """The wire values of Replicate's HTTP API. A prediction moves `starting -> processing -> succeeded | failed | canceled`, from
-    `starting` to an end at once when it is canceled, and back from `processing` to `starting` by recovery alone: its worker
-    died or handed it back. The statements of app/db hold it to that."""
+    """The wire values of Replicate's HTTP API. A prediction moves `starting -> processing -> succeeded |
+    failed | canceled`, from `starting` to an end at once when it is canceled, and back from `processing` to
+    `starting` by recovery alone: its worker died or handed it back. The statements of app/db hold it to that.
+    """
 
     STARTING = "starting"
     PROCESSING = "processing"
@@ -69,8 +71,9 @@ ASKED = ("deployment", "on_disconnect")
 class Prediction:
     """A prediction as read from its row: what the wire object, the webhook body and the worker are made from.
 
-    `output` may hold `{"$file": storage key}` objects; `services/prediction_view.py` turns them into signed URLs.
-    `routing` is how it was accepted: the queue and why, and what was asked beside the input (ASKED).
+    `output` may hold `{"$file": storage key}` objects; `services/predictions/prediction_view.py` turns them
+    into signed URLs. `routing` is how it was accepted: the queue and why, and what was asked beside the input
+    (ASKED).
     """
 
     id: str
@@ -109,7 +112,8 @@ class Prediction:
 
     @property
     def stops_without_readers(self) -> bool:
-        """Whether it is to be canceled when the last reader of its stream has left (`on_disconnect: cancel`)."""
+        """Whether it is to be canceled when the last reader of its stream has left (`on_disconnect:
+        cancel`)."""
         return (self.routing or {}).get("on_disconnect") == "cancel"
 
     @property

@@ -1,9 +1,10 @@
 """The schemas of a `predictor.py`, read from its source text by its annotations; the code is never run.
 
-Understood: str, int, float, bool, dict, list[…], Literal[…], Optional and `| None`, Path and File (a file), with literal
-defaults. `Annotated[T, {"description": …, "minimum": …}]` adds JSON Schema words; so do `Annotated[T, Field(ge=…)]` and a
-default `Input(default=…, description=…, ge=…, le=…, choices=[…])`, as in pydantic and cog. A predict that yields, or is
-annotated as an iterator, streams. It knows no file and no runtime.
+Understood: str, int, float, bool, dict, list[…], Literal[…], Optional and `| None`, Path and File (a file),
+with literal defaults. `Annotated[T, {"description": …, "minimum": …}]` adds JSON Schema words; so do
+`Annotated[T, Field(ge=…)]` and a default `Input(default=…, description=…, ge=…, le=…, choices=[…])`, as in
+pydantic and cog. A predict that yields, or is annotated as an iterator, streams. It knows no file and no
+runtime.
 """
 
 import ast
@@ -31,10 +32,19 @@ TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 ITERATORS = {"Iterator", "Generator", "Iterable", "ConcatenateIterator"}
 FIELDS = {"Field", "Input"}
 WORDS = {
-    "title": "title", "description": "description", "examples": "examples", "pattern": "pattern", "regex": "pattern",
-    "ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum",
-    "min_length": "minLength", "max_length": "maxLength", "choices": "enum",
-}  # fmt: skip
+    "title": "title",
+    "description": "description",
+    "examples": "examples",
+    "pattern": "pattern",
+    "regex": "pattern",
+    "ge": "minimum",
+    "le": "maximum",
+    "gt": "exclusiveMinimum",
+    "lt": "exclusiveMaximum",
+    "min_length": "minLength",
+    "max_length": "maxLength",
+    "choices": "enum",
+}
 LIST_WORDS = {"minLength": "minItems", "maxLength": "maxItems"}
 
 
@@ -81,11 +91,17 @@ def _arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | 
 def _property(arg: ast.arg, default: ast.expr | None, order: int) -> tuple[Schema, bool]:
     """(schema, whether it must be given)."""
     try:
-        found: Schema = {"title": arg.arg.replace("_", " ").capitalize(), **_type(arg.annotation), "x-order": order}
+        found: Schema = {
+            "title": arg.arg.replace("_", " ").capitalize(),
+            **_type(arg.annotation),
+            "x-order": order,
+        }
         if default is not None:
             _take_default(found, default)
     except (ValueError, TypeError, SyntaxError, RecursionError):
-        raise ValueError(f"`{arg.arg}`: its annotation and its default must be literals of known types") from None
+        raise ValueError(
+            f"`{arg.arg}`: its annotation and its default must be literals of known types"
+        ) from None
     given = found.get("default", MISSING)
     if given is None:
         del found["default"]
@@ -209,4 +225,8 @@ def _output(function: ast.FunctionDef, streams: bool) -> Schema:
 
 
 def _without_bounds(schema: Schema) -> Schema:
-    return {name: value for name, value in schema.items() if name not in ("minimum", "maximum", "maxLength", "maxItems")}
+    return {
+        name: value
+        for name, value in schema.items()
+        if name not in ("minimum", "maximum", "maxLength", "maxItems")
+    }

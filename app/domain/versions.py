@@ -10,18 +10,22 @@ from typing import Any
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 NAME_RULE = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"  # in a sentence
 VERSION_ID = re.compile(r"[0-9a-f]{64}\Z")
-HF_SOURCE = re.compile(r"hf:(?P<repo>[\w][\w.-]{0,95}(?:/[\w][\w.-]{0,95})?)(?:@(?P<revision>[\w][\w./-]{0,127}))?\Z")
+HF_SOURCE = re.compile(
+    r"hf:(?P<repo>[\w][\w.-]{0,95}(?:/[\w][\w.-]{0,95})?)(?:@(?P<revision>[\w][\w./-]{0,127}))?\Z"
+)
 S3_SOURCE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^\x00-\x1f]{1,512})\Z")
 
 
 def is_name(text: str) -> bool:
-    """Owner and model names: lower case letters, digits, dot, dash, underscore; at most 64; no dot or dash at an end."""
+    """Owner and model names: lower case letters, digits, dot, dash, underscore; at most 64; no dot or dash at
+    an end."""
     return bool(NAME.match(text)) and ".." not in text
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's files come from. `kind` is hf, path, s3 or none (runtimes that need no files, such as echo)."""
+    """Where a model's files come from. `kind` is hf, path, s3 or none (runtimes that need no files, such as
+    echo)."""
 
     kind: str
     location: str = ""
@@ -38,7 +42,8 @@ class Source:
 def parse_source(text: str) -> Source:
     """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix` or `none`.
 
-    Raises ValueError with a sentence. Whether a path lies under a model root is the catalogue's question, not this one's.
+    Raises ValueError with a sentence. Whether a path lies under a model root is the catalogue's question, not
+    this one's.
     """
     if text == "none":
         return Source("none")
@@ -76,9 +81,9 @@ class VersionSpec:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a version wants to run, from its configuration. A device is a class (cuda), a device (cuda:1) or a pinned queue
-    (cuda:1@host); "" and 0: anywhere. `device` and `memory_bytes` are required, the others preferred. `strategy` is a routing
-    strategy's name, "" for the platform's."""
+    """Where a version wants to run, from its configuration. A device is a class (cuda), a device (cuda:1) or
+    a pinned queue (cuda:1@host); "" and 0: anywhere. `device` and `memory_bytes` are required, the others
+    preferred. `strategy` is a routing strategy's name, "" for the platform's."""
 
     device: str = ""
     memory_bytes: int = 0
@@ -92,9 +97,12 @@ class Placement:
         required, preferred = config.get("require") or {}, config.get("prefer") or {}
         device = str(required.get("device") or config.get("device") or "")
         return cls(
-            "" if device == "auto" else device, int(required.get("memory_bytes") or 0), str(preferred.get("device") or ""),
-            int(preferred.get("memory_bytes") or 0), str(config.get("routing") or ""),
-        )  # fmt: skip
+            "" if device == "auto" else device,
+            int(required.get("memory_bytes") or 0),
+            str(preferred.get("device") or ""),
+            int(preferred.get("memory_bytes") or 0),
+            str(config.get("routing") or ""),
+        )
 
     @property
     def required(self) -> dict[str, Any]:
@@ -110,7 +118,9 @@ class Placement:
     @property
     def preference(self) -> str:
         """What is preferred, in words; "" for nothing."""
-        memory = f"{self.preferred_memory_bytes / 1e9:.1f} GB of memory" if self.preferred_memory_bytes else ""
+        memory = (
+            f"{self.preferred_memory_bytes / 1e9:.1f} GB of memory" if self.preferred_memory_bytes else ""
+        )
         return ", ".join(filter(None, (self.preferred_device, memory)))
 
 

@@ -1,13 +1,14 @@
 """What a worker hands to the engine, what a runtime answers: plain data that crosses process borders as JSON.
 
-A prediction's answers are one stream of events; a plain result is a stream of one `Finished`. Files never travel: a
-runtime writes them into the work's folder and names them (`FileOut`).
+A prediction's answers are one stream of events; a plain result is a stream of one `Finished`. Files never
+travel: a runtime writes them into the work's folder and names them (`FileOut`).
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-# A file among a runtime's outputs: {"$file": "0.png"}, relative to the work's folder. Never made from user input.
+# A file among a runtime's outputs: {"$file": "0.png"}, relative to the work's folder. Never made from user
+# input.
 FILE_KEY = "$file"
 
 
@@ -15,9 +16,10 @@ FILE_KEY = "$file"
 class ModelSpec:
     """What a model process loads.
 
-    `path` is a local folder ("" for runtimes without files). `config` is the version's configuration (dtype, max_batch_size,
-    max_batch_tokens, max_wait_ms, pooling, …); `device` a torch device string; `threads` CPU threads to use.
-    `trust_remote_code` is decided by the worker from an administrator's setting, never from `config`.
+    `path` is a local folder ("" for runtimes without files). `config` is the version's configuration (dtype,
+    max_batch_size, max_batch_tokens, max_wait_ms, pooling, …); `device` a torch device string; `threads` CPU
+    threads to use. `trust_remote_code` is decided by the worker from an administrator's setting, never from
+    `config`.
     """
 
     version: str
@@ -35,7 +37,8 @@ class ModelSpec:
 class Work:
     """One prediction's run. `input` has its defaults filled in and its files as local paths in `folder`.
 
-    `timeout` is in seconds of running (0: none). `folder` exists, belongs to this attempt alone and is removed by the worker.
+    `timeout` is in seconds of running (0: none). `folder` exists, belongs to this attempt alone and is
+    removed by the worker.
     """
 
     id: str
@@ -80,7 +83,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end, with the whole output (for a streaming runtime: the list of its chunks) and measured seconds and counts."""
+    """The end, with the whole output (for a streaming runtime: the list of its chunks) and measured seconds
+    and counts."""
 
     output: Any
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +108,8 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The model process died under this work (crash, kill, out of memory). Not the end: the worker decides on a retry."""
+    """The model process died under this work (crash, kill, out of memory). Not the end: the worker decides on
+    a retry."""
 
     error: str
 

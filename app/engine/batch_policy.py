@@ -1,10 +1,10 @@
 """Which waiting jobs form the next batch: plain data in, plain data out. No clock, no thread, no torch.
 
-The oldest job is always in the batch, so nobody starves. Jobs of its key are sorted by length and cut into runs of
-neighbours so that the whole of them finishes soonest by the device's cost curve; the run that holds the oldest goes
-first. Measured on 2 CPU cores with MiniLM, 5 to 250 tokens (requests/s): one at a time 82; 32 in arrival order 59 (72
-% padding); sorted by length 8 / 16 / 32 / 64: 182 / 197 / 192 / 145. So neither "big" nor "small" is right without a
-curve.
+The oldest job is always in the batch, so nobody starves. Jobs of its key are sorted by length and cut into
+runs of neighbours so that the whole of them finishes soonest by the device's cost curve; the run that holds
+the oldest goes first. Measured on 2 CPU cores with MiniLM, 5 to 250 tokens (requests/s): one at a time 82; 32
+in arrival order 59 (72 % padding); sorted by length 8 / 16 / 32 / 64: 182 / 197 / 192 / 145. So neither "big"
+nor "small" is right without a curve.
 """
 
 import sys
@@ -12,8 +12,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Jobs looked at, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting everything,
-# windows of 256 10 %), and the cutting must stay cheaper than the batch.
+# Jobs looked at, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting
+# everything, windows of 256 10 %), and the cutting must stay cheaper than the batch.
 LOOK_AHEAD = 8
 MOST_LOOKED_AT = 1_024  # with batches of 512, cutting so many takes 30 ms
 # Lengths that differ by less than this share are not worth sorting: the oldest go first.
@@ -22,7 +22,8 @@ ALIKE = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job as the policy sees it: only jobs of one key share a batch; `length` in the runtime's own unit (tokens)."""
+    """A job as the policy sees it: only jobs of one key share a batch; `length` in the runtime's own unit
+    (tokens)."""
 
     key: Hashable
     length: int
@@ -30,16 +31,17 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """At most `size` rows and `tokens` cells (rows × longest, or their sum without padding; 0: no limit). One job alone is always
-    allowed."""
+    """At most `size` rows and `tokens` cells (rows × longest, or their sum without padding; 0: no limit). One
+    job alone is always allowed."""
 
     size: int = 32
     tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
-    """What a batch costs: fixed + rows × (row + token × longest + square × longest²), in any one unit of time.
+class CostModel:
+    """What a batch costs: fixed + rows × (row + token × longest + square × longest²), in any one unit of
+    time.
 
     The default says that starting a batch costs as much as 64 tokens, which suits small models on CPUs.
     """
@@ -57,12 +59,18 @@ class Curve:
         return self.fixed + rows * self.of_row(longest)
 
 
-DEFAULT_CURVE = Curve()
+DEFAULT_COST = CostModel()
 
 
-def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAULT_CURVE, *, unpadded: bool = False) -> list[int]:
-    """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is. `unpadded`: rows of different
-    length cost nothing more together, so that a full batch is always right."""
+def next_batch(
+    waiting: Sequence[Waiting],
+    limits: Limits,
+    cost_model: CostModel = DEFAULT_COST,
+    *,
+    unpadded: bool = False,
+) -> list[int]:
+    """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is. `unpadded`:
+    rows of different length cost nothing more together, so that a full batch is always right."""
     if not waiting:
         return []
     key, most = waiting[0].key, max(limits.size, min(limits.size * LOOK_AHEAD, MOST_LOOKED_AT))
@@ -76,7 +84,7 @@ def next_batch(waiting: Sequence[Waiting], limits: Limits, curve: Curve = DEFAUL
     at = same.index(0)
     if unpadded:
         return same[neighbours(lengths, at, limits)]
-    for start, end in pairwise(cuts(lengths, limits, curve)):
+    for start, end in pairwise(cuts(lengths, limits, cost_model)):
         if start <= at < end:
             return same[start:end]
     raise AssertionError("the cuts cover every job")
@@ -88,7 +96,8 @@ def _oldest(waiting: Sequence[Waiting], same: list[int], longest: int, limits: L
 
 
 def neighbours(lengths: Sequence[int], at: int, limits: Limits) -> slice:
-    """The run of sorted lengths around the one at `at` that fills the limits, nearest lengths first; `tokens` is their sum."""
+    """The run of sorted lengths around the one at `at` that fills the limits, nearest lengths first; `tokens`
+    is their sum."""
     start, end, left = at, at + 1, (limits.tokens or sys.maxsize) - lengths[at]
     while end - start < limits.size:
         below = lengths[at] - lengths[start - 1] if start and lengths[start - 1] <= left else None
@@ -102,19 +111,20 @@ def neighbours(lengths: Sequence[int], at: int, limits: Limits) -> slice:
     return slice(start, end)
 
 
-def cuts(lengths: Sequence[int], limits: Limits, curve: Curve = DEFAULT_CURVE) -> list[int]:
+def cuts(lengths: Sequence[int], limits: Limits, cost_model: CostModel = DEFAULT_COST) -> list[int]:
     """Where to cut sorted lengths into batches so that they finish soonest: [0, …, len(lengths)].
 
-    The classical least-cost partition of a line, O(jobs × size): `best[end]` is the least cost of the first `end` jobs.
+    The classical least-cost partition of a line, O(jobs × size): `best[end]` is the least cost of the first
+    `end` jobs.
     """
     best, previous = [0.0], [0]
     for end in range(1, len(lengths) + 1):
         longest = lengths[end - 1]
-        row, cost, at = curve.of_row(longest), float("inf"), end - 1
+        row, cost, at = cost_model.of_row(longest), float("inf"), end - 1
         for start in range(end - 1, max(-1, end - 1 - most_rows(longest, limits)), -1):
             if (found := best[start] + (end - start) * row) <= cost:
                 cost, at = found, start
-        best.append(cost + curve.fixed)
+        best.append(cost + cost_model.fixed)
         previous.append(at)
     marks = [len(lengths)]
     while marks[-1]:

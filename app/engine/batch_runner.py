@@ -1,7 +1,7 @@
 """Runs one batch inside a model process: everybody of it, and everybody who joined, gets exactly one ending.
 
-A batch that raises is run again in halves, then alone, so that the input at fault fails by itself; one that runs out
-of memory is halved and its size remembered. Knows the runtime's contract; nothing of sockets.
+A batch that raises is run again in halves, then alone, so that the input at fault fails by itself; one that
+runs out of memory is halved and its size remembered. Knows the runtime's contract; nothing of sockets.
 """
 
 import errno
@@ -19,14 +19,16 @@ from app.engine.batch_policy import Limits, padding
 from app.engine.inbox import Entry, Inbox
 from app.engine.log_capture import LogCapture
 from app.engine.outbox import Outbox
-from app.engine.retry_policy import trials
+from app.engine.retry_policy import isolation_groups
 from app.runtimes.base import Job, Runtime
 
-# After such an error no CUDA call of this process works any more: only a new process helps (torch.AcceleratorError).
+# After such an error no CUDA call of this process works any more: only a new process helps
+# (torch.AcceleratorError).
 STICKY = ("AcceleratorError",)
 STICKY_TEXTS = ("CUDA error", "device-side assert", "HIP error")
 EXIT_STICKY = 70
-# So many jobs failing alone, one after the other and with the same words, are the model's fault, not the inputs'.
+# So many jobs failing alone, one after the other and with the same words, are the model's fault, not the
+# inputs'.
 SAME_FAILURES = 3
 
 
@@ -48,7 +50,11 @@ def is_sticky(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
     """The text as it is where it is a sentence; KeyError and the like need their name to be understood."""
     name, text = type(error).__name__, str(error)
-    return text if text and isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError)) else f"{name}: {text}"
+    return (
+        text
+        if text and isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError))
+        else f"{name}: {text}"
+    )
 
 
 def code_of(error: BaseException) -> str:
@@ -58,7 +64,8 @@ def code_of(error: BaseException) -> str:
 
 
 def release(error: BaseException) -> None:
-    """Frees what the frames of a failed run hold, its activations: while the halves are tried, the error is still at hand."""
+    """Frees what the frames of a failed run hold, its activations: while the halves are tried, the error is
+    still at hand."""
     one: BaseException | None = error
     while one is not None:
         traceback.clear_frames(one.__traceback__)
@@ -66,7 +73,8 @@ def release(error: BaseException) -> None:
 
 
 def empty_device_cache() -> None:
-    """What a failed batch reserved on the accelerator is given back before the halves are tried. After `release`."""
+    """What a failed batch reserved on the accelerator is given back before the halves are tried. After
+    `release`."""
     if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
@@ -89,8 +97,8 @@ class RunningBatch:
         for entry in entries:
             entry.started, entry.batch_size, entry.padding = time.monotonic(), len(together), share
 
-    def join(self, room: int) -> Sequence[Job]:
-        entries = self._runner.inbox.join(self._key, room)
+    def join(self, capacity: int) -> Sequence[Job]:
+        entries = self._runner.inbox.join(self._key, capacity)
         if entries:
             self.enter(entries, [*self.open.values(), *entries])
             self._runner.announce(entries)
@@ -172,7 +180,9 @@ class BatchRunner:
         if isinstance(event, Crashed):
             event = Failed(event.error)
         self.inbox.done(job_id)
-        known = {"padding": round(metrics["padding"], 4)} if "padding" in metrics else {}  # the runtime cut the batch itself
+        known = (
+            {"padding": round(metrics["padding"], 4)} if "padding" in metrics else {}
+        )  # the runtime cut the batch itself
         event = replace(event, metrics={**metrics, **measured(entry), **known})
         if self._runtime.ends_together:
             self._outbox.later([(job_id, event)])
@@ -206,7 +216,7 @@ class BatchRunner:
             self._failures.append(text)
             self._fail_open(batch, lambda: Failed(text, code_of(error)))
             return
-        for group in trials(entries, 1 if is_out_of_memory(error) else depth + 1):
+        for group in isolation_groups(entries, 1 if is_out_of_memory(error) else depth + 1):
             self._run(group, depth + 1)
 
     def _hopeless(self) -> bool:
@@ -214,8 +224,8 @@ class BatchRunner:
         return len(last) == SAME_FAILURES and len(set(last)) == 1
 
     def _remember(self, entries: Sequence[Entry]) -> None:
-        """The next batches hold at most half the cells that did not fit; a job alone is always tried. Several batches may
-        have been under way (`more`), none of them larger than the limit."""
+        """The next batches hold at most half the cells that did not fit; a job alone is always tried. Several
+        batches may have been under way (`more`), none of them larger than the limit."""
         empty_device_cache()
         longest = max((entry.job.length for entry in entries), default=1)
         fitting = max(1, len(entries) // 2)
@@ -225,7 +235,8 @@ class BatchRunner:
         size = min(old.size, fitting) if longest <= 1 else old.size
         self.inbox.rules.limits = Limits(size, tokens)
         print(
-            f"out of memory with {len(entries)} x {longest}; batches are kept to {max(1, tokens // longest)} x {longest}",
+            f"out of memory with {len(entries)} x {longest}; batches are kept to {max(1, tokens // longest)}"
+            f" x {longest}",
             file=sys.stderr,
         )
 

@@ -1,7 +1,8 @@
-"""What a machine can compute on, present or absent with the reason. Imports no torch and touches no accelerator.
+"""What a machine can compute on, present or absent with the reason. Imports no torch and touches no
+accelerator.
 
-That is on purpose: model processes are forked, and nothing may be forked after CUDA was initialised. NVIDIA's NVML,
-Linux's /sys and the names of installed packages say enough. Knows nothing of models and workers.
+That is on purpose: model processes are forked, and nothing may be forked after CUDA was initialised. NVIDIA's
+NVML, Linux's /sys and the names of installed packages say enough. Knows nothing of models and workers.
 """
 
 import contextlib
@@ -21,7 +22,8 @@ import psutil  # type: ignore[import-untyped]
 
 from app.engine import memory
 
-# Best first; `auto` takes the first that is present. OpenVINO and QNN run models only through runtimes made for them.
+# Best first; `auto` takes the first that is present. OpenVINO and QNN run models only through runtimes made
+# for them.
 AUTOMATIC = ("cuda", "rocm", "mps", "cpu")
 KFD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 DRM_CARDS = Path("/sys/class/drm")
@@ -35,7 +37,8 @@ OWN_MEMORY = ("cuda", "rocm")
 class Device:
     """One device, or with `present` false the absence of its class and the `reason`.
 
-    `kind` is cuda, rocm, mps, openvino, qnn or cpu; memory in bytes; `capability` as the maker writes it (8.0, gfx942).
+    `kind` is cuda, rocm, mps, openvino, qnn or cpu; memory in bytes; `capability` as the maker writes it
+    (8.0, gfx942).
     """
 
     kind: str
@@ -71,17 +74,22 @@ def detect() -> list[Device]:
 
 
 def resolve(wish: str, devices: Sequence[Device] | None = None) -> Device:
-    """`auto`, a class (`cuda`) or a device (`cuda:1`). Raises ValueError with a sentence when it is not there."""
+    """`auto`, a class (`cuda`) or a device (`cuda:1`). Raises ValueError with a sentence when it is not
+    there."""
     devices = detect() if devices is None else devices
     present = [device for device in devices if device.present]
     if wish in ("", "auto"):
-        return min((device for device in present if device.kind in AUTOMATIC), key=lambda d: AUTOMATIC.index(d.kind))
+        return min(
+            (device for device in present if device.kind in AUTOMATIC), key=lambda d: AUTOMATIC.index(d.kind)
+        )
     for device in present:
         if wish in (device.id, device.kind) or (wish == f"{device.kind}:{device.index}"):
             return device
     reasons = [device.reason for device in devices if device.kind == wish.partition(":")[0] and device.reason]
     known = ", ".join(device.id for device in present)
-    raise ValueError(f"There is no device '{wish}'{': ' + reasons[0] if reasons else ''}; present are {known}.")
+    raise ValueError(
+        f"There is no device '{wish}'{': ' + reasons[0] if reasons else ''}; present are {known}."
+    )
 
 
 def absent(kind: str, reason: str) -> Device:
@@ -89,7 +97,8 @@ def absent(kind: str, reason: str) -> Device:
 
 
 def torch_build(package: Path | None = None) -> dict[str, str]:
-    """What torch was built for (`cuda`, `hip`: version or ""), read from its version file without importing it.
+    """What torch was built for (`cuda`, `hip`: version or ""), read from its version file without importing
+    it.
 
     Empty when torch is not installed.
     """
@@ -117,14 +126,17 @@ def cuda(nvml: ModuleType | Any = None, build: dict[str, str] | None = None) -> 
         return [absent("cuda", f"no NVIDIA driver ({error})")]
     try:
         if not build.get("cuda"):
-            return [absent("cuda", "an NVIDIA driver is there, but the installed torch is not built for CUDA")]
+            return [
+                absent("cuda", "an NVIDIA driver is there, but the installed torch is not built for CUDA")
+            ]
         return [_nvidia(nvml, index, handle) for index, handle in enumerate(_visible(nvml))]
     finally:
         nvml.nvmlShutdown()
 
 
 def _visible(nvml: Any) -> list[Any]:
-    """CUDA_VISIBLE_DEVICES hides and reorders devices for CUDA, not for NVML. Not a setting of ours, so read here."""
+    """CUDA_VISIBLE_DEVICES hides and reorders devices for CUDA, not for NVML. Not a setting of ours, so read
+    here."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
     if wanted is None:
@@ -158,19 +170,25 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def rocm(nodes: Path = KFD_NODES, cards: Path = DRM_CARDS, build: dict[str, str] | None = None) -> list[Device]:
+def rocm(
+    nodes: Path = KFD_NODES, cards: Path = DRM_CARDS, build: dict[str, str] | None = None
+) -> list[Device]:
     """AMD's compute devices from the kernel driver's own list."""
     build = torch_build() if build is None else build
     if not nodes.is_dir():
         return [absent("rocm", "no AMD compute driver (amdkfd)")]
-    found = [properties for node in _numbered(nodes) if int((properties := _properties(node)).get("simd_count", 0))]
+    found = [
+        properties for node in _numbered(nodes) if int((properties := _properties(node)).get("simd_count", 0))
+    ]
     if found and not build.get("hip"):
         return [absent("rocm", "an AMD driver is there, but the installed torch is not built for ROCm")]
     return [_amd(index, properties, cards) for index, properties in enumerate(found)]
 
 
 def _numbered(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+    return sorted(
+        (path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name)
+    )
 
 
 def _properties(node: Path) -> dict[str, str]:
@@ -191,7 +209,8 @@ def _amd(index: int, properties: dict[str, str], cards: Path) -> Device:
         name=f"AMD {properties.get('device_id', '')}".strip(),
         total_bytes=total,
         free_bytes=max(0, total - used),
-        # gfx_target_version is decimal major * 10000 + minor * 100 + stepping; the stepping is written in hexadecimal
+        # gfx_target_version is decimal major * 10000 + minor * 100 + stepping; the stepping is written in
+        # hexadecimal
         capability=f"gfx{version // 10000}{version // 100 % 100}{version % 100:x}",
     )
 
@@ -204,7 +223,15 @@ def mps(system: str | None = None, machine: str | None = None) -> list[Device]:
     if machine != "arm64":
         return [absent("mps", "only on Apple silicon")]
     total = psutil.virtual_memory().total
-    return [Device("mps", name="Apple GPU", total_bytes=total, free_bytes=memory.free_bytes(), driver=platform.mac_ver()[0])]
+    return [
+        Device(
+            "mps",
+            name="Apple GPU",
+            total_bytes=total,
+            free_bytes=memory.free_bytes(),
+            driver=platform.mac_ver()[0],
+        )
+    ]
 
 
 def openvino() -> list[Device]:
@@ -230,11 +257,16 @@ def qnn(folders: Sequence[Path] = QNN_FOLDERS) -> list[Device]:
 def cpu() -> list[Device]:
     """The processor and the memory that this container may use."""
     total = psutil.virtual_memory().total
-    return [Device("cpu", name=_processor(), total_bytes=total, free_bytes=memory.free_bytes(), capability=_cores())]
+    return [
+        Device(
+            "cpu", name=_processor(), total_bytes=total, free_bytes=memory.free_bytes(), capability=_cores()
+        )
+    ]
 
 
 def free_bytes(device: Device) -> int:
-    """Memory that is free now where this device's models live: its own, or the machine's where it has none or does not tell."""
+    """Memory that is free now where this device's models live: its own, or the machine's where it has none or
+    does not tell."""
     if device.kind in OWN_MEMORY:
         for one in LOOKS[device.kind]():
             if one.present and one.index == device.index and one.free_bytes:

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 # A server that dies at once (broken installation) is started again at this pace, not in a busy loop.
 RESTART_SECONDS = 0.5
 STOP_SECONDS = 2.0
-# Nothing else of the worker's environment reaches a model process: it holds database passwords and signing keys.
+# Nothing else of the worker's environment reaches a model process: it holds database passwords and signing
+# keys.
 ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "VIRTUAL_ENV", "XDG_CACHE_HOME", "USER", "HF_HOME")
 ENVIRONMENT_PREFIXES = (
     *("LC_", "LD_", "PYTHON", "COV", "OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_"),
@@ -33,26 +34,34 @@ ENVIRONMENT_PREFIXES = (
 
 
 class ForkServerDied(RuntimeError):
-    """The server went away before it answered; its children died with it. Try again: it is being restarted."""
+    """The server went away before it answered; its children died with it. Try again: it is being
+    restarted."""
 
 
 @dataclass(slots=True)
 class Forked:
-    """A model process. `exit` becomes its exit status (negative: the signal), or None when the server died first."""
+    """A model process. `exit` becomes its exit status (negative: the signal), or None when the server died
+    first."""
 
     pid: int
     exit: "Future[int | None]" = field(default_factory=Future)
 
 
 def environment(threads: int) -> dict[str, str]:
-    """What model processes see of this process's environment, with thread counts and waiting policy set on purpose.
+    """What model processes see of this process's environment, with thread counts and waiting policy set on
+    purpose.
 
-    OpenMP threads that wait actively steal the other processes' core: two torch threads on two busy cores were measured
-    5 times slower than one. Threads that sleep at once have to be woken for each of the hundred pieces of a forward pass: a text
-    alone took MiniLM 17 ms, and 11 with threads that look for half a millisecond first. Both can only be set before the libraries
-    are imported, so it is done here, once for all.
+    OpenMP threads that wait actively steal the other processes' core: two torch threads on two busy cores
+    were measured 5 times slower than one. Threads that sleep at once have to be woken for each of the hundred
+    pieces of a forward pass: a text alone took MiniLM 17 ms, and 11 with threads that look for half a
+    millisecond first. Both can only be set before the libraries are imported, so it is done here, once for
+    all.
     """
-    kept = {name: os.environ[name] for name in os.environ if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)}
+    kept = {
+        name: os.environ[name]
+        for name in os.environ
+        if name in ENVIRONMENT or name.startswith(ENVIRONMENT_PREFIXES)
+    }
     return {
         "OMP_WAIT_POLICY": "PASSIVE",
         "GOMP_SPINCOUNT": "50000",  # GNU's OpenMP, which torch brings along; the policy alone would mean 0
@@ -60,7 +69,8 @@ def environment(threads: int) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": str(threads),
         **kept,
         "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        "TOKENIZERS_PARALLELISM": "false",  # the Rust pool does not survive a fork, and would fight the batch for cores
+        # the Rust pool does not survive a fork, and would fight the batch for cores
+        "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",  # files are fetched by the worker, never inside a model process
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",  # advice for notebooks has no place in a service's log
@@ -90,8 +100,8 @@ class ForkServerClient:
     def fork(self, fds: Sequence[int], timeout: float) -> Forked:
         """A new model process with these descriptors (the caller closes its own copies).
 
-        Raises ForkServerDied, OSError when the system gives no process, or TimeoutError when the server did not answer
-        (importing its libraries is part of the wait).
+        Raises ForkServerDied, OSError when the system gives no process, or TimeoutError when the server did
+        not answer (importing its libraries is part of the wait).
         """
         future: Future[Forked] = Future()
         with self._up:
@@ -134,8 +144,8 @@ class ForkServerClient:
             self._keeper.join(STOP_SECONDS * 2)
 
     def _keep(self) -> None:
-        """The server's life, again and again. This thread starts it because the server dies with the thread that
-        did."""
+        """The server's life, again and again. This thread starts it because the server dies with the thread
+        that did."""
         while not self._stopping.is_set():
             began = time.monotonic()
             self._live()
@@ -162,7 +172,14 @@ class ForkServerClient:
         with theirs:
             names = ",".join(self._preload)
             return subprocess.Popen(
-                [sys.executable, "-m", "app.engine.fork_server", str(os.getpid()), str(theirs.fileno()), names],
+                [
+                    sys.executable,
+                    "-m",
+                    "app.engine.fork_server",
+                    str(os.getpid()),
+                    str(theirs.fileno()),
+                    names,
+                ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=environment(self._threads),
@@ -182,7 +199,9 @@ class ForkServerClient:
                 forked = self._running[int(str(second))] = Forked(int(str(second)))
                 future.set_result(forked)
             elif kind == "refused":
-                self._forking.pop(int(str(first))).set_exception(OSError(f"the system gives no process for it: {second}"))
+                self._forking.pop(int(str(first))).set_exception(
+                    OSError(f"the system gives no process for it: {second}")
+                )
             elif forked_exit := self._running.pop(int(str(first)), None):
                 forked_exit.exit.set_result(int(str(second)))
 

@@ -1,11 +1,11 @@
-"""The fork server: imports the model libraries once and forks model processes from itself, before any accelerator is
-touched.
+"""The fork server: imports the model libraries once and forks model processes from itself, before any
+accelerator is touched.
 
-Started as `python -m app.engine.fork_server PARENT_PID CONTROL_FD PRELOAD,…`. Requests on the control socket have a
-fixed size: `F` key with three file descriptors (model socket, log pipe's read and write end) forks; `P` length,
-followed by names, preloads more; `K` pid kills, without the risk that the number belongs to somebody else by now,
-because only this process reaps it. Answers are frames: ["forked", key, pid], ["refused", key, reason] and ["exit", pid,
-status]. Knows nothing of what a model process does.
+Started as `python -m app.engine.fork_server PARENT_PID CONTROL_FD PRELOAD,…`. Requests on the control socket
+have a fixed size: `F` key with three file descriptors (model socket, log pipe's read and write end) forks;
+`P` length, followed by names, preloads more; `K` pid kills, without the risk that the number belongs to
+somebody else by now, because only this process reaps it. Answers are frames: ["forked", key, pid],
+["refused", key, reason] and ["exit", pid, status]. Knows nothing of what a model process does.
 
 It is one thread for ever: a fork of a process with threads copies locks that nobody will open again.
 """
@@ -42,7 +42,9 @@ class ForkServer:
         """Until the control socket ends."""
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        poll = select.poll()  # select() knows no descriptor beyond 1,023, and the control socket has its number from the worker
+        poll = (
+            select.poll()
+        )  # select() knows no descriptor beyond 1,023, and the control socket has its number from the worker
         for fd in (self._control.fileno(), self._wake_read):
             poll.register(fd, select.POLLIN)
         while True:
@@ -78,7 +80,9 @@ class ForkServer:
         server = os.getpid()
         try:
             pid = os.fork()
-        except OSError as error:  # too many processes, or no memory for one more: the models that run must not die of it
+        except (
+            OSError
+        ) as error:  # too many processes, or no memory for one more: the models that run must not die of it
             answer: list[object] = ["refused", key, str(error)]
         else:
             if pid == 0:
@@ -121,7 +125,8 @@ class ForkServer:
 
 
 def preload(names: Sequence[str]) -> None:
-    """Imports `module` or, for libraries that import lazily, `module:attribute`. What is not installed is skipped."""
+    """Imports `module` or, for libraries that import lazily, `module:attribute`. What is not installed is
+    skipped."""
     for name in names:
         module, _, attribute = name.partition(":")
         try:
@@ -141,7 +146,8 @@ def main(arguments: Sequence[str]) -> None:
     control = socket.socket(fileno=control_fd)
     preload(["app.engine.model_process", *filter(None, names.split(","))])
     gc.collect()
-    gc.freeze()  # pages of the preloaded libraries stay shared: a collection in a child would write to all of them
+    # pages of the preloaded libraries stay shared: a collection in a child would write to all of them
+    gc.freeze()
     ForkServer(control).serve()
 
 

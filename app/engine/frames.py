@@ -1,4 +1,5 @@
-"""Messages between the engine and its model processes: length-prefixed JSON over a stream socket, never pickles.
+"""Messages between the engine and its model processes: length-prefixed JSON over a stream socket, never
+pickles.
 
 Knows the shape of `domain.work`'s events; not who sends what, nor when.
 """
@@ -14,8 +15,8 @@ import orjson
 from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Finished, Log, Progress, Started
 
 HEADER = struct.Struct("!I")
-# Larger than any sane output (a batch of 4,096 embeddings of 1,024 numbers is 90 MB); a longer prefix is a broken
-# stream.
+# Larger than any sane output (a batch of 4,096 embeddings of 1,024 numbers is 90 MB); a longer prefix is a
+# broken stream.
 MAX_FRAME_BYTES = 512 * 1024 * 1024
 RECEIVE_BYTES = 256 * 1024
 OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY

@@ -8,7 +8,7 @@ import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from app.engine.batch_policy import DEFAULT_CURVE, Curve, Limits, Waiting, next_batch
+from app.engine.batch_policy import DEFAULT_COST, CostModel, Limits, Waiting, next_batch
 from app.runtimes.base import Job
 
 
@@ -16,14 +16,14 @@ from app.runtimes.base import Job
 class Entry:
     """A job and its times (monotonic seconds, comparable between processes of one machine).
 
-    `at` when the engine accepted it, `load` seconds of that spent loading the model, `tokenise` seconds of `prepare`.
-    `trial` names a group that must be run by itself after a crash ("" for everybody else).
+    `at` when the engine accepted it, `load` seconds of that spent loading the model, `tokenise` seconds of
+    `prepare`. `trial` names a group that must be run by itself after a crash ("" for everybody else).
     """
 
     job: Job
     at: float = 0.0
     load: float = 0.0
-    trial: str = ""
+    isolation_group: str = ""
     tokenise: float = 0.0
     started: float = 0.0
     batch_size: int = 1
@@ -31,15 +31,16 @@ class Entry:
 
     @property
     def key(self) -> Hashable:
-        return (self.trial, self.job.batch_key)
+        return (self.isolation_group, self.job.batch_key)
 
 
 @dataclass(slots=True)
 class Rules:
-    """How batches are formed. `limits` shrink after running out of memory; `wait` is in seconds; `unpadded` as the runtime is."""
+    """How batches are formed. `limits` shrink after running out of memory; `wait` is in seconds; `unpadded`
+    as the runtime is."""
 
     limits: Limits = field(default_factory=Limits)
-    curve: Curve = DEFAULT_CURVE
+    cost_model: CostModel = DEFAULT_COST
     wait: float = 0.0
     unpadded: bool = False
 
@@ -78,14 +79,16 @@ class Inbox:
                 self._some.wait_for(lambda: self._waiting or self._closed)
                 if self.rules.wait and not self._closed:
                     self._gather()
-                if self._waiting and not self._closed:  # all may have been canceled while others were waited for
+                if (
+                    self._waiting and not self._closed
+                ):  # all may have been canceled while others were waited for
                     return self._out(self._choose())
             return []
 
-    def join(self, key: Hashable, room: int) -> list[Entry]:
+    def join(self, key: Hashable, capacity: int) -> list[Entry]:
         """At most `room` waiting entries of that key, oldest first."""
         with self._some:
-            return self._out([entry for entry in self._waiting if entry.key == key][: max(0, room)])
+            return self._out([entry for entry in self._waiting if entry.key == key][: max(0, capacity)])
 
     def more(self, key: Hashable) -> list[Entry]:
         """The next batch, when it is one of that key and need not wait for company."""
@@ -106,16 +109,21 @@ class Inbox:
             self._some.notify_all()
 
     def _gather(self) -> None:
-        """`max_wait_ms`: gives a batch that is not full the chance to fill, counted from the arrival of its oldest."""
+        """`max_wait_ms`: gives a batch that is not full the chance to fill, counted from the arrival of its
+        oldest."""
         until = self._waiting[0].at + self.rules.wait
         self._some.wait_for(
-            lambda: self._closed or len(self._waiting) >= self.rules.limits.size, max(0.0, until - time.monotonic())
+            lambda: self._closed or len(self._waiting) >= self.rules.limits.size,
+            max(0.0, until - time.monotonic()),
         )
 
     def _choose(self) -> list[Entry]:
         items = [Waiting(entry.key, entry.job.length) for entry in self._waiting]
         rules = self.rules
-        return [self._waiting[index] for index in next_batch(items, rules.limits, rules.curve, unpadded=rules.unpadded)]
+        return [
+            self._waiting[index]
+            for index in next_batch(items, rules.limits, rules.cost_model, unpadded=rules.unpadded)
+        ]
 
     def _out(self, chosen: list[Entry]) -> list[Entry]:
         taken = {id(entry) for entry in chosen}

@@ -1,6 +1,8 @@
-"""Catches what a model process writes to stdout and stderr, C code included, at the level of file descriptors.
+"""Catches what a model process writes to stdout and stderr, C code included, at the level of file
+descriptors.
 
-The engine holds the pipe's read end too, so that the last words of a crashed process are not lost. Knows no works.
+The engine holds the pipe's read end too, so that the last words of a crashed process are not lost. Knows no
+works.
 """
 
 import codecs
@@ -12,7 +14,8 @@ import sys
 import threading
 from collections.abc import Callable
 
-# Enough for a burst of prints while C code holds the interpreter lock and nobody can read. Linux's default is 64 KiB.
+# Enough for a burst of prints while C code holds the interpreter lock and nobody can read. Linux's default is
+# 64 KiB.
 PIPE_BYTES = 1024 * 1024
 READ_BYTES = 65_536
 F_SETPIPE_SZ = 1031
@@ -53,7 +56,8 @@ class LogCapture:
         threading.Thread(target=self._follow, name="logs", daemon=True).start()
 
     def drain(self) -> None:
-        """Under one lock, so that text keeps its order; called before every ending, so that none comes too late."""
+        """Under one lock, so that text keeps its order; called before every ending, so that none comes too
+        late."""
         with contextlib.suppress(ValueError):
             sys.stdout.flush()
         with self._lock:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """A loaded model: measured `bytes`; `last_used` on any rising scale; one in use or pinned is never evicted."""
+    """A loaded model: measured `bytes`; `last_used` on any rising scale; one in use or pinned is never
+    evicted."""
 
     version: str
     bytes: int

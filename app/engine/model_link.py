@@ -20,7 +20,8 @@ from app.engine import log_capture
 from app.engine.fork_client import Forked, ForkServerClient
 from app.engine.frames import FrameReader, encode
 
-# How long after the end of the socket the exit status is waited for; it comes within milliseconds of the death.
+# How long after the end of the socket the exit status is waited for; it comes within milliseconds of the
+# death.
 EXIT_SECONDS = 1.0
 LAST_WORDS_CHARACTERS = 2000
 
@@ -43,7 +44,7 @@ class ModelLink:
         self.dead = ""
         self._dying = ""
         self.ready: Future[dict[str, Any]] = Future()
-        self.heard = time.monotonic()
+        self.last_message_at = time.monotonic()
         self._sock, theirs = socket.socketpair()
         self._log_fd, log_write = log_capture.new_pipe()
         try:
@@ -63,8 +64,8 @@ class ModelLink:
         threading.Thread(target=self._follow, name=f"model-{self.pid}", daemon=True).start()
 
     def send(self, message: Sequence[Any]) -> None:
-        """Sends a message; a dead process is no error here, its owner hears of it. Raises TypeError for what is no
-        JSON."""
+        """Sends a message; a dead process is no error here, its owner hears of it. Raises TypeError for what
+        is no JSON."""
         self._sender(encode(message))
 
     def send_frames(self, frames: Sequence[bytes]) -> None:
@@ -72,7 +73,8 @@ class ModelLink:
         self._sender(b"".join(frames))
 
     def note(self, kind: str, value: Any) -> None:
-        """Takes a message about the process itself: ready, failed (to load) or dying (by its own decision)."""
+        """Takes a message about the process itself: ready, failed (to load) or dying (by its own
+        decision)."""
         if kind == "ready":
             self.ready.set_result(value)
         elif kind == "failed":
@@ -101,18 +103,19 @@ class ModelLink:
         return False
 
     def _send_group(self, group: list[bytes]) -> list[None]:
-        """Never waits for the process to read: one that hangs must not keep whoever sends, least of all who is to kill it."""
+        """Never waits for the process to read: one that hangs must not keep whoever sends, least of all who
+        is to kill it."""
         data = b"".join(group)
         with self._turn:
             if not self._late:
-                data = data[self._taken(data) :]
+                data = data[self._sent_now(data) :]
             if data:
                 self._late.append(data)
                 if len(self._late) == 1:
                     threading.Thread(target=self._send_late, name=f"late-{self.pid}", daemon=True).start()
         return [None] * len(group)
 
-    def _taken(self, data: bytes) -> int:
+    def _sent_now(self, data: bytes) -> int:
         """How many of the bytes the socket takes now."""
         try:
             return self._sock.send(data, socket.MSG_DONTWAIT)
@@ -122,7 +125,8 @@ class ModelLink:
             return len(data)
 
     def _send_late(self) -> None:
-        """What the socket did not take at once, in order; a thread that lives for as long as there is some."""
+        """What the socket did not take at once, in order; a thread that lives for as long as there is
+        some."""
         with contextlib.suppress(OSError):
             while data := self._next_late():
                 self._sock.sendall(data)
@@ -138,7 +142,7 @@ class ModelLink:
         reader = FrameReader(self._sock)
         with contextlib.suppress(OSError):
             while messages := reader.read():
-                self.heard = time.monotonic()
+                self.last_message_at = time.monotonic()
                 self._owner.on_messages(self, messages)
         reason = self._reason()
         self._sock.close()

@@ -1,7 +1,9 @@
-"""The life of a model process, from the fork to the end: load, read and prepare, run batches, end with the socket.
+"""The life of a model process, from the fork to the end: load, read and prepare, run batches, end with the
+socket.
 
-Two threads matter: the reader (frames, `prepare`) and the batch loop on the main thread (everything that touches the
-device). Knows runtimes by name and frames; nothing of the engine's queues, retries or other models.
+Two threads matter: the reader (frames, `prepare`) and the batch loop on the main thread (everything that
+touches the device). Knows runtimes by name and frames; nothing of the engine's queues, retries or other
+models.
 """
 
 import contextlib
@@ -21,8 +23,8 @@ from typing import Any
 
 from app.domain.errors import NotFound
 from app.domain.work import Canceled, Failed, Log, ModelSpec
-from app.engine import curve, process_limits
-from app.engine.batch_policy import DEFAULT_CURVE, Limits
+from app.engine import cost_model, process_limits
+from app.engine.batch_policy import DEFAULT_COST, Limits
 from app.engine.batch_runner import BatchRunner, describe, waited
 from app.engine.frames import FrameReader
 from app.engine.inbox import Entry, Inbox, Rules
@@ -31,7 +33,8 @@ from app.engine.outbox import Outbox
 from app.runtimes import registry
 from app.runtimes.base import Job, Runtime
 
-# What one model had to import, the fork server imports for the next: ready in 0.3 s instead of 1.6 s (MiniLM).
+# What one model had to import, the fork server imports for the next: ready in 0.3 s instead of 1.6 s
+# (MiniLM).
 LEARNT = re.compile(r"(transformers|diffusers|torch)(\.[A-Za-z0-9_]+)+")
 # Time for the last words after the socket has ended; the engine kills after its own grace anyway.
 LAST_WORDS_SECONDS = 2.0
@@ -100,12 +103,13 @@ class ModelProcess:
         )
 
     def _tune(self, runtime: Runtime, spec: ModelSpec, folder: str) -> None:
-        """Batches by what they cost on this device, and as large as is quick here unless the version says otherwise."""
-        found = curve.of(runtime, spec, folder)
+        """Batches by what they cost on this device, and as large as is quick here unless the version says
+        otherwise."""
+        found = cost_model.of(runtime, spec, folder)
         rules = self._inbox.rules
-        rules.curve, rules.unpadded = found or DEFAULT_CURVE, runtime.unpadded
+        rules.cost_model, rules.unpadded = found or DEFAULT_COST, runtime.unpadded
         if found:
-            rules.limits = curve.limits(found, rules.limits, spec.config)
+            rules.limits = cost_model.limits(found, rules.limits, spec.config)
 
     def _run_batches(self) -> None:
         assert self._runner is not None
@@ -137,7 +141,8 @@ class ModelProcess:
         os._exit(0)
 
     def _handle(self, messages: Sequence[Any]) -> None:
-        """Prepared jobs are handed over by the batch, not one by one: the first of a burst would run alone."""
+        """Prepared jobs are handed over by the batch, not one by one: the first of a burst would run
+        alone."""
         ready: list[Entry] = []
         for kind, *fields in messages:
             if kind == "work":
@@ -159,7 +164,8 @@ class ModelProcess:
             self._outbox.event(job_id, Canceled())
 
     def _prepared(self, job_id: str, given: Any, folder: str, *rest: Any) -> Iterator[Entry]:
-        """The entry (`rest`: at, load, trial), or nothing when its input is bad: then it has been answered."""
+        """The entry (`rest`: at, load, trial), or nothing when its input is bad: then it has been
+        answered."""
         assert self._runtime is not None
         began = time.monotonic()
         entry = Entry(Job(id=job_id, input=given, files=folder), *rest)
@@ -180,7 +186,8 @@ class ModelProcess:
 
 
 def runtime_class(name: str, folders: Sequence[str]) -> type[Runtime]:
-    """From the registry; the folders are only read (and their files imported) for a name that it does not have."""
+    """From the registry; the folders are only read (and their files imported) for a name that it does not
+    have."""
     try:
         return registry.find(name)
     except NotFound:
@@ -197,20 +204,25 @@ def rules_of(config: Mapping[str, Any]) -> Rules:
 
     usual = Limits()
     size, tokens = number("max_batch_size", usual.size), number("max_batch_tokens", usual.tokens)
-    return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000)
+    return Rules(
+        limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000
+    )
 
 
 def batch_facts(rules: Rules) -> dict[str, Any]:
-    """What a version's record shows of its batches here; the cost in milliseconds: fixed + rows x (row + longest x (token +
-    longest x square)), when it was measured."""
+    """What a version's record shows of its batches here; the cost in milliseconds: fixed + rows x (row +
+    longest x (token + longest x square)), when it was measured."""
     found: dict[str, Any] = {"max_batch_size": rules.limits.size}
-    if rules.curve is not DEFAULT_CURVE:
-        found["batch_cost_ms"] = {name: round(value * 1000, 7) for name, value in asdict(rules.curve).items()}
+    if rules.cost_model is not DEFAULT_COST:
+        found["batch_cost_ms"] = {
+            name: round(value * 1000, 7) for name, value in asdict(rules.cost_model).items()
+        }
     return found
 
 
 def device_bytes() -> int:
-    """What torch holds on an accelerator after loading, buffers of the warm-up included; 0 when it was not used."""
+    """What torch holds on an accelerator after loading, buffers of the warm-up included; 0 when it was not
+    used."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0
@@ -220,12 +232,14 @@ def device_bytes() -> int:
 def learnt(before: set[str]) -> list[str]:
     """Library modules imported since; not those that are only other names of one."""
     new = [name for name in sys.modules if name not in before and LEARNT.fullmatch(name)]
-    return sorted(name for name in new if getattr(getattr(sys.modules[name], "__spec__", None), "name", "") == name)
+    return sorted(
+        name for name in new if getattr(getattr(sys.modules[name], "__spec__", None), "name", "") == name
+    )
 
 
 def set_threads(threads: int) -> None:
-    """Two torch threads on two busy cores were measured 5 times slower than one, so the number is never torch's
-    guess."""
+    """Two torch threads on two busy cores were measured 5 times slower than one, so the number is never
+    torch's guess."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(max(1, threads))
 

@@ -1,4 +1,5 @@
-"""What leaves a model process: a thread sends whatever has gathered, so that the batch loop never waits for a socket.
+"""What leaves a model process: a thread sends whatever has gathered, so that the batch loop never waits for a
+socket.
 
 Knows frames, not their meaning; an event that is no JSON becomes the failure of its work alone.
 """
@@ -30,8 +31,8 @@ class Outbox:
         self._put(("event", (work_id, event)))
 
     def later(self, events: Iterable[tuple[str, Event]]) -> None:
-        """They leave with whatever comes next, at the latest with `flush`: a batch begins and ends as one message, not one for
-        each work, and wakes no thread of its own."""
+        """They leave with whatever comes next, at the latest with `flush`: a batch begins and ends as one
+        message, not one for each work, and wakes no thread of its own."""
         with self._some:
             self._waiting.extend(("event", pair) for pair in events)
 
@@ -60,7 +61,10 @@ class Outbox:
     def flush(self) -> None:
         """Sends from the calling thread. For what must be told before code runs that may never let go of the
         interpreter: the engine would not know whose time to count."""
-        with self._turn, contextlib.suppress(OSError):  # when the engine is gone, the reader thread ends the process
+        with (
+            self._turn,
+            contextlib.suppress(OSError),
+        ):  # when the engine is gone, the reader thread ends the process
             if group := self._take():
                 self._sock.sendall(b"".join(frames_of(group)))
 

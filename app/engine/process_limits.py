@@ -1,7 +1,8 @@
-"""What every process of the engine does to itself first: die with its parent, leave no core, ignore the terminal.
+"""What every process of the engine does to itself first: die with its parent, leave no core, ignore the
+terminal.
 
-Linux's calls are used where they exist; elsewhere the end of the control socket does the same work a little later.
-Knows nothing of models.
+Linux's calls are used where they exist; elsewhere the end of the control socket does the same work a little
+later. Knows nothing of models.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ OOM_SCORE = "600"
 
 
 def die_with_parent(parent: int) -> None:
-    """The kernel kills this process when the thread that started it ends, even inside C code that never returns.
+    """The kernel kills this process when the thread that started it ends, even inside C code that never
+    returns.
 
     Raises SystemExit when the parent (by process id) has gone already.
     """
@@ -34,7 +36,8 @@ def no_core() -> None:
 
 
 def limit_memory(limit: int) -> None:
-    """At most `limit` bytes of private memory (0: no limit). Not RLIMIT_AS: CUDA reserves terabytes of addresses."""
+    """At most `limit` bytes of private memory (0: no limit). Not RLIMIT_AS: CUDA reserves terabytes of
+    addresses."""
     if limit:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
@@ -49,7 +52,8 @@ def _nothing(_number: int, _frame: FrameType | None) -> None:
 
 
 def leave_signals_to_parents() -> None:
-    """Ctrl-C and a service manager's SIGTERM reach the whole group; the worker drains, so its models must live on.
+    """Ctrl-C and a service manager's SIGTERM reach the whole group; the worker drains, so its models must
+    live on.
 
     The engine ends a model process by closing its socket, then by SIGKILL.
     """

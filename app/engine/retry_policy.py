@@ -1,8 +1,10 @@
-"""What follows a process's death: who is tried again and in which company, and when a version counts as unhealthy.
+"""What follows a process's death: who is tried again and in which company, and when a version counts as
+unhealthy.
 
-Pure: times are given. A batch of n that killed its process is tried again in halves, then one by one, so that the
-poison input fails alone. Five deaths in a minute, or three failed loads in a row, make the version unhealthy. After these
-and after any failed load nothing is started for 5 s, then twice as long, up to 5 min; then a load is tried.
+Pure: times are given. A batch of n that killed its process is tried again in halves, then one by one, so that
+the poison input fails alone. Five deaths in a minute, or three failed loads in a row, make the version
+unhealthy. After these and after any failed load nothing is started for 5 s, then twice as long, up to 5 min;
+then a load is tried.
 """
 
 from collections.abc import Sequence
@@ -22,8 +24,9 @@ BYSTANDER_DEATHS = 3
 MOST_RESENDS = 8
 
 
-def trials(suspects: Sequence[T], deaths: int) -> list[list[T]]:
-    """Groups to be run by themselves, after their `deaths`-th death together: halves first, then everyone alone."""
+def isolation_groups(suspects: Sequence[T], deaths: int) -> list[list[T]]:
+    """Groups to be run by themselves, after their `deaths`-th death together: halves first, then everyone
+    alone."""
     if deaths <= 1 and len(suspects) > 2:
         middle = (len(suspects) + 1) // 2
         return [list(suspects[:middle]), list(suspects[middle:])]
@@ -32,8 +35,8 @@ def trials(suspects: Sequence[T], deaths: int) -> list[list[T]]:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A version's recent deaths (seconds), why it is not started before `until` (0: it is well), how often it backed off
-    in a row, and whether new predictions should be refused."""
+    """A version's recent deaths (seconds), why it is not started before `until` (0: it is well), how often it
+    backed off in a row, and whether new predictions should be refused."""
 
     deaths: tuple[float, ...] = ()
     succeeded: bool = True
@@ -50,13 +53,13 @@ class Health:
         return 0 < self.until <= now < wanted + PROBE_SECONDS
 
 
-def after_death(health: Health, now: float, reason: str, *, in_trial: bool) -> Health:
+def after_death(health: Health, now: float, reason: str, *, isolated: bool) -> Health:
     """A death. In a trial it counts only when nothing has succeeded since the last one.
 
     Otherwise one poison input among 32, whose search costs three deaths, would close its model for everybody.
     """
     recent = tuple(at for at in health.deaths if now - at < LOOP_SECONDS)
-    if not (in_trial and health.succeeded):
+    if not (isolated and health.succeeded):
         recent = (*recent, now)
     health = replace(health, deaths=recent, succeeded=False)
     if len(recent) < LOOP_DEATHS:

@@ -1,4 +1,5 @@
-"""Names and frames on Redis. A chunk's number is its place in the prediction's output list, so Postgres can fill any gap."""
+"""Names and frames on Redis. A chunk's number is its place in the prediction's output list, so Postgres can
+fill any gap."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,8 +12,8 @@ from app.domain.predictions import Prediction, Status
 
 DONE = "lovage:done"  # {prediction: its ending, see `ending`, or null}
 CANCEL = "lovage:cancel"
-NEWS = "lovage:news"  # lists of [user, prediction, status, model]: every change of state
-ORDERS = "lovage:orders"  # [act, version, [worker, …]], for workers named by their pinned queues
+STATE_CHANGES = "lovage:news"  # lists of [user, prediction, status, model]: every change of state
+MODEL_COMMANDS = "lovage:orders"  # [act, version, [worker, …]], for workers named by their pinned queues
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
 
@@ -30,17 +31,29 @@ def kept(prediction_id: str) -> str:
 LONGEST_ENDING = 16_384  # bytes; what is longer is read from Postgres
 # What of a prediction can have changed between its acceptance and its end.
 CHANGING = (
-    "status", "queue", "error", "error_code", "progress", "metrics", "attempt", "crashes", "worker", "cancel_requested",
-    "started_at", "completed_at",
-)  # fmt: skip
+    "status",
+    "queue",
+    "error",
+    "error_code",
+    "progress",
+    "metrics",
+    "attempt",
+    "crashes",
+    "worker",
+    "cancel_requested",
+    "started_at",
+    "completed_at",
+)
 
 
 def ending(prediction: Prediction, output: Any, logs: str) -> str | None:
-    """What an ended prediction's row says that it did not say when it was accepted; None when that is long. It spares those who
-    wait for it a look into Postgres."""
+    """What an ended prediction's row says that it did not say when it was accepted; None when that is long.
+    It spares those who wait for it a look into Postgres."""
     if _is_long(output):
         return None
-    raw = orjson.dumps({name: getattr(prediction, name) for name in CHANGING} | {"output": output, "logs": logs})
+    raw = orjson.dumps(
+        {name: getattr(prediction, name) for name in CHANGING} | {"output": output, "logs": logs}
+    )
     return raw.decode() if len(raw) <= LONGEST_ENDING else None
 
 
@@ -48,13 +61,18 @@ def _is_long(output: Any) -> bool:
     """Seen without writing it down, for what is far too long."""
     if not isinstance(output, list | str):
         return False
-    inside = sum(len(one) for one in output[:LONGEST_ENDING] if isinstance(one, list | str)) if isinstance(output, list) else 0
+    inside = (
+        sum(len(one) for one in output[:LONGEST_ENDING] if isinstance(one, list | str))
+        if isinstance(output, list)
+        else 0
+    )
     return len(output) + inside > LONGEST_ENDING
 
 
-def ended(accepted: Prediction, told: str) -> Prediction | None:
-    """The prediction as its row is now, from what it was before and its `ending`; None for one that another version told."""
-    now = orjson.loads(told)
+def ended(accepted: Prediction, ending: str) -> Prediction | None:
+    """The prediction as its row is now, from what it was before and its `ending`; None for one that another
+    version told."""
+    now = orjson.loads(ending)
     try:
         now["status"], now["worker"] = Status(now["status"]), UUID(now["worker"]) if now["worker"] else None
         for name in ("started_at", "completed_at"):
@@ -66,8 +84,8 @@ def ended(accepted: Prediction, told: str) -> Prediction | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkFrame:
-    """Chunk `number` (from 0) of attempt `attempt`. Frames are told apart by identity: what is made of one that many
-    readers share can be remembered."""
+    """Chunk `number` (from 0) of attempt `attempt`. Frames are told apart by identity: what is made of one
+    that many readers share can be remembered."""
 
     attempt: int
     number: int

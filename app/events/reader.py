@@ -1,7 +1,7 @@
 """The receiving side, for asyncio: one connection for an API process, shared by all who wait there.
 
-Silence means nothing: a dropped connection is retried for ever and news in between is lost, so waiters also look into
-Postgres now and then (services/follow.py).
+Silence means nothing: a dropped connection is retried for ever and news in between is lost, so waiters also
+look into Postgres now and then (services/predictions/follow.py).
 """
 
 import asyncio
@@ -30,8 +30,8 @@ QUEUE_LIMIT = 1_000  # frames held for one slow reader; past it the reader re-re
 
 
 class Sleeper:
-    """Sleeps until it is woken or time is up: one timer of the loop's own. asyncio.timeout around a queue or an event costs as
-    much as sending what is waited for."""
+    """Sleeps until it is woken or time is up: one timer of the loop's own. asyncio.timeout around a queue or
+    an event costs as much as sending what is waited for."""
 
     def __init__(self) -> None:
         self._waiter: asyncio.Future[None] | None = None
@@ -53,7 +53,7 @@ class Sleeper:
             self._waiter.set_result(None)
 
 
-class Mailbox:
+class ChunkSubscription:
     """One reader's frames, bounded: when it is full it is emptied, and the reader is told to look again."""
 
     def __init__(self) -> None:
@@ -72,7 +72,8 @@ class Mailbox:
         self._sleeper.wake()
 
     async def take(self, seconds: float) -> tuple[list[ChunkFrame], bool]:
-        """Everything that has come, waiting for `seconds` at most, and whether to look again; ([], False): silence."""
+        """Everything that has come, waiting for `seconds` at most, and whether to look again; ([], False):
+        silence."""
         if not self._frames and not self._look:
             await self._sleeper.sleep(seconds)
         frames, look = list(self._frames), self._look
@@ -85,28 +86,28 @@ class EndWaiter:
     """One who waits for a prediction's end. `told`: how it ended (`channels.ending`), where that was said."""
 
     def __init__(self) -> None:
-        self.told: str | None = None
-        self._heard = False
+        self.ending: str | None = None
+        self._announced = False
         self._sleeper = Sleeper()
 
-    def set(self, told: str | None = None) -> None:
+    def set(self, ending: str | None = None) -> None:
         """The end was announced."""
-        self.told, self._heard = told, True
+        self.ending, self._announced = ending, True
         self._sleeper.wake()
 
     async def wait(self, seconds: float) -> bool:
         """Whether the end was announced, now or within `seconds`."""
-        if not self._heard:
+        if not self._announced:
             await self._sleeper.sleep(seconds)
-        return self._heard
+        return self._announced
 
 
 class EventReader:
     """`start` once, `close` at the end. `healthy` says whether Redis is being listened to right now."""
 
     def __init__(self, redis_url: str) -> None:
-        # No read timeout on the listening connection, where silence is normal: it is pinged. No retries of redis-py's own, which
-        # would subscribe again without a word and hide that something was missed.
+        # No read timeout on the listening connection, where silence is normal: it is pinged. No retries of
+        # redis-py's own, which would subscribe again without a word and hide that something was missed.
         self._listener: Any = redis.Redis.from_url(
             redis_url, socket_timeout=None, socket_connect_timeout=2, socket_keepalive=True, retry=None
         )
@@ -116,59 +117,61 @@ class EventReader:
         self._pubsub: Any = self._listener.pubsub()
         self._done: dict[str, list[EndWaiter]] = {}
         self._lately: dict[str, None] = {}
-        self._live: dict[str, set[Mailbox]] = {}
+        self._live: dict[str, set[ChunkSubscription]] = {}
         self._task: asyncio.Task[None] | None = None
-        self.on_news: Callable[[list[list[str]]], None] = lambda changes: None
+        self.on_state_changes: Callable[[list[list[str]]], None] = lambda changes: None
         self.healthy = False
         self._settled_at = 0.0
-        self._heard_at = 0.0
+        self._message_at = 0.0
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen())
 
     async def _listen(self) -> None:
         while True:
-            hearing = asyncio.ensure_future(self._hear())
+            receiving = asyncio.ensure_future(self._receive_all())
             try:
-                await self._watch(hearing)
+                await self._watch(receiving)
             except (redis.RedisError, OSError) as error:
                 if self.healthy:
                     log.warning("events_unreachable", reason=str(error))
                 self.healthy = False
                 self._wake_everyone()
             finally:
-                hearing.cancel()
-                await asyncio.wait({hearing})
+                receiving.cancel()
+                await asyncio.wait({receiving})
             await self._reconnect()
 
-    async def _hear(self) -> None:
-        await self._pubsub.subscribe(channels.DONE, channels.NEWS, *(channels.live(one) for one in self._live))
+    async def _receive_all(self) -> None:
+        await self._pubsub.subscribe(
+            channels.DONE, channels.STATE_CHANGES, *(channels.live(one) for one in self._live)
+        )
         while True:
             message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
-            self._heard_at = time.monotonic()
+            self._message_at = time.monotonic()
             if not self.healthy:
                 self.healthy, self._settled_at = True, time.monotonic() + SETTLE_SECONDS
                 self._wake_everyone()
             if message is not None and message["type"] == "message":
-                self._understand(message["channel"].decode(), message["data"])
+                self._on_message(message["channel"].decode(), message["data"])
 
-    def _understand(self, channel: str, data: bytes) -> None:
+    def _on_message(self, channel: str, data: bytes) -> None:
         """What another version of Lovage says must not make this process deaf."""
         try:
             self._receive(channel, data)
         except Exception:
             log.exception("news_not_understood", channel=channel)
 
-    async def _watch(self, hearing: "asyncio.Future[None]") -> None:
+    async def _watch(self, receiving: "asyncio.Future[None]") -> None:
         """Raises what `hearing` raises, and a ConnectionError when Redis answers no ping."""
-        self._heard_at = time.monotonic()
-        while not (await asyncio.wait({hearing}, timeout=PING_SECONDS))[0]:
-            silence = time.monotonic() - self._heard_at
+        self._message_at = time.monotonic()
+        while not (await asyncio.wait({receiving}, timeout=PING_SECONDS))[0]:
+            silence = time.monotonic() - self._message_at
             if silence > SILENT_SECONDS:
                 raise redis.ConnectionError(f"no answer for {silence:.0f} s")
             if self.healthy and silence > PING_SECONDS / 2:
                 await self._pubsub.ping()
-        hearing.result()
+        receiving.result()
 
     async def _reconnect(self) -> None:
         with suppress(redis.RedisError, OSError):
@@ -178,27 +181,29 @@ class EventReader:
 
     def _wake_everyone(self) -> None:
         """After a gap nobody knows what was missed: every reader looks again."""
-        for mailboxes in self._live.values():
-            for mailbox in mailboxes:
-                mailbox.put(None)
+        for subscriptions in self._live.values():
+            for subscription in subscriptions:
+                subscription.put(None)
 
     def _receive(self, channel: str, data: bytes) -> None:
         if channel == channels.DONE:
             said = orjson.loads(data)
-            endings = said if isinstance(said, dict) else dict.fromkeys(said)  # ids alone: from an older process
-            for prediction_id, told in endings.items():
+            endings = (
+                said if isinstance(said, dict) else dict.fromkeys(said)
+            )  # ids alone: from an older process
+            for prediction_id, ending in endings.items():
                 self._remember(prediction_id)
                 for waiter in self._done.get(prediction_id, ()):
-                    waiter.set(told)
-                for mailbox in self._live.get(prediction_id, ()):
-                    mailbox.put(None)
+                    waiter.set(ending)
+                for subscription in self._live.get(prediction_id, ()):
+                    subscription.put(None)
             return
-        if channel == channels.NEWS:
-            self.on_news(orjson.loads(data))
+        if channel == channels.STATE_CHANGES:
+            self.on_state_changes(orjson.loads(data))
             return
         frame = ChunkFrame.decode(data)
-        for mailbox in self._live.get(channel.rpartition(":")[2], ()):
-            mailbox.put(frame)
+        for subscription in self._live.get(channel.rpartition(":")[2], ()):
+            subscription.put(frame)
 
     def _remember(self, prediction_id: str) -> None:
         self._lately[prediction_id] = None
@@ -225,21 +230,22 @@ class EventReader:
                 del self._done[prediction_id]
 
     @contextmanager
-    def live(self, prediction_id: str) -> Iterator[Mailbox]:
+    def live(self, prediction_id: str) -> Iterator[ChunkSubscription]:
         """This prediction's chunks as they come. `listen_to` must be awaited before relying on it."""
-        mailbox = Mailbox()
-        self._live.setdefault(prediction_id, set()).add(mailbox)
+        subscription = ChunkSubscription()
+        self._live.setdefault(prediction_id, set()).add(subscription)
         try:
-            yield mailbox
+            yield subscription
         finally:
-            mailboxes = self._live[prediction_id]
-            mailboxes.discard(mailbox)
-            if not mailboxes:
+            subscriptions = self._live[prediction_id]
+            subscriptions.discard(subscription)
+            if not subscriptions:
                 del self._live[prediction_id]
                 self._forget_soon(prediction_id)
 
     async def listen_to(self, prediction_id: str) -> None:
-        """Subscribes to a prediction's channel; does nothing while Redis is away (the reconnect subscribes to all)."""
+        """Subscribes to a prediction's channel; does nothing while Redis is away (the reconnect subscribes to
+        all)."""
         if not self.healthy:
             return
         with suppress(redis.RedisError, OSError):
@@ -248,7 +254,8 @@ class EventReader:
     async def nobody_reads(self, prediction_id: str) -> bool:
         """Whether no API process reads this prediction's chunks any more. False also when Redis cannot tell.
 
-        Asked more than once: our own leaving may reach Redis after the first question, which takes another connection.
+        Asked more than once: our own leaving may reach Redis after the first question, which takes another
+        connection.
         """
         for pause in LEAVING_LOOKS:
             await asyncio.sleep(max(pause, self._settled_at - time.monotonic()))

@@ -17,7 +17,8 @@ from app.local.programs import Program
 
 FLOWER_USER = "lovage"
 READY_TIMEOUT_S = 1.0
-# How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest back.
+# How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
+# back.
 GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "clock": 5.0, "flower": 5.0}
 
 
@@ -63,12 +64,14 @@ def flower_url(options: UpOptions) -> str:
 
 
 def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
-    """The programs' environment. What the caller set wins over a default, the connections win over everything."""
+    """The programs' environment. What the caller set wins over a default, the connections win over
+    everything."""
     return {
         "LOVAGE_ENV": "development",
         "ALLOW_PRIVATE_ADDRESSES": "true",  # a developer's webhook receiver is on this machine
         "LOG_FORMAT": "console",
-        "RATE_LIMIT_CREATES": "",  # a developer's own machine; the limits of production are in the settings' defaults
+        # a developer's own machine; the limits of production are in the settings' defaults
+        "RATE_LIMIT_CREATES": "",
         "RATE_LIMIT_CALLS": "",
         "API_DRAIN_SECONDS": "0",  # nobody else is there to send callers to
         **options.env,
@@ -101,7 +104,9 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
                 f"worker-{device}" + (f".{name}" if name else ""),
                 ("worker", "--device", device, *(("--name", name) if name else ())),
             )
-            for number, (device, name) in enumerate(zip(options.devices, worker_names(options.devices), strict=True))
+            for number, (device, name) in enumerate(
+                zip(options.devices, worker_names(options.devices), strict=True)
+            )
         ),
         _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
         _program(options, env, "clock", ("clock",)),
@@ -110,23 +115,30 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
 
 
 def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:
-    """On one machine each worker, and the courier after them, needs a HEALTH_PORT of its own: the next one."""
+    """On one machine each worker, and the courier after them, needs a HEALTH_PORT of its own: the next
+    one."""
     port = env.get("HEALTH_PORT", "")
     return {**env, "HEALTH_PORT": str(int(port) + number)} if port.isdecimal() and int(port) else env
 
 
 def worker_names(devices: Sequence[str]) -> list[str]:
     """What tells the workers of one device apart, in their queues too: a number; "" for one that is alone."""
-    return ["" if devices.count(one) == 1 else str(devices[:number].count(one) + 1) for number, one in enumerate(devices)]
+    return [
+        "" if devices.count(one) == 1 else str(devices[:number].count(one) + 1)
+        for number, one in enumerate(devices)
+    ]
 
 
-def _program(options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = "") -> Program:
+def _program(
+    options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = ""
+) -> Program:
     program = Program(name, (*options.command, *arguments), env, grace_s=GRACE_S[name.partition("-")[0]])
     return dataclasses.replace(program, ready=lambda pid: answers_200(ready_url)) if ready_url else program
 
 
 def answers_200(url: str) -> bool:
-    """Whether GET `url` answers 200 within a second. Proxies of the environment are not asked: it is this machine."""
+    """Whether GET `url` answers 200 within a second. Proxies of the environment are not asked: it is this
+    machine."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=READY_TIMEOUT_S) as answer:

@@ -1,7 +1,7 @@
 """Running the launcher in the background, and stopping a running one.
 
-The background process is its own session, so a closed terminal does not reach it; a pipe tells the command that
-started it how far it is. Knows processes and the launcher's lock; does not know what is being launched.
+The background process is its own session, so a closed terminal does not reach it; a pipe tells the command
+that started it how far it is. Knows processes and the launcher's lock; does not know what is being launched.
 """
 
 from __future__ import annotations
@@ -106,7 +106,10 @@ def _follow(
                 print_screen(platform, message["report"])
                 return 0
         else:
-            text = message.get("error") or f"{message['failed_check']} (the platform stays up; `lovage down` stops it)"
+            text = (
+                message.get("error")
+                or f"{message['failed_check']} (the platform stays up; `lovage down` stops it)"
+            )
             terminal.warn(text)
             return 1
     terminal.warn(f"Lovage ended before it was ready:\n{tail(log)}")
@@ -116,8 +119,8 @@ def _follow(
 def stop(data_dir: Path, timeout_s: float = STOP_TIMEOUT_S) -> int:
     """Ask the launcher of `data_dir` to stop and wait for its end. Returns its pid.
 
-    Raises NotRunning, or LocalError if it may not be signalled or does not end. The lock says that a launcher lives;
-    the pid is the one that this very launcher wrote into the lock's file.
+    Raises NotRunning, or LocalError if it may not be signalled or does not end. The lock says that a launcher
+    lives; the pid is the one that this very launcher wrote into the lock's file.
     """
     data_dir = data_dir.absolute()
     path = launcher_lock_path(data_dir)
@@ -131,7 +134,9 @@ def stop(data_dir: Path, timeout_s: float = STOP_TIMEOUT_S) -> int:
     try:
         os.kill(pid, signal.SIGTERM)
     except PermissionError as error:
-        raise LocalError(f"Lovage on {data_dir} (pid {pid}) belongs to another user: stop it as that user.") from error
+        raise LocalError(
+            f"Lovage on {data_dir} (pid {pid}) belongs to another user: stop it as that user."
+        ) from error
     except ProcessLookupError:
         pass  # it ended in between
     _wait_for_end(path, pid, timeout_s)
@@ -148,11 +153,14 @@ def _wait_for_end(path: Path, pid: int, timeout_s: float) -> None:
     try:
         FileLock.take(path, timeout_s).close()
     except StillBusy as error:
-        raise LocalError(f"Lovage (pid {pid}) has not stopped after {timeout_s:.0f} s; `lovage down` again kills.") from error
+        raise LocalError(
+            f"Lovage (pid {pid}) has not stopped after {timeout_s:.0f} s; `lovage down` again kills."
+        ) from error
 
 
 def down(data_dir: Path, say: Callable[[str], None] = print) -> int:
-    """`lovage down`: stop what runs on `data_dir` and say so. 0: it is stopped now, also if it was not running."""
+    """`lovage down`: stop what runs on `data_dir` and say so. 0: it is stopped now, also if it was not
+    running."""
     started = time.monotonic()
     try:
         pid = stop(data_dir)

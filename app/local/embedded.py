@@ -2,9 +2,10 @@
 
     with EmbeddedServers(Path(".lovage")) as urls: ...
 
-They listen on loopback only, with passwords, on ports that are kept for the next start; they end when this process
-ends, however it ends, and a later start over the same directory finds everything that was committed. Knows how to
-start, wait and stop; does not know supervision (which takes over the children, see `children`) or who connects.
+They listen on loopback only, with passwords, on ports that are kept for the next start; they end when this
+process ends, however it ends, and a later start over the same directory finds everything that was committed.
+Knows how to start, wait and stop; does not know supervision (which takes over the children, see `children`)
+or who connects.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Server(Protocol):
 class EmbeddedServers:
     """The two servers of one data directory. Start and stop from the main thread.
 
-    `postgres=False` or `valkey=False` leaves that server out (its URL is then empty). `lock` is the directory's lock
-    if the caller holds it already. `tick` is called while waiting and may raise to give up.
+    `postgres=False` or `valkey=False` leaves that server out (its URL is then empty). `lock` is the
+    directory's lock if the caller holds it already. `tick` is called while waiting and may raise to give up.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class EmbeddedServers:
         self._tick = tick
 
     def start(self) -> Urls:
-        """Start both and wait until they answer. Raises LocalError with a sentence; nothing is left running then."""
+        """Start both and wait until they answer. Raises LocalError with a sentence; nothing is left running
+        then."""
         if self._owns_lock:
             self._lock = take_data_dir(self.data_dir)
         self._servers = self._choose_servers()
@@ -138,7 +140,8 @@ class EmbeddedServers:
             secret_file.save(self.data_dir, self._kept)
 
     def _wait_or_move(self, server: Server) -> None:
-        """Wait for a server; if it failed because its port was taken after we looked, start it on another one."""
+        """Wait for a server; if it failed because its port was taken after we looked, start it on another
+        one."""
         for _ in range(PORT_TRIES):
             try:
                 return self._wait_for(self.children[server.name])
@@ -154,7 +157,9 @@ class EmbeddedServers:
         name = child.program.name
         while not child.is_ready():
             if not child.is_alive() or time.monotonic() > deadline:
-                state = f"not ready after {READY_TIMEOUT_S:.0f} s" if child.is_alive() else child.describe_end()
+                state = (
+                    f"not ready after {READY_TIMEOUT_S:.0f} s" if child.is_alive() else child.describe_end()
+                )
                 raise StartFailed(f"{name} did not start ({state}):\n{tail(log_path(self.data_dir, name))}")
             self._tick()
             time.sleep(POLL_S)
@@ -162,5 +167,7 @@ class EmbeddedServers:
     def __enter__(self) -> Urls:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()

@@ -1,7 +1,7 @@
 """What can go wrong while starting or stopping the platform, as sentences for the person at the terminal.
 
-Every error here is expected (a taken port, a second `up`); the command line prints its text and nothing else. It does
-not know where the text is shown.
+Every error here is expected (a taken port, a second `up`); the command line prints its text and nothing else.
+It does not know where the text is shown.
 """
 
 
@@ -15,7 +15,9 @@ class AlreadyRunning(LocalError):
     def __init__(self, data_dir: str, pid: int | None) -> None:
         self.pid = pid
         who = f"pid {pid}" if pid else "another process"
-        super().__init__(f"Lovage is already running on {data_dir} ({who}). Stop it with `lovage down` first.")
+        super().__init__(
+            f"Lovage is already running on {data_dir} ({who}). Stop it with `lovage down` first."
+        )
 
 
 class NotRunning(LocalError):

@@ -1,8 +1,9 @@
 """File locks that tell whether a launcher, or a server's last process, is still alive.
 
-A lock belongs to an open file, and a child that inherits the file holds it too, until the last of them ended. That is
-the one honest answer to "is the old server gone?": no pid can be reused, no zombie counts, and the orphans of a killed
-postmaster (which still hold its shared memory) do. Knows files and pids; does not know what is being locked.
+A lock belongs to an open file, and a child that inherits the file holds it too, until the last of them ended.
+That is the one honest answer to "is the old server gone?": no pid can be reused, no zombie counts, and the
+orphans of a killed postmaster (which still hold its shared memory) do. Knows files and pids; does not know
+what is being locked.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class FileLock:
         while (lock := cls.try_take(path)) is None:
             if time.monotonic() > deadline:
                 who = read_pid(path)
-                raise StillBusy(f"{path.stem} of an earlier start (pid {who}) still runs after {timeout_s:.0f} s.")
+                raise StillBusy(
+                    f"{path.stem} of an earlier start (pid {who}) still runs after {timeout_s:.0f} s."
+                )
             tick()
             time.sleep(POLL_S)
         return lock

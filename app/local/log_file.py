@@ -13,14 +13,18 @@ TAIL_BYTES = 8 * 1024
 
 
 def log_path(data_dir: Path, name: str) -> Path:
-    """Where the log of program `name` is; its folder exists afterwards. `cpu:0` and the like become file names."""
+    """Where the log of program `name` is; its folder exists afterwards. `cpu:0` and the like become file
+    names."""
     folder = data_dir / "logs"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / ("".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name) + ".log")
+    return folder / (
+        "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name) + ".log"
+    )
 
 
 def cut_if_large(path: Path, max_bytes: int = MAX_BYTES) -> None:
-    """Copy the log to `<name>.log.1` and empty it. Its writers append, so those with it open go on at the start."""
+    """Copy the log to `<name>.log.1` and empty it. Its writers append, so those with it open go on at the
+    start."""
     try:
         if path.stat().st_size <= max_bytes:
             return

@@ -1,4 +1,5 @@
-"""`up.json`: what a running platform tells other commands (where it listens, who runs it), and whether it runs.
+"""`up.json`: what a running platform tells other commands (where it listens, who runs it), and whether it
+runs.
 
 Knows the file and the launcher's lock. Does not know how anything is started or stopped.
 """
@@ -35,7 +36,9 @@ class Platform:
 
 def write_platform(platform: Platform) -> None:
     """Tell the other commands."""
-    write_private(Path(platform.data_dir) / FILE_NAME, json.dumps(dataclasses.asdict(platform), indent=2) + "\n")
+    write_private(
+        Path(platform.data_dir) / FILE_NAME, json.dumps(dataclasses.asdict(platform), indent=2) + "\n"
+    )
 
 
 def forget_platform(data_dir: Path) -> None:

@@ -9,9 +9,9 @@ import contextlib
 import random
 import socket
 
-# Below every system's range for outgoing connections (Linux 32768.., others 49152..). In that range a client that
-# keeps dialling a server that is down can be given the server's own port and connect to itself, and then the server
-# cannot come back.
+# Below every system's range for outgoing connections (Linux 32768.., others 49152..). In that range a client
+# that keeps dialling a server that is down can be given the server's own port and connect to itself, and then
+# the server cannot come back.
 LOWEST, HIGHEST = 15_000, 32_000
 
 
@@ -19,7 +19,9 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     """Whether a server could listen on `host:port` now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closing connections don't count
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as servers do: closing connections don't count
         try:
             probe.bind((host, port))
         except OSError:

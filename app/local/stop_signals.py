@@ -1,6 +1,7 @@
 """SIGINT, SIGTERM and SIGHUP as a count that the launcher's one loop looks at.
 
-Knows signals. Does not stop anything: it raises StopRequested where the loop asks, so that no state is left half-made.
+Knows signals. Does not stop anything: it raises StopRequested where the loop asks, so that no state is left
+half-made.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class StopRequested(Exception):
 
 
 class StopSignals:
-    """Handlers for the time of a `with` block. `wakeup` turns readable when a signal came, also for an ended child."""
+    """Handlers for the time of a `with` block. `wakeup` turns readable when a signal came, also for an ended
+    child."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -46,10 +48,14 @@ class StopSignals:
         signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._count_one)
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)  # a handler is what wakes the loop
+        self._before[signal.SIGCHLD] = signal.signal(
+            signal.SIGCHLD, _do_nothing
+        )  # a handler is what wakes the loop
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler if callable(handler) else signal.SIG_DFL)
         signal.set_wakeup_fd(-1)

@@ -1,7 +1,8 @@
 """Child programs of one terminal: start, show and log their output, restart what crashes, stop all in order.
 
-One loop in the main thread does everything: the kernel ties a child's life to the thread that forked it, and one
-thread needs no locks. Knows programs, output and time. Does not know which programs there are or what they do.
+One loop in the main thread does everything: the kernel ties a child's life to the thread that forked it, and
+one thread needs no locks. Knows programs, output and time. Does not know which programs there are or what
+they do.
 """
 
 from __future__ import annotations
@@ -99,7 +100,10 @@ class Supervisor:
                 if place.crashes >= START_TRIES:
                     raise StartFailed(f"{place.program.name} does not start:\n{self._tail(place.program)}")
                 if time.monotonic() > deadline:
-                    raise StartFailed(f"{place.program.name} is not ready after {timeout_s:.0f} s:\n{self._tail(place.program)}")
+                    raise StartFailed(
+                        f"{place.program.name} is not ready after {timeout_s:.0f}"
+                        f" s:\n{self._tail(place.program)}"
+                    )
                 self._turn()
 
     def run_until(self, done: Callable[[], bool]) -> None:
@@ -108,13 +112,15 @@ class Supervisor:
             self._turn()
 
     def run(self) -> None:
-        """Supervise until StopRequested. Sleeps until something happens: an idle platform costs no CPU here."""
+        """Supervise until StopRequested. Sleeps until something happens: an idle platform costs no CPU
+        here."""
         while True:
             waiting = any(place.restart_at is not None for place in self._places.values())
             self._turn(TURN_S if waiting else IDLE_S)
 
     def stop(self) -> None:
-        """Stop everything, stage by stage, each program with its grace; a second signal kills what is left."""
+        """Stop everything, stage by stage, each program with its grace; a second signal kills what is
+        left."""
         for stage in sorted({place.program.stage for place in self._places.values()}):
             self._stopped_stage = stage
             self._stop_stage([place for place in self._places.values() if place.program.stage == stage])
@@ -140,7 +146,9 @@ class Supervisor:
 
     def _kill(self, place: _Place, late: bool) -> None:
         if late:
-            self._terminal.warn(f"{place.program.name} did not stop in {place.program.grace_s:.0f} s: killed.")
+            self._terminal.warn(
+                f"{place.program.name} did not stop in {place.program.grace_s:.0f} s: killed."
+            )
         if place.child is not None:
             place.child.kill()
 
@@ -176,7 +184,8 @@ class Supervisor:
         place.restart_at = time.monotonic() + delay
         log = log_path(self._data_dir, place.program.name)
         self._terminal.warn(
-            f"{place.program.name} ended ({place.child.describe_end()}), starting it again in {delay:g} s; log: {log}"
+            f"{place.program.name} ended ({place.child.describe_end()}), starting it again in {delay:g} s;"
+            f" log: {log}"
         )
 
     def _launch(self, place: _Place) -> None:
@@ -224,7 +233,8 @@ class Supervisor:
         return True
 
     def _finish_output(self, place: _Place) -> None:
-        """Read what an ended program left in its pipe, and close it: a stray grandchild may hold the other end."""
+        """Read what an ended program left in its pipe, and close it: a stray grandchild may hold the other
+        end."""
         if place.child is None or place.child.process.stdout is None:
             return
         while self._read(place):

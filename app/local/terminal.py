@@ -1,6 +1,7 @@
 """What `lovage up` writes: its own short lines, and every program's lines with a coloured name in front.
 
-Knows a text stream and ANSI colours. Does not know processes; a terminal that went away never ends the platform.
+Knows a text stream and ANSI colours. Does not know processes; a terminal that went away never ends the
+platform.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ RED = "31"
 
 
 def wants_colour(stream: TextIO, env: Mapping[str, str]) -> bool:
-    """Colour for a terminal, unless NO_COLOR (no-color.org: any non-empty value) or a dumb terminal forbids it."""
+    """Colour for a terminal, unless NO_COLOR (no-color.org: any non-empty value) or a dumb terminal forbids
+    it."""
     return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 

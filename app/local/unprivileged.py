@@ -1,8 +1,8 @@
 """How a server starts that refuses to run as root, or as a user without a name (Postgres refuses both).
 
-Best way: a user namespace in which we are called "nobody". No user is made, no file changes its owner, and it works
-under a home of mode 0700. Where namespaces are forbidden (many containers), root gives the directory to the real
-`nobody` and becomes it. Knows Linux system calls; does not know which server.
+Best way: a user namespace in which we are called "nobody". No user is made, no file changes its owner, and it
+works under a home of mode 0700. Where namespaces are forbidden (many containers), root gives the directory to
+the real `nobody` and becomes it. Knows Linux system calls; does not know which server.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ def _write(path: str, text: str) -> None:
 
 def become_mapped_nobody() -> None:
     """In a fresh single-threaded child: go on owning our files, but let every program see us as `nobody`."""
-    user, group = os.geteuid(), os.getegid()  # inside, before the maps are written, both read as the overflow id
+    user, group = (
+        os.geteuid(),
+        os.getegid(),
+    )  # inside, before the maps are written, both read as the overflow id
     if _libc.unshare(CLONE_NEWUSER) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"unshare: {os.strerror(code)}")
@@ -77,8 +80,8 @@ def namespaces_work() -> bool:
 def identity_for(home: Path) -> Become | None:
     """What a child must do before it starts a server over `home`; None if it may stay who it is.
 
-    `home` exists. It keeps the owner it has: a directory that a plain user or the real `nobody` owns is served as
-    that user; only a directory of root's is given away, and only where namespaces are forbidden.
+    `home` exists. It keeps the owner it has: a directory that a plain user or the real `nobody` owns is
+    served as that user; only a directory of root's is given away, and only where namespaces are forbidden.
     """
     if os.geteuid() != 0:
         return None if _has_name(os.geteuid()) or not namespaces_work() else become_mapped_nobody

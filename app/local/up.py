@@ -2,8 +2,9 @@
 
     up(UpOptions(data_dir=Path(".lovage")), Hooks(self_check=..., print_screen=...)) -> exit code
 
-Order: the data directory's lock, ports, servers, migrations, bootstrap, programs (all at once), the API's /ready, the
-self-check, the screen. Knows the order; does not know how servers start, what the programs do, or what is shown.
+Order: the data directory's lock, ports, servers, migrations, bootstrap, programs (all at once), the API's
+/ready, the self-check, the screen. Knows the order; does not know how servers start, what the programs do, or
+what is shown.
 """
 
 from __future__ import annotations
@@ -47,9 +48,9 @@ def _nothing_to_print(platform: Platform, report: Report) -> None:
 class Hooks:
     """What the command line adds.
 
-    `self_check` runs in a thread once the API is ready; its JSON-able answer goes to `print_screen`. If it raises, the
-    text is shown in the screen's place and the platform stays up, so that one can look at it. `on_progress` also gets
-    every short line.
+    `self_check` runs in a thread once the API is ready; its JSON-able answer goes to `print_screen`. If it
+    raises, the text is shown in the screen's place and the platform stays up, so that one can look at it.
+    `on_progress` also gets every short line.
     """
 
     self_check: Callable[[Platform], Report] = _nothing_to_check
@@ -60,7 +61,8 @@ class Hooks:
 def up(options: UpOptions, hooks: Hooks | None = None) -> int:
     """Run the platform until it is stopped (or, detached, until it is ready). Returns the exit code.
 
-    0: stopped, or ready when detached; 1: a sentence on the terminal says what failed; 130: interrupted on the way up.
+    0: stopped, or ready when detached; 1: a sentence on the terminal says what failed; 130: interrupted on
+    the way up.
     """
     hooks = hooks or Hooks()
     options = dataclasses.replace(options, data_dir=options.data_dir.absolute())
@@ -82,7 +84,9 @@ def _up_detached(options: UpOptions, hooks: Hooks, terminal: Terminal) -> int:
             on_progress=lambda text: tell({"progress": text}),
         )
         quiet = Terminal(sys.stdout, show_programs=False)  # every program has its own log file
-        launch = _Launch(options, background, quiet, on_check_failed=lambda text: tell({"failed_check": text}))
+        launch = _Launch(
+            options, background, quiet, on_check_failed=lambda text: tell({"failed_check": text})
+        )
         try:
             return launch.run()
         except LocalError as error:
@@ -136,8 +140,12 @@ class _Launch:
         connections = self._connect(supervisor, lock, signals)
         env = composition.environment(self._options, connections)
         platform = self._describe(connections)
-        self._timed("Database migrated", lambda: supervisor.run_once(composition.once(self._options, env, "migrate")))
-        self._timed("Bootstrapped", lambda: supervisor.run_once(composition.once(self._options, env, "bootstrap")))
+        self._timed(
+            "Database migrated", lambda: supervisor.run_once(composition.once(self._options, env, "migrate"))
+        )
+        self._timed(
+            "Bootstrapped", lambda: supervisor.run_once(composition.once(self._options, env, "bootstrap"))
+        )
         self._timed("API ready", lambda: self._start_programs(supervisor, env))
         write_platform(platform)
         self._check_and_show(supervisor, platform)
@@ -207,7 +215,10 @@ class _Launch:
         for option, host, port in wanted:
             while not is_free(port, host):
                 if time.monotonic() >= deadline:
-                    raise LocalError(f"Port {port} is taken by {holder_of(port)}: stop it, or choose another with {option}.")
+                    raise LocalError(
+                        f"Port {port} is taken by {holder_of(port)}: stop it, or choose another with"
+                        f" {option}."
+                    )
                 time.sleep(0.05)
 
     def _timed(self, what: str, step: Callable[[], None]) -> None:

@@ -1,4 +1,5 @@
-"""The embedded Valkey (Redis' free fork, same protocol): its binary, its configuration, how to see that it is ready.
+"""The embedded Valkey (Redis' free fork, same protocol): its binary, its configuration, how to see that it is
+ready.
 
 Knows Valkey's files and just enough of its protocol for AUTH and PING. Does not know what is stored in it.
 """
@@ -20,8 +21,9 @@ from app.local.secret_file import Secrets, write_private
 GRACE_S = 10.0  # one fsync of the append-only file
 PING_TIMEOUT_S = 0.5
 
-# `everysec`: losing power may cost the last second of doorbells, which the sweep rings again; killing the process
-# costs nothing, as the kernel has the writes. `noeviction`: a full server refuses writes, it never forgets messages.
+# `everysec`: losing power may cost the last second of doorbells, which the sweep rings again; killing the
+# process costs nothing, as the kernel has the writes. `noeviction`: a full server refuses writes, it never
+# forgets messages.
 CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -47,7 +49,8 @@ def binary() -> Path:
 
 
 class Valkey:
-    """One server over `home`. Valkey itself does not notice a second server over the same files; the lock does."""
+    """One server over `home`. Valkey itself does not notice a second server over the same files; the lock
+    does."""
 
     name = "valkey"
     port_field = "valkey_port"
@@ -65,7 +68,8 @@ class Valkey:
         return f"Valkey {text.split('v=')[-1].split()[0]}"  # "Valkey server v=9.1.2 sha=..."
 
     def prepare(self, kept: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
-        """Write the configuration. The password is in this 0600 file, as command lines are everybody's to read."""
+        """Write the configuration. The password is in this 0600 file, as command lines are everybody's to
+        read."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         home = str(self.home).replace("\\", "\\\\").replace('"', '\\"')
         text = CONFIGURATION.format(port=kept.valkey_port, password=kept.valkey_password, home=home)

@@ -1,4 +1,5 @@
-"""Structured logs to standard error: for people in a terminal, or one JSON object a line. Library logs go the same way."""
+"""Structured logs to standard error: for people in a terminal, or one JSON object a line. Library logs go the
+same way."""
 
 import logging
 import sys
@@ -6,9 +7,19 @@ from typing import Any
 
 import structlog
 
-LIBRARIES_QUIET = ("httpx", "httpcore", "urllib3", "botocore", "boto3", "filelock", "alembic.runtime", "celery.bootsteps")
+LIBRARIES_QUIET = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "botocore",
+    "boto3",
+    "filelock",
+    "alembic.runtime",
+    "celery.bootsteps",
+)
 
-# The default draws boxes with every local variable: secrets and inputs in the log, and a second of CPU for one traceback.
+# The default draws boxes with every local variable: secrets and inputs in the log, and a second of CPU for
+# one traceback.
 PLAIN = structlog.dev.plain_traceback
 
 
@@ -28,10 +39,15 @@ def configure(log_format: str, level: str) -> None:
     end: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=PLAIN)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=PLAIN
+            )
+        ]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end]
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *end],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)

@@ -1,5 +1,6 @@
-"""Everything that can be counted, by kind of process, in Prometheus' terms. docs/reference/metrics.md lists it all, and a test
-compares. Every process counts for itself, from its start; Prometheus adds up. Knows nothing of those who count.
+"""Everything that can be counted, by kind of process, in Prometheus' terms. docs/reference/metrics.md lists
+it all, and a test compares. Every process counts for itself, from its start; Prometheus adds up. Knows
+nothing of those who count.
 """
 
 import threading
@@ -7,7 +8,14 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, Summary, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    Summary,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -21,33 +29,68 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MOST_NAMES = 200  # values of the label `model`; further ones are counted as `other`
 
 ProcessCollector(registry=EVERYWHERE)
-ACCEPTED = Counter("lovage_predictions_accepted", "Predictions written to the database.", ["source"], registry=EVERYWHERE)
-ENDED = Counter("lovage_predictions_ended", "Predictions ended by this process.", ["status"], registry=EVERYWHERE)
-RETURNED = Counter("lovage_predictions_returned", "Attempts given back: their predictions wait again.", registry=EVERYWHERE)
-LATE = Counter("lovage_late_results", "Results discarded: somebody else has the prediction.", registry=EVERYWHERE)
+ACCEPTED = Counter(
+    "lovage_predictions_accepted", "Predictions written to the database.", ["source"], registry=EVERYWHERE
+)
+ENDED = Counter(
+    "lovage_predictions_ended", "Predictions ended by this process.", ["status"], registry=EVERYWHERE
+)
+RETURNED = Counter(
+    "lovage_predictions_returned", "Attempts given back: their predictions wait again.", registry=EVERYWHERE
+)
+LATE = Counter(
+    "lovage_late_results", "Results discarded: somebody else has the prediction.", registry=EVERYWHERE
+)
 
-REQUESTS = Counter("lovage_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=API)
+REQUESTS = Counter(
+    "lovage_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=API
+)
 REQUEST_SECONDS = Histogram(
-    "lovage_http_request_seconds", "From a request's headers to its answer's end.", ["method", "route"],
-    buckets=SECONDS, registry=API,
-)  # fmt: skip
+    "lovage_http_request_seconds",
+    "From a request's headers to its answer's end.",
+    ["method", "route"],
+    buckets=SECONDS,
+    registry=API,
+)
 RATE_LIMITED = Counter("lovage_rate_limited", "Calls refused by a rate limit.", ["policy"], registry=API)
 
-CLAIMED = Counter("lovage_predictions_claimed", "Predictions claimed, by a doorbell or by looking.", ["how"], registry=WORKER)
-PHASE_SECONDS = Counter("lovage_phase_seconds", "Where the time of ended predictions went.", ["phase"], registry=WORKER)
+CLAIMED = Counter(
+    "lovage_predictions_claimed",
+    "Predictions claimed, by a doorbell or by looking.",
+    ["how"],
+    registry=WORKER,
+)
+PHASE_SECONDS = Counter(
+    "lovage_phase_seconds", "Where the time of ended predictions went.", ["phase"], registry=WORKER
+)
 PREDICTION_SECONDS = Histogram(
-    "lovage_prediction_seconds", "Seconds of ended predictions: queue, run, total.", ["phase"],
-    buckets=LONG_SECONDS, registry=WORKER,
-)  # fmt: skip
-BATCHES = Counter("lovage_batches", "Batches run: each prediction of a batch of n counts 1/n.", ["model"], registry=WORKER)
-BATCH_SIZE = Histogram("lovage_batch_size", "Size of the batch that a prediction ran in.", buckets=ROWS, registry=WORKER)
-PADDING = Summary("lovage_padding_share", "Share of padding in the batch that a prediction ran in, 0 to 1.", registry=WORKER)
+    "lovage_prediction_seconds",
+    "Seconds of ended predictions: queue, run, total.",
+    ["phase"],
+    buckets=LONG_SECONDS,
+    registry=WORKER,
+)
+BATCHES = Counter(
+    "lovage_batches", "Batches run: each prediction of a batch of n counts 1/n.", ["model"], registry=WORKER
+)
+BATCH_SIZE = Histogram(
+    "lovage_batch_size", "Size of the batch that a prediction ran in.", buckets=ROWS, registry=WORKER
+)
+PADDING = Summary(
+    "lovage_padding_share", "Share of padding in the batch that a prediction ran in, 0 to 1.", registry=WORKER
+)
 LOADS = Counter("lovage_model_loads", "Models loaded, or failed to.", ["model", "outcome"], registry=WORKER)
-LOAD_SECONDS = Histogram("lovage_model_load_seconds", "Time until a model was ready.", buckets=LONG_SECONDS, registry=WORKER)
-CRASHES = Counter("lovage_model_crashes", "Deaths of model processes that nobody intended.", ["model"], registry=WORKER)
+LOAD_SECONDS = Histogram(
+    "lovage_model_load_seconds", "Time until a model was ready.", buckets=LONG_SECONDS, registry=WORKER
+)
+CRASHES = Counter(
+    "lovage_model_crashes", "Deaths of model processes that nobody intended.", ["model"], registry=WORKER
+)
 
 DELIVERIES = Counter("lovage_webhook_attempts", "Tries to deliver a webhook.", ["outcome"], registry=COURIER)
-DELIVERY_SECONDS = Histogram("lovage_webhook_attempt_seconds", "Time of one try.", buckets=SECONDS, registry=COURIER)
+DELIVERY_SECONDS = Histogram(
+    "lovage_webhook_attempt_seconds", "Time of one try.", buckets=SECONDS, registry=COURIER
+)
 
 Described = Mapping[str, tuple[str, Sequence[str]]]  # name -> what it says, labels
 Readings = Mapping[str, Mapping[tuple[str, ...], float]]  # name -> label values -> value
@@ -63,13 +106,22 @@ FLEET: Described = {
     "lovage_running": ("Predictions that a worker holds.", ()),
     "lovage_workers": ("Live workers.", ("device_class",)),
     "lovage_slots": ("Predictions that the live workers may hold.", ("device_class",)),
-    "lovage_webhooks_pending": ("Webhooks to be delivered: new, or to be tried again (at most 10,000).", ("state",)),
+    "lovage_webhooks_pending": (
+        "Webhooks to be delivered: new, or to be tried again (at most 10,000).",
+        ("state",),
+    ),
     "lovage_webhooks_overdue_seconds": ("How long the webhook that is due longest has been due.", ()),
 }
 OF_API: Described = {
-    "lovage_readers": ("Callers being kept informed: of a stream, waiting for an end, or over a WebSocket.", ("kind",)),
+    "lovage_readers": (
+        "Callers being kept informed: of a stream, waiting for an end, or over a WebSocket.",
+        ("kind",),
+    ),
     "lovage_events_connected": ("1 while news from Redis are heard.", ()),
-    "lovage_doorbells_dropped_total": ("Doorbells given up because Redis was away; workers look for themselves.", ()),
+    "lovage_doorbells_dropped_total": (
+        "Doorbells given up because Redis was away; workers look for themselves.",
+        (),
+    ),
 }
 OF_WORKER: Described = {
     "lovage_worker_running": ("Predictions that this worker holds.", ()),
@@ -103,7 +155,8 @@ def tally(counter: Counter, values: Iterable[str]) -> None:
 
 
 class Gauges(Collector):
-    """Values read when somebody asks, at most every `keep_seconds`. `described` has every name that `read` may give."""
+    """Values read when somebody asks, at most every `keep_seconds`. `described` has every name that `read`
+    may give."""
 
     def __init__(self, described: Described, read: Callable[[], Readings], keep_seconds: float = 0.0) -> None:
         self._described, self._read, self._keep = described, read, keep_seconds
@@ -119,7 +172,9 @@ class Gauges(Collector):
             readings = self._readings
         for name, values in readings.items():
             text, labels = self._described[name]
-            family = (CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily)(name, text, labels=labels)
+            family = (CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily)(
+                name, text, labels=labels
+            )
             for label_values, value in values.items():
                 family.add_metric(label_values, value)
             yield family

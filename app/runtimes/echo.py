@@ -1,7 +1,8 @@
 """The fake that is product code: answers what it was sent, after as long as it was told. No model library.
 
-It serves tests and load runs: by its inputs it streams, fails, crashes or hangs; by its version's configuration it
-loads slowly, fails to load, or pretends to have a size and a limit of memory. It does not know the time of day.
+It serves tests and load runs: by its inputs it streams, fails, crashes or hangs; by its version's
+configuration it loads slowly, fails to load, or pretends to have a size and a limit of memory. It does not
+know the time of day.
 """
 
 import heapq
@@ -15,7 +16,8 @@ from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec,
 from app.runtimes import schema
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 
-# Longest sleep between two looks at cancellation and at what waits, in seconds: a cancel is honoured within it.
+# Longest sleep between two looks at cancellation and at what waits, in seconds: a cancel is honoured within
+# it.
 SLICE = 0.02
 
 INPUTS = schema.inputs(
@@ -23,7 +25,8 @@ INPUTS = schema.inputs(
         "text": schema.text("What to answer.", default="hello"),
         "seconds": schema.number("How long to work, in seconds.", minimum=0, maximum=86_400, default=0),
         "chunks": schema.integer(
-            "Answer as this many pieces of the text, spread over the seconds; 0: at once. A shorter text is repeated.",
+            "Answer as this many pieces of the text, spread over the seconds; 0: at once. A shorter text is"
+            " repeated.",
             minimum=0,
             maximum=10_000,
             default=0,
@@ -35,7 +38,9 @@ INPUTS = schema.inputs(
         },
         "crash": schema.boolean("Kill the model's own process when the time is over.", default=False),
         "hang": schema.boolean("Never end when the time is over, and ignore cancellation.", default=False),
-        "file": schema.boolean("Answer a text file that holds the text instead of the text itself.", default=False),
+        "file": schema.boolean(
+            "Answer a text file that holds the text instead of the text itself.", default=False
+        ),
     }
 )
 
@@ -190,7 +195,8 @@ def _end(job: Job, pieces: list[str]) -> Event:
 
 
 def _filed(job: Job) -> Event:
-    """A file that cannot be written is this job's failure alone; raised, it would have the whole batch tried again in halves."""
+    """A file that cannot be written is this job's failure alone; raised, it would have the whole batch tried
+    again in halves."""
     try:
         return Finished(_write(job))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Weights that were read from a mapped file and are not needed any more give their pages back.
 
-The mapping lives as long as any tensor of its file, and what was once read of it counts as the process's memory (PSS, by which
-the model cache counts): 41 MB of MiniLM's 90 after its layers had been packed.
+The mapping lives as long as any tensor of its file, and what was once read of it counts as the process's
+memory (PSS, by which the model cache counts): 41 MB of MiniLM's 90 after its layers had been packed.
 """
 
 import ctypes
@@ -14,8 +14,8 @@ MAPS = "/proc/self/maps"
 
 
 def let_go(tensors: Iterable[Any]) -> None:
-    """Where a tensor lies in a mapped file, its whole pages; what it held is the file's again. Elsewhere, and but on Linux,
-    nothing happens."""
+    """Where a tensor lies in a mapped file, its whole pages; what it held is the file's again. Elsewhere, and
+    but on Linux, nothing happens."""
     if not sys.platform.startswith("linux"):
         return
     files = _files()

@@ -1,4 +1,5 @@
-"""Sound and pictures between files and arrays: WAV by the standard library, pictures by Pillow. Knows no model."""
+"""Sound and pictures between files and arrays: WAV by the standard library, pictures by Pillow. Knows no
+model."""
 
 import wave
 from pathlib import Path
@@ -11,7 +12,8 @@ PCM = {2: ("<i2", 2**15), 4: ("<i4", 2**31)}
 
 
 def read_wav(path: str, rate: int) -> Any:
-    """Mono samples as float32 in -1…1 at `rate` per second, or None when the file is no WAV of 16 or 32 bits."""
+    """Mono samples as float32 in -1…1 at `rate` per second, or None when the file is no WAV of 16 or 32
+    bits."""
     import numpy
 
     try:
@@ -45,7 +47,9 @@ def write_wav(path: Path, samples: Any, rate: int) -> None:
     """Mono or (channels, samples) in -1…1, as 16 bits."""
     import numpy
 
-    whole = (numpy.atleast_2d(numpy.asarray(samples, dtype=numpy.float32)).T.clip(-1, 1) * (2**15 - 1)).astype("<i2")
+    whole = (
+        numpy.atleast_2d(numpy.asarray(samples, dtype=numpy.float32)).T.clip(-1, 1) * (2**15 - 1)
+    ).astype("<i2")
     with wave.open(str(path), "wb") as file:
         file.setnchannels(whole.shape[1])
         file.setsampwidth(2)
@@ -54,13 +58,17 @@ def write_wav(path: Path, samples: Any, rate: int) -> None:
 
 
 def read_picture(path: str) -> Any:
-    """In RGB. Raises ValueError for what is no picture, or one of more than MOST_PIXELS: nothing of it is decoded then."""
+    """In RGB. Raises ValueError for what is no picture, or one of more than MOST_PIXELS: nothing of it is
+    decoded then."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
             if picture.width * picture.height > MOST_PIXELS:  # where Pillow only warns
-                raise ValueError(f"the picture has {picture.width} x {picture.height} pixels; at most {MOST_PIXELS} are read")
+                raise ValueError(
+                    f"the picture has {picture.width} x {picture.height} pixels; at most {MOST_PIXELS} are"
+                    " read"
+                )
             return picture.convert("RGB")
     except Image.DecompressionBombError as error:
         raise ValueError(f"the picture has more than {MOST_PIXELS} pixels") from error

@@ -1,8 +1,9 @@
 """Name -> runtime class: the one door by which runtimes enter.
 
-Three sources, in this order of right to a name: the built-ins below, entry points of the group `lovage.runtimes`, and
-files found by `discover`. Nothing is imported before it is asked for. It does not know how a runtime works, and it
-never imports a model library itself. A process that is to find discovered runtimes calls `discover` once at its start.
+Three sources, in this order of right to a name: the built-ins below, entry points of the group
+`lovage.runtimes`, and files found by `discover`. Nothing is imported before it is asked for. It does not know
+how a runtime works, and it never imports a model library itself. A process that is to find discovered
+runtimes calls `discover` once at its start.
 """
 
 import ast
@@ -27,12 +28,12 @@ METADATA_NAMES = ("model_id", "architecture", "task", "hardware", "license", "ta
 
 BUILT_IN = {
     "echo": "app.runtimes.echo:Echo",
-    "text-generation": "app.runtimes.text_generation:TextGeneration",
-    "image-generation": "app.runtimes.image_generation:ImageGeneration",
-    "embedding": "app.runtimes.embedding:Embedding",
-    "pair-scoring": "app.runtimes.pair_scoring:PairScoring",
-    "pipeline": "app.runtimes.pipeline:Pipeline",
-    "python": "app.runtimes.python_folder:PythonFolder",
+    "text-generation": "app.runtimes.text.text_generation:TextGeneration",
+    "image-generation": "app.runtimes.images.image_generation:ImageGeneration",
+    "embedding": "app.runtimes.encoders.embedding:Embedding",
+    "pair-scoring": "app.runtimes.encoders.pair_scoring:PairScoring",
+    "pipeline": "app.runtimes.pipelines.pipeline:Pipeline",
+    "python": "app.runtimes.python.python_folder:PythonFolder",
 }
 
 _found: dict[str, type[Runtime]] = {}
@@ -43,8 +44,8 @@ _discovered: dict[str, type[Runtime]] = {}
 class Discovered:
     """One file or plug-in that was looked at: either `spec` or `error`.
 
-    `metadata` is read from the source text (the literal `METADATA` or constants such as MODEL_ID), so that it is there
-    for broken files too."""
+    `metadata` is read from the source text (the literal `METADATA` or constants such as MODEL_ID), so that it
+    is there for broken files too."""
 
     path: str
     spec: RuntimeSpec | None = None
@@ -81,7 +82,8 @@ def problems() -> list[Discovered]:
 def known(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Everything that a process with these folders can or could run: built-ins, plug-ins, files; plain data.
 
-    Each with `name` ("" when it is broken), `spec` (a RuntimeSpec as a dict), `origin`, `error` and `metadata`.
+    Each with `name` ("" when it is broken), `spec` (a RuntimeSpec as a dict), `origin`, `error` and
+    `metadata`.
     """
     files = discover(folders)
     of_files = {report.spec.name for report in files if report.spec}
@@ -92,11 +94,14 @@ def known(folders: Sequence[Path]) -> list[dict[str, Any]]:
     ]
     return [
         {
-            "name": one.spec.name if one.spec else "", "spec": asdict(one.spec) if one.spec else {}, "origin": one.path,
-            "error": one.error, "metadata": one.metadata,
+            "name": one.spec.name if one.spec else "",
+            "spec": asdict(one.spec) if one.spec else {},
+            "origin": one.path,
+            "error": one.error,
+            "metadata": one.metadata,
         }
         for one in [*others, *files]
-    ]  # fmt: skip
+    ]
 
 
 def origin(name: str) -> str:
@@ -134,11 +139,17 @@ def _look_up(name: str) -> type[Runtime] | None:
 
 
 def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in BUILT_IN}
+    return {
+        point.name: point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name not in BUILT_IN
+    }
 
 
 def _checked(thing: object, where: str) -> type[Runtime]:
-    if isinstance(thing, type) and issubclass(thing, Runtime) and isinstance(getattr(thing, "spec", None), RuntimeSpec):
+    if (
+        isinstance(thing, type)
+        and issubclass(thing, Runtime)
+        and isinstance(getattr(thing, "spec", None), RuntimeSpec)
+    ):
         return thing
     raise TypeError(f"{where} is not a Runtime with a spec")
 
@@ -160,7 +171,9 @@ def _take(path: Path) -> list[Discovered]:
 def _register(runtime: type[Runtime], path: Path, metadata: dict[str, Any]) -> Discovered:
     name = runtime.spec.name
     if name in names():
-        return Discovered(str(path), error=f"the name '{name}' is taken by another runtime", metadata=metadata)
+        return Discovered(
+            str(path), error=f"the name '{name}' is taken by another runtime", metadata=metadata
+        )
     _discovered[name] = runtime
     return Discovered(str(path), spec=runtime.spec, metadata=metadata)
 
@@ -194,7 +207,8 @@ def _classes(module: ModuleType, path: Path) -> list[type[Runtime]]:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """Literals assigned at the top of the file: `METADATA = {...}` and MODEL_ID, ARCHITECTURE, TASK, HARDWARE, …"""
+    """Literals assigned at the top of the file: `METADATA = {...}` and MODEL_ID, ARCHITECTURE, TASK,
+    HARDWARE, …"""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError, OSError):

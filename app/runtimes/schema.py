@@ -1,11 +1,14 @@
-"""Small builders of JSON Schemas for inputs, so that every runtime's schema looks the same. Knows no runtime."""
+"""Small builders of JSON Schemas for inputs, so that every runtime's schema looks the same. Knows no
+runtime."""
 
 from typing import Any
 
 Schema = dict[str, Any]
 
 
-def inputs(properties: dict[str, Schema], required: tuple[str, ...] = (), one_of: tuple[tuple[str, ...], ...] = ()) -> Schema:
+def inputs(
+    properties: dict[str, Schema], required: tuple[str, ...] = (), one_of: tuple[tuple[str, ...], ...] = ()
+) -> Schema:
     """An input schema: the properties get their `x-order` by position and a title from their name.
 
     `one_of`: groups of names of which exactly one must be given.
@@ -61,7 +64,9 @@ def given(inputs: Schema, values: dict[str, Any]) -> dict[str, Any]:
     return defaults | {name: value for name, value in values.items() if value is not None}
 
 
-SEED = integer("Same seed and same input give the same output; empty: random.", minimum=0, maximum=2**53, nullable=True)
+SEED = integer(
+    "Same seed and same input give the same output; empty: random.", minimum=0, maximum=2**53, nullable=True
+)
 
 
 def chunks_of_text() -> Schema:

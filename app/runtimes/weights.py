@@ -18,20 +18,28 @@ DTYPE_CONFIG = {
         "type": "string",
         "enum": list(DTYPES),
         "default": "float32",
-        "description": "Precision of the weights; auto: half where the device is faster with it and the answers agree.",
+        "description": (
+            "Precision of the weights; auto: half where the device is faster with it and the answers agree."
+        ),
     }
 }
 COMPILE_CONFIG = {
     "torch_compile": schema.boolean("Compile with torch.compile: slow first runs, faster later ones."),
-    "fused": schema.boolean("On a CPU, run encoders of BERT's kind without padding; false: as transformers does.", default=True),
+    "fused": schema.boolean(
+        "On a CPU, run encoders of BERT's kind without padding; false: as transformers does.", default=True
+    ),
 }
 BATCH_CONFIG = {
     "max_batch_size": schema.integer("Most works in one batch.", minimum=1, maximum=4096),
-    "max_batch_tokens": schema.integer("Most tokens in one batch, padding included.", minimum=1, maximum=2**24),
+    "max_batch_tokens": schema.integer(
+        "Most tokens in one batch, padding included.", minimum=1, maximum=2**24
+    ),
     "max_wait_ms": schema.number("Wait this long for a fuller batch.", minimum=0, maximum=60_000),
     "timeout": schema.number("Longest run of one prediction, in seconds.", minimum=0.1, maximum=86_400),
     "keep_alive": schema.number("Unload after this many idle seconds; -1: never.", minimum=-1, maximum=2**31),
-    "device": schema.text("Device class (cpu, cuda …) or pinned queue that the version needs.", max_length=128),
+    "device": schema.text(
+        "Device class (cpu, cuda …) or pinned queue that the version needs.", max_length=128
+    ),
 }
 CONFIG = {**BATCH_CONFIG, **DTYPE_CONFIG}
 
@@ -48,7 +56,8 @@ def folder_of(model: ModelSpec) -> Path:
 
 
 def dtype_of(model: ModelSpec) -> Any:
-    """The torch dtype of `config["dtype"]`. Without a trial, `auto` is bfloat16 on an accelerator, float32 on a CPU."""
+    """The torch dtype of `config["dtype"]`. Without a trial, `auto` is bfloat16 on an accelerator, float32 on
+    a CPU."""
     import torch
 
     name = model.config.get("dtype") or "float32"
@@ -60,7 +69,8 @@ def dtype_of(model: ModelSpec) -> Any:
 
 
 def trusted(model: ModelSpec) -> dict[str, Any]:
-    """Keyword arguments of every `from_pretrained`: nothing from the network, no code of others unless allowed."""
+    """Keyword arguments of every `from_pretrained`: nothing from the network, no code of others unless
+    allowed."""
     return {"local_files_only": True, "trust_remote_code": model.trust_remote_code}
 
 
@@ -73,7 +83,8 @@ def tokenizer_of(folder: Path, model: ModelSpec) -> Any:
 
 
 def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> tuple[Any, dict[str, Any]]:
-    """(a transformers model on its device, for inference; what was found out about its dtype). From safetensors only."""
+    """(a transformers model on its device, for inference; what was found out about its dtype). From
+    safetensors only."""
     import torch
 
     from app.runtimes import dtype_choice
@@ -94,9 +105,9 @@ def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> 
 
 
 def quicken(net: Any, model: ModelSpec) -> dict[str, Any]:
-    """Compiles the network when its version says so, for all shapes at once, because batches have every shape; else puts fused
-    encoders into it on a processor. What was done."""
-    from app.runtimes import fused_encoder
+    """Compiles the network when its version says so, for all shapes at once, because batches have every
+    shape; else puts fused encoders into it on a processor. What was done."""
+    from app.runtimes.encoders import fused_encoder
 
     if model.config.get("torch_compile"):
         net.compile(dynamic=True)

@@ -1,1 +1,2 @@
-"""What Lovage decides: accepting, moving, following and recovering predictions; accounts, models and files. Knows no HTTP."""
+"""What Lovage decides: accepting, moving, following and recovering predictions; accounts, models and files.
+Knows no HTTP."""

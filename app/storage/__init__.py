@@ -1,27 +1,45 @@
 """Files: outputs and uploads, by key, in a folder, in S3, or in memory. Knows no prediction and no HTTP."""
 
-from app.settings import Settings
+from dataclasses import dataclass
+from pathlib import Path
+
 from app.storage.base import Storage
 from app.storage.local import LocalStorage
 from app.storage.memory import MemoryStorage
 from app.storage.s3 import S3Storage
 from app.storage.signing import UrlSigner
 
-__all__ = ["Storage", "open_storage"]
+__all__ = ["Storage", "StorageOptions", "open_storage"]
 
 
-def open_storage(settings: Settings) -> Storage:
-    """The storage that the settings name."""
-    signer = UrlSigner(settings.secret_key)
-    if settings.storage == "s3":
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """`kind` is local, s3 or memory; `secret_key` signs the URLs of the first and the last. Without keys
+    boto3 looks for its own."""
+
+    kind: str
+    secret_key: str
+    folder: Path = Path()
+    bucket: str = ""
+    prefix: str = ""
+    endpoint_url: str = ""
+    region: str = ""
+    access_key_id: str = ""
+    secret_access_key: str = ""
+
+
+def open_storage(options: StorageOptions) -> Storage:
+    """The storage that the options name."""
+    signer = UrlSigner(options.secret_key)
+    if options.kind == "s3":
         return S3Storage(
-            settings.s3_bucket,
-            prefix=settings.s3_prefix,
-            endpoint_url=settings.s3_endpoint_url or None,
-            region=settings.s3_region,
-            access_key_id=settings.s3_access_key_id or None,
-            secret_access_key=settings.s3_secret_access_key or None,
+            options.bucket,
+            prefix=options.prefix,
+            endpoint_url=options.endpoint_url or None,
+            region=options.region,
+            access_key_id=options.access_key_id or None,
+            secret_access_key=options.secret_access_key or None,
         )
-    if settings.storage == "memory":
+    if options.kind == "memory":
         return MemoryStorage(signer)
-    return LocalStorage(settings.storage_folder, signer)
+    return LocalStorage(options.folder, signer)

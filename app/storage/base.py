@@ -13,7 +13,8 @@ Range = tuple[int, int]  # first and last byte, both included
 
 
 class Storage(Protocol):
-    """Thread-safe. Keys are relative, with `/` between parts. Failures are StorageFailed, absent keys NotFound."""
+    """Thread-safe. Keys are relative, with `/` between parts. Failures are StorageFailed, absent keys
+    NotFound."""
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> None:
         """Stores a whole file; readers see all of it or nothing. Replaces what was there."""

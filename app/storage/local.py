@@ -1,4 +1,5 @@
-"""Files in a folder. A file is written beside its place, synced and renamed, so that a crash leaves all of it or nothing."""
+"""Files in a folder. A file is written beside its place, synced and renamed, so that a crash leaves all of it
+or nothing."""
 
 import json
 import os
@@ -15,7 +16,9 @@ from app.storage.signing import UrlSigner
 
 TYPES = ".types"  # beside the files: content types, one small file each
 PARTIAL = ".partial"
-PLACE_TRIES = 100  # a folder may be emptied, and so removed, by another process just before a file is put into it
+PLACE_TRIES = (
+    100  # a folder may be emptied, and so removed, by another process just before a file is put into it
+)
 
 
 class LocalStorage:
@@ -99,7 +102,11 @@ class LocalStorage:
     def list(self, prefix: str) -> Iterator[str]:
         """Walks only the deepest folder that the prefix names. Folders that vanish meanwhile are empty."""
         start = self._folder / checked(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
-        found = (str((Path(at) / name).relative_to(self._folder)) for at, _, names in os.walk(start) for name in names)
+        found = (
+            str((Path(at) / name).relative_to(self._folder))
+            for at, _, names in os.walk(start)
+            for name in names
+        )
         hidden = (TYPES + "/", PARTIAL + "/")
         return iter(sorted(key for key in found if key.startswith(prefix) and not key.startswith(hidden)))
 

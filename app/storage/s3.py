@@ -30,7 +30,9 @@ CONFIG = Config(
 )
 
 
-def client(endpoint_url: str | None, region: str, access_key_id: str | None, secret_access_key: str | None) -> Any:
+def client(
+    endpoint_url: str | None, region: str, access_key_id: str | None, secret_access_key: str | None
+) -> Any:
     """boto3's, with our patience. Without an endpoint Amazon's, without keys boto3's own credential chain."""
     return boto3.client(
         "s3",
@@ -46,9 +48,15 @@ class S3Storage:
     """boto3's own credential chain when no keys are given."""
 
     def __init__(
-        self, bucket: str, *, prefix: str = "", endpoint_url: str | None = None, region: str = "us-east-1",
-        access_key_id: str | None = None, secret_access_key: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        endpoint_url: str | None = None,
+        region: str = "us-east-1",
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+    ) -> None:
         self._bucket, self._prefix = bucket, prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._client = client(endpoint_url, region, access_key_id, secret_access_key)
 
@@ -58,13 +66,19 @@ class S3Storage:
             if isinstance(source, bytes):
                 self._client.put_object(Bucket=self._bucket, Key=name, Body=source, ContentType=content_type)
             else:
-                self._client.upload_file(str(source), self._bucket, name, ExtraArgs={"ContentType": content_type})
+                self._client.upload_file(
+                    str(source), self._bucket, name, ExtraArgs={"ContentType": content_type}
+                )
 
     def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
         wanted = {} if part is None else {"Range": f"bytes={part[0]}-{part[1]}"}
         with _failures():
             found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + checked(key), **wanted)
-        size = int(found["ContentRange"].rpartition("/")[2]) if "ContentRange" in found else found["ContentLength"]
+        size = (
+            int(found["ContentRange"].rpartition("/")[2])
+            if "ContentRange" in found
+            else found["ContentLength"]
+        )
         return _blocks(found["Body"]), size, found.get("ContentType", "application/octet-stream")
 
     def exists(self, key: str) -> bool:
@@ -89,7 +103,9 @@ class S3Storage:
 
     def list(self, prefix: str) -> Iterator[str]:
         with _failures():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
             for page in pages:
                 for item in page.get("Contents", []):
                     yield item["Key"].removeprefix(self._prefix)
@@ -98,7 +114,9 @@ class S3Storage:
         params = {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
         if filename:
             params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
-        url: str = self._client.generate_presigned_url("get_object", params, min(seconds, LONGEST_URL_SECONDS))
+        url: str = self._client.generate_presigned_url(
+            "get_object", params, min(seconds, LONGEST_URL_SECONDS)
+        )
         return url
 
 
@@ -118,5 +136,6 @@ def _failures() -> Iterator[None]:
         raise StorageFailed("The file storage refused the request.") from error
     except (BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
         raise StorageFailed("The file storage cannot be reached.") from error
-    except OSError as error:  # the file that was to be stored (some of botocore's own errors are OSErrors: they come first)
+    # the file that was to be stored (some of botocore's own errors are OSErrors: they come first)
+    except OSError as error:
         raise StorageFailed(f"The file could not be stored: {error.strerror}.") from error

@@ -21,7 +21,8 @@ class UrlSigner:
         return base64.urlsafe_b64encode(mac).decode().rstrip("=")
 
     def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
-        """`expires` is rounded up to a minute, so that the same file polled twice has the same URL and can be cached."""
+        """`expires` is rounded up to a minute, so that the same file polled twice has the same URL and can be
+        cached."""
         expires = (int(time.time()) + seconds) // 60 * 60 + 60
         query = {"expires": str(expires), "signature": self.signature(key, expires)}
         if filename:

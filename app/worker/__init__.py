@@ -1,1 +1,2 @@
-"""A worker: a Celery worker whose tasks claim predictions, run them on the engine, and record their ends. One per accelerator."""
+"""A worker: a Celery worker whose tasks claim predictions, run them on the engine, and record their ends. One
+per accelerator."""

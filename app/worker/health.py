@@ -1,27 +1,22 @@
-"""Whether a worker is well, and its metrics: over HTTP on HEALTH_PORT, and as a command.
+"""A worker's or courier's health and metrics, over HTTP on HEALTH_PORT.
 
-`python -m app.worker.health` ends with 0 when a worker of this host has been heard of lately, for containers. The port answers
-`/health` while the process does, `/ready` by asking, and `/metrics`. It knows no accounts.
+The port answers `/health` while the process does, `/ready` by asking, and `/metrics`. It knows no accounts.
 """
 
 import socket
 import socketserver
-import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 
 import orjson
 import structlog
 
-from app.db import workers
-from app.db.session import Database, connect
 from app.domain.errors import Unavailable
 from app.observe.metrics import Exposition
-from app.services.gauges import may_scrape
-from app.settings import Settings, load
-from app.worker.heartbeat import this_host
+from app.services.platform.metrics import may_scrape
 
 log = structlog.get_logger(__name__)
 
@@ -30,21 +25,32 @@ CALLER_SECONDS = 5.0  # a caller that says nothing for so long is hung up on
 Answer = tuple[int, bytes, str]
 
 
-class HealthPort:
-    """`start` once, `stop` at the end. `ready` may raise Unavailable. Without HEALTH_PORT both do nothing."""
+@dataclass(frozen=True, slots=True)
+class HealthOptions:
+    """`port` 0: none is opened. `metrics`: whether /metrics is served; without a `metrics_token` only to this
+    machine."""
 
-    def __init__(self, settings: Settings, exposition: Exposition, ready: Callable[[], bool]) -> None:
-        self._settings, self._exposition, self._ready = settings, exposition, ready
+    host: str
+    port: int
+    metrics: bool = True
+    metrics_token: str = ""
+
+
+class HealthPort:
+    """`start` once, `stop` at the end. `ready` may raise Unavailable. Without a port both do nothing."""
+
+    def __init__(self, options: HealthOptions, exposition: Exposition, ready: Callable[[], bool]) -> None:
+        self._options, self._exposition, self._ready = options, exposition, ready
         self._server: socketserver.ThreadingTCPServer | None = None
 
     def start(self) -> int:
-        """The port. A port that is taken is told to the log, and no reason not to run predictions."""
-        if not self._settings.health_port:
+        """The port. A port that is taken is logged, and no reason not to run predictions."""
+        if not self._options.port:
             return 0
         try:
-            self._server = listen(self._settings.health_host, self._settings.health_port, self.answer)
+            self._server = listen(self._options.host, self._options.port, self.answer)
         except OSError as error:
-            log.error("health_port_not_open", port=self._settings.health_port, reason=str(error))
+            log.error("health_port_not_open", port=self._options.port, reason=str(error))
             return 0
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
         return int(self._server.server_address[1])
@@ -62,7 +68,7 @@ class HealthPort:
             case "/ready":
                 ready = self._is_ready()
                 return _json(200 if ready else 503, {"status": "ready" if ready else "unavailable"})
-            case "/metrics" if self._settings.metrics:
+            case "/metrics" if self._options.metrics:
                 return self._metrics(headers, caller)
         return _json(404, {"detail": "There is /health, /ready and /metrics."})
 
@@ -73,11 +79,13 @@ class HealthPort:
             return False
 
     def _metrics(self, headers: dict[str, str], caller: str) -> Answer:
-        token = self._settings.metrics_token
+        token = self._options.metrics_token
         if token and not may_scrape(token, headers.get("authorization")):
             return _json(401, {"detail": "Metrics need the header 'Authorization: Bearer <METRICS_TOKEN>'."})
         if not token and not ip_address(caller).is_loopback:
-            return _json(403, {"detail": "Without METRICS_TOKEN, metrics are for callers of the same machine."})
+            return _json(
+                403, {"detail": "Without METRICS_TOKEN, metrics are for callers of the same machine."}
+            )
         body, content_type = self._exposition.render(headers.get("accept", ""))
         return 200, body, content_type
 
@@ -88,7 +96,7 @@ def _json(status: int, value: dict[str, str]) -> Answer:
 
 def listen(
     host: str, port: int, answer: Callable[[str, dict[str, str], str], Answer]
-) -> socketserver.ThreadingTCPServer:  # fmt: skip
+) -> socketserver.ThreadingTCPServer:
     """A small HTTP server for GET. Raises OSError. `http.server`'s own would look its name up in the DNS."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -97,7 +105,9 @@ def listen(
 
         def do_GET(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status, body, content_type = answer(self.path, headers, str(self.client_address[0]).partition("%")[0])
+            status, body, content_type = answer(
+                self.path, headers, str(self.client_address[0]).partition("%")[0]
+            )
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -116,20 +126,3 @@ def listen(
             """A caller that hung up."""
 
     return Server((host, port), Handler)
-
-
-def main() -> int:
-    """0: a worker on this host lives."""
-    settings = load()
-    database = Database(connect(settings.database_url, pool=1, application="lovage-health"))
-    try:
-        with database.unit() as session:
-            return 0 if any(row.host == this_host() for row in workers.live(session, settings.dead_after_seconds)) else 1
-    except Unavailable:
-        return 1
-    finally:
-        database.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

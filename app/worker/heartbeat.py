@@ -1,4 +1,5 @@
-"""Says every few seconds that this worker lives, learns what is to be stopped, and sweeps when nobody else does."""
+"""Says every few seconds that this worker lives, learns what is to be stopped, and sweeps when nobody else
+does."""
 
 import socket
 import threading
@@ -13,19 +14,21 @@ import structlog
 from app.db import predictions, versions, workers
 from app.db.session import Database
 from app.db.tables import WorkerRow
+from app.domain import queue_names
 from app.domain.errors import Unavailable
+from app.domain.routing import WorkerFacts
 from app.engine.devices import Device
 from app.engine.engine import Engine, LoadedModel
-from app.queue import names
-from app.queue.routing import WorkerFacts
-from app.services.lifecycle import Return
-from app.services.recovery import Recovery
+from app.services.predictions.lifecycle import HandBack
+from app.services.predictions.recovery import Recovery
 from app.worker.recorder import Recorder
 from app.worker.runner import Runner
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 1.0  # a version that was loaded or has become unhealthy is told sooner than the next heartbeat is due
+LOOK_SECONDS = (
+    1.0  # a version that was loaded or has become unhealthy is told sooner than the next heartbeat is due
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,14 @@ class Post:
     @property
     def queues(self) -> list[str]:
         """Its own pinned queue, its class's, and the one for when no worker is known."""
-        return [names.pinned(self.device.id, self.host), self.device.kind, names.ANY]
+        return [queue_names.pinned(self.device.id, self.host), self.device.kind, queue_names.ANY]
 
     @property
     def facts(self) -> WorkerFacts:
         """Itself, as routing sees it."""
-        return WorkerFacts(self.device.id, self.host, self.slots, running=0, memory_bytes=self.device.total_bytes)
+        return WorkerFacts(
+            self.device.id, self.host, self.slots, running=0, memory_bytes=self.device.total_bytes
+        )
 
 
 def this_host() -> str:
@@ -52,12 +57,20 @@ def this_host() -> str:
     return socket.gethostname().replace("@", "-")[:64]
 
 
-def told(model: LoadedModel) -> dict[str, Any]:
-    """What the fleet is told of a version on this worker. `in_use` counts what runs and waits; `pace` is in seconds."""
+def on_recorded(model: LoadedModel) -> dict[str, Any]:
+    """What the fleet is told of a version on this worker. `in_use` counts what runs and waits; `pace` is in
+    seconds."""
     said: dict[str, Any] = {
-        "version": model.version, "model": model.model, "state": model.state, "bytes": model.bytes, "in_use": model.in_use,
-        "batch_size": model.batch_size, "pace": round(model.pace, 6), "limit": model.limit, "pinned": model.pinned,
-    }  # fmt: skip
+        "version": model.version,
+        "model": model.model,
+        "state": model.state,
+        "bytes": model.bytes,
+        "in_use": model.in_use,
+        "batch_size": model.batch_size,
+        "pace": round(model.pace, 6),
+        "limit": model.limit,
+        "pinned": model.pinned,
+    }
     return {**said, "reason": model.reason, "retry_in": round(model.retry_in, 1)} if model.reason else said
 
 
@@ -93,11 +106,22 @@ class Heartbeat:
     def register(self) -> None:
         """Adds this incarnation's row. Raises Unavailable."""
         device = self._post.device
-        facts = {"name": device.name, "total_bytes": device.total_bytes, "capability": device.capability, "driver": device.driver}
+        facts = {
+            "name": device.name,
+            "total_bytes": device.total_bytes,
+            "capability": device.capability,
+            "driver": device.driver,
+        }
         row = WorkerRow(
-            id=self._recorder.worker, host=self._post.host, pid=getpid(), device=device.id, device_class=device.kind,
-            device_facts=facts, queues=self._post.queues, slots=self._post.slots,
-        )  # fmt: skip
+            id=self._recorder.worker,
+            host=self._post.host,
+            pid=getpid(),
+            device=device.id,
+            device_class=device.kind,
+            device_facts=facts,
+            queues=self._post.queues,
+            slots=self._post.slots,
+        )
         with self._database.unit() as session:
             workers.register(session, row)
 
@@ -126,9 +150,11 @@ class Heartbeat:
     def _beat(self) -> None:
         self._told = self._engine.states()
         loaded = self._engine.models()
-        models = [told(model) for model in loaded]
+        models = [on_recorded(model) for model in loaded]
         with self._database.unit() as session:
-            alive = workers.beat(session, self._recorder.worker, running=len(self._runner.running), models=models)
+            alive = workers.beat(
+                session, self._recorder.worker, running=len(self._runner.running), models=models
+            )
             held = predictions.held(session, self._recorder.worker)
         self._runner.cancel([prediction_id for prediction_id, _, stop in held if stop])
         self._learn(loaded)
@@ -148,16 +174,17 @@ class Heartbeat:
         self._learnt |= {one.version: one.facts for one in new}
 
     def _return_strangers(self, held: list[tuple[str, int]]) -> None:
-        """What is ours by the database's account and does not run here at two beats in a row: a claim whose answer was lost with
-        its connection, or an end that could not be written. Somebody else gets it."""
+        """What is ours by the database's account and does not run here at two beats in a row: a claim whose
+        answer was lost with its connection, or an end that could not be written. Somebody else gets it."""
         strangers = {one for one in held if one[0] not in self._runner.running}
         for prediction_id, attempt in strangers & self._strangers:
             log.warning("claim_returned", prediction=prediction_id, attempt=attempt)
-            self._recorder.give_back(Return(prediction_id, attempt, self._recorder.worker))
+            self._recorder.hand_back(HandBack(prediction_id, attempt, self._recorder.worker))
         self._strangers = strangers
 
     def _start_again(self) -> None:
-        """Declared dead (this process was stopped for long): what it holds belongs to others now, and it says so by a new id."""
+        """Declared dead (this process was stopped for long): what it holds belongs to others now, and it says
+        so by a new id."""
         held = list(self._runner.running)
         log.warning("declared_dead", worker=str(self._recorder.worker), dropped=len(held))
         self._recorder.renew()
@@ -165,7 +192,8 @@ class Heartbeat:
         self._runner.cancel(held)
 
     def drain(self) -> None:
-        """From now on nothing more is routed here; it still says that it lives, because it ends what it has begun."""
+        """From now on nothing more is routed here; it still says that it lives, because it ends what it has
+        begun."""
         try:
             with self._database.unit() as session:
                 workers.drain(session, self._recorder.worker)

@@ -1,6 +1,8 @@
-"""Brings a prediction's input files into its folder: from data URIs, Lovage's own files and the web, through the guarded client.
+"""Brings a prediction's input files into its folder: from data URIs, Lovage's own files and the web, through
+the guarded client.
 
-A field is a file when its schema says `format: uri`; lists of files are handled alike. The model sees local paths.
+A field is a file when its schema says `format: uri`; lists of files are handled alike. The model sees local
+paths.
 """
 
 import base64
@@ -14,11 +16,12 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from app.domain.errors import InvalidRequest, NotFound, PredictionError
 from app.domain.file_inputs import is_data, own_file, takes_files
-from app.settings import Settings
+from app.outbound.guard import fetch
 from app.storage.base import Storage
-from app.webhooks.guard import fetch
 
-DATA_URI = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<params>(?:;[\w=.+-]+)*?)(?P<base64>;base64)?,", re.I)
+DATA_URI = re.compile(
+    r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<params>(?:;[\w=.+-]+)*?)(?P<base64>;base64)?,", re.I
+)
 FindFile = Callable[[str], tuple[str, str] | None]  # file id -> (storage key, name)
 
 
@@ -29,13 +32,16 @@ class InvalidInputFile(PredictionError):
 
 
 class Inputs:
-    """`find_file` looks a file of Lovage's own up by its id."""
+    """`find_file` looks a file of Lovage's own up by its id. `max_bytes` of a file from the web;
+    `allow_private`: see the guard."""
 
-    def __init__(self, settings: Settings, storage: Storage, find_file: FindFile) -> None:
-        self._settings, self._storage, self._find_file = settings, storage, find_file
+    def __init__(self, storage: Storage, find_file: FindFile, max_bytes: int, allow_private: bool) -> None:
+        self._storage, self._find_file = storage, find_file
+        self._max_bytes, self._allow_private = max_bytes, allow_private
 
     def localize(self, given: dict[str, Any], schema: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """The input with every file replaced by a path in `folder`. Raises InvalidInputFile with a sentence."""
+        """The input with every file replaced by a path in `folder`. Raises InvalidInputFile with a
+        sentence."""
         local = dict(given)
         for name, wanted in schema.get("properties", {}).items():
             value = local.get(name) if takes_files(wanted) else None
@@ -53,7 +59,7 @@ class Inputs:
                 return str(self._own(own, folder, f"in-{field}-{number}"))
             suffix = Path(urlsplit(url).path).suffix[:10]
             target = folder / f"in-{field}-{number}{suffix if suffix.isascii() else ''}"
-            fetch(url, target, self._settings.max_upload_bytes, self._settings.allow_private_addresses)
+            fetch(url, target, self._max_bytes, self._allow_private)
             return str(target)
         except (ValueError, NotFound, InvalidRequest, OSError) as error:
             raise InvalidInputFile(f"{field}: {error}") from error

@@ -1,25 +1,23 @@
-"""Brings waiting predictions to this worker: by doorbells, by what else lies in its queues, and straight from Postgres.
+"""Brings waiting predictions to this worker: by doorbells, by what else lies in its queues, and straight from
+Postgres.
 
-One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message after a rest.
-While more come, they are read from the same Redis lists here, in bulk: Celery's consumer costs some 0.6 ms of CPU for each.
-When the bells have been silent for a while, and once in a while although they ring, the oldest waiting rows are claimed without
-one (DESIGN, "Steal"): a bell may have been lost.
+One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message
+after a rest. While more come, they are read from the same Redis lists here, in bulk: Celery's consumer costs
+some 0.6 ms of CPU for each. When the bells have been silent for a while, and once in a while although they
+ring, the oldest waiting rows are claimed without one (DESIGN, "Steal"): a bell may have been lost.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import orjson
-import redis
 import structlog
 
+from app.broker.queue_lists import QueueLists
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction
-from app.queue import names
-from app.worker.put_off import PutOff
+from app.worker.deferred import DeferredIds
 from app.worker.recorder import Recorder
 from app.worker.runner import Runner
 
@@ -34,77 +32,23 @@ LISTEN_SECONDS = 0.05  # for each wait for a bell; stopping waits as long
 POLL_SECONDS = 0.02  # between looks into Redis while something put off waits for room
 AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
 
-# Takes at most ARGV[1] messages from the lists in KEYS, the first list first, in one round trip.
-TAKE = """
-local left, found = tonumber(ARGV[1]), {}
-for _, key in ipairs(KEYS) do
-  if left > 0 then
-    local got = redis.call('RPOP', key, left)
-    if got then
-      for _, message in ipairs(got) do found[#found + 1] = message end
-      left = left - #got
-    end
-  end
-end
-return found"""
-
-
-class Messages:
-    """The queues' Redis lists, read in bulk."""
-
-    def __init__(self, redis_url: str, queues: Sequence[str], task: str = names.TASK_PREDICT) -> None:
-        self._task = task
-        self._redis = redis.Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=1, retry=None)
-        self._take: Any = self._redis.register_script(TAKE)
-        self._keys = [names.KEY_PREFIX + queue for queue in queues]
-
-    def take(self, limit: int) -> list[str]:
-        """Ids of at most `limit` messages of the task, gone from Redis; none when Redis cannot be reached."""
-        try:
-            found = self._take(keys=self._keys, args=[limit])
-        except redis.RedisError:
-            return []
-        return [message_id for raw in found if (message_id := id_in(raw, self._task))]
-
-    def wait(self, seconds: float) -> list[str]:
-        """The next one, or none when nothing comes for so long or Redis cannot be reached."""
-        try:
-            found: Any = self._redis.brpop(self._keys, seconds)
-        except redis.RedisError:
-            time.sleep(seconds)
-            return []
-        return [message_id] if found and (message_id := id_in(found[1], self._task)) else []
-
-    def close(self) -> None:
-        self._redis.close()
-
-
-def id_in(raw: bytes, task: str) -> str | None:
-    """The id in a message of this task; None, with a line in the log, for any other message."""
-    try:
-        headers = orjson.loads(raw)["headers"]
-        if headers["task"] == task:
-            return str(headers["id"])
-        log.error("unknown_message_discarded", task=headers["task"])
-    except (ValueError, KeyError, TypeError):
-        log.error("unreadable_message_discarded")
-    return None
-
 
 class Intake:
-    """`heard` is called at every doorbell, `room_freed` when something ended. Calls `claimed` with what is about to run,
-    and `on_idle` when Celery may listen again."""
+    """`heard` is called at every doorbell, `room_freed` when something ended. Calls `claimed` with what is
+    about to run, and `on_idle` when Celery may listen again."""
 
-    def __init__(self, recorder: Recorder, runner: Runner, messages: Messages, queues: list[str], slots: int) -> None:
-        self._recorder, self._runner, self._messages = recorder, runner, messages
+    def __init__(
+        self, recorder: Recorder, runner: Runner, lists: QueueLists, queues: list[str], slots: int
+    ) -> None:
+        self._recorder, self._runner, self._lists = recorder, runner, lists
         self._queues, self._slots = queues, slots
         self.claimed: Callable[[Sequence[Prediction]], None] = lambda predictions: None
         self.on_idle: Callable[[], None] = lambda: None
         self._waiting: deque[str] = deque()
-        self._put_off = PutOff()
+        self._deferred = DeferredIds()
         self._more = False  # Redis may hold messages that nobody has been told of
         self._busy = self._listening = False
-        self._heard_at = self._looked_at = self._claimed_at = time.monotonic()
+        self._message_at = self._looked_at = self._claimed_at = time.monotonic()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -112,26 +56,27 @@ class Intake:
     def start(self) -> None:
         self._thread.start()
 
-    def heard(self, prediction_id: str) -> None:
+    def on_message(self, prediction_id: str) -> None:
         """A doorbell rang just now."""
         with self._wake:
-            self._heard_at = time.monotonic()
+            self._message_at = time.monotonic()
             self._waiting.append(prediction_id)
             self._more = True
             self._wake.notify()
 
-    def room_freed(self) -> None:
+    def on_capacity(self) -> None:
         """Something ended here."""
         with self._wake:
             self._wake.notify()
 
     @property
-    def occupied(self) -> bool:
-        """Whether Celery should leave further messages where they are: they are taken from here, in bulk, or not at all."""
+    def is_reading(self) -> bool:
+        """Whether Celery should leave further messages where they are: they are taken from here, in bulk, or
+        not at all."""
         reads = self._busy or self._listening
-        return reads or self._more or bool(self._waiting) or self._stopping or self._room() <= 0
+        return reads or self._more or bool(self._waiting) or self._stopping or self._capacity() <= 0
 
-    def _room(self) -> int:
+    def _capacity(self) -> int:
         return self._slots - len(self._runner.running)
 
     def _run(self) -> None:
@@ -152,79 +97,87 @@ class Intake:
         if ids:
             self._claim(ids)
         now = time.monotonic()
-        silent = not ids and not self._more and now - self._heard_at > QUIET_SECONDS
+        silent = not ids and not self._more and now - self._message_at > QUIET_SECONDS
         if silent or now - self._looked_at > LOOK_ANYWAY_SECONDS:
             self._looked_at = now
-            self._steal()
+            self._claim_oldest()
 
     def _rest(self) -> None:
-        full = self._room() <= 0
+        full = self._capacity() <= 0
         self._more = self._more or full  # nobody reads then
-        self._busy, self._listening = False, not full and time.monotonic() - self._heard_at < LISTEN_FOR_SECONDS
-        if not self.occupied:
+        self._busy, self._listening = (
+            False,
+            not full and time.monotonic() - self._message_at < LISTEN_FOR_SECONDS,
+        )
+        if not self.is_reading:
             self.on_idle()
 
     def _due(self) -> bool:
         """Whether there is something to claim and room for it."""
-        if self._stopping or self._room() <= 0:
+        if self._stopping or self._capacity() <= 0:
             return self._stopping
-        return bool(self._waiting) or self._more or (len(self._put_off) > 0 and self._put_off.ready(self._runner.rooms()))
+        return (
+            bool(self._waiting)
+            or self._more
+            or (len(self._deferred) > 0 and self._deferred.ready(self._runner.capacity()))
+        )
 
     def _next(self) -> list[str]:
         """What to claim now; waits for it, but not longer than until the next look."""
         self._listen()
         with self._wake:
             self._wake.wait_for(self._due, 0 if self._listening else LOOK_SECONDS)
-            room = min(AT_ONCE, self._room())
+            capacity = min(AT_ONCE, self._capacity())
             if self._stopping or not self._due():
                 return []
             self._busy = True
-            ids = self._put_off.take(self._runner.rooms(), room) if self._put_off else []
-            ids += [self._waiting.popleft() for _ in range(min(room - len(ids), len(self._waiting)))]
+            ids = self._deferred.take(self._runner.capacity(), capacity) if self._deferred else []
+            ids += [self._waiting.popleft() for _ in range(min(capacity - len(ids), len(self._waiting)))]
         lone = len(ids) == 1 and time.monotonic() - self._claimed_at > LONE_SECONDS
         if lone and self._listening:
             self._more = False  # the next wait for a bell tells, with no question in between
-        elif len(ids) < room and self._more and not lone:
-            taken = self._messages.take(room - len(ids))
-            self._more = len(taken) == room - len(ids)
-            self._heard_at = time.monotonic() if taken else self._heard_at
+        elif len(ids) < capacity and self._more and not lone:
+            taken = self._lists.pop(capacity - len(ids))
+            self._more = len(taken) == capacity - len(ids)
+            self._message_at = time.monotonic() if taken else self._message_at
             ids += taken
         return ids
 
     def _listen(self) -> None:
-        """Waits for a moment in Celery's place. What was put off waits for room at the same time, so Redis is only asked then."""
+        """Waits for a moment in Celery's place. What was put off waits for room at the same time, so Redis is
+        only asked then."""
         if not self._listening or self._due():
             return
-        if self._put_off:
+        if self._deferred:
             with self._wake:
                 self._wake.wait_for(self._due, POLL_SECONDS)
                 self._more = True
             return
-        for prediction_id in self._messages.wait(LISTEN_SECONDS):
-            self.heard(prediction_id)
+        for prediction_id in self._lists.wait(LISTEN_SECONDS):
+            self.on_message(prediction_id)
 
     def _claim(self, ids: list[str]) -> None:
         """No more of a version than there is room for: a flood of one model must not keep the others out."""
-        rooms, left = self._runner.rooms(), dict[str, str]()
+        capacity, left = self._runner.capacity(), dict[str, str]()
         try:
-            if min(rooms.values(), default=AT_ONCE) >= len(ids):
+            if min(capacity.values(), default=AT_ONCE) >= len(ids):
                 claimed = self._recorder.claim(ids)
             else:
-                claimed, left = self._recorder.claim_within(ids, rooms)
+                claimed, left = self._recorder.claim_within(ids, capacity)
         except Unavailable:
             self._waiting.extendleft(reversed(ids))  # nobody else has heard of them
             raise
-        self._put_off.add(left)
+        self._deferred.add(left)
         self._start(claimed)
         self._claimed_at = time.monotonic()
 
-    def _steal(self) -> None:
-        while (room := min(AT_ONCE, self._room())) > 0 and not self._stopping:
-            taken = self._recorder.steal(self._queues, room, self._runner.rooms())
+    def _claim_oldest(self) -> None:
+        while (capacity := min(AT_ONCE, self._capacity())) > 0 and not self._stopping:
+            taken = self._recorder.claim_oldest(self._queues, capacity, self._runner.capacity())
             if taken:
                 log.info("claimed_without_message", count=len(taken), first=taken[0].id)
             self._start(taken)
-            if len(taken) < room:
+            if len(taken) < capacity:
                 return
 
     def _start(self, predictions: Sequence[Prediction]) -> None:
@@ -239,4 +192,3 @@ class Intake:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join(QUIET_SECONDS * 10)
-        self._messages.close()

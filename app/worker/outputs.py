@@ -1,4 +1,5 @@
-"""Moves the files that a model wrote to the storage, under keys that name the attempt, so that nobody overwrites anybody."""
+"""Moves the files that a model wrote to the storage, under keys that name the attempt, so that nobody
+overwrites anybody."""
 
 import mimetypes
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any
 
 from app.domain.errors import StorageFailed
 from app.domain.work import FILE_KEY
-from app.services.prediction_view import output_prefix
+from app.services.predictions.prediction_view import output_prefix
 from app.storage.base import Storage
 
 
@@ -20,7 +21,11 @@ class Outputs:
         """The output with its file names replaced by storage keys. Raises StorageFailed."""
         if isinstance(output, dict):
             if set(output) == {FILE_KEY}:
-                return {FILE_KEY: self._put(str(output[FILE_KEY]), folder, f"{output_prefix(prediction_id)}{attempt}/")}
+                return {
+                    FILE_KEY: self._put(
+                        str(output[FILE_KEY]), folder, f"{output_prefix(prediction_id)}{attempt}/"
+                    )
+                }
             return {name: self.store(value, folder, prediction_id, attempt) for name, value in output.items()}
         if isinstance(output, list) and output and not isinstance(output[0], (float, int)):
             return [self.store(value, folder, prediction_id, attempt) for value in output]

@@ -1,5 +1,5 @@
-"""A worker's writes to the lifecycle, each in groups: claims, growth, endings. Endings are kept and tried again while
-Postgres is away, so that finished work is not lost with it."""
+"""A worker's writes to the lifecycle, each in groups: claims, growth, endings. Endings are kept and tried
+again while Postgres is away, so that finished work is not lost with it."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ import structlog
 from app.domain.errors import ModelFailed, Unavailable
 from app.domain.predictions import Prediction, Status
 from app.observe import metrics
-from app.services.lifecycle import Ending, Growth, Lifecycle, Return
+from app.services.predictions.lifecycle import Ending, HandBack, Lifecycle, ProgressUpdate
 
 log = structlog.get_logger(__name__)
 
@@ -21,13 +21,14 @@ KEEP_TRYING_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 GROUP = 128
 
-Told = Callable[[bool], None]
+OnRecorded = Callable[[bool], None]
 
 
 class Recorder:
     """Thread-safe. `worker` is this incarnation; `renew` gives a fresh one when it has been declared dead.
 
-    `start` once, `close` at the end. `on_written` is called after each group of endings, `on_ended` with those recorded.
+    `start` once, `close` at the end. `on_written` is called after each group of endings, `on_ended` with
+    those recorded.
     """
 
     def __init__(self, lifecycle: Lifecycle) -> None:
@@ -35,7 +36,7 @@ class Recorder:
         self.worker: UUID = uuid4()
         self.on_written: Callable[[], None] = lambda: None
         self.on_ended: Callable[[Sequence[Prediction]], None] = lambda ended: None
-        self._endings: deque[tuple[Ending, Told, float]] = deque()
+        self._endings: deque[tuple[Ending, OnRecorded, float]] = deque()
         self._some = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="endings", daemon=True)
@@ -54,39 +55,43 @@ class Recorder:
         metrics.CLAIMED.labels("bell").inc(len(claimed))
         return claimed
 
-    def claim_within(self, ids: Sequence[str], rooms: Mapping[str, int]) -> tuple[list[Prediction], dict[str, str]]:
-        """Those that are now this worker's, of a version no more than its room; and those left for that, with their versions.
-        Raises Unavailable."""
-        claimed, left = self._lifecycle.claim_within(list(dict.fromkeys(ids)), self.worker, rooms)
+    def claim_within(
+        self, ids: Sequence[str], capacity: Mapping[str, int]
+    ) -> tuple[list[Prediction], dict[str, str]]:
+        """Those that are now this worker's, of a version no more than its room; and those left for that, with
+        their versions. Raises Unavailable."""
+        claimed, left = self._lifecycle.claim_within(list(dict.fromkeys(ids)), self.worker, capacity)
         metrics.CLAIMED.labels("bell").inc(len(claimed))
         return claimed, left
 
-    def steal(self, queues: list[str], limit: int, rooms: Mapping[str, int]) -> list[Prediction]:
+    def claim_oldest(self, queues: list[str], limit: int, capacity: Mapping[str, int]) -> list[Prediction]:
         """Waiting predictions that nobody told us of. Raises Unavailable."""
-        claimed = self._lifecycle.steal(queues, self.worker, limit, rooms)
+        claimed = self._lifecycle.claim_oldest(queues, self.worker, limit, capacity)
         metrics.CLAIMED.labels("look").inc(len(claimed))
         return claimed
 
-    def grow(self, news: Sequence[Growth]) -> list[bool]:
-        """False for each that is no longer ours. A database that is away changes nothing: the end tells all."""
+    def save_progress(self, news: Sequence[ProgressUpdate]) -> list[bool]:
+        """False for each that is no longer ours. A database that is away changes nothing: the end tells
+        all."""
         try:
-            return self._lifecycle.grow(news)
+            return self._lifecycle.save_progress(news)
         except Unavailable:
             return [True] * len(news)
 
-    def finish(self, ending: Ending, told: Told) -> None:
+    def finish(self, ending: Ending, on_recorded: OnRecorded) -> None:
         """Records the end soon, trying for some minutes while Postgres is away; returns at once.
 
-        `told` hears, on the recorder's thread, True when it was written, False when it was not ours any more or time ran out.
+        `told` hears, on the recorder's thread, True when it was written, False when it was not ours any more
+        or time ran out.
         """
         with self._some:
-            self._endings.append((ending, told, time.monotonic() + KEEP_TRYING_SECONDS))
+            self._endings.append((ending, on_recorded, time.monotonic() + KEEP_TRYING_SECONDS))
             self._some.notify()
 
-    def give_back(self, one: Return) -> None:
+    def hand_back(self, one: HandBack) -> None:
         """Back to waiting; when Postgres is away the heartbeat does it later."""
         try:
-            self._lifecycle.give_back([one])
+            self._lifecycle.hand_back([one])
         except Unavailable:
             log.warning("give_back_left_to_heartbeat", prediction=one.id)
 
@@ -101,15 +106,15 @@ class Recorder:
                 self._one_by_one(group)
             self.on_written()
 
-    def _next(self) -> list[tuple[Ending, Told, float]]:
+    def _next(self) -> list[tuple[Ending, OnRecorded, float]]:
         with self._some:
             self._some.wait_for(lambda: self._endings or self._closing)
             return [self._endings.popleft() for _ in range(min(GROUP, len(self._endings)))]
 
-    def _write(self, group: list[tuple[Ending, Told, float]]) -> None:
+    def _write(self, group: list[tuple[Ending, OnRecorded, float]]) -> None:
         written = self._lifecycle.finish([ending for ending, _, _ in group])
-        for (_, told, _), prediction in zip(group, written, strict=True):
-            told(prediction is not None)
+        for (_, on_recorded, _), prediction in zip(group, written, strict=True):
+            on_recorded(prediction is not None)
         self._count([prediction for prediction in written if prediction])
 
     def _count(self, ended: Sequence[Prediction]) -> None:
@@ -123,20 +128,21 @@ class Recorder:
         """Ends that are not written yet."""
         return len(self._endings)
 
-    def _keep(self, group: list[tuple[Ending, Told, float]]) -> None:
+    def _keep(self, group: list[tuple[Ending, OnRecorded, float]]) -> None:
         """For another try."""
         now = time.monotonic()
-        for ending, told, until in group:
+        for ending, on_recorded, until in group:
             if now > until:
                 log.error("result_given_up", prediction=ending.id, attempt=ending.attempt)
-                told(False)
+                on_recorded(False)
         with self._some:
             if not self._closing:
                 self._endings.extendleft(reversed([one for one in group if now <= one[2]]))
                 self._some.wait_for(lambda: self._closing, RETRY_SECONDS)
 
-    def _one_by_one(self, group: list[tuple[Ending, Told, float]]) -> None:
-        """An ending that cannot be stored becomes a failure, alone; what even then cannot be is left to the heartbeat."""
+    def _one_by_one(self, group: list[tuple[Ending, OnRecorded, float]]) -> None:
+        """An ending that cannot be stored becomes a failure, alone; what even then cannot be is left to the
+        heartbeat."""
         for one in group:
             for attempt in (one, (_unstorable(one[0]), *one[1:])):
                 try:
@@ -164,6 +170,12 @@ class Recorder:
 
 def _unstorable(ending: Ending) -> Ending:
     return replace(
-        ending, status=Status.FAILED, output=None, error="The model's answer could not be stored.",
-        error_code=ModelFailed.code, logs="", metrics={}, progress=None,
-    )  # fmt: skip
+        ending,
+        status=Status.FAILED,
+        output=None,
+        error="The model's answer could not be stored.",
+        error_code=ModelFailed.code,
+        logs="",
+        metrics={},
+        progress=None,
+    )

@@ -1,4 +1,5 @@
-"""A prediction in flight on this worker, and what becomes of its news: plain state, no thread, no database."""
+"""A prediction in flight on this worker, and what becomes of its news: plain state, no thread, no
+database."""
 
 import time
 from pathlib import Path
@@ -10,8 +11,8 @@ from app.domain.phases import of_run
 from app.domain.predictions import Prediction
 from app.domain.webhooks import wants
 from app.domain.work import FILE_KEY
-from app.engine.handle import Handle
-from app.services.lifecycle import Growth
+from app.engine.work_items import Handle
+from app.services.predictions.lifecycle import ProgressUpdate
 from app.worker.tracker import Tracker
 
 
@@ -19,9 +20,20 @@ class Run:
     """What a cancel needs to reach the prediction, and what it has produced so far."""
 
     __slots__ = (
-        "began", "canceled", "folder", "handle", "impatient", "in_batch", "metrics", "prediction", "reason", "returned",
-        "submitted", "tracker", "written",
-    )  # fmt: skip
+        "began",
+        "canceled",
+        "folder",
+        "handed_back",
+        "handle",
+        "has_own_timeout",
+        "in_batch",
+        "metrics",
+        "prediction",
+        "reason",
+        "submitted",
+        "tracker",
+        "written",
+    )
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
@@ -29,10 +41,10 @@ class Run:
         self.handle: Handle | None = None
         self.folder: Path | None = None
         self.canceled = prediction.cancel_requested
-        self.impatient = False  # its caller allows it less time than its version does
+        self.has_own_timeout = False  # its caller allows it less time than its version does
         self.in_batch = False  # it has begun
         self.reason: str | None = None  # why it was stopped
-        self.returned = False  # somebody else is to have it
+        self.handed_back = False  # somebody else is to have it
         self.began = time.monotonic()
         self.submitted = 0.0  # when the engine got it
         self.metrics: dict[str, Any] = {}
@@ -44,9 +56,9 @@ class Run:
         if self.handle:
             self.handle.cancel()
 
-    def give_away(self) -> None:
+    def hand_back(self) -> None:
         """Stops it, not for its caller but for another worker; may come before the engine has the work."""
-        self.returned = True
+        self.handed_back = True
         if self.handle:
             self.handle.cancel()
 
@@ -66,8 +78,9 @@ class Run:
         assert prediction.worker is not None
         return prediction.id, prediction.attempt, prediction.worker
 
-    def growth(self) -> Growth | None:
-        """What has grown since the last call, to be written; None for nothing, or when the end is already known."""
+    def progress_update(self) -> ProgressUpdate | None:
+        """What has grown since the last call, to be written; None for nothing, or when the end is already
+        known."""
         tracker, prediction = self.tracker, self.prediction
         if tracker.ending is not None or not tracker.changed:
             return None
@@ -76,11 +89,15 @@ class Run:
         output = list(tracker.chunks) if "output" in changed and not files else None
         events = {"output": output is not None, "logs": "logs" in changed}
         tell = tuple(
-            event for event, due in events.items() if due and prediction.webhook and wants(prediction.webhook_events, event)
+            event
+            for event, due in events.items()
+            if due and prediction.webhook and wants(prediction.webhook_events, event)
         )
         self.written += 1
         logs = tracker.logs if "logs" in changed else None
-        return Growth(*self.fence, output, logs, tracker.progress, tell, prediction.attempt * 100_000 + self.written)
+        return ProgressUpdate(
+            *self.fence, output, logs, tracker.progress, tell, prediction.attempt * 100_000 + self.written
+        )
 
 
 def has_files(output: Any) -> bool:

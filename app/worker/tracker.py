@@ -1,10 +1,22 @@
-"""What one running prediction has produced so far, fed by the engine's events. Knows no database and no clock of its own."""
+"""What one running prediction has produced so far, fed by the engine's events. Knows no database and no clock
+of its own."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.predictions import Status
-from app.domain.work import FILE_KEY, Canceled, Chunk, Crashed, Event, Failed, Finished, Log, Progress, Started
+from app.domain.work import (
+    FILE_KEY,
+    Canceled,
+    Chunk,
+    Crashed,
+    Event,
+    Failed,
+    Finished,
+    Log,
+    Progress,
+    Started,
+)
 
 LOG_LIMIT = 200_000  # characters kept of a prediction's logs: the end is what people look for
 

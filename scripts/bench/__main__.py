@@ -1,7 +1,8 @@
 """`make bench`: every measurement of this folder, one after the other, each on a platform of its own.
 
-ARGS: names to run only those, `--write` to put the tables into docs/benchmarks.md. Each is `python -m scripts.bench.NAME`, too,
-with options of its own. Some minutes each; the machine should have nothing else to do.
+ARGS: names to run only those, `--write` to put the tables into docs/benchmarks.md. Each is `python -m
+scripts.bench.NAME`, too, with options of its own. Some minutes each; the machine should have nothing else to
+do.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def run(name: str) -> list[Line] | None:
 
 
 def status_of(command: list[str], env: dict[str, str]) -> int:
-    """The exit status of a bench. When this program is told to stop, the bench is too, and has the time to end its platform."""
+    """The exit status of a bench. When this program is told to stop, the bench is too, and has the time to
+    end its platform."""
     with terminable(), subprocess.Popen(command, env={**os.environ, **env}) as child:
         try:
             return child.wait()
@@ -60,7 +62,8 @@ def table(lines: list[Line]) -> str:
 
 
 def written(page: str, name: str, lines: list[Line]) -> str:
-    """The page with the bench's table between its two marks replaced. Raises ValueError when the page lacks them."""
+    """The page with the bench's table between its two marks replaced. Raises ValueError when the page lacks
+    them."""
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
     new = f"{begin}{time.strftime('%d %B %Y')}, {machine}:\n\n{table(lines)}{end}"
@@ -72,7 +75,12 @@ def written(page: str, name: str, lines: list[Line]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{name}: {what}" for name, what in BENCHES.items()))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="; ".join(f"{name}: {what}" for name, what in BENCHES.items()),
+    )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHES):

@@ -1,4 +1,5 @@
-"""The usual style, as the bench's baseline: a synchronous SQLAlchemy session for each request, `apply_async` in the handler.
+"""The usual style, as the bench's baseline: a synchronous SQLAlchemy session for each request, `apply_async`
+in the handler.
 
 Same Postgres, same Redis, the same table; run by uvicorn as `scripts.bench.baseline_app:app`.
 """
@@ -40,7 +41,11 @@ def session() -> Any:
 def create(body: PredictionIn, db: Session = Depends(session)) -> dict[str, Any]:
     """Insert, commit, enqueue, answer."""
     row = PredictionRow(
-        id=new_id(time.time_ns() // 1_000_000), version_id="b" * 64, model=body.version, queue="baseline", input=body.input
+        id=new_id(time.time_ns() // 1_000_000),
+        version_id="b" * 64,
+        model=body.version,
+        queue="baseline",
+        input=body.input,
     )
     db.add(row)
     db.commit()

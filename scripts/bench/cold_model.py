@@ -1,9 +1,11 @@
-"""`python -m scripts.bench.cold_model`: how soon a second model of 90 MB is ready, and whether memory comes back.
+"""`python -m scripts.bench.cold_model`: how soon a second model of 90 MB is ready, and whether memory comes
+back.
 
-Three randomly initialised encoders; the worker's cache holds two. While the first is loaded, the first prediction of the second
-is timed, its files dropped from the system's page cache before; the third evicts the first; then all are unloaded for being
-idle. Memory is the proportional share (PSS) of the worker and all its children. The limit beside the time is the same load in
-this process: weights, tokenizer and one text, the libraries being imported.
+Three randomly initialised encoders; the worker's cache holds two. While the first is loaded, the first
+prediction of the second is timed, its files dropped from the system's page cache before; the third evicts the
+first; then all are unloaded for being idle. Memory is the proportional share (PSS) of the worker and all its
+children. The limit beside the time is the same load in this process: weights, tokenizer and one text, the
+libraries being imported.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from app.domain.work import ModelSpec
-from app.engine.curve import Alone
+from app.engine.cost_model import Alone
 from app.engine.memory import pss
 from app.runtimes.base import Job
 from scripts.bench import random_models
@@ -23,9 +25,8 @@ from scripts.bench.stage import Line, Stage, show, stage
 
 READY_BAR, BACK_BAR = 1.5, 25_000_000
 IDLE_SECONDS = 8
-CACHE_BYTES = (
-    600_000_000  # two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
-)
+# two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
+CACHE_BYTES = 600_000_000
 TEXT = {"text": "a text"}
 
 
@@ -47,12 +48,14 @@ def alone(folder: Path, threads: int) -> float:
     """Seconds of the same load in this process."""
     import torch
 
-    from app.runtimes.embedding import Embedding
+    from app.runtimes.encoders.embedding import Embedding
 
     torch.set_num_threads(threads)
     drop_from_page_cache(folder)
     began = time.perf_counter()
-    runtime = Embedding.load(ModelSpec("alone", "bench/alone", "embedding", path=str(folder), threads=threads))
+    runtime = Embedding.load(
+        ModelSpec("alone", "bench/alone", "embedding", path=str(folder), threads=threads)
+    )
     job = Job("alone", dict(TEXT))
     runtime.prepare(job)
     list(runtime.run([job], Alone()))
@@ -82,7 +85,9 @@ class Story:
 
     def _first_call(self, name: str, run: int) -> tuple[float, float]:
         """Seconds of the first prediction of a version that was never loaded, and of its load."""
-        version = self._stage.model(f"{name}-{run}", self.folders[name], "embedding", prompt=f"run {run}", **self._config)
+        version = self._stage.model(
+            f"{name}-{run}", self.folders[name], "embedding", prompt=f"run {run}", **self._config
+        )
         drop_from_page_cache(self.folders[name])
         began = time.perf_counter()
         found = self._stage.predict(version, TEXT)
@@ -111,10 +116,18 @@ class Story:
 
 def lines(story: Story, kind: str, limit: float) -> list[Line]:
     """The rows of the table."""
-    ready, bar = f"{median(story.ready):.2f} s ({', '.join(f'{one:.2f}' for one in story.ready)})", f"≤ {BACK_BAR / 1e6:.0f} MB"
+    ready, bar = (
+        f"{median(story.ready):.2f} s ({', '.join(f'{one:.2f}' for one in story.ready)})",
+        f"≤ {BACK_BAR / 1e6:.0f} MB",
+    )
     evicted, left = f"{median(story.evicted) / 1e6:+.0f} MB", f"{median(story.left) / 1e6:+.0f} MB"
     return [
-        Line(f"second model of {kind}, never loaded: first answer", ready, f"≤ {READY_BAR} s", f"in process {limit:.2f} s"),
+        Line(
+            f"second model of {kind}, never loaded: first answer",
+            ready,
+            f"≤ {READY_BAR} s",
+            f"in process {limit:.2f} s",
+        ),
         Line("of it, loading", f"{median(story.loads):.2f} s", ""),
         Line("a third model in the place of the first: PSS of the worker's tree grew by", evicted, bar),
         Line("after all were unloaded for being idle: PSS above what it was before", left, bar),
@@ -129,7 +142,11 @@ def main() -> int:
     with random_models.models_folder() as root:
         for seed, name in enumerate(("first", "second", "third")):
             random_models.encoder(root / name, seed)
-        env = {"MODEL_ROOTS": str(root), "MODEL_CACHE_BYTES": str(CACHE_BYTES), "MODEL_IDLE_SECONDS": str(IDLE_SECONDS)}
+        env = {
+            "MODEL_ROOTS": str(root),
+            "MODEL_CACHE_BYTES": str(CACHE_BYTES),
+            "MODEL_IDLE_SECONDS": str(IDLE_SECONDS),
+        }
         with stage(**env) as platform:
             platform.predict("demo/echo", {"text": "x"})
             story, limits = Story(platform, root, {"dtype": arguments.dtype}), []

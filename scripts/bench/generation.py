@@ -1,9 +1,10 @@
-"""`python -m scripts.bench.generation`: 32 texts streamed to 32 readers at once, against one at a time through the same path.
+"""`python -m scripts.bench.generation`: 32 texts streamed to 32 readers at once, against one at a time
+through the same path.
 
-A randomly initialised GPT-2 of 25 million parameters continues 32 prompts by 16 to 128 tokens, greedily. One at a time is
-measured on every eighth of them. The limit is the same in this process, without the path. Greedy outputs must be the same in all
-of these. At the end one more request arrives in the middle of 16 running ones: the tokens that a neighbour's reader gets until
-the newcomer's first one are counted.
+A randomly initialised GPT-2 of 25 million parameters continues 32 prompts by 16 to 128 tokens, greedily. One
+at a time is measured on every eighth of them. The limit is the same in this process, without the path. Greedy
+outputs must be the same in all of these. At the end one more request arrives in the middle of 16 running
+ones: the tokens that a neighbour's reader gets until the newcomer's first one are counted.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import orjson
 import psutil
 
 from app.domain.work import Finished, ModelSpec
-from app.engine.curve import Alone
+from app.engine.cost_model import Alone
 from app.runtimes.base import Job
 from scripts.bench import random_models
 from scripts.bench.http_load import Connection
@@ -40,7 +41,8 @@ def inputs() -> list[dict[str, Any]]:
     chance.shuffle(lengths)
     prompts = [" ".join(chance.choices(random_models.WORDS, k=chance.randint(4, 24))) for _ in lengths]
     return [
-        {"prompt": prompt, "max_new_tokens": length, "temperature": 0} for prompt, length in zip(prompts, lengths, strict=True)
+        {"prompt": prompt, "max_new_tokens": length, "temperature": 0}
+        for prompt, length in zip(prompts, lengths, strict=True)
     ]
 
 
@@ -50,7 +52,8 @@ SOME = ALL[::8]
 
 @dataclass
 class Speed:
-    """Tokens made, in how many seconds, and what they cost the model's process; `texts` by number of the request."""
+    """Tokens made, in how many seconds, and what they cost the model's process; `texts` by number of the
+    request."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -72,7 +75,7 @@ class InProcess:
     def __init__(self, folder: Path, threads: int) -> None:
         import torch
 
-        from app.runtimes.text_generation import TextGeneration
+        from app.runtimes.text.text_generation import TextGeneration
 
         torch.set_num_threads(threads)
         self._runtime = TextGeneration.load(
@@ -154,7 +157,8 @@ class Served:
         return speed
 
     def late(self) -> int:
-        """Tokens that a running neighbour's reader got from the late POST until the late one's first token."""
+        """Tokens that a running neighbour's reader got from the late POST until the late one's first
+        token."""
         counted: list[int] = [0]
 
         async def neighbour(given: dict[str, Any], told: asyncio.Event | None) -> None:
@@ -198,13 +202,20 @@ def measure(path: Served, alone: InProcess, runs: int) -> list[Line]:
         wrong += same(batch, single) + same(batch, together) + same(single, own)
     steps = sorted(path.late() for _ in range(TRIES))
     what = f"{REQUESTS} texts of {LEAST} to {MOST} tokens to {REQUESTS} readers"
-    value, limit = f"{median(ratios):.1f} times ({median(rates):.0f} tokens/s)", f"in process {median(limits):.1f} times"
+    value, limit = (
+        f"{median(ratios):.1f} times ({median(rates):.0f} tokens/s)",
+        f"in process {median(limits):.1f} times",
+    )
     waited = f"{steps[len(steps) // 2]}, {steps[-1]}"
     return [
         Line(f"{what}: tokens/s of one at a time", value, f"≥ {TIMES_BAR} times", limit),
         Line("the same by the CPU time of the model's process", f"{median(costs):.1f} times", ""),
         Line("greedy texts that differ: batch, one at a time, in process", str(wrong), "0"),
-        Line(f"steps until a newcomer among {RUNNING} has its first token, median and worst", waited, f"≤ {STEPS_BAR}"),
+        Line(
+            f"steps until a newcomer among {RUNNING} has its first token, median and worst",
+            waited,
+            f"≤ {STEPS_BAR}",
+        ),
     ]
 
 

@@ -1,4 +1,5 @@
-"""A frugal HTTP/1.1 load: keep-alive connections that send prepared bytes. A usual client library would be most of the load."""
+"""A frugal HTTP/1.1 load: keep-alive connections that send prepared bytes. A usual client library would be
+most of the load."""
 
 import asyncio
 import time
@@ -51,8 +52,11 @@ class Connection:
             self._streams[1].close()
 
 
-async def flood(target: Target, requests: list[bytes], connections: int, expect: int) -> tuple[float, list[float], list[bytes]]:
-    """Sends all requests over so many connections. Returns (seconds, each one's seconds, bodies); raises on another status."""
+async def flood(
+    target: Target, requests: list[bytes], connections: int, expect: int
+) -> tuple[float, list[float], list[bytes]]:
+    """Sends all requests over so many connections. Returns (seconds, each one's seconds, bodies); raises on
+    another status."""
     waiting, times, bodies = list(reversed(requests)), [], []
 
     async def work() -> None:

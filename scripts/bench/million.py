@@ -1,7 +1,9 @@
-"""`python -m scripts.bench.million`: create, get, list, cancel and the sweep while a million predictions wait.
+"""`python -m scripts.bench.million`: create, get, list, cancel and the sweep while a million predictions
+wait.
 
-They are inserted by one statement for the same user into the queue that is measured, `cuda`, which nobody consumes here. The
-p50 of each call, one after the other over one connection, is compared with that of a second, empty platform, in turns.
+They are inserted by one statement for the same user into the queue that is measured, `cuda`, which nobody
+consumes here. The p50 of each call, one after the other over one connection, is compared with that of a
+second, empty platform, in turns.
 """
 
 import argparse
@@ -18,13 +20,14 @@ import orjson
 import psycopg2
 from sqlalchemy.orm import Session
 
-from app.db.claims import steal
+from app import redis_client
+from app.broker.redis_marker import RedisMarker
+from app.db.claims import claim_oldest
 from app.db.session import Database, connect
 from app.domain.predictions import new_id
-from app.queue.doorbell import Doorbell
-from app.services.announcer import Announcer
-from app.services.lifecycle import Lifecycle
-from app.services.recovery import Recovery, SweepLimits
+from app.services.predictions.after_commit import Notifier
+from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.recovery import Recovery, SweepLimits
 from scripts.bench.http_load import Connection
 from scripts.bench.stage import Line, Stage, show, stage
 
@@ -32,7 +35,7 @@ MOST_TIMES = 2.0
 QUEUE = "cuda"
 NOT_ASKED = ("/status", "a worker's claim of 64")  # the empty platform has no 64 to claim
 INSERT = """
-    INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, rung_at)
+    INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, notified_at)
     SELECT %(prefix)s || lpad(n::text, 16, '0'), user_id, version_id, model, queue, routing, input, now()
     FROM predictions, generate_series(1, %(number)s) AS n WHERE id = %(like)s"""
 
@@ -82,9 +85,12 @@ class Calls:
     def kinds(self) -> dict[str, Callable[[], list[float]]]:
         """All of them by name."""
         queries = {
-            "list": "limit=20", "list, waiting": "limit=20&status=starting", "list, running": "limit=20&status=processing",
-            "list, succeeded": "limit=20&status=succeeded", "list of another model": "limit=20&model=demo/echo",
-        }  # fmt: skip
+            "list": "limit=20",
+            "list, waiting": "limit=20&status=starting",
+            "list, running": "limit=20&status=processing",
+            "list, succeeded": "limit=20&status=succeeded",
+            "list of another model": "limit=20&model=demo/echo",
+        }
         calls = {"create": self.create, "get (with its place in the queue)": self.get}
         calls |= {name: self.listing(query) for name, query in queries.items()}
         return {**calls, "cancel": self.cancel, "/status": self.status}
@@ -95,12 +101,15 @@ def recovery(stage: Stage) -> Iterator[tuple[Recovery, Database]]:
     """The clock's sweep in this process, on the platform's servers."""
     platform = stage.platform
     database = Database(connect(platform.database_url, application="bench"))
-    doorbell, announcer = Doorbell(platform.redis_url), Announcer(Silence(), Silence())  # type: ignore[arg-type]
-    lifecycle = Lifecycle(database, None, announcer, 3)  # type: ignore[arg-type]
+    redis_marker, notifier = (
+        RedisMarker(redis_client.connect(platform.redis_url)),
+        Notifier(Silence(), Silence()),
+    )  # type: ignore[arg-type]
+    lifecycle = Lifecycle(database, None, notifier, 3)  # type: ignore[arg-type]
     try:
-        yield Recovery(database, lifecycle, announcer, doorbell, None, SweepLimits(10, 24 * 365)), database  # type: ignore[arg-type]
+        yield Recovery(database, lifecycle, notifier, redis_marker, None, SweepLimits(10, 24 * 365)), database  # type: ignore[arg-type]
     finally:
-        doorbell.close()
+        redis_marker.close()
         database.close()
 
 
@@ -116,7 +125,7 @@ def sweeps(stage: Stage, number: int) -> list[float]:
     with recovery(stage) as (sweeper, _):
 
         def sweep() -> None:
-            sweeper.ring_again()
+            sweeper.notify_again()
             sweeper.cancel_overdue()
             sweeper.recover_dead()
             sweeper.expire()
@@ -130,7 +139,7 @@ def claims(stage: Stage, number: int) -> list[float]:
 
         def claim() -> None:
             with Session(database.engine) as session:
-                steal(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64)
+                claim_oldest(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64)
                 session.rollback()
 
         return [seconds(claim) for _ in range(number)]
@@ -143,7 +152,8 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def fill(stage: Stage, like: str, number: int) -> float:
-    """So many copies of a waiting prediction, made an hour ago; seconds. Vacuumed, as Postgres does by itself a minute later."""
+    """So many copies of a waiting prediction, made an hour ago; seconds. Vacuumed, as Postgres does by itself
+    a minute later."""
     prefix = new_id((int(time.time()) - 3600) * 1000)[:10]
     connection = psycopg2.connect(stage.platform.database_url.replace("+psycopg2", ""))
     connection.autocommit = True
@@ -157,7 +167,10 @@ def fill(stage: Stage, like: str, number: int) -> float:
 
 def measured(stage: Stage, calls: Calls, number: int) -> dict[str, Callable[[], list[float]]]:
     """Everything that is compared, by name."""
-    own = {"the sweep": lambda: sweeps(stage, number // 10), "a worker's claim of 64": lambda: claims(stage, number // 10)}
+    own = {
+        "the sweep": lambda: sweeps(stage, number // 10),
+        "a worker's claim of 64": lambda: claims(stage, number // 10),
+    }
     return {**calls.kinds(), **own}
 
 

@@ -1,8 +1,10 @@
-"""`python -m scripts.bench.pairs`: pairs scored by a cross-encoder, 128 in flight, against the same path in arrival order.
+"""`python -m scripts.bench.pairs`: pairs scored by a cross-encoder, 128 in flight, against the same path in
+arrival order.
 
-Randomly initialised, 6 layers, 384 wide; pairs of 16 to 256 tokens drawn evenly, one prediction each, `Prefer: wait`. Baseline:
-`runtimes/arrival_runtime.py`, batches of 32 in arrival order, padded to the longest, by transformers' own encoder. The limit is
-the model alone in this process, all pairs sorted by length.
+Randomly initialised, 6 layers, 384 wide; pairs of 16 to 256 tokens drawn evenly, one prediction each,
+`Prefer: wait`. Baseline: `runtimes/arrival_runtime.py`, batches of 32 in arrival order, padded to the
+longest, by transformers' own encoder. The limit is the model alone in this process, all pairs sorted by
+length.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from app.domain.work import ModelSpec
-from app.engine.curve import Alone
+from app.engine.cost_model import Alone
 from app.runtimes.base import Job
 from scripts.bench import random_models
 from scripts.bench.stage import Line, Stage, cpu, show, stage
@@ -54,10 +56,12 @@ def alone(folder: Path, given: list[dict[str, Any]], threads: int) -> float:
     """Pairs a second of the model alone, sorted by length."""
     import torch
 
-    from app.runtimes.pair_scoring import PairScoring
+    from app.runtimes.encoders.pair_scoring import PairScoring
 
     torch.set_num_threads(threads)
-    runtime = PairScoring.load(ModelSpec("alone", "bench/alone", "pair-scoring", path=str(folder), threads=threads))
+    runtime = PairScoring.load(
+        ModelSpec("alone", "bench/alone", "pair-scoring", path=str(folder), threads=threads)
+    )
     jobs = [Job(str(number), one) for number, one in enumerate(given)]
     for job in jobs:
         runtime.prepare(job)
@@ -67,7 +71,8 @@ def alone(folder: Path, given: list[dict[str, Any]], threads: int) -> float:
 
 
 def waste(predictions: list[dict[str, Any]]) -> float:
-    """The share of all cells that hold padding: each prediction's part of its batch's cells, by the batch's padding."""
+    """The share of all cells that hold padding: each prediction's part of its batch's cells, by the batch's
+    padding."""
     tokens = [one["metrics"]["input_tokens"] for one in predictions]
     cells = [one["metrics"]["input_tokens"] / (1 - one["metrics"]["padding"]) for one in predictions]
     return 1 - sum(tokens) / sum(cells)
@@ -76,7 +81,9 @@ def waste(predictions: list[dict[str, Any]]) -> float:
 def measure(stage: Stage, folder: Path, number: int, runs: int) -> list[Line]:
     """Both in turns."""
     sorting = Served(stage, ours := stage.model("sorted", folder, "pair-scoring"))
-    arriving = Served(stage, theirs := stage.model("arrival", folder, "arrival-order", max_batch_size=32, fused=False))
+    arriving = Served(
+        stage, theirs := stage.model("arrival", folder, "arrival-order", max_batch_size=32, fused=False)
+    )
     given = pairs(number)
     for version in (ours, theirs):
         stage.predict(version, given[0])

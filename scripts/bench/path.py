@@ -1,4 +1,5 @@
-"""`python -m scripts.bench.path`: what a prediction costs when its model does nothing, beside the usual style.
+"""`python -m scripts.bench.path`: what a prediction costs when its model does nothing, beside the usual
+style.
 
 CPU seconds are the operating system's own of each process tree.
 """
@@ -48,23 +49,33 @@ class Bench:
         rate, their_rate = median([one[0] for one in ours]), median([one[0] for one in theirs])
         cost, their_cost = median([one[1] for one in ours]), median([one[1] for one in theirs])
         return [
-            Line("create, 64 connections: API CPU of one", f"{cost:.2f} ms (usual style {their_cost:.2f} ms)", "≤ 0.8 ms"),
             Line(
-                "create, 64 connections: requests/s", f"{rate:.0f} (usual style {their_rate:.0f}: {rate / their_rate:.1f} times)",
+                "create, 64 connections: API CPU of one",
+                f"{cost:.2f} ms (usual style {their_cost:.2f} ms)",
+                "≤ 0.8 ms",
+            ),
+            Line(
+                "create, 64 connections: requests/s",
+                f"{rate:.0f} (usual style {their_rate:.0f}: {rate / their_rate:.1f} times)",
                 "≥ 3.5 times",
             ),
-        ]  # fmt: skip
+        ]
 
     @staticmethod
     def _creates(target: Target, processes: list[psutil.Process], number: int) -> tuple[float, float]:
         """(requests/s, CPU milliseconds each)."""
         before = cpu_seconds(processes)
-        seconds, _, _ = asyncio.run(flood(target, [target.request("POST", "/v1/predictions", ECHO)] * number, 64, 201))
+        seconds, _, _ = asyncio.run(
+            flood(target, [target.request("POST", "/v1/predictions", ECHO)] * number, 64, 201)
+        )
         return number / seconds, (cpu_seconds(processes) - before) / number * 1000
 
     def _forget_baseline(self) -> None:
         """Its rows wait for a worker that does not exist."""
-        with psycopg2.connect(self.platform.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        with (
+            psycopg2.connect(self.platform.database_url.replace("+psycopg2", "")) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute("DELETE FROM predictions WHERE queue = 'baseline'")
 
     def _drain(self) -> None:
@@ -77,7 +88,12 @@ class Bench:
 
     def _platform_processes(self) -> list[psutil.Process]:
         family = self.family
-        return [*family.of("api"), *family.of("worker", "--device"), *family.server("postgres"), *family.server("valkey-server")]
+        return [
+            *family.of("api"),
+            *family.of("worker", "--device"),
+            *family.server("postgres"),
+            *family.server("valkey-server"),
+        ]
 
     def flood(self, number: int) -> list[Line]:
         """All submitted, then waited for; and 64 in flight with Prefer: wait."""
@@ -96,7 +112,11 @@ class Bench:
             closed.append((cpu_seconds(self._platform_processes()) - before) / number * 1000)
             rates.append(number / seconds)
         return [
-            Line(f"flood of {number}: CPU of API, worker, Postgres, Redis for one", f"{median(whole):.2f} ms", "≤ 2.0 ms"),
+            Line(
+                f"flood of {number}: CPU of API, worker, Postgres, Redis for one",
+                f"{median(whole):.2f} ms",
+                "≤ 2.0 ms",
+            ),
             Line("64 in flight, Prefer: wait: CPU for one", f"{median(closed):.2f} ms", "≤ 2.5 ms"),
             Line("64 in flight, Prefer: wait: predictions/s", f"{median(rates):.0f}", "≥ 400"),
         ]
@@ -116,15 +136,34 @@ class Bench:
         _, times, _ = asyncio.run(flood(self.target, [request] * number, 1, 201))
         ordered = sorted(times)
         p50, p99 = ordered[len(ordered) // 2] * 1000, ordered[int(len(ordered) * 0.99)] * 1000
-        return [Line(f"idle, {number} in sequence, Prefer: wait: p50 / p99", f"{p50:.1f} / {p99:.1f} ms", "≤ 12 / 40 ms")]
+        return [
+            Line(
+                f"idle, {number} in sequence, Prefer: wait: p50 / p99",
+                f"{p50:.1f} / {p99:.1f} ms",
+                "≤ 12 / 40 ms",
+            )
+        ]
 
 
 @contextmanager
 def baseline(platform: Platform) -> Iterator[tuple[psutil.Process, int]]:
     """The usual-style app on a port of its own: (process, port)."""
     port = choose_port()
-    env = {**os.environ, "DATABASE_URL": platform.database_url, "REDIS_URL": platform.redis_url, "LOVAGE_ENV": "development"}
-    command = [sys.executable, "-m", "uvicorn", "scripts.bench.baseline_app:app", "--log-level", "error", "--no-access-log"]
+    env = {
+        **os.environ,
+        "DATABASE_URL": platform.database_url,
+        "REDIS_URL": platform.redis_url,
+        "LOVAGE_ENV": "development",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "scripts.bench.baseline_app:app",
+        "--log-level",
+        "error",
+        "--no-access-log",
+    ]
     process = subprocess.Popen([*command, "--port", str(port)], env=env, cwd=Path(__file__).parents[2])
     try:
         _until_served(port)

@@ -1,4 +1,5 @@
-"""Folders with randomly initialised models over MiniLM's own tokenizer: the right size and shape, no download.
+"""Folders with randomly initialised models over MiniLM's own tokenizer: the right size and shape, no
+download.
 
 Knows transformers; nothing of the platform.
 """
@@ -13,17 +14,39 @@ from app.runtimes.demo import demo_minilm_folder
 from scripts.own_platform import terminable
 
 # Each of them is one token of MiniLM's tokenizer.
-WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state", "family")
+WORDS = (
+    "time",
+    "year",
+    "people",
+    "way",
+    "day",
+    "man",
+    "thing",
+    "woman",
+    "life",
+    "child",
+    "world",
+    "school",
+    "state",
+    "family",
+)
 # all-MiniLM-L6-v2's own shape: 6 layers, 384 wide, 22.7 million parameters, 90 MB in 32 bits.
 SHAPE: dict[str, Any] = {
-    "vocab_size": 30_522, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536,
-}  # fmt: skip
+    "vocab_size": 30_522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+}
 
 
 @contextmanager
 def models_folder() -> Iterator[Path]:
     """For such models; removed after the block."""
-    with terminable(), tempfile.TemporaryDirectory(prefix="lovage-bench-models-", ignore_cleanup_errors=True) as folder:
+    with (
+        terminable(),
+        tempfile.TemporaryDirectory(prefix="lovage-bench-models-", ignore_cleanup_errors=True) as folder,
+    ):
         yield Path(folder)
 
 
@@ -45,7 +68,14 @@ def causal(folder: Path, seed: int = 0) -> Path:
     """A text model, GPT-2's architecture, 25 million parameters."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    shape = {"vocab_size": 30_522, "n_embd": 384, "n_layer": 6, "n_head": 6, "n_positions": 512, "initializer_range": 0.1}
+    shape = {
+        "vocab_size": 30_522,
+        "n_embd": 384,
+        "n_layer": 6,
+        "n_head": 6,
+        "n_positions": 512,
+        "initializer_range": 0.1,
+    }
     ends = {"bos_token_id": 101, "eos_token_id": None, "pad_token_id": 0}
     return _saved(folder, seed, lambda: GPT2LMHeadModel(GPT2Config(**shape, **ends)))
 

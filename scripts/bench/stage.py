@@ -29,7 +29,8 @@ LINES_FILE = "LOVAGE_BENCH_LINES"
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table: the figure, the bar beside it, and the limit that the same run measured without the path."""
+    """One line of the table: the figure, the bar beside it, and the limit that the same run measured without
+    the path."""
 
     what: str
     value: str
@@ -56,7 +57,9 @@ class Stage:
 
     def predict(self, version: str, given: dict[str, Any]) -> dict[str, Any]:
         """One prediction, waited for. It must succeed."""
-        made = self.client.post("/v1/predictions", json={"version": version, "input": given}, headers={"Prefer": "wait=60"})
+        made = self.client.post(
+            "/v1/predictions", json={"version": version, "input": given}, headers={"Prefer": "wait=60"}
+        )
         made.raise_for_status()
         found: dict[str, Any] = made.json()
         if found["status"] != "succeeded":
@@ -66,9 +69,13 @@ class Stage:
     def predict_all(
         self, version: str, given: list[dict[str, Any]], connections: int
     ) -> tuple[float, list[float], list[dict[str, Any]]]:
-        """(seconds in all, seconds of each, the predictions as they ended), so many in flight. All must succeed."""
+        """(seconds in all, seconds of each, the predictions as they ended), so many in flight. All must
+        succeed."""
         requests = [
-            self.target.request("POST", "/v1/predictions", {"version": version, "input": one}, Prefer="wait=60") for one in given
+            self.target.request(
+                "POST", "/v1/predictions", {"version": version, "input": one}, Prefer="wait=60"
+            )
+            for one in given
         ]
         seconds, times, bodies = asyncio.run(flood(self.target, requests, connections, 201))
         found = [orjson.loads(body) for body in bodies]
@@ -80,12 +87,17 @@ class Stage:
 @contextlib.contextmanager
 def stage(**env: str) -> Iterator[Stage]:
     """One worker on the processor, `env` as settings beside the usual ones; ended and removed afterwards."""
-    with terminable(), tempfile.TemporaryDirectory(prefix="lovage-bench-", ignore_cleanup_errors=True) as folder:
+    with (
+        terminable(),
+        tempfile.TemporaryDirectory(prefix="lovage-bench-", ignore_cleanup_errors=True) as folder,
+    ):
         try:
             platform = start(Path(folder), devices=("cpu",), **env)
             key = Path(platform.key_file).read_text().strip()
             target = Target(int(platform.api_url.rpartition(":")[2]), {"Authorization": f"Bearer {key}"})
-            with httpx.Client(base_url=platform.api_url, headers=target.headers, timeout=300, trust_env=False) as client:
+            with httpx.Client(
+                base_url=platform.api_url, headers=target.headers, timeout=300, trust_env=False
+            ) as client:
                 yield Stage(platform, Family(platform), target, client)
         finally:
             stop(Path(folder))

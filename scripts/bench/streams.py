@@ -1,8 +1,10 @@
-"""`python -m scripts.bench.streams`: server-sent events of a prediction: how soon the first token comes, what many readers cost.
+"""`python -m scripts.bench.streams`: server-sent events of a prediction: how soon the first token comes, what
+many readers cost.
 
-First token: `demo/words` on the idle system, from the POST to the first `output` event of its stream, against the same
-model's first chunk in this process, in turns. Readers: 200 of one echo prediction at 50 events a second; CPU and memory
-of the API process, beside a bare asyncio server that writes the same bytes to as many connections.
+First token: `demo/words` on the idle system, from the POST to the first `output` event of its stream, against
+the same model's first chunk in this process, in turns. Readers: 200 of one echo prediction at 50 events a
+second; CPU and memory of the API process, beside a bare asyncio server that writes the same bytes to as many
+connections.
 """
 
 import argparse
@@ -18,7 +20,7 @@ import orjson
 import psutil
 
 from app.domain.work import Chunk, ModelSpec
-from app.engine.curve import Alone
+from app.engine.cost_model import Alone
 from app.runtimes.base import Job
 from app.runtimes.demo import shipped_folder
 from scripts.bench.http_load import Connection, Target
@@ -36,10 +38,12 @@ class Alongside:
     def __init__(self, threads: int) -> None:
         import torch
 
-        from app.runtimes.text_generation import TextGeneration
+        from app.runtimes.text.text_generation import TextGeneration
 
         torch.set_num_threads(threads)
-        spec = ModelSpec("words", "demo/words", "text-generation", path=str(shipped_folder("words")), threads=threads)
+        spec = ModelSpec(
+            "words", "demo/words", "text-generation", path=str(shipped_folder("words")), threads=threads
+        )
         self._runtime = TextGeneration.load(spec)
 
     def first(self) -> float:
@@ -93,9 +97,11 @@ def first_token(stage: Stage, number: int) -> Line:
             over.append(seconds - mine)
             time.sleep(0.05)
     return Line(
-        f"first token through SSE above the model's own first step, {number} in sequence", f"{median(over) * 1000:.1f} ms",
-        f"≤ {FIRST_BAR_MS:.0f} ms", f"first step alone {median(own) * 1000:.1f} ms",
-    )  # fmt: skip
+        f"first token through SSE above the model's own first step, {number} in sequence",
+        f"{median(over) * 1000:.1f} ms",
+        f"≤ {FIRST_BAR_MS:.0f} ms",
+        f"first step alone {median(own) * 1000:.1f} ms",
+    )
 
 
 class Counting(asyncio.Protocol):
@@ -116,8 +122,11 @@ class Counting(asyncio.Protocol):
         self.ended.set_result(None)
 
 
-async def read_together(port: int, hello: bytes, watched: psutil.Process, seconds: float) -> tuple[float, int, list[Counting]]:
-    """READERS read; (CPU share of a core, bytes that the watched process grew by) in the middle, and the readers."""
+async def read_together(
+    port: int, hello: bytes, watched: psutil.Process, seconds: float
+) -> tuple[float, int, list[Counting]]:
+    """READERS read; (CPU share of a core, bytes that the watched process grew by) in the middle, and the
+    readers."""
     loop, readers = asyncio.get_running_loop(), []
     for _ in range(READERS):
         _, reader = await loop.create_connection(lambda: Counting(hello), "127.0.0.1", port)
@@ -134,26 +143,43 @@ async def read_together(port: int, hello: bytes, watched: psutil.Process, second
 def many_readers(stage: Stage, seconds: float) -> list[Line]:
     """One prediction, READERS readers."""
     chunks = int((seconds + SETTLE_SECONDS * 2) * RATE)
-    body = {"version": "demo/echo", "input": {"text": "token " * 50, "chunks": chunks, "seconds": chunks / RATE}}
+    body = {
+        "version": "demo/echo",
+        "input": {"text": "token " * 50, "chunks": chunks, "seconds": chunks / RATE},
+    }
     made = stage.client.post("/v1/predictions", json=body).json()
     hello = stage.target.request("GET", path_of(made["urls"]["stream"]), Connection="close")
     api = stage.family.of("api")[0]
     share, growth, readers = asyncio.run(read_together(stage.target.port, hello, api, seconds))
     lost = [one for one in readers if one.events != chunks or b"event: done" not in one.tail]
     if lost:
-        raise RuntimeError(f"{len(lost)} readers did not get all {chunks} events and the end: {lost[0].events} {lost[0].tail!r}")
+        raise RuntimeError(
+            f"{len(lost)} readers did not get all {chunks} events and the end: {lost[0].events}"
+            f" {lost[0].tail!r}"
+        )
     bare = bare_share(seconds / 2)
     what = f"{READERS} readers of one prediction, {RATE} events/s"
     return [
-        Line(f"{what}: CPU of the API process", f"{share:.0%} of a core", f"< {CPU_BAR:.0%}", f"a bare server {bare:.0%}"),
-        Line(f"{what}: memory grown in {seconds:.0f} s", f"{growth / 1024:.0f} KB", f"flat (≤ {GROWTH_BAR_KB} KB)"),
+        Line(
+            f"{what}: CPU of the API process",
+            f"{share:.0%} of a core",
+            f"< {CPU_BAR:.0%}",
+            f"a bare server {bare:.0%}",
+        ),
+        Line(
+            f"{what}: memory grown in {seconds:.0f} s",
+            f"{growth / 1024:.0f} KB",
+            f"flat (≤ {GROWTH_BAR_KB} KB)",
+        ),
     ]
 
 
 def bare_share(seconds: float) -> float:
     """What writing the same bytes to as many connections costs when nothing else is done."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=bare_server, args=(theirs, seconds), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=bare_server, args=(theirs, seconds), daemon=True
+    )
     process.start()
     port = ours.recv()
     share, _, _ = asyncio.run(read_together(port, b"x", psutil.Process(process.pid), seconds))

@@ -1,8 +1,10 @@
-"""`python -m scripts.bench.texts`: single texts through the whole durable path, as a share of the best in-process figure.
+"""`python -m scripts.bench.texts`: single texts through the whole durable path, as a share of the best
+in-process figure.
 
-2,000 texts of log-normal length (median 24 tokens, 5 to 250), one prediction each, `Prefer: wait`. The in-process figure is the
-same model on the same number of threads, all texts sorted by length, fp32, at the best batch size; it is measured before and
-after each run of the path, in this process, while the platform is idle.
+2,000 texts of log-normal length (median 24 tokens, 5 to 250), one prediction each, `Prefer: wait`. The
+in-process figure is the same model on the same number of threads, all texts sorted by length, fp32, at the
+best batch size; it is measured before and after each run of the path, in this process, while the platform is
+idle.
 """
 
 import argparse
@@ -30,7 +32,10 @@ ALONE = 100
 def texts() -> list[str]:
     """The same ones every time. A word of this list is one token."""
     chance = random.Random(1)
-    lengths = [min(MOST, max(LEAST, round(chance.lognormvariate(math.log(MEDIAN), SPREAD)))) - 2 for _ in range(NUMBER)]
+    lengths = [
+        min(MOST, max(LEAST, round(chance.lognormvariate(math.log(MEDIAN), SPREAD)))) - 2
+        for _ in range(NUMBER)
+    ]
     return [" ".join(chance.choice(WORDS) for _ in range(length)) for length in lengths]
 
 
@@ -73,7 +78,8 @@ class InProcess:
             torch.nn.functional.normalize(pooled, dim=1).tolist()
 
     def one(self) -> list[float]:
-        """Seconds of single texts, a hundred of them in random order: what one prediction at a time costs the model."""
+        """Seconds of single texts, a hundred of them in random order: what one prediction at a time costs the
+        model."""
         rows = random.Random(3).sample(self._rows, ALONE)
         return [_timed(lambda row=row: self._run([row])) for row in rows]
 
@@ -85,7 +91,10 @@ class Served:
         self.stage, folder = stage, demo_minilm_folder()
         if folder is None:
             raise SystemExit("the demo model all-MiniLM-L6-v2 is not here")
-        self.versions = {dtype: stage.model(f"minilm-{dtype}", folder, "embedding", dtype=dtype) for dtype in ("float32", "auto")}
+        self.versions = {
+            dtype: stage.model(f"minilm-{dtype}", folder, "embedding", dtype=dtype)
+            for dtype in ("float32", "auto")
+        }
         for version in self.versions.values():
             stage.predict(version, {"text": "x"})
 
@@ -99,7 +108,9 @@ class Served:
         rows = sorted(texts(), key=len)
         return self.run(dtype, random.Random(3).sample(rows, ALONE), 1)[1]
 
-    def run(self, dtype: str, given: list[str], connections: int) -> tuple[float, list[float], list[dict[str, Any]]]:
+    def run(
+        self, dtype: str, given: list[str], connections: int
+    ) -> tuple[float, list[float], list[dict[str, Any]]]:
         """As `Stage.predict_all`."""
         return self.stage.predict_all(self.versions[dtype], [{"text": text} for text in given], connections)
 
@@ -132,9 +143,12 @@ def share(path: Served, alone: InProcess, dtype: str, connections: int, best: in
 
 
 def lone(path: Served, alone: InProcess, runs: int) -> Line:
-    """One text in flight: the medians of the runs' medians, the model's measured after each run of the path."""
+    """One text in flight: the medians of the runs' medians, the model's measured after each run of the
+    path."""
     path.one("float32")
-    pairs = [[statistics.median(found) * 1000 for found in (path.one("float32"), alone.one())] for _ in range(runs)]
+    pairs = [
+        [statistics.median(found) * 1000 for found in (path.one("float32"), alone.one())] for _ in range(runs)
+    ]
     ours, model = (statistics.median(found) for found in zip(*pairs, strict=True))
     told = f"{ours:.1f} ms, {ours - model:.1f} above"
     return Line("texts, fp32, one in flight: p50", told, "≤ 6 ms above the model", f"{model:.1f} ms")

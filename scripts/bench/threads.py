@@ -1,9 +1,11 @@
-"""`python -m scripts.bench.threads`: how many threads and processes a model's texts want on this machine, and which wait policy.
+"""`python -m scripts.bench.threads`: how many threads and processes a model's texts want on this machine, and
+which wait policy.
 
-The same sorted batches of an encoder in processes that share nothing: one of one thread, one of all cores, and one of one thread
-for each core; each with the OpenMP threads asleep between two pieces of work, looking for more as the engine's do, or spinning,
-on an idle machine and beside one busy process for each core (the rest of a platform under load). The engine's choice follows from
-it: cores divided by workers of the machine, and threads that sleep after half a millisecond.
+The same sorted batches of an encoder in processes that share nothing: one of one thread, one of all cores,
+and one of one thread for each core; each with the OpenMP threads asleep between two pieces of work, looking
+for more as the engine's do, or spinning, on an idle machine and beside one busy process for each core (the
+rest of a platform under load). The engine's choice follows from it: cores divided by workers of the machine,
+and threads that sleep after half a millisecond.
 """
 
 import argparse
@@ -43,9 +45,24 @@ def measure(processes: int, threads: int, wait: str, seconds: float) -> float:
     """Texts a second of all processes together. They begin at one moment."""
     usual = {name: value for name, value in os.environ.items() if name not in WAITING}
     own = {**usual, **WAITS[wait], "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "scripts.bench.threads", "--worker", str(threads), "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "scripts.bench.threads",
+        "--worker",
+        str(threads),
+        "--seconds",
+        str(seconds),
+    ]
     running = [
-        subprocess.Popen(command, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        subprocess.Popen(
+            command,
+            env=own,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         for _ in range(processes)
     ]
     try:
@@ -93,7 +110,9 @@ def main() -> int:
             for busy in (0, cores):
                 with neighbours(busy):
                     time.sleep(0.2)
-                    rates = [measure(processes, threads, wait, arguments.seconds) for _ in range(arguments.runs)]
+                    rates = [
+                        measure(processes, threads, wait, arguments.seconds) for _ in range(arguments.runs)
+                    ]
                 found.append(statistics.median(rates))
             told = f"{found[0]:.0f} texts/s; {found[1]:.0f}/s beside busy neighbours"
             lines.append(Line(f"{processes} x {threads} threads, {wait}", told, ""))

@@ -1,6 +1,8 @@
-"""`make chaos`: for every fault, a platform under load, the fault, and a count of what became of every prediction.
+"""`make chaos`: for every fault, a platform under load, the fault, and a count of what became of every
+prediction.
 
-Exit code 1 when anything was lost, stuck, doubled or cross-wired, a webhook missing or unsigned, or a process left behind.
+Exit code 1 when anything was lost, stuck, doubled or cross-wired, a webhook missing or unsigned, or a process
+left behind.
 """
 
 import argparse
@@ -82,22 +84,35 @@ def _await_webhooks(load: Load) -> None:
 
 
 def count(load: Load, may_fail: str | None = None) -> dict[str, int]:
-    """The columns of the table; a failure is unexplained unless its code is the one that the fault may cause."""
+    """The columns of the table; a failure is unexplained unless its code is the one that the fault may
+    cause."""
     ends = [one.ended["status"] if one.ended else "stuck" for one in load.sent]
-    wrong = [one for one in load.sent if one.ended and one.ended["status"] == "succeeded" and one.ended["output"] != one.text]
+    wrong = [
+        one
+        for one in load.sent
+        if one.ended and one.ended["status"] == "succeeded" and one.ended["output"] != one.text
+    ]
     return {
-        "accepted": len(load.sent), **{name: ends.count(name) for name in ("succeeded", "failed", "canceled", "lost", "stuck")},
+        "accepted": len(load.sent),
+        **{name: ends.count(name) for name in ("succeeded", "failed", "canceled", "lost", "stuck")},
         "unexplained": sum(
-            one.ended["status"] == "failed" and one.ended.get("error_code") != may_fail for one in load.sent if one.ended
+            one.ended["status"] == "failed" and one.ended.get("error_code") != may_fail
+            for one in load.sent
+            if one.ended
         ),
-        "refused": load.refused, "doubled": load.doubled, "cross-wired": len(wrong),
-        "webhooks missing": sum(one.id not in load.receiver.completed for one in load.sent), "unsigned": load.receiver.unsigned,
-        "changed": load.receiver.changed, "trapped": load.receiver.trapped,
-    }  # fmt: skip
+        "refused": load.refused,
+        "doubled": load.doubled,
+        "cross-wired": len(wrong),
+        "webhooks missing": sum(one.id not in load.receiver.completed for one in load.sent),
+        "unsigned": load.receiver.unsigned,
+        "changed": load.receiver.changed,
+        "trapped": load.receiver.trapped,
+    }
 
 
 def flow(load: Load, broken_at: float, after: float) -> float | None:
-    """Seconds from the fault until a prediction that was sent after it had succeeded (by the platform's own times)."""
+    """Seconds from the fault until a prediction that was sent after it had succeeded (by the platform's own
+    times)."""
     later = [one for one in load.sent if one.at > after and one.ended and one.ended["status"] == "succeeded"]
     if not later:
         return None
@@ -134,7 +149,9 @@ def show(rows: list[Row], left: list[psutil.Process]) -> None:
     table = Table("fault", *COLUMNS, "seconds to flow", "")
     for row in rows:
         seconds = "-" if row.flow is None else f"{row.flow:.1f}"
-        table.add_row(row.name, *(str(row.counts[name]) for name in COLUMNS), seconds, "ok" if row.good else "BREACH")
+        table.add_row(
+            row.name, *(str(row.counts[name]) for name in COLUMNS), seconds, "ok" if row.good else "BREACH"
+        )
     Console(width=200).print(table)
     print(f"processes left behind after `lovage down`: {len(left)}")
 

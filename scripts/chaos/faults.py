@@ -1,4 +1,5 @@
-"""The faults, each done to processes of the platform that was started here, found by their parent and never by name alone."""
+"""The faults, each done to processes of the platform that was started here, found by their parent and never
+by name alone."""
 
 import os
 import signal
@@ -25,17 +26,28 @@ class Family:
 
     def of(self, *words: str) -> list[psutil.Process]:
         """Direct children of the launcher whose command line has all these words."""
-        return [one for one in psutil.Process(self.platform.pid).children() if all(word in _words(one) for word in words)]
+        return [
+            one
+            for one in psutil.Process(self.platform.pid).children()
+            if all(word in _words(one) for word in words)
+        ]
 
     def models(self) -> list[psutil.Process]:
         """Model processes: children of the workers' fork servers."""
         workers = self.of("worker", "--device")
-        servers = [child for worker in workers for child in worker.children() if "app.engine.fork_server" in _words(child)]
+        servers = [
+            child
+            for worker in workers
+            for child in worker.children()
+            if "app.engine.fork_server" in _words(child)
+        ]
         return [model for server in servers for model in server.children()]
 
     def server(self, binary: str) -> list[psutil.Process]:
         """An embedded server, by its binary's name."""
-        return [one for one in psutil.Process(self.platform.pid).children() if binary in "".join(_words(one)[:1])]
+        return [
+            one for one in psutil.Process(self.platform.pid).children() if binary in "".join(_words(one)[:1])
+        ]
 
 
 def _words(process: psutil.Process) -> list[str]:
@@ -157,7 +169,10 @@ def frozen(part: str, seconds: float) -> Fault:
     return lambda family, load: freeze(PARTS[part](family), seconds, family=part == "postgres")
 
 
-FROZEN_SECONDS = {"worker": 20.0, "postgres": 7.0}  # longer than DEAD_AFTER_SECONDS, than the statement timeout
+FROZEN_SECONDS = {
+    "worker": 20.0,
+    "postgres": 7.0,
+}  # longer than DEAD_AFTER_SECONDS, than the statement timeout
 CELLS: dict[str, Fault] = {"no fault": lambda family, load: None}
 for _part in PARTS:
     _seconds = FROZEN_SECONDS.get(_part, 5.0)

@@ -21,7 +21,8 @@ GIVE_UP_SECONDS = 60.0  # a caller repeats a request with the same Idempotency-K
 
 @dataclass
 class Sent:
-    """One prediction as its caller knows it: it is to answer its own `text`, in pieces, as a file or as it is."""
+    """One prediction as its caller knows it: it is to answer its own `text`, in pieces, as a file or as it
+    is."""
 
     id: str
     text: str
@@ -32,8 +33,8 @@ class Sent:
 class Receiver:
     """Keeps the bodies of completed webhooks by id; `unsigned` counts those whose signature does not verify.
 
-    `mode`: "" answers 200, "500" and "302" with that status (the redirect to `trap`), "slow" after two seconds, "down" not at
-    all: nobody listens.
+    `mode`: "" answers 200, "500" and "302" with that status (the redirect to `trap`), "slow" after two
+    seconds, "down" not at all: nobody listens.
     """
 
     def __init__(self) -> None:
@@ -50,7 +51,9 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                mode = outer.mode  # looked at once: what is kept and what is answered must agree while it changes
+                mode = (
+                    outer.mode
+                )  # looked at once: what is kept and what is answered must agree while it changes
                 if self.path == "/trap":
                     outer.trapped += 1
                 if mode == "slow":
@@ -108,11 +111,15 @@ class Load:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=15, trust_env=False)
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=15, trust_env=False
+        )
 
     def start(self) -> None:
         self.receiver.secret = self.client().get("/v1/webhooks/default/secret").json()["key"]
-        self._threads = [threading.Thread(target=self._call, args=(n,), daemon=True) for n in range(self.callers)]
+        self._threads = [
+            threading.Thread(target=self._call, args=(n,), daemon=True) for n in range(self.callers)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -138,8 +145,14 @@ class Load:
                 time.sleep(chance.uniform(0, 0.1))
 
     def _post(self, client: httpx.Client, given: dict[str, Any], *, cancel: bool) -> None:
-        """Posts until it is accepted, as a careful caller does: the same key, so that no try makes a second prediction."""
-        body = {"version": "demo/echo", "input": given, "webhook": self.receiver.url, "webhook_events_filter": ["completed"]}
+        """Posts until it is accepted, as a careful caller does: the same key, so that no try makes a second
+        prediction."""
+        body = {
+            "version": "demo/echo",
+            "input": given,
+            "webhook": self.receiver.url,
+            "webhook_events_filter": ["completed"],
+        }
         key, until = uuid4().hex, time.monotonic() + GIVE_UP_SECONDS
         while time.monotonic() < until:
             try:
@@ -176,7 +189,8 @@ class Load:
                 time.sleep(0.2)
 
     def count_doubled(self) -> None:
-        """What was made more than once of one request: a text belongs to one, however often its caller had to repeat it."""
+        """What was made more than once of one request: a text belongs to one, however often its caller had to
+        repeat it."""
         texts: Counter[str] = Counter()
         page, asked = "/v1/predictions", {"created_after": self.began.isoformat()}
         with self.client() as client:

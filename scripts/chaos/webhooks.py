@@ -1,8 +1,9 @@
 """Thousands of webhook deliveries to a receiver that fails at random: `python -m scripts.chaos.webhooks`.
 
-Runs of a model that sleeps rather than computes, so that what is compared is delay and not CPU: the receiver and the courier
-share this machine's cores with everything else. A block of runs without webhooks goes before and after the block with them.
-Exit code 1 when a webhook is missing, unsigned or changed between tries, or runs with webhooks were more than 5 % slower.
+Runs of a model that sleeps rather than computes, so that what is compared is delay and not CPU: the receiver
+and the courier share this machine's cores with everything else. A block of runs without webhooks goes before
+and after the block with them. Exit code 1 when a webhook is missing, unsigned or changed between tries, or
+runs with webhooks were more than 5 % slower.
 """
 
 import argparse
@@ -32,7 +33,8 @@ SLOWER_AT_MOST = 0.05
 
 @dataclass
 class Tally:
-    """What a receiver saw: `tries` by webhook-id, the ids it answered with success, and the bodies of completed predictions."""
+    """What a receiver saw: `tries` by webhook-id, the ids it answered with success, and the bodies of
+    completed predictions."""
 
     secret: str = ""
     failing: float = 0.3
@@ -104,7 +106,11 @@ class Callers:
         body: dict[str, Any] = {"version": "demo/echo", "input": {"text": "w", "seconds": self.seconds}}
         if webhook:
             body |= {"webhook": webhook, "webhook_events_filter": ["completed"]}
-        made = self.client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
+        made = (
+            self.client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"})
+            .raise_for_status()
+            .json()
+        )
         return str(made["id"]) if made["status"] == "succeeded" else None
 
 
@@ -123,7 +129,11 @@ def measure(platform: Platform, arguments: argparse.Namespace) -> bool:
     tally = Tally()
     with (
         httpx.Client(
-            base_url=platform.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=90, trust_env=False, limits=limits
+            base_url=platform.api_url,
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=90,
+            trust_env=False,
+            limits=limits,
         ) as client,
         receiver(tally) as url,
     ):
@@ -144,7 +154,10 @@ def report(runs: int, tally: Tally, succeeded: int, missing: int, rates: tuple[f
     again = sum(count - 1 for count in tally.tries.values())
     print(f"runs {runs}, succeeded {succeeded}, tries {sum(tally.tries.values())}, of them repeated {again}")
     print(f"webhooks missing {missing}, unsigned {tally.unsigned}, changed between tries {tally.changed}")
-    print(f"runs per second: {before:.1f} without, {told:.1f} with, {after:.1f} without again; {slower:+.1%} slower")
+    print(
+        f"runs per second: {before:.1f} without, {told:.1f} with, {after:.1f} without again; {slower:+.1%}"
+        " slower"
+    )
     return succeeded == runs and not (missing or tally.unsigned or tally.changed) and slower <= SLOWER_AT_MOST
 
 
@@ -153,7 +166,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20_000, help="predictions with a webhook")
     parser.add_argument("--callers", type=int, default=64, help="callers that wait for their run")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a run sleeps")
-    parser.add_argument("--patience", type=float, default=120.0, help="wait for the last webhooks, in seconds")
+    parser.add_argument(
+        "--patience", type=float, default=120.0, help="wait for the last webhooks, in seconds"
+    )
     arguments = parser.parse_args()
     settings = {**UNLIMITED, "WEBHOOK_RETRY_SECONDS": RETRIES}
     return judged("lovage-webhooks-", lambda platform: measure(platform, arguments), **settings)

@@ -1,8 +1,9 @@
 """`make soak`: 15 minutes at 70 % of what this machine can do; what every process holds must stay flat.
 
-Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (heap, descriptors) and at Postgres'
-connections every few seconds. Exit code 1 when after the warm-up any heap grew by more than 1 % in ten minutes, the least number
-of open descriptors or connections rose by more than one, a prediction did not succeed, or a process was replaced by another.
+Finds the capacity by a short burst, then sends at a steady rate, and looks at each process (heap,
+descriptors) and at Postgres' connections every few seconds. Exit code 1 when after the warm-up any heap grew
+by more than 1 % in ten minutes, the least number of open descriptors or connections rose by more than one, a
+prediction did not succeed, or a process was replaced by another.
 """
 
 import argparse
@@ -67,22 +68,28 @@ class Watch:
 
 
 def own_bytes(pid: int) -> float:
-    """The process's share (PSS) of memory that no file holds: heap and stacks. Its share of the libraries' files changes with
-    whoever else on the machine has them open."""
+    """The process's share (PSS) of memory that no file holds: heap and stacks. Its share of the libraries'
+    files changes with whoever else on the machine has them open."""
     parts = ("Pss_Anon:", "Pss_Shmem:")
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(float(line.split()[1]) * 1024 for line in lines if line.startswith(parts))
 
 
 def own_descriptors(process: psutil.Process, port: int) -> float:
-    """What is open without the connections of callers to the API's port, which are the callers' to hold or to close."""
+    """What is open without the connections of callers to the API's port, which are the callers' to hold or to
+    close."""
     opened = set(os.listdir(f"/proc/{process.pid}/fd"))
-    callers = (one for one in process.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port)
+    callers = (
+        one
+        for one in process.net_connections("tcp")
+        if one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port
+    )
     return float(len(opened - {str(one.fd) for one in callers}))
 
 
 def _name(process: psutil.Process) -> str:
-    """What the process is, with its id. Postgres' own children come and go with connections, which are counted apart."""
+    """What the process is, with its id. Postgres' own children come and go with connections, which are
+    counted apart."""
     words = process.cmdline()
     if not words or words[0].startswith("postgres:"):
         return ""
@@ -91,7 +98,10 @@ def _name(process: psutil.Process) -> str:
 
 
 def _connections(url: str) -> int:
-    with closing(psycopg2.connect(url.replace("+psycopg2", ""), connect_timeout=5)) as connection, connection.cursor() as cursor:
+    with (
+        closing(psycopg2.connect(url.replace("+psycopg2", ""), connect_timeout=5)) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
         return int(cursor.fetchone()[0])
 
@@ -102,7 +112,9 @@ class Clients(threading.local):
     def __init__(self, platform: Platform) -> None:
         head = {"Authorization": f"Bearer {Path(platform.key_file).read_text().strip()}"}
         limits = httpx.Limits(max_connections=1, keepalive_expiry=None)
-        self.http = httpx.Client(base_url=platform.api_url, headers=head, timeout=90, trust_env=False, limits=limits)
+        self.http = httpx.Client(
+            base_url=platform.api_url, headers=head, timeout=90, trust_env=False, limits=limits
+        )
 
 
 def one_run(clients: Clients) -> str:
@@ -127,7 +139,8 @@ def capacity(clients: Clients, seconds: float) -> float:
 
 
 def steady(clients: Clients, rate: float, seconds: float) -> tuple[int, Counter[str]]:
-    """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, what went wrong)."""
+    """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, what
+    went wrong)."""
     began, waiting = time.monotonic(), []
     sent, wrong = 0, Counter[str]()
     with ThreadPoolExecutor(CALLERS) as threads:
@@ -146,11 +159,22 @@ def steady(clients: Clients, rate: float, seconds: float) -> tuple[int, Counter[
 
 def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
     """Prints the slopes; True when all are flat and every process was there throughout."""
-    table = Table("what", "first", "last", "in 10 min", "open (files, connections)", "floor rose by", "verdict", title="soak")
+    table = Table(
+        "what",
+        "first",
+        "last",
+        "in 10 min",
+        "open (files, connections)",
+        "floor rose by",
+        "verdict",
+        title="soak",
+    )
     good = True
     for name, samples in sorted(seen.items()):
         late = after(samples, warm_up)
-        steadily = bool(late) and late[0].at < warm_up + 4 * LOOK_SECONDS and late[-1].at > length - 4 * LOOK_SECONDS
+        steadily = (
+            bool(late) and late[0].at < warm_up + 4 * LOOK_SECONDS and late[-1].at > length - 4 * LOOK_SECONDS
+        )
         times = [one.at for one in late]
         counted = name == CONNECTIONS
         held = [one.bytes if counted else one.descriptors for one in late]
@@ -158,9 +182,9 @@ def show(seen: dict[str, list[Sample]], warm_up: float, length: float) -> bool:
         fine = steadily and grew <= GROWTH and opened <= ONE
         good &= fine
         first, last = (f"{late[n].bytes / 1e6:,.1f} MB" if late and not counted else "-" for n in (0, -1))
-        verdict = "ok" if fine else "GROWS" if steadily else "CAME OR WENT"
+        actions = "ok" if fine else "GROWS" if steadily else "CAME OR WENT"
         span = f"{min(held):.0f} to {max(held):.0f}" if held else "-"
-        table.add_row(name, first, last, "-" if counted else f"{grew:+.2%}", span, f"{opened:+.0f}", verdict)
+        table.add_row(name, first, last, "-" if counted else f"{grew:+.2%}", span, f"{opened:+.0f}", actions)
     Console(width=150).print(table)
     return good
 
@@ -189,7 +213,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if not 0 <= arguments.warm_up < arguments.minutes:
         parser.error("--warm-up must be shorter than --minutes")
-    return judged("lovage-soak-", lambda platform: soak(platform, arguments.minutes, arguments.warm_up), **UNLIMITED)
+    return judged(
+        "lovage-soak-", lambda platform: soak(platform, arguments.minutes, arguments.warm_up), **UNLIMITED
+    )
 
 
 if __name__ == "__main__":

@@ -28,12 +28,27 @@ class Case:
 
 
 def sends(
-    row: str, name: str, body: bytes, statuses: tuple[int, ...], *, path: str = CREATE, method: str = "POST",
-    headers: dict[str, str] | None = None, seconds: float = QUICK, says: str = "",
+    row: str,
+    name: str,
+    body: bytes,
+    statuses: tuple[int, ...],
+    *,
+    path: str = CREATE,
+    method: str = "POST",
+    headers: dict[str, str] | None = None,
+    seconds: float = QUICK,
+    says: str = "",
     who: Callable[[Stage], Person] = lambda stage: stage.ada,
-) -> Case:  # fmt: skip
+) -> Case:
     """A case that is one request of Ada's."""
-    return Case(row, name, lambda stage: who(stage).call(method, path, body, headers=headers or {}), statuses, seconds, says)
+    return Case(
+        row,
+        name,
+        lambda stage: who(stage).call(method, path, body, headers=headers or {}),
+        statuses,
+        seconds,
+        says,
+    )
 
 
 def posts(row: str, name: str, value: Any, statuses: tuple[int, ...], **more: Any) -> Case:

@@ -1,4 +1,5 @@
-"""What an attacker meets and what is watched meanwhile: a live API process, people with keys, raw sockets, listeners."""
+"""What an attacker meets and what is watched meanwhile: a live API process, people with keys, raw sockets,
+listeners."""
 
 import os
 import select
@@ -22,9 +23,9 @@ import psutil
 from app.db import keys, users
 from app.db.session import Database
 from app.db.tables import ApiKeyRow, UserRow
-from app.services import passwords
-from app.services.access import SCOPES, digest, new_key
-from app.webhooks.signing import new_secret
+from app.outbound.webhook_signing import new_secret
+from app.services.people import passwords
+from app.services.people.access import SCOPES, digest, new_key
 
 MEMORY_BACK = 400 << 20  # bytes that a process may have more after an attack
 PASSWORD = "correct horse battery"
@@ -43,7 +44,11 @@ class Answer:
 
     @classmethod
     def of(cls, answer: httpx.Response) -> "Answer":
-        return cls(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, answer.content)
+        return cls(
+            answer.status_code,
+            {name.lower(): value for name, value in answer.headers.items()},
+            answer.content,
+        )
 
     @classmethod
     def parsed(cls, raw: bytes) -> "Answer":
@@ -52,7 +57,10 @@ class Answer:
             return cls(0, {}, b"")
         head, _, body = raw.partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
-        headers = {name.decode().lower(): value.strip().decode() for name, _, value in (line.partition(b":") for line in lines)}
+        headers = {
+            name.decode().lower(): value.strip().decode()
+            for name, _, value in (line.partition(b":") for line in lines)
+        }
         return cls(int(first.split()[1]), headers, body)
 
     def json(self) -> Any:
@@ -134,20 +142,30 @@ class Stage:
     def person(self, name: str, *, admin: bool = False, scopes: tuple[str, ...] = ()) -> Person:
         """The user of this name, made at the first call."""
         if name not in self.people:
-            self.people[name] = self._made(name, admin, scopes or (SCOPES if admin else ("predict", "models")))
+            self.people[name] = self._made(
+                name, admin, scopes or (SCOPES if admin else ("predict", "models"))
+            )
         return self.people[name]
 
     def _made(self, name: str, admin: bool, scopes: tuple[str, ...]) -> Person:
         key = new_key()
         row = UserRow(
-            email=f"{name}@example.com", username=name, password_hash=passwords.hashed(PASSWORD), is_admin=admin,
+            email=f"{name}@example.com",
+            username=name,
+            password_hash=passwords.hashed(PASSWORD),
+            is_admin=admin,
             webhook_secret=new_secret(),
-        )  # fmt: skip
+        )
         with self.database.unit() as session:
             users.add(session, row)
-            keys.add(session, ApiKeyRow(user_id=row.id, name="k", prefix=key[:12], hash=digest(key), scopes=list(scopes)))
+            keys.add(
+                session,
+                ApiKeyRow(user_id=row.id, name="k", prefix=key[:12], hash=digest(key), scopes=list(scopes)),
+            )
         headers = {"Authorization": f"Bearer {key}"}
-        return Person(name, row.id, key, httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False))
+        return Person(
+            name, row.id, key, httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
+        )
 
     @contextmanager
     def somebody(self) -> Iterator[httpx.Client]:
@@ -161,7 +179,8 @@ class Stage:
         return socket.create_connection((where.host, where.port), timeout=30)
 
     def raw(self, request: bytes, *more: bytes) -> Answer:
-        """Sends bytes as they are, as far as the server takes them, and reads until it closes or is silent."""
+        """Sends bytes as they are, as far as the server takes them, and reads until it closes or is
+        silent."""
         with self.connect() as connection:
             sender = threading.Thread(target=_send, args=(connection, (request, *more)), daemon=True)
             sender.start()
@@ -190,7 +209,9 @@ class Stage:
 
     def still_serves(self) -> None:
         """A good request is answered well, by the same process."""
-        answer = self.person("grace").post("/v1/predictions", {"version": MODEL, "input": {"text": "still here 🙂"}})
+        answer = self.person("grace").post(
+            "/v1/predictions", {"version": MODEL, "input": {"text": "still here 🙂"}}
+        )
         assert answer.status == 201, answer
         assert answer.json()["input"]["text"] == "still here 🙂"
         assert psutil.pid_exists(self.pid)
@@ -220,11 +241,15 @@ def _read(connection: socket.socket, silence: float = 12) -> bytes:
 
 def _is_whole(answer: bytes) -> bool:
     head, end, body = answer.partition(b"\r\n\r\n")
-    lengths = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    lengths = [
+        line.partition(b":")[2] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    ]
     return bool(end) and bool(lengths) and len(body) >= int(lengths[0])
 
 
 def start(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
     """`lovage …` as an own process."""
     with log.open("wb") as out:
-        return subprocess.Popen([sys.executable, "-m", "app", *arguments], env={**os.environ, **env}, stdout=out, stderr=out)
+        return subprocess.Popen(
+            [sys.executable, "-m", "app", *arguments], env={**os.environ, **env}, stdout=out, stderr=out
+        )

@@ -8,8 +8,8 @@ import httpx
 import pytest
 import redis
 from abuse_stage import MODEL, Stage, start
-from patience import eventually
 from sqlalchemy import text
+from waiting import eventually
 
 from app.db import runtimes
 from app.db.session import Database
@@ -30,11 +30,17 @@ def stage(servers: Urls, pool: Database, tmp_path_factory: pytest.TempPathFactor
     _begin_empty(servers, pool)
     running: list[subprocess.Popen[bytes]] = []
     env = {
-        "LOVAGE_ENV": "production", "LOVAGE_DATA_DIR": str(folder), "DATABASE_URL": servers.database_url,
-        "REDIS_URL": servers.redis_url, "SECRET_KEY": SECRET, "MODEL_ROOTS": str(roots), "RATE_LIMIT_CALLS": "400/minute",
+        "LOVAGE_ENV": "production",
+        "LOVAGE_DATA_DIR": str(folder),
+        "DATABASE_URL": servers.database_url,
+        "REDIS_URL": servers.redis_url,
+        "SECRET_KEY": SECRET,
+        "MODEL_ROOTS": str(roots),
+        "RATE_LIMIT_CALLS": "400/minute",
         "RATE_LIMIT_CREATES": "5000/minute",
-        "MODEL_THREADS": "1", "HF_ENDPOINT": "http://127.0.0.1:9",
-    }  # fmt: skip
+        "MODEL_THREADS": "1",
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+    }
 
     def begin(name: str, *arguments: str) -> subprocess.Popen[bytes]:
         running.append(start([name, *arguments], env, folder / f"{name}.log"))

@@ -1,4 +1,5 @@
-"""Rows about the bytes of a request's body: what is no JSON, what is too much of it, and values that nobody can keep."""
+"""Rows about the bytes of a request's body: what is no JSON, what is too much of it, and values that nobody
+can keep."""
 
 import gzip
 import tempfile
@@ -14,11 +15,22 @@ REGISTER, MODELS = "/v1/auth/register", "/v1/models"
 MB = 1 << 20
 
 MALFORMED = {
-    "empty": b"", "truncated": b'{"version": "ada/ec', "two documents": b'{"a":1}{"b":2}', "array": b"[]", "null": b"null",
-    "number": b"5", "text": b'"x"', "true": b"true", "invalid UTF-8": b'{"version": "\xff\xfe"}',
-    "UTF-16": '{"a":1}'.encode("utf-16"), "comments": b'/* hi */ {"version": "ada/echo", "input": {}} // there',
-    "single quotes": b"{'a': 1}", "trailing comma": b'{"a":1,}', "only a BOM": b"\xef\xbb\xbf", "spaces": b" \n\t ",
-}  # fmt: skip
+    "empty": b"",
+    "truncated": b'{"version": "ada/ec',
+    "two documents": b'{"a":1}{"b":2}',
+    "array": b"[]",
+    "null": b"null",
+    "number": b"5",
+    "text": b'"x"',
+    "true": b"true",
+    "invalid UTF-8": b'{"version": "\xff\xfe"}',
+    "UTF-16": '{"a":1}'.encode("utf-16"),
+    "comments": b'/* hi */ {"version": "ada/echo", "input": {}} // there',
+    "single quotes": b"{'a': 1}",
+    "trailing comma": b'{"a":1,}',
+    "only a BOM": b"\xef\xbb\xbf",
+    "spaces": b" \n\t ",
+}
 
 
 def deep(levels: int, opening: bytes, closing: bytes) -> bytes:
@@ -37,14 +49,27 @@ def content_types() -> Iterator[Case]:
     bomb = gzip.compress(b" " * (50 * MB))
     other = (415, 400, 413, 422)
     body = WANTED % b'"x"'
-    for kind in ("text/plain", "application/xml", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "x"):
+    for kind in (
+        "text/plain",
+        "application/xml",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "x",
+    ):
         yield sends("content-types", kind, body, other, headers={"Content-Type": kind})
     for coding in ("gzip", "deflate", "br", "zstd", "identity, gzip", "compress", "x" * 1000):
-        yield sends("content-types", f"encoding {coding[:20]}", body, other, headers={"Content-Encoding": coding})
+        yield sends(
+            "content-types", f"encoding {coding[:20]}", body, other, headers={"Content-Encoding": coding}
+        )
     yield sends("content-types", "a gzip bomb", bomb, other, headers={"Content-Encoding": "gzip"})
     yield sends("content-types", "a gzip bomb without a word", bomb, other)
-    yield sends("content-types", "a second encoding hidden behind identity", bomb, other,
-                headers={"Content-Encoding": "identity", "content-encoding": "gzip"})  # fmt: skip
+    yield sends(
+        "content-types",
+        "a second encoding hidden behind identity",
+        bomb,
+        other,
+        headers={"Content-Encoding": "identity", "content-encoding": "gzip"},
+    )
     yield sends("content-types", "JSON to the form of the login", body, other, path="/v1/auth/token")
     yield sends("content-types", "JSON as an upload", body, other, path="/v1/files")
 
@@ -68,9 +93,18 @@ def deep_metadata(stage: Stage) -> Answer:
 
 
 def head(stage: Stage, path: str = CREATE, *lines: str) -> bytes:
-    return "\r\n".join(
-        [f"POST {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {stage.ada.key}", "Content-Type: application/json", *lines]
-    ).encode() + b"\r\n\r\n"  # fmt: skip
+    return (
+        "\r\n".join(
+            [
+                f"POST {path} HTTP/1.1",
+                "Host: x",
+                f"Authorization: Bearer {stage.ada.key}",
+                "Content-Type: application/json",
+                *lines,
+            ]
+        ).encode()
+        + b"\r\n\r\n"
+    )
 
 
 def chunks(count: int) -> Iterator[bytes]:
@@ -97,7 +131,12 @@ def giants() -> Iterator[Case]:
     for name, act in acts.items():
         yield Case("giant-bodies", name, kept_small(act), (413,), GIANT)
     digits = "Content-Length: " + "9" * 400
-    yield Case("giant-bodies", "a length of 400 digits", lambda stage: stage.raw(head(stage, CREATE, digits)), (413, 400))
+    yield Case(
+        "giant-bodies",
+        "a length of 400 digits",
+        lambda stage: stage.raw(head(stage, CREATE, digits)),
+        (413, 400),
+    )
 
 
 def chunked_by_a_client(stage: Stage) -> Answer:
@@ -139,16 +178,43 @@ def nul() -> Iterator[Case]:
     yield sends(row, "in an input's name", b'{"version":"ada/echo","input":{"a\\u0000":1}}', statuses)
     yield sends(row, "raw", b'{"version":"ada/echo\x00","input":{}}', statuses)
     yield sends(row, "in a version", b'{"version":"ada/echo\\u0000","input":{}}', statuses)
-    yield sends(row, "in a webhook", b'{"version":"ada/echo","input":{},"webhook":"https://example.com/\\u0000"}', statuses)
-    yield sends(row, "in a model's description", b'{"name":"m","description":"a\\u0000"}', statuses, path=MODELS)
-    yield sends(row, "in a model's source", b'{"name":"m","version":{"source":"path:a\\u0000b"}}', statuses, path=MODELS)
     yield sends(
-        row, "in a username", b'{"email":"a@b.cd","username":"a\\u0000","password":"long enough"}', statuses, path=REGISTER
+        row,
+        "in a webhook",
+        b'{"version":"ada/echo","input":{},"webhook":"https://example.com/\\u0000"}',
+        statuses,
     )
-    yield sends(row, "in a key's name", b'{"name":"a\\u0000","scopes":["predict"]}', statuses, path="/v1/keys",
-                who=lambda stage: stage.person("root", admin=True))  # fmt: skip
-    yield sends(row, "in a prompt", b'{"model":"demo/words","prompt":"a\\u0000"}', (400, 422), path="/v1/completions")
-    yield Case(row, "in a list's query", lambda stage: stage.ada.call("GET", f"{CREATE}?model=a%00b"), statuses)
+    yield sends(
+        row, "in a model's description", b'{"name":"m","description":"a\\u0000"}', statuses, path=MODELS
+    )
+    yield sends(
+        row,
+        "in a model's source",
+        b'{"name":"m","version":{"source":"path:a\\u0000b"}}',
+        statuses,
+        path=MODELS,
+    )
+    yield sends(
+        row,
+        "in a username",
+        b'{"email":"a@b.cd","username":"a\\u0000","password":"long enough"}',
+        statuses,
+        path=REGISTER,
+    )
+    yield sends(
+        row,
+        "in a key's name",
+        b'{"name":"a\\u0000","scopes":["predict"]}',
+        statuses,
+        path="/v1/keys",
+        who=lambda stage: stage.person("root", admin=True),
+    )
+    yield sends(
+        row, "in a prompt", b'{"model":"demo/words","prompt":"a\\u0000"}', (400, 422), path="/v1/completions"
+    )
+    yield Case(
+        row, "in a list's query", lambda stage: stage.ada.call("GET", f"{CREATE}?model=a%00b"), statuses
+    )
     yield Case(row, "in a search", lambda stage: stage.ada.call("GET", "/v1/models?query=a%00b"), (200, 422))
     yield Case(row, "in a login", lambda stage: form(stage, "a\x00b", "wrong\x00password"), (401, 422))
     yield Case(row, "in a file's metadata", nul_metadata, statuses)
@@ -165,19 +231,27 @@ def nul_metadata(stage: Stage) -> Answer:
 
 
 ODD = {
-    "right to left": "\u202eabc\u202c", "5,000 combining marks": "e" + "\u0301" * 5_000, "emoji": "🙂👩‍👩‍👧‍👦🏴‍☠️",
-    "control characters": "\x07\x1b[31m\x7f\x01", "line separators": "\u2028\u2029\r\n", "a BOM inside": "a\ufeffb",
+    "right to left": "\u202eabc\u202c",
+    "5,000 combining marks": "e" + "\u0301" * 5_000,
+    "emoji": "🙂👩‍👩‍👧‍👦🏴‍☠️",
+    "control characters": "\x07\x1b[31m\x7f\x01",
+    "line separators": "\u2028\u2029\r\n",
+    "a BOM inside": "a\ufeffb",
     "not a character": "\uffff\U0010ffff",
-}  # fmt: skip
+}
 
 
 def odd_text() -> Iterator[Case]:
     row = "odd-text"
     for name, surrogate in {"high": b"\\ud800", "low": b"\\udc00", "swapped": b"\\udc00\\ud800"}.items():
         yield sends(row, f"{name} surrogate", WANTED % (b'"' + surrogate + b'"'), (422,))
-        yield sends(row, f"{name} surrogate in a name", b'{"version":"ada/echo","input":{"%s":1}}' % surrogate, (422,))
+        yield sends(
+            row, f"{name} surrogate in a name", b'{"version":"ada/echo","input":{"%s":1}}' % surrogate, (422,)
+        )
     yield sends(row, "surrogate in bytes", WANTED % b'"\xed\xa0\x80"', (400, 422))
-    yield sends(row, "surrogate in a description", b'{"name":"m","description":"\\ud800"}', (422,), path=MODELS)
+    yield sends(
+        row, "surrogate in a description", b'{"name":"m","description":"\\ud800"}', (422,), path=MODELS
+    )
     for name, text in ODD.items():
         yield Case(row, name, lambda stage, text=text: echoed(stage.ada, text), (201, 200))
 
@@ -197,13 +271,20 @@ def numbers() -> Iterator[Case]:
         yield sends(row, number.decode(), body, (422,))
         yield sends(row, f"{number.decode()} where pydantic reads", timeout % number, (422,), path=MODELS)
     prompt = b'{"model":"demo/words","prompt":"x","%s":%s}'
-    yield sends(row, "NaN as a temperature", prompt % (b"temperature", b"NaN"), REFUSED, path="/v1/completions")
-    row, huge = "huge-integers", {"2^63": b"%d" % 2**63, "-2^63-1": b"%d" % (-(2**63) - 1), "20,000 digits": b"9" * 20_000}
+    yield sends(
+        row, "NaN as a temperature", prompt % (b"temperature", b"NaN"), REFUSED, path="/v1/completions"
+    )
+    row, huge = (
+        "huge-integers",
+        {"2^63": b"%d" % 2**63, "-2^63-1": b"%d" % (-(2**63) - 1), "20,000 digits": b"9" * 20_000},
+    )
     for name, number in huge.items():
         body = b'{"version": "ada/echo", "input": {"text": "x", "chunks": %s}}' % number
         yield sends(row, name, body, REFUSED)
         yield sends(row, f"{name} where pydantic reads", timeout % number, REFUSED, path=MODELS)
-        yield sends(row, f"{name} as max_tokens", prompt % (b"max_tokens", number), REFUSED, path="/v1/completions")
+        yield sends(
+            row, f"{name} as max_tokens", prompt % (b"max_tokens", number), REFUSED, path="/v1/completions"
+        )
         yield gets(row, f"{name} as a limit", f"{CREATE}?limit={number.decode()}", (422, 414))
 
 
@@ -222,7 +303,11 @@ def every_number_is_bounded(stage: Stage) -> None:
 
 def unbounded(value: object, path: str) -> Iterator[str]:
     if isinstance(value, dict):
-        if value.get("type") in ("integer", "number") and not value.keys() & {"maximum", "exclusiveMaximum", "enum"}:
+        if value.get("type") in ("integer", "number") and not value.keys() & {
+            "maximum",
+            "exclusiveMaximum",
+            "enum",
+        }:
             yield path
         for name, part in value.items():
             yield from unbounded(part, f"{path}.{name}") if "output" not in name else ()
@@ -234,10 +319,20 @@ def unbounded(value: object, path: str) -> Iterator[str]:
 def long_prompts() -> Iterator[Case]:
     row, prompt, refused = "long-prompt", "word " * MB, (400, 413, 422)
     message = {"role": "user", "content": prompt}
-    yield posts(row, "5 MB for a text generator", {"version": "demo/words", "input": {"prompt": prompt}}, refused)
+    yield posts(
+        row, "5 MB for a text generator", {"version": "demo/words", "input": {"prompt": prompt}}, refused
+    )
     yield posts(row, "5 MB for the echo", {"version": MODEL, "input": {"text": prompt}}, refused)
-    yield posts(row, "5 MB to complete", {"model": "demo/words", "prompt": prompt}, refused, path="/v1/completions")
-    yield posts(row, "5 MB to chat", {"model": "demo/words", "messages": [message]}, refused, path="/v1/chat/completions")
+    yield posts(
+        row, "5 MB to complete", {"model": "demo/words", "prompt": prompt}, refused, path="/v1/completions"
+    )
+    yield posts(
+        row,
+        "5 MB to chat",
+        {"model": "demo/words", "messages": [message]},
+        refused,
+        path="/v1/chat/completions",
+    )
     yield Case(row, "as long as is allowed, cut by the model's own window", longest_prompt, (201,), 120)
 
 
@@ -253,6 +348,16 @@ def longest_prompt(stage: Stage) -> Answer:
 
 CASES = [
     case
-    for rows in (malformed, content_types, nesting, giants, nul, odd_text, numbers, wanted_tokens, long_prompts)
+    for rows in (
+        malformed,
+        content_types,
+        nesting,
+        giants,
+        nul,
+        odd_text,
+        numbers,
+        wanted_tokens,
+        long_prompts,
+    )
     for case in rows()
 ]

@@ -1,4 +1,5 @@
-"""Rows about files as inputs: places that are not the caller's to read, what is no picture, and pictures that explode."""
+"""Rows about files as inputs: places that are not the caller's to read, what is no picture, and pictures that
+explode."""
 
 import base64
 import io
@@ -18,11 +19,19 @@ from safetensors.numpy import save_file
 
 PICTURES = "ada/pictures"
 VIT: dict[str, Any] = {
-    "architectures": ["ViTForImageClassification"], "model_type": "vit", "hidden_size": 8, "num_hidden_layers": 1,
-    "num_attention_heads": 1, "intermediate_size": 8, "image_size": 8, "patch_size": 8, "id2label": {"0": "a", "1": "b"},
-}  # fmt: skip
+    "architectures": ["ViTForImageClassification"],
+    "model_type": "vit",
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "intermediate_size": 8,
+    "image_size": 8,
+    "patch_size": 8,
+    "id2label": {"0": "a", "1": "b"},
+}
 PREPROCESSOR = {"image_processor_type": "ViTImageProcessor", "size": {"height": 8, "width": 8}}
-BILLION_LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
+BILLION_LAUGHS = b"""<?xml version="1.0"?><!DOCTYPE svg
+ [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY x SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg"><text>&b;&x;</text></svg>"""
 
 
@@ -61,7 +70,9 @@ def model_of_pictures(stage: Stage) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(VIT))
     (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
-    save_file({"classifier.bias": numpy.zeros(2, numpy.float32)}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {"classifier.bias": numpy.zeros(2, numpy.float32)}, folder / "model.safetensors", {"format": "pt"}
+    )
     version = {"source": "path:pictures", "runtime": "pipeline", "task": "image-classification"}
     made = stage.ada.post("/v1/models", {"name": "pictures", "version": version})
     assert made.status == 201, made
@@ -78,22 +89,44 @@ def given(row: str, name: str, image: Any, statuses: tuple[int, ...] = (422,)) -
 
 def files() -> Iterator[Case]:
     row = "file-inputs"
-    for url in ("file:///etc/passwd", "file://localhost/etc/passwd", "/etc/passwd", "../../etc/passwd", "C:\\x.png", "",
-    "x.png", "ftp://e.com/x",
-                "http://127.0.0.1:1/x.png", "http://localhost/x", "http://169.254.169.254/latest/meta-data", "http://[::1]/x",
-                "http://2130706433/x", "http://user:pass@example.com/x", "https://example.com:99999/x",
-                "http://exa mple.com/x"):  # fmt: skip
+    for url in (
+        "file:///etc/passwd",
+        "file://localhost/etc/passwd",
+        "/etc/passwd",
+        "../../etc/passwd",
+        "C:\\x.png",
+        "",
+        "x.png",
+        "ftp://e.com/x",
+        "http://127.0.0.1:1/x.png",
+        "http://localhost/x",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/x",
+        "http://2130706433/x",
+        "http://user:pass@example.com/x",
+        "https://example.com:99999/x",
+        "http://exa mple.com/x",
+    ):
         yield given(row, repr(url), url)
     broken = {
-        "a text": uri(b"hello", "text/plain"), "a text that says it is a picture": uri(b"hello"), "nothing": uri(b""),
-        "half a signature": uri(b"\x89PNG"), "a PNG cut in its head": uri(GOOD[:20]), "a PNG cut in its data": uri(GOOD[:45]),
+        "a text": uri(b"hello", "text/plain"),
+        "a text that says it is a picture": uri(b"hello"),
+        "nothing": uri(b""),
+        "half a signature": uri(b"\x89PNG"),
+        "a PNG cut in its head": uri(GOOD[:20]),
+        "a PNG cut in its data": uri(GOOD[:45]),
         "a PNG without its end": uri(GOOD[:-12]),
         "a PNG whose chunk is longer than it": uri(GOOD[:33] + b"\x7f\xff\xff\xff" + GOOD[37:]),
-        "an SVG with entities": uri(BILLION_LAUGHS, "image/svg+xml"), "a program": uri(b"\x7fELF" + b"\x00" * 99),
-        "base64 that is none": "data:image/png;base64,@@@@", "base64 that is cut": uri(GOOD)[:-3],
+        "an SVG with entities": uri(BILLION_LAUGHS, "image/svg+xml"),
+        "a program": uri(b"\x7fELF" + b"\x00" * 99),
+        "base64 that is none": "data:image/png;base64,@@@@",
+        "base64 that is cut": uri(GOOD)[:-3],
         "no comma": "data:image/png;base64",
-        "text in percents": "data:image/png,%89hello", "a number": 5, "an object": {"url": "x"}, "a list": [uri(GOOD)],
-    }  # fmt: skip
+        "text in percents": "data:image/png,%89hello",
+        "a number": 5,
+        "an object": {"url": "x"},
+        "a list": [uri(GOOD)],
+    }
     for name, value in broken.items():
         yield given(row, name, value)
     for name in ("0" * 26, "z" * 26):
@@ -118,7 +151,12 @@ def uploads(stage: Stage) -> Iterator[Answer]:
 
 def bombs() -> Iterator[Case]:
     row = "image-bombs"
-    claimed = {"2^31 pixels": (1 << 16, 1 << 15), "2^31 wide": (2**31 - 1, 1), "2^62": (2**31 - 1, 2**31 - 1), "no pixel": (0, 0)}
+    claimed = {
+        "2^31 pixels": (1 << 16, 1 << 15),
+        "2^31 wide": (2**31 - 1, 1),
+        "2^62": (2**31 - 1, 2**31 - 1),
+        "no pixel": (0, 0),
+    }
     yield given(row, "PNG of 30,000 x 30,000", uri(png(30_000, 30_000, wide())))
     for name, (width, height) in claimed.items():
         yield given(row, f"a head that claims {name}", uri(png(width, height, zeroes(8, 8))))
@@ -146,10 +184,17 @@ def survived(stage: Stage) -> Iterator[Answer]:
     """All run in one model process, whose memory does not grow by what they claim."""
     inflating = chunk(b"zTXt", b"k\x00\x00" + zlib.compress(b"\x00" * (1 << 26)))
     refused = {
-        "wide": png(30_000, 30_000, wide()), "claims": png(1 << 16, 1 << 15, zeroes(8, 8)), "zip": zip_bomb(),
-        "gif": b"GIF89a\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x08\x00;",
-    }  # fmt: skip
-    harmless = {"a text that inflates": png(8, 8, zeroes(8, 8), inflating), "more than it says": png(8, 8, zeroes(8, 80_000))}
+        "wide": png(30_000, 30_000, wide()),
+        "claims": png(1 << 16, 1 << 15, zeroes(8, 8)),
+        "zip": zip_bomb(),
+        "gif": (
+            b"GIF89a\xff\xff\xff\xff\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\xff\xff\xff\xff\x00\x08\x00;"
+        ),
+    }
+    harmless = {
+        "a text that inflates": png(8, 8, zeroes(8, 8), inflating),
+        "more than it says": png(8, 8, zeroes(8, 80_000)),
+    }
     yield from answered_by_the_model(stage, "good.png", GOOD, "succeeded")
     children = model_processes(stage)
     before = sum(map(memory_of, children))

@@ -21,7 +21,10 @@ BROKEN = {
     "a header of 256 kB": (GET + b"X: " + b"y" * 262_144 + b"\r\n\r\n", (431, 400, CLOSED)),
     "a header of 256 kB that does not end": (GET + b"X: " + b"y" * 262_144, (431, 400, CLOSED)),
     "a header's name of 256 kB": (GET + b"y" * 262_144 + b": x\r\n\r\n", (431, 400, CLOSED)),
-    "10,000 headers": (GET + b"".join(b"X-%d: yyyy\r\n" % n for n in range(10_000)) + b"\r\n", (431, 400, CLOSED)),
+    "10,000 headers": (
+        GET + b"".join(b"X-%d: yyyy\r\n" % n for n in range(10_000)) + b"\r\n",
+        (431, 400, CLOSED),
+    ),
     "a URL of 128 kB": (b"GET /" + b"y" * 131_072 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (414, 400, CLOSED)),
     "a URL of 128 kB that does not end": (b"GET /" + b"y" * 131_072, (414, 400, CLOSED)),
     "a query of 20 kB": (b"GET /v1/predictions?x=" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", (414,)),
@@ -34,8 +37,11 @@ BROKEN = {
     "NUL in a header": (GET + b"X: a\x00b\r\n\r\n", (400, CLOSED)),
     "a header that is folded": (GET + b"X: a\r\n b\r\n\r\n", (400, 401, CLOSED)),
     "a space before the colon": (GET + b"Content-Length : 5\r\n\r\nhello", (400, CLOSED)),
-    "the proxy's way of asking": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", (400, 404, 405, CLOSED)),
-}  # fmt: skip
+    "the proxy's way of asking": (
+        b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        (400, 404, 405, CLOSED),
+    ),
+}
 LENGTHS = {
     "a negative length": ("Content-Length: -1",),
     "a length with a plus": ("Content-Length: +5",),
@@ -56,10 +62,17 @@ def broken() -> Iterator[Case]:
     smuggled = b"0\r\n\r\nGET /v1/account HTTP/1.1\r\nHost: x\r\n\r\n"
     for name, lines in LENGTHS.items():
         yield Case(
-            "broken-http", name, lambda stage, lines=lines: stage.raw(head(stage, CREATE, *lines) + smuggled), (400, CLOSED)
+            "broken-http",
+            name,
+            lambda stage, lines=lines: stage.raw(head(stage, CREATE, *lines) + smuggled),
+            (400, CLOSED),
         )
     chunked = "Transfer-Encoding: chunked"
-    sizes = {"a chunk's size that is none": b"zz", "a negative chunk": b"-5", "a chunk of 2^64": b"1" + b"0" * 16}
+    sizes = {
+        "a chunk's size that is none": b"zz",
+        "a negative chunk": b"-5",
+        "a chunk of 2^64": b"1" + b"0" * 16,
+    }
     for name, size in sizes.items():
         act = lambda stage, size=size: stage.raw(head(stage, CREATE, chunked) + size + b"\r\n")  # noqa: E731
         yield Case("broken-http", name, act, (400, 413, CLOSED))
@@ -72,12 +85,23 @@ def strange_host(stage: Stage) -> Iterator[Answer]:
 
 
 def half_sent() -> Iterator[Case]:
-    yield Case("half-sent", "150 heads and bodies that stop in the middle, one head that drips", half_of_150, (408,), 60)
+    yield Case(
+        "half-sent",
+        "150 heads and bodies that stop in the middle, one head that drips",
+        half_of_150,
+        (408,),
+        60,
+    )
 
 
 def half_of_150(stage: Stage) -> Iterator[Answer]:
     """Others are served meanwhile; each head is given up after its time. A body may pause for longer."""
-    parts = [GET[:-2], b"G", GET + b"Authorization: Bear", head(stage, CREATE, "Content-Length: 500") + b'{"version": "a']
+    parts = [
+        GET[:-2],
+        b"G",
+        GET + b"Authorization: Bear",
+        head(stage, CREATE, "Content-Length: 500") + b'{"version": "a',
+    ]
     with contextlib.ExitStack() as stack:
         began = time.monotonic()
         connections = [stack.enter_context(stage.connect()) for _ in range(HALF_SENT)]
@@ -116,9 +140,23 @@ def lists() -> Iterator[Case]:
     for path in (CREATE, "/v1/models", "/v1/files"):
         for limit in ("-1", "0", "1000000000", "ten", "1.5", ""):
             yield gets("lists", f"limit={limit} at {path}", f"{path}?limit={limit}", (422,))
-        for cursor in ("garbage", "%00", "%F0%9F%99%82", "'; DROP TABLE users", "x" * 501, "-1", "eyJhIjoxfQ=="):
+        for cursor in (
+            "garbage",
+            "%00",
+            "%F0%9F%99%82",
+            "'; DROP TABLE users",
+            "x" * 501,
+            "-1",
+            "eyJhIjoxfQ==",
+        ):
             yield gets("lists", f"cursor={cursor[:20]} at {path}", f"{path}?cursor={cursor}", (422,))
-    for query in ("created_after=soon", "created_before=99999-01-01", "status=none", "model=" + "x" * 200, "created_after=1e400"):
+    for query in (
+        "created_after=soon",
+        "created_before=99999-01-01",
+        "status=none",
+        "model=" + "x" * 200,
+        "created_after=1e400",
+    ):
         yield gets("lists", query[:40], f"{CREATE}?{query}", (422,))
     yield Case("lists", "the audit log's", audit_lists, (422,))
 
@@ -130,29 +168,71 @@ def audit_lists(stage: Stage) -> Iterator[Answer]:
 
 def paths() -> Iterator[Case]:
     tricks = [
-        "/v1/../etc/passwd", "/v1/%2e%2e/etc/passwd", "/v1/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "//etc/passwd", "/v1//predictions",
-        f"{CREATE}/%00", f"{CREATE}/..%2f..%2fetc", "/v1/models/a%00/b", "/v1/models/ada/%2e%2e", "/v1/models/ada%2fecho/x",
-        "/v1/files/%2e%2e", "/v1/files/..%2f..%2fetc%2fpasswd/content", "/v1/files/%00/content", "/v1/files/content//etc/passwd",
-        "/static/../../etc/passwd", "/docs/%2e%2e/%2e%2e/etc/passwd", "/v1/models/%F0%9F%99%82/x", "/v1/predictions/%ff",
-    ]  # fmt: skip
+        "/v1/../etc/passwd",
+        "/v1/%2e%2e/etc/passwd",
+        "/v1/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "//etc/passwd",
+        "/v1//predictions",
+        f"{CREATE}/%00",
+        f"{CREATE}/..%2f..%2fetc",
+        "/v1/models/a%00/b",
+        "/v1/models/ada/%2e%2e",
+        "/v1/models/ada%2fecho/x",
+        "/v1/files/%2e%2e",
+        "/v1/files/..%2f..%2fetc%2fpasswd/content",
+        "/v1/files/%00/content",
+        "/v1/files/content//etc/passwd",
+        "/static/../../etc/passwd",
+        "/docs/%2e%2e/%2e%2e/etc/passwd",
+        "/v1/models/%F0%9F%99%82/x",
+        "/v1/predictions/%ff",
+    ]
     for path in tricks:
         yield Case("paths", path, lambda stage, path=path: unnormalised(stage, path), (404, 400, 422))
-    for key in ("../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "/etc/passwd", "files/%00", "a//b", "..", "."):
+    for key in (
+        "../../etc/passwd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "/etc/passwd",
+        "files/%00",
+        "a//b",
+        "..",
+        ".",
+    ):
         path = f"/v1/files/content/{key}?expires=9999999999&signature=x"
-        yield Case("paths", f"the signed file {key}", lambda stage, path=path: unnormalised(stage, path), (404, 422))
+        yield Case(
+            "paths", f"the signed file {key}", lambda stage, path=path: unnormalised(stage, path), (404, 422)
+        )
     yield Case("paths", "names of uploaded files", file_names, (201, 200))
 
 
 def unnormalised(stage: Stage, path: str) -> Answer:
     """As it is written: clients would make it neat."""
-    lines = [f"GET {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {stage.ada.key}", "Connection: close", "", ""]
+    lines = [
+        f"GET {path} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {stage.ada.key}",
+        "Connection: close",
+        "",
+        "",
+    ]
     return stage.raw("\r\n".join(lines).encode())
 
 
 def file_names(stage: Stage) -> Iterator[Answer]:
     """A name is a label: no part of a path, and harmless in a header."""
-    for name in ("../../etc/passwd", "/etc/passwd", "a\x00b", 'a"\r\nX: y', "..", "x" * 5_000, "🙂.png", "C:\\windows\\x"):
-        made = stage.ada.call("POST", "/v1/files", **{"files": {"content": ("plain.txt", b"hello")}, "data": {"filename": name}})
+    for name in (
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a\x00b",
+        'a"\r\nX: y',
+        "..",
+        "x" * 5_000,
+        "🙂.png",
+        "C:\\windows\\x",
+    ):
+        made = stage.ada.call(
+            "POST", "/v1/files", **{"files": {"content": ("plain.txt", b"hello")}, "data": {"filename": name}}
+        )
         yield made
         assert not set("/\\\x00\r\n") & set(made.json()["name"])
         read = stage.ada.call("GET", f"/v1/files/{made.json()['id']}/content")
@@ -161,7 +241,12 @@ def file_names(stage: Stage) -> Iterator[Answer]:
 
 
 def rates() -> Iterator[Case]:
-    yield Case("rate-limits", "more calls than are allowed, each from another forged address", forged_addresses, (401, 429))
+    yield Case(
+        "rate-limits",
+        "more calls than are allowed, each from another forged address",
+        forged_addresses,
+        (401, 429),
+    )
     yield Case("rate-limits", "more with a good key", forged_with_a_key, (200, 429))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from abuse_case import CREATE, Case, gets, posts
@@ -24,38 +25,104 @@ WRONG_INPUTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "the name of a special thing": (MODEL, {"__proto__": {}, "constructor": 1}, "input"),
 }
 SET_BY_CLIENT = {
-    "status": "succeeded", "user_id": "6f1c0a52-0000-4000-8000-000000000000", "is_admin": True, "id": "0" * 26, "output": "mine",
-    "attempt": 9, "created_at": "2000-01-01T00:00:00Z", "worker": "x", "source": "api", "metrics": {}, "error": "x", "urls": {},
+    "status": "succeeded",
+    "user_id": "6f1c0a52-0000-4000-8000-000000000000",
+    "is_admin": True,
+    "id": "0" * 26,
+    "output": "mine",
+    "attempt": 9,
+    "created_at": "2000-01-01T00:00:00Z",
+    "worker": "x",
+    "source": "api",
+    "metrics": {},
+    "error": "x",
+    "urls": {},
     "queue": "cuda:0@elsewhere",
-}  # fmt: skip
+}
 NAMES = {
-    "two dots": "..", "a way out": "../../etc/passwd", "dots in a name": "ada/..", "three parts": "ada/echo/x",
-    "a backslash": "ada\\echo", "SQL": "x'; DROP TABLE users; --", "more SQL": "ada/echo' OR '1'='1", "100 kB": "x" * 100_000,
-    "100 kB of slashes": "/" * 100_000, "nothing": "", "a space": "ada/ec ho", "markup": "<script>alert(1)</script>",
-    "a template": "{{7*7}}${7*7}%s%n", "another's alphabet": "аda/echo", "percent": "ada%2fecho",
+    "two dots": "..",
+    "a way out": "../../etc/passwd",
+    "dots in a name": "ada/..",
+    "three parts": "ada/echo/x",
+    "a backslash": "ada\\echo",
+    "SQL": "x'; DROP TABLE users; --",
+    "more SQL": "ada/echo' OR '1'='1",
+    "100 kB": "x" * 100_000,
+    "100 kB of slashes": "/" * 100_000,
+    "nothing": "",
+    "a space": "ada/ec ho",
+    "markup": "<script>alert(1)</script>",
+    "a template": "{{7*7}}${7*7}%s%n",
+    "another's alphabet": "аda/echo",
+    "percent": "ada%2fecho",
     "a colon too many": "ada/echo:a:b",
-    "upper case": "ADA/ECHO", "a newline": "ada/echo\n", "a version of 65 letters": "g" * 65,
+    "upper case": "ADA/ECHO",
+    "a newline": "ada/echo\n",
+    "a version of 65 letters": "g" * 65,
     "no version": "ada/echo:" + "0" * 64,
-}  # fmt: skip
+}
 SOURCES = (
-    "/etc/passwd", "file:///etc/passwd", "file://localhost/etc", "path:/etc", "path:/etc/passwd", "path:..", "path:../../etc",
-    "path:words/../../..", "path:", "path:~/x", "path:%2e%2e", "http://127.0.0.1", "https://example.com/model.tar.gz", "a/b/c",
-    "hf:a/b/c", "hf:../etc", "hf:a/..", "hf:--upload-pack=touch", "hf:a/b@--upload-pack=touch /tmp/x", "--upload-pack=touch x",
-    "git+ssh://git@example.com/x", "git://example.com/x", "$(touch x)", "hf:$(touch x)", "`touch x`", "hf:a/b;touch x",
+    "/etc/passwd",
+    "file:///etc/passwd",
+    "file://localhost/etc",
+    "path:/etc",
+    "path:/etc/passwd",
+    "path:..",
+    "path:../../etc",
+    "path:words/../../..",
+    "path:",
+    "path:~/x",
+    "path:%2e%2e",
+    "http://127.0.0.1",
+    "https://example.com/model.tar.gz",
+    "a/b/c",
+    "hf:a/b/c",
+    "hf:../etc",
+    "hf:a/..",
+    "hf:--upload-pack=touch",
+    "hf:a/b@--upload-pack=touch /tmp/x",
+    "--upload-pack=touch x",
+    "git+ssh://git@example.com/x",
+    "git://example.com/x",
+    "$(touch x)",
+    "hf:$(touch x)",
+    "`touch x`",
+    "hf:a/b;touch x",
     "hf:a/b\nc",
-    "s3://", "s3://../x", "s3://UPPER/x", "ftp://example.com/x", "gopher://x", "data:,x", "x" * 600, "none ", "", "hf:",
-)  # fmt: skip
+    "s3://",
+    "s3://../x",
+    "s3://UPPER/x",
+    "ftp://example.com/x",
+    "gopher://x",
+    "data:,x",
+    "x" * 600,
+    "none ",
+    "",
+    "hf:",
+)
+
+
+def asks_for(stage, body):
+    return nothing_queued(stage, body)
 
 
 def schema() -> Iterator[Case]:
     for name, (model, given, field) in WRONG_INPUTS.items():
-        act = lambda stage, model=model, given=given: nothing_queued(stage, {"version": model, "input": given})  # noqa: E731
+        act = partial(asks_for, body={"version": model, "input": given})
         yield Case("model-schema", name, act, (422,), says=field)
     for name, value in {"a list": [], "a text": "x", "null": None, "a number": 1}.items():
         act = lambda stage, value=value: nothing_queued(stage, {"version": MODEL, "input": value})  # noqa: E731
         yield Case("model-schema", f"an input that is {name}", act, (422,), says="input")
-    yield Case("model-schema", "no input", lambda stage: nothing_queued(stage, {"version": MODEL}), (422,), says="input")
-    yield Case("model-schema", "no model", lambda stage: nothing_queued(stage, {"input": {}}), (422,), says="version")
+    yield Case(
+        "model-schema",
+        "no input",
+        lambda stage: nothing_queued(stage, {"version": MODEL}),
+        (422,),
+        says="input",
+    )
+    yield Case(
+        "model-schema", "no model", lambda stage: nothing_queued(stage, {"input": {}}), (422,), says="version"
+    )
 
 
 def nothing_queued(stage: Stage, body: dict[str, Any]) -> Answer:
@@ -71,7 +138,14 @@ def client_fields() -> Iterator[Case]:
         body = {"version": MODEL, "input": {"text": "x"}, name: value}
         yield posts("client-set-fields", name, body, (422,), says=name)
     for name in ("owner_id", "is_admin", "run_count", "created_at", "id"):
-        yield posts("client-set-fields", f"{name} of a model", {"name": "mine", name: 1}, (422,), path=MODELS, says=name)
+        yield posts(
+            "client-set-fields",
+            f"{name} of a model",
+            {"name": "mine", name: 1},
+            (422,),
+            path=MODELS,
+            says=name,
+        )
     other = {"owner": "grace", "name": "mine"}
     yield posts("client-set-fields", "another's name as the owner", other, (403,), path=MODELS, says="owner")
     key = {"name": "k", "scopes": ["predict"], "user_id": "x"}
@@ -82,7 +156,13 @@ def names() -> Iterator[Case]:
     for name, text in NAMES.items():
         yield posts("names", f"{name} as a version", {"version": text, "input": {}}, (404, 422))
         yield posts("names", f"{name} as a model", {"model": text, "input": {}}, (404, 422))
-        yield posts("names", f"{name} to complete", {"model": text, "prompt": "x"}, (404, 422, 400), path="/v1/completions")
+        yield posts(
+            "names",
+            f"{name} to complete",
+            {"model": text, "prompt": "x"},
+            (404, 422, 400),
+            path="/v1/completions",
+        )
         yield posts("names", f"{name} for a new model", {"name": text}, (422,), path=MODELS, says="name")
     for path in (
         f"{MODELS}/ada/%00",
@@ -99,7 +179,13 @@ def sources() -> Iterator[Case]:
     for source in SOURCES:
         body = {"name": "mine", "version": {"source": source, "runtime": "text-generation"}}
         yield posts("sources", repr(source)[:50], body, (422,), path=MODELS, says="source")
-    yield posts("sources", "a bucket, by a user", {"name": "mine", "version": {"source": "s3://bucket/x"}}, (403,), path=MODELS)
+    yield posts(
+        "sources",
+        "a bucket, by a user",
+        {"name": "mine", "version": {"source": "s3://bucket/x"}},
+        (403,),
+        path=MODELS,
+    )
     yield Case("sources", "a link out of the root", linked_out, (422,), says="source")
 
 
@@ -108,24 +194,56 @@ def linked_out(stage: Stage) -> Iterator[Answer]:
     (stage.roots / "inside").mkdir()
     (stage.roots / "inside" / "model.safetensors").symlink_to("/etc/passwd")
     for source in ("path:out", "path:inside"):
-        yield stage.ada.post(MODELS, {"name": "mine", "version": {"source": source, "runtime": "text-generation"}})
+        yield stage.ada.post(
+            MODELS, {"name": "mine", "version": {"source": source, "runtime": "text-generation"}}
+        )
 
 
-WEIGHTS = ("pytorch_model.bin", "model.pt", "model.pth", "model.pkl", "model.ckpt", "model.pickle", "model.joblib", "tf_model.h5")
+WEIGHTS = (
+    "pytorch_model.bin",
+    "model.pt",
+    "model.pth",
+    "model.pkl",
+    "model.ckpt",
+    "model.pickle",
+    "model.joblib",
+    "tf_model.h5",
+)
 GPT2: dict[str, Any] = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2"}
 OWN_CODE: dict[str, Any] = {"auto_map": {"AutoModelForCausalLM": "evil.Model"}}
 
 
 def weights() -> Iterator[Case]:
     for name in WEIGHTS:
-        yield Case("weights", name, lambda stage, name=name: registered(stage, {name: "x"}, GPT2), (422, 403), says="source")
+        yield Case(
+            "weights",
+            name,
+            lambda stage, name=name: registered(stage, {name: "x"}, GPT2),
+            (422, 403),
+            says="source",
+        )
     safe = {"model.safetensors": "x"}
-    yield Case("weights", "auto_map", lambda stage: registered(stage, safe, GPT2 | OWN_CODE), (422, 403), says="auto_map")
+    yield Case(
+        "weights",
+        "auto_map",
+        lambda stage: registered(stage, safe, GPT2 | OWN_CODE),
+        (422, 403),
+        says="auto_map",
+    )
     yield Case("weights", "auto_map of the tokenizer", tokenizer_map, (422, 403), says="auto_map")
-    yield Case("weights", "trust_remote_code as a configuration",
-               lambda stage: registered(stage, safe, GPT2, trust_remote_code=True), (422, 403),
-               says="trust_remote_code")  # fmt: skip
-    yield Case("weights", "somebody's Python", lambda stage: registered(stage, {"predictor.py": "x = 1"}, {}, "python"), (403,))
+    yield Case(
+        "weights",
+        "trust_remote_code as a configuration",
+        lambda stage: registered(stage, safe, GPT2, trust_remote_code=True),
+        (422, 403),
+        says="trust_remote_code",
+    )
+    yield Case(
+        "weights",
+        "somebody's Python",
+        lambda stage: registered(stage, {"predictor.py": "x = 1"}, {}, "python"),
+        (403,),
+    )
     yield Case("weights", "a pickle by the name of safetensors", disguised, (201,), 60)
 
 
@@ -138,7 +256,11 @@ def tokenizer_map(stage: Stage) -> Answer:
 
 
 def registered(
-    stage: Stage, files: dict[str, str], config: dict[str, Any], runtime: str = "text-generation", **options: Any
+    stage: Stage,
+    files: dict[str, str],
+    config: dict[str, Any],
+    runtime: str = "text-generation",
+    **options: Any,
 ) -> Answer:
     number = len(list(stage.roots.iterdir()))
     folder = stage.roots / f"m{number}"

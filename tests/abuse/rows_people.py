@@ -1,4 +1,5 @@
-"""Rows about who is calling: credentials, scopes, other people's things, passwords and guessing them, idempotency keys."""
+"""Rows about who is calling: credentials, scopes, other people's things, passwords and guessing them,
+idempotency keys."""
 
 import time
 from collections.abc import Iterator
@@ -13,28 +14,63 @@ from abuse_stage import MODEL, PASSWORD, Answer, Person, Stage
 
 ACCOUNT, TOKEN, REGISTER, KEYS = "/v1/account", "/v1/auth/token", "/v1/auth/register", "/v1/keys"
 BAD = (400, 401, 413, 422)
-COMMON = ("secret", "password", "changeme", "your-256-bit-secret", "supersecret", "jwt_secret", "key", "123456", "test")
+COMMON = (
+    "secret",
+    "password",
+    "changeme",
+    "your-256-bit-secret",
+    "supersecret",
+    "jwt_secret",
+    "key",
+    "123456",
+    "test",
+)
 MB = 1 << 20
 
 
 def scopes() -> Iterator[Case]:
-    yield Case("scopes", "a key for models only", lambda stage: each(only(stage, "models"), PREDICTING), (403,), says="predict")
     yield Case(
-        "scopes", "a key for predictions only", lambda stage: each(only(stage, "predict"), MODELLING), (403,), says="models"
+        "scopes",
+        "a key for models only",
+        lambda stage: each(only(stage, "models"), PREDICTING),
+        (403,),
+        says="predict",
+    )
+    yield Case(
+        "scopes",
+        "a key for predictions only",
+        lambda stage: each(only(stage, "predict"), MODELLING),
+        (403,),
+        says="models",
     )
     yield Case("scopes", "a user at an administrator's", lambda stage: each(stage.ada, GOVERNING), (403,))
     yield Case(
-        "scopes", "a key that makes keys", lambda stage: stage.ada.post(KEYS, {"name": "x", "scopes": ["predict"]}), (403,)
+        "scopes",
+        "a key that makes keys",
+        lambda stage: stage.ada.post(KEYS, {"name": "x", "scopes": ["predict"]}),
+        (403,),
     )
-    yield Case("scopes", "an administrator's key without the scope", lambda stage: each(lesser(stage), GOVERNING), (403,))
+    yield Case(
+        "scopes",
+        "an administrator's key without the scope",
+        lambda stage: each(lesser(stage), GOVERNING),
+        (403,),
+    )
     yield posts("scopes", "a scope that is none", {"name": "x", "scopes": ["root"]}, (422, 403), path=KEYS)
 
 
-PREDICTING = [("POST", CREATE, {"version": MODEL, "input": {"text": "x"}}), ("GET", CREATE, None), ("GET", "/v1/files", None),
-              ("POST", "/v1/completions", {"model": "demo/words", "prompt": "x"})]  # fmt: skip
-MODELLING = [("POST", "/v1/models", {"name": "x"}), ("DELETE", "/v1/models/ada/echo", None),
-             ("POST", "/v1/models/ada/echo/versions", {"runtime": "echo"}), ("PATCH",
-             "/v1/models/ada/echo", {"description": "x"})]  # fmt: skip
+PREDICTING = [
+    ("POST", CREATE, {"version": MODEL, "input": {"text": "x"}}),
+    ("GET", CREATE, None),
+    ("GET", "/v1/files", None),
+    ("POST", "/v1/completions", {"model": "demo/words", "prompt": "x"}),
+]
+MODELLING = [
+    ("POST", "/v1/models", {"name": "x"}),
+    ("DELETE", "/v1/models/ada/echo", None),
+    ("POST", "/v1/models/ada/echo/versions", {"runtime": "echo"}),
+    ("PATCH", "/v1/models/ada/echo", {"description": "x"}),
+]
 GOVERNING = [("GET", "/v1/audit", None), ("POST", "/v1/models", {"owner": "demo", "name": "x"})]
 
 
@@ -55,17 +91,31 @@ def others() -> Iterator[Case]:
     yield Case("other-people", "a prediction, its end, its deliveries", others_prediction, (404,))
     yield Case("other-people", "a file", others_file, (404,))
     yield Case("other-people", "a private model", private_model, (404,))
-    yield Case("other-people", "a public model, to change", lambda stage: each(stage.person("eve"), MODELLING[1:]), (403, 404))
+    yield Case(
+        "other-people",
+        "a public model, to change",
+        lambda stage: each(stage.person("eve"), MODELLING[1:]),
+        (403, 404),
+    )
     yield Case("other-people", "a key", others_key, (404, 403))
     yield Case("other-people", "lists", lists_of_a_stranger, (200,))
 
 
 def others_prediction(stage: Stage) -> Iterator[Answer]:
-    eve, body = stage.person("eve"), {"version": MODEL, "input": {"text": "Ada's"}, "webhook": "https://example.com/hook"}
+    eve, body = (
+        stage.person("eve"),
+        {"version": MODEL, "input": {"text": "Ada's"}, "webhook": "https://example.com/hook"},
+    )
     made = stage.ada.post(CREATE, body).json()
     path = f"{CREATE}/{made['id']}"
-    for method, ending in (("GET", ""), ("POST", "/cancel"), ("DELETE", ""), ("GET", "/deliveries"), ("POST", "/redeliver"),
-                           ("POST", f"/deliveries/msg_{made['id']}_completed/redeliver")):  # fmt: skip
+    for method, ending in (
+        ("GET", ""),
+        ("POST", "/cancel"),
+        ("DELETE", ""),
+        ("GET", "/deliveries"),
+        ("POST", "/redeliver"),
+        ("POST", f"/deliveries/msg_{made['id']}_completed/redeliver"),
+    ):
         answer = eve.call(method, path + ending)
         assert b"Ada's" not in answer.body
         yield answer
@@ -82,7 +132,9 @@ def others_file(stage: Stage) -> Iterator[Answer]:
 
 def private_model(stage: Stage) -> Iterator[Answer]:
     eve, path = stage.person("eve"), "/v1/models/ada/private"
-    made = stage.ada.post("/v1/models", {"name": "private", "visibility": "private", "version": {"runtime": "echo"}}).json()
+    made = stage.ada.post(
+        "/v1/models", {"name": "private", "visibility": "private", "version": {"runtime": "echo"}}
+    ).json()
     version = made["latest_version"]["id"]
     for ending in ("", "/readme", "/examples", "/versions", f"/versions/{version}"):
         yield eve.call("GET", path + ending)
@@ -114,7 +166,12 @@ def lists_of_a_stranger(stage: Stage) -> Iterator[Answer]:
 def idempotency() -> Iterator[Case]:
     yield Case("idempotency", "the same body", lambda stage: same_key(stage, "k1", [stage.ada] * 3), (201,))
     yield Case("idempotency", "another body", other_body, (422,))
-    yield Case("idempotency", "twelve at once", lambda stage: same_key(stage, "k3", [stage.ada] * 12, at_once=True), (201,))
+    yield Case(
+        "idempotency",
+        "twelve at once",
+        lambda stage: same_key(stage, "k3", [stage.ada] * 12, at_once=True),
+        (201,),
+    )
     yield Case("idempotency", "another user", another_user, (201,))
     for key in ("", "a b", "x" * 256, "é", "a\tb"):
         headers = {"Idempotency-Key": key.encode()}
@@ -179,7 +236,9 @@ def forty_for_one(stage: Stage) -> list[Answer]:
 
 def forty_from_one(stage: Stage) -> list[Answer]:
     with stage.somebody() as client:
-        return ends_in_429([sign_in(client, f"nobody{n}", "wrong password", f"203.0.113.{n}") for n in range(40)])
+        return ends_in_429(
+            [sign_in(client, f"nobody{n}", "wrong password", f"203.0.113.{n}") for n in range(40)]
+        )
 
 
 def forty_at_once(stage: Stage) -> list[Answer]:
@@ -195,7 +254,9 @@ def from_many_addresses(stage: Stage) -> list[Answer]:
     answers = []
     for number in range(15):
         with stage.somebody() as client:
-            answers.append(sign_in(client, ("wanted", "WANTED", "wanted@example.com")[number % 3], f"wrong {number}"))
+            answers.append(
+                sign_in(client, ("wanted", "WANTED", "wanted@example.com")[number % 3], f"wrong {number}")
+            )
     return ends_in_429(answers)
 
 
@@ -203,7 +264,9 @@ def unknown_user_says_the_same(stage: Stage) -> list[Answer]:
     stage.person("known")
     with stage.somebody() as client:
         answers = [sign_in(client, name, "wrong password") for name in ("known", "unknown")]
-    bodies = [{name: value for name, value in answer.json().items() if name != "request_id"} for answer in answers]
+    bodies = [
+        {name: value for name, value in answer.json().items() if name != "request_id"} for answer in answers
+    ]
     assert bodies[0] == bodies[1]
     assert answers[0].headers.keys() == answers[1].headers.keys()
     return answers
@@ -237,14 +300,47 @@ def accounts() -> Iterator[Case]:
     for name, password in {**long, **wrong}.items():
         yield posts("passwords", name, account("p1", password), (422,), path=REGISTER)
         if isinstance(password, str):
-            yield Case("passwords", f"{name}, to sign in", lambda stage, password=password: with_password(stage, password), BAD)
+            yield Case(
+                "passwords",
+                f"{name}, to sign in",
+                lambda stage, password=password: with_password(stage, password),
+                BAD,
+            )
     yield Case("passwords", "every byte of a long one counts", long_password, (201, 200, 401))
     yield Case("passwords", "a number of fields", many_fields, (400, 413, 422, 401))
-    for field, value in {"role": "admin", "is_admin": True, "scopes": ["admin"], "id": "x", "disabled_at": None}.items():
-        yield posts("register-admin", field, account("p2", PASSWORD) | {field: value}, (422,), path=REGISTER, says=field)
+    for field, value in {
+        "role": "admin",
+        "is_admin": True,
+        "scopes": ["admin"],
+        "id": "x",
+        "disabled_at": None,
+    }.items():
+        yield posts(
+            "register-admin",
+            field,
+            account("p2", PASSWORD) | {field: value},
+            (422,),
+            path=REGISTER,
+            says=field,
+        )
     yield Case("register-admin", "twice the same field", twice, (422, 201))
-    for name in ("admin", "ADMIN", "api", "lovage", "demo", "ada", "ad\u200ba", "аda", "../x", "a b", "", "x" * 65):
-        yield posts("register-admin", f"the name {name[:9]!r}", account(name, PASSWORD), (409, 422), path=REGISTER)
+    for name in (
+        "admin",
+        "ADMIN",
+        "api",
+        "lovage",
+        "demo",
+        "ada",
+        "ad\u200ba",
+        "аda",
+        "../x",
+        "a b",
+        "",
+        "x" * 65,
+    ):
+        yield posts(
+            "register-admin", f"the name {name[:9]!r}", account(name, PASSWORD), (409, 422), path=REGISTER
+        )
 
 
 def account(name: str, password: Any) -> dict[str, Any]:
@@ -274,7 +370,10 @@ def many_fields(stage: Stage) -> Answer:
 
 
 def twice(stage: Stage) -> Answer:
-    body = b'{"email":"t@example.com","username":"twice","password":"long enough","is_admin":false,"is_admin":true}'
+    body = (
+        b'{"email":"t@example.com","username":"twice","password":"long'
+        b' enough","is_admin":false,"is_admin":true}'
+    )
     with stage.somebody() as client:
         return Answer.of(client.post(REGISTER, content=body, headers={"Content-Type": "application/json"}))
 

@@ -13,7 +13,17 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 ACCOUNT = "/v1/account"
-COMMON = ("secret", "password", "changeme", "your-256-bit-secret", "supersecret", "jwt_secret", "key", "123456", "test")
+COMMON = (
+    "secret",
+    "password",
+    "changeme",
+    "your-256-bit-secret",
+    "supersecret",
+    "jwt_secret",
+    "key",
+    "123456",
+    "test",
+)
 
 
 def coded(part: Any) -> str:
@@ -39,7 +49,13 @@ def tokens_of(stage: Stage) -> dict[str, str]:
     """Everything that is not a token of ours, by name."""
     claims = claims_of(stage)
     common = {f"signed with {word!r}": signed(HS256, claims, word.encode()) for word in COMMON}
-    return {**no_tokens(stage), **wrong_signatures(stage, claims), **wrong_heads(stage, claims), **wrong_claims(stage), **common}
+    return {
+        **no_tokens(stage),
+        **wrong_signatures(stage, claims),
+        **wrong_heads(stage, claims),
+        **wrong_claims(stage),
+        **common,
+    }
 
 
 def no_tokens(stage: Stage) -> dict[str, str]:
@@ -82,7 +98,9 @@ def wrong_heads(stage: Stage, claims: dict[str, Any]) -> dict[str, str]:
         "RS256 with a public key": signed({"alg": "RS256"}, claims, pem),
         "HS256 with a public key": signed(HS256, claims, pem),
         "HS512": signed({"alg": "HS512"}, claims, secret, "sha512"),
-        "a key in the head (jwk)": signed(HS256 | {"jwk": {"kty": "oct", "k": coded(b"mine")}}, claims, b"mine"),
+        "a key in the head (jwk)": signed(
+            HS256 | {"jwk": {"kty": "oct", "k": coded(b"mine")}}, claims, b"mine"
+        ),
         "a key elsewhere (jku)": signed(HS256 | {"jku": elsewhere}, claims, b"mine"),
         "a certificate elsewhere (x5u)": signed(HS256 | {"x5u": elsewhere}, claims, b"mine"),
         "a key by path (kid)": signed(HS256 | {"kid": "../../../../dev/null"}, claims, b""),
@@ -128,20 +146,33 @@ def every_token(stage: Stage) -> Iterator[Answer]:
     with stage.somebody() as client:
         for name, token in tokens_of(stage).items():
             answer = Answer.of(client.get(ACCOUNT, headers={"Authorization": f"Bearer {token}"}))
-            assert (answer.status, answer.headers.get("www-authenticate", "")[:6]) == (401, "Bearer"), (name, answer)
+            assert (answer.status, answer.headers.get("www-authenticate", "")[:6]) == (401, "Bearer"), (
+                name,
+                answer,
+            )
             yield answer
     assert stage.traps[0].requests == []
 
 
 def wrong_places(stage: Stage) -> Iterator[Answer]:
-    good, basic = signed(HS256, claims_of(stage), stage.secret.encode()), base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
+    good, basic = (
+        signed(HS256, claims_of(stage), stage.secret.encode()),
+        base64.b64encode(f"ada:{PASSWORD}".encode()).decode(),
+    )
     headers: list[dict[str, str]] = [
-        {"Authorization": f"Basic {basic}"}, {"Authorization": f"Basic {base64.b64encode(f'x:{good}'.encode()).decode()}"},
-        {"Authorization": f"Digest {good}"}, {"Authorization": f"Bearer{good}"}, {"Authorization": good},
+        {"Authorization": f"Basic {basic}"},
+        {"Authorization": f"Basic {base64.b64encode(f'x:{good}'.encode()).decode()}"},
+        {"Authorization": f"Digest {good}"},
+        {"Authorization": f"Bearer{good}"},
+        {"Authorization": good},
         {"Authorization": "Bearer"},
-        {"Authorization": ""}, {"Authorization": f"Bearer {good} {good}"}, {"Cookie": f"token={good}"},
-        {"X-Api-Key": good}, {"Proxy-Authorization": f"Bearer {good}"}, {"Authorization": f"Bearer {good},"},
-    ]  # fmt: skip
+        {"Authorization": ""},
+        {"Authorization": f"Bearer {good} {good}"},
+        {"Cookie": f"token={good}"},
+        {"X-Api-Key": good},
+        {"Proxy-Authorization": f"Bearer {good}"},
+        {"Authorization": f"Bearer {good},"},
+    ]
     with stage.somebody() as client:
         for header in headers:
             yield Answer.of(client.get(ACCOUNT, headers=header))
@@ -167,8 +198,14 @@ def no_credential(stage: Stage) -> Iterator[Answer]:
     assert len(asked) > 30
     with stage.somebody() as client:
         for method, path in asked:
-            answer = Answer.of(client.request(method, path, content=b"{}", headers={"Content-Type": "application/json"}))
-            assert answer.status == 401 or "{key" in path or path.startswith(("/v1/files/content", "/v1/streams")), (
+            answer = Answer.of(
+                client.request(method, path, content=b"{}", headers={"Content-Type": "application/json"})
+            )
+            assert (
+                answer.status == 401
+                or "{key" in path
+                or path.startswith(("/v1/files/content", "/v1/streams"))
+            ), (
                 method,
                 path,
                 answer,

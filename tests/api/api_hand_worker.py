@@ -1,4 +1,5 @@
-"""A worker without Celery and engine: claims whatever waits and answers as the runtime `echo` would, on one thread.
+"""A worker without Celery and engine: claims whatever waits and answers as the runtime `echo` would, on one
+thread.
 
 It speaks to the real Lifecycle over the real database, so the API sees what real workers would make it see.
 """
@@ -8,12 +9,12 @@ import time
 import uuid
 from typing import Any
 
+from app.composition import open_core
 from app.db import workers
 from app.db.tables import WorkerRow
 from app.domain.predictions import Prediction, Status
 from app.events.channels import ChunkFrame
-from app.services.assembly import Core
-from app.services.lifecycle import Ending, Growth
+from app.services.predictions.lifecycle import Ending, ProgressUpdate
 from app.settings import Settings
 
 
@@ -21,7 +22,7 @@ class HandWorker:
     """`with HandWorker(settings): ...`"""
 
     def __init__(self, settings: Settings) -> None:
-        self._core = Core.open(settings, application="test-worker", pool=4)
+        self._core = open_core(settings, application="test-worker", pool=4)
         self._id = uuid.uuid4()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -50,7 +51,7 @@ class HandWorker:
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):
-            for prediction in self._core.lifecycle.steal(["cpu", "cpu@testhost", "any"], self._id, 8):
+            for prediction in self._core.lifecycle.claim_oldest(["cpu", "cpu@testhost", "any"], self._id, 8):
                 self._answer(prediction)
 
     def _answer(self, prediction: Prediction) -> None:
@@ -61,7 +62,7 @@ class HandWorker:
         fence = (prediction.id, prediction.attempt, self._id)
         for number in range(len(chunks)):
             self._core.events.chunk(prediction.id, ChunkFrame(prediction.attempt, number, chunks[number]))
-            self._core.lifecycle.grow([Growth(*fence, output=chunks[: number + 1])])
+            self._core.lifecycle.save_progress([ProgressUpdate(*fence, output=chunks[: number + 1])])
         while time.monotonic() < until and not self._stop.is_set():
             time.sleep(0.02)
         failed = bool(asked.get("fail"))

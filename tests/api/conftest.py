@@ -1,4 +1,5 @@
-"""One API process (uvicorn in a thread of the test process) over real Postgres and Valkey, emptied before each test."""
+"""One API process (uvicorn in a thread of the test process) over real Postgres and Valkey, emptied before
+each test."""
 
 import itertools
 import socket
@@ -19,7 +20,7 @@ from app.api.protocol import BoundedHttp
 from app.db import runtimes
 from app.main import create_app
 from app.runtimes import registry
-from app.services.access import SCOPES
+from app.services.people.access import SCOPES
 from app.settings import Settings
 
 numbers = itertools.count(1)
@@ -54,7 +55,9 @@ def start_server(api_settings) -> Iterator[Callable[..., Server]]:
     def start(**changes) -> Server:
         settings = api_settings.model_copy(update=changes)
         listener = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(settings), http=BoundedHttp, log_level="warning", lifespan="on", proxy_headers=False)
+        config = uvicorn.Config(
+            create_app(settings), http=BoundedHttp, log_level="warning", lifespan="on", proxy_headers=False
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -86,7 +89,15 @@ def nobody_is_limited(servers) -> None:
 @pytest.fixture(autouse=True)
 def empty_tables(database) -> None:
     with database.unit() as session:
-        wanted = {"echo", "text-generation", "embedding", "pipeline", "python", "pair-scoring", "image-generation"}
+        wanted = {
+            "echo",
+            "text-generation",
+            "embedding",
+            "pipeline",
+            "python",
+            "pair-scoring",
+            "image-generation",
+        }
         runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs() if spec.name in wanted})
 
 
@@ -94,13 +105,17 @@ def empty_tables(database) -> None:
 def make_person(api) -> Callable[..., Person]:
     """A user with a key of the given scopes (all by default)."""
 
-    def make(name: str = "", *, admin: bool = False, scopes: tuple[str, ...] = (), server: Server | None = None) -> Person:
+    def make(
+        name: str = "", *, admin: bool = False, scopes: tuple[str, ...] = (), server: Server | None = None
+    ) -> Person:
         name = name or f"user{next(numbers)}"
         services = (server or api).services
         user = services.accounts.create(f"{name}@example.com", name, "correct horse battery", is_admin=admin)
         allowed = scopes or (SCOPES if admin else ("predict", "models"))
         key = services.accounts.issue_key(user.id, "test", list(allowed)).key
-        return Person(name, user.id, key, httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30))
+        return Person(
+            name, user.id, key, httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30)
+        )
 
     return make
 

@@ -1,7 +1,8 @@
-"""Replicate's HTTP API as its clients depend on it, in tables: fields by their paths, rows of calls that are all tried.
+"""Replicate's HTTP API as its clients depend on it, in tables: fields by their paths, rows of calls that are
+all tried.
 
-`test_replicate_*.py` hold a row for each endpoint, field, header, status and form of error. Left out are trainings and
-collections. Where we differ on purpose, the row says how.
+`test_replicate_*.py` hold a row for each endpoint, field, header, status and form of error. Left out are
+trainings and collections. Where we differ on purpose, the row says how.
 """
 
 import re
@@ -48,7 +49,9 @@ def fits(found: Any, wanted: Any) -> bool:
 
 def wrong(found: dict[str, Any] | httpx.Headers, table: dict[str, Any]) -> list[str]:
     """A line for each row of the table that the answer does not have."""
-    rows = ((name, found.get(name) if isinstance(found, httpx.Headers) else at(found, name)) for name in table)
+    rows = (
+        (name, found.get(name) if isinstance(found, httpx.Headers) else at(found, name)) for name in table
+    )
     return [f"{name}: {value!r}" for name, value in rows if not fits(value, table[name])]
 
 
@@ -68,7 +71,9 @@ def all_rows_hold(person: Person, rows: list[Row]) -> None:
 
 
 def ended(person: Person, model: str = "ada/echo", **given: Any) -> dict[str, Any]:
-    answer = person.http.post("/v1/predictions", headers={"Prefer": "wait=30"}, json={"version": model, "input": given})
+    answer = person.http.post(
+        "/v1/predictions", headers={"Prefer": "wait=30"}, json={"version": model, "input": given}
+    )
     assert answer.json()["status"] in ("succeeded", "failed"), answer.text
     return dict(answer.json())
 
@@ -78,14 +83,34 @@ def under(prefix: str, table: dict[str, Any]) -> dict[str, Any]:
 
 
 WAITING: dict[str, Any] = {
-    "id": text, "model": "ada/echo", "version": re.compile(r"[0-9a-f]{64}").fullmatch, "status": "starting",
-    "input": lambda found: isinstance(found, dict), "output": None, "error": None, "logs": "", "metrics": {},
-    "created_at": moment, "started_at": None, "completed_at": None, "source": "api", "data_removed": False,
-    "urls.get": url, "urls.cancel": lambda found: url(found) and found.endswith("/cancel"), "urls.web": url,
-    "urls.stream": lambda found: "/v1/streams/" in found, "deployment": MISSING, "deadline": MISSING,
-}  # fmt: skip
+    "id": text,
+    "model": "ada/echo",
+    "version": re.compile(r"[0-9a-f]{64}").fullmatch,
+    "status": "starting",
+    "input": lambda found: isinstance(found, dict),
+    "output": None,
+    "error": None,
+    "logs": "",
+    "metrics": {},
+    "created_at": moment,
+    "started_at": None,
+    "completed_at": None,
+    "source": "api",
+    "data_removed": False,
+    "urls.get": url,
+    "urls.cancel": lambda found: url(found) and found.endswith("/cancel"),
+    "urls.web": url,
+    "urls.stream": lambda found: "/v1/streams/" in found,
+    "deployment": MISSING,
+    "deadline": MISSING,
+}
 
 DONE: dict[str, Any] = WAITING | {
-    "status": "succeeded", "output": "Hi", "started_at": moment, "completed_at": moment,
-    "metrics.predict_time": seconds, "metrics.total_time": seconds, "metrics": lambda found: isinstance(found, dict),
-}  # fmt: skip
+    "status": "succeeded",
+    "output": "Hi",
+    "started_at": moment,
+    "completed_at": moment,
+    "metrics.predict_time": seconds,
+    "metrics.total_time": seconds,
+    "metrics": lambda found: isinstance(found, dict),
+}

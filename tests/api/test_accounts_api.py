@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from api_people import bearer
-from patience import eventually
+from waiting import eventually
 
 PASSWORD = "correct horse battery"
 GRACE = {"email": "Grace@Example.com", "username": "grace", "password": PASSWORD}
@@ -20,13 +20,20 @@ def test_who_registers_can_sign_in_and_is_told_who_they_are(anonymous):
     for login in ("grace", "grace@example.com", "GRACE"):
         token = sign_in(anonymous, login).json()["access_token"]
         account = anonymous.get("/v1/account", headers=bearer(token)).json()
-        assert (account["type"], account["username"], account["scopes"]) == ("user", "grace", ["models", "predict"])
+        assert (account["type"], account["username"], account["scopes"]) == (
+            "user",
+            "grace",
+            ["models", "predict"],
+        )
 
 
 @pytest.mark.parametrize("charset", ["utf-7", "undefined"])
 def test_texts_that_cannot_be_stored_are_nobodys_login(anonymous, charset):
     parts = {"username": "+2AA-", "password": "+2AA-12345678"}  # in UTF-7 half a surrogate pair
-    body = "".join(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n' for name, text in parts.items())
+    body = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in parts.items()
+    )
     headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
     answer = anonymous.post("/v1/auth/token", content=(body + "--x--\r\n").encode(), headers=headers)
     assert answer.status_code == (401 if charset == "utf-7" else 400)
@@ -70,7 +77,9 @@ def test_a_key_is_shown_once_works_and_is_revoked_at_once(ada, anonymous):
     token = sign_in(anonymous, "ada").json()["access_token"]
     expires = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     made = anonymous.post(
-        "/v1/keys", headers=bearer(token), json={"name": "laptop", "scopes": ["predict"], "expires_at": expires}
+        "/v1/keys",
+        headers=bearer(token),
+        json={"name": "laptop", "scopes": ["predict"], "expires_at": expires},
     )
     assert made.status_code == 201, made.text
     key = made.json()["key"]
@@ -119,7 +128,9 @@ def test_registration_can_be_closed(start_server, anonymous):
     assert anonymous.post(f"{server.url}/v1/auth/register", json=GRACE).status_code == 403
 
 
-@pytest.mark.parametrize(("moment", "status"), [("2030-01-01T00:00:00+23:59", 201), ("9999-12-31T23:59:59-18:00", 422)])
+@pytest.mark.parametrize(
+    ("moment", "status"), [("2030-01-01T00:00:00+23:59", 201), ("9999-12-31T23:59:59-18:00", 422)]
+)
 def test_odd_time_zones_of_a_keys_end_are_understood_or_refused_by_name(admin, moment, status):
     answer = admin.http.post("/v1/keys", json={"name": "laptop", "expires_at": moment})
     assert answer.status_code == status, answer.text

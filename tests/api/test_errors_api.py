@@ -16,6 +16,11 @@ def test_a_wrong_method_is_told(ada):
 
 
 def test_an_error_never_repeats_a_long_name(ada, echo):
-    for body in ({"version": "x" * 100_000, "input": {}}, {"version": "ada/echo", "input": {"k" * 100_000: 1}}):
-        answer = ada.http.post("/v1/predictions", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    for body in (
+        {"version": "x" * 100_000, "input": {}},
+        {"version": "ada/echo", "input": {"k" * 100_000: 1}},
+    ):
+        answer = ada.http.post(
+            "/v1/predictions", content=json.dumps(body), headers={"Content-Type": "application/json"}
+        )
         assert (answer.status_code, len(answer.text) < 5_000) == (422, True)

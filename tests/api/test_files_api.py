@@ -17,7 +17,12 @@ def test_a_file_is_kept_with_its_measures(ada):
     answer = upload(ada, metadata=json.dumps({"k": [1]}))
     assert answer.status_code == 201, answer.text
     made = answer.json()
-    assert (made["name"], made["content_type"], made["size"], made["metadata"]) == ("a.txt", "text/plain", 5, {"k": [1]})
+    assert (made["name"], made["content_type"], made["size"], made["metadata"]) == (
+        "a.txt",
+        "text/plain",
+        5,
+        {"k": [1]},
+    )
     assert made["checksums"]["sha256"] == hashlib.sha256(b"hello").hexdigest()
     assert made["urls"]["get"].endswith(f"/v1/files/{made['id']}")
     assert ada.http.get(made["urls"]["get"]).json() == made
@@ -28,7 +33,10 @@ def test_a_file_is_kept_with_its_measures(ada):
 
 
 def test_metadata_may_be_a_json_part_and_a_file_may_be_empty(ada):
-    parts = {"content": ("e.bin", b"", "application/x"), "metadata": ("metadata", b'{"a": 1}', "application/json")}
+    parts = {
+        "content": ("e.bin", b"", "application/x"),
+        "metadata": ("metadata", b'{"a": 1}', "application/json"),
+    }
     made = ada.http.post("/v1/files", files=parts)
     assert (made.status_code, made.json()["size"], made.json()["metadata"]) == (201, 0, {"a": 1})
 
@@ -39,11 +47,19 @@ def test_wrong_metadata_is_refused_by_name(ada, metadata):
     assert (answer.status_code, "metadata" in answer.json()["detail"]) == (422, True)
 
 
-@pytest.mark.parametrize(("charset", "status"), [("utf-8", 201), ("utf-7", 422), ("undefined", 422), ("latin-1", 422)])
+@pytest.mark.parametrize(
+    ("charset", "status"), [("utf-8", 201), ("utf-7", 422), ("undefined", 422), ("latin-1", 422)]
+)
 def test_texts_beside_a_file_are_utf_8(ada, charset, status):
-    parts = ('name="content"; filename="a"\r\n\r\nhello', 'name="filename"\r\n\r\n+2AA-')  # in UTF-7 half a surrogate pair
+    parts = (
+        'name="content"; filename="a"\r\n\r\nhello',
+        'name="filename"\r\n\r\n+2AA-',
+    )  # in UTF-7 half a surrogate pair
     body = "".join(f"--x\r\nContent-Disposition: form-data; {part}\r\n" for part in parts) + "--x--\r\n"
-    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}", "Idempotency-Key": charset}
+    headers = {
+        "Content-Type": f"multipart/form-data; boundary=x; charset={charset}",
+        "Idempotency-Key": charset,
+    }
     assert ada.http.post("/v1/files", content=body.encode(), headers=headers).status_code == status
 
 
@@ -73,7 +89,7 @@ def signed(api_settings, key, seconds=60):
 
 
 def test_a_signed_url_needs_nothing_else_and_serves_ranges(api, api_settings, anonymous):
-    storage = api.services.assembly.core.storage
+    storage = api.services.storage
     storage.put("outputs/x/0.png", b"0123456789", "image/png")
     url = signed(api_settings, "outputs/x/0.png")
     whole = anonymous.get(url)
@@ -87,13 +103,13 @@ def test_a_signed_url_needs_nothing_else_and_serves_ranges(api, api_settings, an
 
 
 def test_a_script_is_saved_and_not_shown(api, api_settings, anonymous):
-    api.services.assembly.core.storage.put("outputs/x/1.html", b"<script>", "text/html")
+    api.services.storage.put("outputs/x/1.html", b"<script>", "text/html")
     answer = anonymous.get(signed(api_settings, "outputs/x/1.html"))
     assert answer.headers["content-disposition"].startswith("attachment")
 
 
 def test_a_changed_or_expired_url_is_refused(api, api_settings, anonymous):
-    api.services.assembly.core.storage.put("outputs/x/2.txt", b"x", "text/plain")
+    api.services.storage.put("outputs/x/2.txt", b"x", "text/plain")
     url = signed(api_settings, "outputs/x/2.txt")
     assert anonymous.get(url).status_code == 200
     assert anonymous.get(url.replace("2.txt", "0.png")).status_code == 404

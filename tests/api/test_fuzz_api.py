@@ -1,7 +1,8 @@
 """Every operation of our own OpenAPI document, called with what schemathesis makes of it, right and wrong.
 
-Asserted of each answer: no fault of the server, a status that the document names, a body of the schema that it gives.
-`make test` tries a few examples of each operation, always the same; LOVAGE_FUZZ_EXAMPLES (`make fuzz`) that many others.
+Asserted of each answer: no fault of the server, a status that the document names, a body of the schema that
+it gives. `make test` tries a few examples of each operation, always the same; LOVAGE_FUZZ_EXAMPLES (`make
+fuzz`) that many others.
 """
 
 import json
@@ -19,18 +20,39 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from app.domain.predictions import Prediction, Status
 from app.events.channels import ChunkFrame
-from app.services.lifecycle import Ending, Growth
+from app.services.predictions.lifecycle import Ending, ProgressUpdate
 
 DOCUMENT = Path(__file__).parents[2] / "openapi.json"
 MORE = int(os.environ.get("LOVAGE_FUZZ_EXAMPLES", "0"))
 FEW = 10
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ANSWERS_WITHIN = 30  # seconds; nothing may hang, and the machine may be busy
-ODD = ["", "\x00", "a\x00b", "\ud800", "é\U0001f600", "../..", "%00", "x" * 3000, -1, 10**30, 1e308, None, [], {}, [[]], True]
+ODD = [
+    "",
+    "\x00",
+    "a\x00b",
+    "\ud800",
+    "é\U0001f600",
+    "../..",
+    "%00",
+    "x" * 3000,
+    -1,
+    10**30,
+    1e308,
+    None,
+    [],
+    {},
+    [[]],
+    True,
+]
 IN_PATH = ["\x00", "a\x00b", "é\U0001f600", "%00", "x" * 3000, "0", "-1", "'"]
 KEPT = {"model", "messages", "prompt", "version", "input", "name"}
 SETTINGS = settings(
@@ -42,7 +64,9 @@ SETTINGS = settings(
     phases=[Phase.generate, Phase.shrink] if MORE else [Phase.generate],
 )
 schema = schemathesis.openapi.from_path(DOCUMENT)
-schema.config.generation.update(with_security_parameters=False)  # or it would make up credentials for half of the calls
+schema.config.generation.update(
+    with_security_parameters=False
+)  # or it would make up credentials for half of the calls
 operations = {one.ok().label: one.ok() for one in schema.get_all_operations()}
 
 
@@ -52,9 +76,11 @@ class Parrot(HandWorker):
     def _answer(self, prediction: Prediction) -> None:
         fence = (prediction.id, prediction.attempt, self._id)
         self._core.events.chunk(prediction.id, ChunkFrame(prediction.attempt, 0, "word"))
-        self._core.lifecycle.grow([Growth(*fence, output=["word"])])
+        self._core.lifecycle.save_progress([ProgressUpdate(*fence, output=["word"])])
         metrics = {"run": 0.01, "prompt_tokens": 1, "output_tokens": 1}
-        self._core.lifecycle.finish([Ending(*fence, status=Status.SUCCEEDED, output=["word"], metrics=metrics)])
+        self._core.lifecycle.finish(
+            [Ending(*fence, status=Status.SUCCEEDED, output=["word"], metrics=metrics)]
+        )
 
 
 @pytest.fixture
@@ -82,10 +108,16 @@ def things(admin: Person, other: Person, api: Server, api_settings) -> dict[str,
     prediction = admin.run("root/fuzzed", prompt="hello")
     file = admin.http.post("/v1/files", files={"content": ("a.txt", b"hello")})
     return {
-        "owner": "root", "name": "fuzzed", "version_id": model["latest_version"]["id"], "prediction_id": prediction["id"],
-        "file_id": file.json()["id"], "model": "root/fuzzed", "version": "root/fuzzed", "input": {"prompt": "hello"},
+        "owner": "root",
+        "name": "fuzzed",
+        "version_id": model["latest_version"]["id"],
+        "prediction_id": prediction["id"],
+        "file_id": file.json()["id"],
+        "model": "root/fuzzed",
+        "version": "root/fuzzed",
+        "input": {"prompt": "hello"},
         "key_id": str(api.services.accounts.issue_key(other.id, "spare", ["predict"]).row.id),
-    }  # fmt: skip
+    }
 
 
 def test_every_operation_of_the_document_is_tried() -> None:
@@ -94,7 +126,9 @@ def test_every_operation_of_the_document_is_tried() -> None:
 
 
 @pytest.mark.parametrize("label", operations)
-def test_answers_are_as_documented(label: str, api: Server, admin: Person, other: Person, things, parrot) -> None:
+def test_answers_are_as_documented(
+    label: str, api: Server, admin: Person, other: Person, things, parrot
+) -> None:
     caller = other if label == "DELETE /v1/keys/{key_id}" else admin  # nobody else loses a key
     headers = {"Authorization": f"Bearer {caller.key}"}
     modes = [GenerationMode.POSITIVE]
@@ -109,7 +143,11 @@ def test_answers_are_as_documented(label: str, api: Server, admin: Person, other
             make_odd(case, data)
             case.headers.pop("Authorization", None)  # who calls is not what is tried here
             case.call_and_validate(
-                base_url=api.url, session=session, headers=headers, checks=checks_of(label), timeout=ANSWERS_WITHIN
+                base_url=api.url,
+                session=session,
+                headers=headers,
+                checks=checks_of(label),
+                timeout=ANSWERS_WITHIN,
             )
 
         try_one()
@@ -138,10 +176,13 @@ def point_at_what_is_there(case: Case, data: st.DataObject, things: dict[str, An
 
 
 def make_odd(case: Case, data: st.DataObject) -> None:
-    """Now and then one value is something that no schema speaks of: NUL, lone surrogates, numbers that overflow."""
+    """Now and then one value is something that no schema speaks of: NUL, lone surrogates, numbers that
+    overflow."""
     if data.draw(st.integers(0, 3), label="odd"):
         return
     if isinstance(case.body, dict) and case.body and case.media_type == "application/json":
         case.body[data.draw(st.sampled_from(sorted(case.body, key=repr)))] = data.draw(st.sampled_from(ODD))
     elif case.path_parameters:
-        case.path_parameters[data.draw(st.sampled_from(sorted(case.path_parameters)))] = data.draw(st.sampled_from(IN_PATH))
+        case.path_parameters[data.draw(st.sampled_from(sorted(case.path_parameters)))] = data.draw(
+            st.sampled_from(IN_PATH)
+        )

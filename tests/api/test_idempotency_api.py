@@ -1,4 +1,5 @@
-"""Whatever is created is created once for one Idempotency-Key: one answer, also for many at once; 422 for another body."""
+"""Whatever is created is created once for one Idempotency-Key: one answer, also for many at once; 422 for
+another body."""
 
 import threading
 from collections.abc import Callable
@@ -25,7 +26,9 @@ CREATES: dict[str, tuple[Call, str, str]] = {
     "files": (send_file, "id", "files"),
     "models": (post("/v1/models", lambda what: {"name": "new", "description": what}), "id", "models"),
     "versions": (
-        post("/v1/models/ada/echo/versions", lambda what: {"runtime": "echo", "config": {"timeout": len(what)}}),
+        post(
+            "/v1/models/ada/echo/versions", lambda what: {"runtime": "echo", "config": {"timeout": len(what)}}
+        ),
         "id",
         "versions",
     ),
@@ -74,7 +77,10 @@ def test_another_request_with_the_key_is_refused_by_name_and_makes_nothing(
 
 def test_another_person_has_keys_of_their_own(ada: Person, bob: Person) -> None:
     ids = {send_file(person.http, "one", "k").json()["id"] for person in (ada, bob)}
-    models = {post("/v1/models", lambda what: {"name": what})(person.http, "m", "k").json()["id"] for person in (ada, bob)}
+    models = {
+        post("/v1/models", lambda what: {"name": what})(person.http, "m", "k").json()["id"]
+        for person in (ada, bob)
+    }
     assert (len(ids), models) == (2, {"ada/m", "bob/m"})
 
 
@@ -101,11 +107,11 @@ def test_a_refused_request_leaves_its_key_free(ada: Person, echo: dict) -> None:
 def test_a_lost_upload_leaves_no_bytes_behind(ada: Person, api: Any) -> None:
     answers = at_once(6, lambda: send_file(ada.http, "x" * 100_000, "k"))
     (file_id,) = {answer.json()["id"] for answer in answers}
-    storage = api.services.assembly.core.storage
+    storage = api.services.storage
     assert [key for key in storage.list("files/") if key == f"files/{file_id}"]
     answers = [send_file(ada.http, "y", "k") for _ in range(2)]
     assert {answer.status_code for answer in answers} == {422}
-    with api.services.assembly.core.database.unit() as session:
+    with api.api.core.database.unit() as session:
         known = set(session.execute(text("SELECT storage_key FROM files")).scalars())
     assert known == {f"files/{file_id}"}
 
@@ -116,21 +122,31 @@ def sign_in(person: Person, anonymous: httpx.Client) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
 
 
-def test_a_keys_secret_is_told_once_and_kept_nowhere(ada: Person, anonymous: httpx.Client, database: Any) -> None:
+def test_a_keys_secret_is_told_once_and_kept_nowhere(
+    ada: Person, anonymous: httpx.Client, database: Any
+) -> None:
     headers = sign_in(ada, anonymous)
     answers = at_once(6, lambda: anonymous.post("/v1/keys", json={"name": "laptop"}, headers=headers))
     (made,) = [answer.json() for answer in answers if answer.status_code == 201]
     repeated = [answer for answer in answers if answer.status_code != 201]
-    assert {(answer.status_code, answer.json()["code"]) for answer in repeated} == {(409, "secret_shown_once")}
+    assert {(answer.status_code, answer.json()["code"]) for answer in repeated} == {
+        (409, "secret_shown_once")
+    }
     assert all(made["id"] in answer.json()["detail"] for answer in repeated)
     assert anonymous.post("/v1/keys", json={"name": "phone"}, headers=headers).status_code == 422
-    assert [one["name"] for one in anonymous.get("/v1/keys", headers=headers).json()["results"]].count("laptop") == 1
+    assert [one["name"] for one in anonymous.get("/v1/keys", headers=headers).json()["results"]].count(
+        "laptop"
+    ) == 1
     with database.unit() as session:
-        rows = session.execute(text("SELECT t::text FROM idempotency_keys t UNION ALL SELECT t::text FROM api_keys t")).scalars()
+        rows = session.execute(
+            text("SELECT t::text FROM idempotency_keys t UNION ALL SELECT t::text FROM api_keys t")
+        ).scalars()
         assert not [row for row in rows if made["key"] in row]
 
 
-def test_an_account_is_made_once_and_only_its_password_repeats_it(anonymous: httpx.Client, database: Any) -> None:
+def test_an_account_is_made_once_and_only_its_password_repeats_it(
+    anonymous: httpx.Client, database: Any
+) -> None:
     wanted = {"email": "Eve@example.com", "username": "eve", "password": "correct horse battery"}
     headers = {"Idempotency-Key": "k"}
 
@@ -142,7 +158,9 @@ def test_an_account_is_made_once_and_only_its_password_repeats_it(anonymous: htt
     assert len({answer.text for answer in answers}) == 1
     assert register(username="eva").status_code == 422
     assert register(password="another password").status_code == 422
-    assert register(email="other@example.com").status_code == 409, "the name is taken, and that account has no such key"
+    assert register(email="other@example.com").status_code == 409, (
+        "the name is taken, and that account has no such key"
+    )
     assert register(email="other@example.com", username="other").status_code == 201, "another account's key"
     assert anonymous.post("/v1/auth/register", json=wanted).status_code == 409
     assert count(database, "users") == 2
@@ -154,7 +172,8 @@ def test_guessing_an_accounts_password_by_its_key_is_slowed_down(anonymous: http
     headers = {"Idempotency-Key": "k"}
     assert anonymous.post("/v1/auth/register", json=wanted, headers=headers).status_code == 201
     guesses = [
-        anonymous.post("/v1/auth/register", json=wanted | {"password": f"guess {n} of it"}, headers=headers) for n in range(14)
+        anonymous.post("/v1/auth/register", json=wanted | {"password": f"guess {n} of it"}, headers=headers)
+        for n in range(14)
     ]
     assert {guess.status_code for guess in guesses} == {422, 429}
 
@@ -163,7 +182,9 @@ def test_keys_are_forgotten_after_a_day(ada: Person, api: Any, database: Any) ->
     first = send_file(ada.http, "one", "k").json()["id"]
     send_file(ada.http, "one", "young")
     with database.unit() as session:
-        session.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '25 h' WHERE key = 'k'"))
-    api.services.assembly.core.recovery().expire()
+        session.execute(
+            text("UPDATE idempotency_keys SET created_at = now() - interval '25 h' WHERE key = 'k'")
+        )
+    api.api.core.recovery().expire()
     assert count(database, "idempotency_keys") == 1
     assert send_file(ada.http, "one", "k").json()["id"] != first

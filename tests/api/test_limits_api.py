@@ -12,7 +12,9 @@ def limited(start_server) -> Server:
 
 
 def as_person(server: Server, person: Person) -> httpx.Client:
-    return httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {person.key}"}, trust_env=False)
+    return httpx.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {person.key}"}, trust_env=False
+    )
 
 
 def test_creates_and_calls_are_limited_apart(limited: Server, ada: Person) -> None:
@@ -49,7 +51,10 @@ def test_too_many_waiting_predictions_are_refused(start_server, ada: Person) -> 
     server: Server = start_server(max_waiting_per_user=3)
     ada.model("slow")
     with as_person(server, ada) as http:
-        answers = [http.post("/v1/predictions", json={"version": "ada/slow", "input": {"text": "x"}}) for _ in range(5)]
+        answers = [
+            http.post("/v1/predictions", json={"version": "ada/slow", "input": {"text": "x"}})
+            for _ in range(5)
+        ]
     assert [answer.status_code for answer in answers] == [201] * 3 + [429] * 2
     assert answers[-1].json()["code"] == "too_many_waiting"
     assert "retry-after" in answers[-1].headers

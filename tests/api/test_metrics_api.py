@@ -5,14 +5,14 @@ from typing import Any
 
 import httpx
 import pytest
-from patience import eventually
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
+from waiting import eventually
 from websockets.sync.client import connect as dial
 
 from app.db.session import Database, connect
-from app.services.gauges import may_scrape
+from app.services.platform.metrics import may_scrape
 
 TOKEN = "a-token-for-prometheus"
 
@@ -48,7 +48,9 @@ def test_requests_and_predictions_are_counted(ada, admin, echo, worker) -> None:
     assert grown(f"lovage_http_requests_total{{method=GET,route={one},status=200}}") == 1
     assert grown(f"lovage_http_requests_total{{method=GET,route={one},status=404}}") == 1
     assert grown("lovage_predictions_accepted_total{source=api}") == 3
-    assert grown("lovage_predictions_ended_total{status=succeeded}") == 3, "the hand worker is of this process"
+    assert grown("lovage_predictions_ended_total{status=succeeded}") == 3, (
+        "the hand worker is of this process"
+    )
     assert after["process_resident_memory_bytes"] > 0
 
 
@@ -58,7 +60,12 @@ def test_those_who_are_kept_informed_are_counted(api, ada, admin, echo) -> None:
 
     def ask() -> None:
         body = {"version": "ada/echo", "input": {"text": "x"}}
-        httpx.post(f"{api.url}/v1/predictions", json=body, headers={"Prefer": "wait=5", **ada.http.headers}, timeout=20)
+        httpx.post(
+            f"{api.url}/v1/predictions",
+            json=body,
+            headers={"Prefer": "wait=5", **ada.http.headers},
+            timeout=20,
+        )
 
     waiting, before = threading.Thread(target=ask), readers("websocket")
     waiting.start()
@@ -95,14 +102,26 @@ def test_the_whole_platform_is_read_from_the_database(start_server, ada, admin, 
     for _ in range(3):
         ada.run("ada/echo", text="waits")
     with database.unit() as session:
-        session.execute(text("UPDATE predictions SET created_at = now() - interval '90 s', queue = 'cuda' WHERE id = "
-                             "(SELECT min(id) FROM predictions)"))  # fmt: skip
-        session.execute(text("INSERT INTO workers (id, host, pid, device, device_class, device_facts, queues, slots) "
-                             "VALUES (gen_random_uuid(), 'h', 1, 'cpu', 'cpu', '{}', '{cpu}', 7)"))  # fmt: skip
-        session.execute(text("INSERT INTO deliveries (id, prediction_id, event, url, body, tries, next_at) VALUES "
-                             "('a', 'p', 'completed', 'http://x', '', 2, now() - interval '30 s'), "
-                             "('b', 'p', 'completed', 'http://x', '', 0, now() + interval '1 h'), "
-                             "('c', 'p', 'completed', 'http://x', '', 1, NULL)"))  # fmt: skip
+        session.execute(
+            text(
+                "UPDATE predictions SET created_at = now() - interval '90 s', queue = 'cuda' WHERE id = "
+                "(SELECT min(id) FROM predictions)"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO workers (id, host, pid, device, device_class, device_facts, queues, slots) "
+                "VALUES (gen_random_uuid(), 'h', 1, 'cpu', 'cpu', '{}', '{cpu}', 7)"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO deliveries (id, prediction_id, event, url, body, tries, next_at) VALUES "
+                "('a', 'p', 'completed', 'http://x', '', 2, now() - interval '30 s'), "
+                "('b', 'p', 'completed', 'http://x', '', 0, now() + interval '1 h'), "
+                "('c', 'p', 'completed', 'http://x', '', 1, NULL)"
+            )
+        )
     server = start_server()  # a process that has not looked yet
     with httpx.Client(base_url=server.url, headers=admin.http.headers) as http:
         found = read(http.get("/metrics"))
@@ -174,8 +193,15 @@ def test_they_can_be_switched_off(start_server, admin) -> None:
 
 @pytest.mark.parametrize(
     ("token", "header", "may"),
-    [("", None, False), ("", "Bearer ", False), ("abc", "Bearer abc", True), ("abc", "bearer abc", True), ("abc", "abc", False),
-     ("abc", "Bearer abcd", False), ("abc", "Bearer äöü", False)],
-)  # fmt: skip
+    [
+        ("", None, False),
+        ("", "Bearer ", False),
+        ("abc", "Bearer abc", True),
+        ("abc", "bearer abc", True),
+        ("abc", "abc", False),
+        ("abc", "Bearer abcd", False),
+        ("abc", "Bearer äöü", False),
+    ],
+)
 def test_only_the_very_token_may_scrape(token: str, header: str | None, may: bool) -> None:
     assert may_scrape(token, header) is may

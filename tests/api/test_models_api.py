@@ -8,7 +8,12 @@ from packaging.version import Version
 
 def test_a_model_and_its_first_version_are_made_in_one_call(ada):
     made = ada.model("echo", visibility="public")
-    assert (made["owner"], made["name"], made["visibility"], made["run_count"]) == ("ada", "echo", "public", 0)
+    assert (made["owner"], made["name"], made["visibility"], made["run_count"]) == (
+        "ada",
+        "echo",
+        "public",
+        0,
+    )
     version = made["latest_version"]
     assert len(version["id"]) == 64
     assert Version(version["cog_version"]) >= Version("0.3.9")
@@ -49,7 +54,10 @@ def test_a_deleted_version_runs_no_more(ada):
 
 
 def test_inputs_can_be_overridden_within_the_runtimes_own(ada):
-    schema = {"properties": {"text": {"default": "hey", "maxLength": 5, "enum": ["hey", "ho"]}}, "required": ["seconds"]}
+    schema = {
+        "properties": {"text": {"default": "hey", "maxLength": 5, "enum": ["hey", "ho"]}},
+        "required": ["seconds"],
+    }
     version = ada.model("echo", input_schema=schema)["latest_version"]
     schemas = version["openapi_schema"]["components"]["schemas"]
     assert schemas["Input"]["properties"]["text"]["allOf"] == [{"$ref": "#/components/schemas/text"}]
@@ -94,17 +102,25 @@ def test_a_wrong_version_is_refused_by_name(ada, version, names):
 def test_only_administrators_register_python_and_buckets(ada, api_settings):
     folder = next(iter(api_settings.model_root_folders[1:])) / "predictor"
     folder.mkdir(exist_ok=True)
-    (folder / "predictor.py").write_text("def predict(word: str, times: int = 2) -> str:\n    return word * times\n")
+    (folder / "predictor.py").write_text(
+        "def predict(word: str, times: int = 2) -> str:\n    return word * times\n"
+    )
     for source in ("path:predictor", "s3://bucket/model"):
-        answer = ada.http.post("/v1/models", json={"name": "code", "version": {"source": source, "runtime": "python"}})
+        answer = ada.http.post(
+            "/v1/models", json={"name": "code", "version": {"source": source, "runtime": "python"}}
+        )
         assert answer.status_code == 403
 
 
 def test_a_predictors_signature_becomes_its_schema(admin, bob, api_settings):
     folder = next(iter(api_settings.model_root_folders[1:])) / "signature"
     folder.mkdir(exist_ok=True)
-    (folder / "predictor.py").write_text("def predict(word: str, times: int = 2) -> str:\n    return word * times\n")
-    made = admin.http.post("/v1/models", json={"name": "code", "visibility": "public", "version": {"source": "path:signature"}})
+    (folder / "predictor.py").write_text(
+        "def predict(word: str, times: int = 2) -> str:\n    return word * times\n"
+    )
+    made = admin.http.post(
+        "/v1/models", json={"name": "code", "visibility": "public", "version": {"source": "path:signature"}}
+    )
     assert made.status_code == 201, made.text
     version = made.json()["latest_version"]
     assert version["runtime"] == "python"
@@ -151,7 +167,10 @@ def test_a_private_model_is_its_owners_alone(ada, bob, admin):
     assert bob.http.delete("/v1/models/ada/secret").status_code == 404
     assert bob.http.get("/v1/models").json()["results"] == []
     assert admin.http.get("/v1/models/ada/secret").status_code == 200
-    assert ada.http.patch("/v1/models/ada/secret", json={"visibility": "public"}).json()["visibility"] == "public"
+    assert (
+        ada.http.patch("/v1/models/ada/secret", json={"visibility": "public"}).json()["visibility"]
+        == "public"
+    )
     assert bob.http.get("/v1/models/ada/secret").status_code == 200
     assert bob.http.delete("/v1/models/ada/secret").status_code == 403
 
@@ -162,8 +181,17 @@ def test_a_model_is_described_searched_and_deleted(ada, bob):
     assert ada.http.patch("/v1/models/ada/echo", json=change).json()["description"] == "Says what you say"
     assert ada.http.get("/v1/models/ada/echo/readme").text == "# Echo"
     assert ada.http.get("/v1/models/ada/echo/examples").json()["results"] == []
-    for words, found in (("says ECHO", 1), ("100%", 0), ("", 1), ('"says echo"', 1), ('"says', 0), ('"\\ud800"', 0)):
-        answer = bob.http.request("QUERY", "/v1/models", content=words, headers={"Content-Type": "text/plain"})
+    for words, found in (
+        ("says ECHO", 1),
+        ("100%", 0),
+        ("", 1),
+        ('"says echo"', 1),
+        ('"says', 0),
+        ('"\\ud800"', 0),
+    ):
+        answer = bob.http.request(
+            "QUERY", "/v1/models", content=words, headers={"Content-Type": "text/plain"}
+        )
         assert (answer.status_code, len(answer.json()["results"])) == (200, found)
     assert bob.http.request("QUERY", "/v1/models", content='"\\u0000"').status_code == 422
     assert ada.http.delete("/v1/models/ada/echo").status_code == 204

@@ -1,4 +1,5 @@
-"""OpenAI's API when things go wrong, through its official client: error classes, failures in mid-stream, callers that leave."""
+"""OpenAI's API when things go wrong, through its official client: error classes, failures in mid-stream,
+callers that leave."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -30,9 +31,14 @@ INPUTS = schema.inputs(
     }
 )
 TALKER = {
-    "name": "talker", "description": "", "inputs": {"": INPUTS}, "outputs": {"": schema.chunks_of_text()}, "streams": True,
-    "needs_source": False, "config": {},
-}  # fmt: skip
+    "name": "talker",
+    "description": "",
+    "inputs": {"": INPUTS},
+    "outputs": {"": schema.chunks_of_text()},
+    "streams": True,
+    "needs_source": False,
+    "config": {},
+}
 Remote = Callable[..., openai.OpenAI]
 
 
@@ -58,9 +64,11 @@ def remote() -> Iterator[Remote]:
 
     def make(server: Server, person: Person | None) -> openai.OpenAI:
         client = openai.OpenAI(
-            api_key=person.key if person else "lov_wrong", base_url=f"{server.url}/v1", max_retries=0,
+            api_key=person.key if person else "lov_wrong",
+            base_url=f"{server.url}/v1",
+            max_retries=0,
             http_client=httpx.Client(trust_env=False, timeout=30),
-        )  # fmt: skip
+        )
         opened.append(client)
         return client
 
@@ -84,7 +92,9 @@ KINDS = tuple(calls(None, ""))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_stranger_an_absent_model_and_a_weak_key_are_told_apart(api, ada, make_person, talker, remote, kind) -> None:
+def test_a_stranger_an_absent_model_and_a_weak_key_are_told_apart(
+    api, ada, make_person, talker, remote, kind
+) -> None:
     model = talker()
     with pytest.raises(openai.AuthenticationError) as unknown:
         calls(remote(api, None), model)[kind]()
@@ -99,11 +109,17 @@ def test_a_stranger_an_absent_model_and_a_weak_key_are_told_apart(api, ada, make
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_that_is_not_available_is_an_internal_server_error_of_503(api, ada, worker, talker, remote, kind) -> None:
+def test_a_model_that_is_not_available_is_an_internal_server_error_of_503(
+    api, ada, worker, talker, remote, kind
+) -> None:
     model = talker(fail=True, code="model_unavailable", chunks=0)
     with pytest.raises(openai.InternalServerError) as told:
         calls(remote(api, ada), model)[kind]()
-    assert (told.value.status_code, told.value.type, told.value.code) == (503, "server_error", "model_unavailable")
+    assert (told.value.status_code, told.value.type, told.value.code) == (
+        503,
+        "server_error",
+        "model_unavailable",
+    )
     assert "asked to fail" in told.value.message
 
 
@@ -160,7 +176,9 @@ def test_a_cancel_in_mid_stream_is_raised_by_the_client(api, ada, worker, talker
     assert told.value.code == "canceled"
 
 
-def test_a_stream_that_waits_long_is_kept_alive_by_comments(api, ada, talker, remote, api_settings, monkeypatch) -> None:
+def test_a_stream_that_waits_long_is_kept_alive_by_comments(
+    api, ada, talker, remote, api_settings, monkeypatch
+) -> None:
     monkeypatch.setattr(calls_module, "SILENT_SECONDS", 0.1)
     body = {"model": talker(chunks=2), "prompt": "a ", "stream": True}
     with ada.http.stream("POST", "/v1/completions", json=body) as answer:  # answered while nobody runs it
@@ -170,7 +188,9 @@ def test_a_stream_that_waits_long_is_kept_alive_by_comments(api, ada, talker, re
             rest = [line for line in lines if line.startswith("data")]
     assert (len(rest), rest[-1]) == (4, "data: [DONE]")
     with HandWorker(api_settings):
-        stream = remote(api, ada).completions.create(model=talker(seconds=0.5, chunks=1), prompt="b", stream=True)
+        stream = remote(api, ada).completions.create(
+            model=talker(seconds=0.5, chunks=1), prompt="b", stream=True
+        )
         assert "".join(event.choices[0].text for event in stream) == "b", "its client does not mind"
 
 

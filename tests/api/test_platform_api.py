@@ -44,7 +44,12 @@ def test_a_dead_database_and_redis_are_503_within_3_seconds(start_server):
 def test_status_tells_everybody_totals_and_operators_the_rest(anonymous, ada, admin, echo, worker):
     ada.run("ada/echo", seconds=1)
     public = anonymous.get("/status").json()
-    assert (public["live_workers"], public["devices"], public["workers"], public["queues"]) == (1, {"cpu": 1}, None, None)
+    assert (public["live_workers"], public["devices"], public["workers"], public["queues"]) == (
+        1,
+        {"cpu": 1},
+        None,
+        None,
+    )
     assert ada.http.get("/status").json()["workers"] is None
     full = admin.http.get("/status").json()
     assert full["workers"][0]["device"] == "cpu"
@@ -68,7 +73,11 @@ def test_every_operation_is_documented(api_settings):
                 if code.startswith(("4", "5")) and path != "/ready":
                     kind = "application/json" if "OpenAI" in operation["tags"] else "application/problem+json"
                     assert list(answer["content"]) == [kind], f"{where} {code}"
-            if operation.get("security", document["security"]) and path.startswith("/v1/") and "auth" not in path:
+            if (
+                operation.get("security", document["security"])
+                and path.startswith("/v1/")
+                and "auth" not in path
+            ):
                 assert "401" in answers, where
     assert len(ids) == len(set(ids))
     assert {"predictions.create", "models.list", "files.create", "streams.read"} <= set(ids)

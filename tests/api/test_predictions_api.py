@@ -79,7 +79,9 @@ def test_a_wrong_request_is_refused_by_name_and_nothing_is_queued(ada, echo, cha
 
 
 def test_waiting_answers_with_the_result(ada, echo, worker):
-    answer = ada.http.post("/v1/predictions", headers={"Prefer": "wait=5"}, json={"version": "ada/echo", "input": {"text": "Hi"}})
+    answer = ada.http.post(
+        "/v1/predictions", headers={"Prefer": "wait=5"}, json={"version": "ada/echo", "input": {"text": "Hi"}}
+    )
     assert answer.headers["preference-applied"] == "wait=5"
     assert (answer.json()["status"], answer.json()["output"]) == ("succeeded", "Hi")
 
@@ -109,7 +111,9 @@ def test_an_idempotency_key_gives_one_prediction(ada, bob, echo):
     body, headers = {"version": "ada/echo", "input": {"text": "a"}}, {"Idempotency-Key": "k1"}
     answers = []
     threads = [
-        threading.Thread(target=lambda: answers.append(ada.http.post("/v1/predictions", json=body, headers=headers)))
+        threading.Thread(
+            target=lambda: answers.append(ada.http.post("/v1/predictions", json=body, headers=headers))
+        )
         for _ in range(8)
     ]
     for thread in threads:
@@ -120,7 +124,9 @@ def test_an_idempotency_key_gives_one_prediction(ada, bob, echo):
     assert len({answer.json()["id"] for answer in answers}) == 1
     other_body = body | {"input": {"text": "b"}}
     assert ada.http.post("/v1/predictions", json=other_body, headers=headers).status_code == 422
-    assert bob.http.post("/v1/predictions", json=body, headers=headers).json()["id"] != answers[0].json()["id"]
+    assert (
+        bob.http.post("/v1/predictions", json=body, headers=headers).json()["id"] != answers[0].json()["id"]
+    )
     wrong = ada.http.post("/v1/predictions", json=body, headers={"Idempotency-Key": "a b"})
     assert wrong.status_code == 422
     assert "Idempotency-Key" in wrong.json()["detail"]
@@ -130,14 +136,18 @@ def test_an_idempotency_key_gives_one_prediction(ada, bob, echo):
 def test_cancel_after_sets_a_deadline(ada, echo, text, seconds):
     from datetime import datetime
 
-    answer = ada.http.post("/v1/predictions", headers={"Cancel-After": text}, json={"version": "ada/echo", "input": {}}).json()
+    answer = ada.http.post(
+        "/v1/predictions", headers={"Cancel-After": text}, json={"version": "ada/echo", "input": {}}
+    ).json()
     times = [datetime.fromisoformat(answer[name]) for name in ("created_at", "deadline")]
     assert (times[1] - times[0]).total_seconds() == pytest.approx(seconds, abs=0.1)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "0s", "-1s", "25h", "1.5m", "99999999999s"])
 def test_a_wrong_cancel_after_is_refused_by_name(ada, echo, text):
-    answer = ada.http.post("/v1/predictions", headers={"Cancel-After": text}, json={"version": "ada/echo", "input": {}})
+    answer = ada.http.post(
+        "/v1/predictions", headers={"Cancel-After": text}, json={"version": "ada/echo", "input": {}}
+    )
     assert (answer.status_code, "Cancel-After" in answer.json()["detail"]) == (422, True)
 
 
@@ -163,7 +173,11 @@ def test_a_waiting_prediction_that_is_canceled_never_starts_and_cancel_repeats(a
 def test_an_ended_prediction_that_is_canceled_stays(ada, echo, worker):
     ended = until_ended(ada, ada.run("ada/echo", text="done"))
     answer = ada.http.post(f"/v1/predictions/{ended['id']}/cancel")
-    assert (answer.status_code, answer.json()["status"], answer.json()["output"]) == (200, "succeeded", "done")
+    assert (answer.status_code, answer.json()["status"], answer.json()["output"]) == (
+        200,
+        "succeeded",
+        "done",
+    )
 
 
 def test_data_is_removed_on_request_once_it_has_ended(ada, echo, worker):
@@ -193,7 +207,9 @@ def test_the_list_is_newest_first_in_pages_and_filters(ada, echo):
     assert ada.http.get("/v1/predictions?created_after=2999-01-01T00:00:00Z").json()["results"] == []
 
 
-@pytest.mark.parametrize("query", ["limit=-1", "limit=1000000000", "cursor=garbage", "status=lost", "created_after=x"])
+@pytest.mark.parametrize(
+    "query", ["limit=-1", "limit=1000000000", "cursor=garbage", "status=lost", "created_after=x"]
+)
 def test_a_wrong_list_is_refused(ada, query):
     answer = ada.http.get(f"/v1/predictions?{query}")
     assert answer.status_code == 422
@@ -205,7 +221,10 @@ def test_somebody_elses_prediction_does_not_exist(ada, bob, echo, anonymous):
     path = f"/v1/predictions/{made['id']}"
     calls = [("GET", path), ("POST", path + "/cancel"), ("DELETE", path), ("GET", path + "/deliveries")]
     for method, address in [*calls, ("POST", path + "/redeliver")]:
-        theirs, absent = bob.http.request(method, address), bob.http.request(method, address.replace(made["id"], "0" * 26))
+        theirs, absent = (
+            bob.http.request(method, address),
+            bob.http.request(method, address.replace(made["id"], "0" * 26)),
+        )
         assert (theirs.status_code, absent.status_code) == (404, 404), address
         assert theirs.json()["detail"] == absent.json()["detail"]
         assert anonymous.request(method, address).status_code == 401
@@ -259,7 +278,9 @@ def test_webhooks_are_listed_and_sent_again(ada, echo, worker):
     made = ada.http.post("/v1/predictions", json=wanted).json()
     until_ended(ada, made)
     listed = ada.http.get(f"/v1/predictions/{made['id']}/deliveries").json()["results"]
-    assert [(one["event"], one["status"], one["url"]) for one in listed] == [("completed", "pending", "https://example.com/hook")]
+    assert [(one["event"], one["status"], one["url"]) for one in listed] == [
+        ("completed", "pending", "https://example.com/hook")
+    ]
     again = ada.http.post(f"/v1/predictions/{made['id']}/redeliver").json()
     assert again["redelivered"] == [listed[0]["id"]]
     one = ada.http.post(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/redeliver")
@@ -272,7 +293,11 @@ def test_webhooks_are_listed_and_sent_again(ada, echo, worker):
 
 @pytest.mark.parametrize(
     ("moment", "status"),
-    [("0206-05-25T15:11:38-05:36", 200), ("2026-01-01T00:00:00+18:41", 200), ("0001-01-01T00:00:00+18:41", 422)],
+    [
+        ("0206-05-25T15:11:38-05:36", 200),
+        ("2026-01-01T00:00:00+18:41", 200),
+        ("0001-01-01T00:00:00+18:41", 422),
+    ],
 )
 def test_odd_time_zones_of_a_list_are_understood_or_refused_by_name(ada, moment, status):
     answer = ada.http.get("/v1/predictions", params={"created_after": moment})

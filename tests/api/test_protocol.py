@@ -1,4 +1,5 @@
-"""Heads of requests that come in pieces: the bounds hold however the bytes are cut. Live ones are in tests/abuse."""
+"""Heads of requests that come in pieces: the bounds hold however the bytes are cut. Live ones are in
+tests/abuse."""
 
 import asyncio
 from typing import Any
@@ -58,14 +59,18 @@ async def told(request: bytes, *cuts: int) -> bytes:
     return wire.written.partition(b"\r\n")[0]
 
 
-@pytest.mark.parametrize("cuts", [(), (10,), (40,), (130_000,), (len(LONG) - 2,), (5, 100_000, 200_000), tuple(range(1, 300))])
+@pytest.mark.parametrize(
+    "cuts", [(), (10,), (40,), (130_000,), (len(LONG) - 2,), (5, 100_000, 200_000), tuple(range(1, 300))]
+)
 async def test_a_long_head_is_refused_in_whatever_pieces_it_comes(cuts: tuple[int, ...]) -> None:
     assert (await told(LONG, *cuts)).startswith(b"HTTP/1.1 431")
 
 
 @pytest.mark.parametrize("cuts", [(), (8,), (9_000, 30_000)])
 async def test_a_long_url_too(cuts: tuple[int, ...]) -> None:
-    assert (await told(b"GET /" + b"y" * 131_072 + b" HTTP/1.1\r\nHost: x\r\n\r\n", *cuts)).startswith(b"HTTP/1.1 414")
+    assert (await told(b"GET /" + b"y" * 131_072 + b" HTTP/1.1\r\nHost: x\r\n\r\n", *cuts)).startswith(
+        b"HTTP/1.1 414"
+    )
 
 
 @pytest.mark.parametrize("cuts", [(), (1, 2, 3), (20, 1_000)])

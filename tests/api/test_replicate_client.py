@@ -54,7 +54,9 @@ def _pages(client):
 
 
 def test_waiting_and_reloading(client, echo, worker):
-    made = client.predictions.create(version=echo["latest_version"]["id"], input={"text": "x", "seconds": 0.3})
+    made = client.predictions.create(
+        version=echo["latest_version"]["id"], input={"text": "x", "seconds": 0.3}
+    )
     made.wait()
     assert (made.status, made.output) == ("succeeded", "x")
 

@@ -10,7 +10,7 @@ import redis
 from app.db import workers
 from app.db.tables import WorkerRow
 from app.events import channels
-from app.events.orders import Order
+from app.events.model_commands import ModelCommand
 
 Post = Callable[..., WorkerRow]
 
@@ -18,13 +18,21 @@ Post = Callable[..., WorkerRow]
 @pytest.fixture
 def live(api: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> Post:
     """Writes the row of a live worker; the API looks at once."""
-    monkeypatch.setattr("app.services.fleet.KEEP_SECONDS", -1.0)
+    monkeypatch.setattr("app.services.platform.fleet.KEEP_SECONDS", -1.0)
 
     def register(device: str = "cpu", **more: Any) -> WorkerRow:
         values = {
-            "host": "h", "pid": 1, "device": device, "device_class": device.partition(":")[0], "device_facts": {},
-            "queues": [f"{device}@h", device.partition(":")[0], "any"], "slots": 4, "running": 0, "models": [], **more,
-        }  # fmt: skip
+            "host": "h",
+            "pid": 1,
+            "device": device,
+            "device_class": device.partition(":")[0],
+            "device_facts": {},
+            "queues": [f"{device}@h", device.partition(":")[0], "any"],
+            "slots": 4,
+            "running": 0,
+            "models": [],
+            **more,
+        }
         row = WorkerRow(id=uuid4(), **values)
         with database.unit() as session:
             workers.register(session, row)
@@ -36,7 +44,10 @@ def live(api: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> Post:
 def test_the_routing_of_a_model_is_told_with_every_workers_score(ada, echo, live) -> None:
     version = echo["latest_version"]["id"]
     live("cuda:0", running=4)
-    live("cuda:1", models=[{"version": version, "model": "ada/echo", "state": "ready", "in_use": 1, "pace": 0.25}])
+    live(
+        "cuda:1",
+        models=[{"version": version, "model": "ada/echo", "state": "ready", "in_use": 1, "pace": 0.25}],
+    )
     live("cpu", queues=[])
     told = ada.http.get("/v1/models/ada/echo/routing").json()
     assert (told["version"], told["queue"], told["strategy"]) == (version, "cuda:1@h", "affinity")
@@ -77,18 +88,29 @@ def test_what_a_version_requires_decides_its_queue(ada, live) -> None:
     ],
 )
 def test_a_wrong_wish_is_refused_by_name(ada, config: dict[str, Any], field: str) -> None:
-    answer = ada.http.post("/v1/models", json={"name": "wrong", "version": {"runtime": "echo", "config": config}})
+    answer = ada.http.post(
+        "/v1/models", json={"name": "wrong", "version": {"runtime": "echo", "config": config}}
+    )
     assert answer.status_code == 422
     assert field in answer.json()["detail"]
 
 
 def ill(version: str, **more: Any) -> dict[str, Any]:
     """A version that keeps dying on a worker."""
-    told = {"version": version, "model": "ada/echo", "state": "unhealthy", "in_use": 0, "reason": "it dies", "retry_in": 7.4}
+    told = {
+        "version": version,
+        "model": "ada/echo",
+        "state": "unhealthy",
+        "in_use": 0,
+        "reason": "it dies",
+        "retry_in": 7.4,
+    }
     return {**told, **more}
 
 
-def test_a_version_that_is_unhealthy_everywhere_is_refused_with_the_reason_and_when_to_come_back(ada, echo, live) -> None:
+def test_a_version_that_is_unhealthy_everywhere_is_refused_with_the_reason_and_when_to_come_back(
+    ada, echo, live
+) -> None:
     version = echo["latest_version"]["id"]
     live("cuda:0", models=[ill(version)])
     refused = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}})
@@ -97,8 +119,13 @@ def test_a_version_that_is_unhealthy_everywhere_is_refused_with_the_reason_and_w
     assert "it dies" in refused.json()["detail"]
     serving = ada.http.get(f"/v1/models/ada/echo/versions/{version}").json()["serving"]
     assert serving == {
-        "status": "unhealthy", "workers": 1, "loaded_on": 0, "troubled_on": 1, "reason": "it dies", "retry_in": 7.4,
-    }  # fmt: skip
+        "status": "unhealthy",
+        "workers": 1,
+        "loaded_on": 0,
+        "troubled_on": 1,
+        "reason": "it dies",
+        "retry_in": 7.4,
+    }
     live("cuda:1")
     assert ada.run("ada/echo")["routing"]["queue"] == "cuda:1@h"
     assert ada.http.get("/v1/models/ada/echo").json()["latest_version"]["serving"]["status"] == "unloaded"
@@ -133,28 +160,36 @@ def test_who_sees_a_public_model_learns_its_routing_but_not_the_workers(ada, bob
 @pytest.fixture
 def heard(servers) -> Any:
     """Orders as a worker hears them; `heard()` is the next one."""
-    with redis.Redis.from_url(servers.redis_url) as connection, connection.pubsub(ignore_subscribe_messages=True) as line:
-        line.subscribe(channels.ORDERS)
+    with (
+        redis.Redis.from_url(servers.redis_url) as connection,
+        connection.pubsub(ignore_subscribe_messages=True) as line,
+    ):
+        line.subscribe(channels.MODEL_COMMANDS)
         line.get_message(timeout=5)
 
-        def next_order() -> Order:
+        def next_order() -> ModelCommand:
             message = line.get_message(timeout=5)
             assert message is not None, "no order came"
-            return Order.decode(message["data"])
+            return ModelCommand.decode(message["data"])
 
         yield next_order
 
 
 @pytest.mark.parametrize("act", ["load", "unload"])
-def test_the_owner_has_every_able_worker_load_or_unload_the_newest_version(ada, echo, live, heard, act: str) -> None:
+def test_the_owner_has_every_able_worker_load_or_unload_the_newest_version(
+    ada, echo, live, heard, act: str
+) -> None:
     live("cuda:0")
     live("cpu")
     live("cuda:1", queues=[])
     version = echo["latest_version"]["id"]
     for _ in range(2):
         answer = ada.http.post(f"/v1/models/ada/echo/{act}")
-        assert (answer.status_code, answer.json()) == (202, {"version": version, "asked": ["cpu@h", "cuda:0@h"]})
-        assert heard() == Order(act, version, ("cpu@h", "cuda:0@h"))
+        assert (answer.status_code, answer.json()) == (
+            202,
+            {"version": version, "asked": ["cpu@h", "cuda:0@h"]},
+        )
+        assert heard() == ModelCommand(act, version, ("cpu@h", "cuda:0@h"))
 
 
 def test_a_version_and_workers_can_be_named(ada, echo, live, heard) -> None:
@@ -164,7 +199,7 @@ def test_a_version_and_workers_can_be_named(ada, echo, live, heard) -> None:
     ada.http.post("/v1/models/ada/echo/versions", json={"runtime": "echo", "config": {"rows": 3}})
     answer = ada.http.post("/v1/models/ada/echo/load", json={"version": version, "workers": ["cpu@h"]})
     assert answer.json() == {"version": version, "asked": ["cpu@h"]}
-    assert heard() == Order("load", version, ("cpu@h",))
+    assert heard() == ModelCommand("load", version, ("cpu@h",))
     wrong = ada.http.post("/v1/models/ada/echo/load", json={"workers": ["mps@nowhere"]})
     assert (wrong.status_code, wrong.json()["invalid_fields"][0]["field"]) == (422, "workers")
     assert ada.http.post("/v1/models/ada/echo/load", json={"version": "0" * 64}).status_code == 404
@@ -188,8 +223,8 @@ def test_without_a_worker_that_could_there_is_nothing_to_load_on(ada, live) -> N
 
 
 def test_an_order_that_nobody_can_be_told_of_is_refused(start_server, make_person, live) -> None:
-    deaf = start_server(redis_url="redis://127.0.0.1:1/0")
-    eve = make_person("eve", server=deaf)
+    unresponsive = start_server(redis_url="redis://127.0.0.1:1/0")
+    eve = make_person("eve", server=unresponsive)
     eve.model("echo")
     live("cpu")
     refused = eve.http.post("/v1/models/eve/echo/load")

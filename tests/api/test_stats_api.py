@@ -21,20 +21,37 @@ numbers = itertools.count(1)
 def ended(database, echo):
     """Writes predictions of Ada's echo that ended `ago` seconds ago."""
     insert = text("""
-        INSERT INTO predictions (id, version_id, model, status, error_code, queue, metrics, created_at, started_at, completed_at,
+        INSERT INTO predictions (id, version_id, model, status, error_code, queue, metrics, created_at,
+                                 started_at,
+                                 completed_at,
                                  data_removed_at)
-        SELECT :id, :version, 'ada/echo', :status, :error_code, 'cpu', CAST(:metrics AS json), e.at - :total * interval '1 s',
+        SELECT :id, :version, 'ada/echo', :status, :error_code, 'cpu', CAST(:metrics AS json),
+               e.at - :total * interval '1 s',
                e.at - (:total - :queue) * interval '1 s', e.at, CASE WHEN :removed THEN e.at END
         FROM (SELECT now() - :ago * interval '1 s' AS at) AS e""")
 
     def write(
-        *, status="succeeded", ago=60.0, total=1.0, queue=0.0, error_code=None, version="", removed=False, **metrics
-    ) -> None:  # fmt: skip
+        *,
+        status="succeeded",
+        ago=60.0,
+        total=1.0,
+        queue=0.0,
+        error_code=None,
+        version="",
+        removed=False,
+        **metrics,
+    ) -> None:
         row = {
-            "id": new_id(int(time.time() * 1000) + next(numbers)), "version": version or echo["latest_version"]["id"],
-            "status": status, "error_code": error_code, "metrics": json.dumps(metrics), "ago": ago, "total": total,
-            "queue": queue, "removed": removed,
-        }  # fmt: skip
+            "id": new_id(int(time.time() * 1000) + next(numbers)),
+            "version": version or echo["latest_version"]["id"],
+            "status": status,
+            "error_code": error_code,
+            "metrics": json.dumps(metrics),
+            "ago": ago,
+            "total": total,
+            "queue": queue,
+            "removed": removed,
+        }
         with database.unit() as session:
             session.execute(insert, row)
 
@@ -100,7 +117,9 @@ def test_a_large_sample_is_bounded_and_says_so(ada, echo, ended, monkeypatch) ->
         ended(run=0.5, ago=100.0 - number)
     answer = ada.http.get(path(echo)).raise_for_status().json()
     assert (answer["predictions"], answer["complete"]) == (10, False)
-    assert answer["per_second"] == pytest.approx(10 / 90, rel=0.2), "over the time that the sample reaches back"
+    assert answer["per_second"] == pytest.approx(10 / 90, rel=0.2), (
+        "over the time that the sample reaches back"
+    )
 
 
 def test_a_busy_fleet_bounds_the_look_too(ada, echo, ended, monkeypatch) -> None:
@@ -126,9 +145,17 @@ def test_they_are_the_owners_and_the_operators(ada, bob, admin, anonymous, echo)
 
 @pytest.mark.parametrize(
     "params",
-    [{"window": ""}, {"window": "x"}, {"window": "0s"}, {"window": "31d"}, {"window": "1h", "since": "2026-11-01T00:00:00Z"},
-     {"since": "2001-01-01T00:00:00Z"}, {"since": "2999-01-01T00:00:00Z"}, {"since": "yesterday"}],
-)  # fmt: skip
+    [
+        {"window": ""},
+        {"window": "x"},
+        {"window": "0s"},
+        {"window": "31d"},
+        {"window": "1h", "since": "2026-11-01T00:00:00Z"},
+        {"since": "2001-01-01T00:00:00Z"},
+        {"since": "2999-01-01T00:00:00Z"},
+        {"since": "yesterday"},
+    ],
+)
 def test_wrong_windows_are_named(ada, echo, params: dict[str, str]) -> None:
     answer = ada.http.get(path(echo), params=params)
     assert answer.status_code == 422

@@ -9,7 +9,7 @@ from replicate.client import Client
 from replicate.stream import EventSource
 
 from app.api.rest.streams import ReaderStream, encode, with_pings
-from app.services.follow import StreamEvent
+from app.services.predictions.follow import StreamEvent
 
 SEPARATORS = ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
 
@@ -65,7 +65,9 @@ async def test_a_reader_who_does_not_read_makes_nothing_pile_up() -> None:
 
     async def full(message: Any) -> None:
         if message["type"] == "http.response.body":
-            await asyncio.Event().wait()  # as uvicorn does above its high-water mark, until the reader has read
+            await (
+                asyncio.Event().wait()
+            )  # as uvicorn does above its high-water mark, until the reader has read
 
     async def stays() -> Any:
         await asyncio.Event().wait()

@@ -2,7 +2,7 @@
 
 import pytest
 from api_people import Person
-from patience import eventually
+from waiting import eventually
 
 PASSWORD = "correct horse battery"
 
@@ -16,17 +16,31 @@ def set_disabled(person: Person, name: str, disabled: bool):
 
 
 @pytest.mark.parametrize("seconds", [0, 60])
-def test_a_disabled_user_is_refused_at_once_by_key_and_token_until_enabled(start_server, make_person, seconds) -> None:
+def test_a_disabled_user_is_refused_at_once_by_key_and_token_until_enabled(
+    start_server, make_person, seconds
+) -> None:
     server = start_server(principal_cache_seconds=seconds)
     admin, ada = make_person("root", admin=True, server=server), make_person("ada", server=server)
     token = {"Authorization": f"Bearer {sign_in(ada, 'ada').json()['access_token']}"}
-    assert ada.http.get("/v1/account").status_code == ada.http.get("/v1/account", headers=token).status_code == 200
+    assert (
+        ada.http.get("/v1/account").status_code
+        == ada.http.get("/v1/account", headers=token).status_code
+        == 200
+    )
     made = set_disabled(admin, "ada", True)
     assert (made.status_code, bool(made.json()["disabled_at"])) == (200, True)
-    for answer in (ada.http.get("/v1/account"), ada.http.get("/v1/account", headers=token), sign_in(ada, "ada")):
+    for answer in (
+        ada.http.get("/v1/account"),
+        ada.http.get("/v1/account", headers=token),
+        sign_in(ada, "ada"),
+    ):
         assert (answer.status_code, answer.json()["code"]) == (401, "account_disabled")
     assert set_disabled(admin, "ada", False).json()["disabled_at"] is None
-    assert ada.http.get("/v1/account").status_code == ada.http.get("/v1/account", headers=token).status_code == 200
+    assert (
+        ada.http.get("/v1/account").status_code
+        == ada.http.get("/v1/account", headers=token).status_code
+        == 200
+    )
 
 
 def test_a_wrong_password_of_a_disabled_user_tells_nothing(admin: Person, ada: Person) -> None:
@@ -35,7 +49,9 @@ def test_a_wrong_password_of_a_disabled_user_tells_nothing(admin: Person, ada: P
     assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
-def test_only_administrators_manage_users_and_never_themselves(admin: Person, ada: Person, bob: Person) -> None:
+def test_only_administrators_manage_users_and_never_themselves(
+    admin: Person, ada: Person, bob: Person
+) -> None:
     assert ada.http.get("/v1/users").status_code == 403
     assert set_disabled(ada, "bob", True).status_code == 403
     assert set_disabled(admin, "root", True).status_code == 409

@@ -3,11 +3,13 @@
 import httpx
 from api_people import Person, Server
 
-from app.services.waiting_line import COUNTED, left_since, place_in
+from app.services.predictions.queue_position import COUNTED, left_since, place_in
 
 
 def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> None:
-    made = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"})
+    made = ada.http.post(
+        "/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"}
+    )
     url = f"/v1/predictions/{made.json()['id']}"
     first = ada.http.get(url)
     assert first.json()["status"] == "succeeded"
@@ -23,14 +25,18 @@ def test_a_waiting_prediction_tells_its_place(ada: Person, echo, start_server) -
     ids = [ada.run("ada/echo", text=str(n))["id"] for n in range(4)]
     fresh: Server = start_server()  # it has not seen the queue move
     headers = {"Authorization": f"Bearer {ada.key}"}
-    answers = [httpx.get(f"{fresh.url}/v1/predictions/{one}", headers=headers, trust_env=False) for one in ids]
+    answers = [
+        httpx.get(f"{fresh.url}/v1/predictions/{one}", headers=headers, trust_env=False) for one in ids
+    ]
     assert [answer.json()["queue"]["position"] for answer in answers] == [1, 2, 3, 4]
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
     assert answers[0].json()["queue"]["starts_in_seconds"] is None, "nothing has moved yet"
 
 
 def test_an_ended_prediction_has_no_place(ada: Person, echo, worker) -> None:
-    made = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"})
+    made = ada.http.post(
+        "/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"}
+    )
     seen = ada.http.get(f"/v1/predictions/{made.json()['id']}")
     assert "queue" not in seen.json()
     assert "retry-after" not in seen.headers

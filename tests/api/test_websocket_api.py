@@ -90,7 +90,13 @@ def test_the_async_client_streams_several_predictions_at_once(api: Server, ada: 
         async with websockets.connect(url, additional_headers=headers, proxy=None) as socket:
             for name in ("a", "b", "c"):
                 inputs = {"text": name, "chunks": 3, "seconds": 0.2}
-                asked = {"type": "inference", "model": "ada/echo", "inputs": inputs, "stream": True, "request_id": name}
+                asked = {
+                    "type": "inference",
+                    "model": "ada/echo",
+                    "inputs": inputs,
+                    "stream": True,
+                    "request_id": name,
+                }
                 await socket.send(json.dumps(asked))
             async for text in socket:
                 message = json.loads(text)
@@ -114,7 +120,9 @@ def test_three_ways_to_say_who_one_is(api: Server, ada: Person, dial) -> None:
     assert by_message.hear("welcome")
 
 
-@pytest.mark.parametrize("first", ['{"type": "auth", "token": "wrong"}', '{"type": "ping"}', "nonsense", "[]"])
+@pytest.mark.parametrize(
+    "first", ['{"type": "auth", "token": "wrong"}', '{"type": "ping"}', "nonsense", "[]"]
+)
 def test_strangers_are_turned_away(api: Server, dial, first: str) -> None:
     client = dial(api, None)
     client.raw(first)
@@ -150,7 +158,9 @@ def test_a_bad_client_id_is_refused(api: Server, ada: Person, dial) -> None:
         ('{"type": "ping", "request_id": "\\u0000"}', None),
     ],
 )
-def test_a_wrong_message_is_told_and_the_connection_stays(api: Server, ada: Person, echo, dial, text: str, field: str) -> None:
+def test_a_wrong_message_is_told_and_the_connection_stays(
+    api: Server, ada: Person, echo, dial, text: str, field: str
+) -> None:
     client = dial(api, ada)
     client.raw(text)
     assert client.hear("error").get("field") == field
@@ -175,7 +185,9 @@ def test_a_message_that_is_too_large_closes_with_1009(start_server, ada: Person,
     assert told.value.rcvd.code == 1009
 
 
-def test_news_of_ones_own_predictions_crosses_processes(api: Server, start_server, ada, bob, echo, worker, dial) -> None:
+def test_news_of_ones_own_predictions_crosses_processes(
+    api: Server, start_server, ada, bob, echo, worker, dial
+) -> None:
     other: Server = start_server()
     mine, theirs = dial(other, ada), dial(other, bob)
     for client in (mine, theirs):
@@ -215,8 +227,12 @@ def test_backend_and_queue_tell_changes(api: Server, ada: Person, admin: Person,
         assert "queues" not in event["data"]
 
 
-def test_ones_own_places_in_the_queue_are_told_as_they_change(api: Server, ada: Person, bob: Person, echo, dial) -> None:
-    first, theirs, last = (person.run("ada/echo", text="x")["id"] for person in (ada, bob, ada))  # nobody runs them
+def test_ones_own_places_in_the_queue_are_told_as_they_change(
+    api: Server, ada: Person, bob: Person, echo, dial
+) -> None:
+    first, theirs, last = (
+        person.run("ada/echo", text="x")["id"] for person in (ada, bob, ada)
+    )  # nobody runs them
     client = dial(api, ada)
     client.say(type="subscribe", topics=["queue"])
     told = client.hear("event")["data"]
@@ -246,10 +262,14 @@ def close_code(client: Client, seconds: float = 10) -> int:
     return told.value.rcvd.code
 
 
-def test_a_revoked_key_and_a_disabled_user_are_sent_away(start_server, ada: Person, bob: Person, echo, database, dial) -> None:
+def test_a_revoked_key_and_a_disabled_user_are_sent_away(
+    start_server, ada: Person, bob: Person, echo, database, dial
+) -> None:
     server: Server = start_server(ws_recheck_seconds=0.2)
     revoked, disabled, other = dial(server, ada), dial(server, bob), dial(server, ada)
-    revoked.say(type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect="cancel")  # nobody runs it
+    revoked.say(
+        type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect="cancel"
+    )  # nobody runs it
     prediction = revoked.hear("accepted")["prediction_id"]
     with database.unit() as session:
         session.get(UserRow, bob.id).disabled_at = func.now()
@@ -269,16 +289,23 @@ def test_a_revoked_key_and_a_disabled_user_are_sent_away(start_server, ada: Pers
     assert read.json()["status"] == "canceled"
 
 
-def test_a_client_that_does_not_read_loses_news_and_nothing_else(api: Server, ada: Person, echo, worker, dial) -> None:
+def test_a_client_that_does_not_read_loses_news_and_nothing_else(
+    api: Server, ada: Person, echo, worker, dial
+) -> None:
     slow = dial(api, ada, compression=None, max_size=None, max_queue=1)
     slow.say(type="subscribe", topics=["status"])
     slow.hear("subscribed")
     slow.say(
         type="inference", model="ada/echo", inputs={"text": "x" * 900_000, "chunks": 8}, stream=True
     )  # 7 MB fill every buffer
-    made = [ada.run("ada/echo", text="news")["id"] for _ in range(100)]  # three pieces of news each, and room for 128
+    made = [
+        ada.run("ada/echo", text="news")["id"] for _ in range(100)
+    ]  # three pieces of news each, and room for 128
     for one in made:
-        assert ada.http.get(f"/v1/predictions/{one}", headers={"Prefer": "wait=20"}).json()["status"] == "succeeded"
+        assert (
+            ada.http.get(f"/v1/predictions/{one}", headers={"Prefer": "wait=20"}).json()["status"]
+            == "succeeded"
+        )
     pieces, news = [], 0
     while (message := slow.hear("chunk", "event", "result"))["type"] != "result" or len(pieces) < 8:
         pieces += [message["index"]] if message["type"] == "chunk" else []
@@ -309,13 +336,17 @@ def test_status_and_cancel_of_ones_own_only(api: Server, ada: Person, bob: Perso
 
 
 @pytest.mark.parametrize(("wish", "ends"), [("cancel", "canceled"), ("continue", "starting")])
-def test_leaving_stops_only_what_was_asked_to(api: Server, ada: Person, echo, dial, wish: str, ends: str) -> None:
+def test_leaving_stops_only_what_was_asked_to(
+    api: Server, ada: Person, echo, dial, wish: str, ends: str
+) -> None:
     client = dial(api, ada)
     client.say(type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect=wish)
     prediction = client.hear("accepted")["prediction_id"]
     client.socket.close()
     until = time.monotonic() + (10 if ends == "canceled" else 1)
-    while (status := ada.http.get(f"/v1/predictions/{prediction}").json()["status"]) != ends or ends == "starting":
+    while (
+        status := ada.http.get(f"/v1/predictions/{prediction}").json()["status"]
+    ) != ends or ends == "starting":
         if time.monotonic() > until:
             break
         time.sleep(0.05)
@@ -365,10 +396,14 @@ def test_a_restart_tells_clients_to_come_back(api_settings, ada: Person) -> None
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = {
-        **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": api_settings.database_url,
-        "REDIS_URL": api_settings.redis_url, "SECRET_KEY": api_settings.secret_key,
-        "LOVAGE_DATA_DIR": str(api_settings.lovage_data_dir), "API_DRAIN_SECONDS": "0",
-    }  # fmt: skip
+        **os.environ,
+        "LOVAGE_ENV": "development",
+        "DATABASE_URL": api_settings.database_url,
+        "REDIS_URL": api_settings.redis_url,
+        "SECRET_KEY": api_settings.secret_key,
+        "LOVAGE_DATA_DIR": str(api_settings.lovage_data_dir),
+        "API_DRAIN_SECONDS": "0",
+    }
     process = subprocess.Popen([sys.executable, "-m", "app", "api", "--port", str(port)], env=env)
     try:
         for _ in range(200):

@@ -8,7 +8,7 @@ import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from app.api.websocket.session import Session
-from app.services.access import ANONYMOUS
+from app.services.people.access import ANONYMOUS
 
 
 class Flood:
@@ -36,14 +36,16 @@ def left() -> list[Any]:
 @pytest.fixture
 def services(left: list[Any]) -> Any:
     return SimpleNamespace(
-        topics=SimpleNamespace(join=lambda watcher: None, leave=left.append),
-        settings=SimpleNamespace(ws_idle_seconds=60.0, ws_recheck_seconds=60.0),
+        subscriptions=SimpleNamespace(join=lambda watcher: None, leave=left.append),
+        options=SimpleNamespace(ws_idle_seconds=60.0, ws_recheck_seconds=60.0),
         limits=SimpleNamespace(count=lambda policy, name: None),
-        assembly=SimpleNamespace(abandonment=SimpleNamespace(gone=lambda ids: None)),
+        disconnects=SimpleNamespace(cancel_abandoned=lambda ids: None),
     )
 
 
-async def test_a_client_that_is_gone_with_a_full_queue_leaves_no_session_behind(services: Any, left: list[Any]) -> None:
+async def test_a_client_that_is_gone_with_a_full_queue_leaves_no_session_behind(
+    services: Any, left: list[Any]
+) -> None:
     socket: Any = Flood()
     session = Session(socket, services, None, ANONYMOUS, "http://lovage.test")
     running = asyncio.ensure_future(session.run("flood"))

@@ -1,4 +1,5 @@
-"""Callers and loads against a small server that says what each test needs: slow, stalled, broken or streaming answers."""
+"""Callers and loads against a small server that says what each test needs: slow, stalled, broken or streaming
+answers."""
 
 import asyncio
 import json
@@ -29,7 +30,9 @@ class Server:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
+                await reader.readexactly(
+                    int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+                )
                 asked = head.decode().partition(" HTTP/")[0]
                 self.asked.append(asked)
                 await self.answers[asked](self, writer)
@@ -41,7 +44,11 @@ class Server:
 
 @asynccontextmanager
 async def serving(**answers: Answer) -> AsyncIterator[Server]:
-    paths = {"create": "POST /v1/predictions", "get": f"GET /v1/predictions/{ID}", "cancel": f"POST /v1/predictions/{ID}/cancel"}
+    paths = {
+        "create": "POST /v1/predictions",
+        "get": f"GET /v1/predictions/{ID}",
+        "cancel": f"POST /v1/predictions/{ID}/cancel",
+    }
     paths["stream"] = "GET /v1/streams/token"
     server = Server({paths[name]: answer for name, answer in answers.items()})
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
@@ -77,14 +84,18 @@ async def predicted(server: Server, timeout: float = 10, *, stream: bool = False
 
 async def test_a_wait_that_runs_out_is_polled_to_the_end() -> None:
     done = body(metrics={"batch_size": 3, "padding": 0.25})
-    async with serving(create=says(body(status="starting")), get=says(body(status="processing"), done)) as server:
+    async with serving(
+        create=says(body(status="starting")), get=says(body(status="processing"), done)
+    ) as server:
         found = await predicted(server)
     assert (found.error, found.batch_size, found.padding) == ("", 3, 0.25)
     assert server.asked == ["POST /v1/predictions", *[f"GET /v1/predictions/{ID}"] * 2]
 
 
 async def test_what_takes_too_long_is_an_error_and_canceled() -> None:
-    async with serving(create=says(body(status="starting")), get=says(body(status="processing")), cancel=says(body())) as server:
+    async with serving(
+        create=says(body(status="starting")), get=says(body(status="processing")), cancel=says(body())
+    ) as server:
         found = await predicted(server, timeout=0.6)
     assert found.error == "no result within 0.6 s"
     assert server.asked[-1] == f"POST /v1/predictions/{ID}/cancel"
@@ -159,7 +170,11 @@ async def test_a_stream_tells_of_its_first_piece_and_its_pieces() -> None:
     ("events", "said"),
     [
         (
-            (OUTPUT, 'event: error\ndata: {"detail": "no luck"}\n\n', 'event: done\ndata: {"reason": "error"}\n\n'),
+            (
+                OUTPUT,
+                'event: error\ndata: {"detail": "no luck"}\n\n',
+                'event: done\ndata: {"reason": "error"}\n\n',
+            ),
             "failed: no luck",
         ),
         ((OUTPUT, 'event: done\ndata: {"reason": "canceled"}\n\n'), "canceled"),
@@ -175,7 +190,11 @@ async def test_a_closed_loop_sends_so_many_and_no_more() -> None:
     told: list[int] = []
     async with serving(create=says(body())) as server:
         raw = await load.closed(
-            lambda: Caller(server.target, timeout=5, stream=False), [request(server)], 3, load.Amount(count=10), told.append
+            lambda: Caller(server.target, timeout=5, stream=False),
+            [request(server)],
+            3,
+            load.Amount(count=10),
+            told.append,
         )
     assert len(raw.samples) == len(server.asked) == 10
     assert sorted(told) == list(range(1, 11))

@@ -1,4 +1,5 @@
-"""Percentiles, medians, ratios, the choice of a sweep: pure functions, each on figures that can be checked by hand."""
+"""Percentiles, medians, ratios, the choice of a sweep: pure functions, each on figures that can be checked by
+hand."""
 
 import random
 import sys
@@ -23,9 +24,18 @@ def run(throughput: float, p95: float = 10.0, **more: Any) -> Run:
 
 
 def result(*rates: float, levels: tuple[int, ...] = (8,), **changes: Any) -> Result:
-    where = Where(url="u", platform_version="1", local=True, cores=2, processor="p", python="3", devices={"cpu": 1})
+    where = Where(
+        url="u", platform_version="1", local=True, cores=2, processor="p", python="3", devices={"cpu": 1}
+    )
     experiment = Experiment(model="demo/echo", inputs={"fixed": {}}, **changes.pop("experiment", {}))  # type: ignore[arg-type]
-    given = {"experiment": experiment, "version": "v", "config": {}, "inputs": "same", "where": where, **changes}
+    given = {
+        "experiment": experiment,
+        "version": "v",
+        "config": {},
+        "inputs": "same",
+        "where": where,
+        **changes,
+    }
     made = [LevelResult.of([run(rate, 1000 / rate) for rate in rates], concurrency=level) for level in levels]
     return Result(**given, levels=made)
 
@@ -46,7 +56,12 @@ def test_times_are_milliseconds_in_any_order() -> None:
 
 
 def test_a_run_counts_successes_only_and_names_its_errors() -> None:
-    samples = [Sample(0.1, batch_size=2), Sample(0.3, batch_size=4), Sample(9.0, "429 too many"), Sample(9.0, "429 too many")]
+    samples = [
+        Sample(0.1, batch_size=2),
+        Sample(0.3, batch_size=4),
+        Sample(9.0, "429 too many"),
+        Sample(9.0, "429 too many"),
+    ]
     found = summary(Raw(2.0, samples), {"api": 0.004}, 0.002)
     assert (found.succeeded, found.throughput, found.failed) == (2, 1.0, 2)
     assert found.errors == {"429 too many": 2}
@@ -68,7 +83,11 @@ def test_streams_have_the_first_piece_and_pieces_a_second() -> None:
 
 
 def test_the_median_is_taken_of_every_figure_by_itself() -> None:
-    runs = [run(30, 1, cpu_ms={"api": 1}, errors={"a": 1}), run(10, 5, cpu_ms={"api": 3}), run(20, 9, errors={"a": 2})]
+    runs = [
+        run(30, 1, cpu_ms={"api": 1}, errors={"a": 1}),
+        run(10, 5, cpu_ms={"api": 3}),
+        run(20, 9, errors={"a": 2}),
+    ]
     found = median(runs)
     assert (found.throughput, found.succeeded, found.errors, found.cpu_ms) == (20, 30, {"a": 3}, {"api": 1})
     assert found.latency_ms is not None
@@ -89,7 +108,9 @@ def test_what_repeating_does_not_explain_is_called_better_or_worse() -> None:
     assert not found.reasons
     verdicts = {line.figure: line.verdict for line in found.lines}
     assert verdicts == {"throughput /s": "better", "p50 ms": "better", "p95 ms": "better", "p99 ms": "better"}
-    assert {one.verdict for one in comparing.compare(result(100, 150), result(140, 160)).lines} == {"within the spread"}
+    assert {one.verdict for one in comparing.compare(result(100, 150), result(140, 160)).lines} == {
+        "within the spread"
+    }
     assert {one.verdict for one in comparing.compare(result(100), result(300)).lines} == {"spread unknown"}
     worse = comparing.compare(result(200, 210), result(100, 110)).lines
     assert {one.verdict for one in worse} == {"worse"}
@@ -101,9 +122,16 @@ def test_what_repeating_does_not_explain_is_called_better_or_worse() -> None:
         (result(1, experiment={"stream": True}), "stream: False and True"),
         (result(1, inputs="other"), "inputs: they were not the same"),
         (result(1, levels=(9,)), "they have no level in common"),
-        (result(1, where=Where(url="u", platform_version="1", local=True, cores=4, processor="p", python="3")), "cores: 2 and 4"),
         (
-            result(1, where=Where(url="u", platform_version="1", local=True, cores=2, processor="p", python="3")),
+            result(
+                1, where=Where(url="u", platform_version="1", local=True, cores=4, processor="p", python="3")
+            ),
+            "cores: 2 and 4",
+        ),
+        (
+            result(
+                1, where=Where(url="u", platform_version="1", local=True, cores=2, processor="p", python="3")
+            ),
             "devices: cpu and none",
         ),
     ],
@@ -126,7 +154,9 @@ def test_what_was_changed_on_purpose_is_no_reason() -> None:
 
 def cell(size: Any, *levels: tuple[int, list[tuple[float, float]]]) -> sweep.Cell:
     """(concurrency, [(throughput, p95), …])"""
-    made = [LevelResult.of([run(*figures) for figures in runs], concurrency=callers) for callers, runs in levels]
+    made = [
+        LevelResult.of([run(*figures) for figures in runs], concurrency=callers) for callers, runs in levels
+    ]
     return sweep.Cell(max_batch_size=size, config={"max_batch_size": size}, levels=made)
 
 
@@ -139,14 +169,22 @@ CELLS = [
 
 def test_a_sweep_chooses_over_all_levels() -> None:
     chosen = sweep.choose(CELLS, {"source": "none", "config": {"old": 1}})
-    assert {name: goal.max_batch_size for name, goal in chosen.items()} == {"latency": 4, "balanced": 4, "throughput": 64}
+    assert {name: goal.max_batch_size for name, goal in chosen.items()} == {
+        "latency": 4,
+        "balanced": 4,
+        "throughput": 64,
+    }
     assert chosen["throughput"].version == {"source": "none", "config": {"max_batch_size": 64}}
     assert (chosen["throughput"].at, chosen["throughput"].throughput) == ("64 in flight", 900)
     assert chosen["latency"].at == "1 in flight"
 
 
 def test_among_sizes_that_noise_cannot_tell_apart_auto_wins() -> None:
-    noisy = [cell(8, (1, [(100, 10), (120, 8)])), cell("auto", (1, [(104, 9), (90, 11)])), cell(2, (1, [(99, 10), (99, 10)]))]
+    noisy = [
+        cell(8, (1, [(100, 10), (120, 8)])),
+        cell("auto", (1, [(104, 9), (90, 11)])),
+        cell(2, (1, [(99, 10), (99, 10)])),
+    ]
     assert sweep.choose(noisy, {})["throughput"].max_batch_size == "auto"
     clear = [cell(8, (1, [(200, 10), (220, 8)])), cell("auto", (1, [(104, 9), (90, 11)]))]
     assert sweep.choose(clear, {})["throughput"].max_batch_size == 8
@@ -154,7 +192,10 @@ def test_among_sizes_that_noise_cannot_tell_apart_auto_wins() -> None:
 
 def test_a_size_at_which_nothing_succeeded_is_never_chosen() -> None:
     dead = Run(seconds=1, succeeded=0, errors={"gone": 3}, throughput=0, latency_ms=None, cpu_ms={})
-    cells = [sweep.Cell(max_batch_size="auto", config={}, levels=[LevelResult.of([dead], concurrency=1)]), cell(4, (1, [(5, 5)]))]
+    cells = [
+        sweep.Cell(max_batch_size="auto", config={}, levels=[LevelResult.of([dead], concurrency=1)]),
+        cell(4, (1, [(5, 5)])),
+    ]
     assert {goal.max_batch_size for goal in sweep.choose(cells, {}).values()} == {4}
     assert sweep.choose(cells[:1], {}) == {}
 
@@ -182,17 +223,27 @@ def test_a_copy_of_a_version_says_everything_that_a_version_may_say() -> None:
         "text": {"anyOf": [{"type": "string"}], "minLength": 2, "pattern": "x"},
     }
     schemas = {"Input": {"properties": properties, "required": ["text"]}, "mode": enum}
-    version = {"source": "none", "runtime": "echo", "task": "", "openapi_schema": {"components": {"schemas": schemas}}}
+    version = {
+        "source": "none",
+        "runtime": "echo",
+        "task": "",
+        "openapi_schema": {"components": {"schemas": schemas}},
+    }
     made = versions.body(version, {"max_batch_size": 4})
     assert made["config"] == {"max_batch_size": 4}
-    wanted = {"mode": {"enum": ["a", "b"], "type": "string", "x-order": 1, "default": "a"}, "text": {"minLength": 2}}
+    wanted = {
+        "mode": {"enum": ["a", "b"], "type": "string", "x-order": 1, "default": "a"},
+        "text": {"minLength": 2},
+    }
     assert made["input_schema"] == {"properties": wanted, "required": ["text"]}
     with pytest.raises(versions.NoCopy, match="owner"):
         versions.body({**version, "source": "path:…"}, {})
 
 
 def test_auto_is_what_is_meant_when_nothing_is_said() -> None:
-    assert versions.merged({"joins": True, "max_batch_size": 3}, {"max_batch_size": "auto", "dtype": "auto"}) == {
+    assert versions.merged(
+        {"joins": True, "max_batch_size": 3}, {"max_batch_size": "auto", "dtype": "auto"}
+    ) == {
         "joins": True,
         "dtype": "auto",
     }
@@ -209,7 +260,9 @@ def test_answers_are_read_as_the_api_writes_them() -> None:
 
 def test_a_plot_has_a_point_for_each_level(tmp_path: Path) -> None:
     path = tmp_path / "mine.svg"
-    levels = result(100, 110, levels=(8, 9)).levels  # with the same figures: an axis without length shows nothing
+    levels = result(
+        100, 110, levels=(8, 9)
+    ).levels  # with the same figures: an axis without length shows nothing
     assert plot.draw(path, "mine", [("", levels)]) == ""
     drawn = path.read_text()
     assert drawn.count("8 in flight") == drawn.count("9 in flight") == 2, "p50 and p95"
@@ -218,7 +271,9 @@ def test_a_plot_has_a_point_for_each_level(tmp_path: Path) -> None:
     assert "nothing succeeded" in plot.draw(path, "mine", [("", [LevelResult.of([nothing], concurrency=1)])])
 
 
-def test_without_the_library_a_sentence_stands_for_the_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_a_sentence_stands_for_the_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pygal", None)
     assert "pip install pygal" in plot.draw(tmp_path / "mine.svg", "mine", [("", result(1).levels)])
     assert not list(tmp_path.iterdir())

@@ -28,7 +28,9 @@ def test_every_shipped_experiment_is_good(path: Path) -> None:
 
 
 def test_yaml_and_toml_say_the_same(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text('model = "demo/echo"\nconcurrency = [1, 2]\n[inputs.fixed]\ntext = "x"\n')
+    (tmp_path / "mine.toml").write_text(
+        'model = "demo/echo"\nconcurrency = [1, 2]\n[inputs.fixed]\ntext = "x"\n'
+    )
     assert read(tmp_path / "mine.toml") == read(written(tmp_path, {**GOOD, "concurrency": [1, 2]}))
 
 
@@ -61,7 +63,9 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], said: st
     assert f"{path}: {said}" in str(failure.value)
 
 
-@pytest.mark.parametrize(("text", "said"), [("a: [", "is not YAML"), ("- a", "must hold fields"), ("", "must hold fields")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: [", "is not YAML"), ("- a", "must hold fields"), ("", "must hold fields")]
+)
 def test_a_file_that_holds_no_fields_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(BadExperiment, match=said):
@@ -94,7 +98,12 @@ def test_a_single_level_needs_no_brackets(tmp_path: Path) -> None:
 
 
 def test_a_result_can_hold_every_experiment_and_read_it_again(tmp_path: Path) -> None:
-    for change in ({}, {"mode": "open", "rate": [7]}, {"preset": "balanced"}, {"inputs": {"list": [{"a": None}]}}):
+    for change in (
+        {},
+        {"mode": "open", "rate": [7]},
+        {"preset": "balanced"},
+        {"inputs": {"list": [{"a": None}]}},
+    ):
         asked = read(written(tmp_path, {**GOOD, **change}))
         assert Experiment.model_validate_json(asked.model_dump_json(by_alias=True)) == asked
 
@@ -114,7 +123,11 @@ def test_generated_texts_are_the_same_every_time_and_have_the_lengths_asked_for(
 @pytest.mark.parametrize(
     ("name", "text", "made"),
     [
-        ("a.jsonl", '{"text": "a"}\n\n{"text": "b", "k": 2}\n', [{"k": 1, "text": "a"}, {"k": 2, "text": "b"}]),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n\n{"text": "b", "k": 2}\n',
+            [{"k": 1, "text": "a"}, {"k": 2, "text": "b"}],
+        ),
         ("a.json", '[{"text": "a"}]', [{"k": 1, "text": "a"}]),
         ("a.txt", "a\nb\n", [{"k": 1, "text": "a"}, {"k": 1, "text": "b"}]),
     ],

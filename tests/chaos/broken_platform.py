@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
-from patience import eventually
+from waiting import eventually
 
 from app.local.platform_state import Platform
 from app.local.ports import choose_port
@@ -50,7 +50,9 @@ class BrokenPlatform:
 
     def client(self, url: str = "", **more: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self.key}"}
-        return httpx.Client(base_url=url or self.state.api_url, headers=headers, timeout=30, trust_env=False, **more)
+        return httpx.Client(
+            base_url=url or self.state.api_url, headers=headers, timeout=30, trust_env=False, **more
+        )
 
     def stop(self, *processes: psutil.Process) -> None:
         """SIGSTOP, until `mend`."""
@@ -80,10 +82,16 @@ class BrokenPlatform:
         port = choose_port()
         secret = json.loads((Path(self.state.data_dir) / "secrets.json").read_text())["secret_key"]
         given = {
-            **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": self.state.database_url, "SECRET_KEY": secret,
-            "REDIS_URL": self.state.redis_url, "LOVAGE_DATA_DIR": self.state.data_dir, "RATE_LIMIT_CREATES": "",
-            "RATE_LIMIT_CALLS": "", **env,
-        }  # fmt: skip
+            **os.environ,
+            "LOVAGE_ENV": "development",
+            "DATABASE_URL": self.state.database_url,
+            "SECRET_KEY": secret,
+            "REDIS_URL": self.state.redis_url,
+            "LOVAGE_DATA_DIR": self.state.data_dir,
+            "RATE_LIMIT_CREATES": "",
+            "RATE_LIMIT_CALLS": "",
+            **env,
+        }
         command = [sys.executable, "-m", "app", "api", "--port", str(port)]
         process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

@@ -1,4 +1,5 @@
-"""Deploys are invisible: an API process and a worker are told to stop under load, and no caller is refused or loses anything."""
+"""Deploys are invisible: an API process and a worker are told to stop under load, and no caller is refused or
+loses anything."""
 
 import os
 import signal
@@ -12,12 +13,13 @@ from typing import NamedTuple
 import httpx
 import psycopg2
 from broken_platform import BrokenPlatform, echo, succeeded
-from patience import eventually
+from waiting import eventually
 
 
 @dataclass
 class Balanced:
-    """Callers behind a load balancer: it asks /ready of each process ten times a second and sends them where that is 200."""
+    """Callers behind a load balancer: it asks /ready of each process ten times a second and sends them where
+    that is 200."""
 
     platform: BrokenPlatform
     urls: list[str]
@@ -30,7 +32,10 @@ class Balanced:
 
     def __enter__(self) -> "Balanced":
         self.ready = list(self.urls)
-        self._threads = [threading.Thread(target=self._ask), *(threading.Thread(target=self._call, args=(n,)) for n in range(8))]
+        self._threads = [
+            threading.Thread(target=self._ask),
+            *(threading.Thread(target=self._call, args=(n,)) for n in range(8)),
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -104,7 +109,11 @@ class Stream:
 
 def test_an_api_process_leaves_without_a_caller_noticing(platform: BrokenPlatform) -> None:
     text = "".join(chr(ord("a") + n % 26) for n in range(60))
-    with platform.another_api() as (url, process), platform.client(url) as leaving, platform.client() as staying:
+    with (
+        platform.another_api() as (url, process),
+        platform.client(url) as leaving,
+        platform.client() as staying,
+    ):
         streamed = echo(staying, text, chunks=60, seconds=15).json()
         token = streamed["urls"]["stream"].rpartition("/")[2]
         stream = Stream(f"{url}/v1/streams/{token}")
@@ -121,14 +130,20 @@ def test_an_api_process_leaves_without_a_caller_noticing(platform: BrokenPlatfor
         assert 0 < callers.unready_at - told_at < 2, "/ready says so while everything is still served"
         assert ended_after < 13, f"{ended_after:.1f} s"
         assert (short.status_code, short.json()["status"]) == (201, "succeeded"), "open requests end"
-        assert (long.status_code, long.json()["status"]) == (201, "starting"), "a long wait is answered with what there is"
+        assert (long.status_code, long.json()["status"]) == (
+            201,
+            "starting",
+        ), "a long wait is answered with what there is"
         assert stream.wait().cleanly
         assert not stream.done
         rest = Stream(streamed["urls"]["stream"], stream.last).wait()
         assert rest.done
         assert "".join(stream.pieces + rest.pieces) == text, "no piece is lost or doubled"
         eventually(lambda: succeeded(staying, callers.made[-50:]))
-        print(f"{len(callers.made)} calls, unready after {callers.unready_at - told_at:.2f} s, ended after {ended_after:.1f} s")
+        print(
+            f"{len(callers.made)} calls, unready after {callers.unready_at - told_at:.2f} s, ended after"
+            f" {ended_after:.1f} s"
+        )
 
 
 class Row(NamedTuple):
@@ -150,7 +165,9 @@ class waiting:  # noqa: N801 - reads as a verb
 
     def _run(self, client: httpx.Client, seconds: float) -> None:
         body = {"version": "demo/echo", "input": {"text": "x", "seconds": seconds}}
-        self._found.append(client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}, timeout=70))
+        self._found.append(
+            client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}, timeout=70)
+        )
 
     def answer(self) -> httpx.Response:
         self._thread.join(40)
@@ -159,30 +176,46 @@ class waiting:  # noqa: N801 - reads as a verb
 
 def rows(platform: BrokenPlatform, ids: list[str]) -> dict[str, Row]:
     """What Postgres knows of these predictions."""
-    with psycopg2.connect(platform.state.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+    with (
+        psycopg2.connect(platform.state.database_url.replace("+psycopg2", "")) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute(
-            "SELECT p.id, p.status, p.attempt, p.crashes, w.pid FROM predictions p LEFT JOIN workers w ON w.id = p.worker "
-            "WHERE p.id = ANY(%s)",
+            "SELECT p.id, p.status, p.attempt, p.crashes, w.pid FROM predictions p LEFT JOIN workers w ON"
+            " w.id = p.worker WHERE p.id = ANY(%s)",
             (ids,),
         )
         return {name: Row(*values) for name, *values in cursor.fetchall()}
 
 
-def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(platform: BrokenPlatform) -> None:
-    """Its grace is 4 s here. Of a model that runs one at a time, all but one wait; two long ones outlast the grace."""
+def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
+    platform: BrokenPlatform,
+) -> None:
+    """Its grace is 4 s here. Of a model that runs one at a time, all but one wait; two long ones outlast the
+    grace."""
     with platform.client() as client:
         version = {"runtime": "echo", "config": {"max_batch_size": 1, "routing": "affinity"}}
-        client.post("/v1/models", json={"owner": "admin", "name": "one-by-one", "version": version}).raise_for_status()
+        client.post(
+            "/v1/models", json={"owner": "admin", "name": "one-by-one", "version": version}
+        ).raise_for_status()
         asked = {"version": "admin/one-by-one", "input": {"seconds": 2}}
-        short = [client.post("/v1/predictions", json=asked).raise_for_status().json()["id"] for _ in range(12)]
+        short = [
+            client.post("/v1/predictions", json=asked).raise_for_status().json()["id"] for _ in range(12)
+        ]
         long = [echo(client, "x", seconds=40).json()["id"] for _ in range(4)]
         held = eventually(lambda: all_claimed(rows(platform, short + long)))
-        pid, _ = Counter(held[name].pid for name in short if held[name].status == "processing").most_common(1)[0]
+        pid, _ = Counter(held[name].pid for name in short if held[name].status == "processing").most_common(
+            1
+        )[0]
         mine = {name for name, row in held.items() if row.pid == pid}
         assert pid is not None
 
         def there() -> set[str]:
-            return {name for name, row in rows(platform, short).items() if row.pid == pid and row.status == "processing"}
+            return {
+                name
+                for name, row in rows(platform, short).items()
+                if row.pid == pid and row.status == "processing"
+            }
 
         assert len(there()) >= 2, "too few wait there for this to tell anything"
         os.kill(pid, signal.SIGTERM)
@@ -190,15 +223,25 @@ def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
         eventually(lambda: len(there()) <= 1, 10)
         given_away = time.monotonic() - told_at
         assert given_away < 8, f"{given_away:.1f} s"
-        eventually(lambda: all(row.attempt == 2 and row.pid not in (None, pid) for row in of(platform, mine & set(long))), 45)
+        eventually(
+            lambda: all(
+                row.attempt == 2 and row.pid not in (None, pid) for row in of(platform, mine & set(long))
+            ),
+            45,
+        )
         moved = time.monotonic() - told_at
         eventually(lambda: succeeded(client, short), 90)
         ended = rows(platform, short)
-        assert any(ended[name].attempt == 1 and ended[name].pid == pid for name in mine & set(short)), "what ran ended there"
+        assert any(ended[name].attempt == 1 and ended[name].pid == pid for name in mine & set(short)), (
+            "what ran ended there"
+        )
         assert {row.crashes for row in of(platform, short + long)} == {0}, "nobody is blamed"
         for one in long:
             client.post(f"/v1/predictions/{one}/cancel").raise_for_status()
-    print(f"{len(mine)} held; given away after {given_away:.1f} s, the long ones begin elsewhere after {moved:.1f} s")
+    print(
+        f"{len(mine)} held; given away after {given_away:.1f} s, the long ones begin elsewhere after"
+        f" {moved:.1f} s"
+    )
 
 
 def all_claimed(found: dict[str, Row]) -> dict[str, Row]:

@@ -1,4 +1,5 @@
-"""Postgres and Valkey stopped (their kernel still takes bytes, nobody answers) and dead: what callers are told, and how soon."""
+"""Postgres and Valkey stopped (their kernel still takes bytes, nobody answers) and dead: what callers are
+told, and how soon."""
 
 import signal
 import threading
@@ -6,7 +7,7 @@ import time
 
 import httpx
 from broken_platform import BrokenPlatform, Timed, echo, median_seconds, side_by_side, succeeded, timed
-from patience import eventually
+from waiting import eventually
 
 CREATES = 15
 
@@ -30,7 +31,10 @@ def works_without_redis(platform: BrokenPlatform) -> None:
         assert median_seconds(made) <= 0.2, f"median {median_seconds(made):.3f} s"
         began = time.monotonic()
         eventually(lambda: succeeded(client, [one.answer.json()["id"] for one in made]), 20)
-        print(f"created in {median_seconds(made) * 1000:.0f} ms (median), run within {time.monotonic() - began:.1f} s")
+        print(
+            f"created in {median_seconds(made) * 1000:.0f} ms (median), run within"
+            f" {time.monotonic() - began:.1f} s"
+        )
         ready = client.get("/ready")
         assert (ready.status_code, ready.json()["checks"]["redis"]) == (503, "cannot be reached")
         assert client.get("/health").status_code == 200

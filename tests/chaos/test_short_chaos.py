@@ -1,4 +1,5 @@
-"""`make chaos` in short: some of its cells, through its own code, over a small load. The whole table takes ten minutes."""
+"""`make chaos` in short: some of its cells, through its own code, over a small load. The whole table takes
+ten minutes."""
 
 import pytest
 from broken_platform import BrokenPlatform, echo

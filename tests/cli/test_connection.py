@@ -19,13 +19,18 @@ class Other(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/pages/"):
             return self._page(int(self.path.removeprefix("/pages/").partition("?")[0]))
-        status = {"/v1/models/a/moved": 301, "/v1/models/a/absent": 404, "/v1/models/a/broken": 500}.get(self.path, 200)
+        status = {"/v1/models/a/moved": 301, "/v1/models/a/absent": 404, "/v1/models/a/broken": 500}.get(
+            self.path, 200
+        )
         self.send_response(status)
         self.end_headers()
         self.wfile.write(b"<html>" if status == 200 else b"")
 
     def _page(self, number: int) -> None:
-        body = {"results": [number] * 100, "next": f"http://{self.headers['Host']}/pages/{number + 1}" if number < 2 else None}
+        body = {
+            "results": [number] * 100,
+            "next": f"http://{self.headers['Host']}/pages/{number + 1}" if number < 2 else None,
+        }
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
@@ -52,9 +57,15 @@ def said(capsys: pytest.CaptureFixture[str], url: str, model: str) -> tuple[str,
 
 @pytest.mark.parametrize(
     ("model", "sentence"),
-    [("page", "not as Lovage does"), ("moved", "the server answered 301"), ("broken", "the server answered 500")],
+    [
+        ("page", "not as Lovage does"),
+        ("moved", "the server answered 301"),
+        ("broken", "the server answered 500"),
+    ],
 )
-def test_another_server_is_told_as_such(other: str, capsys: pytest.CaptureFixture[str], model: str, sentence: str) -> None:
+def test_another_server_is_told_as_such(
+    other: str, capsys: pytest.CaptureFixture[str], model: str, sentence: str
+) -> None:
     text, code = said(capsys, other, model)
     assert text.startswith("lovage: ")
     assert sentence in text
@@ -70,7 +81,9 @@ def test_a_model_that_is_not_there_is_no_failure(other: str) -> None:
     assert not _exists(Api(other), "a", "absent")
 
 
-def test_a_platform_that_is_away_and_an_address_that_is_none_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_platform_that_is_away_and_an_address_that_is_none_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     text, code = said(capsys, ABSENT, "x")
     assert ("does not answer" in text, code) == (True, 3)
     with pytest.raises(SystemExit) as end:

@@ -20,17 +20,30 @@ def written(*fields: Any) -> str:
 
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
-    for cursor, kind in ((Cursor(datetime.now(UTC), uuid4(), True), UUID), (Cursor(datetime.now(UTC), "ada"), str)):
+    for cursor, kind in (
+        (Cursor(datetime.now(UTC), uuid4(), True), UUID),
+        (Cursor(datetime.now(UTC), "ada"), str),
+    ):
         assert Cursor.parse(str(cursor), kind) == cursor
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "?", "é", "W10", written(NOW, ID), written(NOW, "no id", 0), written(NOW, 7, 0), written(NOW, ID + "\x00", 0),
-        written(7, ID, 0), written("2026-01-01", ID, 0), written("0001-01-01T00:00:00+23:59", ID, 0), written({}, [], {}),
+        "",
+        "?",
+        "é",
+        "W10",
+        written(NOW, ID),
+        written(NOW, "no id", 0),
+        written(NOW, 7, 0),
+        written(NOW, ID + "\x00", 0),
+        written(7, ID, 0),
+        written("2026-01-01", ID, 0),
+        written("0001-01-01T00:00:00+23:59", ID, 0),
+        written({}, [], {}),
     ],
-)  # fmt: skip
+)
 def test_any_other_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidRequest, match="cursor"):
         Cursor.parse(text, UUID)

@@ -17,7 +17,9 @@ def refused() -> None:
     raise OperationalError("connect", {}, SHUTTING_DOWN)
 
 
-def test_connections_in_use_when_postgres_refuses_newcomers_are_closed_afterwards(database: Database, settings: Any) -> None:
+def test_connections_in_use_when_postgres_refuses_newcomers_are_closed_afterwards(
+    database: Database, settings: Any
+) -> None:
     leaving = Database(connect(settings.database_url, pool=4, application="leaving"))
 
     def clients() -> int:
@@ -43,14 +45,14 @@ def test_connections_in_use_when_postgres_refuses_newcomers_are_closed_afterward
 def test_a_connection_that_broke_is_not_used_again(database: Database, settings: Any) -> None:
     broken = Database(connect(settings.database_url, pool=2, application="broken"))
     find = text("SELECT pg_backend_pid() AS pid, :more AS more")
-    with broken.single() as statement:
+    with broken.autocommit() as statement:
         [first] = statement.execute(find, {"more": "50 %"})
     assert first["more"] == "50 %"
     with database.unit() as session:
         session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": first["pid"]})
-    with pytest.raises(Unavailable), broken.single() as statement:
+    with pytest.raises(Unavailable), broken.autocommit() as statement:
         statement.execute(find, {"more": ""})
-    with broken.single() as statement:
+    with broken.autocommit() as statement:
         [second] = statement.execute(find, {"more": ""})
     assert second["pid"] != first["pid"]
     broken.close()
@@ -59,9 +61,9 @@ def test_a_connection_that_broke_is_not_used_again(database: Database, settings:
 def test_a_statement_that_fails_leaves_its_connection_usable(settings: Any) -> None:
     one = Database(connect(settings.database_url, pool=1, application="one"))
     pid = text("SELECT pg_backend_pid() AS pid")
-    with one.single() as statement:
+    with one.autocommit() as statement:
         before = statement.execute(pid, {})
-    with pytest.raises(psycopg2.errors.DivisionByZero), one.single() as statement:
+    with pytest.raises(psycopg2.errors.DivisionByZero), one.autocommit() as statement:
         statement.execute(text("SELECT 1 / 0"), {})
     with one.unit() as session:
         assert [dict(row) for row in session.execute(pid).mappings()] == before

@@ -24,8 +24,13 @@ def test_up_down_and_up_again_on_data(servers) -> None:
     url = fresh(servers.database_url)
     migrate.upgrade(url)
     database = Database(connect(url, pool=1))
-    user = "INSERT INTO users (id, email, username, password_hash, webhook_secret) VALUES (gen_random_uuid(), 'a', 'a', 'x', 'y')"
-    prediction = "INSERT INTO predictions (id, version_id, model, queue, input) VALUES ('x', 'v', 'a/b', 'cpu', '{}')"
+    user = (
+        "INSERT INTO users (id, email, username, password_hash, webhook_secret) VALUES (gen_random_uuid(),"
+        " 'a', 'a', 'x', 'y')"
+    )
+    prediction = (
+        "INSERT INTO predictions (id, version_id, model, queue, input) VALUES ('x', 'v', 'a/b', 'cpu', '{}')"
+    )
     with database.unit() as session:
         session.execute(text(user))
         session.execute(text(prediction))

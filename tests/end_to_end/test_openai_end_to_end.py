@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from patience import eventually
 from platform_under_test import UpPlatform
+from waiting import eventually
 
 WORDS, MINILM, DIGITS = "demo/words", "demo/minilm", "demo/digits"
 STEP = 0.2  # seconds: three of them are a fair time on a busy machine
@@ -60,7 +60,9 @@ def test_a_completion_has_text_reason_and_usage(remote: openai.OpenAI) -> None:
 
 
 def test_prompts_times_n_are_answered_in_order(remote: openai.OpenAI) -> None:
-    made = remote.completions.create(model=WORDS, prompt=["The ship", "A child"], n=2, max_tokens=5, seed=3, echo=True)
+    made = remote.completions.create(
+        model=WORDS, prompt=["The ship", "A child"], n=2, max_tokens=5, seed=3, echo=True
+    )
     assert [choice.index for choice in made.choices] == [0, 1, 2, 3]
     texts = [choice.text for choice in made.choices]
     assert [text.startswith("The ship") for text in texts] == [True, True, False, False]
@@ -68,12 +70,19 @@ def test_prompts_times_n_are_answered_in_order(remote: openai.OpenAI) -> None:
 
 
 def test_the_same_seed_gives_the_same_text(remote: openai.OpenAI) -> None:
-    texts = {remote.completions.create(model=WORDS, prompt="The ship", max_tokens=16, seed=5).choices[0].text for _ in range(3)}
+    texts = {
+        remote.completions.create(model=WORDS, prompt="The ship", max_tokens=16, seed=5).choices[0].text
+        for _ in range(3)
+    }
     assert len(texts) == 1
 
 
 def test_a_stop_string_ends_the_text_before_it(remote: openai.OpenAI) -> None:
-    whole = remote.completions.create(model=WORDS, prompt="The ship", max_tokens=40, temperature=0).choices[0].text
+    whole = (
+        remote.completions.create(model=WORDS, prompt="The ship", max_tokens=40, temperature=0)
+        .choices[0]
+        .text
+    )
     word = whole.split()[4]
     made = remote.completions.create(model=WORDS, prompt="The ship", max_tokens=40, temperature=0, stop=word)
     assert made.choices[0].text == whole[: whole.index(word)]
@@ -84,7 +93,12 @@ def test_a_stream_says_what_the_whole_says(remote: openai.OpenAI) -> None:
     whole = remote.completions.create(model=WORDS, prompt="The ship", max_tokens=20, temperature=0)
     events = list(
         remote.completions.create(
-            model=WORDS, prompt="The ship", max_tokens=20, temperature=0, stream=True, stream_options={"include_usage": True}
+            model=WORDS,
+            prompt="The ship",
+            max_tokens=20,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
         )
     )
     assert "".join(event.choices[0].text for event in events if event.choices) == whole.choices[0].text
@@ -95,12 +109,16 @@ def test_a_stream_says_what_the_whole_says(remote: openai.OpenAI) -> None:
 
 
 def test_a_chat_is_answered_and_streamed(remote: openai.OpenAI) -> None:
-    whole = remote.chat.completions.create(model=WORDS, messages=SAID, max_completion_tokens=20, temperature=0)
+    whole = remote.chat.completions.create(
+        model=WORDS, messages=SAID, max_completion_tokens=20, temperature=0
+    )
     message = whole.choices[0].message
     assert message.role == "assistant"
     assert message.content
     events = list(
-        remote.chat.completions.create(model=WORDS, messages=SAID, max_completion_tokens=20, temperature=0, stream=True)
+        remote.chat.completions.create(
+            model=WORDS, messages=SAID, max_completion_tokens=20, temperature=0, stream=True
+        )
     )
     assert events[0].choices[0].delta.role == "assistant"
     assert "".join(event.choices[0].delta.content or "" for event in events) == message.content
@@ -108,7 +126,9 @@ def test_a_chat_is_answered_and_streamed(remote: openai.OpenAI) -> None:
 
 
 def test_several_choices_stream_side_by_side(remote: openai.OpenAI) -> None:
-    events = list(remote.chat.completions.create(model=WORDS, messages=SAID, n=3, max_tokens=8, seed=1, stream=True))
+    events = list(
+        remote.chat.completions.create(model=WORDS, messages=SAID, n=3, max_tokens=8, seed=1, stream=True)
+    )
     ended = [event.choices[0].index for event in events if event.choices[0].finish_reason]
     assert sorted(ended) == [0, 1, 2]
 
@@ -116,10 +136,16 @@ def test_several_choices_stream_side_by_side(remote: openai.OpenAI) -> None:
 def test_the_models_own_inputs_are_taken_beside_openais_fields(remote: openai.OpenAI) -> None:
     asked = {"model": WORDS, "prompt": "The ship", "max_tokens": 20, "seed": 3}
     plain = remote.completions.create(**asked).choices[0].text
-    narrow = remote.completions.create(**asked, extra_body={"top_k": 1, "repetition_penalty": 1.3}).choices[0].text
+    narrow = (
+        remote.completions.create(**asked, extra_body={"top_k": 1, "repetition_penalty": 1.3}).choices[0].text
+    )
     assert narrow != plain
-    drawn = remote.images.generate(model=DIGITS, prompt="3", response_format="b64_json", extra_body={"steps": 2, "seed": 1})
-    again = remote.images.generate(model=DIGITS, prompt="3", response_format="b64_json", extra_body={"steps": 2, "seed": 1})
+    drawn = remote.images.generate(
+        model=DIGITS, prompt="3", response_format="b64_json", extra_body={"steps": 2, "seed": 1}
+    )
+    again = remote.images.generate(
+        model=DIGITS, prompt="3", response_format="b64_json", extra_body={"steps": 2, "seed": 1}
+    )
     assert drawn.data == again.data
     with pytest.raises(openai.BadRequestError) as told:
         remote.images.generate(model=DIGITS, prompt="3", extra_body={"steps": 1_000})
@@ -186,12 +212,16 @@ def test_a_wrong_key_is_refused(platform: UpPlatform) -> None:
 
 def test_embeddings_of_one_and_of_many_texts(remote: openai.OpenAI, client: httpx.Client) -> None:
     one = remote.embeddings.create(model=MINILM, input="hello", encoding_format="float")
-    many = remote.embeddings.create(model=MINILM, input=["hello", "a longer sentence about the sea"])  # base64 on the wire
+    many = remote.embeddings.create(
+        model=MINILM, input=["hello", "a longer sentence about the sea"]
+    )  # base64 on the wire
     assert len(one.data[0].embedding) == 384
     assert many.data[0].embedding == pytest.approx(one.data[0].embedding, abs=1e-4)
     assert [vector.index for vector in many.data] == [0, 1]
     assert one.usage.prompt_tokens > 0
-    raw = client.post("/v1/embeddings", json={"model": MINILM, "input": "hello", "encoding_format": "base64"}).json()
+    raw = client.post(
+        "/v1/embeddings", json={"model": MINILM, "input": "hello", "encoding_format": "base64"}
+    ).json()
     numbers = struct.unpack("<384f", base64.b64decode(raw["data"][0]["embedding"]))
     assert numbers == pytest.approx(one.data[0].embedding, abs=1e-4)
 
@@ -232,18 +262,23 @@ def test_every_call_is_a_prediction_on_record(remote: openai.OpenAI, client: htt
     assert (row["status"], row["source"], row["model"]) == ("succeeded", "openai", WORDS)
 
 
-def test_embeddings_and_images_are_predictions_on_record_too(remote: openai.OpenAI, client: httpx.Client) -> None:
+def test_embeddings_and_images_are_predictions_on_record_too(
+    remote: openai.OpenAI, client: httpx.Client
+) -> None:
     vectors = remote.embeddings.create(model=MINILM, input=["on record", "and this"])
     remote.images.generate(model=DIGITS, prompt="3", n=2)
     drawn, embedded = client.get("/v1/predictions", params={"limit": 2}).json()["results"]
     assert [(row["model"], row["source"], row["status"]) for row in (embedded, drawn)] == [
-        (MINILM, "openai", "succeeded"), (DIGITS, "openai", "succeeded"),
-    ]  # fmt: skip
+        (MINILM, "openai", "succeeded"),
+        (DIGITS, "openai", "succeeded"),
+    ]
     assert embedded["metrics"]["input_tokens"] == vectors.usage.prompt_tokens > 4
     assert len(drawn["output"]) == 2
 
 
-def left_behind(client: httpx.Client, remote: openai.OpenAI, model: str, pieces: int, **more: Any) -> dict[str, Any]:
+def left_behind(
+    client: httpx.Client, remote: openai.OpenAI, model: str, pieces: int, **more: Any
+) -> dict[str, Any]:
     """The prediction of a stream whose caller has left after so many pieces, once it has ended."""
     stream = remote.completions.create(model=model, prompt="The ship", stream=True, **more)
     told = [event.id for event in itertools.islice(stream, pieces)]
@@ -253,7 +288,9 @@ def left_behind(client: httpx.Client, remote: openai.OpenAI, model: str, pieces:
     return dict(client.get(url).json())
 
 
-def test_a_caller_who_leaves_a_stream_takes_its_prediction_along(remote: openai.OpenAI, client: httpx.Client) -> None:
+def test_a_caller_who_leaves_a_stream_takes_its_prediction_along(
+    remote: openai.OpenAI, client: httpx.Client
+) -> None:
     ended = left_behind(client, remote, WORDS, 5, max_tokens=1_000, temperature=0.9, seed=4)
     assert ended["status"] == "canceled"
 
@@ -277,14 +314,24 @@ def test_within_three_steps_of_its_callers_leaving_a_slot_is_free(
     ended = left_behind(client, remote, unhurried, 5, max_tokens=100)
     assert ended["status"] == "canceled"
     assert len(ended["output"]) <= 5 + 3, "5 had been read when the caller left"
-    following = client.post("/v1/predictions", json={"version": unhurried, "input": {"prompt": "x", "max_new_tokens": 1}},
-                            headers={"Prefer": "wait=30"}).json()  # fmt: skip
+    following = client.post(
+        "/v1/predictions",
+        json={"version": unhurried, "input": {"prompt": "x", "max_new_tokens": 1}},
+        headers={"Prefer": "wait=30"},
+    ).json()
     assert following["metrics"]["batch_wait"] < 3 * STEP, "it waited for the one that nobody reads"
     assert "never retrieved" not in (platform.folder / "logs" / "api.log").read_text()
 
 
 def test_a_caller_who_leaves_a_plain_call_cancels_it(platform: UpPlatform, client: httpx.Client) -> None:
-    body = {"model": WORDS, "prompt": "The ship", "max_tokens": 1_000, "temperature": 0.9, "seed": 2, "stream": False}
+    body = {
+        "model": WORDS,
+        "prompt": "The ship",
+        "max_tokens": 1_000,
+        "temperature": 0.9,
+        "seed": 2,
+        "stream": False,
+    }
     headers = {"Authorization": f"Bearer {platform.key}"}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{platform.url}/v1/completions", json=body, headers=headers, timeout=0.3, trust_env=False)
@@ -305,14 +352,18 @@ def test_the_helpers_of_the_client_work(remote: openai.OpenAI) -> None:
     assert parsed.choices[0].message.content == "".join(pieces)
     raw = remote.chat.completions.with_raw_response.create(**asked, max_tokens=2)
     assert raw.request_id == raw.headers["x-request-id"]
-    with remote.completions.with_streaming_response.create(model=WORDS, prompt="The ship", max_tokens=5, stream=True) as opened:
+    with remote.completions.with_streaming_response.create(
+        model=WORDS, prompt="The ship", max_tokens=5, stream=True
+    ) as opened:
         lines = [line for line in opened.iter_lines() if line]
     assert lines[-1] == "data: [DONE]"
 
 
 def test_the_async_client(platform: UpPlatform) -> None:
     async def run() -> tuple[str, list[str], int]:
-        async with openai.AsyncOpenAI(api_key=platform.key, base_url=f"{platform.url}/v1", max_retries=0) as remote:
+        async with openai.AsyncOpenAI(
+            api_key=platform.key, base_url=f"{platform.url}/v1", max_retries=0
+        ) as remote:
             whole, vectors, pictures = await asyncio.gather(
                 remote.chat.completions.create(model=WORDS, messages=SAID, max_tokens=10, temperature=0),
                 remote.embeddings.create(model=MINILM, input=["a", "b", "c"]),
@@ -321,12 +372,18 @@ def test_the_async_client(platform: UpPlatform) -> None:
             assert pictures.data
             assert WORDS in [model.id async for model in remote.models.list()]
             assert (await remote.models.retrieve(WORDS)).id == WORDS
-            assert (await remote.completions.create(model=WORDS, prompt="The ship", max_tokens=3)).choices[0].text
+            assert (
+                (await remote.completions.create(model=WORDS, prompt="The ship", max_tokens=3))
+                .choices[0]
+                .text
+            )
             with pytest.raises(openai.NotFoundError):
                 await remote.chat.completions.create(model="gpt-4o", messages=SAID)
             with pytest.raises(openai.BadRequestError):
                 await remote.chat.completions.create(model=WORDS, messages=SAID, temperature=7, stream=True)
-            stream = await remote.chat.completions.create(model=WORDS, messages=SAID, max_tokens=10, temperature=0, stream=True)
+            stream = await remote.chat.completions.create(
+                model=WORDS, messages=SAID, max_tokens=10, temperature=0, stream=True
+            )
             pieces = [event.choices[0].delta.content or "" async for event in stream]
             return whole.choices[0].message.content or "", pieces, len(vectors.data)
 

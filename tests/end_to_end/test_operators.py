@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from patience import eventually
 from platform_under_test import UpPlatform, wait_all
+from waiting import eventually
 
 
 def test_the_first_screen_has_the_result_the_urls_and_commands(platform: UpPlatform) -> None:
@@ -89,11 +89,19 @@ def test_a_key_can_be_made_used_and_revoked(platform: UpPlatform) -> None:
     made = json.loads(platform.lovage("keys", "create", "for a test", "--scope", "predict", "--json").stdout)
     headers = {"Authorization": f"Bearer {made['key']}"}
     body = {"version": "demo/echo", "input": {"text": "k"}}
-    assert httpx.post(f"{platform.url}/v1/predictions", json=body, headers=headers, trust_env=False).status_code == 201
-    refused = httpx.post(f"{platform.url}/v1/models", json={"owner": "admin", "name": "x"}, headers=headers, trust_env=False)
+    assert (
+        httpx.post(f"{platform.url}/v1/predictions", json=body, headers=headers, trust_env=False).status_code
+        == 201
+    )
+    refused = httpx.post(
+        f"{platform.url}/v1/models", json={"owner": "admin", "name": "x"}, headers=headers, trust_env=False
+    )
     assert refused.status_code in (403, 422)
     platform.lovage("keys", "rm", made["id"])
-    assert httpx.post(f"{platform.url}/v1/predictions", json=body, headers=headers, trust_env=False).status_code == 401
+    assert (
+        httpx.post(f"{platform.url}/v1/predictions", json=body, headers=headers, trust_env=False).status_code
+        == 401
+    )
 
 
 def test_kill_9_of_up_amid_fifty_predictions_loses_none(tmp_path: Path) -> None:
@@ -101,8 +109,13 @@ def test_kill_9_of_up_amid_fifty_predictions_loses_none(tmp_path: Path) -> None:
     second.up()
     try:
         with second.client() as client:
-            bodies = [{"version": "demo/echo", "input": {"text": f"t{n}", "seconds": 0.2 * (n % 10)}} for n in range(50)]
-            ids = [client.post("/v1/predictions", json=body).raise_for_status().json()["id"] for body in bodies]
+            bodies = [
+                {"version": "demo/echo", "input": {"text": f"t{n}", "seconds": 0.2 * (n % 10)}}
+                for n in range(50)
+            ]
+            ids = [
+                client.post("/v1/predictions", json=body).raise_for_status().json()["id"] for body in bodies
+            ]
         family = second.kill()
         _, alive = psutil.wait_procs(family, timeout=10)
         assert not alive, f"left behind: {[process.cmdline() for process in alive]}"

@@ -25,7 +25,9 @@ def replicate_two() -> Path:
 
 
 @pytest.mark.parametrize(("client", "tests"), [("replicate", 21), ("openai", 11), ("ai_sdk", 10)])
-def test_the_javascript_client_works_unmodified(platform: UpPlatform, node_modules: None, client: str, tests: int) -> None:
+def test_the_javascript_client_works_unmodified(
+    platform: UpPlatform, node_modules: None, client: str, tests: int
+) -> None:
     command = (NODE_BIN / "node", "--test", "--test-reporter=tap", f"{client}.mjs")
     printed = ran(*command, seconds=240, LOVAGE_URL=platform.url, LOVAGE_KEY=platform.key)
     assert re.search(rf"^# pass {tests}$", printed, re.MULTILINE), printed
@@ -34,6 +36,10 @@ def test_the_javascript_client_works_unmodified(platform: UpPlatform, node_modul
 def test_replicate_two_works_unmodified(platform: UpPlatform, replicate_two: Path) -> None:
     where = {"LOVAGE_URL": platform.url, "LOVAGE_KEY": platform.key, "PYTHONPATH": str(replicate_two)}
     # `replicate.use` knows only the client of the module, and that knows only the environment.
-    module_client = {"REPLICATE_BASE_URL": f"{platform.url}/v1", "REPLICATE_API_TOKEN": platform.key, "NO_PROXY": "127.0.0.1"}
+    module_client = {
+        "REPLICATE_BASE_URL": f"{platform.url}/v1",
+        "REPLICATE_API_TOKEN": platform.key,
+        "NO_PROXY": "127.0.0.1",
+    }
     printed = ran(sys.executable, HERE / "python" / "replicate_two.py", seconds=240, **where, **module_client)
     assert printed.count("ok ") == 22, printed

@@ -1,4 +1,5 @@
-"""The rest of the `replicate` 1.x client's calls, its asynchronous half, and a check that no call of it is left out."""
+"""The rest of the `replicate` 1.x client's calls, its asynchronous half, and a check that no call of it is
+left out."""
 
 import asyncio
 import inspect
@@ -90,14 +91,20 @@ def test_a_deployment_is_made_changed_run_and_deleted(remote: Client) -> None:
     wanted = {"model": ECHO, "version": version.id, "hardware": "cpu", "min_instances": 0, "max_instances": 1}
     made = remote.deployments.create(name="one-deployed", **wanted)
     try:
-        assert (made.owner, made.current_release.number, made.current_release.version) == (owner, 1, version.id)
+        assert (made.owner, made.current_release.number, made.current_release.version) == (
+            owner,
+            1,
+            version.id,
+        )
         changed = remote.deployments.update(owner, "one-deployed", max_instances=2)
         assert (changed.current_release.number, changed.current_release.configuration.max_instances) == (2, 2)
         found = remote.deployments.get(f"{owner}/one-deployed")
         assert found.id in [one.id for one in remote.deployments.list().results]
         for prediction in (
             found.predictions.create(input={"text": "deployed"}, wait=30),
-            remote.deployments.predictions.create(f"{owner}/one-deployed", input={"text": "deployed"}, wait=30),
+            remote.deployments.predictions.create(
+                f"{owner}/one-deployed", input={"text": "deployed"}, wait=30
+            ),
         ):
             assert (prediction.status, prediction.output) == ("succeeded", "deployed")
     finally:
@@ -111,7 +118,13 @@ def test_the_async_half_knows_deployments(remote: Client) -> None:
     async def calls() -> None:
         owner = remote.accounts.current().username
         version = remote.models.get(ECHO).latest_version
-        wanted = {"model": ECHO, "version": version.id, "hardware": "cpu", "min_instances": 0, "max_instances": 1}
+        wanted = {
+            "model": ECHO,
+            "version": version.id,
+            "hardware": "cpu",
+            "min_instances": 0,
+            "max_instances": 1,
+        }
         await remote.deployments.async_create(name="async-deployed", **wanted)
         await remote.deployments.async_update(owner, "async-deployed", max_instances=2)
         found = await remote.deployments.async_get(f"{owner}/async-deployed")
@@ -133,16 +146,22 @@ def test_the_async_half_runs_streams_and_waits(remote: Client) -> None:
         assert await remote.async_run(ECHO, input={"text": "hello"}) == "hello"
         several = (remote.async_run(ECHO, input={"text": str(n), "seconds": 0.1}) for n in range(8))
         assert await asyncio.gather(*several) == [str(n) for n in range(8)]
-        events = [event async for event in await remote.async_stream(ECHO, input={"text": "a b c", "chunks": 5})]
+        events = [
+            event async for event in await remote.async_stream(ECHO, input={"text": "a b c", "chunks": 5})
+        ]
         assert "".join(str(event) for event in events) == "a b c"
         with pytest.raises(ModelError, match="no luck"):
             await remote.async_run(ECHO, input={"fail": "no luck"})
-        made = await remote.predictions.async_create(model=ECHO, input={"text": "x y", "chunks": 2, "seconds": 0.2})
+        made = await remote.predictions.async_create(
+            model=ECHO, input={"text": "x y", "chunks": 2, "seconds": 0.2}
+        )
         assert "".join([str(event) async for event in made.async_stream()]) == "x y"
         await made.async_wait()
         await made.async_reload()
         assert (made.status, made.output) == ("succeeded", ["x", " y"])
-        growing = await remote.models.predictions.async_create(ECHO, input={"text": "x y", "chunks": 2, "seconds": 0.2})
+        growing = await remote.models.predictions.async_create(
+            ECHO, input={"text": "x y", "chunks": 2, "seconds": 0.2}
+        )
         assert "".join([piece async for piece in growing.async_output_iterator()]) == "x y"
 
     asyncio.run(calls())
@@ -172,7 +191,9 @@ def test_the_async_half_knows_models_and_files(remote: Client) -> None:
         assert [one.name for one in (await remote.models.async_search("minilm")).results] == ["minilm"]
         newest = (await model.versions.async_list()).results[0]
         assert (await model.versions.async_get(newest.id)).id == newest.id
-        made = await remote.models.async_create(owner=owner, name="async-made", visibility="private", hardware="cpu")
+        made = await remote.models.async_create(
+            owner=owner, name="async-made", visibility="private", hardware="cpu"
+        )
         wanted = {"source": "none", "runtime": "echo"}
         version = remote._request("POST", f"/v1/models/{owner}/async-made/versions", json=wanted).json()
         await made.versions.async_delete(version["id"])
@@ -187,10 +208,17 @@ def test_the_async_half_knows_models_and_files(remote: Client) -> None:
 
 # Whose calls are in scope. Lovage has no trainings and no collections.
 OFFERED: dict[str, type] = {
-    r"predictions": Predictions, r"\w+": Prediction, r"models": Models, r"versions": Versions, r"files": Files,
-    r"default": Webhooks.Default, r"remote": Client, r"deployments": Deployments,
-    r"deployments\.predictions": DeploymentsPredictions, r"found\.predictions": DeploymentPredictions,
-}  # fmt: skip
+    r"predictions": Predictions,
+    r"\w+": Prediction,
+    r"models": Models,
+    r"versions": Versions,
+    r"files": Files,
+    r"default": Webhooks.Default,
+    r"remote": Client,
+    r"deployments": Deployments,
+    r"deployments\.predictions": DeploymentsPredictions,
+    r"found\.predictions": DeploymentPredictions,
+}
 NO_REQUEST = {"id", "username", "predict", "model_post_init"}  # `predict` only tells what to call instead
 
 

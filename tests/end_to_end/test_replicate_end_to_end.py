@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 import replicate
-from patience import eventually
 from platform_under_test import UpPlatform
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.webhook import Webhooks
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from waiting import eventually
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def test_run_returns_the_output(remote: Client) -> None:
 def test_run_of_a_streaming_model_iterates(remote: Client) -> None:
     version = remote.models.get("demo/words").latest_version
     assert version is not None
-    pieces = list(remote.run(f"demo/words:{version.id}", input={"prompt": "The ship", "max_new_tokens": 20, "seed": 1}))
+    pieces = list(
+        remote.run(f"demo/words:{version.id}", input={"prompt": "The ship", "max_new_tokens": 20, "seed": 1})
+    )
     assert len(pieces) > 3
     assert all(isinstance(piece, str) for piece in pieces)
 
@@ -42,7 +44,9 @@ def test_stream_yields_events_in_order(remote: Client) -> None:
 
 
 def test_create_get_list_and_wait(remote: Client) -> None:
-    made = remote.predictions.create(version=remote.models.get("demo/echo").latest_version, input={"text": "x", "seconds": 0.3})
+    made = remote.predictions.create(
+        version=remote.models.get("demo/echo").latest_version, input={"text": "x", "seconds": 0.3}
+    )
     assert made.status in ("starting", "processing")
     assert remote.predictions.get(made.id).id == made.id
     made.wait()
@@ -87,7 +91,9 @@ def test_models_are_listed_with_their_versions(remote: Client) -> None:
     found = {f"{model.owner}/{model.name}": model for model in remote.models.list().results}
     assert {"demo/echo", "demo/minilm", "demo/words", "demo/digits"} <= set(found)
     versions = remote.models.get("demo/words").versions.list().results
-    assert versions[0].openapi_schema["components"]["schemas"]["Input"]["properties"]["prompt"]["x-order"] == 0
+    assert (
+        versions[0].openapi_schema["components"]["schemas"]["Input"]["properties"]["prompt"]["x-order"] == 0
+    )
 
 
 def test_files_are_uploaded_listed_and_deleted(remote: Client, tmp_path) -> None:
@@ -111,7 +117,9 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 outer.requests.append(
-                    SimpleNamespace(headers={k.lower(): v for k, v in self.headers.items()}, body=body.decode())
+                    SimpleNamespace(
+                        headers={k.lower(): v for k, v in self.headers.items()}, body=body.decode()
+                    )
                 )
                 self.send_response(200)
                 self.end_headers()
@@ -133,19 +141,25 @@ def receiver() -> Iterator[Receiver]:
 
 def test_a_webhook_is_delivered_and_its_signature_validates(remote: Client, receiver: Receiver) -> None:
     events = ["start", "completed"]
-    made = remote.predictions.create(model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=events)
+    made = remote.predictions.create(
+        model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=events
+    )
     eventually(lambda: len(receiver.requests) >= 2, 20)
     secret = remote.webhooks.default.secret()
     for request in receiver.requests:
         Webhooks.validate(headers=request.headers, body=request.body, secret=secret)
-    bodies = sorted((json.loads(request.body) for request in receiver.requests), key=lambda body: body["status"])
+    bodies = sorted(
+        (json.loads(request.body) for request in receiver.requests), key=lambda body: body["status"]
+    )
     assert [body["status"] for body in bodies] == ["starting", "succeeded"]
     assert {body["id"] for body in bodies} == {made.id}
     assert bodies[1]["output"] == "w"
 
 
 def test_a_tampered_webhook_does_not_validate(remote: Client, receiver: Receiver) -> None:
-    remote.predictions.create(model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=["completed"])
+    remote.predictions.create(
+        model="demo/echo", input={"text": "w"}, webhook=receiver.url, webhook_events_filter=["completed"]
+    )
     eventually(lambda: receiver.requests, 20)
     request, secret = receiver.requests[0], remote.webhooks.default.secret()
     Webhooks.validate(headers=request.headers, body=request.body, secret=secret, tolerance=300)
@@ -154,6 +168,10 @@ def test_a_tampered_webhook_does_not_validate(remote: Client, receiver: Receiver
     standard = Webhook(secret.key)  # of the package `standardwebhooks`, whose rules are stricter
     assert standard.verify(request.body, request.headers) == json.loads(request.body)
     old = {"webhook-timestamp": str(int(request.headers["webhook-timestamp"]) - 3_600)}
-    for headers, body in ((request.headers, request.body + " "), (request.headers | old, request.body), ({}, request.body)):
+    for headers, body in (
+        (request.headers, request.body + " "),
+        (request.headers | old, request.body),
+        ({}, request.body),
+    ):
         with pytest.raises(WebhookVerificationError):
             standard.verify(body, headers)

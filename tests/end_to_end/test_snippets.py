@@ -1,4 +1,5 @@
-"""The clients' snippets of README.md and docs/reference, run as they stand but for the address and the key."""
+"""The clients' snippets of README.md and docs/reference, run as they stand but for the address and the
+key."""
 
 import re
 import subprocess
@@ -8,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from node_from_pypi import NODE_BIN, ran
-from patience import eventually
 from platform_under_test import UpPlatform
+from waiting import eventually
 
 from app.local.ports import choose_port
 
@@ -18,21 +19,27 @@ PAPERS = ("README.md", "docs/reference/openai.md", "docs/reference/websocket.md"
 SNIPPETS = [
     pytest.param(language, text, id=f"{paper}-{language}-{number}")
     for paper in PAPERS
-    for number, (language, text) in enumerate(re.findall(r"```(python|js|sh)\n(.*?)```", (ROOT / paper).read_text(), re.S))
+    for number, (language, text) in enumerate(
+        re.findall(r"```(python|js|sh)\n(.*?)```", (ROOT / paper).read_text(), re.S)
+    )
     if re.search(r"127\.0\.0\.1:8000", text) and "@app.post" not in text
 ]
 
 
 def here(text: str, platform: UpPlatform) -> str:
     """The snippet for this platform."""
-    text = text.replace("http://127.0.0.1:8000", platform.url).replace("ws://127.0.0.1:8000", platform.url.replace("http", "ws"))
+    text = text.replace("http://127.0.0.1:8000", platform.url).replace(
+        "ws://127.0.0.1:8000", platform.url.replace("http", "ws")
+    )
     return text.replace(".lovage/key", str(platform.folder / "key")).replace("lov_…", platform.key)
 
 
 def command(language: str, text: str) -> list[str | Path]:
     if language == "python":
         return [sys.executable, "-c", text]
-    return [NODE_BIN / "node", "--input-type=module", "-e", text] if language == "js" else ["bash", "-ec", text]
+    return (
+        [NODE_BIN / "node", "--input-type=module", "-e", text] if language == "js" else ["bash", "-ec", text]
+    )
 
 
 @pytest.mark.parametrize(("language", "text"), SNIPPETS)
@@ -49,8 +56,14 @@ def test_every_kind_of_snippet_is_found() -> None:
     assert len(SNIPPETS) >= 7
 
 
-def test_the_webhook_receiver_of_the_readme_takes_a_delivery(platform: UpPlatform, client: httpx.Client, tmp_path: Path) -> None:
-    [text] = [one for one in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S) if "@app.post" in one]
+def test_the_webhook_receiver_of_the_readme_takes_a_delivery(
+    platform: UpPlatform, client: httpx.Client, tmp_path: Path
+) -> None:
+    [text] = [
+        one
+        for one in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+        if "@app.post" in one
+    ]
     secret, port = client.get("/v1/webhooks/default/secret").json()["key"], choose_port()
     (tmp_path / "receiver.py").write_text(text.replace("whsec_…", secret))
     told = tmp_path / "told"
@@ -60,7 +73,9 @@ def test_the_webhook_receiver_of_the_readme_takes_a_delivery(platform: UpPlatfor
         try:
             eventually(lambda: "Uvicorn running" in told.read_text())
             hook = {"webhook": f"http://127.0.0.1:{port}/hook", "webhook_events_filter": ["completed"]}
-            made = client.post("/v1/predictions", json={"version": "demo/echo", "input": {"text": "x"}, **hook}).json()
+            made = client.post(
+                "/v1/predictions", json={"version": "demo/echo", "input": {"text": "x"}, **hook}
+            ).json()
             eventually(lambda: f"{made['id']} succeeded" in told.read_text())
         finally:
             receiver.terminate()

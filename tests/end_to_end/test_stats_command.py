@@ -18,7 +18,10 @@ def test_stats_are_a_table_or_json(platform: UpPlatform) -> None:
 
 
 def test_stats_of_what_is_not_there_are_one_sentence(platform: UpPlatform) -> None:
-    for arguments, said in ((("demo/nothing",), "could not be found"), (("demo/echo", "--window", "soon"), "window: must")):
+    for arguments, said in (
+        (("demo/nothing",), "could not be found"),
+        (("demo/echo", "--window", "soon"), "window: must"),
+    ):
         done = platform.lovage("stats", *arguments, check=False)
         assert done.returncode == 1
         assert said in done.stderr

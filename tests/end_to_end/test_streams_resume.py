@@ -1,4 +1,5 @@
-"""A stream read over disconnects, by two API processes and across a restart of Redis: no piece is lost or doubled."""
+"""A stream read over disconnects, by two API processes and across a restart of Redis: no piece is lost or
+doubled."""
 
 import json
 import os
@@ -11,8 +12,8 @@ from collections.abc import Iterator
 import httpx
 import psutil
 import pytest
-from patience import eventually
 from platform_under_test import UpPlatform
+from waiting import eventually
 
 from app.local.ports import choose_port
 
@@ -24,10 +25,14 @@ def second_api(platform: UpPlatform) -> Iterator[str]:
     """Another API process of the same platform; its URL."""
     port, state = choose_port(), platform.state
     env = {
-        **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url,
+        **os.environ,
+        "LOVAGE_ENV": "development",
+        "DATABASE_URL": state.database_url,
+        "REDIS_URL": state.redis_url,
         "SECRET_KEY": json.loads((platform.folder / "secrets.json").read_text())["secret_key"],
-        "LOVAGE_DATA_DIR": str(platform.folder), "API_DRAIN_SECONDS": "0",
-    }  # fmt: skip
+        "LOVAGE_DATA_DIR": str(platform.folder),
+        "API_DRAIN_SECONDS": "0",
+    }
     command = [sys.executable, "-m", "app", "api", "--port", str(port)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from patience import eventually
 from platform_under_test import UpPlatform, wait_all
+from waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,11 @@ def second(platform: UpPlatform) -> Iterator[subprocess.Popen[bytes]]:
     """Another CPU worker on the same databases, once the API knows of it."""
     state = platform.state
     given = {"DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url, "SECRET_KEY": state.secret_key}
-    more = {"LOVAGE_ENV": "development", "LOVAGE_DATA_DIR": str(platform.folder), "PREFETCH_MODELS": "demo/digits"}
+    more = {
+        "LOVAGE_ENV": "development",
+        "LOVAGE_DATA_DIR": str(platform.folder),
+        "PREFETCH_MODELS": "demo/digits",
+    }
     command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "second"]
     log = (platform.folder / "second.log").open("wb")
     process = subprocess.Popen(command, env={**os.environ, **given, **more}, stdout=log, stderr=log)
@@ -44,12 +48,17 @@ def loaded(client: httpx.Client, model: str) -> list[str]:
 
 def workers(client: httpx.Client) -> list[str]:
     """The pinned queues of the workers that take new work."""
-    return sorted(queue for one in client.get("/status").json()["workers"] for queue in one["queues"] if "@" in queue)
+    return sorted(
+        queue for one in client.get("/status").json()["workers"] for queue in one["queues"] if "@" in queue
+    )
 
 
 def in_turn(client: httpx.Client, count: int) -> list[str]:
     """The queues that so many predictions of a round-robin version went to; all of them succeeded."""
-    asked = [client.post("/v1/predictions", json={"version": "demo/turns", "input": {"text": str(n)}}) for n in range(count)]
+    asked = [
+        client.post("/v1/predictions", json={"version": "demo/turns", "input": {"text": str(n)}})
+        for n in range(count)
+    ]
     assert {one.status_code for one in asked} == {201}, asked[0].text
     ended = wait_all(client, [one.json()["id"] for one in asked])
     assert {one["status"] for one in ended} == {"succeeded"}
@@ -58,7 +67,11 @@ def in_turn(client: httpx.Client, count: int) -> list[str]:
 
 @pytest.fixture
 def turns(client: httpx.Client) -> None:
-    asked = {"owner": "demo", "name": "turns", "version": {"runtime": "echo", "config": {"routing": "round-robin"}}}
+    asked = {
+        "owner": "demo",
+        "name": "turns",
+        "version": {"runtime": "echo", "config": {"routing": "round-robin"}},
+    }
     client.post("/v1/models", json=asked)
 
 
@@ -77,21 +90,36 @@ def test_in_turn_both_workers_get_half_and_a_stopping_one_nothing(
     client.post("/v1/predictions", json={"version": "demo/turns", "input": {"seconds": 3}})
     second.send_signal(signal.SIGTERM)
     alone = eventually(lambda: found if len(found := workers(client)) == 1 else [])
-    eventually(lambda: not [one for one in candidates(client) if one["score"] is not None and one["worker"] not in alone])
+    eventually(
+        lambda: (
+            not [one for one in candidates(client) if one["score"] is not None and one["worker"] not in alone]
+        )
+    )
     assert not set(in_turn(client, 6)) & (set(queues) - set(alone))
     assert wait_all(client, [slow["id"]])[0]["status"] == "succeeded"
 
 
 def test_a_model_is_loaded_and_unloaded_on_request(platform: UpPlatform, client: httpx.Client) -> None:
-    asked = {"owner": "demo", "name": "ordered", "version": {"runtime": "echo", "config": {"rows": 8, "pin": True}}}
+    asked = {
+        "owner": "demo",
+        "name": "ordered",
+        "version": {"runtime": "echo", "config": {"rows": 8, "pin": True}},
+    }
     client.post("/v1/models", json=asked)
     assert "loaded on 1 of 1" in platform.lovage("models", "load", "demo/ordered", "--wait").stdout
     answer = client.post("/v1/models/demo/ordered/load")
     assert (answer.status_code, answer.json()["asked"]) == (202, loaded(client, "demo/ordered"))
-    assert platform.lovage("models", "unload", "demo/ordered").stdout.startswith("asked to unload demo/ordered: cpu@")
+    assert platform.lovage("models", "unload", "demo/ordered").stdout.startswith(
+        "asked to unload demo/ordered: cpu@"
+    )
     eventually(lambda: not loaded(client, "demo/ordered"))
     client.post(
-        "/v1/models", json={"owner": "demo", "name": "broken", "version": {"runtime": "echo", "config": {"load_error": "no"}}}
+        "/v1/models",
+        json={
+            "owner": "demo",
+            "name": "broken",
+            "version": {"runtime": "echo", "config": {"load_error": "no"}},
+        },
     )
     failed = platform.lovage("models", "load", "demo/broken", "--wait", check=False)
     assert (failed.returncode, "in trouble on 1: no" in failed.stderr) == (1, True)
@@ -107,12 +135,18 @@ def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(
     address = f"/v1/models/demo/dying/versions/{version}"
     for _ in range(4):
         client.post("/v1/predictions", json={"version": version, "input": {"crash": True}})
-    ill = eventually(lambda: told if (told := client.get(address).json()["serving"])["status"] == "unhealthy" else None)
-    refused = client.post("/v1/predictions", json={"version": version, "input": {}})  # it is well again after some 5 s
+    ill = eventually(
+        lambda: told if (told := client.get(address).json()["serving"])["status"] == "unhealthy" else None
+    )
+    refused = client.post(
+        "/v1/predictions", json={"version": version, "input": {}}
+    )  # it is well again after some 5 s
     assert (refused.status_code, refused.json()["code"]) == (503, "model_unhealthy")
     assert 1 <= int(refused.headers["Retry-After"]) <= 20
     assert "died 5 times" in ill["reason"]
-    eventually(lambda: client.post("/v1/predictions", json={"version": version, "input": {}}).status_code == 201)
+    eventually(
+        lambda: client.post("/v1/predictions", json={"version": version, "input": {}}).status_code == 201
+    )
     eventually(lambda: client.get(address).json()["serving"]["status"] == "loaded")
 
 
@@ -131,7 +165,9 @@ def candidates(client: httpx.Client) -> list[dict[str, object]]:
         (("route", "demo/nothing"), 1, "could not be found"),
     ],
 )
-def test_the_command_line_says_where_it_would_go(platform: UpPlatform, arguments: tuple[str, ...], code: int, said: str) -> None:
+def test_the_command_line_says_where_it_would_go(
+    platform: UpPlatform, arguments: tuple[str, ...], code: int, said: str
+) -> None:
     done = platform.lovage(*arguments, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout + done.stderr

@@ -1,4 +1,5 @@
-"""Engines with real fork servers and model processes. Nothing is preloaded, so that a process costs about 20 ms."""
+"""Engines with real fork servers and model processes. Nothing is preloaded, so that a process costs about 20
+ms."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from app.engine.engine import Engine, EngineOptions
 @pytest.fixture(scope="session")
 def shared_engine() -> Iterator[Engine]:
     """One engine for all tests that do not change its options; each test has versions of its own."""
-    engine = Engine(EngineOptions(runtime_folders=(str(RUNTIMES),), times=QUICK))
+    engine = Engine(EngineOptions(runtime_folders=(str(RUNTIMES),), timeouts=QUICK))
     engine.start()
     yield engine
     engine.stop(0)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.work import Event, ModelSpec, Work
-from app.engine.engine import Engine, Times
-from app.engine.handle import Handle
+from app.engine.engine import Engine, Timeouts
+from app.engine.work_items import Handle
 
 RUNTIMES = Path(__file__).parent / "runtimes"
 sys.path.append(str(RUNTIMES))  # so that tests can use them in this process, too
-QUICK = Times(setup=10.0, cancel=0.3, stall=1.0, evict=1.0)
+QUICK = Timeouts(setup=10.0, cancel=0.3, stall=1.0, evict=1.0)
 Start = Callable[..., Engine]
 
 _numbers = itertools.count(1)
@@ -20,7 +20,9 @@ _numbers = itertools.count(1)
 
 def spec(runtime: str = "trial", **config: Any) -> ModelSpec:
     """A version that no other test has."""
-    return ModelSpec(version=f"version-{next(_numbers)}", model=f"test/{runtime}", runtime=runtime, config=config)
+    return ModelSpec(
+        version=f"version-{next(_numbers)}", model=f"test/{runtime}", runtime=runtime, config=config
+    )
 
 
 def work(do: str = "", *, timeout: float = 0.0, **more: Any) -> Work:

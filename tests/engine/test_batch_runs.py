@@ -1,4 +1,5 @@
-"""The batch loop's parts by themselves: waiting for works that go away again, and what a run that failed still holds."""
+"""The batch loop's parts by themselves: waiting for works that go away again, and what a run that failed
+still holds."""
 
 import socket
 import threading
@@ -20,7 +21,10 @@ from app.runtimes.base import Job
 def test_a_batch_that_is_canceled_while_it_gathers_is_no_end() -> None:
     inbox = Inbox(Rules(Limits(2), wait=0.5))
     inbox.add([Entry(Job("left", {}), at=time.monotonic())])
-    threads = [threading.Timer(0.05, inbox.cancel, ["left"]), threading.Timer(0.8, inbox.add, [[Entry(Job("later", {}))]])]
+    threads = [
+        threading.Timer(0.05, inbox.cancel, ["left"]),
+        threading.Timer(0.8, inbox.add, [[Entry(Job("later", {}))]]),
+    ]
     for thread in threads:
         thread.start()
     assert [entry.job.id for entry in inbox.take()] == ["later"]
@@ -86,12 +90,12 @@ class Lanes:
 
     def __init__(self, broken: str = "") -> None:
         self.given: list[list[str]] = []
-        self._broken = broken
+        self._on_bug = broken
 
     def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
         while batch:
             self.given.append([job.id for job in batch])
-            if any(job.id == self._broken for job in batch):
+            if any(job.id == self._on_bug for job in batch):
                 raise ValueError("not this one")
             for job in batch:
                 yield job.id, Finished(job.id)
@@ -120,7 +124,12 @@ def test_more_is_the_next_batch_until_it_is_the_turn_of_another_key() -> None:
 
 def test_nobody_joins_a_batch_that_is_run_again() -> None:
     model = Lanes(broken="a1")
-    assert taken_by(model, [Job(name, {}) for name in ("a1", "a2", "a3")]) == [["a1", "a2"], ["a1"], ["a2"], ["a3"]]
+    assert taken_by(model, [Job(name, {}) for name in ("a1", "a2", "a3")]) == [
+        ["a1", "a2"],
+        ["a1"],
+        ["a2"],
+        ["a3"],
+    ]
 
 
 class Crowded(Lanes):

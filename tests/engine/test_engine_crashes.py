@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_support import RUNTIMES, Start, ending, events_of, spec, work
-from patience import eventually
+from waiting import eventually
 
 from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec
 from app.engine import retry_policy
@@ -65,7 +65,9 @@ def test_a_work_that_crashed_runs_by_itself_the_next_time(shared_engine: Engine)
 def test_a_preparation_that_kills_is_found_too(shared_engine: Engine) -> None:
     model = spec()
     shared_engine.load(model)
-    handles = [shared_engine.submit(model, work("prepare_crash" if i == 3 else "", text=str(i))) for i in range(6)]
+    handles = [
+        shared_engine.submit(model, work("prepare_crash" if i == 3 else "", text=str(i))) for i in range(6)
+    ]
     ends = [ending(handle) for handle in handles]
     assert isinstance(ends.pop(3), Crashed)
     assert all(isinstance(end, Finished) for end in ends)
@@ -85,11 +87,16 @@ def test_a_broken_device_context_ends_the_process_not_the_model(shared_engine: E
 
 
 @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
-def test_a_work_that_runs_too_long_is_killed_and_its_neighbours_run_again(shared_engine: Engine, do: str) -> None:
+def test_a_work_that_runs_too_long_is_killed_and_its_neighbours_run_again(
+    shared_engine: Engine, do: str
+) -> None:
     model = spec()
     blocker = shared_engine.submit(model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work(do if i == 2 else "", timeout=0.3 if i == 2 else 9)) for i in range(4)]
+    handles = [
+        shared_engine.submit(model, work(do if i == 2 else "", timeout=0.3 if i == 2 else 9))
+        for i in range(4)
+    ]
     ends = [ending(handle) for handle in handles]
     late = ends.pop(2)
     assert late.code == "run_timeout"
@@ -123,12 +130,12 @@ def test_a_canceled_work_among_busy_neighbours_is_answered_and_they_go_on(shared
     blocker = shared_engine.submit(model, work(seconds=0.2))
     next(blocker.events())
     neighbour = shared_engine.submit(model, work(seconds=2, text="here"))
-    deaf = shared_engine.submit(model, work(seconds=2))
-    next(deaf.events())
+    unresponsive = shared_engine.submit(model, work(seconds=2))
+    next(unresponsive.events())
     pid = [one.pid for one in shared_engine.models() if one.version == model.version]
-    deaf.cancel()
+    unresponsive.cancel()
     began = time.monotonic()
-    assert isinstance(ending(deaf), Canceled)
+    assert isinstance(ending(unresponsive), Canceled)
     assert time.monotonic() - began < 1.8
     assert ending(neighbour).output == "here"
     assert [one.pid for one in shared_engine.models() if one.version == model.version] == pid
@@ -151,7 +158,14 @@ def test_a_process_killed_while_it_loads_is_tried_once_more(shared_engine: Engin
     handle = shared_engine.submit(model, work())
 
     def pid() -> int:
-        return next((one.pid for one in shared_engine.models() if one.version == model.version and one.state == "loading"), 0)
+        return next(
+            (
+                one.pid
+                for one in shared_engine.models()
+                if one.version == model.version and one.state == "loading"
+            ),
+            0,
+        )
 
     eventually(lambda: pid() > 0)
     os.kill(pid(), signal.SIGKILL)
@@ -195,7 +209,9 @@ def test_a_model_that_cannot_be_loaded_becomes_unhealthy_and_well_when_it_can(
     monkeypatch.setattr(retry_policy, "BACKOFF_SECONDS", 0.1)
     model = spec(load_without=str(tmp_path / "weights"))
     assert ending(shared_engine.submit(model, work())).code == "model_unavailable"
-    assert "weights" in eventually(lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else "")
+    assert "weights" in eventually(
+        lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else ""
+    )
     (tmp_path / "weights").touch()
     eventually(lambda: described(shared_engine, model).state == "ready")
 
@@ -237,7 +253,9 @@ time.sleep(60)
 
 
 def test_a_killed_worker_leaves_no_orphans_for_a_second() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 4

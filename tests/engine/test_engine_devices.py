@@ -63,7 +63,9 @@ def test_nvidias_devices_are_described() -> None:
     assert (second.id, second.torch_device) == ("cuda:1", "cuda:1")
 
 
-@pytest.mark.parametrize(("value", "names"), [("1,0", ["1", "0"]), ("GPU-1", ["1"]), ("", []), ("0,-1,1", ["0"])])
+@pytest.mark.parametrize(
+    ("value", "names"), [("1,0", ["1", "0"]), ("GPU-1", ["1"]), ("", []), ("0,-1,1", ["0"])]
+)
 def test_what_cuda_hides_is_hidden(visible: pytest.MonkeyPatch, value: str, names: list[str]) -> None:
     visible.setenv("CUDA_VISIBLE_DEVICES", value)
     assert [device.name[-1] for device in devices.cuda(Nvml(), CUDA_BUILD)] == names
@@ -78,7 +80,9 @@ def test_absence_has_a_reason() -> None:
 
 
 def amd(folder: Path) -> tuple[Path, Path]:
-    for index, text in enumerate(["simd_count 0\n", "simd_count 304\ngfx_target_version 90402\ndrm_render_minor 128\n"]):
+    for index, text in enumerate(
+        ["simd_count 0\n", "simd_count 304\ngfx_target_version 90402\ndrm_render_minor 128\n"]
+    ):
         (folder / "nodes" / str(index)).mkdir(parents=True)
         (folder / "nodes" / str(index) / "properties").write_text(text)
     card = folder / "drm" / "renderD128" / "device"
@@ -104,14 +108,22 @@ def test_qualcomms_libraries_are_found(tmp_path: Path) -> None:
 
 
 def test_torchs_build_is_read_from_its_file(tmp_path: Path) -> None:
-    (tmp_path / "version.py").write_text("from typing import Optional\ncuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n")
+    (tmp_path / "version.py").write_text(
+        "from typing import Optional\ncuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n"
+    )
     assert devices.torch_build(tmp_path) == CUDA_BUILD
     assert set(devices.torch_build()) == {"cuda", "hip"}
 
 
 def test_auto_takes_the_best_and_a_wish_is_granted_or_refused_with_the_reason() -> None:
     cpu = Device("cpu")
-    found = [Device("cuda", 0), Device("cuda", 1), devices.absent("mps", "only on macOS"), Device("openvino"), cpu]
+    found = [
+        Device("cuda", 0),
+        Device("cuda", 1),
+        devices.absent("mps", "only on macOS"),
+        Device("openvino"),
+        cpu,
+    ]
     assert devices.resolve("auto", found).id == "cuda:0"
     assert devices.resolve("auto", [*found[2:]]) is cpu
     assert devices.resolve("cuda:1", found).index == 1
@@ -127,7 +139,9 @@ def test_every_class_is_reported_on_this_machine_and_torch_is_not_imported() -> 
         "import sys; from app.engine import devices\n"
         "print(*[d.kind for d in devices.detect()], devices.resolve('cpu').present, 'torch' in sys.modules)"
     )
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert {"cuda", "rocm", "mps", "openvino", "qnn", "cpu"} <= set(out)
     assert out[-2:] == ["True", "False"]
 
@@ -141,8 +155,12 @@ def test_a_broken_driver_does_not_keep_a_worker_from_the_cpu(monkeypatch: pytest
     assert devices.resolve("cpu").capability.endswith("cores")
 
 
-def test_what_is_free_is_the_accelerators_own_memory_and_the_machines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(devices.LOOKS, "cuda", lambda: [Device("cuda", 0, free_bytes=7), Device("cuda", 1, free_bytes=8)])
+def test_what_is_free_is_the_accelerators_own_memory_and_the_machines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        devices.LOOKS, "cuda", lambda: [Device("cuda", 0, free_bytes=7), Device("cuda", 1, free_bytes=8)]
+    )
     assert devices.free_bytes(Device("cuda", 1)) == 8
     assert devices.free_bytes(Device("cpu")) > 1_000_000
     assert devices.free_bytes(Device("cuda", 2)) > 1_000_000  # gone since: the machine's
@@ -158,8 +176,13 @@ def test_memory_is_measured_and_expected(tmp_path: Path) -> None:
 
 
 def test_in_a_container_files_that_were_read_do_not_count_as_used(tmp_path: Path) -> None:
-    """The page cache of a model that was just downloaded is the container's too, and the kernel gives it up when asked."""
-    for name, text in (("max", "100000000"), ("current", "90000000"), ("stat", "anon 20000000\ninactive_file 65000000\n")):
+    """The page cache of a model that was just downloaded is the container's too, and the kernel gives it up
+    when asked."""
+    for name, text in (
+        ("max", "100000000"),
+        ("current", "90000000"),
+        ("stat", "anon 20000000\ninactive_file 65000000\n"),
+    ):
         (tmp_path / f"memory.{name}").write_text(text + "\n")
     assert memory.free_bytes(tmp_path) == 75_000_000
     (tmp_path / "memory.max").write_text("max\n")

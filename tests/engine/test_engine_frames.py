@@ -49,7 +49,9 @@ def test_every_event_survives_the_way_however_it_is_cut(piece: int) -> None:
 
 
 def test_arrays_become_lists_and_other_things_are_refused() -> None:
-    assert read_everything(encode({"a": numpy.ones(2), 3: numpy.float32(1)}), 99) == [{"a": [1.0, 1.0], "3": 1.0}]
+    assert read_everything(encode({"a": numpy.ones(2), 3: numpy.float32(1)}), 99) == [
+        {"a": [1.0, 1.0], "3": 1.0}
+    ]
     with pytest.raises(TypeError):
         encode({"a": object()})
     with pytest.raises(TypeError):

@@ -7,25 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.work import Work
-from app.engine import model_cache, retry_policy, watch
-from app.engine.batch_policy import Curve, Limits, Waiting, cuts, neighbours, next_batch, padding
-from app.engine.handle import Handle, Ticket
+from app.engine import deadlines, model_cache, retry_policy
+from app.engine.batch_policy import CostModel, Limits, Waiting, cuts, neighbours, next_batch, padding
 from app.engine.model_cache import Resident
 from app.engine.retry_policy import Health
+from app.engine.work_items import Handle, WorkItem
 
 WAITING = st.lists(st.builds(Waiting, st.sampled_from("abc"), st.integers(1, 500)), max_size=60)
 LIMITS = st.builds(Limits, st.integers(1, 40), st.sampled_from([0, 1, 100, 1000]))
-CURVES = st.builds(Curve, st.floats(0, 1000), st.floats(0, 10), st.floats(0, 2), st.floats(0, 0.1))
+CURVES = st.builds(CostModel, st.floats(0, 1000), st.floats(0, 10), st.floats(0, 2), st.floats(0, 0.1))
 
 
 @given(WAITING, LIMITS, CURVES)
 def test_every_work_is_run_exactly_once_and_the_oldest_is_always_next(
-    waiting: list[Waiting], limits: Limits, curve: Curve
+    waiting: list[Waiting], limits: Limits, cost_model: CostModel
 ) -> None:
     left = list(range(len(waiting)))
     done: list[int] = []
     while left:
-        batch = [left[index] for index in next_batch([waiting[i] for i in left], limits, curve)]
+        batch = [left[index] for index in next_batch([waiting[i] for i in left], limits, cost_model)]
         assert left[0] in batch
         done += batch
         left = [index for index in left if index not in batch]
@@ -33,8 +33,10 @@ def test_every_work_is_run_exactly_once_and_the_oldest_is_always_next(
 
 
 @given(WAITING, LIMITS, CURVES)
-def test_a_batch_has_one_key_and_keeps_the_limits(waiting: list[Waiting], limits: Limits, curve: Curve) -> None:
-    batch = [waiting[index] for index in next_batch(waiting, limits, curve)]
+def test_a_batch_has_one_key_and_keeps_the_limits(
+    waiting: list[Waiting], limits: Limits, cost_model: CostModel
+) -> None:
+    batch = [waiting[index] for index in next_batch(waiting, limits, cost_model)]
     assert len({item.key for item in batch}) <= 1
     assert len(batch) <= limits.size
     longest = max((item.length for item in batch), default=0)
@@ -44,22 +46,29 @@ def test_a_batch_has_one_key_and_keeps_the_limits(waiting: list[Waiting], limits
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=9), CURVES, st.integers(1, 9))
-def test_no_other_cutting_is_cheaper(lengths: list[int], curve: Curve, size: int) -> None:
+def test_no_other_cutting_is_cheaper(lengths: list[int], cost_model: CostModel, size: int) -> None:
     lengths.sort()
 
     def cost(marks: list[int]) -> float:
-        return sum(curve.of(end - start, lengths[end - 1]) for start, end in pairwise(marks))
+        return sum(cost_model.of(end - start, lengths[end - 1]) for start, end in pairwise(marks))
 
     count = len(lengths)
-    every = [[0, *(mark for mark in range(1, count) if bits >> mark & 1), count] for bits in range(0, 2**count, 2)]
+    every = [
+        [0, *(mark for mark in range(1, count) if bits >> mark & 1), count] for bits in range(0, 2**count, 2)
+    ]
     allowed = [marks for marks in every if all(end - start <= size for start, end in pairwise(marks))]
-    assert cost(cuts(lengths, Limits(size), curve)) == pytest.approx(min(map(cost, allowed)))
+    assert cost(cuts(lengths, Limits(size), cost_model)) == pytest.approx(min(map(cost, allowed)))
 
 
 @given(WAITING, LIMITS)
-def test_a_batch_without_padding_is_as_full_as_the_limits_allow(waiting: list[Waiting], limits: Limits) -> None:
+def test_a_batch_without_padding_is_as_full_as_the_limits_allow(
+    waiting: list[Waiting], limits: Limits
+) -> None:
     chosen = next_batch(waiting, limits, unpadded=True)
-    batch, same = [waiting[index] for index in chosen], [item for item in waiting if item.key == waiting[0].key]
+    batch, same = (
+        [waiting[index] for index in chosen],
+        [item for item in waiting if item.key == waiting[0].key],
+    )
     lengths = [item.length for item in batch]
     assert 0 in chosen or not waiting
     assert {item.key for item in batch} <= {waiting[0].key for _ in batch[:1]}
@@ -87,11 +96,17 @@ def test_padding_is_the_share_of_empty_cells() -> None:
     assert padding([1, 3]) == pytest.approx(1 / 3)
 
 
-RESIDENTS = st.lists(st.builds(Resident, st.uuids().map(str), st.integers(0, 100), st.floats(0, 9), st.booleans(), st.booleans()))
+RESIDENTS = st.lists(
+    st.builds(
+        Resident, st.uuids().map(str), st.integers(0, 100), st.floats(0, 9), st.booleans(), st.booleans()
+    )
+)
 
 
 @given(RESIDENTS, st.integers(0, 300), st.integers(1, 300))
-def test_eviction_spares_what_is_used_or_pinned_and_goes_by_age(residents: list[Resident], needed: int, budget: int) -> None:
+def test_eviction_spares_what_is_used_or_pinned_and_goes_by_age(
+    residents: list[Resident], needed: int, budget: int
+) -> None:
     plan = model_cache.plan(residents, needed, budget)
     by_version = {resident.version: resident for resident in residents}
     gone = [by_version[version] for version in plan.evict]
@@ -108,18 +123,18 @@ def test_without_a_budget_nothing_is_evicted() -> None:
 
 
 def test_suspects_are_tried_in_halves_then_alone() -> None:
-    assert retry_policy.trials(range(5), 1) == [[0, 1, 2], [3, 4]]
-    assert retry_policy.trials(range(3), 2) == [[0], [1], [2]]
-    assert retry_policy.trials(range(2), 1) == [[0], [1]]
-    assert retry_policy.trials([], 1) == []
+    assert retry_policy.isolation_groups(range(5), 1) == [[0, 1, 2], [3, 4]]
+    assert retry_policy.isolation_groups(range(3), 2) == [[0], [1], [2]]
+    assert retry_policy.isolation_groups(range(2), 1) == [[0], [1]]
+    assert retry_policy.isolation_groups([], 1) == []
 
 
 def test_five_deaths_in_a_minute_make_a_version_unhealthy_for_longer_each_time() -> None:
     health = Health()
     for second in range(4):
-        health = retry_policy.after_death(health, float(second), "killed", in_trial=False)
+        health = retry_policy.after_death(health, float(second), "killed", isolated=False)
     assert not health.blocked(4.0)
-    health = retry_policy.after_death(health, 4.0, "killed", in_trial=False)
+    health = retry_policy.after_death(health, 4.0, "killed", isolated=False)
     assert health.blocked(8.9)
     assert not health.blocked(9.1)
     assert "5 times" in health.reason
@@ -152,7 +167,7 @@ def test_what_backed_off_is_tried_again_in_time_unless_nobody_wants_it_any_more(
 def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
     health = Health()
     for second in range(0, 400, 20):
-        health = retry_policy.after_death(health, float(second), "killed", in_trial=False)
+        health = retry_policy.after_death(health, float(second), "killed", isolated=False)
     assert not health.blocked(400.0)
 
 
@@ -160,49 +175,60 @@ def test_the_search_for_a_poison_input_does_not_close_the_model() -> None:
     health = Health()
     for second in range(20):
         health = retry_policy.after_success(health)
-        health = retry_policy.after_death(health, float(second), "killed", in_trial=True)
+        health = retry_policy.after_death(health, float(second), "killed", isolated=True)
     assert not health.blocked(20.0)
 
 
-def ticket(started: float = 0.0, timeout: float = 0.0, **more: float) -> Ticket:
-    one = Ticket(Work("w", {}, timeout=timeout), "w", Handle("w"), at=0.0, sent=True, started=started)
+def item(started: float = 0.0, timeout: float = 0.0, **more: float) -> WorkItem:
+    one = WorkItem(Work("w", {}, timeout=timeout), "w", Handle("w"), at=0.0, sent=True, started=started)
     for name, value in more.items():
         setattr(one, name, value)
     return one
 
 
-TIMES = watch.Times(cancel=3.0, stall=60.0)
+TIMES = deadlines.Timeouts(cancel=3.0, stall=60.0)
 
 
 def test_a_batch_that_is_late_together_is_tried_apart_and_one_alone_is_at_fault() -> None:
-    together = [ticket(1.0, 5.0), ticket(1.0, 5.0), ticket(1.0)]
-    verdict = watch.judge(together, 7.0, 7.0, TIMES)
-    assert verdict.apart == together[:2]
-    assert verdict.kill
-    assert watch.judge(together[1:], 7.0, 7.0, TIMES).timed_out == [together[1]]
-    again = [ticket(1.0, 5.0, deaths=2), ticket(1.0, 5.0, deaths=2)]
-    assert watch.judge(again, 7.0, 7.0, TIMES).timed_out == again
+    together = [item(1.0, 5.0), item(1.0, 5.0), item(1.0)]
+    actions = deadlines.check(together, 7.0, 7.0, TIMES)
+    assert actions.isolate == together[:2]
+    assert actions.kill
+    assert deadlines.check(together[1:], 7.0, 7.0, TIMES).timed_out == [together[1]]
+    again = [item(1.0, 5.0, deaths=2), item(1.0, 5.0, deaths=2)]
+    assert deadlines.check(again, 7.0, 7.0, TIMES).timed_out == again
 
 
 @pytest.mark.parametrize(
     ("idle", "own", "workers", "unloaded"),
-    [(9, None, 0, False), (9, None, 5, True), (4, None, 5, False), (9, -1, 5, False), (9, 20, 5, False), (0.1, 0, 0, True)],
+    [
+        (9, None, 0, False),
+        (9, None, 5, True),
+        (4, None, 5, False),
+        (9, -1, 5, False),
+        (9, 20, 5, False),
+        (0.1, 0, 0, True),
+    ],
 )
 def test_the_versions_own_keep_alive_goes_before_the_workers(
     idle: float, own: float | None, workers: float, unloaded: bool
 ) -> None:
-    assert watch.is_idle(idle, own, watch.Times(keep_alive=workers)) is unloaded
+    assert deadlines.is_idle(idle, own, deadlines.Timeouts(keep_alive=workers)) is unloaded
 
 
 def test_a_deaf_work_is_answered_but_its_process_only_killed_when_it_is_alone() -> None:
-    deaf, neighbour = ticket(1.0, cancel_at=2.0), ticket(1.0)
-    assert watch.judge([deaf], 4.0, 4.0, TIMES).canceled == []
-    assert watch.judge([deaf, neighbour], 6.0, 6.0, TIMES) == watch.Verdict(canceled=[deaf])
-    assert watch.judge([deaf], 6.0, 6.0, TIMES) == watch.Verdict(canceled=[deaf], kill=True)
+    unresponsive, neighbour = item(1.0, cancel_at=2.0), item(1.0)
+    assert deadlines.check([unresponsive], 4.0, 4.0, TIMES).canceled == []
+    assert deadlines.check([unresponsive, neighbour], 6.0, 6.0, TIMES) == deadlines.Actions(
+        canceled=[unresponsive]
+    )
+    assert deadlines.check([unresponsive], 6.0, 6.0, TIMES) == deadlines.Actions(
+        canceled=[unresponsive], kill=True
+    )
 
 
 def test_silence_while_works_wait_counts_as_a_hang() -> None:
-    waiting = ticket(0.0)
-    assert not watch.judge([waiting], 59.0, 0.0, TIMES).kill
-    assert watch.judge([waiting], 61.0, 0.0, TIMES) == watch.Verdict(kill=True, intended=False)
-    assert not watch.judge([waiting, ticket(1.0)], 61.0, 0.0, TIMES).kill
+    waiting = item(0.0)
+    assert not deadlines.check([waiting], 59.0, 0.0, TIMES).kill
+    assert deadlines.check([waiting], 61.0, 0.0, TIMES) == deadlines.Actions(kill=True, intended=False)
+    assert not deadlines.check([waiting, item(1.0)], 61.0, 0.0, TIMES).kill

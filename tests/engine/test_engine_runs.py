@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_support import Start, ending, events_of, spec, work
-from patience import eventually
+from waiting import eventually
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import Canceled, Chunk, Failed, Finished, Log, ModelSpec, Progress, Started, Work
 from app.engine import engine as engines
-from app.engine.engine import Engine, Times
+from app.engine.engine import Engine, Timeouts
 
 MODEL_SECONDS = {"load", "tokenise", "batch_wait", "run"}
 
@@ -42,7 +42,10 @@ def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
 
 
 def test_a_process_that_does_not_read_keeps_no_sender_waiting(shared_engine: Engine) -> None:
-    model, texts = spec("echo"), [str(number) * 20_000 for number in range(100)]  # many times what a socket holds
+    model, texts = (
+        spec("echo"),
+        [str(number) * 20_000 for number in range(100)],
+    )  # many times what a socket holds
     pid = shared_engine.load(model).pid
     os.kill(pid, signal.SIGSTOP)
     handles = [shared_engine.submit(model, Work(f"late-{text[:4]}", {"text": text})) for text in texts]
@@ -56,7 +59,9 @@ def test_batches_keep_the_versions_limits_and_keys(shared_engine: Engine) -> Non
     shared_engine.load(model)
     blocker = shared_engine.submit(model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("sizes", key="a" if i % 2 else "b", length=10)) for i in range(6)]
+    handles = [
+        shared_engine.submit(model, work("sizes", key="a" if i % 2 else "b", length=10)) for i in range(6)
+    ]
     for handle in handles:
         assert ending(handle).metrics["batch_size"] <= 2
 
@@ -162,7 +167,10 @@ def test_a_work_is_canceled_while_its_model_loads(shared_engine: Engine) -> None
 def test_all_who_wait_share_one_load(shared_engine: Engine, tmp_path: Path) -> None:
     model = spec(count_loads=str(tmp_path / "loads"), load_seconds=0.1)
     handles: list[object] = []
-    threads = [threading.Thread(target=lambda: handles.append(ending(shared_engine.submit(model, work())))) for _ in range(20)]
+    threads = [
+        threading.Thread(target=lambda: handles.append(ending(shared_engine.submit(model, work()))))
+        for _ in range(20)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -171,7 +179,9 @@ def test_all_who_wait_share_one_load(shared_engine: Engine, tmp_path: Path) -> N
     assert len((tmp_path / "loads").read_text().splitlines()) == 1
 
 
-def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(shared_engine: Engine, tmp_path: Path) -> None:
+def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(
+    shared_engine: Engine, tmp_path: Path
+) -> None:
     model = spec(load_error="no weights here", load_seconds=0.1, count_loads=str(tmp_path / "loads"))
     handles = [shared_engine.submit(model, work()) for _ in range(3)]
     for handle in handles:
@@ -194,13 +204,18 @@ def test_an_unknown_runtime_is_a_failed_load(shared_engine: Engine) -> None:
 def test_loaded_models_are_described_and_unloaded(shared_engine: Engine) -> None:
     model = spec(max_batch_size=5)
     described = shared_engine.load(model, pin=True)
-    assert (described.state, described.pinned, described.in_use, described.batch_size) == ("ready", True, 0, 5)
+    assert (described.state, described.pinned, described.in_use, described.batch_size) == (
+        "ready",
+        True,
+        0,
+        5,
+    )
     assert described.bytes > 1_000_000
     handle = shared_engine.submit(model, work("steps", steps=20))
-    assert shared_engine.room(model.version) == 9
+    assert shared_engine.capacity(model.version) == 9
     assert not shared_engine.unload(model.version)
     ending(handle)
-    assert shared_engine.room("unknown") == 64
+    assert shared_engine.capacity("unknown") == 64
     assert shared_engine.unload(model.version)
     assert not psutil.pid_exists(described.pid)
     assert not shared_engine.unload(model.version)
@@ -304,14 +319,19 @@ def test_two_attempts_of_one_work_may_meet(shared_engine: Engine) -> None:
 
 
 def test_a_model_that_takes_too_long_to_load_is_killed(start_engine: Start) -> None:
-    engine = start_engine(times=Times(setup=0.3))
+    engine = start_engine(timeouts=Timeouts(setup=0.3))
     failed = ending(engine.submit(spec(load_seconds=30), work()))
     assert "longer than 0.3 s" in failed.error
 
 
-def test_a_stopping_engine_lets_works_end_within_the_grace_and_hands_back_the_rest(start_engine: Start) -> None:
+def test_a_stopping_engine_lets_works_end_within_the_grace_and_hands_back_the_rest(
+    start_engine: Start,
+) -> None:
     engine = start_engine()
-    quick, slow = engine.submit(spec(), work("steps", steps=5)), engine.submit(spec(), work("steps", steps=1000))
+    quick, slow = (
+        engine.submit(spec(), work("steps", steps=5)),
+        engine.submit(spec(), work("steps", steps=1000)),
+    )
     for handle in (quick, slow):
         next(handle.events())
     engine.stop(0.3)
@@ -329,7 +349,9 @@ def test_a_memory_limit_holds_for_each_process(start_engine: Start) -> None:
 
 def test_torch_uses_the_threads_it_was_given(shared_engine: Engine) -> None:
     model = spec()
-    threads = ending(shared_engine.submit(ModelSpec(**{**vars_of(model), "threads": 1}), work("threads"))).output
+    threads = ending(
+        shared_engine.submit(ModelSpec(**{**vars_of(model), "threads": 1}), work("threads"))
+    ).output
     assert threads[0] >= 1
 
 
@@ -359,7 +381,9 @@ def test_traffic_on_one_model_cannot_keep_another_one_out(start_engine: Start) -
     assert all(isinstance(end, Finished) for end in ends)
 
 
-def test_a_model_that_made_way_for_one_that_was_refused_goes_on(start_engine: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_made_way_for_one_that_was_refused_goes_on(
+    start_engine: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "HOLD_SECONDS", 0.1)
     monkeypatch.setattr(engines, "ROOM_SECONDS", 0.5)
     engine = start_engine(budget_bytes=110_000_000, free=lambda: 0)

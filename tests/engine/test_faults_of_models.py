@@ -1,4 +1,5 @@
-"""A model process killed, hung, out of memory, dying at load, dying of one input of 32: the neighbours succeed.
+"""A model process killed, hung, out of memory, dying at load, dying of one input of 32: the neighbours
+succeed.
 
 With the echo runtime, and with a torch model whose memory really ends.
 """
@@ -14,7 +15,7 @@ from engine_support import QUICK, RUNTIMES, ending, spec, work
 
 from app.domain.work import Crashed, Finished, ModelSpec
 from app.engine.engine import Engine, EngineOptions
-from app.engine.handle import Handle
+from app.engine.work_items import Handle
 
 TOGETHER = 32
 
@@ -37,20 +38,29 @@ def kind(request: pytest.FixtureRequest, shared_engine: Engine) -> Iterator[Kind
     if request.param == "echo":
         yield Kind(shared_engine, "echo", {"rows": 4})
         return
-    engine = Engine(EngineOptions(runtime_folders=(str(RUNTIMES),), times=QUICK, preload=("torch",), process_bytes=2**31))
+    engine = Engine(
+        EngineOptions(
+            runtime_folders=(str(RUNTIMES),), timeouts=QUICK, preload=("torch",), process_bytes=2**31
+        )
+    )
     engine.start()
     yield Kind(engine, "torch-trial", {"hungry": True})
     engine.stop(0)
 
 
-def together(kind: Kind, model: ModelSpec, number: int, each: dict[str, Any] | None = None, **last: Any) -> list[Handle]:
-    """So many works that form one batch, all with the inputs `each`, the last with some of its own; they wait behind one that
-    runs."""
+def together(
+    kind: Kind, model: ModelSpec, number: int, each: dict[str, Any] | None = None, **last: Any
+) -> list[Handle]:
+    """So many works that form one batch, all with the inputs `each`, the last with some of its own; they wait
+    behind one that runs."""
     blocker = kind.engine.submit(model, work(seconds=0.3))
     next(blocker.events())
     timeout = last.pop("timeout", 60.0)
     works = [work(text=f"text {n}", **(each or {})) for n in range(number - 1)]
-    return [kind.engine.submit(model, one) for one in [*works, work(text="last", timeout=timeout, **(each or {}), **last)]]
+    return [
+        kind.engine.submit(model, one)
+        for one in [*works, work(text="last", timeout=timeout, **(each or {}), **last)]
+    ]
 
 
 def alone(kind: Kind, number: int) -> list[Any]:
@@ -66,7 +76,9 @@ def test_one_input_of_32_that_kills_its_process_ends_alone(kind: Kind) -> None:
 
 
 def test_one_input_of_32_that_hangs_is_ended_at_its_limit_alone(kind: Kind) -> None:
-    *neighbours, hung = [ending(handle) for handle in together(kind, kind.model(), TOGETHER, hang=True, timeout=0.5)]
+    *neighbours, hung = [
+        ending(handle) for handle in together(kind, kind.model(), TOGETHER, hang=True, timeout=0.5)
+    ]
     assert hung.code == "run_timeout"
     assert [end.output for end in neighbours] == alone(kind, TOGETHER)
 

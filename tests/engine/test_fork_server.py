@@ -1,4 +1,5 @@
-"""A fork server in need: the system gives no process for another model; its worker has a thousand files open."""
+"""A fork server in need: the system gives no process for another model; its worker has a thousand files
+open."""
 
 import errno
 import os
@@ -25,10 +26,16 @@ def test_a_fork_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None
     ours, theirs = socket.socketpair()
     server, client = ForkServer(theirs), ForkServerClient((), 1)
     client._control = ours
-    threads = [threading.Thread(target=server._request), threading.Thread(target=client._listen, args=(ours,))]
+    threads = [
+        threading.Thread(target=server._request),
+        threading.Thread(target=client._listen, args=(ours,)),
+    ]
     for thread in threads:
         thread.start()
-    with open(os.devnull) as nothing, pytest.raises(OSError, match=r"no process for it: .*temporarily unavailable"):
+    with (
+        open(os.devnull) as nothing,
+        pytest.raises(OSError, match=r"no process for it: .*temporarily unavailable"),
+    ):
         client.fork([nothing.fileno()], 10)
     theirs.close()
     for thread in threads:
@@ -47,5 +54,7 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_models_are_loaded_however_many_files_the_worker_has_open(many_files: None, start_engine: Start) -> None:
+def test_models_are_loaded_however_many_files_the_worker_has_open(
+    many_files: None, start_engine: Start
+) -> None:
     assert isinstance(ending(start_engine().submit(spec(), work())), Finished)

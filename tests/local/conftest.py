@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from launching import Launchers, processes_of
-from patience import eventually
+from waiting import eventually
 
 from app.local.embedded import EmbeddedServers
 

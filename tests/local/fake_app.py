@@ -1,4 +1,5 @@
-"""A stand-in for `python -m app` with the same commands: real processes that do nothing but live, log and drain.
+"""A stand-in for `python -m app` with the same commands: real processes that do nothing but live, log and
+drain.
 
 Each appends what happens to it to `<LOVAGE_DATA_DIR>/events`. `FAKE_*` variables make it misbehave.
 """
@@ -41,7 +42,9 @@ if command in ("migrate", "bootstrap"):
     import psycopg2
 
     with psycopg2.connect(os.environ["DATABASE_URL"].replace("+psycopg2", "")) as connection:
-        connection.cursor().execute("CREATE TABLE IF NOT EXISTS kept (n serial); INSERT INTO kept DEFAULT VALUES")
+        connection.cursor().execute(
+            "CREATE TABLE IF NOT EXISTS kept (n serial); INSERT INTO kept DEFAULT VALUES"
+        )
     sys.exit(int(os.environ.get("FAKE_EXIT_" + command.upper(), "0")))
 print(f"hello from {name}", flush=True)
 if command == "api":

@@ -1,4 +1,5 @@
-"""Real launchers in processes of their own for the tests of `app/local`, and a look at what they leave behind."""
+"""Real launchers in processes of their own for the tests of `app/local`, and a look at what they leave
+behind."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 import redis
 from launching import Launchers, processes_of
-from patience import eventually
+from waiting import eventually
 
 from app.local import secret_file
 from app.local.embedded import EmbeddedServers, Urls
@@ -20,7 +20,10 @@ from app.local.errors import AlreadyRunning, LocalError
 
 def count_rows(urls: Urls) -> int:
     """Add a row and a Redis count; both kept the same number of them."""
-    with psycopg2.connect(urls.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+    with (
+        psycopg2.connect(urls.database_url.replace("+psycopg2", "")) as connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("CREATE TABLE IF NOT EXISTS kept (n serial); INSERT INTO kept DEFAULT VALUES")
         cursor.execute("SELECT count(*) FROM kept")
         (rows,) = cursor.fetchone() or (0,)
@@ -44,11 +47,16 @@ def test_a_second_start_finds_the_data_on_the_same_urls(new_dir: Path) -> None:
 
 def test_the_servers_are_durable_and_private(data_dir: Path) -> None:
     with EmbeddedServers(data_dir) as urls:
-        with psycopg2.connect(urls.database_url.replace("+psycopg2", "")) as connection, connection.cursor() as cursor:
+        with (
+            psycopg2.connect(urls.database_url.replace("+psycopg2", "")) as connection,
+            connection.cursor() as cursor,
+        ):
             for setting, wanted in (("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on")):
                 cursor.execute(f"SHOW {setting}")
                 assert cursor.fetchone() == (wanted,)
-            cursor.execute("SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'postgres'")
+            cursor.execute(
+                "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'postgres'"
+            )
             assert cursor.fetchone() == ("UTF8", "C.UTF-8")
         with pytest.raises(psycopg2.OperationalError, match="password"):
             psycopg2.connect(urls.database_url.replace("+psycopg2", "").replace("lovage:", "lovage:not"))
@@ -66,7 +74,9 @@ def test_one_server_may_be_left_out(new_dir: Path) -> None:
         assert redis.Redis.from_url(urls.redis_url).ping()
 
 
-def test_a_killed_launcher_takes_the_servers_along_and_loses_nothing(data_dir: Path, launchers: Launchers) -> None:
+def test_a_killed_launcher_takes_the_servers_along_and_loses_nothing(
+    data_dir: Path, launchers: Launchers
+) -> None:
     launcher = launchers.servers(data_dir)
     assert launcher.stdout is not None
     urls = Urls(*launcher.stdout.readline().split())

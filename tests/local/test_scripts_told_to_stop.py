@@ -35,7 +35,7 @@ def test_sigterm_lets_a_script_end_its_platform_first(program: str, tmp_path: Pa
     note = tmp_path / "note"
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(note), WORKS], cwd=REPO, stdout=subprocess.PIPE, text=True
-    )  # fmt: skip
+    )
     assert process.stdout
     assert process.stdout.readline() == "works\n"
     process.send_signal(signal.SIGTERM)

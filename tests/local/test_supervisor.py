@@ -17,7 +17,10 @@ from app.local.supervisor import Supervisor, restart_delay_s
 from app.local.terminal import Terminal, wants_colour
 
 NOTE = "import os, sys, time, signal\nfile = open(os.environ['EVENTS'], 'a', buffering=1)\n"
-DRAINS = NOTE + "signal.signal(signal.SIGTERM, lambda *a: (time.sleep({drain}), file.write('{name} drained\\n'), sys.exit(0)))\n"
+DRAINS = (
+    NOTE + "signal.signal(signal.SIGTERM, lambda *a: (time.sleep({drain}), file.write('{name} drained\\n'),"
+    " sys.exit(0)))\n"
+)
 FORKS = """
 import os, time
 if os.fork():
@@ -37,7 +40,9 @@ class Desk:
         self.shown = io.StringIO()
         self.supervisor = Supervisor(data_dir, Terminal(self.shown), signals)
 
-    def program(self, name: str, code: str, stage: int = 0, grace_s: float = 5.0, once: bool = False) -> Program:
+    def program(
+        self, name: str, code: str, stage: int = 0, grace_s: float = 5.0, once: bool = False
+    ) -> Program:
         env = {**os.environ, "EVENTS": str(self.data_dir / "events")}
         argv = (sys.executable, "-c", code)
         return Program(name, argv, env, stage=stage, grace_s=grace_s, once=once, quiet=once)
@@ -59,7 +64,10 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def test_each_line_has_its_program_in_front_and_is_logged(desk: Desk) -> None:
     desk.start("api", "print('one\\ntwo', flush=True)\n" + NOTE + WAITS)
-    desk.start("worker-cpu", "import sys\nsys.stderr.write('\\xe9 no newline'); sys.stderr.flush()\n" + NOTE + "sys.exit(0)")
+    desk.start(
+        "worker-cpu",
+        "import sys\nsys.stderr.write('\\xe9 no newline'); sys.stderr.flush()\n" + NOTE + "sys.exit(0)",
+    )
     desk.until_shown("no newline")
     desk.until_shown("ready to work")
     lines = desk.shown.getvalue().splitlines()
@@ -127,7 +135,9 @@ def test_a_failed_step_shows_the_end_of_its_log(desk: Desk) -> None:
 
 
 def test_a_program_that_never_starts_is_given_up(desk: Desk) -> None:
-    desk.supervisor.start(Program("api", (sys.executable, "-c", "exit('bad port')"), dict(os.environ), ready=lambda pid: False))
+    desk.supervisor.start(
+        Program("api", (sys.executable, "-c", "exit('bad port')"), dict(os.environ), ready=lambda pid: False)
+    )
     with pytest.raises(StartFailed, match=r"(?s)api does not start:.*bad port"):
         desk.supervisor.wait_ready(["api"], 30)
 

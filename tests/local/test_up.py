@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from launching import Launchers, processes_of
-from patience import eventually
+from waiting import eventually
 
 from app.local.detached import down
 from app.local.platform_state import is_running, read_platform
@@ -39,7 +39,9 @@ def events(data_dir: Path) -> list[str]:
     return (data_dir / "events").read_text().splitlines()
 
 
-def test_up_starts_everything_and_ctrl_c_drains_it(launchers: Launchers, options: dict[str, Any], data_dir: Path) -> None:
+def test_up_starts_everything_and_ctrl_c_drains_it(
+    launchers: Launchers, options: dict[str, Any], data_dir: Path
+) -> None:
     launcher = launchers.up(**options, devices=["cpu", "cpu"])
     shown = read_until(launcher, "SCREEN")
     assert f"http://127.0.0.1:{options['port']}" in shown
@@ -50,7 +52,9 @@ def test_up_starts_everything_and_ctrl_c_drains_it(launchers: Launchers, options
     assert platform is not None
     assert platform.pid == launcher.pid
     assert stat.S_IMODE((data_dir / "up.json").stat().st_mode) == 0o600
-    eventually(lambda: len(events(data_dir)) == 2 + 6)  # the steps and the programs; only the API was waited for
+    eventually(
+        lambda: len(events(data_dir)) == 2 + 6
+    )  # the steps and the programs; only the API was waited for
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(20) == 0
     assert not (data_dir / "up.json").exists()
@@ -88,7 +92,9 @@ def kill_and_start_again(launcher: subprocess.Popen[str], launchers: Launchers, 
     assert not processes_of(options["data_dir"])
 
 
-def test_a_killed_server_is_started_again(launchers: Launchers, options: dict[str, Any], data_dir: Path) -> None:
+def test_a_killed_server_is_started_again(
+    launchers: Launchers, options: dict[str, Any], data_dir: Path
+) -> None:
     launcher = launchers.up(**options)
     read_until(launcher, "SCREEN")
     for name in ("valkey", "postgres"):
@@ -120,7 +126,9 @@ def test_a_taken_api_port_is_one_sentence(launchers: Launchers, options: dict[st
     assert sentence.endswith("stop it, or choose another with --port.")
 
 
-def test_a_failed_migration_stops_everything(launchers: Launchers, options: dict[str, Any], data_dir: Path) -> None:
+def test_a_failed_migration_stops_everything(
+    launchers: Launchers, options: dict[str, Any], data_dir: Path
+) -> None:
     launcher = launchers.up(**options, env={"FAKE_EXIT_MIGRATE": "3"})
     assert launcher.wait(20) == 1
     assert launcher.stdout is not None
@@ -128,7 +136,9 @@ def test_a_failed_migration_stops_everything(launchers: Launchers, options: dict
     assert not processes_of(data_dir)
 
 
-def test_detached_up_returns_when_ready_and_down_stops_it(launchers: Launchers, options: dict[str, Any], data_dir: Path) -> None:
+def test_detached_up_returns_when_ready_and_down_stops_it(
+    launchers: Launchers, options: dict[str, Any], data_dir: Path
+) -> None:
     launcher = launchers.up(**options, detach=True)
     assert launcher.wait(30) == 0
     assert launcher.stdout is not None
@@ -141,12 +151,16 @@ def test_detached_up_returns_when_ready_and_down_stops_it(launchers: Launchers, 
     assert down(data_dir, said.append) == 0
     assert said[0].startswith(f"Stopped Lovage (pid {platform.pid}) in ")
     assert not is_running(data_dir)
-    eventually(lambda: not processes_of(data_dir))  # the launcher itself ends a moment after it has let the lock go
+    eventually(
+        lambda: not processes_of(data_dir)
+    )  # the launcher itself ends a moment after it has let the lock go
     assert down(data_dir, said.append) == 0
     assert said[1] == f"Lovage is not running on {data_dir}."
 
 
-def test_detached_up_tells_why_it_failed(launchers: Launchers, options: dict[str, Any], data_dir: Path) -> None:
+def test_detached_up_tells_why_it_failed(
+    launchers: Launchers, options: dict[str, Any], data_dir: Path
+) -> None:
     launcher = launchers.up(**options, detach=True, env={"FAKE_API_BROKEN": "1"})
     assert launcher.wait(30) == 1
     assert launcher.stdout is not None
@@ -154,12 +168,16 @@ def test_detached_up_tells_why_it_failed(launchers: Launchers, options: dict[str
     assert not is_running(data_dir)
 
 
-def test_given_servers_are_not_started_again(launchers: Launchers, options: dict[str, Any], data_dir: Path) -> None:
+def test_given_servers_are_not_started_again(
+    launchers: Launchers, options: dict[str, Any], data_dir: Path
+) -> None:
     elsewhere = launchers.servers(data_dir)
     assert elsewhere.stdout is not None
     database_url, redis_url = elsewhere.stdout.readline().split()
     own_dir = data_dir / "without servers"
-    launcher = launchers.up(**{**options, "data_dir": own_dir}, database_url=database_url, redis_url=redis_url)
+    launcher = launchers.up(
+        **{**options, "data_dir": own_dir}, database_url=database_url, redis_url=redis_url
+    )
     read_until(launcher, "SCREEN")
     assert not (own_dir / "postgres").exists()
     assert json.loads((own_dir / "up.json").read_text())["database_url"] == database_url

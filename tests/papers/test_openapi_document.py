@@ -1,4 +1,5 @@
-"""The committed OpenAPI document is the one that the routes make; it names every error and shows an example of every body."""
+"""The committed OpenAPI document is the one that the routes make; it names every error and shows an example
+of every body."""
 
 import json
 import re
@@ -9,7 +10,8 @@ from jsonschema import Draft202012Validator
 
 from scripts.openapi_document import TARGET, document
 
-# Probes are asked all the time by machines that send no credential; whoever limits them takes the platform down.
+# Probes are asked all the time by machines that send no credential; whoever limits them takes the platform
+# down.
 NEVER_LIMITED = {"platform.index", "platform.health", "platform.livez", "platform.ready"}
 # Their shape of errors has one status for whatever is wrong with a request.
 OPENAI = "openai."
@@ -23,7 +25,8 @@ def test_the_committed_document_is_current() -> None:
 
 
 def test_operations_have_names_that_do_not_change_with_their_code() -> None:
-    """FastAPI's own ids hold the function's name and the path; ours are noun.verb, as the clients call them."""
+    """FastAPI's own ids hold the function's name and the path; ours are noun.verb, as the clients call
+    them."""
     found = [one["operationId"] for methods in MADE["paths"].values() for one in methods.values()]
     assert len(found) == len(set(found)) > 40
     assert not [name for name in found if not re.fullmatch(r"[a-z]+(\.[a-z]+)+", name)]
@@ -78,7 +81,10 @@ def examples(schema: dict[str, Any]) -> list[Any]:
     """Those of a schema, of what it refers to, or of one of its choices."""
     if "$ref" in schema:
         return examples(MADE["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
-    return [*schema.get("examples", ()), *(example for one in schema.get("anyOf", ()) for example in examples(one))]
+    return [
+        *schema.get("examples", ()),
+        *(example for one in schema.get("anyOf", ()) for example in examples(one)),
+    ]
 
 
 def test_every_body_has_an_example_that_its_schema_takes() -> None:
@@ -86,5 +92,7 @@ def test_every_body_has_an_example_that_its_schema_takes() -> None:
         found = [media["example"]] if "example" in media else examples(media["schema"])
         assert found, f"{name} ({kind}) shows no example"
         for example in found:
-            faults = [error.message for error in Draft202012Validator(whole(media["schema"])).iter_errors(example)]
+            faults = [
+                error.message for error in Draft202012Validator(whole(media["schema"])).iter_errors(example)
+            ]
             assert not faults, f"{name} ({kind}): {faults}"

@@ -52,8 +52,17 @@ def test_every_phase_is_documented() -> None:
 def counted() -> set[str]:
     """The names of all metrics as Prometheus shows them, but for those of its own client."""
     registries = (metrics.EVERYWHERE, metrics.API, metrics.WORKER, metrics.COURIER)
-    families = [family for registry in registries for family in registry.collect() if family.name.startswith("lovage_")]
-    read = [name for table in (metrics.FLEET, metrics.OF_API, metrics.OF_WORKER, metrics.OF_COURIER) for name in table]
+    families = [
+        family
+        for registry in registries
+        for family in registry.collect()
+        if family.name.startswith("lovage_")
+    ]
+    read = [
+        name
+        for table in (metrics.FLEET, metrics.OF_API, metrics.OF_WORKER, metrics.OF_COURIER)
+        for name in table
+    ]
     return {family.name + ("_total" if family.type == "counter" else "") for family in families} | set(read)
 
 
@@ -61,7 +70,9 @@ def test_every_metric_is_documented_and_no_other() -> None:
     documented = set(re.findall(r"^\| `(lovage_\w+)` \|", page("metrics.md"), re.M))
     assert documented == counted()
     named = set(re.findall(r"lovage_\w+", page("metrics.md")))
-    assert {re.sub("_(count|sum|bucket)$", "", name) for name in named} <= counted(), "the examples are of metrics that exist"
+    assert {re.sub("_(count|sum|bucket)$", "", name) for name in named} <= counted(), (
+        "the examples are of metrics that exist"
+    )
 
 
 def test_the_example_environment_is_up_to_date() -> None:
@@ -135,7 +146,7 @@ class Refuse:
         if name.partition(".")[0] in {"torch", "transformers", "diffusers", "accelerate", "safetensors"}:
             raise ImportError(f"{name} is not in the API's image")
 sys.meta_path.insert(0, Refuse())
-import app.main, app.cli, app.worker.process, app.cli.bootstrapping
+import app.main, app.cli, app.composition_worker, app.worker.process, app.cli.bootstrapping
 assert "torch" not in sys.modules
 """
 
@@ -148,5 +159,7 @@ def test_nothing_that_is_too_big_is_tracked() -> None:
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    names = subprocess.run([git, "ls-files", "demo_models"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run(
+        [git, "ls-files", "demo_models"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert sum((ROOT / name).stat().st_size for name in names if name.endswith(".safetensors")) <= 12_000_000

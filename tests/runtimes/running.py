@@ -1,4 +1,5 @@
-"""Runs a runtime in this process as the engine does: prepare, then run, with a feed of late-comers and cancels."""
+"""Runs a runtime in this process as the engine does: prepare, then run, with a feed of late-comers and
+cancels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ class Feed:
         self.late, self.cancel = list(late), cancel or {}
         self.asked: dict[str, int] = {}
 
-    def join(self, room: int) -> Sequence[Job]:
-        coming, self.late = self.late[:room], self.late[room:]
+    def join(self, capacity: int) -> Sequence[Job]:
+        coming, self.late = self.late[:capacity], self.late[capacity:]
         return coming
 
     def more(self) -> Sequence[Job]:
@@ -48,7 +49,9 @@ def jobs(runtime: Runtime, inputs: Sequence[dict[str, Any]], folder: Path, first
     return made
 
 
-def run(runtime: Runtime, batch: Sequence[Job], feed: Feed | None = None) -> tuple[dict[str, Event], dict[str, list[Any]]]:
+def run(
+    runtime: Runtime, batch: Sequence[Job], feed: Feed | None = None
+) -> tuple[dict[str, Event], dict[str, list[Any]]]:
     """(endings by id, chunks by id). Asserts that nobody ends twice or speaks after the end."""
     endings: dict[str, Event] = {}
     chunks: dict[str, list[Any]] = {}

@@ -1,4 +1,5 @@
-"""Runtimes that are found in folders: each file is reported, and a broken one costs nobody anything but itself."""
+"""Runtimes that are found in folders: each file is reported, and a broken one costs nobody anything but
+itself."""
 
 import sys
 from pathlib import Path
@@ -34,8 +35,11 @@ def test_files_are_found_at_any_depth_with_their_metadata(tmp_path: Path) -> Non
     found = {one.spec.name: one for one in registry.discover([tmp_path]) if one.spec}
     assert sorted(found) == ["loud", "louder"]
     assert found["loud"].metadata == {
-        "model_id": "org/loud", "task": "text-generation", "hardware": ["cuda", "cpu"], "architecture": "EchoForCausalLM"
-    }  # fmt: skip
+        "model_id": "org/loud",
+        "task": "text-generation",
+        "hardware": ["cuda", "cpu"],
+        "architecture": "EchoForCausalLM",
+    }
     assert registry.find("louder").spec.name == "louder"
     assert {"loud", "louder", "echo"} <= {spec.name for spec in registry.specs()}
 
@@ -49,7 +53,10 @@ def test_files_are_found_at_any_depth_with_their_metadata(tmp_path: Path) -> Non
         ("x = 1", "defines no Runtime class"),
         ("from app.runtimes.echo import Echo", "defines no Runtime class"),
         (GOOD.replace("NAME", "echo"), "taken by another runtime"),
-        ("from app.runtimes.base import Runtime\nclass Bare(Runtime):\n    pass", "not a Runtime with a spec"),
+        (
+            "from app.runtimes.base import Runtime\nclass Bare(Runtime):\n    pass",
+            "not a Runtime with a spec",
+        ),
         ("\x00", "null bytes"),
     ],
 )

@@ -1,4 +1,5 @@
-"""The encoder without padding answers as transformers' own does, for every family, and stays away where it would not."""
+"""The encoder without padding answers as transformers' own does, for every family, and stays away where it
+would not."""
 
 import re
 import sys
@@ -11,17 +12,26 @@ import transformers
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from app.domain.work import ModelSpec
-from app.runtimes import fused_encoder, mapped_pages, weights
-from app.runtimes.fused_encoder import FusedEncoder
+from app.runtimes import mapped_pages, weights
+from app.runtimes.encoders import fused_encoder
+from app.runtimes.encoders.fused_encoder import FusedEncoder
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 100}
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "vocab_size": 100,
+}
 FAMILIES = ("Bert", "Roberta", "XLMRoberta", "Camembert", "Electra", "Ernie")
 LENGTHS = (7, 3, 12, 7, 1, 5)
 
 
 def made(family: str, kind: Any = AutoModel, **config: Any) -> Any:
     torch.manual_seed(0)
-    found = getattr(transformers, f"{family}Config")(**{**SMALL, **config}, pad_token_id=1, attn_implementation="sdpa")
+    found = getattr(transformers, f"{family}Config")(
+        **{**SMALL, **config}, pad_token_id=1, attn_implementation="sdpa"
+    )
     return kind.from_config(found).eval().requires_grad_(False)
 
 
@@ -98,14 +108,18 @@ def test_other_activations_are_inside_too(activation: str) -> None:
     torch.testing.assert_close(answers(net, given), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [{"hidden_act": "silu"}, {"is_decoder": True}, {"chunk_size_feed_forward": 4}])
+@pytest.mark.parametrize(
+    "config", [{"hidden_act": "silu"}, {"is_decoder": True}, {"chunk_size_feed_forward": 4}]
+)
 def test_what_is_not_known_stays_as_it_is(config: dict[str, Any]) -> None:
     net = made("Bert", **config)
     assert not fused_encoder.fuse(net)
     assert type(net.encoder).__name__ == "BertEncoder"
 
 
-def test_one_that_would_answer_otherwise_is_not_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_that_would_answer_otherwise_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(fused_encoder.INSIDE, "gelu", ("relu", ""))
     net = made("Bert")
     for layer in net.encoder.layer:
@@ -139,7 +153,11 @@ def test_the_pages_of_packed_weights_are_given_back(tmp_path: Path) -> None:
 
     def resident() -> int:
         parts = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
-        return sum(int(re.findall(r"Rss:\s+(\d+)", part)[0]) for part in parts if str(tmp_path) in part.split("\n")[0])
+        return sum(
+            int(re.findall(r"Rss:\s+(\d+)", part)[0])
+            for part in parts
+            if str(tmp_path) in part.split("\n")[0]
+        )
 
     before = resident()
     mapped_pages.let_go([weight, anonymous])

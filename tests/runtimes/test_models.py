@@ -12,9 +12,13 @@ from running import Feed, jobs, load, outputs, run
 from app.domain.work import Failed, Finished, Progress
 from app.runtimes.base import Runtime
 from app.runtimes.demo import SHIPPED, demo_minilm_folder
-from app.runtimes.rows import cut_by_length
+from app.runtimes.encoders.rows import cut_by_length
 
-TEXTS = ["The whale is white.", "x", "A rather longer sentence about nothing in particular, with some commas, too."]
+TEXTS = [
+    "The whale is white.",
+    "x",
+    "A rather longer sentence about nothing in particular, with some commas, too.",
+]
 
 
 def test_embeddings_equal_sentence_transformers(minilm: Runtime, tmp_path: Path) -> None:
@@ -60,7 +64,9 @@ def test_pictures_have_the_asked_size_and_seeds_make_them_repeatable(digits: Run
     first = [Image.open(tmp_path / "a" / "0" / name["$file"]) for name in names]
     assert first[0].size == (32, 32)
     other = Image.open(tmp_path / "b" / "0" / again[0]["$file"])
-    assert numpy.array_equal(numpy.asarray(first[1]), numpy.asarray(other)), "picture n of seed s is picture 0 of seed s+n"
+    assert numpy.array_equal(numpy.asarray(first[1]), numpy.asarray(other)), (
+        "picture n of seed s is picture 0 of seed s+n"
+    )
 
 
 def test_a_size_that_the_model_cannot_make_is_refused(digits: Runtime, tmp_path: Path) -> None:
@@ -99,7 +105,12 @@ def test_a_users_predictor_answers_streams_reads_and_makes_files(tmp_path: Path,
     model = load("python", tmp_path)
     batch = jobs(
         model,
-        [{"mode": "stream"}, {"mode": "file"}, {"mode": "read", "picture": str(tmp_path / "in.txt")}, {"mode": "x"}],
+        [
+            {"mode": "stream"},
+            {"mode": "file"},
+            {"mode": "read", "picture": str(tmp_path / "in.txt")},
+            {"mode": "x"},
+        ],
         tmp_path,
     )
     ended, chunks = run(model, batch)
@@ -112,7 +123,9 @@ def test_a_users_predictor_answers_streams_reads_and_makes_files(tmp_path: Path,
 
 def test_pictures_of_one_request_are_drawn_in_parts_that_fit(tmp_path: Path) -> None:
     small = load("image-generation", SHIPPED / "digits", config={"default_steps": 2, "images_at_once": 2})
-    batch = jobs(small, [{"prompt": "seven", "seed": 4, "num_images": 3}, {"prompt": "one", "seed": 9}], tmp_path)
+    batch = jobs(
+        small, [{"prompt": "seven", "seed": 4, "num_images": 3}, {"prompt": "one", "seed": 9}], tmp_path
+    )
     said = list(small.run(batch, Feed()))
     endings = {job_id: event for job_id, event in said if isinstance(event, Finished)}
     assert [len(endings[job.id].output) for job in batch] == [3, 1]
@@ -120,7 +133,10 @@ def test_pictures_of_one_request_are_drawn_in_parts_that_fit(tmp_path: Path) -> 
     assert progress[-1] == Progress(4, 4)
     assert [one.done for one in progress] == sorted(one.done for one in progress)
     [alone] = outputs(small, [{"prompt": "seven", "seed": 6}], tmp_path / "alone")
-    pictures = [Image.open(tmp_path / "0" / "output-2.png"), Image.open(tmp_path / "alone" / "0" / alone[0]["$file"])]
+    pictures = [
+        Image.open(tmp_path / "0" / "output-2.png"),
+        Image.open(tmp_path / "alone" / "0" / alone[0]["$file"]),
+    ]
     assert numpy.array_equal(*(numpy.asarray(picture) for picture in pictures))
 
 

@@ -1,4 +1,5 @@
-"""Every task of the runtime `pipeline` that a tiny random model can be made for: an answer of the right shape, as JSON."""
+"""Every task of the runtime `pipeline` that a tiny random model can be made for: an answer of the right
+shape, as JSON."""
 
 import json
 import math
@@ -18,22 +19,45 @@ from app.runtimes.demo import SHIPPED, demo_minilm_folder
 from app.runtimes.media import read_wav
 
 BERT: dict[str, Any] = {
-    "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+    "vocab_size": 30522,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
     "max_position_embeddings": 64,
-}  # fmt: skip
+}
 VIT: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "image_size": 32,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "image_size": 32,
     "patch_size": 8,
-}  # fmt: skip
+}
 T5: dict[str, Any] = {
-    "vocab_size": 4096, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": 0,
-    "eos_token_id": 1, "pad_token_id": 1,
-}  # fmt: skip
+    "vocab_size": 4096,
+    "d_model": 32,
+    "d_kv": 16,
+    "d_ff": 64,
+    "num_layers": 1,
+    "num_heads": 2,
+    "decoder_start_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
 WAV2VEC: dict[str, Any] = {
-    "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 32,
-    "conv_dim": (16, 16), "conv_stride": (5, 4), "conv_kernel": (10, 8), "num_feat_extract_layers": 2,
-    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 32,
+    "conv_dim": (16, 16),
+    "conv_stride": (5, 4),
+    "conv_kernel": (10, 8),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
 NLI = {"id2label": {0: "contradiction", 1: "entailment"}, "label2id": {"contradiction": 0, "entailment": 1}}
 NETS = {
     "text-classification": lambda: t.BertForSequenceClassification(t.BertConfig(**BERT, num_labels=3)),
@@ -44,24 +68,39 @@ NETS = {
     "question-answering": lambda: t.BertForQuestionAnswering(t.BertConfig(**BERT)),
     "image-classification": lambda: t.ViTForImageClassification(t.ViTConfig(**VIT, num_labels=3)),
     "depth-estimation": lambda: t.DPTForDepthEstimation(
-        t.DPTConfig(**{**VIT, "num_hidden_layers": 4}, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8],
-                    fusion_hidden_size=8)
+        t.DPTConfig(
+            **{**VIT, "num_hidden_layers": 4},
+            backbone_out_indices=[0, 1, 2, 3],
+            neck_hidden_sizes=[8, 8, 8, 8],
+            fusion_hidden_size=8,
+        )
     ),
-    "audio-classification": lambda: t.Wav2Vec2ForSequenceClassification(t.Wav2Vec2Config(**WAV2VEC, num_labels=3)),
+    "audio-classification": lambda: t.Wav2Vec2ForSequenceClassification(
+        t.Wav2Vec2Config(**WAV2VEC, num_labels=3)
+    ),
     "summarization": lambda: t.T5ForConditionalGeneration(t.T5Config(**T5)),
-}  # fmt: skip
+}
 LONG = "Lovage is a plant. " * 60
 INPUTS: dict[str, list[dict[str, Any]]] = {
     "text-classification": [{"text": "good", "top_k": 2}, {"text": "a longer text, and bad", "top_k": 2}],
-    "zero-shot-classification": [{"text": "good", "labels": ["a", "b"]}, {"text": "bad", "labels": ["a", "b"]}],
+    "zero-shot-classification": [
+        {"text": "good", "labels": ["a", "b"]},
+        {"text": "bad", "labels": ["a", "b"]},
+    ],
     "token-classification": [{"text": "Ada lives in Rome", "aggregation_strategy": "simple"}],
     "fill-mask": [{"text": "The [MASK] is white.", "top_k": 3}, {"text": "A [MASK]", "top_k": 3}],
     "feature-extraction": [{"text": "good"}, {"text": "a longer one"}],
-    "question-answering": [{"question": "What is it?", "context": LONG}, {"question": "Who?", "context": "Ada did.", "top_k": 2}],
+    "question-answering": [
+        {"question": "What is it?", "context": LONG},
+        {"question": "Who?", "context": "Ada did.", "top_k": 2},
+    ],
     "image-classification": [{"image": "picture", "top_k": 2}, {"image": "picture", "top_k": 2}],
     "depth-estimation": [{"image": "picture"}],
     "audio-classification": [{"audio": "sound", "top_k": 2}],
-    "summarization": [{"text": "The whale is white.", "max_new_tokens": 5}, {"text": "It was", "max_new_tokens": 5}],
+    "summarization": [
+        {"text": "The whale is white.", "max_new_tokens": 5},
+        {"text": "It was", "max_new_tokens": 5},
+    ],
 }
 
 
@@ -93,7 +132,9 @@ def files(tmp_path: Path) -> dict[str, str]:
     return {"picture": str(tmp_path / "in.png"), "sound": str(tmp_path / "in.wav")}
 
 
-def test_a_task_answers_its_batch_as_json_and_each_as_alone(made, files: dict[str, str], tmp_path: Path) -> None:
+def test_a_task_answers_its_batch_as_json_and_each_as_alone(
+    made, files: dict[str, str], tmp_path: Path
+) -> None:
     task, folder = made
     model = load("pipeline", folder, task=task)
     given = [{name: files.get(str(value), value) for name, value in one.items()} for one in INPUTS[task]]
@@ -128,7 +169,11 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     t.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "m")
     (tmp_path / "in.png").write_text("no picture")
     with pytest.raises(ValueError, match="not a picture"):
-        jobs(load("pipeline", tmp_path / "m", task="image-classification"), [{"image": str(tmp_path / "in.png")}], tmp_path)
+        jobs(
+            load("pipeline", tmp_path / "m", task="image-classification"),
+            [{"image": str(tmp_path / "in.png")}],
+            tmp_path,
+        )
 
 
 def test_sound_is_read_at_the_models_rate(files: dict[str, str]) -> None:

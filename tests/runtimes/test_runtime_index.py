@@ -1,4 +1,5 @@
-"""What the fleet can run is known to the API and searchable, broken files included; models on disk are found."""
+"""What the fleet can run is known to the API and searchable, broken files included; models on disk are
+found."""
 
 import json
 import os
@@ -13,13 +14,16 @@ from sqlalchemy import delete
 from app.db.session import Database
 from app.db.tables import RuntimeRow
 from app.runtimes import registry
-from app.services import runtime_index
-from app.services.runtime_index import RuntimeIndex
+from app.services.catalogue import runtime_index
+from app.services.catalogue.runtime_index import RuntimeIndex
 
 GOOD = """
 from dataclasses import replace
 from app.runtimes.echo import Echo
-METADATA = {"model_id": "org/loud", "architecture": "LoudForCausalLM", "task": "text-generation", "hardware": ["cuda", "npu"]}
+METADATA = {
+    "model_id": "org/loud", "architecture": "LoudForCausalLM",
+    "task": "text-generation", "hardware": ["cuda", "npu"]
+}
 class Loud(Echo):
     spec = replace(Echo.spec, name="loud", description="Shouts.")
 """
@@ -55,10 +59,16 @@ def test_runtimes_are_found_by_task_hardware_and_words(tmp_path: Path, database:
     assert names(index.find(query="LoudForCausalLM SHOUTS")) == ["loud"]
     assert index.find(task="no-such-task") == []
     [loud] = index.find(query="org/loud", whole=True)
-    assert (loud.model_id, loud.hardware, loud.origin) == ("org/loud", ("cuda", "npu"), str(tmp_path / "deep" / "hf_loud.py"))
+    assert (loud.model_id, loud.hardware, loud.origin) == (
+        "org/loud",
+        ("cuda", "npu"),
+        str(tmp_path / "deep" / "hf_loud.py"),
+    )
 
 
-def test_a_broken_file_is_listed_with_its_error_until_it_is_mended(tmp_path: Path, database: Database) -> None:
+def test_a_broken_file_is_listed_with_its_error_until_it_is_mended(
+    tmp_path: Path, database: Database
+) -> None:
     file = tmp_path / "loud_runtime.py"
     file.write_text("TASK = 'text-generation'\nimport nothing_of_this_name")
     index = found_in(tmp_path, database)
@@ -90,7 +100,9 @@ def test_lovage_discover_needs_no_platform(tmp_path: Path) -> None:
     by_origin = {one["origin"]: one for one in found}
     assert by_origin[str(tmp_path / "hf_loud.py")]["name"] == "loud"
     assert "SyntaxError" in by_origin[str(tmp_path / "hf_broken.py")]["error"]
-    shown = lovage("discover", "--path", str(tmp_path), "--hardware", "npu", "--query", "shouts", COLUMNS="200")
+    shown = lovage(
+        "discover", "--path", str(tmp_path), "--hardware", "npu", "--query", "shouts", COLUMNS="200"
+    )
     assert "loud" in shown.stdout
     assert "embedding" not in shown.stdout
     nowhere = lovage("discover", "--path", str(tmp_path / "absent"))

@@ -1,4 +1,5 @@
-"""What every runtime promises: a well-formed schema, one ending for each by id, cancellation, clear refusals."""
+"""What every runtime promises: a well-formed schema, one ending for each by id, cancellation, clear
+refusals."""
 
 import json
 from pathlib import Path
@@ -14,7 +15,10 @@ from app.runtimes.base import Runtime, RuntimeSpec
 
 INPUTS: dict[str, list[dict[str, Any]]] = {
     "echo": [{"text": "a"}, {"text": "b", "chunks": 2}],
-    "words": [{"prompt": "The", "max_new_tokens": 3}, {"prompt": "A longer prompt here", "max_new_tokens": 5, "temperature": 0}],
+    "words": [
+        {"prompt": "The", "max_new_tokens": 3},
+        {"prompt": "A longer prompt here", "max_new_tokens": 5, "temperature": 0},
+    ],
     "digits": [{"prompt": "one", "seed": 1}, {"prompt": "two", "seed": 2}],
     "minilm": [{"text": "short"}, {"text": ["several", "texts of different length are here"]}],
     "pairs": [{"query": "q", "texts": ["a", "b c d"]}, {"pairs": [["x", "y"]]}],
@@ -36,7 +40,9 @@ def case(request, classifier_folder: Path, tmp_path: Path) -> tuple[Runtime, lis
 
 
 def predictor(folder: Path) -> Path:
-    (folder / "predictor.py").write_text('def predict(name: str, times: int = 1) -> str:\n    return " ".join([name] * times)\n')
+    (folder / "predictor.py").write_text(
+        'def predict(name: str, times: int = 1) -> str:\n    return " ".join([name] * times)\n'
+    )
     return folder
 
 
@@ -87,9 +93,13 @@ def test_schemas_are_valid_and_every_number_and_text_has_a_bound(spec: RuntimeSp
                 assert "maxItems" in wanted, f"{spec.name}.{name}"
 
 
-def test_a_canceled_text_stops_at_the_next_step_and_its_neighbour_goes_on(words: Runtime, tmp_path: Path) -> None:
+def test_a_canceled_text_stops_at_the_next_step_and_its_neighbour_goes_on(
+    words: Runtime, tmp_path: Path
+) -> None:
     batch = jobs(
-        words, [{"prompt": "The", "max_new_tokens": 200, "temperature": 0}, {"prompt": "A", "max_new_tokens": 8}], tmp_path
+        words,
+        [{"prompt": "The", "max_new_tokens": 200, "temperature": 0}, {"prompt": "A", "max_new_tokens": 8}],
+        tmp_path,
     )
     ended, chunks = run(words, batch, Feed(cancel={"0": 3}))
     assert isinstance(ended["0"], Canceled)

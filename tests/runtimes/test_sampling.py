@@ -12,7 +12,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from app.runtimes.sampling import Dice, Sampling, choose
+from app.runtimes.text.sampling import Dice, Sampling, choose
 
 WAYS = [
     Sampling(),
@@ -66,7 +66,10 @@ def test_the_distribution_is_that_of_transformers(way: Sampling) -> None:
     expected = warpers(torch.tensor([[1, 2, 3]]), logits.clone())[0].softmax(-1)
     times = 6_000
     row = Row(way, Dice(5))
-    found = torch.bincount(torch.tensor(choose(logits.expand(times, -1).clone(), [row] * times)), minlength=40) / times
+    found = (
+        torch.bincount(torch.tensor(choose(logits.expand(times, -1).clone(), [row] * times)), minlength=40)
+        / times
+    )
     if not way.temperature:
         assert found.argmax() == expected.argmax()
         assert found.max() == 1

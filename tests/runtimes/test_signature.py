@@ -38,20 +38,33 @@ def test_a_signature_becomes_a_schema_without_running_the_file() -> None:
     properties = inputs["properties"]
     assert list(properties) == sorted(properties, key=lambda name: properties[name]["x-order"])
     assert inputs["required"] == ["prompt", "needed"]
-    assert properties["mode"] | {"type": "string", "enum": ["fast", "good"], "default": "fast"} == properties["mode"]
+    assert (
+        properties["mode"] | {"type": "string", "enum": ["fast", "good"], "default": "fast"}
+        == properties["mode"]
+    )
     assert (
         properties["strength"] | {"minimum": 0, "maximum": 1, "default": 0.5, "description": "How much."}
         == properties["strength"]
     )
-    assert properties["size"] | {"type": "integer", "minimum": 8, "maximum": 64, "default": 16} == properties["size"]
+    assert (
+        properties["size"] | {"type": "integer", "minimum": 8, "maximum": 64, "default": 16}
+        == properties["size"]
+    )
     assert (properties["steps"]["minimum"], properties["steps"]["maximum"]) == (1, 9)
-    assert properties["picture"] | {"type": "string", "format": "uri", "nullable": True} == properties["picture"]
+    assert (
+        properties["picture"] | {"type": "string", "format": "uri", "nullable": True} == properties["picture"]
+    )
     assert properties["words"]["maxItems"] == 4
     assert properties["words"]["items"]["type"] == "string"
     assert properties["extra"]["nullable"] is True
     assert properties["kind"]["enum"] == ["a", "b"]
     assert streams
-    assert output == {"type": "array", "title": "Output", "items": {"type": "string"}, "x-cog-array-type": "iterator"}
+    assert output == {
+        "type": "array",
+        "title": "Output",
+        "items": {"type": "string"},
+        "x-cog-array-type": "iterator",
+    }
 
 
 @pytest.mark.parametrize(
@@ -71,7 +84,9 @@ def test_what_does_not_fit_is_told_in_a_sentence(source: str, words: str) -> Non
 
 
 def test_plain_functions_and_inner_generators_do_not_stream() -> None:
-    inputs, output, streams = schema_of("def predict(n):\n    def each():\n        yield n\n    return list(each())")
+    inputs, output, streams = schema_of(
+        "def predict(n):\n    def each():\n        yield n\n    return list(each())"
+    )
     assert inputs["required"] == ["n"]
     assert output == {"title": "Output"}
     assert not streams

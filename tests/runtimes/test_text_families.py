@@ -1,4 +1,5 @@
-"""Families of causal models, tiny and random: the loop that fits each gives what `generate` gives each alone."""
+"""Families of causal models, tiny and random: the loop that fits each gives what `generate` gives each
+alone."""
 
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from app.runtimes.base import Runtime
 from app.runtimes.demo import SHIPPED
 
 SMALL = {"vocab_size": 4096, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": 0, "eos_token_id": 0}
-HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 256}
+HEADS = {
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+}
 FAMILIES = {
     "LlamaConfig": (True, {**SMALL, **HEADS}),
     "Qwen2Config": (True, {**SMALL, **HEADS}),
@@ -23,7 +29,9 @@ FAMILIES = {
     "BloomConfig": (False, {**SMALL, "n_head": 4, "n_layer": 2}),
 }
 PROMPTS = ["The whale", "Alice was beginning to get very tired", "It", "The captain of the ship said that"]
-INPUTS = [{"prompt": prompt, "temperature": 0, "max_new_tokens": 6 + 5 * n} for n, prompt in enumerate(PROMPTS)]
+INPUTS = [
+    {"prompt": prompt, "temperature": 0, "max_new_tokens": 6 + 5 * n} for n, prompt in enumerate(PROMPTS)
+]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -9,11 +9,16 @@ from running import Feed, jobs, outputs, run
 
 from app.domain.work import Finished
 from app.runtimes.base import Runtime
-from app.runtimes.text_pieces import Detokenizer, StopFilter, overlap
+from app.runtimes.text.text_pieces import Detokenizer, StopFilter, overlap
 
 PROMPTS = ["The whale", "Alice was beginning to get very tired", "It", "The captain of the ship said that"]
-GREEDY = [{"prompt": prompt, "temperature": 0, "max_new_tokens": 10 + 7 * n} for n, prompt in enumerate(PROMPTS)]
-SAMPLED = [{"prompt": prompt, "temperature": 1.1, "seed": n, "max_new_tokens": 12 + 5 * n} for n, prompt in enumerate(PROMPTS)]
+GREEDY = [
+    {"prompt": prompt, "temperature": 0, "max_new_tokens": 10 + 7 * n} for n, prompt in enumerate(PROMPTS)
+]
+SAMPLED = [
+    {"prompt": prompt, "temperature": 1.1, "seed": n, "max_new_tokens": 12 + 5 * n}
+    for n, prompt in enumerate(PROMPTS)
+]
 
 
 @pytest.mark.parametrize("inputs", [GREEDY, SAMPLED], ids=["greedy", "sampled with a seed"])
@@ -36,16 +41,22 @@ def test_tokens_are_counted_and_the_reason_is_told(words: Runtime, tmp_path: Pat
 
 
 def test_a_stop_string_ends_the_text_and_never_leaks(words: Runtime, tmp_path: Path) -> None:
-    free = "".join(outputs(words, [{"prompt": "The whale", "temperature": 0, "max_new_tokens": 40}], tmp_path)[0])
+    free = "".join(
+        outputs(words, [{"prompt": "The whale", "temperature": 0, "max_new_tokens": 40}], tmp_path)[0]
+    )
     stop = free[12:17]
-    [job] = jobs(words, [{"prompt": "The whale", "temperature": 0, "max_new_tokens": 40, "stop": [stop]}], tmp_path)
+    [job] = jobs(
+        words, [{"prompt": "The whale", "temperature": 0, "max_new_tokens": 40, "stop": [stop]}], tmp_path
+    )
     ended, chunks = run(words, [job])
     assert "".join(chunks["0"]) == free[: free.index(stop)]
     assert ended["0"].metrics["finish_reason"] == "stop"  # type: ignore[union-attr]
 
 
 def test_messages_go_through_the_chat_template(words: Runtime, tmp_path: Path) -> None:
-    [job] = jobs(words, [{"messages": [{"role": "user", "content": "Who are you?"}], "max_new_tokens": 5}], tmp_path)
+    [job] = jobs(
+        words, [{"messages": [{"role": "user", "content": "Who are you?"}], "max_new_tokens": 5}], tmp_path
+    )
     ended, _ = run(words, [job])
     assert isinstance(ended["0"], Finished)
     assert job.length > 5
@@ -62,7 +73,11 @@ def test_a_prompt_longer_than_the_model_is_refused(words: Runtime, tmp_path: Pat
         jobs(words, [{"prompt": "word " * 3000}], tmp_path)
 
 
-@given(st.text(max_size=40), st.lists(st.text(min_size=1, max_size=4), max_size=3), st.lists(st.integers(1, 5), max_size=40))
+@given(
+    st.text(max_size=40),
+    st.lists(st.text(min_size=1, max_size=4), max_size=3),
+    st.lists(st.integers(1, 5), max_size=40),
+)
 def test_a_stop_filter_gives_the_text_before_the_first_stop_however_it_is_cut(
     text: str, stops: list[str], cuts: list[int]
 ) -> None:

@@ -5,12 +5,12 @@ from uuid import UUID, uuid4
 
 from prediction_rows import row
 
+from app.composition import Core
 from app.db import predictions as table
 from app.db import workers
 from app.db.tables import WorkerRow
 from app.domain.predictions import Prediction, Status
-from app.services.assembly import Core
-from app.services.lifecycle import Ending
+from app.services.predictions.lifecycle import Ending
 
 
 def accepted(core: Core, **more: Any) -> Prediction:
@@ -22,8 +22,14 @@ def living_worker(core: Core, device: str = "cpu", **facts: Any) -> UUID:
     """A worker whose heartbeat is fresh; `facts` are its device's."""
     worker = uuid4()
     values = {
-        "host": "h", "pid": 1, "device": device, "device_class": device, "device_facts": facts, "queues": [device], "slots": 4,
-    }  # fmt: skip
+        "host": "h",
+        "pid": 1,
+        "device": device,
+        "device_class": device,
+        "device_facts": facts,
+        "queues": [device],
+        "slots": 4,
+    }
     with core.database.unit() as session:
         workers.register(session, WorkerRow(id=worker, **values))
     return worker

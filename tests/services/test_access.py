@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event, text
 
 from app.domain.errors import Forbidden, Unauthenticated
-from app.services.access import SCOPES, Access, Principal
-from app.services.accounts import Accounts
-from app.services.limits import Tries, Windows
-from app.services.tokens import TokenSigner
+from app.services.people.access import SCOPES, Access, Principal
+from app.services.people.accounts import Accounts
+from app.services.people.rate_limits import Tries, Windows
+from app.services.people.tokens import TokenSigner
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def make_access(database, signer, threads):
 
 @pytest.fixture
 def accounts(database, signer, make_access):
-    return Accounts(database, signer, make_access(), Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True)
+    return Accounts(
+        database, signer, make_access(), Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True
+    )
 
 
 @pytest.fixture
@@ -67,7 +69,9 @@ async def test_many_calls_with_one_key_cost_one_query(make_access, accounts, loo
 
 async def test_a_revoked_key_is_refused_at_once_however_long_it_is_trusted(make_access, database, signer):
     access = make_access()
-    accounts = Accounts(database, signer, access, Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True)
+    accounts = Accounts(
+        database, signer, access, Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True
+    )
     user = accounts.create("a@example.com", "ada", "correct horse battery")
     made = accounts.issue_key(user.id, "k", list(SCOPES))
     principal = await access.principal(f"Bearer {made.key}")

@@ -1,6 +1,6 @@
 """Passwords and the limits on guessing them."""
 
-from app.services import passwords
+from app.services.people import passwords
 
 
 def test_a_password_matches_its_hash_only():

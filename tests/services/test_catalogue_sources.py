@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from app.domain.errors import InvalidRequest, Unavailable
-from app.services.model_kind import ModelFiles, kind_of, of_task
-from app.services.sources import SourceReader
-from app.services.version_maker import check_config
+from app.services.catalogue.model_kind import ModelFiles, kind_of, of_task
+from app.services.catalogue.sources import SourceReader
+from app.services.catalogue.version_maker import check_config
 
 COMMIT = "c" * 40
 
@@ -22,21 +22,36 @@ COMMIT = "c" * 40
         (["modules.json", "config.json"], {"architectures": ["BertModel"]}, "", ("embedding", "")),
         (["config.json"], {"architectures": ["BertModel"]}, "fill-mask", ("embedding", "")),
         (["config.json"], {"architectures": ["LlamaForCausalLM"]}, "", ("text-generation", "")),
-        (["config.json"], {"architectures": ["XForSequenceClassification"], "id2label": {"0": "x"}}, "", ("pair-scoring", "")),
+        (
+            ["config.json"],
+            {"architectures": ["XForSequenceClassification"], "id2label": {"0": "x"}},
+            "",
+            ("pair-scoring", ""),
+        ),
         (
             ["config.json"],
             {"architectures": ["XForSequenceClassification"], "id2label": {"0": "x", "1": "y"}},
             "",
             ("pipeline", "text-classification"),
         ),
-        (["config.json"], {"architectures": ["XForTokenClassification"]}, "", ("pipeline", "token-classification")),
+        (
+            ["config.json"],
+            {"architectures": ["XForTokenClassification"]},
+            "",
+            ("pipeline", "token-classification"),
+        ),
         (
             ["config.json"],
             {"architectures": ["WhisperForConditionalGeneration"]},
             "",
             ("pipeline", "automatic-speech-recognition"),
         ),
-        (["config.json"], {"architectures": ["Strange"]}, "zero-shot-classification", ("pipeline", "zero-shot-classification")),
+        (
+            ["config.json"],
+            {"architectures": ["Strange"]},
+            "zero-shot-classification",
+            ("pipeline", "zero-shot-classification"),
+        ),
         (["config.json"], {"architectures": "odd"}, "", None),
         ([], None, "", None),
     ],
@@ -62,7 +77,14 @@ def test_a_folder_must_lie_under_a_root(tmp_path):
     assert str(looked.source) == f"path:{root}/m"
     assert looked.files.names == ["model.safetensors"]
     assert reader.look(f"path:{root}/m").fingerprint == looked.fingerprint
-    for bad in ("path:../outside", "path:link", f"path:{outside}", "path:absent", "path:/etc", "path:m/model.safetensors"):
+    for bad in (
+        "path:../outside",
+        "path:link",
+        f"path:{outside}",
+        "path:absent",
+        "path:/etc",
+        "path:m/model.safetensors",
+    ):
         with pytest.raises(InvalidRequest, match="source"):
             reader.look(bad)
 
@@ -100,7 +122,11 @@ class Hub(BaseHTTPRequestHandler):
     def send(self, status, body, head, extra=None):
         content = json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), "Content-Type": "application/json", **(extra or {})}.items():
+        for name, value in {
+            "Content-Length": str(len(content)),
+            "Content-Type": "application/json",
+            **(extra or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if not head:
@@ -122,7 +148,9 @@ def test_a_hub_revision_is_pinned_to_its_commit(hub):
     assert looked.files.has_safetensors
 
 
-@pytest.mark.parametrize(("source", "word"), [("hf:org/bert@nope", "revision"), ("hf:org/absent", "not found")])
+@pytest.mark.parametrize(
+    ("source", "word"), [("hf:org/bert@nope", "revision"), ("hf:org/absent", "not found")]
+)
 def test_what_the_hub_does_not_have_is_told(hub, source, word):
     with pytest.raises(InvalidRequest, match=word):
         SourceReader([], hub).look(source)

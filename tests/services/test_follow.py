@@ -8,23 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-import redis
 from moving import accepted, claimed, ending, living_worker
-from patience import eventually
+from waiting import eventually
 
+from app.composition import Core
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.events import channels
 from app.events.channels import ChunkFrame
-from app.events.reader import QUEUE_LIMIT, EventReader, Mailbox
-from app.services.assembly import Core
-from app.services.follow import Follower, StreamEvent, next_number
-from app.services.lifecycle import FEW, Growth
+from app.events.reader import QUEUE_LIMIT, ChunkSubscription, EventReader
+from app.services.predictions.follow import Follower, StreamEvent, next_number
+from app.services.predictions.lifecycle import FEW, ProgressUpdate
+from app.settings import Settings
 
 
 @pytest.fixture
-async def follower(core: Core) -> AsyncIterator[Follower]:
-    reader = EventReader(core.settings.redis_url)
+async def follower(core: Core, settings: Settings) -> AsyncIterator[Follower]:
+    reader = EventReader(settings.redis_url)
     reader.start()
     with ThreadPoolExecutor(4) as threads:
         made = Follower(core.database, reader, threads)
@@ -36,7 +36,7 @@ async def follower(core: Core) -> AsyncIterator[Follower]:
 
 
 @pytest.fixture
-async def deaf(core: Core) -> AsyncIterator[Follower]:
+async def unresponsive(core: Core) -> AsyncIterator[Follower]:
     """A follower whose Redis is not there."""
     reader = EventReader("redis://127.0.0.1:1/0")
     reader.start()
@@ -70,7 +70,9 @@ async def test_a_wait_ends_when_the_prediction_does(core: Core, follower: Follow
     assert time.monotonic() - began < 1.5
 
 
-async def test_who_waits_is_told_the_end_as_its_row_says_it(core: Core, follower: Follower, monkeypatch) -> None:
+async def test_who_waits_is_told_the_end_as_its_row_says_it(
+    core: Core, follower: Follower, monkeypatch
+) -> None:
     waiting = accepted(core, input={"text": "in"})
     [running] = core.lifecycle.claim([waiting.id], living_worker(core))
     told = {
@@ -111,7 +113,7 @@ async def test_a_long_end_and_many_at_once_are_read_from_their_rows(
 async def test_news_that_nobody_understands_silence_no_other(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
     core.events.done({object(): None}, [])  # type: ignore[dict-item]
-    redis.Redis.from_url(core.settings.redis_url).publish(channels.DONE, b"\xff")
+    core.redis.publish(channels.DONE, b"\xff")
     later(0.3, lambda: core.lifecycle.finish([ending(running, output="x")]))
     began = time.monotonic()
     assert (await follower.wait(running.id, 10)).output == "x"
@@ -123,10 +125,10 @@ async def test_a_wait_that_runs_out_answers_as_it_is(core: Core, follower: Follo
     assert (await follower.wait(running.id, 0.2)).status is Status.PROCESSING
 
 
-async def test_a_wait_needs_no_redis(core: Core, deaf: Follower) -> None:
+async def test_a_wait_needs_no_redis(core: Core, unresponsive: Follower) -> None:
     running = claimed(core, living_worker(core))
     later(0.2, lambda: core.lifecycle.finish([ending(running, output="x")]))
-    assert (await deaf.wait(running.id, 10)).output == "x"
+    assert (await unresponsive.wait(running.id, 10)).output == "x"
 
 
 async def test_pages_go_forward_and_back_newest_first(core: Core, follower: Follower) -> None:
@@ -173,7 +175,9 @@ async def test_live_chunks_come_in_order_and_then_the_end(core: Core, follower: 
     assert len({event.id for event in events}) == 6
 
 
-async def test_a_late_reader_gets_everything_and_a_resuming_one_the_rest(core: Core, follower: Follower) -> None:
+async def test_a_late_reader_gets_everything_and_a_resuming_one_the_rest(
+    core: Core, follower: Follower
+) -> None:
     running = claimed(core, living_worker(core))
     core.lifecycle.finish([ending(running, output=["a", "b", "c"])])
     everything = await collect(follower, running)
@@ -185,29 +189,31 @@ async def test_chunks_that_redis_lost_are_filled_in_from_the_row(core: Core, fol
     running = claimed(core, living_worker(core))
     assert running.worker
     tell(core, running, 0, "a")
-    kept = redis.Redis.from_url(core.settings.redis_url)
+    kept = core.redis
     eventually(lambda: kept.xlen(channels.kept(running.id)))
     kept.delete(channels.kept(running.id))
-    core.lifecycle.grow([Growth(running.id, running.attempt, running.worker, ["a", "b"])])
+    core.lifecycle.save_progress([ProgressUpdate(running.id, running.attempt, running.worker, ["a", "b"])])
     later(0.3, lambda: tell(core, running, 3, "d"))  # a gap: 2 was never heard
     later(0.6, lambda: core.lifecycle.finish([ending(running, output=["a", "b", "c", "d"])]))
     assert [event.data for event in await collect(follower, running)] == ["a", "b", "c", "d", "{}"]
 
 
-async def test_a_stream_needs_no_redis(core: Core, deaf: Follower) -> None:
+async def test_a_stream_needs_no_redis(core: Core, unresponsive: Follower) -> None:
     running = claimed(core, living_worker(core))
     later(0.2, lambda: core.lifecycle.finish([ending(running, output=["a", "b"])]))
-    assert [event.data for event in await collect(deaf, running)] == ["a", "b", "{}"]
+    assert [event.data for event in await collect(unresponsive, running)] == ["a", "b", "{}"]
 
 
-async def test_a_reader_that_stops_reading_holds_little_and_still_misses_nothing(core: Core, follower: Follower) -> None:
+async def test_a_reader_that_stops_reading_holds_little_and_still_misses_nothing(
+    core: Core, follower: Follower
+) -> None:
     running = claimed(core, living_worker(core))
     tell(core, running, 0, "c0")
     events = follower.stream(running.id)
     got = [(await anext(events)).data]
     for number in range(1, 2 * QUEUE_LIMIT + 500):
         tell(core, running, number, f"c{number}")
-    kept = redis.Redis.from_url(core.settings.redis_url)
+    kept = core.redis
     while kept.xlen(channels.kept(running.id)) < 2 * QUEUE_LIMIT + 500:
         await asyncio.sleep(0.01)
     core.lifecycle.finish([ending(running, output=[f"c{n}" for n in range(2 * QUEUE_LIMIT + 500)])])
@@ -216,13 +222,13 @@ async def test_a_reader_that_stops_reading_holds_little_and_still_misses_nothing
 
 
 async def test_a_full_mailbox_is_emptied_and_says_look_again() -> None:
-    mailbox = Mailbox()
+    subscription = ChunkSubscription()
     for number in range(QUEUE_LIMIT):
-        mailbox.put(ChunkFrame(1, number, "x"))
-    assert (len((await mailbox.take(0))[0]), await mailbox.take(0)) == (QUEUE_LIMIT, ([], False))
+        subscription.put(ChunkFrame(1, number, "x"))
+    assert (len((await subscription.take(0))[0]), await subscription.take(0)) == (QUEUE_LIMIT, ([], False))
     for number in range(QUEUE_LIMIT + 1):
-        mailbox.put(ChunkFrame(1, number, "x"))
-    assert await mailbox.take(0) == ([], True)
+        subscription.put(ChunkFrame(1, number, "x"))
+    assert await subscription.take(0) == ([], True)
 
 
 async def test_failures_and_cancels_say_so(core: Core, follower: Follower) -> None:
@@ -230,9 +236,12 @@ async def test_failures_and_cancels_say_so(core: Core, follower: Follower) -> No
     core.lifecycle.finish([ending(failed, Status.FAILED, error="no luck")])
     core.lifecycle.cancel([canceled.id])
     assert [(event.event, event.data) for event in await collect(follower, failed)] == [
-        ("error", '{"detail": "no luck"}'), ("done", '{"reason": "error"}'),
-    ]  # fmt: skip
-    assert [(event.event, event.data) for event in await collect(follower, canceled)] == [("done", '{"reason": "canceled"}')]
+        ("error", '{"detail": "no luck"}'),
+        ("done", '{"reason": "error"}'),
+    ]
+    assert [(event.event, event.data) for event in await collect(follower, canceled)] == [
+        ("done", '{"reason": "canceled"}')
+    ]
 
 
 def test_event_ids_of_others_start_from_the_beginning() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.errors import InvalidInput
 from app.domain.versions import RunnableVersion
-from app.services.input_check import InputChecker
+from app.services.predictions.input_check import InputChecker
 
 SCHEMA = {
     "type": "object",
@@ -15,12 +15,17 @@ SCHEMA = {
         "n": {"type": "integer", "minimum": 1, "maximum": 5, "default": 2},
         "t": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
         "seed": {"type": "integer", "nullable": True, "minimum": 0, "maximum": 9},
-        "text": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 3}]},
+        "text": {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "maxItems": 3}]
+        },
         "mode": {"type": "string", "enum": ["a", "b"], "default": "a"},
         "yes": {"type": "boolean"},
         "file": {"type": "string", "format": "uri"},
         "word": {"type": "string", "pattern": "^[a-z]+$"},
-        "list": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}},
+        "list": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]},
+        },
         "any": {},
         "tags": {"type": "array", "default": []},
         "odd": {"type": "integer", "multipleOf": 3},
@@ -40,8 +45,12 @@ def test_defaults_are_filled_and_left_out_ones_stay_out():
 
 def test_null_counts_as_left_out_unless_it_is_a_value():
     assert check({"prompt": "hi", "n": None, "t": None, "seed": None}) == {
-        "prompt": "hi", "n": 2, "seed": None, "mode": "a", "tags": [],
-    }  # fmt: skip
+        "prompt": "hi",
+        "n": 2,
+        "seed": None,
+        "mode": "a",
+        "tags": [],
+    }
 
 
 def test_a_default_list_is_nobody_elses():
@@ -106,14 +115,18 @@ def test_depth_and_the_number_of_errors_are_bounded():
         deep = [deep]
     with pytest.raises(InvalidInput, match="deeper"):
         check({"prompt": "hi", "any": deep})
-    wide = RunnableVersion("w", "o/n", {"properties": {"l": {"type": "array", "items": {"type": "integer"}}}}, False)
+    wide = RunnableVersion(
+        "w", "o/n", {"properties": {"l": {"type": "array", "items": {"type": "integer"}}}}, False
+    )
     with pytest.raises(InvalidInput) as caught:
         check({"l": ["x"] * 100_000}, wide)
     assert len(caught.value.fields) == 20
 
 
 def test_an_open_schema_takes_other_names():
-    version = RunnableVersion("o", "o/n", {"properties": {}, "additionalProperties": {"type": "integer"}}, False)
+    version = RunnableVersion(
+        "o", "o/n", {"properties": {}, "additionalProperties": {"type": "integer"}}, False
+    )
     assert check({"a": 1}, version) == {"a": 1}
     with pytest.raises(InvalidInput, match=r"input\.a"):
         check({"a": "x"}, version)
@@ -140,7 +153,9 @@ def test_checking_costs_microseconds():
 
 
 def test_an_input_may_be_given_by_an_alias_but_not_twice():
-    schema = {"properties": {"steps": {"type": "integer", "maximum": 9, "x-aliases": ["num_inference_steps"]}}}
+    schema = {
+        "properties": {"steps": {"type": "integer", "maximum": 9, "x-aliases": ["num_inference_steps"]}}
+    }
     version = RunnableVersion("v2", "o/n", schema, False)
     assert check({"num_inference_steps": 3}, version) == check({"steps": 3}, version) == {"steps": 3}
     with pytest.raises(InvalidInput) as caught:

@@ -8,10 +8,10 @@ import pytest
 from moving import accepted, claimed, ending, living_worker, now, row
 from sqlalchemy import select
 
+from app.composition import Core
 from app.db.tables import DeliveryRow
 from app.domain.predictions import Status
-from app.services.assembly import Core
-from app.services.lifecycle import Growth, Return
+from app.services.predictions.lifecycle import HandBack, ProgressUpdate
 
 HOOK = "http://receiver.test/hook"
 
@@ -20,7 +20,9 @@ def outbox(core: Core, prediction_id: str) -> list[DeliveryRow]:
     with core.database.unit() as session:
         return list(
             session.scalars(
-                select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id).order_by(DeliveryRow.created_at)
+                select(DeliveryRow)
+                .where(DeliveryRow.prediction_id == prediction_id)
+                .order_by(DeliveryRow.created_at)
             )
         )
 
@@ -41,7 +43,12 @@ def test_a_success_is_recorded_once(core: Core) -> None:
     assert (done.status, done.metrics) == (Status.SUCCEEDED, {"run": 1.5})
     assert done.completed_at is not None
     found = now(core, running)
-    assert (found.status, found.output, found.logs, found.metrics) == (Status.SUCCEEDED, [1, 2], "said", {"run": 1.5})
+    assert (found.status, found.output, found.logs, found.metrics) == (
+        Status.SUCCEEDED,
+        [1, 2],
+        "said",
+        {"run": 1.5},
+    )
     assert core.lifecycle.finish([ending(running, Status.FAILED, error="late")]) == [None]
     assert now(core, running).status is Status.SUCCEEDED
 
@@ -52,15 +59,15 @@ def test_a_success_is_recorded_once(core: Core) -> None:
 def test_a_write_without_the_fence_changes_nothing(core: Core, change: dict[str, object]) -> None:
     running = claimed(core, living_worker(core))
     assert core.lifecycle.finish([replace(ending(running), **change)]) == [None]
-    growth = Growth(running.id, running.attempt, running.worker or uuid4(), ["x"])
-    assert core.lifecycle.grow([replace(growth, **change)]) == [False]
+    progress_update = ProgressUpdate(running.id, running.attempt, running.worker or uuid4(), ["x"])
+    assert core.lifecycle.save_progress([replace(progress_update, **change)]) == [False]
     assert now(core, running).status is Status.PROCESSING
     assert now(core, running).output is None
 
 
 def test_a_zombie_whose_work_was_retried_writes_nothing(core: Core) -> None:
     zombie = claimed(core, living_worker(core))
-    core.lifecycle.give_back([Return(zombie.id, zombie.attempt, zombie.worker or uuid4(), crashes=1)])
+    core.lifecycle.hand_back([HandBack(zombie.id, zombie.attempt, zombie.worker or uuid4(), crashes=1)])
     [again] = core.lifecycle.claim([zombie.id], living_worker(core))
     assert again is not None
     assert again.attempt == 2
@@ -72,8 +79,10 @@ def test_a_zombie_whose_work_was_retried_writes_nothing(core: Core) -> None:
 def test_growth_shows_output_logs_and_steps(core: Core) -> None:
     running = claimed(core, living_worker(core))
     assert running.worker
-    assert core.lifecycle.grow([Growth(running.id, 1, running.worker, ["a"], "log", {"done": 1, "total": 3})]) == [True]
-    assert core.lifecycle.grow([Growth(running.id, 1, running.worker, ["a", "b"])]) == [True]
+    assert core.lifecycle.save_progress(
+        [ProgressUpdate(running.id, 1, running.worker, ["a"], "log", {"done": 1, "total": 3})]
+    ) == [True]
+    assert core.lifecycle.save_progress([ProgressUpdate(running.id, 1, running.worker, ["a", "b"])]) == [True]
     found = now(core, running)
     assert (found.output, found.logs, found.progress) == (["a", "b"], "log", {"done": 1, "total": 3})
 
@@ -108,7 +117,7 @@ def test_three_deaths_end_it_as_failed_with_a_reason(core: Core) -> None:
         [running] = core.lifecycle.claim([waiting.id], living_worker(core))
         assert running is not None
         assert running.attempt == attempt
-        core.lifecycle.give_back([Return(running.id, attempt, running.worker or uuid4(), 1, "signal 9")])
+        core.lifecycle.hand_back([HandBack(running.id, attempt, running.worker or uuid4(), 1, "signal 9")])
     found = now(core, waiting)
     assert (found.status, found.error_code) == (Status.FAILED, "worker_crashed")
     assert found.error == "Its process died 3 times while running it: signal 9."
@@ -118,7 +127,7 @@ def test_three_deaths_end_it_as_failed_with_a_reason(core: Core) -> None:
 def test_a_stopping_worker_hands_everything_back_without_blame(core: Core) -> None:
     worker = living_worker(core)
     held = [claimed(core, worker) for _ in range(3)]
-    assert core.lifecycle.give_back_all(worker) == 3
+    assert core.lifecycle.hand_back_all(worker) == 3
     for one in held:
         assert (now(core, one).status, now(core, one).crashes) == (Status.STARTING, 0)
 
@@ -126,26 +135,32 @@ def test_a_stopping_worker_hands_everything_back_without_blame(core: Core) -> No
 def test_work_given_back_after_a_cancel_ends_as_canceled(core: Core) -> None:
     running = claimed(core, living_worker(core))
     core.lifecycle.cancel([running.id])
-    core.lifecycle.give_back([Return(running.id, 1, running.worker or uuid4())])
+    core.lifecycle.hand_back([HandBack(running.id, 1, running.worker or uuid4())])
     assert now(core, running).status is Status.CANCELED
 
 
 def test_the_oldest_waiting_rows_are_stolen_without_a_message(core: Core) -> None:
     waiting = [accepted(core, queue=queue) for queue in ("cpu", "cpu", "cuda", "cpu")]
-    stolen = core.lifecycle.steal(["cpu"], living_worker(core), 2)
+    stolen = core.lifecycle.claim_oldest(["cpu"], living_worker(core), 2)
     assert {one.id for one in stolen} == {waiting[0].id, waiting[1].id} or len(stolen) == 2
     assert all(one.status is Status.PROCESSING and one.queue == "cpu" for one in stolen)
 
 
 def test_the_events_that_were_asked_for_are_in_the_outbox(core: Core) -> None:
-    running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["start", "output", "completed"])
+    running = claimed(
+        core, living_worker(core), webhook=HOOK, webhook_events=["start", "output", "completed"]
+    )
     assert running.worker
-    core.lifecycle.grow([Growth(running.id, 1, running.worker, ["a"], "log", tell=("output", "logs"), number=7)])
+    core.lifecycle.save_progress(
+        [ProgressUpdate(running.id, 1, running.worker, ["a"], "log", tell=("output", "logs"), number=7)]
+    )
     core.lifecycle.finish([ending(running, output=["a"])])
     told = {one.id: orjson.loads(one.body) for one in outbox(core, running.id)}
     assert {name.removeprefix(f"msg_{running.id}_"): body["status"] for name, body in told.items()} == {
-        "start": "starting", "output_7": "processing", "completed": "succeeded",
-    }  # fmt: skip
+        "start": "starting",
+        "output_7": "processing",
+        "completed": "succeeded",
+    }
     last = told[f"msg_{running.id}_completed"]
     assert (last["input"], last["output"]) == (running.input, ["a"])
     assert all(one.url == HOOK for one in outbox(core, running.id))
@@ -167,8 +182,12 @@ def test_a_move_that_fails_leaves_no_webhook(core: Core) -> None:
 
 def test_an_idempotency_key_makes_one_row(core: Core) -> None:
     user = str(uuid4())
-    first = core.lifecycle.accept([row(user_id=user, idempotency_key="k"), row(user_id=user, idempotency_key="other")])
-    second = core.lifecycle.accept([row(user_id=user, idempotency_key="k"), row(user_id=str(uuid4()), idempotency_key="k")])
+    first = core.lifecycle.accept(
+        [row(user_id=user, idempotency_key="k"), row(user_id=user, idempotency_key="other")]
+    )
+    second = core.lifecycle.accept(
+        [row(user_id=user, idempotency_key="k"), row(user_id=str(uuid4()), idempotency_key="k")]
+    )
     assert (len(first), len(second)) == (2, 1)
 
 

@@ -1,4 +1,5 @@
-"""Rate limits and tries: exact in one process, shared by several, kept up without Redis, and never waiting for it."""
+"""Rate limits and tries: exact in one process, shared by several, kept up without Redis, and never waiting
+for it."""
 
 import asyncio
 import time
@@ -6,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
-from patience import eventually
+from waiting import eventually
 
 from app.db.session import Database
 from app.domain.errors import TooMany
-from app.services.backlog import Backlog, TooManyWaiting
-from app.services.limits import RateLimits, TooManyCalls, Windows, parsed, tries
+from app.services.people.rate_limits import RateLimits, TooManyCalls, Windows, parsed, tries
+from app.services.predictions.backlog import Backlog, TooManyWaiting
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -87,7 +88,7 @@ def test_wrong_passwords_are_counted_by_every_process_and_right_ones_are_not(ser
     first, second = (tries(servers.redis_url, parsed("3/minute")) for _ in range(2))
     for each in (first, second) * 5:
         each.take([name])
-        each.give_back([name])
+        each.hand_back([name])
     for each in (first, second, first):
         each.take([name])
     with pytest.raises(TooMany, match="wrong passwords"):
@@ -111,7 +112,9 @@ def test_many_tries_at_once_are_no_more_than_allowed(servers, with_redis: bool) 
         assert sum(threads.map(one, range(64))) == 5
 
 
-async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_less(database: Database) -> None:
+async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_less(
+    database: Database,
+) -> None:
     user = uuid4()
     with ThreadPoolExecutor(2) as threads:
         backlog = Backlog(database, threads, each=3, all=0)
@@ -142,8 +145,8 @@ async def test_the_backlog_counts_what_waits_in_the_database(database: Database)
 
     user = uuid4()
     insert = text(
-        "INSERT INTO predictions (id, user_id, version_id, model, queue) SELECT lpad(n::text, 26, '0'), :user, 'v', 'a/b', 'cpu' "
-        "FROM generate_series(1, 50) n"
+        "INSERT INTO predictions (id, user_id, version_id, model, queue) SELECT lpad(n::text, 26, '0'),"
+        " :user, 'v', 'a/b', 'cpu' FROM generate_series(1, 50) n"
     )
     with database.unit() as session:
         session.execute(insert, {"user": user})

@@ -3,25 +3,29 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from app.composition import Core
 from app.db.tables import FileRow
 from app.domain.errors import InvalidInput
 from app.domain.file_inputs import own_file, takes_files
 from app.domain.versions import RunnableVersion
-from app.services.assembly import Core
-from app.services.input_check import InputChecker
-from app.services.input_files import fault_of
-from app.services.own_files import OwnFiles, own_files
+from app.services.files.input_files import fault_of
+from app.services.files.own_files import OwnFiles, own_files
+from app.services.predictions.input_check import InputChecker
 from app.worker.inputs import Inputs
 
 FILE = "01kam7vn3c9x0r2f4h6j8m0p2s"
 PICTURE = {"type": "string", "format": "uri"}
-SCHEMA = {"properties": {"image": {**PICTURE, "x-aliases": ["img"]}, "all": {"type": "array", "items": PICTURE}, "text": {}}}
+SCHEMA = {
+    "properties": {
+        "image": {**PICTURE, "x-aliases": ["img"]},
+        "all": {"type": "array", "items": PICTURE},
+        "text": {},
+    }
+}
 NAMES = [
     f"http://localhost:8000/v1/files/{FILE}",
     f"https://example.com/v1/files/{FILE}?download=1#page",
@@ -35,7 +39,6 @@ OTHERS = [
     f"data:/v1/files/{FILE}",
     f"DATA:/v1/files/{FILE}",
 ]
-SETTINGS: Any = SimpleNamespace(max_upload_bytes=1_000, allow_private_addresses=False)  # so nothing is fetched
 
 
 class Read(Exception):
@@ -47,7 +50,7 @@ def reads_own(url: str, folder: Path) -> bool:
         raise Read(file_id)
 
     try:
-        Inputs(SETTINGS, None, find).localize({"image": url}, SCHEMA, folder)  # type: ignore[arg-type]
+        Inputs(None, find, 1_000, False).localize({"image": url}, SCHEMA, folder)  # type: ignore[arg-type]
     except Read:
         return True
     except Exception:
@@ -66,7 +69,9 @@ def test_what_is_no_file_of_ours_is_held_to_the_rules_for_addresses() -> None:
 
 
 def test_files_are_found_in_lists_and_under_aliases() -> None:
-    given = InputChecker().check(RunnableVersion("v", "o/n", SCHEMA, False), {"img": NAMES[0], "all": ["http://h/x", NAMES[1]]})
+    given = InputChecker().check(
+        RunnableVersion("v", "o/n", SCHEMA, False), {"img": NAMES[0], "all": ["http://h/x", NAMES[1]]}
+    )
     assert own_files(SCHEMA, {**given, "text": NAMES[0]}) == [("image", FILE), ("all", FILE)]
     assert own_files(SCHEMA, {"image": "http://[", "all": None}) == []
     assert own_file(NAMES[0]) == FILE
@@ -79,18 +84,29 @@ async def test_only_the_callers_own_files_that_have_not_expired_may_be_named(cor
         for file_id, expires_at in ((FILE, None), (FILE[::-1], old)):
             session.add(
                 FileRow(
-                    id=file_id, user_id=ada, name="x", content_type="image/png", size=1, sha256="", md5="", storage_key=file_id,
+                    id=file_id,
+                    user_id=ada,
+                    name="x",
+                    content_type="image/png",
+                    size=1,
+                    sha256="",
+                    md5="",
+                    storage_key=file_id,
                     expires_at=expires_at,
                 )
-            )  # fmt: skip
+            )
     with ThreadPoolExecutor(1) as threads:
 
         async def check(user_id: UUID | None, *urls: str) -> None:
-            await OwnFiles(core.database, threads).check(user_id, SCHEMA, {"all": list(urls), "image": urls[0]})
+            await OwnFiles(core.database, threads).check(
+                user_id, SCHEMA, {"all": list(urls), "image": urls[0]}
+            )
 
         await check(ada, NAMES[0], NAMES[1])
         await check(None, "https://example.com/x.png")
         for user_id, url in ((uuid4(), NAMES[0]), (None, NAMES[0]), (ada, NAMES[0][:-26] + FILE[::-1])):
-            with pytest.raises(InvalidInput, match=r"input\.image: names a file .*\n.*input\.all: names") as error:
+            with pytest.raises(
+                InvalidInput, match=r"input\.image: names a file .*\n.*input\.all: names"
+            ) as error:
                 await check(user_id, url)
             assert [one.field for one in error.value.fields] == ["input.image", "input.all"]

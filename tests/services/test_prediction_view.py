@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.domain.predictions import Prediction, Status
-from app.services.prediction_view import PredictionView
+from app.services.predictions.prediction_view import PredictionView
 from app.storage.memory import MemoryStorage
 from app.storage.signing import UrlSigner
 
@@ -48,12 +48,21 @@ def test_only_files_of_this_very_prediction_are_signed(view: PredictionView) -> 
 
 def test_forged_stream_tokens_are_refused(view: PredictionView) -> None:
     token = view.stream_token(ID)
-    for forged in (token[:-1] + ("A" if token[-1] != "A" else "B"), "x" + token[1:], "", ID, token + "x", "é" * 50):
+    for forged in (
+        token[:-1] + ("A" if token[-1] != "A" else "B"),
+        "x" + token[1:],
+        "",
+        ID,
+        token + "x",
+        "é" * 50,
+    ):
         assert view.id_from_stream_token(forged) is None
 
 
 def test_total_time_and_predict_time_are_seconds_beside_the_models_own_metrics(view: PredictionView) -> None:
-    metrics = view.render(prediction(metrics={"run": 0.5, "tokens": 7}, started_at=second(1), completed_at=second(2)))["metrics"]
+    metrics = view.render(
+        prediction(metrics={"run": 0.5, "tokens": 7}, started_at=second(1), completed_at=second(2))
+    )["metrics"]
     assert (metrics["predict_time"], metrics["total_time"], metrics["tokens"]) == (0.5, 2.0, 7)
     assert (metrics["queue"], metrics["run"], metrics["store"]) == (1.0, 0.5, 0.5), "store is what is left"
 
@@ -64,7 +73,9 @@ def test_time_that_nobody_lived_to_measure_was_spent_running(view: PredictionVie
 
 
 def test_a_clock_that_was_set_back_makes_no_phase_negative(view: PredictionView) -> None:
-    metrics = view.render(prediction(metrics={"run": 3.0}, started_at=second(1), completed_at=second(2)))["metrics"]
+    metrics = view.render(prediction(metrics={"run": 3.0}, started_at=second(1), completed_at=second(2)))[
+        "metrics"
+    ]
     assert (metrics["run"], metrics["store"]) == (3.0, 0.0)
 
 

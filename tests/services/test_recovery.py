@@ -2,22 +2,23 @@
 
 import os
 import time
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 import redis
 from moving import accepted, claimed, ending, living_worker, now, row
-from patience import eventually
 from sqlalchemy import text
+from waiting import eventually
 
+from app.broker import names
+from app.composition import Core
 from app.db import predictions as table
 from app.db import workers
 from app.domain.errors import StorageFailed, Unavailable
 from app.domain.predictions import Status
-from app.queue import names
-from app.services.assembly import Core
-from app.services.fleet import facts
-from app.services.stranded import Mover
+from app.services.platform.fleet import facts
+from app.services.predictions.queue_rebalance import Rebalancer
 
 
 def age(core: Core, seconds: int) -> None:
@@ -28,11 +29,11 @@ def age(core: Core, seconds: int) -> None:
 
 def messages(core: Core, queue: str = "cpu") -> int:
     core.publisher.close()  # sends what waits
-    return int(redis.Redis.from_url(core.settings.redis_url).llen(names.KEY_PREFIX + queue))  # type: ignore[arg-type]
+    return int(core.redis.llen(names.KEY_PREFIX + queue))  # type: ignore[arg-type]
 
 
 def emptied(core: Core) -> None:
-    redis.Redis.from_url(core.settings.redis_url).flushall()
+    core.redis.flushall()
 
 
 def test_a_dead_workers_work_is_retried_with_a_crash_counted(core: Core) -> None:
@@ -80,7 +81,9 @@ def test_what_requires_more_than_its_class_waits_for_a_worker_that_has_it(core: 
 
 
 def test_what_is_pinned_to_a_worker_waits_for_it(core: Core) -> None:
-    pinned = accepted(core, queue="cuda:0@gone", routing={"strategy": "pinned", "requires": {"device": "cuda:0@gone"}})
+    pinned = accepted(
+        core, queue="cuda:0@gone", routing={"strategy": "pinned", "requires": {"device": "cuda:0@gone"}}
+    )
     core.recovery().recover_dead()
     assert now(core, pinned).queue == "cuda:0@gone"
 
@@ -103,13 +106,13 @@ def test_a_long_queue_is_looked_through_bit_by_bit_again_and_again(core: Core) -
     living_worker(core, "cuda")
     bound = [accepted(core, queue="cuda:0@gone", routing={"strategy": "pinned"}) for _ in range(5)]
     free = [accepted(core, queue="cuda:0@gone") for _ in range(3)]
-    mover = Mover(2)
+    rebalancer = Rebalancer(2)
 
     def moves(times: int) -> list[int]:
         moved = []
         for _ in range(times):
             with core.database.unit() as session:
-                moved.append(mover.move(session, [facts(row) for row in workers.live(session, 15)]))
+                moved.append(rebalancer.move(session, [facts(row) for row in workers.live(session, 15)]))
         return moved
 
     moved = moves(6)
@@ -134,32 +137,35 @@ def test_a_wiped_redis_is_noticed_and_everything_waiting_is_rung_again(core: Cor
     for _ in range(5):
         accepted(core)
     emptied(core)
-    assert core.doorbell.was_wiped()
-    assert core.recovery().ring_again() == 5
+    assert core.redis_marker.is_missing()
+    assert core.recovery().notify_again() == 5
     assert messages(core) >= 5
-    assert not core.doorbell.was_wiped()
+    assert not core.redis_marker.is_missing()
 
 
 def test_with_the_marker_there_nothing_is_rung_twice(core: Core) -> None:
-    core.doorbell.mark()
+    core.redis_marker.set()
     for _ in range(5):
         accepted(core)
-    assert core.recovery().ring_again() == 0
+    assert core.recovery().notify_again() == 0
 
 
 def test_work_handed_back_is_rung_by_the_sweep(core: Core) -> None:
-    core.doorbell.mark()
+    core.redis_marker.set()
     worker = living_worker(core)
     claimed(core, worker)
-    core.lifecycle.give_back_all(worker)
-    assert core.recovery().ring_again() == 1
-    assert core.recovery().ring_again() == 0
+    core.lifecycle.hand_back_all(worker)
+    assert core.recovery().notify_again() == 1
+    assert core.recovery().notify_again() == 0
 
 
 def test_a_passed_deadline_ends_as_canceled_with_the_reason(core: Core) -> None:
     late, early = accepted(core, cancel_after=-1), accepted(core, cancel_after=3600)
     assert core.recovery().cancel_overdue() == 1
-    assert (now(core, late).status, now(core, late).error) == (Status.CANCELED, "Its deadline (Cancel-After) passed.")
+    assert (now(core, late).status, now(core, late).error) == (
+        Status.CANCELED,
+        "Its deadline (Cancel-After) passed.",
+    )
     assert now(core, early).status is Status.STARTING
 
 
@@ -172,11 +178,14 @@ def test_a_deadline_that_passes_in_mid_run_is_the_reason_too(core: Core) -> None
     assert (marked.status, marked.cancel_requested) == (Status.PROCESSING, True)
     assert core.view.render(marked)["error"] is None, "it has not ended yet"
     core.lifecycle.finish([ending(running, Status.CANCELED)])
-    assert (now(core, running).status, now(core, running).error) == (Status.CANCELED, "Its deadline (Cancel-After) passed.")
+    assert (now(core, running).status, now(core, running).error) == (
+        Status.CANCELED,
+        "Its deadline (Cancel-After) passed.",
+    )
 
 
 def test_old_data_and_its_files_are_removed(core: Core) -> None:
-    core.settings.retention_hours = 1
+    core.limits = replace(core.limits, retention_hours=1)
     old, new = claimed(core, living_worker(core)), claimed(core, living_worker(core))
     for one in (old, new):
         core.storage.put(f"outputs/{one.id}/1/x.txt", b"x", "text/plain")
@@ -222,7 +231,9 @@ def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) ->
     assert now(core, running).status is Status.STARTING
 
 
-def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "SWEEP_LONGEST", "100ms")
     with core.database.unit() as session:
         session.execute(text(EXPIRED_FILE))
@@ -265,19 +276,19 @@ def test_removed_data_leaves_no_copy_in_the_outbox(core: Core) -> None:
 def test_a_wiped_redis_is_told_of_ten_thousand_in_seconds(core: Core) -> None:
     """The bar is 10 s; a quiet machine takes well under one."""
     core.lifecycle.accept([row() for _ in range(10_000)])
-    connection = redis.Redis.from_url(core.settings.redis_url)
+    connection = core.redis
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 10_000)
     connection.flushall()
     began = time.monotonic()
-    assert core.recovery().ring_again() == 10_000
+    assert core.recovery().notify_again() == 10_000
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 10_000)
     print(f"announced again within {time.monotonic() - began:.2f} s")
-    assert core.recovery().ring_again() == 0, "their messages are in Redis"
+    assert core.recovery().notify_again() == 0, "their messages are in Redis"
 
 
 ROWS = int(os.environ.get("LOVAGE_WAITING_ROWS", "100000"))  # the promise speaks of a million
 MANY_MORE = """
-    INSERT INTO predictions (id, version_id, model, queue, routing, input, rung_at)
+    INSERT INTO predictions (id, version_id, model, queue, routing, input, notified_at)
     SELECT :prefix || lpad(n::text, 16, '0'), version_id, model, queue, routing, input, now()
     FROM predictions, generate_series(1, :number) AS n WHERE id = :like"""
 
@@ -286,20 +297,26 @@ def test_what_waits_with_its_message_in_redis_is_announced_to_nobody_again(core:
     living_worker(core)
     first = accepted(core)
     assert messages(core) >= 1
-    core.doorbell.mark()
+    core.redis_marker.set()
     with core.database.unit() as session:
         session.execute(text("SET LOCAL statement_timeout = 0"))
         session.execute(text(MANY_MORE), {"prefix": first.id[:10], "number": ROWS, "like": first.id})
-    connection = redis.Redis.from_url(core.settings.redis_url)
+    connection = core.redis
     before, times = published(connection), []
-    for recovery in (core.recovery(), core.recovery()):  # one that goes on, and one of a process that was started just now
+    for recovery in (
+        core.recovery(),
+        core.recovery(),
+    ):  # one that goes on, and one of a process that was started just now
         recovery._in_touch_since = time.monotonic() - 100
         for _ in range(3):
             began = time.monotonic()
             recovery.sweep()
             times.append(time.monotonic() - began)
-            assert recovery.ring_again() == 0
-    print(f"{ROWS:,} waiting: a sweep takes {sorted(times)[len(times) // 2] * 1000:.0f} ms, at most {max(times) * 1000:.0f} ms")
+            assert recovery.notify_again() == 0
+    print(
+        f"{ROWS:,} waiting: a sweep takes {sorted(times)[len(times) // 2] * 1000:.0f} ms, at most"
+        f" {max(times) * 1000:.0f} ms"
+    )
     assert published(connection) == before
     assert max(times) < 5
 
@@ -310,7 +327,9 @@ def published(connection: redis.Redis) -> int:
     return int(found.get("calls", 0))
 
 
-def test_a_sweeper_that_was_frozen_keeps_the_others_waiting_for_seconds_only(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweeper_that_was_frozen_keeps_the_others_waiting_for_seconds_only(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(table, "SWEEP_LONGEST", "200ms")
 
     def others_may() -> bool:

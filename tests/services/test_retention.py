@@ -1,17 +1,22 @@
-"""What is kept for how long: inputs, outputs, logs and files of predictions, uploads, webhooks that are done, the audit log."""
+"""What is kept for how long: inputs, outputs, logs and files of predictions, uploads, webhooks that are done,
+the audit log."""
+
+from dataclasses import replace
 
 import pytest
 from moving import claimed, ending, living_worker, now
 from sqlalchemy import text
 
+from app.composition import Core
 from app.domain.predictions import Prediction
-from app.services.assembly import Core
-from app.services.data_removal import DataRemoval
+from app.services.predictions.data_removal import DataRemoval
 
 
 def ended(core: Core, **more: object) -> Prediction:
     """With a file, logs and a webhook that has been delivered."""
-    one = claimed(core, living_worker(core), webhook="http://receiver.test/", input={"text": "secret"}, **more)
+    one = claimed(
+        core, living_worker(core), webhook="http://receiver.test/", input={"text": "secret"}, **more
+    )
     core.storage.put(f"outputs/{one.id}/1/x.txt", b"secret", "text/plain")
     core.lifecycle.finish([ending(one, output={"$file": f"outputs/{one.id}/1/x.txt"}, logs="secret")])
     return one
@@ -26,12 +31,19 @@ def run(core: Core, statement: str) -> list[object]:
 def nothing_is_left_of(core: Core, one: Prediction) -> bool:
     found = now(core, one)
     assert found.status == "succeeded", "the record stays"
-    return (found.input, found.output, found.logs, list(core.storage.list(f"outputs/{one.id}/"))) == (None, None, "", [])
+    return (found.input, found.output, found.logs, list(core.storage.list(f"outputs/{one.id}/"))) == (
+        None,
+        None,
+        "",
+        [],
+    )
 
 
 @pytest.mark.parametrize(("hours", "age", "goes"), [(1.0, 2, True), (3.0, 2, False), (0.0, 10_000, False)])
-def test_a_predictions_data_goes_after_the_hours_of_the_setting(core: Core, hours: float, age: int, goes: bool) -> None:
-    core.settings.retention_hours = hours
+def test_a_predictions_data_goes_after_the_hours_of_the_setting(
+    core: Core, hours: float, age: int, goes: bool
+) -> None:
+    core.limits = replace(core.limits, retention_hours=hours)
     one = ended(core)
     run(core, f"UPDATE predictions SET completed_at = now() - interval '{age} h'")
     core.recovery().sweep()
@@ -51,15 +63,22 @@ def test_a_predictions_data_goes_at_once_on_request_with_its_files_and_webhooks(
 
 def test_webhooks_that_are_done_go_after_a_month_and_those_that_are_not_stay(core: Core) -> None:
     done, due, young = ended(core), ended(core), ended(core)
-    run(core, f"UPDATE deliveries SET next_at = NULL, delivered_at = now() WHERE prediction_id IN ('{done.id}', '{young.id}')")
-    run(core, f"UPDATE deliveries SET created_at = now() - interval '31 days' WHERE prediction_id != '{young.id}'")
+    run(
+        core,
+        f"UPDATE deliveries SET next_at = NULL, delivered_at = now() WHERE prediction_id IN ('{done.id}',"
+        f" '{young.id}')",
+    )
+    run(
+        core,
+        f"UPDATE deliveries SET created_at = now() - interval '31 days' WHERE prediction_id != '{young.id}'",
+    )
     core.recovery().sweep()
     assert set(run(core, "SELECT prediction_id FROM deliveries")) == {due.id, young.id}
 
 
 @pytest.mark.parametrize(("days", "left"), [(30, ["new"]), (0, ["new", "old"])])
 def test_the_audit_log_goes_after_the_days_of_the_setting(core: Core, days: int, left: list[str]) -> None:
-    core.settings.audit_days = days
+    core.limits = replace(core.limits, audit_days=days)
     for name, age in (("old", 31), ("new", 1)):
         run(
             core,

@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 
+from app import composition_worker as composition
+from app.broker.queue_lists import QueueLists
+from app.composition import Core
 from app.db.tables import ModelRow, UserRow, VersionRow
 from app.engine.engine import Engine, EngineOptions
 from app.runtimes import registry
-from app.services.assembly import Core
 from app.worker.inputs import Inputs
-from app.worker.intake import Intake, Messages
+from app.worker.intake import Intake
+from app.worker.model_files import ModelFiles
 from app.worker.outputs import Outputs
 from app.worker.recorder import Recorder
-from app.worker.runner import Place, Runner
-from app.worker.sources import Sources
-from app.worker.versions import Versions
+from app.worker.runner import Runner, RunOptions
+from app.worker.version_cache import Versions
 
 VERSION = "e" * 64
 
@@ -58,13 +60,19 @@ def echo(core: Core) -> str:
 def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[SimpleNamespace]:
     """Recorder, runner and intake as a worker has them, not started."""
     recorder = Recorder(core.lifecycle)
-    place = Place("cpu", 1, 60.0, frozenset())
+    place = RunOptions("cpu", 1, 60.0, frozenset())
     runner = Runner(
-        engine, recorder, core.events, Versions(core.database), Sources(settings), Inputs(settings, core.storage, lambda _: None),
-        Outputs(core.storage), place,
-    )  # fmt: skip
-    intake = Intake(recorder, runner, Messages(settings.redis_url, ["cpu"]), ["cpu"], 16)
-    recorder.on_written = intake.room_freed
+        engine,
+        recorder,
+        core.events,
+        Versions(core.database),
+        ModelFiles(composition.model_file_options(settings)),
+        Inputs(core.storage, lambda _: None, 1_000_000, True),
+        Outputs(core.storage),
+        place,
+    )
+    intake = Intake(recorder, runner, QueueLists(core.redis, ["cpu"]), ["cpu"], 16)
+    recorder.on_written = intake.on_capacity
     yield SimpleNamespace(core=core, recorder=recorder, runner=runner, intake=intake, version=echo)
     intake.stop()
     recorder.close(1)

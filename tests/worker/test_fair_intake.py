@@ -1,4 +1,5 @@
-"""A flood of a heavy model leaves a worker free for light ones: it takes two batches' worth of a version and no more."""
+"""A flood of a heavy model leaves a worker free for light ones: it takes two batches' worth of a version and
+no more."""
 
 import time
 from collections import Counter
@@ -9,13 +10,13 @@ import pytest
 from accepting import accept, all_ended, row, rows
 from hypothesis import given
 from hypothesis import strategies as st
-from patience import eventually
+from waiting import eventually
 
 from app.db.tables import ModelRow, VersionRow
 from app.engine.engine import Engine
-from app.services.lifecycle import Lifecycle
+from app.services.predictions.lifecycle import Lifecycle
 from app.worker import intake
-from app.worker.put_off import PutOff
+from app.worker.deferred import DeferredIds
 
 HEAVY = "a" * 64
 
@@ -26,10 +27,18 @@ def heavy(parts: SimpleNamespace, engine: Engine) -> str:
     with parts.core.database.unit() as session:
         light = session.get(VersionRow, parts.version)
         assert light is not None
-        model = ModelRow(owner_id=session.get(ModelRow, light.model_id).owner_id, owner="ada", name="heavy", visibility="public")
+        model = ModelRow(
+            owner_id=session.get(ModelRow, light.model_id).owner_id,
+            owner="ada",
+            name="heavy",
+            visibility="public",
+        )
         session.add(model)
         session.flush()
-        values = {name: getattr(light, name) for name in ("source", "runtime", "input_schema", "output_schema", "streams")}
+        values = {
+            name: getattr(light, name)
+            for name in ("source", "runtime", "input_schema", "output_schema", "streams")
+        }
         session.add(VersionRow(id=HEAVY, model_id=model.id, config={"max_batch_size": 2}, **values))
     engine.load(parts.runner.spec_of(HEAVY))
     engine.load(parts.runner.spec_of(parts.version))
@@ -45,15 +54,17 @@ def held(parts: SimpleNamespace) -> Counter[str]:
 
 
 @pytest.mark.parametrize("bells", [True, False])
-def test_light_predictions_pass_a_flood_of_heavy_ones(parts: SimpleNamespace, heavy: str, settings: Any, bells: bool) -> None:
+def test_light_predictions_pass_a_flood_of_heavy_ones(
+    parts: SimpleNamespace, heavy: str, settings: Any, bells: bool
+) -> None:
     flood = accept_heavy(parts.core.lifecycle, 20, 1.0)
     light = accept(parts, *({"text": str(n)} for n in range(20)))
     if not bells:
-        parts.intake._messages.take(1_000)
+        parts.intake._lists.pop(1_000)
     parts.recorder.start()
     parts.intake.start()
     if bells:
-        parts.intake.heard(flood[0])
+        parts.intake.on_message(flood[0])
     most = 0
 
     def light_ended() -> bool:
@@ -84,7 +95,7 @@ def test_slow_claims_are_made_in_groups(parts: SimpleNamespace, monkeypatch: pyt
     parts.recorder.start()
     parts.intake.start()
     first = accept(parts, {"text": "x"})
-    parts.intake.heard(first[0])
+    parts.intake.on_message(first[0])
     eventually(all_ended(parts, first))  # from here on it waits for bells itself
     ids = accept(parts, *({"text": str(n)} for n in range(48)))
     eventually(all_ended(parts, ids))
@@ -95,7 +106,7 @@ def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
     ids = accept(parts, *({"text": "x", "seconds": 0.3} for _ in range(32)))
     parts.recorder.start()
     parts.intake.start()
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     began = time.monotonic()
     eventually(lambda: held(parts)[parts.version] == 16)
     eventually(all_ended(parts, ids))
@@ -104,10 +115,14 @@ def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
 
 @given(
     st.lists(st.dictionaries(st.integers(0, 50).map(str), st.sampled_from("ab"), max_size=9), max_size=9),
-    st.lists(st.tuples(st.dictionaries(st.sampled_from("ab"), st.integers(0, 5)), st.integers(0, 9)), max_size=9),
+    st.lists(
+        st.tuples(st.dictionaries(st.sampled_from("ab"), st.integers(0, 5)), st.integers(0, 9)), max_size=9
+    ),
 )
-def test_what_is_put_off_is_taken_once_in_order_and_within_the_rooms(added: list[dict[str, str]], takes: list[Any]) -> None:
-    put_off = PutOff(most=30)
+def test_what_is_put_off_is_taken_once_in_order_and_within_the_rooms(
+    added: list[dict[str, str]], takes: list[Any]
+) -> None:
+    put_off = DeferredIds(most=30)
     versions: dict[str, str] = {}
     for group, left in enumerate(added):
         named = {f"{group}-{one}": version for one, version in left.items()}
@@ -115,11 +130,11 @@ def test_what_is_put_off_is_taken_once_in_order_and_within_the_rooms(added: list
         versions.update(named)
     total, seen = len(put_off), []
     assert total == min(30, len(versions))
-    for rooms, most in takes:
-        taken = put_off.take(rooms, most)
+    for capacity, most in takes:
+        taken = put_off.take(capacity, most)
         assert len(taken) <= most
         counts = Counter(versions[one] for one in taken)
-        assert all(counts[version] <= rooms.get(version, most) for version in counts)
+        assert all(counts[version] <= capacity.get(version, most) for version in counts)
         seen += taken
     assert len(set(seen)) == len(seen)
     assert len(put_off) == total - len(seen)

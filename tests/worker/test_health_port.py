@@ -7,16 +7,17 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from accepting import accept
-from patience import eventually
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import eventually
 
+from app.composition_worker import health_options
 from app.domain.errors import Unavailable
 from app.domain.phases import PHASES
 from app.local.ports import choose_port
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges
 from app.settings import Settings
-from app.worker import counts
+from app.worker import metrics as worker_metrics
 from app.worker.health import HealthPort
 
 TOKEN = "a-token-for-prometheus"
@@ -27,9 +28,11 @@ def open_port(settings: Settings) -> Iterator[Callable[..., str]]:
     """Starts a port and gives its URL."""
     started = []
 
-    def start(exposition: Exposition | None = None, ready: Callable[[], bool] = lambda: True, **changes: object) -> str:
+    def start(
+        exposition: Exposition | None = None, ready: Callable[[], bool] = lambda: True, **changes: object
+    ) -> str:
         changed = settings.model_copy(update={"health_port": choose_port(), **changes})
-        port = HealthPort(changed, exposition or Exposition(metrics.EVERYWHERE), ready)
+        port = HealthPort(health_options(changed), exposition or Exposition(metrics.EVERYWHERE), ready)
         started.append(port)
         return f"http://127.0.0.1:{port.start()}"
 
@@ -44,13 +47,15 @@ def values(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_what_ran_is_counted_phase_by_phase(parts: SimpleNamespace, open_port: Callable[..., str]) -> None:
-    parts.recorder.on_ended = counts.count_ended
-    url = open_port(counts.exposition(parts.runner._engine, parts.runner, parts.recorder, 16))
+    parts.recorder.on_ended = worker_metrics.count_ended
+    url = open_port(worker_metrics.exposition(parts.runner._engine, parts.runner, parts.recorder, 16))
     before = values(httpx.get(f"{url}/metrics").text)
-    ids = accept(parts, {"text": "x", "seconds": 0.2}, {"text": "y", "seconds": 0.2}, {"text": "z", "fail": True})
+    ids = accept(
+        parts, {"text": "x", "seconds": 0.2}, {"text": "y", "seconds": 0.2}, {"text": "z", "fail": True}
+    )
     parts.recorder.start()
     parts.intake.start()
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     ended = ("lovage_prediction_seconds_count", "total")
     eventually(lambda: values(httpx.get(f"{url}/metrics").text)[ended] - before[ended] >= 3)
     after = values(httpx.get(f"{url}/metrics").text)
@@ -58,7 +63,10 @@ def test_what_ran_is_counted_phase_by_phase(parts: SimpleNamespace, open_port: C
     def grown(*name: str) -> float:
         return after.get(name, 0.0) - before.get(name, 0.0)
 
-    assert grown("lovage_predictions_claimed_total", "bell") + grown("lovage_predictions_claimed_total", "look") == 3
+    assert (
+        grown("lovage_predictions_claimed_total", "bell") + grown("lovage_predictions_claimed_total", "look")
+        == 3
+    )
     assert grown("lovage_predictions_ended_total", "succeeded") == 2
     assert grown("lovage_predictions_ended_total", "failed") == 1
     assert grown("lovage_phase_seconds_total", "run") >= 0.4
@@ -79,7 +87,11 @@ def test_a_model_that_loads_or_fails_or_dies_is_counted() -> None:
 
     before, engine = now(), Engine(EngineOptions())
     engine.start()
-    for version, config, given in (("good", {}, {}), ("bad", {"load_error": "no"}, {}), ("good", {}, {"crash": True})):
+    for version, config, given in (
+        ("good", {}, {}),
+        ("bad", {"load_error": "no"}, {}),
+        ("good", {}, {"crash": True}),
+    ):
         spec = ModelSpec(version, f"metrics/{version}", "echo", config=config)
         list(engine.submit(spec, Work(f"{version}{given}", given)).events())
     after = now()
@@ -110,8 +122,11 @@ def test_with_a_token_only_its_holder_reads_metrics(open_port: Callable[..., str
 
 
 def test_without_a_token_only_this_machine_reads_metrics(settings: Settings) -> None:
-    port = HealthPort(settings, Exposition(metrics.EVERYWHERE), lambda: True)
-    statuses = {caller: port.answer("/metrics", {}, caller)[0] for caller in ("127.0.0.1", "::1", "10.0.0.5", "::ffff:10.0.0.5")}
+    port = HealthPort(health_options(settings), Exposition(metrics.EVERYWHERE), lambda: True)
+    statuses = {
+        caller: port.answer("/metrics", {}, caller)[0]
+        for caller in ("127.0.0.1", "::1", "10.0.0.5", "::ffff:10.0.0.5")
+    }
     assert statuses == {"127.0.0.1": 200, "::1": 200, "10.0.0.5": 403, "::ffff:10.0.0.5": 403}
 
 
@@ -125,7 +140,7 @@ def test_a_port_that_is_taken_or_not_wanted_stops_no_worker(settings: Settings) 
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = settings.model_copy(update={"health_port": other.getsockname()[1]})
         for given in (taken, settings):
-            port = HealthPort(given, Exposition(), lambda: True)
+            port = HealthPort(health_options(given), Exposition(), lambda: True)
             assert port.start() == 0
             port.stop()
 
@@ -150,6 +165,8 @@ def test_values_are_read_again_only_after_a_while() -> None:
 
 def test_a_label_that_callers_make_up_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "_names", set())
-    assert [metrics.bounded(f"m{number}") for number in range(metrics.MOST_NAMES)][-1] == f"m{metrics.MOST_NAMES - 1}"
+    assert [metrics.bounded(f"m{number}") for number in range(metrics.MOST_NAMES)][
+        -1
+    ] == f"m{metrics.MOST_NAMES - 1}"
     assert metrics.bounded("one more") == "other"
     assert metrics.bounded("m3") == "m3"

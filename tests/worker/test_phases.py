@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from accepting import accept, row
-from patience import eventually
+from waiting import eventually
 
 from app.db import predictions as table
 from app.db.tables import ModelRow, VersionRow
@@ -28,7 +28,7 @@ def shown(parts: SimpleNamespace, ids: list[str]) -> list[dict[str, Any]]:
 def run(parts: SimpleNamespace, version: str, *inputs: dict[str, Any]) -> list[dict[str, Any]]:
     """The metrics of each, once all have ended."""
     ids = accept(parts, *inputs, version=version)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(lambda: all(one["completed_at"] for one in shown(parts, ids)), 60)
     found = [one["metrics"] for one in shown(parts, ids)]
     for metrics in found:
@@ -58,9 +58,15 @@ def add_version(parts: SimpleNamespace, runtime: str, source: str = "none", **co
     with parts.core.database.unit() as session:
         [model] = session.query(ModelRow).all()
         row = VersionRow(
-            id=version, model_id=model.id, source=source, runtime=runtime, config=config, input_schema=spec.input_schema(""),
-            output_schema=spec.outputs[""], streams=spec.streams,
-        )  # fmt: skip
+            id=version,
+            model_id=model.id,
+            source=source,
+            runtime=runtime,
+            config=config,
+            input_schema=spec.input_schema(""),
+            output_schema=spec.outputs[""],
+            streams=spec.streams,
+        )
         session.add(row)
     return version
 
@@ -75,7 +81,7 @@ def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
 
 def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: SimpleNamespace) -> None:
     [first] = accept(working, {"text": "abc", "chunks": 3, "seconds": 0.6})
-    working.intake.heard(first)
+    working.intake.on_message(first)
     eventually(lambda: shown(working, [first])[0]["status"] == "processing", 60)
     [behind] = run(working, working.version, {"text": "x", "seconds": 0.2})
     streamed = shown(working, [first])[0]["metrics"]
@@ -91,7 +97,7 @@ def test_waiting_for_a_worker_is_queue_and_loading_is_load(parts: SimpleNamespac
     time.sleep(0.4)  # no worker is there yet
     parts.recorder.start()
     parts.intake.start()
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(lambda: bool(shown(parts, ids)[0]["completed_at"]), 60)
     [metrics] = [one["metrics"] for one in shown(parts, ids)]
     assert_adds_up(metrics)
@@ -135,7 +141,7 @@ def test_failures_timeouts_and_their_like_are_accounted_for(
 ) -> None:
     timeout = 0.3 if given["seconds"] > 1 else None
     ids = list(working.core.lifecycle.accept([{**row(working.version, **given), "timeout": timeout}]))
-    working.intake.heard(ids[0])
+    working.intake.on_message(ids[0])
     eventually(lambda: bool(shown(working, ids)[0]["completed_at"]), 60)
     [ended] = shown(working, ids)
     assert ended["status"] == ("failed" if given["seconds"] < 1 else "canceled")

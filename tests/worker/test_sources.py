@@ -10,14 +10,15 @@ from urllib.parse import unquote
 
 import pytest
 
+from app.composition_worker import model_file_options
 from app.domain.errors import ModelUnavailable
 from app.domain.versions import parse_source
 from app.domain.work import ModelSpec
 from app.runtimes.base import Job
 from app.runtimes.demo import SHIPPED
-from app.runtimes.text_generation import TextGeneration
+from app.runtimes.text.text_generation import TextGeneration
 from app.settings import Settings
-from app.worker.sources import Sources, _not_downloaded, wanted_files
+from app.worker.model_files import ModelFiles, _not_downloaded, wanted_files
 
 COMMIT = "c" * 40
 
@@ -37,13 +38,24 @@ class Hub:
                 path = unquote(self.path.partition("?")[0])
                 if path.startswith("/api/models/demo/words"):
                     names = [one for one in sorted(folder.rglob("*")) if one.is_file()]
-                    siblings = [{"rfilename": str(one.relative_to(folder)), "size": one.stat().st_size} for one in names]
-                    return self._send(json.dumps({"id": "demo/words", "sha": COMMIT, "siblings": siblings}).encode(), {}, body)
+                    siblings = [
+                        {"rfilename": str(one.relative_to(folder)), "size": one.stat().st_size}
+                        for one in names
+                    ]
+                    return self._send(
+                        json.dumps({"id": "demo/words", "sha": COMMIT, "siblings": siblings}).encode(),
+                        {},
+                        body,
+                    )
                 _, _, name = path.partition(f"/demo/words/resolve/{COMMIT}/")
                 if not name or not (folder / name).is_file():
                     return self._send(b"{}", {"X-Error-Code": "RepoNotFound"}, body, 404)
                 content = (folder / name).read_bytes()
-                head = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+                head = {
+                    "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                    "X-Repo-Commit": COMMIT,
+                    "Accept-Ranges": "bytes",
+                }
                 return self._send(content, head, body)
 
             def do_HEAD(self) -> None:
@@ -66,7 +78,8 @@ class Hub:
 
 
 class Bucket:
-    """As much of S3 on loopback as a download asks for: `files` by name, or AccessDenied while they are None."""
+    """As much of S3 on loopback as a download asks for: `files` by name, or AccessDenied while they are
+    None."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] | None = {}
@@ -78,7 +91,10 @@ class Bucket:
                 if outer.files is None:
                     content, status = b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>", 403
                 elif "list-type" in asked:
-                    found = (f"<Contents><Key>{key}</Key><Size>{len(one)}</Size></Contents>" for key, one in outer.files.items())
+                    found = (
+                        f"<Contents><Key>{key}</Key><Size>{len(one)}</Size></Contents>"
+                        for key, one in outer.files.items()
+                    )
                     content, status = f"<ListBucketResult>{''.join(found)}</ListBucketResult>".encode(), 200
                 else:
                     content, status = outer.files[path.removeprefix("/models/")], 200
@@ -97,10 +113,12 @@ class Bucket:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def sources(self, settings: Settings) -> Sources:
+    def sources(self, settings: Settings) -> ModelFiles:
         address = f"http://127.0.0.1:{self.server.server_port}"
         keys = {"s3_access_key_id": "a", "s3_secret_access_key": "b"}
-        return Sources(settings.model_copy(update={"s3_endpoint_url": address, **keys}))
+        return ModelFiles(
+            model_file_options(settings.model_copy(update={"s3_endpoint_url": address, **keys}))
+        )
 
 
 @pytest.fixture
@@ -118,11 +136,13 @@ def hub() -> Iterator[Hub]:
     made.server.shutdown()
 
 
-def sources(settings: Settings, hub_url: str = "http://127.0.0.1:1") -> Sources:
-    return Sources(settings.model_copy(update={"hf_endpoint": hub_url}))
+def sources(settings: Settings, hub_url: str = "http://127.0.0.1:1") -> ModelFiles:
+    return ModelFiles(model_file_options(settings.model_copy(update={"hf_endpoint": hub_url})))
 
 
-def test_a_model_is_downloaded_by_the_real_client_with_progress_and_runs(settings: Settings, hub: Hub) -> None:
+def test_a_model_is_downloaded_by_the_real_client_with_progress_and_runs(
+    settings: Settings, hub: Hub
+) -> None:
     said: list[str] = []
     folder = Path(sources(settings, hub.url).local(f"hf:demo/words@{COMMIT}", said.append))
     assert said[0].startswith("Downloading hf:demo/words")
@@ -142,7 +162,9 @@ def test_a_second_use_downloads_nothing(settings: Settings, hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("source", ["hf:demo/nothing", "hf:demo/words@nosuchrevision"])
-def test_what_the_hub_does_not_have_is_unavailable_with_a_sentence(settings: Settings, hub: Hub, source: str) -> None:
+def test_what_the_hub_does_not_have_is_unavailable_with_a_sentence(
+    settings: Settings, hub: Hub, source: str
+) -> None:
     with pytest.raises(ModelUnavailable, match="could not be downloaded"):
         sources(settings, hub.url).local(source, lambda text: None)
 
@@ -152,16 +174,25 @@ def test_an_absent_hub_is_a_sentence(settings: Settings) -> None:
         sources(settings).local("hf:demo/words", lambda text: None)
 
 
-def test_an_s3_prefix_without_files_is_no_model_and_is_looked_at_again(settings: Settings, bucket: Bucket) -> None:
+def test_an_s3_prefix_without_files_is_no_model_and_is_looked_at_again(
+    settings: Settings, bucket: Bucket
+) -> None:
     found = bucket.sources(settings)
     for bucket.files in ({}, {"words/": b""}):  # the second is how consoles write an empty folder
         with pytest.raises(ModelUnavailable, match="s3://models/words/ holds no files"):
             found.local("s3://models/words", lambda text: None)
-    bucket.files = {"words/": b"", "words/config.json": b"{}", "words/sub/model.safetensors": b"12", "words/x.bin": b"3"}
+    bucket.files = {
+        "words/": b"",
+        "words/config.json": b"{}",
+        "words/sub/model.safetensors": b"12",
+        "words/x.bin": b"3",
+    }
     folder = Path(found.local("s3://models/words", lambda text: None))
     assert sorted(str(one.relative_to(folder)) for one in folder.rglob("*.*")) == [
-        ".complete", "config.json", "sub/model.safetensors",
-    ]  # fmt: skip
+        ".complete",
+        "config.json",
+        "sub/model.safetensors",
+    ]
 
 
 def test_an_s3_that_refuses_is_a_sentence(settings: Settings, bucket: Bucket) -> None:
@@ -171,13 +202,18 @@ def test_an_s3_that_refuses_is_a_sentence(settings: Settings, bucket: Bucket) ->
 
 
 def test_an_error_without_words_is_told_by_its_kind() -> None:
-    assert "could not be downloaded: TimeoutError" in _not_downloaded(parse_source("hf:a/b"), TimeoutError()).detail
+    assert (
+        "could not be downloaded: TimeoutError"
+        in _not_downloaded(parse_source("hf:a/b"), TimeoutError()).detail
+    )
 
 
 def test_folders_must_lie_under_a_root(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "models" / "m").mkdir(parents=True)
     (tmp_path / "models" / "out").symlink_to("/etc")
-    found = Sources(settings.model_copy(update={"model_roots": str(tmp_path / "models")}))
+    found = ModelFiles(
+        model_file_options(settings.model_copy(update={"model_roots": str(tmp_path / "models")}))
+    )
     assert found.local(f"path:{tmp_path}/models/m", lambda text: None) == str(tmp_path / "models" / "m")
     assert found.local("none", lambda text: None) == ""
     for bad in (

@@ -14,15 +14,16 @@ from uuid import uuid4
 import pytest
 import redis
 from accepting import accept, all_ended, row, rows
-from patience import eventually
 from sqlalchemy import text
+from waiting import eventually
 
+from app.broker import messages, names
+from app.broker.queue_lists import message_id_of
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status, new_id
 from app.engine.engine import Engine
-from app.queue import messages, names
-from app.services.lifecycle import Ending, Return
-from app.worker.intake import LOOK_ANYWAY_SECONDS, id_in
+from app.services.predictions.lifecycle import Ending, HandBack
+from app.worker.intake import LOOK_ANYWAY_SECONDS
 from app.worker.recorder import Recorder
 from app.worker.run import Run, has_files, may_write_files, wants_files
 from app.worker.runner import SCRATCH, forget_scratch_of_the_dead
@@ -38,11 +39,11 @@ def test_one_bell_brings_all_that_waits_in_redis(parts: SimpleNamespace, setting
     connection = redis.Redis.from_url(settings.redis_url)
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 100)
     start(parts)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(all_ended(parts, ids))
     assert [one.output for one in rows(parts, ids)] == [f"t{n}" for n in range(100)]
     assert connection.llen(names.KEY_PREFIX + "cpu") == 0
-    eventually(lambda: not parts.intake.occupied)
+    eventually(lambda: not parts.intake.is_reading)
     assert not parts.runner.running
 
 
@@ -50,19 +51,19 @@ def test_while_bells_ring_the_intake_reads_them_itself(parts: SimpleNamespace, s
     connection = redis.Redis.from_url(settings.redis_url)
     start(parts)
     [first] = accept(parts, {"text": "x"})
-    parts.intake.heard(first)
+    parts.intake.on_message(first)
     eventually(all_ended(parts, [first]))
     others = accept(parts, *({"text": "y"} for _ in range(3)))
     eventually(all_ended(parts, others))
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") == 0)
-    eventually(lambda: not parts.intake.occupied)
+    eventually(lambda: not parts.intake.is_reading)
 
 
 def test_no_more_than_the_slots_are_held(parts: SimpleNamespace) -> None:
     ids = accept(parts, *({"text": "x", "seconds": 0.3} for _ in range(40)))
     most = 0
     start(parts)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     end = time.monotonic() + 20
     while not all_ended(parts, ids)() and time.monotonic() < end:
         most = max(most, len(parts.runner.running))
@@ -80,16 +81,18 @@ def test_what_nobody_rings_for_is_claimed_after_a_second(parts: SimpleNamespace,
     eventually(all_ended(parts, ids), 6)
 
 
-def ring_for_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: float) -> None:
+def notify_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: float) -> None:
     """Bells that never fall silent, of predictions that are not there."""
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, "it did not come about"
-        parts.intake.heard("0" * 26)
+        parts.intake.on_message("0" * 26)
         time.sleep(0.1)
 
 
-def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNamespace, settings: Any) -> None:
+def test_bells_that_postgres_does_not_answer_are_answered_later(
+    parts: SimpleNamespace, settings: Any
+) -> None:
     ids = accept(parts, {"text": "kept"})
     connection, claim, tries = redis.Redis.from_url(settings.redis_url), parts.recorder.claim, []
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
@@ -103,54 +106,67 @@ def test_bells_that_postgres_does_not_answer_are_answered_later(parts: SimpleNam
         return found
 
     parts.recorder.claim = away_at_first
-    parts.recorder.steal = lambda *_: []
+    parts.recorder.claim_oldest = lambda *_: []
     start(parts)
-    parts.intake.heard(ids[0])
-    ring_for_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
+    parts.intake.on_message(ids[0])
+    notify_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
     assert ids[0] in tries[0], "its only bell was lost at first"
 
 
-def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(parts: SimpleNamespace, settings: Any) -> None:
+def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(
+    parts: SimpleNamespace, settings: Any
+) -> None:
     ids = accept(parts, {"text": "lost"})
     connection = redis.Redis.from_url(settings.redis_url)
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
     connection.delete(names.KEY_PREFIX + "cpu")
     start(parts)
-    ring_for_others(parts, all_ended(parts, ids), 20)
+    notify_others(parts, all_ended(parts, ids), 20)
 
 
 def test_a_late_bell_changes_nothing(parts: SimpleNamespace) -> None:
     ids = accept(parts, {"text": "once"})
     start(parts)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(all_ended(parts, ids))
     before = rows(parts, ids)
-    parts.intake.heard(ids[0])
-    parts.intake.heard("0" * 26)
-    eventually(lambda: not parts.intake.occupied)
+    parts.intake.on_message(ids[0])
+    parts.intake.on_message("0" * 26)
+    eventually(lambda: not parts.intake.is_reading)
     assert rows(parts, ids) == before
 
 
-def test_a_claim_that_postgres_forgot_does_not_start_what_runs_again(parts: SimpleNamespace, engine: Engine) -> None:
+def test_a_claim_that_postgres_forgot_does_not_start_what_runs_again(
+    parts: SimpleNamespace, engine: Engine
+) -> None:
     ids = accept(parts, {"text": "x", "seconds": 2})
     start(parts)
-    parts.intake.heard(ids[0])
-    eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING and engine.admitted(parts.version) == 1)
-    forget = "UPDATE predictions SET status = 'starting', attempt = attempt - 1, worker = NULL, started_at = NULL"
+    parts.intake.on_message(ids[0])
+    eventually(
+        lambda: rows(parts, ids)[0].status is Status.PROCESSING and engine.admitted(parts.version) == 1
+    )
+    forget = (
+        "UPDATE predictions SET status = 'starting', attempt = attempt - 1, worker = NULL, started_at = NULL"
+    )
     with parts.core.database.unit() as session:
         session.execute(text(forget))
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
-    eventually(lambda: not parts.intake.occupied)
+    eventually(lambda: not parts.intake.is_reading)
     assert engine.admitted(parts.version) == 1
     eventually(all_ended(parts, ids))
     assert (rows(parts, ids)[0].status, rows(parts, ids)[0].attempt) == (Status.SUCCEEDED, 1)
 
 
 def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> None:
-    ids = accept(parts, {"text": "no", "fail": "on purpose"}, {"text": "kept", "file": True}, {"text": "ab", "chunks": 3})
+    ids = accept(
+        parts,
+        {"text": "no", "fail": "on purpose"},
+        {"text": "kept", "file": True},
+        {"text": "ab", "chunks": 3},
+    )
     start(parts)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(all_ended(parts, ids))
     failed, filed, streamed = rows(parts, ids)
     assert (failed.status, failed.error) == (Status.FAILED, "on purpose")
@@ -163,7 +179,7 @@ def test_failures_files_and_streams_reach_their_rows(parts: SimpleNamespace) -> 
 def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
     ids = accept(parts, {"text": "x", "seconds": 60})
     start(parts)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
     parts.core.lifecycle.cancel(ids)
     parts.runner.cancel(ids)
@@ -171,11 +187,16 @@ def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
     assert rows(parts, ids)[0].status is Status.CANCELED
 
 
-def test_who_allows_less_time_than_the_version_has_it_canceled_with_the_reason(parts: SimpleNamespace) -> None:
-    limited = [row(parts.version, text="x", seconds=60) | {"timeout": 0.5}, row(parts.version, text="y") | {"timeout": 30}]
+def test_who_allows_less_time_than_the_version_has_it_canceled_with_the_reason(
+    parts: SimpleNamespace,
+) -> None:
+    limited = [
+        row(parts.version, text="x", seconds=60) | {"timeout": 0.5},
+        row(parts.version, text="y") | {"timeout": 30},
+    ]
     ids = list(parts.core.lifecycle.accept(limited))
     start(parts)
-    parts.intake.heard(ids[0])
+    parts.intake.on_message(ids[0])
     eventually(all_ended(parts, ids), 30)
     stopped, quick = rows(parts, ids)
     assert (stopped.status, stopped.error) == (Status.CANCELED, "It ran longer than its timeout of 0.5 s.")
@@ -234,7 +255,15 @@ def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespac
     from app.worker.heartbeat import Heartbeat, Post
 
     post = Post(devices.resolve("cpu"), "h", 4)
-    heart = Heartbeat(parts.core.database, parts.runner._engine, parts.recorder, parts.runner, parts.core.recovery(), post, 5)
+    heart = Heartbeat(
+        parts.core.database,
+        parts.runner._engine,
+        parts.recorder,
+        parts.runner,
+        parts.core.recovery(),
+        post,
+        5,
+    )
     heart.register()
     (lost,) = accept(parts, {"text": "x"})
     parts.core.lifecycle.claim([lost], parts.recorder.worker)  # the answer of this claim never came
@@ -245,15 +274,17 @@ def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespac
     assert (back.status, back.crashes) == (Status.STARTING, 0)
 
 
-def test_a_return_that_breaks_leaves_no_slot_taken(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(one: Return) -> None:
+def test_a_return_that_breaks_leaves_no_slot_taken(
+    parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(one: HandBack) -> None:
         raise RuntimeError("not the database's absence")
 
-    monkeypatch.setattr(parts.recorder, "give_back", broken)
+    monkeypatch.setattr(parts.recorder, "hand_back", broken)
     (one,) = accept(parts, {"text": "x"})
     [prediction] = parts.recorder.claim([one])
     run = parts.runner.running[one] = Run(prediction)
-    parts.runner._give_back(run, Return(*run.fence, crashes=1))
+    parts.runner._hand_back_run(run, HandBack(*run.fence, crashes=1))
     assert parts.runner.running == {}
 
 
@@ -269,7 +300,9 @@ def test_a_sweep_that_takes_long_keeps_no_heartbeat_back(parts: SimpleNamespace)
 
     recovery: Any = SimpleNamespace(sweep=sweep)
     post = Post(devices.resolve("cpu"), "h", 4)
-    heart = Heartbeat(parts.core.database, parts.runner._engine, parts.recorder, parts.runner, recovery, post, 0.05)
+    heart = Heartbeat(
+        parts.core.database, parts.runner._engine, parts.recorder, parts.runner, recovery, post, 0.05
+    )
     heart._beat = lambda: beats.append(time.monotonic())  # type: ignore[method-assign]
     heart.register()
     heart.start()
@@ -283,10 +316,10 @@ def test_a_sweep_that_takes_long_keeps_no_heartbeat_back(parts: SimpleNamespace)
 def test_only_messages_of_the_task_are_read() -> None:
     prediction = new_id(1)
     raw = messages.about(names.TASK_PREDICT, prediction, "cpu").encode()
-    assert id_in(raw, names.TASK_PREDICT) == prediction
-    assert id_in(raw, names.TASK_DELIVER) is None
-    assert id_in(b"{", names.TASK_PREDICT) is None
-    assert id_in(b"[]", names.TASK_PREDICT) is None
+    assert message_id_of(raw, names.TASK_PREDICT) == prediction
+    assert message_id_of(raw, names.TASK_DELIVER) is None
+    assert message_id_of(b"{", names.TASK_PREDICT) is None
+    assert message_id_of(b"[]", names.TASK_PREDICT) is None
 
 
 def test_what_may_hold_files() -> None:
@@ -301,13 +334,15 @@ def test_what_may_hold_files() -> None:
     assert not has_files([[0.1], [0.2]])
     assert wants_files({"image": "http://x"}, {"properties": {"image": uri}})
     assert wants_files({"images": ["http://x"]}, {"properties": {"images": {"type": "array", "items": uri}}})
-    assert not wants_files({"text": "http://x", "image": None}, {"properties": {"text": {"type": "string"}, "image": uri}})
+    assert not wants_files(
+        {"text": "http://x", "image": None}, {"properties": {"text": {"type": "string"}, "image": uri}}
+    )
 
 
 def test_growth_is_written_while_it_runs(parts: SimpleNamespace) -> None:
     (slow,) = accept(parts, {"text": "a", "chunks": 20, "seconds": 4})
     start(parts)
-    parts.intake.heard(slow)
+    parts.intake.on_message(slow)
     eventually(lambda: bool(rows(parts, [slow])[0].output))
     seen = rows(parts, [slow])[0]
     assert seen.status is Status.PROCESSING
@@ -323,12 +358,14 @@ def test_a_second_attempt_leaves_no_file_of_the_first(parts: SimpleNamespace) ->
     with parts.core.database.unit() as session:
         session.execute(text("UPDATE predictions SET attempt = 1"))
     start(parts)
-    parts.intake.heard(twice)
+    parts.intake.on_message(twice)
     eventually(all_ended(parts, [twice]))
     eventually(lambda: list(parts.core.storage.list(f"outputs/{twice}/")) == [f"outputs/{twice}/2/echo.txt"])
 
 
-def test_scratch_folders_of_killed_workers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_folders_of_killed_workers_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import redis
 from accepting import row
-from patience import eventually
 from sqlalchemy import text
+from waiting import eventually
 
+from app.composition import Core
 from app.db import predictions as table
 from app.domain.predictions import Status
 from app.events import channels
-from app.services.assembly import Core
 from app.settings import Settings
 
 
@@ -28,10 +28,16 @@ def start_worker(settings: Settings) -> Iterator[Callable[[str], subprocess.Pope
 
     def start(name: str) -> subprocess.Popen[bytes]:
         env = {
-            **os.environ, "LOVAGE_ENV": "development", "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url,
-            "SECRET_KEY": settings.secret_key, "LOVAGE_DATA_DIR": str(settings.lovage_data_dir), "HEARTBEAT_SECONDS": "0.5",
-            "DEAD_AFTER_SECONDS": "2", "WORKER_GRACE_SECONDS": "1",
-        }  # fmt: skip
+            **os.environ,
+            "LOVAGE_ENV": "development",
+            "DATABASE_URL": settings.database_url,
+            "REDIS_URL": settings.redis_url,
+            "SECRET_KEY": settings.secret_key,
+            "LOVAGE_DATA_DIR": str(settings.lovage_data_dir),
+            "HEARTBEAT_SECONDS": "0.5",
+            "DEAD_AFTER_SECONDS": "2",
+            "WORKER_GRACE_SECONDS": "1",
+        }
         command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", name]
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         running.append(process)
@@ -45,7 +51,9 @@ def start_worker(settings: Settings) -> Iterator[Callable[[str], subprocess.Pope
         process.wait(30)
 
 
-def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settings, echo: str, start_worker: Any) -> None:
+def test_a_woken_zombie_writes_nothing_and_works_on(
+    core: Core, settings: Settings, echo: str, start_worker: Any
+) -> None:
     def now(prediction_id: str) -> Any:
         with core.database.unit() as session:
             return table.get(session, [prediction_id])[prediction_id]
@@ -59,11 +67,18 @@ def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, settings: Settin
         with core.database.unit() as session:
             outbox = session.execute(text("SELECT id, body FROM deliveries ORDER BY id")).all()
         events = redis.Redis.from_url(settings.redis_url).xrange(channels.kept(first))
-        return [now(first), [frame for frame in events if frame[1][b"f"]], outbox, list(core.storage.list(""))]
+        return [
+            now(first),
+            [frame for frame in events if frame[1][b"f"]],
+            outbox,
+            list(core.storage.list("")),
+        ]
 
     zombie = start_worker("1")
     given = {"text": "x", "seconds": 4, "file": True}
-    (first,) = core.lifecycle.accept([{**row(echo, **given), "webhook": "http://127.0.0.1:1/", "webhook_events": ["completed"]}])
+    (first,) = core.lifecycle.accept(
+        [{**row(echo, **given), "webhook": "http://127.0.0.1:1/", "webhook_events": ["completed"]}]
+    )
     eventually(lambda: now(first).status is Status.PROCESSING, 60)
     time.sleep(0.5)  # the model has it
     zombie.send_signal(signal.SIGSTOP)

@@ -1,4 +1,5 @@
-"""What all of these routes do: find the model, make predictions, follow them to their end, cancel them when the caller leaves."""
+"""What all of these routes do: find the model, make predictions, follow them to their end, cancel them when
+the caller leaves."""
 
 import asyncio
 import contextlib
@@ -16,15 +17,17 @@ from app.api.openai.errors import NoModel, RunFailed, error_body, failure_of, re
 from app.domain.errors import InvalidRequest, LovageError, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion
-from app.services.access import Principal
-from app.services.follow import StreamEvent
-from app.services.runnable import parse_reference
-from app.services.submit import Submission
+from app.services.catalogue.runnable import parse_reference
+from app.services.people.access import Principal
+from app.services.predictions.follow import StreamEvent
+from app.services.predictions.submit import Submission
 
 Answer = TypeVar("Answer")
 SOURCE = "openai"
 QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
-SILENT_SECONDS = 10.0  # then a comment is sent: a queue or a model that loads may take longer than a proxy waits
+SILENT_SECONDS = (
+    10.0  # then a comment is sent: a queue or a model that loads may take longer than a proxy waits
+)
 SILENCE = StreamEvent("", "silence", "")
 CLIENT_GONE = 499  # what proxies write for a caller that left; nobody reads it
 
@@ -44,8 +47,13 @@ class Call:
 
     async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
         """One prediction for each input."""
-        asked = [Submission(user_id=self.caller.user_id, version=self.version, input=one, source=SOURCE) for one in inputs]
-        made = await asyncio.gather(*(self.services.assembly.submitter.submit(one) for one in asked), return_exceptions=True)
+        asked = [
+            Submission(user_id=self.caller.user_id, version=self.version, input=one, source=SOURCE)
+            for one in inputs
+        ]
+        made = await asyncio.gather(
+            *(self.services.submitter.submit(one) for one in asked), return_exceptions=True
+        )
         if refused := next((one for one in made if isinstance(one, BaseException)), None):
             self.cancel([one for one in made if isinstance(one, Prediction)])  # all of a request or nothing
             raise refused
@@ -53,7 +61,7 @@ class Call:
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
         """Returns at once; those that have ended stay as they are."""
-        self.services.assembly.abandonment.gone([prediction.id for prediction in predictions])
+        self.services.disconnects.cancel_abandoned([prediction.id for prediction in predictions])
 
 
 async def call(request: Request, model: str) -> Call:
@@ -87,8 +95,9 @@ async def ended(request: Request, made: Call, predictions: Sequence[Prediction])
 
 
 async def _to_their_ends(made: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
-    """In a task of its own: a gather that is cancelled from outside complains that nobody took its exception."""
-    return await asyncio.gather(*(made.services.assembly.follower.end_of(one) for one in predictions))
+    """In a task of its own: a gather that is cancelled from outside complains that nobody took its
+    exception."""
+    return await asyncio.gather(*(made.services.follower.end_of(one) for one in predictions))
 
 
 async def _left(request: Request) -> None:
@@ -97,7 +106,8 @@ async def _left(request: Request) -> None:
 
 
 async def _unless_left(request: Request, work: "asyncio.Future[Answer]") -> Answer:
-    """What the work answers. Raises RunFailed when the caller leaves before; what is not done then is cancelled."""
+    """What the work answers. Raises RunFailed when the caller leaves before; what is not done then is
+    cancelled."""
     gone: asyncio.Future[None] = asyncio.ensure_future(_left(request))
     either: set[asyncio.Future[Any]] = {work, gone}
     try:
@@ -132,18 +142,23 @@ class LeavableStream(StreamingResponse):
 
 
 async def streamed(
-    request: Request, made: Call, predictions: Sequence[Prediction], first: Sequence[dict[str, Any]], lines: Lines, last: Any
+    request: Request,
+    made: Call,
+    predictions: Sequence[Prediction],
+    first: Sequence[dict[str, Any]],
+    lines: Lines,
+    last: Any,
 ) -> Response:
     """Server-sent events: `first`, what `lines` makes of each event, `last()`, then [DONE].
 
-    Answers when the first event is there, or after SILENT_SECONDS without one, so that a failure before it is an HTTP error. A
-    caller that leaves, before or after, takes its predictions along.
+    Answers when the first event is there, or after SILENT_SECONDS without one, so that a failure before it is
+    an HTTP error. A caller that leaves, before or after, takes its predictions along.
     """
     events = _merged(made, predictions)
     try:
         began = await _first(request, events)
         if began[1].event == "error":
-            raise failure_of(await made.services.assembly.follower.get(predictions[began[0]].id))
+            raise failure_of(await made.services.follower.get(predictions[began[0]].id))
     except BaseException:
         made.cancel(predictions)
         await events.aclose()
@@ -189,7 +204,7 @@ async def _told(
             yield None
             continue
         if event.event == "error":
-            raise failure_of(await made.services.assembly.follower.get(predictions[index].id))
+            raise failure_of(await made.services.follower.get(predictions[index].id))
         async for line in lines(index, event):
             yield line
 
@@ -206,7 +221,8 @@ def data(body: dict[str, Any]) -> bytes:
 
 
 async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
-    """(number of the prediction, event) as they come, SILENCE when none does for long, until each has said `done`.
+    """(number of the prediction, event) as they come, SILENCE when none does for long, until each has said
+    `done`.
 
     Raises what ended a reader before that.
     """
@@ -214,7 +230,7 @@ async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
 
     async def read(index: int, prediction: Prediction) -> None:
         try:
-            async with contextlib.aclosing(made.services.assembly.follower.stream(prediction.id)) as events:  # type: ignore[type-var]
+            async with contextlib.aclosing(made.services.follower.stream(prediction.id)) as events:  # type: ignore[type-var]
                 async for event in events:
                     await queue.put((index, event))
             await queue.put((index, None))

@@ -1,5 +1,5 @@
-"""Embeddings. All texts of a request are one prediction: one row to write, one cancel, and the engine cuts its batches by
-length in any case."""
+"""Embeddings. All texts of a request are one prediction: one row to write, one cancel, and the engine cuts
+its batches by length in any case."""
 
 import base64
 import math
@@ -29,7 +29,9 @@ def _form(value: Any) -> str | None:
     if not isinstance(value, list):
         return None
     kinds = {type(one) for one in value}
-    return {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>") if len(kinds) == 1 else "<texts>"
+    return (
+        {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>") if len(kinds) == 1 else "<texts>"
+    )
 
 
 Given = Annotated[
@@ -44,12 +46,16 @@ Given = Annotated[
 class EmbeddingsIn(CallIn):
     """What to embed."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "demo/minilm", "input": ["hello", "good morning"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "demo/minilm", "input": ["hello", "good morning"]}]}
+    )
 
     model: Model = Field(examples=["demo/minilm"])
     input: Given
     encoding_format: Literal["float", "base64"] | None = "float"
-    dimensions: int | None = Field(None, ge=1, le=100_000, description="Keep so many numbers, scaled to length 1 again.")
+    dimensions: int | None = Field(
+        None, ge=1, le=100_000, description="Keep so many numbers, scaled to length 1 again."
+    )
 
 
 class VectorOut(BaseModel):
@@ -85,7 +91,9 @@ async def create_embeddings(request: Request, asked: EmbeddingsIn) -> Response:
     calls.needs(made, "text")
     single = isinstance(asked.input, str) or isinstance(asked.input[0], int)
     given = [asked.input] if single else asked.input
-    (prediction,) = await calls.ended(request, made, await made.predict([{"text": given, **asked.own_inputs(made)}]))
+    (prediction,) = await calls.ended(
+        request, made, await made.predict([{"text": given, **asked.own_inputs(made)}])
+    )
     vectors = prediction.output
     if not isinstance(vectors, list) or not vectors or not isinstance(vectors[0], list):
         raise refused("model", f"{made.version.model} does not answer with vectors")
@@ -93,7 +101,9 @@ async def create_embeddings(request: Request, asked: EmbeddingsIn) -> Response:
         raise refused("dimensions", f"the model's vectors have {len(vectors[0])}")
     written = [encoded(shortened(vector, asked.dimensions), asked.encoding_format) for vector in vectors]
     tokens = int(prediction.metrics.get("input_tokens", 0))
-    data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)]
+    data = [
+        {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)
+    ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return respond(200, {"object": "list", "data": data, "model": asked.model, "usage": usage})
 

@@ -1,4 +1,5 @@
-"""OpenAI's error shape on OpenAI's routes, from the same errors as everywhere else. Knows no model and no prediction."""
+"""OpenAI's error shape on OpenAI's routes, from the same errors as everywhere else. Knows no model and no
+prediction."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,11 +14,24 @@ from starlette.responses import Response
 from app.api.bodies import CheckedRoute
 from app.api.openai_shape import shape
 from app.api.problems import SERVER_FAULT, error_headers, invalid_request, status_of
-from app.domain.errors import InvalidInput, InvalidRequest, LovageError, NotFound, PayloadTooLarge, wrong_field
+from app.domain.errors import (
+    InvalidInput,
+    InvalidRequest,
+    LovageError,
+    NotFound,
+    PayloadTooLarge,
+    wrong_field,
+)
 from app.domain.predictions import Prediction, Status
 
 # What our inputs are called in OpenAI's requests.
-PARAMS = {"max_new_tokens": "max_tokens", "num_images": "n", "text": "input", "width": "size", "height": "size"}
+PARAMS = {
+    "max_new_tokens": "max_tokens",
+    "num_images": "n",
+    "text": "input",
+    "width": "size",
+    "height": "size",
+}
 MOST_TOLD = 5  # fields of one request
 
 
@@ -75,7 +89,9 @@ def _names(error: LovageError) -> list[str]:
 
 def _without_tags(errors: Any) -> list[dict[str, Any]]:
     """pydantic's errors without the tags of forms."""
-    return [{**one, "loc": tuple(part for part in one["loc"] if not str(part).startswith("<"))} for one in errors]
+    return [
+        {**one, "loc": tuple(part for part in one["loc"] if not str(part).startswith("<"))} for one in errors
+    ]
 
 
 class NoModel(NotFound):

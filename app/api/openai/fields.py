@@ -1,4 +1,5 @@
-"""What these routes' requests have in common: the model's own inputs beside OpenAI's fields, and fields of several forms."""
+"""What these routes' requests have in common: the model's own inputs beside OpenAI's fields, and fields of
+several forms."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -13,7 +14,8 @@ TAKEN = {"prompt", "messages", "text"}  # inputs that these routes fill
 
 
 class CallIn(BaseModel):
-    """OpenAI's fields; what is none of them must be an input of the model (`extra_body` of the Python client)."""
+    """OpenAI's fields; what is none of them must be an input of the model (`extra_body` of the Python
+    client)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -21,16 +23,20 @@ class CallIn(BaseModel):
     user: str | None = Field(None, description="Taken and not used.")
 
     def own_inputs(self, made: Call) -> dict[str, Any]:
-        """The fields that are not OpenAI's. Raises InvalidRequest for one that is no input of the model either."""
+        """The fields that are not OpenAI's. Raises InvalidRequest for one that is no input of the model
+        either."""
         given = self.model_extra or {}
         if unknown := next((name for name in given if name in TAKEN or name not in made.inputs()), None):
-            raise refused(unknown[:200], f"is neither a field of this call nor an input of {made.version.model}")
+            raise refused(
+                unknown[:200], f"is neither a field of this call nor an input of {made.version.model}"
+            )
         return dict(given)
 
 
 def by_form(pick: Callable[[Any], str | None], must: str) -> Discriminator:
-    """Chooses among a union's forms, so that what is wrong is told of one of them. `pick` answers a Tag such as "<text>",
-    which is left out of the field's name, or None: then the error says what the field `must` be."""
+    """Chooses among a union's forms, so that what is wrong is told of one of them. `pick` answers a Tag such
+    as "<text>", which is left out of the field's name, or None: then the error says what the field `must` be.
+    """
     return Discriminator(pick, custom_error_type="form", custom_error_message=must)
 
 

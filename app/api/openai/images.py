@@ -26,7 +26,9 @@ SIZE = re.compile(r"(\d{1,5})x(\d{1,5})\Z")
 class ImagesIn(CallIn):
     """What to draw."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "demo/digits", "prompt": "seven", "n": 1}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "demo/digits", "prompt": "seven", "n": 1}]}
+    )
 
     model: Model = Field(examples=["demo/digits"])
     prompt: str = Field(max_length=32_000)
@@ -96,8 +98,8 @@ def _files(prediction: Prediction) -> list[str]:
 
 
 async def _picture(request: Request, made: Call, key: str, form: str | None) -> dict[str, str]:
-    core = made.services.assembly.core
+    storage, seconds = made.services.storage, made.services.options.file_url_seconds
     if form == "b64_json":
-        content = await run_sync(lambda: b"".join(core.storage.open(key)[0]))
+        content = await run_sync(lambda: b"".join(storage.open(key)[0]))
         return {"b64_json": base64.b64encode(content).decode()}
-    return {"url": core.storage.url(key, core.settings.file_url_seconds, base_url(request))}
+    return {"url": storage.url(key, seconds, base_url(request))}

@@ -14,19 +14,24 @@ from app.api.openai.calls import Call
 from app.api.openai.errors import OpenAIRoute, declared, failure_of, refused, respond
 from app.api.openai.fields import CallIn, Model, by_form, text_or_list
 from app.domain.predictions import Prediction, Status
-from app.services.follow import StreamEvent
+from app.services.predictions.follow import StreamEvent
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
 MOST_CHOICES = 128  # predictions of one request
 ROLES = {"developer": "system"}
-STREAM: dict[str, Any] = {"description": "With `stream`, server-sent events.", "content": {"text/event-stream": {}}}
+STREAM: dict[str, Any] = {
+    "description": "With `stream`, server-sent events.",
+    "content": {"text/event-stream": {}},
+}
 Count = Annotated[int | None, Field(ge=1, le=32_768)]
 
 
 CONVERSATION: dict[str, Any] = {
-    "model": "demo/words", "messages": [{"role": "user", "content": "Tell me of the sea."}], "max_tokens": 20,
-}  # fmt: skip
+    "model": "demo/words",
+    "messages": [{"role": "user", "content": "Tell me of the sea."}],
+    "max_tokens": 20,
+}
 
 
 class StreamOptions(BaseModel):
@@ -37,7 +42,8 @@ class StreamOptions(BaseModel):
 
 
 Stop = Annotated[
-    Annotated[str, Field(max_length=1_000), Tag("<text>")] | Annotated[list[str], Field(max_length=16), Tag("<list>")],
+    Annotated[str, Field(max_length=1_000), Tag("<text>")]
+    | Annotated[list[str], Field(max_length=16), Tag("<list>")],
     by_form(text_or_list, "must be a text or a list of texts"),
 ]
 
@@ -76,13 +82,21 @@ class TextIn(CallIn):
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         seed = None if self.seed is None else self.seed % 2**32
         given = {
-            "max_new_tokens": self.max_tokens, "temperature": self.temperature, "top_p": self.top_p, "stop": stop, "seed": seed,
-        }  # fmt: skip
+            "max_new_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "stop": stop,
+            "seed": seed,
+        }
         return {name: value for name, value in given.items() if value is not None}
 
 
 def _prompt_form(value: Any) -> str | None:
-    return None if isinstance(value, list) and not all(isinstance(one, str) for one in value) else text_or_list(value)
+    return (
+        None
+        if isinstance(value, list) and not all(isinstance(one, str) for one in value)
+        else text_or_list(value)
+    )
 
 
 Prompt = Annotated[
@@ -96,7 +110,9 @@ class CompletionIn(TextIn):
     """A text to continue."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "demo/words", "prompt": "The ship", "max_tokens": 20, "stream": False}]}
+        json_schema_extra={
+            "examples": [{"model": "demo/words", "prompt": "The ship", "max_tokens": 20, "stream": False}]
+        }
     )
 
     prompt: Prompt
@@ -136,7 +152,11 @@ class MessageIn(BaseModel):
     refusal: None = None
 
     def plain(self) -> dict[str, str]:
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
+        content = (
+            self.content
+            if isinstance(self.content, str)
+            else "".join(part.text for part in self.content or ())
+        )
         return {"role": ROLES.get(self.role, self.role), "content": content}
 
 
@@ -175,7 +195,9 @@ class ChatIn(TextIn):
         return [message.plain() for message in self.messages]
 
     def settings(self) -> dict[str, Any]:
-        more = {"max_new_tokens": self.max_completion_tokens} if self.max_completion_tokens is not None else {}
+        more = (
+            {"max_new_tokens": self.max_completion_tokens} if self.max_completion_tokens is not None else {}
+        )
         return super().settings() | more
 
 
@@ -230,7 +252,9 @@ class ChatOut(BaseModel):
 class Form:
     """How one of the two is written; `prefixes` are put before the answers (completions' `echo`)."""
 
-    def __init__(self, chat: bool, model: str, predictions: Sequence[Prediction], prefixes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, chat: bool, model: str, predictions: Sequence[Prediction], prefixes: Sequence[str] = ()
+    ) -> None:
         self.chat, self._model, self._prefixes = chat, model, prefixes
         self._id = ("chatcmpl-" if chat else "cmpl-") + predictions[0].id
         self._created = int(time.time())
@@ -250,11 +274,15 @@ class Form:
     def _choice(self, index: int, prediction: Prediction) -> dict[str, Any]:
         text = self.prefix(index) + text_of(prediction.output)
         said: dict[str, Any] = (
-            {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
+            {"message": {"role": "assistant", "content": text, "refusal": None}}
+            if self.chat
+            else {"text": text}
         )
         return {"index": index, **said, "logprobs": None, "finish_reason": reason_of(prediction)}
 
-    def piece(self, index: int, text: str | None, reason: str | None = None, *, role: bool = False) -> dict[str, Any]:
+    def piece(
+        self, index: int, text: str | None, reason: str | None = None, *, role: bool = False
+    ) -> dict[str, Any]:
         """One event of a stream; `text` None for the last of a choice."""
         delta = ({"role": "assistant"} if role else {}) | ({"content": text} if text is not None else {})
         said: dict[str, Any] = {"delta": delta} if self.chat else {"text": text or ""}
@@ -296,9 +324,13 @@ async def create_completion(request: Request, asked: CompletionIn) -> Response:
     prompts = [prompt for prompt in asked.prompts() for _ in range(times)]
     settings = known(made, asked.settings()) | asked.own_inputs(made)
     return await _answer(
-        request, made, asked, [{"prompt": prompt, **varied(settings, n % times)} for n, prompt in enumerate(prompts)],
-        prompts if asked.echo else (), chat=False,
-    )  # fmt: skip
+        request,
+        made,
+        asked,
+        [{"prompt": prompt, **varied(settings, n % times)} for n, prompt in enumerate(prompts)],
+        prompts if asked.echo else (),
+        chat=False,
+    )
 
 
 @router.post(
@@ -321,7 +353,9 @@ def known(made: Call, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings. Raises InvalidRequest for one that the model does not have."""
     for name in settings:
         if name not in made.inputs():
-            raise refused("max_tokens" if name == "max_new_tokens" else name, f"{made.version.model} does not take it")
+            raise refused(
+                "max_tokens" if name == "max_new_tokens" else name, f"{made.version.model} does not take it"
+            )
     return settings
 
 
@@ -331,7 +365,13 @@ def varied(settings: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 async def _answer(
-    request: Request, made: Call, asked: TextIn, inputs: list[dict[str, Any]], prefixes: Sequence[str], *, chat: bool
+    request: Request,
+    made: Call,
+    asked: TextIn,
+    inputs: list[dict[str, Any]],
+    prefixes: Sequence[str],
+    *,
+    chat: bool,
 ) -> Response:
     if len(inputs) > MOST_CHOICES:
         raise refused("n", f"prompts times n may be at most {MOST_CHOICES}")
@@ -344,11 +384,17 @@ async def _answer(
     if not asked.stream:
         return respond(200, form.whole(await calls.ended(request, made, predictions)))
     return await _stream(
-        request, made, predictions, form, usage=bool(asked.stream_options and asked.stream_options.include_usage)
+        request,
+        made,
+        predictions,
+        form,
+        usage=bool(asked.stream_options and asked.stream_options.include_usage),
     )
 
 
-async def _stream(request: Request, made: Call, predictions: list[Prediction], form: Form, *, usage: bool) -> Response:
+async def _stream(
+    request: Request, made: Call, predictions: list[Prediction], form: Form, *, usage: bool
+) -> Response:
     ends: dict[int, Prediction] = {}
 
     def told(event: dict[str, Any]) -> dict[str, Any]:
@@ -358,7 +404,7 @@ async def _stream(request: Request, made: Call, predictions: list[Prediction], f
         if event.event == "output":
             yield told(form.piece(index, event.data))
             return
-        end = ends[index] = await made.services.assembly.follower.get(predictions[index].id)
+        end = ends[index] = await made.services.follower.get(predictions[index].id)
         if end.status is not Status.SUCCEEDED:
             raise failure_of(end)
         yield told(form.piece(index, None, reason_of(end)))

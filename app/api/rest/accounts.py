@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, IdempotencyKey, Lovage, as_utc, limited_by_address, note, origin_of
+from app.api.deps import Caller, IdempotencyKey, ServicesDep, as_utc, limited_by_address, note, origin_of
 from app.api.problems import declared
 from app.db.tables import ApiKeyRow
 from app.domain.errors import NotFound, TooMany, Unauthenticated
-from app.services.idempotency import Once
+from app.services.predictions.idempotency import Once
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 
@@ -38,11 +38,15 @@ class RegisterIn(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"email": "ada@example.com", "username": "ada", "password": "correct horse battery"}]},
+        json_schema_extra={
+            "examples": [{"email": "ada@example.com", "username": "ada", "password": "correct horse battery"}]
+        },
     )
 
     email: str = Field(max_length=320, examples=["ada@example.com"])
-    username: str = Field(max_length=64, description="Also the owner in the names of your models.", examples=["ada"])
+    username: str = Field(
+        max_length=64, description="Also the owner in the names of your models.", examples=["ada"]
+    )
     password: str = Field(max_length=1_024, min_length=8, examples=["correct horse battery"])
 
 
@@ -68,7 +72,9 @@ class TokenOut(BaseModel):
 class KeyIn(BaseModel):
     """A new API key."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "laptop", "scopes": ["predict"]}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "laptop", "scopes": ["predict"]}]}
+    )
 
     name: str = Field(min_length=1, max_length=100, examples=["laptop"])
     scopes: list[Scope] = Field(default=["predict"], min_length=1, max_length=3)
@@ -119,12 +125,18 @@ class KeysOut(BaseModel):
     openapi_extra={"security": []},
     dependencies=[Depends(limited_by_address)],
 )
-def register(request: Request, services: Lovage, wanted: RegisterIn, key: IdempotencyKey) -> AccountOut:
+def register(request: Request, services: ServicesDep, wanted: RegisterIn, key: IdempotencyKey) -> AccountOut:
     """An account of your own. Switched off by ALLOW_REGISTRATION=false."""
     user, new = services.accounts.register(wanted.email, wanted.username, wanted.password, key)
     if new:
         services.audit.note("account.created", user.username, user.username, origin_of(request), user.id)
-    return AccountOut(username=user.username, name=user.username, email=user.email, is_admin=False, scopes=["models", "predict"])
+    return AccountOut(
+        username=user.username,
+        name=user.username,
+        email=user.email,
+        is_admin=False,
+        scopes=["models", "predict"],
+    )
 
 
 @router.post(
@@ -136,7 +148,10 @@ def register(request: Request, services: Lovage, wanted: RegisterIn, key: Idempo
     dependencies=[Depends(limited_by_address)],
 )
 def sign_in(
-    request: Request, services: Lovage, form: Annotated[OAuth2PasswordRequestForm, Depends()], response: Response
+    request: Request,
+    services: ServicesDep,
+    form: Annotated[OAuth2PasswordRequestForm, Depends()],
+    response: Response,
 ) -> TokenOut:
     """OAuth2's password form: `username` (or the email address) and `password`."""
     origin = origin_of(request)
@@ -151,7 +166,7 @@ def sign_in(
 
 
 @router.get("/v1/account", operation_id="account.get", summary="Who am I", responses=declared(401))
-def account(services: Lovage, caller: Caller) -> AccountOut:
+def account(services: ServicesDep, caller: Caller) -> AccountOut:
     """The account behind the credential, and the scopes of the credential."""
     user = services.accounts.user(caller)
     return AccountOut(
@@ -171,11 +186,17 @@ def account(services: Lovage, caller: Caller) -> AccountOut:
     responses=declared(401, 403, 409, 413, 415, 422),
 )
 def create_key(
-    request: Request, services: Lovage, caller: Caller, wanted: KeyIn, key: IdempotencyKey, response: Response
+    request: Request,
+    services: ServicesDep,
+    caller: Caller,
+    wanted: KeyIn,
+    key: IdempotencyKey,
+    response: Response,
 ) -> NewKeyOut:
     """A key for programs. The secret is in this answer only; the server keeps its hash.
 
-    So a repeated Idempotency-Key makes no second key, but is answered 409 `secret_shown_once` with the id of the first.
+    So a repeated Idempotency-Key makes no second key, but is answered 409 `secret_shown_once` with the id of
+    the first.
     """
     once = Once.of("keys.create", key, wanted.model_dump(exclude_unset=True))
     made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at, once)
@@ -185,7 +206,7 @@ def create_key(
 
 
 @router.get("/v1/keys", operation_id="keys.list", summary="List your API keys", responses=declared(401, 403))
-def list_keys(services: Lovage, caller: Caller) -> KeysOut:
+def list_keys(services: ServicesDep, caller: Caller) -> KeysOut:
     """Your keys, newest first, with when each was last used (to the minute)."""
     return KeysOut(results=[KeyOut.of(row) for row in services.accounts.keys(caller)])
 
@@ -197,8 +218,9 @@ def list_keys(services: Lovage, caller: Caller) -> KeysOut:
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_key(request: Request, services: Lovage, caller: Caller, key_id: str) -> None:
-    """Ends a key, at once in this process and within PRINCIPAL_CACHE_SECONDS in others. A key may end itself."""
+def delete_key(request: Request, services: ServicesDep, caller: Caller, key_id: str) -> None:
+    """Ends a key, at once in this process and within PRINCIPAL_CACHE_SECONDS in others. A key may end
+    itself."""
     try:
         found = UUID(key_id)
     except ValueError:

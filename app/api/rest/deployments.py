@@ -10,21 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, note
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Services, ServicesDep, note
 from app.api.problems import declared
 from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
 from app.api.rest.wire import PageOut, PredictionOut, page_out
 from app.db.tables import DeploymentRow
 from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.versions import RunnableVersion
-from app.services.access import Principal
-from app.services.deployments import ANY_HARDWARE
-from app.services.idempotency import Once
-from app.services.runnable import parse_reference
+from app.services.catalogue.deployments import ANY_HARDWARE
+from app.services.catalogue.runnable import parse_reference
+from app.services.people.access import Principal
+from app.services.predictions.idempotency import Once
 
 router = APIRouter(tags=["Deployments"], route_class=CheckedRoute)
 
-Hardware = Annotated[str, Field(max_length=64, description="A device class such as cpu or cuda, or `any`.", examples=["any"])]
+Hardware = Annotated[
+    str, Field(max_length=64, description="A device class such as cpu or cuda, or `any`.", examples=["any"])
+]
 Instances = Annotated[int, Field(ge=0, le=1_000, description="On record only: workers are the operator's.")]
 VERSION = "A version's id; without one, the model's newest."
 
@@ -33,7 +35,8 @@ class DeploymentIn(BaseModel):
     """A new deployment of your own."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"name": "my-words", "model": "demo/words", "hardware": "any"}]}
+        extra="forbid",
+        json_schema_extra={"examples": [{"name": "my-words", "model": "demo/words", "hardware": "any"}]},
     )
 
     name: str = Field(max_length=64)
@@ -47,7 +50,9 @@ class DeploymentIn(BaseModel):
 class DeploymentPatch(BaseModel):
     """What changes; fields that are left out stay. Every change is a release."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"hardware": "cpu", "max_instances": 2}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"hardware": "cpu", "max_instances": 2}]}
+    )
 
     version: str | None = Field(None, max_length=64, description="Another version of the same model.")
     hardware: Hardware | None = None
@@ -110,7 +115,9 @@ async def _version(services: Services, caller: Principal, model: str, version: s
     """Raises InvalidRequest naming the field: a deployment of nothing helps nobody."""
     field = "version" if version else "model"
     try:
-        return await services.runnables.get(caller, parse_reference(f"{model}:{version}" if version else model))
+        return await services.runnables.get(
+            caller, parse_reference(f"{model}:{version}" if version else model)
+        )
     except (NotFound, InvalidRequest):
         sentence = f"is no version of {model[:130]}" if version else "does not exist, or has no version"
         raise wrong_field(field, sentence) from None
@@ -123,27 +130,41 @@ async def _version(services: Services, caller: Principal, model: str, version: s
     status_code=201,
     responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
-async def create_deployment(services: Lovage, caller: CanModel, wanted: DeploymentIn, key: IdempotencyKey) -> DeploymentOut:
+async def create_deployment(
+    services: ServicesDep, caller: CanModel, wanted: DeploymentIn, key: IdempotencyKey
+) -> DeploymentOut:
     """A name of yours for a version that you may run."""
     caller.need_user()
     version = await _version(services, caller, wanted.model, wanted.version)
     values = wanted.model_dump(include={"hardware", "min_instances", "max_instances"})
     once = Once.of("deployments.create", key, wanted.model_dump(exclude_unset=True))
-    return deployment_out(await run_sync(services.deployments.create, caller, wanted.name, version, values, once))
-
-
-@router.get("/v1/deployments", operation_id="deployments.list", summary="List your deployments", responses=declared(401, 422))
-def list_deployments(
-    request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
-) -> PageOut[DeploymentOut]:
-    """Your deployments, newest first."""
-    return page_out(request, services.deployments.page(caller, cursor=cursor, limit=limit).map(deployment_out))
+    return deployment_out(
+        await run_sync(services.deployments.create, caller, wanted.name, version, values, once)
+    )
 
 
 @router.get(
-    "/v1/deployments/{owner}/{name}", operation_id="deployments.get", summary="Get a deployment", responses=declared(401, 404)
+    "/v1/deployments",
+    operation_id="deployments.list",
+    summary="List your deployments",
+    responses=declared(401, 422),
 )
-def get_deployment(services: Lovage, caller: Caller, owner: str, name: str) -> DeploymentOut:
+def list_deployments(
+    request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+) -> PageOut[DeploymentOut]:
+    """Your deployments, newest first."""
+    return page_out(
+        request, services.deployments.page(caller, cursor=cursor, limit=limit).map(deployment_out)
+    )
+
+
+@router.get(
+    "/v1/deployments/{owner}/{name}",
+    operation_id="deployments.get",
+    summary="Get a deployment",
+    responses=declared(401, 404),
+)
+def get_deployment(services: ServicesDep, caller: Caller, owner: str, name: str) -> DeploymentOut:
     """One of your deployments with its current release."""
     return deployment_out(services.deployments.get(caller, owner, name))
 
@@ -154,7 +175,9 @@ def get_deployment(services: Lovage, caller: Caller, owner: str, name: str) -> D
     summary="Change a deployment",
     responses=declared(401, 403, 404, 413, 415, 422),
 )
-async def update_deployment(services: Lovage, caller: CanModel, owner: str, name: str, wanted: DeploymentPatch) -> DeploymentOut:
+async def update_deployment(
+    services: ServicesDep, caller: CanModel, owner: str, name: str, wanted: DeploymentPatch
+) -> DeploymentOut:
     """The next release. Predictions that were made before stay with theirs."""
     values: dict[str, Any] = wanted.model_dump(exclude_none=True)
     given = values.pop("version", None)
@@ -170,7 +193,9 @@ async def update_deployment(services: Lovage, caller: CanModel, owner: str, name
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_deployment(request: Request, services: Lovage, caller: CanModel, owner: str, name: str) -> None:
+def delete_deployment(
+    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str
+) -> None:
     """Predictions made with it stay."""
     services.deployments.remove(caller, owner, name)
     note(request, caller, "deployment.deleted", f"{owner}/{name}")
@@ -185,10 +210,15 @@ def delete_deployment(request: Request, services: Lovage, caller: CanModel, owne
     responses={201: {"model": PredictionOut}, **declared(401, 403, 404, 413, 415, 422)},
     openapi_extra=takes(ModelPredictionIn, HEADERS),
 )
-async def create_deployment_prediction(request: Request, services: Lovage, owner: str, name: str) -> Response:
-    """Runs the version of the deployment's current release, on its hardware. The prediction names it in `deployment`."""
+async def create_deployment_prediction(
+    request: Request, services: ServicesDep, owner: str, name: str
+) -> Response:
+    """Runs the version of the deployment's current release, on its hardware. The prediction names it in
+    `deployment`."""
     began = time.monotonic()
     caller, asked = await read_asked(request, ModelPredictionIn)
     row = await run_sync(services.deployments.get, caller, owner, name)
     device = "" if row.hardware == ANY_HARDWARE else row.hardware
-    return await create(request, caller, asked, row.version_id, began, deployment=f"{row.owner}/{row.name}", device=device)
+    return await create(
+        request, caller, asked, row.version_id, began, deployment=f"{row.owner}/{row.name}", device=device
+    )

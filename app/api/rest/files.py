@@ -12,13 +12,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from app.api.bodies import parse_json
-from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, Lovage, base_url, limited_by_address
+from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, ServicesDep, base_url, limited_by_address
 from app.api.headers import byte_range
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
 from app.db.tables import FileRow
 from app.domain.errors import InvalidRequest, wrong_field
-from app.services.files import Content
+from app.services.files.files import Content
 
 router = APIRouter(tags=["Files"])
 
@@ -37,12 +37,20 @@ UPLOAD: dict[str, Any] = {
                     "required": ["content"],
                     "properties": {
                         "content": {"type": "string", "format": "binary", "description": "The file."},
-                        "metadata": {"type": "string", "description": "A JSON object, as text or as a JSON part."},
+                        "metadata": {
+                            "type": "string",
+                            "description": "A JSON object, as text or as a JSON part.",
+                        },
                         "filename": {"type": "string", "description": "Instead of the part's own file name."},
                         "type": {"type": "string", "description": "Instead of the part's own content type."},
                     },
                 },
-                "example": {"content": "hello", "metadata": '{"from": "ada"}', "filename": "hello.txt", "type": "text/plain"},
+                "example": {
+                    "content": "hello",
+                    "metadata": '{"from": "ada"}',
+                    "filename": "hello.txt",
+                    "type": "text/plain",
+                },
             }
         },
     }
@@ -94,7 +102,9 @@ def file_out(row: FileRow, base: str) -> FileOut:
     responses=declared(400, 401, 403, 410, 413, 415, 422),
     openapi_extra=UPLOAD,
 )
-async def create_file(request: Request, services: Lovage, caller: CanPredict, key: IdempotencyKey) -> FileOut:
+async def create_file(
+    request: Request, services: ServicesDep, caller: CanPredict, key: IdempotencyKey
+) -> FileOut:
     """One file in the part `content`, and what you want to remember of it in `metadata`."""
     caller.need_user()
     sent_as = request.headers.get("content-type", "").lower()
@@ -121,7 +131,9 @@ def _text(form: FormData, name: str) -> str | None:
 async def _metadata(form: FormData) -> dict[str, Any]:
     """One client sends text, another a part with a file name."""
     found = form.get("metadata")
-    content = await found.read(METADATA_LIMIT + 1) if isinstance(found, UploadFile) else (found or "").encode()
+    content = (
+        await found.read(METADATA_LIMIT + 1) if isinstance(found, UploadFile) else (found or "").encode()
+    )
     if not content:
         return {}
     if len(content) > METADATA_LIMIT:
@@ -135,13 +147,17 @@ async def _metadata(form: FormData) -> dict[str, Any]:
     return details
 
 
-@router.get("/v1/files", operation_id="files.list", summary="List your files", responses=declared(401, 403, 422))
+@router.get(
+    "/v1/files", operation_id="files.list", summary="List your files", responses=declared(401, 403, 422)
+)
 def list_files(
-    request: Request, services: Lovage, caller: CanPredict, cursor: Cursor = None, limit: Limit = 100
+    request: Request, services: ServicesDep, caller: CanPredict, cursor: Cursor = None, limit: Limit = 100
 ) -> PageOut[FileOut]:
     """Your files, newest first."""
     base = base_url(request)
-    return page_out(request, services.files.page(caller, cursor=cursor, limit=limit).map(lambda row: file_out(row, base)))
+    return page_out(
+        request, services.files.page(caller, cursor=cursor, limit=limit).map(lambda row: file_out(row, base))
+    )
 
 
 @router.get(
@@ -154,7 +170,7 @@ def list_files(
 )
 async def signed_content(
     request: Request,
-    services: Lovage,
+    services: ServicesDep,
     key: str,
     expires: Annotated[int, Query(ge=0, le=10**11)],
     signature: Annotated[str, Query(max_length=200)],
@@ -186,8 +202,10 @@ def _send(content: Content, part: tuple[int, int] | None, name: str) -> Response
     return answer
 
 
-@router.get("/v1/files/{file_id}", operation_id="files.get", summary="Get a file", responses=declared(401, 403, 404))
-def get_file(request: Request, services: Lovage, caller: CanPredict, file_id: str) -> FileOut:
+@router.get(
+    "/v1/files/{file_id}", operation_id="files.get", summary="Get a file", responses=declared(401, 403, 404)
+)
+def get_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> FileOut:
     """What is known of a file; its bytes are at `urls.content`."""
     return file_out(services.files.get(caller, file_id), base_url(request))
 
@@ -199,7 +217,7 @@ def get_file(request: Request, services: Lovage, caller: CanPredict, file_id: st
     response_class=Response,
     responses={**BYTES, **declared(401, 403, 404, 410)},
 )
-async def read_file(request: Request, services: Lovage, caller: CanPredict, file_id: str) -> Response:
+async def read_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> Response:
     """The bytes of your own file. One byte range may be asked for."""
     row = await run_sync(services.files.get, caller, file_id)
     part = byte_range(request.headers.get("range"), row.size)
@@ -216,13 +234,16 @@ async def read_file(request: Request, services: Lovage, caller: CanPredict, file
     dependencies=[Depends(limited_by_address)],
 )
 async def download_file(
-    services: Lovage,
+    services: ServicesDep,
     file_id: str,
     expiry: Annotated[int, Query(ge=0, le=10**11, description="Unix seconds.")],
     owner: Annotated[str, Query(max_length=64, description="Username of the file's owner.")],
-    signature: Annotated[str, Query(max_length=100, description="Base64 of HMAC-SHA256 over `{owner} {id} {expiry}`.")],
+    signature: Annotated[
+        str, Query(max_length=100, description="Base64 of HMAC-SHA256 over `{owner} {id} {expiry}`.")
+    ],
 ) -> Response:
-    """The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's webhook secret."""
+    """The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's
+    webhook secret."""
     row, found = await run_sync(services.files.open_shared, file_id, owner, expiry, signature)
     return _send(found, None, row.name)
 
@@ -234,6 +255,6 @@ async def download_file(
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_file(services: Lovage, caller: CanPredict, file_id: str) -> None:
+def delete_file(services: ServicesDep, caller: CanPredict, file_id: str) -> None:
     """Deletes a file now; without this it goes after FILE_RETENTION_HOURS."""
     services.files.remove(caller, file_id)

@@ -12,17 +12,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Lovage, Services, base_url, link, note
+from app.api.deps import (
+    Caller,
+    CanModel,
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    Services,
+    ServicesDep,
+    base_url,
+    link,
+    note,
+)
 from app.api.problems import declared
 from app.api.rest.version_wire import VersionOut, version_out
 from app.api.rest.wire import PageOut, PredictionOut, page_out
 from app.db.pages import Page
 from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import LovageError, wrong_field
-from app.services.access import Principal
-from app.services.catalogue import Listed
-from app.services.idempotency import Once
-from app.services.version_maker import NewVersion
+from app.services.catalogue.catalogue import Listed
+from app.services.catalogue.version_maker import NewVersion
+from app.services.people.access import Principal
+from app.services.predictions.idempotency import Once
 
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
@@ -40,10 +51,14 @@ class VersionIn(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}]}
     )
 
-    source: str = Field("none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`.")
+    source: str = Field(
+        "none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`."
+    )
     runtime: str = Field("", max_length=64, description="A runtime's name, e.g. text-generation.")
     task: str = Field("", max_length=64, description="A task's name, e.g. text-classification.")
-    config: dict[str, Any] = Field(default_factory=dict, description="dtype, max_batch_size, max_wait_ms, timeout, …")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="dtype, max_batch_size, max_wait_ms, timeout, …"
+    )
     input_schema: dict[str, Any] | None = Field(
         None, description="Changes to the runtime's inputs: defaults, bounds, choices, descriptions."
     )
@@ -70,12 +85,18 @@ class ModelFacts(BaseModel):
 class ModelPatch(ModelFacts):
     """What is said of a model. Fields that are left out stay."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"description": "Says it again.", "visibility": "public"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"description": "Says it again.", "visibility": "public"}]}
+    )
 
     default_example: str | None = Field(
-        None, max_length=26, description="Id of a prediction of yours with this model, shown to all who may see the model."
+        None,
+        max_length=26,
+        description="Id of a prediction of yours with this model, shown to all who may see the model.",
     )
-    weights_url: Url = Field(None, description="Taken for compatibility; a version's `source` says where its files are.")
+    weights_url: Url = Field(
+        None, description="Taken for compatibility; a version's `source` says where its files are."
+    )
 
 
 class ModelIn(ModelFacts):
@@ -154,10 +175,14 @@ def model_out(services: Services, caller: Principal, listed: Listed, base: str) 
 
 
 def _openai(row: ModelRow) -> OpenAIModelOut:
-    return OpenAIModelOut(id=f"{row.owner}/{row.name}", created=int(row.created_at.timestamp()), owned_by=row.owner)
+    return OpenAIModelOut(
+        id=f"{row.owner}/{row.name}", created=int(row.created_at.timestamp()), owned_by=row.owner
+    )
 
 
-async def _list_out(request: Request, services: Services, caller: Principal, page: Page[Listed]) -> ModelListOut:
+async def _list_out(
+    request: Request, services: Services, caller: Principal, page: Page[Listed]
+) -> ModelListOut:
     return ModelListOut(
         previous=link(request, page.previous),
         next=link(request, page.next),
@@ -168,12 +193,13 @@ async def _list_out(request: Request, services: Services, caller: Principal, pag
 
 @router.get("/v1/models", operation_id="models.list", summary="List models", responses=declared(401, 422))
 async def list_models(
-    request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+    request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
 ) -> ModelListOut:
-    """Public models and your own, newest first. `QUERY /v1/models` with words as a plain text body searches them.
+    """Public models and your own, newest first. `QUERY /v1/models` with words as a plain text body searches
+    them.
 
-    `results` is a page; `data` is all of them (10,000 at most) unless a page is asked for by `cursor` or `limit`: OpenAI's
-    clients read no second page.
+    `results` is a page; `data` is all of them (10,000 at most) unless a page is asked for by `cursor` or
+    `limit`: OpenAI's clients read no second page.
     """
     page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit))
     found = await _list_out(request, services, caller, page)
@@ -183,7 +209,8 @@ async def list_models(
 
 
 def _words(body: bytes) -> str:
-    """The words of a search. `replicate` for JavaScript sends them as a JSON string, whatever its Content-Type says."""
+    """The words of a search. `replicate` for JavaScript sends them as a JSON string, whatever its
+    Content-Type says."""
     try:
         words = body.decode()
     except UnicodeDecodeError:
@@ -199,7 +226,7 @@ def _words(body: bytes) -> str:
 # OpenAPI 3.1 has no word for the method QUERY, so the document tells of it in the description above.
 @router.api_route("/v1/models", methods=["QUERY"], include_in_schema=False)
 async def search_models(
-    request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+    request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
 ) -> ModelListOut:
     """Models whose name or description holds all the words."""
     words = _words(await request.body())
@@ -214,26 +241,40 @@ async def search_models(
     status_code=201,
     responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
-def create_model(request: Request, services: Lovage, caller: CanModel, wanted: ModelIn, key: IdempotencyKey) -> ModelOut:
+def create_model(
+    request: Request, services: ServicesDep, caller: CanModel, wanted: ModelIn, key: IdempotencyKey
+) -> ModelOut:
     """A model, and with `version` its first version."""
     values = wanted.model_dump(include=set(ModelFacts.model_fields))
     owner = wanted.owner or caller.username
     version = wanted.version.asked() if wanted.version else None
     once = Once.of("models.create", key, wanted.model_dump(exclude_unset=True))
     return model_out(
-        services, caller, services.catalogue.create(caller, owner, wanted.name, values, version, once), base_url(request)
+        services,
+        caller,
+        services.catalogue.create(caller, owner, wanted.name, values, version, once),
+        base_url(request),
     )
 
 
-@router.get("/v1/models/{owner}/{name}", operation_id="models.get", summary="Get a model", responses=declared(401, 404))
-async def get_model(request: Request, services: Lovage, caller: Caller, owner: str, name: str) -> ModelOut:
+@router.get(
+    "/v1/models/{owner}/{name}",
+    operation_id="models.get",
+    summary="Get a model",
+    responses=declared(401, 404),
+)
+async def get_model(
+    request: Request, services: ServicesDep, caller: Caller, owner: str, name: str
+) -> ModelOut:
     """One model with its newest version."""
-    return await _shown(request, services, caller, await run_sync(services.catalogue.get, caller, owner, name))
+    return await _shown(
+        request, services, caller, await run_sync(services.catalogue.get, caller, owner, name)
+    )
 
 
 async def _shown(request: Request, services: Services, caller: Principal, listed: Listed) -> ModelOut:
     """The model with its example."""
-    await services.assembly.fleet.look()
+    await services.fleet.look()
     found = model_out(services, caller, listed, base_url(request))
     found.default_example = await _example(request, services, listed)
     return found
@@ -243,11 +284,13 @@ async def _example(request: Request, services: Services, listed: Listed) -> Pred
     if listed.row.default_example is None:
         return None
     try:
-        prediction = await services.assembly.follower.get(listed.row.default_example)
+        prediction = await services.follower.get(listed.row.default_example)
     except LovageError:
         return None  # its data may have been removed; a model is no worse without its example
-    shown = services.assembly.core.view.render(prediction, base_url(request))
-    return PredictionOut.model_validate({name: value for name, value in shown.items() if name not in NOT_OF_AN_EXAMPLE})
+    shown = services.view.render(prediction, base_url(request))
+    return PredictionOut.model_validate(
+        {name: value for name, value in shown.items() if name not in NOT_OF_AN_EXAMPLE}
+    )
 
 
 @router.patch(
@@ -257,13 +300,15 @@ async def _example(request: Request, services: Services, listed: Listed) -> Pred
     responses=declared(401, 403, 404, 413, 415, 422),
 )
 async def update_model(
-    request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: ModelPatch
+    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, wanted: ModelPatch
 ) -> ModelOut:
     """Changes what is said of a model, and who may see it."""
     values = wanted.model_dump(exclude_unset=True, exclude={"weights_url"})
     if "visibility" in values and values["visibility"] is None:
         del values["visibility"]
-    return await _shown(request, services, caller, await run_sync(services.catalogue.change, caller, owner, name, values))
+    return await _shown(
+        request, services, caller, await run_sync(services.catalogue.change, caller, owner, name, values)
+    )
 
 
 @router.delete(
@@ -273,7 +318,7 @@ async def update_model(
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_model(request: Request, services: Lovage, caller: CanModel, owner: str, name: str) -> None:
+def delete_model(request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str) -> None:
     """Deletes a model with its versions. Predictions made with it stay readable."""
     services.catalogue.remove(caller, owner, name)
     note(request, caller, "model.deleted", f"{owner}/{name}")
@@ -286,7 +331,7 @@ def delete_model(request: Request, services: Lovage, caller: CanModel, owner: st
     response_class=PlainTextResponse,
     responses=declared(401, 404),
 )
-def readme(services: Lovage, caller: Caller, owner: str, name: str) -> Response:
+def readme(services: ServicesDep, caller: Caller, owner: str, name: str) -> Response:
     """Markdown; empty when there is none."""
     return PlainTextResponse(services.catalogue.get(caller, owner, name).row.readme or "")
 
@@ -297,7 +342,9 @@ def readme(services: Lovage, caller: Caller, owner: str, name: str) -> Response:
     summary="List a model's examples",
     responses=declared(401, 404),
 )
-async def examples(request: Request, services: Lovage, caller: Caller, owner: str, name: str) -> PageOut[PredictionOut]:
+async def examples(
+    request: Request, services: ServicesDep, caller: Caller, owner: str, name: str
+) -> PageOut[PredictionOut]:
     """Predictions that its owner chose to show."""
     example = await _example(request, services, await run_sync(services.catalogue.get, caller, owner, name))
     return PageOut(results=[example] if example else [])
@@ -311,11 +358,13 @@ async def examples(request: Request, services: Lovage, caller: Caller, owner: st
     responses=declared(401, 403, 404, 410, 413, 415, 422),
 )
 def create_version(
-    services: Lovage, caller: CanModel, owner: str, name: str, wanted: VersionIn, key: IdempotencyKey
+    services: ServicesDep, caller: CanModel, owner: str, name: str, wanted: VersionIn, key: IdempotencyKey
 ) -> VersionOut:
     """A new version. The same content gives the same version again."""
     once = Once.of("models.versions.create", key, [owner, name, wanted.model_dump(exclude_unset=True)])
-    return version_out(services, services.catalogue.add_version(caller, owner, name, wanted.asked(), once), source=True)
+    return version_out(
+        services, services.catalogue.add_version(caller, owner, name, wanted.asked(), once), source=True
+    )
 
 
 @router.get(
@@ -325,7 +374,13 @@ def create_version(
     responses=declared(401, 404, 422),
 )
 def list_versions(
-    request: Request, services: Lovage, caller: Caller, owner: str, name: str, cursor: Cursor = None, limit: Limit = 100
+    request: Request,
+    services: ServicesDep,
+    caller: Caller,
+    owner: str,
+    name: str,
+    cursor: Cursor = None,
+    limit: Limit = 100,
 ) -> PageOut[VersionOut]:
     """A model's versions, newest first."""
     page = services.catalogue.version_page(caller, owner, name, cursor=cursor, limit=limit)
@@ -342,7 +397,7 @@ def _is_maker(caller: Principal, row: VersionRow) -> bool:
     summary="Get a version",
     responses=declared(401, 404),
 )
-def get_version(services: Lovage, caller: Caller, owner: str, name: str, version_id: str) -> VersionOut:
+def get_version(services: ServicesDep, caller: Caller, owner: str, name: str, version_id: str) -> VersionOut:
     """One version with the schema of its input and output."""
     row = services.catalogue.version(caller, owner, name, version_id)
     return version_out(services, row, source=_is_maker(caller, row))
@@ -355,7 +410,9 @@ def get_version(services: Lovage, caller: Caller, owner: str, name: str, version
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_version(request: Request, services: Lovage, caller: CanModel, owner: str, name: str, version_id: str) -> None:
+def delete_version(
+    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, version_id: str
+) -> None:
     """Nothing new can be run with it. Predictions made with it stay readable."""
     services.catalogue.remove_version(caller, owner, name, version_id)
     note(request, caller, "version.deleted", f"{owner}/{name}:{version_id}")

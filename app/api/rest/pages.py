@@ -1,4 +1,5 @@
-"""The page behind a prediction's `urls.web`: one file for all, which asks the API with the reader's own key."""
+"""The page behind a prediction's `urls.web`: one file for all, which asks the API with the reader's own
+key."""
 
 import base64
 import hashlib
@@ -21,9 +22,11 @@ def _hash_of(tag: str) -> str:
 
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; img-src 'self'; media-src 'self'; "
-    f"script-src {_hash_of('script')}; style-src {_hash_of('style')}; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": (
+        "default-src 'none'; connect-src 'self'; img-src 'self'; media-src 'self'; "
+        f"script-src {_hash_of('script')}; style-src {_hash_of('style')}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",

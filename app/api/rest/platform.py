@@ -9,15 +9,17 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from app import __version__
-from app.api.deps import Caller, Lovage, base_url, caller_of
+from app.api.deps import Caller, ServicesDep, base_url, caller_of
 from app.api.problems import declared
 from app.db.tables import WorkerRow
 from app.domain.errors import Unauthenticated
-from app.services.health import loaded_on
+from app.services.platform.health import loaded_on
 
 router = APIRouter(tags=["Platform"])
 PUBLIC: dict[str, Any] = {"security": []}
-FAULT: dict[int | str, dict[str, Any]] = {500: declared()[500]}  # all that a probe can meet: probes are never limited
+FAULT: dict[int | str, dict[str, Any]] = {
+    500: declared()[500]
+}  # all that a probe can meet: probes are never limited
 
 
 class IndexOut(BaseModel):
@@ -44,8 +46,9 @@ class ReadyOut(BaseModel):
 
 
 class HardwareOut(BaseModel):
-    """One kind of device that live workers have. `sku` is its class; memory in bytes of each, the CPU's being the machine's.
-    `versions_loaded` and `versions_unhealthy` are numbers of versions over these workers, `loaded_bytes` what they take."""
+    """One kind of device that live workers have. `sku` is its class; memory in bytes of each, the CPU's being
+    the machine's. `versions_loaded` and `versions_unhealthy` are numbers of versions over these workers,
+    `loaded_bytes` what they take."""
 
     sku: str
     name: str
@@ -85,7 +88,8 @@ class WorkerOut(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """What the fleet is doing. `queues` and `workers` are for operators: a credential with the scope admin."""
+    """What the fleet is doing. `queues` and `workers` are for operators: a credential with the scope
+    admin."""
 
     version: str
     live_workers: int
@@ -107,13 +111,33 @@ class StatusOut(BaseModel):
 def index(request: Request) -> IndexOut:
     """Name, version and links."""
     base = base_url(request)
-    paths = {"docs": "/docs", "reference": "/redoc", "openapi": "/openapi.json", "health": "/health", "ready": "/ready"}
-    links = {name: base + path for name, path in {**paths, "status": "/status", "models": "/v1/models"}.items()}
+    paths = {
+        "docs": "/docs",
+        "reference": "/redoc",
+        "openapi": "/openapi.json",
+        "health": "/health",
+        "ready": "/ready",
+    }
+    links = {
+        name: base + path for name, path in {**paths, "status": "/status", "models": "/v1/models"}.items()
+    }
     return IndexOut(name="Lovage", version=__version__, links=links)
 
 
-@router.get("/health", operation_id="platform.health", summary="Does the process answer", responses=FAULT, openapi_extra=PUBLIC)
-@router.get("/livez", operation_id="platform.livez", summary="Does the process answer", responses=FAULT, openapi_extra=PUBLIC)
+@router.get(
+    "/health",
+    operation_id="platform.health",
+    summary="Does the process answer",
+    responses=FAULT,
+    openapi_extra=PUBLIC,
+)
+@router.get(
+    "/livez",
+    operation_id="platform.livez",
+    summary="Does the process answer",
+    responses=FAULT,
+    openapi_extra=PUBLIC,
+)
 async def health() -> HealthOut:
     """Always 200 while the process answers: a part that is down is no reason to restart this one."""
     return HealthOut(status="ok", version=__version__)
@@ -127,15 +151,19 @@ async def health() -> HealthOut:
     responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
-def ready(request: Request, services: Lovage) -> Response:
-    """Asks the database, Redis and the workers' heartbeats. Without a worker predictions wait: that is told, and no 503.
+def ready(request: Request, services: ServicesDep) -> Response:
+    """Asks the database, Redis and the workers' heartbeats. Without a worker predictions wait: that is told,
+    and no 503.
 
-    A process that was told to stop says 503 with `process` among the checks, while it still answers everything.
+    A process that was told to stop says 503 with `process` among the checks, while it still answers
+    everything.
     """
     found = services.health.readiness()
     if request.app.state.leaving.begun:
         found.checks["process"] = "is about to end"
-    body = ReadyOut(status="ready" if found.ready else "unavailable", checks=found.checks, workers=found.workers)
+    body = ReadyOut(
+        status="ready" if found.ready else "unavailable", checks=found.checks, workers=found.workers
+    )
     headers = {"Cache-Control": "no-store"} | ({} if found.ready else {"Retry-After": "2"})
     return JSONResponse(body.model_dump(), 200 if found.ready else 503, headers)
 
@@ -147,7 +175,7 @@ def ready(request: Request, services: Lovage) -> Response:
     responses=declared(),
     openapi_extra=PUBLIC,
 )
-async def status(request: Request, services: Lovage) -> StatusOut:
+async def status(request: Request, services: ServicesDep) -> StatusOut:
     """Totals for everybody; queues, workers and their models for operators."""
     operator = await _is_operator(request)
     census = await run_sync(services.health.census)
@@ -181,12 +209,20 @@ def _worker(row: WorkerRow) -> WorkerOut:
     return WorkerOut(id=str(row.id), **values)
 
 
-@router.get("/v1/hardware", operation_id="hardware.list", summary="List hardware", responses=declared(401), tags=["Models"])
-def hardware(services: Lovage, caller: Caller) -> list[HardwareOut]:
+@router.get(
+    "/v1/hardware",
+    operation_id="hardware.list",
+    summary="List hardware",
+    responses=declared(401),
+    tags=["Models"],
+)
+def hardware(services: ServicesDep, caller: Caller) -> list[HardwareOut]:
     """The devices of the live workers."""
     kinds: dict[tuple[str, str], list[WorkerRow]] = {}
     for row in services.health.workers():
-        kinds.setdefault((row.device_class, str(row.device_facts.get("name") or row.device_class)), []).append(row)
+        kinds.setdefault(
+            (row.device_class, str(row.device_facts.get("name") or row.device_class)), []
+        ).append(row)
     return [_kind(sku, name, rows) for (sku, name), rows in sorted(kinds.items())]
 
 

@@ -1,7 +1,9 @@
-"""Predictions: create, get, list, cancel, remove data. The two hot paths speak to the services without detours.
+"""Predictions: create, get, list, cancel, remove data. The two hot paths speak to the services without
+detours.
 
-Create and get read and write their JSON by hand (orjson), because pydantic models and FastAPI's dependencies would cost
-more than the rest of the request; what they take and give is still declared for the OpenAPI document.
+Create and get read and write their JSON by hand (orjson), because pydantic models and FastAPI's dependencies
+would cost more than the rest of the request; what they take and give is still declared for the OpenAPI
+document.
 """
 
 import time
@@ -17,16 +19,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute, DirectRoute, read_json
-from app.api.deps import CanPredict, Cursor, Limit, Lovage, Services, base_url, caller_of, in_utc, link, services_of
+from app.api.deps import (
+    CanPredict,
+    Cursor,
+    Limit,
+    Services,
+    ServicesDep,
+    base_url,
+    caller_of,
+    in_utc,
+    link,
+    services_of,
+)
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
 from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import InvalidRequest, NotFound, Unauthenticated, wrong_field
 from app.domain.predictions import Prediction
-from app.services.access import Principal
-from app.services.runnable import parse_reference
-from app.services.submit import Submission
-from app.webhooks.guard import check_url
+from app.outbound.guard import check_url
+from app.services.catalogue.runnable import parse_reference
+from app.services.people.access import Principal
+from app.services.predictions.submit import Submission
 
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
 direct = APIRouter(tags=["Predictions"], route_class=DirectRoute)
@@ -41,19 +54,33 @@ class PredictionIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
-    version: str | None = Field(None, max_length=300, description="A version's id, `owner/name`, or `owner/name:id`.")
+    version: str | None = Field(
+        None, max_length=300, description="A version's id, `owner/name`, or `owner/name:id`."
+    )
     model: str | None = Field(None, max_length=130, description="`owner/name`: its newest version.")
     input: dict[str, Any] = Field(description="The model's input; see its version's `openapi_schema`.")
     webhook: str | None = Field(None, max_length=2_048, description="URL that is told of events, signed.")
-    webhook_events_filter: list[Event] | None = Field(None, max_length=4, description="Default: output and completed.")
-    webhook_completed: str | None = Field(None, max_length=2_048, description="Deprecated: a webhook for the end only.")
+    webhook_events_filter: list[Event] | None = Field(
+        None, max_length=4, description="Default: output and completed."
+    )
+    webhook_completed: str | None = Field(
+        None, max_length=2_048, description="Deprecated: a webhook for the end only."
+    )
     timeout: float | None = Field(
-        None, gt=0, le=LONGEST_DURATION, description="Longest time of running in seconds; then it is canceled. What its version "
-        "allows stays the most. `Cancel-After` counts from now and includes the time of waiting."
-    )  # fmt: skip
-    stream: bool | None = Field(None, description="Deprecated: `urls.stream` is there whenever the model streams.")
+        None,
+        gt=0,
+        le=LONGEST_DURATION,
+        description=(
+            "Longest time of running in seconds; then it is canceled. What its version "
+            "allows stays the most. `Cancel-After` counts from now and includes the time of waiting."
+        ),
+    )
+    stream: bool | None = Field(
+        None, description="Deprecated: `urls.stream` is there whenever the model streams."
+    )
     on_disconnect: Literal["continue", "cancel"] = Field(
-        "continue", description="`cancel`: when the last reader of `urls.stream` has left, the prediction is canceled."
+        "continue",
+        description="`cancel`: when the last reader of `urls.stream` has left, the prediction is canceled.",
     )
 
 
@@ -70,8 +97,10 @@ HEADERS: list[dict[str, Any]] = [
     {
         "name": "Prefer",
         "in": "header",
-        "description": "`wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs "
-        "out, the answer says `starting`.",
+        "description": (
+            "`wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs "
+            "out, the answer says `starting`."
+        ),
         "schema": {"type": "string"},
         "example": "wait=10",
     },
@@ -120,7 +149,8 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
     openapi_extra=takes(PredictionIn, HEADERS),
 )
 async def create_prediction(request: Request) -> Response:
-    """Runs a version. Answers at once with `starting`; poll `urls.get`, stream, take a webhook, or wait (`Prefer`)."""
+    """Runs a version. Answers at once with `starting`; poll `urls.get`, stream, take a webhook, or wait
+    (`Prefer`)."""
     began = time.monotonic()
     caller, asked = await read_asked(request, PredictionIn)
     if asked.model and asked.version:
@@ -170,29 +200,32 @@ async def create(
     deployment: str | None = None,
     device: str = "",
 ) -> Response:
-    """The answer to a creation that `began` at that monotonic second; with a deployment, its name and device class."""
+    """The answer to a creation that `began` at that monotonic second; with a deployment, its name and device
+    class."""
     services = services_of(request)
     submission = await _submission(request, services, caller, asked, reference)
     if deployment:
         submission = replace(submission, deployment=deployment, device=device)
-    prediction = await services.assembly.submitter.submit(submission)
+    prediction = await services.submitter.submit(submission)
     base, headers = base_url(request), {}
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds:
         left = seconds - ANSWER_SECONDS - (time.monotonic() - began)
-        prediction = await services.assembly.follower.wait(prediction.id, max(0.0, left), prediction)
+        prediction = await services.follower.wait(prediction.id, max(0.0, left), prediction)
         headers["Preference-Applied"] = f"wait={seconds}"
     headers["Location"] = f"{base}/v1/predictions/{prediction.id}"
-    body = services.assembly.core.view.render(prediction, base, as_starting=seconds is not None and not prediction.ended)
+    body = services.view.render(prediction, base, as_starting=seconds is not None and not prediction.ended)
     return answer(body, 201, headers)
 
 
-async def _submission(request: Request, services: Services, caller: Principal, asked: PredictionIn, reference: str) -> Submission:
+async def _submission(
+    request: Request, services: Services, caller: Principal, asked: PredictionIn, reference: str
+) -> Submission:
     version = await services.runnables.get(caller, reference)
     webhook, events = asked.webhook, asked.webhook_events_filter
     if webhook is None and asked.webhook_completed is not None:
         webhook, events = asked.webhook_completed, ["completed"]
-    _check_webhook(webhook, services.settings.allow_private_addresses)
+    _check_webhook(webhook, services.options.allow_private_addresses)
     return Submission(
         user_id=caller.user_id,
         version=version,
@@ -208,7 +241,9 @@ async def _submission(request: Request, services: Services, caller: Principal, a
 
 def _stops_without_readers(asked: PredictionIn, streams: bool) -> bool:
     if asked.on_disconnect == "cancel" and not streams:
-        raise wrong_field("on_disconnect", "cannot be `cancel`: this model does not stream, so nobody reads it")
+        raise wrong_field(
+            "on_disconnect", "cannot be `cancel`: this model does not stream, so nobody reads it"
+        )
     return asked.on_disconnect == "cancel"
 
 
@@ -225,26 +260,31 @@ def _check_webhook(webhook: str | None, allow_private: bool) -> None:
     operation_id="predictions.get",
     summary="Get a prediction",
     response_model=None,
-    responses={200: {"model": PredictionOut}, 304: {"description": "Unchanged."}, **declared(401, 403, 404, 429)},
+    responses={
+        200: {"model": PredictionOut},
+        304: {"description": "Unchanged."},
+        **declared(401, 403, 404, 429),
+    },
     openapi_extra={"parameters": [HEADERS[0], IF_NONE_MATCH]},
 )
 async def get_prediction(request: Request, prediction_id: str) -> Response:
     """The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds.
 
-    While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when to ask again.
+    While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
+    to ask again.
     """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
-    prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
+    prediction = await services.follower.own(caller.user_id, prediction_id)
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds and not prediction.ended:
-        prediction = await services.assembly.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
+        prediction = await services.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
     headers = {"Preference-Applied": f"wait={seconds}"} if seconds else {}
     headers |= {"Cache-Control": "private, no-cache", "ETag": etag(prediction)}
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    body = services.assembly.core.view.render(prediction, base_url(request))
-    if place := await services.assembly.line.place(prediction):
+    body = services.view.render(prediction, base_url(request))
+    if place := await services.positions.position(prediction):
         body["queue"] = place.as_json()
         headers["Retry-After"] = str(place.retry_after)
     return answer(body, 200, headers)
@@ -256,11 +296,18 @@ def matches(wanted: str | None, tag: str) -> bool:
 
 
 def etag(prediction: Prediction) -> str:
-    """Changes with anything that its owner can see change, but for its place in the queue and the age of its links."""
+    """Changes with anything that its owner can see change, but for its place in the queue and the age of its
+    links."""
     seen = (
-        prediction.status, prediction.attempt, prediction.cancel_requested, len(prediction.logs), prediction.progress,
-        prediction.completed_at, prediction.data_removed_at, prediction.output if not prediction.ended else None,
-    )  # fmt: skip
+        prediction.status,
+        prediction.attempt,
+        prediction.cancel_requested,
+        len(prediction.logs),
+        prediction.progress,
+        prediction.completed_at,
+        prediction.data_removed_at,
+        prediction.output if not prediction.ended else None,
+    )
     return f'W/"{zlib.crc32(repr(seen).encode()):08x}-{prediction.id}"'
 
 
@@ -273,7 +320,7 @@ def etag(prediction: Prediction) -> str:
 )
 async def list_predictions(
     request: Request,
-    services: Lovage,
+    services: ServicesDep,
     caller: CanPredict,
     cursor: Cursor = None,
     limit: Limit = 100,
@@ -284,8 +331,10 @@ async def list_predictions(
 ) -> Response:
     """Your own predictions, newest first, in pages."""
     if caller.user_id is None:
-        raise Unauthenticated("Anonymous callers have no list: keep the ids of your predictions, or make an account.")
-    page = await services.assembly.follower.page(
+        raise Unauthenticated(
+            "Anonymous callers have no list: keep the ids of your predictions, or make an account."
+        )
+    page = await services.follower.page(
         caller.user_id,
         cursor=cursor,
         limit=limit,
@@ -294,9 +343,11 @@ async def list_predictions(
         created_after=in_utc("created_after", created_after),
         created_before=in_utc("created_before", created_before),
     )
-    base, view = base_url(request), services.assembly.core.view
+    base, view = base_url(request), services.view
     results = [view.render(one, base) for one in page.results]
-    return answer({"previous": link(request, page.previous), "next": link(request, page.next), "results": results})
+    return answer(
+        {"previous": link(request, page.previous), "next": link(request, page.next), "results": results}
+    )
 
 
 def _without_nul(text: str | None) -> str | None:
@@ -312,13 +363,16 @@ def _without_nul(text: str | None) -> str | None:
     response_model=None,
     responses={200: {"model": PredictionOut}, **declared(401, 403, 404)},
 )
-async def cancel_prediction(request: Request, services: Lovage, caller: CanPredict, prediction_id: str) -> Response:
-    """A waiting prediction never starts, a running one stops at its next step, an ended one stays as it is."""
-    prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
+async def cancel_prediction(
+    request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str
+) -> Response:
+    """A waiting prediction never starts, a running one stops at its next step, an ended one stays as it
+    is."""
+    prediction = await services.follower.own(caller.user_id, prediction_id)
     if not prediction.ended:
-        lifecycle = services.assembly.core.lifecycle
+        lifecycle = services.lifecycle
         prediction = (await run_sync(lifecycle.cancel, [prediction_id]))[prediction_id]
-    return answer(services.assembly.core.view.render(prediction, base_url(request)))
+    return answer(services.view.render(prediction, base_url(request)))
 
 
 @router.delete(
@@ -329,9 +383,9 @@ async def cancel_prediction(request: Request, services: Lovage, caller: CanPredi
     response_model=None,
     responses=declared(401, 403, 404, 409),
 )
-async def delete_prediction(services: Lovage, caller: CanPredict, prediction_id: str) -> Response:
+async def delete_prediction(services: ServicesDep, caller: CanPredict, prediction_id: str) -> Response:
     """Removes input, output, logs and files of an ended prediction. Its record stays, with `data_removed`."""
-    prediction = await services.assembly.follower.own(caller.user_id, prediction_id)
+    prediction = await services.follower.own(caller.user_id, prediction_id)
     await run_sync(services.removal.remove, prediction)
     return Response(status_code=204)
 

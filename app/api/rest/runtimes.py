@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from app.api.deps import Caller, Lovage
+from app.api.deps import Caller, ServicesDep
 from app.api.problems import declared
 
 router = APIRouter(tags=["Models"])
@@ -15,7 +15,8 @@ Word = Annotated[str, Query(max_length=200)]
 
 
 class RuntimeOut(BaseModel):
-    """A runtime; with `error`, a file that should hold one and does not (its name is empty). No `hardware`: any.
+    """A runtime; with `error`, a file that should hold one and does not (its name is empty). No `hardware`:
+    any.
 
     `origin` is `built-in`, a plug-in, or the file: for operators with its path, as is the error's text.
     """
@@ -39,9 +40,13 @@ class RuntimesOut(BaseModel):
     results: list[RuntimeOut]
 
 
-@router.get("/v1/runtimes", operation_id="runtimes.list", summary="List runtimes", responses=declared(401, 422))
-def list_runtimes(services: Lovage, caller: Caller, task: Word = "", hardware: Word = "", query: Word = "") -> RuntimesOut:
-    """What can run models here. `task` and `hardware` (a device class, such as cpu or cuda) are exact; every word of `query` must
-    stand in the name, the description or the metadata."""
+@router.get(
+    "/v1/runtimes", operation_id="runtimes.list", summary="List runtimes", responses=declared(401, 422)
+)
+def list_runtimes(
+    services: ServicesDep, caller: Caller, task: Word = "", hardware: Word = "", query: Word = ""
+) -> RuntimesOut:
+    """What can run models here. `task` and `hardware` (a device class, such as cpu or cuda) are exact; every
+    word of `query` must stand in the name, the description or the metadata."""
     found = services.runtimes.find(task=task, hardware=hardware, query=query, whole=caller.is_operator)
     return RuntimesOut(results=[RuntimeOut.model_validate(asdict(one)) for one in found])

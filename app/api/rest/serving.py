@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Lovage, Services, note
+from app.api.deps import Caller, CanModel, Services, ServicesDep, note
 from app.api.problems import declared
 from app.db.tables import VersionRow
 from app.domain.errors import Unavailable, wrong_field
-from app.events.orders import LOAD, UNLOAD
-from app.services.access import Principal
-from app.services.catalogue import Catalogue
-from app.services.fleet import Candidate
+from app.events.model_commands import LOAD, UNLOAD
+from app.services.catalogue.catalogue import Catalogue
+from app.services.people.access import Principal
+from app.services.platform.fleet import Candidate
 
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
@@ -23,8 +23,8 @@ VersionId = Annotated[str, Query(description="A version's id; default: the newes
 
 
 class CandidateOut(BaseModel):
-    """A live worker, best first. `score`: lower is better, null: out of the question. `seconds`: what one prediction of the
-    version took it lately."""
+    """A live worker, best first. `score`: lower is better, null: out of the question. `seconds`: what one
+    prediction of the version took it lately."""
 
     worker: str
     device_class: str
@@ -38,7 +38,8 @@ class CandidateOut(BaseModel):
 
 
 class RoutingOut(BaseModel):
-    """Where a prediction of the version would go now. `candidates` are for the model's owner and operators."""
+    """Where a prediction of the version would go now. `candidates` are for the model's owner and
+    operators."""
 
     version: str
     queue: str
@@ -80,9 +81,13 @@ def _candidate(version: str, one: Candidate) -> CandidateOut:
     )
 
 
-def wanted_version(catalogue: Catalogue, caller: Principal, owner: str, name: str, version: str) -> VersionRow:
+def wanted_version(
+    catalogue: Catalogue, caller: Principal, owner: str, name: str, version: str
+) -> VersionRow:
     """The version that is named, else the model's newest. Raises NotFound."""
-    return catalogue.version(caller, owner, name, version) if version else catalogue.newest(caller, owner, name)
+    return (
+        catalogue.version(caller, owner, name, version) if version else catalogue.newest(caller, owner, name)
+    )
 
 
 @router.get(
@@ -92,12 +97,18 @@ def wanted_version(catalogue: Catalogue, caller: Principal, owner: str, name: st
     responses=declared(401, 404, 422),
 )
 async def routing(
-    services: Lovage, caller: Caller, owner: str, name: str, version: VersionId = "", strategy: Strategy | None = None
+    services: ServicesDep,
+    caller: Caller,
+    owner: str,
+    name: str,
+    version: VersionId = "",
+    strategy: Strategy | None = None,
 ) -> RoutingOut:
-    """The queue that a prediction made now would wait in, by the version's strategy or another one, and each worker's score."""
+    """The queue that a prediction made now would wait in, by the version's strategy or another one, and each
+    worker's score."""
     row = await run_sync(wanted_version, services.catalogue, caller, owner, name, version)
     trusted = caller.username == owner or caller.is_operator
-    choice = await services.assembly.fleet.explain(row.id, row.config, strategy or "")
+    choice = await services.fleet.explain(row.id, row.config, strategy or "")
     return RoutingOut(
         version=row.id,
         queue=choice.queue,
@@ -115,11 +126,18 @@ async def routing(
     responses=declared(401, 403, 404, 413, 415, 422),
 )
 async def load(
-    request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: OrderIn | None = None
+    request: Request,
+    services: ServicesDep,
+    caller: CanModel,
+    owner: str,
+    name: str,
+    wanted: OrderIn | None = None,
 ) -> OrderOut:
-    """Tells workers to load a version, so that its first prediction need not wait. An unhealthy one is tried at once; a worker
-    that has it does nothing."""
-    row = await run_sync(services.catalogue.own_version, caller, owner, name, wanted.version if wanted else "")
+    """Tells workers to load a version, so that its first prediction need not wait. An unhealthy one is tried
+    at once; a worker that has it does nothing."""
+    row = await run_sync(
+        services.catalogue.own_version, caller, owner, name, wanted.version if wanted else ""
+    )
     workers = await _workers(services, row, wanted)
     if not workers:
         raise Unavailable("No live worker could run this version.", retry_after=5)
@@ -134,15 +152,23 @@ async def load(
     responses=declared(401, 403, 404, 413, 415, 422),
 )
 async def unload(
-    request: Request, services: Lovage, caller: CanModel, owner: str, name: str, wanted: OrderIn | None = None
+    request: Request,
+    services: ServicesDep,
+    caller: CanModel,
+    owner: str,
+    name: str,
+    wanted: OrderIn | None = None,
 ) -> OrderOut:
-    """Tells workers to unload a version, pinned or not, once nothing of it runs or waits there. The next prediction loads it."""
-    row = await run_sync(services.catalogue.own_version, caller, owner, name, wanted.version if wanted else "")
+    """Tells workers to unload a version, pinned or not, once nothing of it runs or waits there. The next
+    prediction loads it."""
+    row = await run_sync(
+        services.catalogue.own_version, caller, owner, name, wanted.version if wanted else ""
+    )
     return await _told(request, services, caller, row, UNLOAD, await _workers(services, row, wanted))
 
 
 async def _workers(services: Services, row: VersionRow, wanted: OrderIn | None) -> list[str]:
-    able = await services.assembly.fleet.able(row.config)
+    able = await services.fleet.able(row.config)
     if wanted is None or wanted.workers is None:
         return able
     if strange := [one for one in wanted.workers if one not in able]:
@@ -154,6 +180,6 @@ async def _told(
     request: Request, services: Services, caller: Principal, row: VersionRow, act: str, workers: list[str]
 ) -> OrderOut:
     if workers:
-        await run_sync(services.assembly.orders.tell, act, row.id, workers)
+        await run_sync(services.model_commands.publish, act, row.id, workers)
         note(request, caller, f"version.{act}", row.id, workers=workers)
     return OrderOut(version=row.id, asked=workers)

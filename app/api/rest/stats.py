@@ -1,4 +1,5 @@
-"""A version's statistics: where the time of its latest predictions went, how full its batches were, how it failed."""
+"""A version's statistics: where the time of its latest predictions went, how full its batches were, how it
+failed."""
 
 import re
 from datetime import UTC, datetime
@@ -7,10 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from app.api.deps import Caller, Lovage
+from app.api.deps import Caller, ServicesDep
 from app.api.problems import declared
 from app.domain.errors import wrong_field
-from app.services.version_stats import LONGEST_WINDOW
+from app.services.catalogue.version_stats import LONGEST_WINDOW
 
 router = APIRouter(tags=["Models"])
 
@@ -27,7 +28,8 @@ class QuantilesOut(BaseModel):
 
 
 class BatchSizesOut(BaseModel):
-    """Batches of `from` to `to` predictions: how many predictions ran in one, and how many batches that makes."""
+    """Batches of `from` to `to` predictions: how many predictions ran in one, and how many batches that
+    makes."""
 
     from_: int = Field(alias="from")
     to: int
@@ -50,8 +52,9 @@ class PaddingOut(BaseModel):
 
 
 class StatsOut(BaseModel):
-    """Over the latest ended predictions since `since`, at most `sample_limit`. `complete` is false when the window holds more
-    than were looked at: then `since` says how far back the sample reaches. Data that was removed is not in it."""
+    """Over the latest ended predictions since `since`, at most `sample_limit`. `complete` is false when the
+    window holds more than were looked at: then `since` says how far back the sample reaches. Data that was
+    removed is not in it."""
 
     model: str
     version: str
@@ -65,7 +68,9 @@ class StatsOut(BaseModel):
     errors: dict[str, int] = Field(description="Failed predictions by `error_code`.")
     devices: dict[str, int]
     per_second: float = Field(description="Ended predictions a second since `since`.")
-    seconds: dict[str, QuantilesOut | None] = Field(description="Each phase and the total, of succeeded predictions.")
+    seconds: dict[str, QuantilesOut | None] = Field(
+        description="Each phase and the total, of succeeded predictions."
+    )
     batches: BatchesOut
     padding: PaddingOut
 
@@ -78,16 +83,21 @@ class StatsOut(BaseModel):
     response_model=StatsOut,
 )
 def stats(
-    services: Lovage,
+    services: ServicesDep,
     caller: Caller,
     owner: str,
     name: str,
     version_id: str,
-    window: Annotated[str | None, Query(description="How far back, e.g. 15m, 1h (the default), 7d.", max_length=20)] = None,
+    window: Annotated[
+        str | None, Query(description="How far back, e.g. 15m, 1h (the default), 7d.", max_length=20)
+    ] = None,
     since: Annotated[datetime | None, Query(description="Instead of `window`: from this time on.")] = None,
 ) -> Any:
-    """Phases by p50, p95 and p99, throughput, batch sizes, padding and errors. For the model's owner and operators."""
-    return services.stats.of(caller, owner, name, version_id, window_seconds(window, since, datetime.now(UTC)))
+    """Phases by p50, p95 and p99, throughput, batch sizes, padding and errors. For the model's owner and
+    operators."""
+    return services.stats.of(
+        caller, owner, name, version_id, window_seconds(window, since, datetime.now(UTC))
+    )
 
 
 def window_seconds(window: str | None, since: datetime | None, now: datetime) -> float:
@@ -101,5 +111,7 @@ def window_seconds(window: str | None, since: datetime | None, now: datetime) ->
         seconds = int(match[1]) * UNITS[match[2]] if match else 0.0
     if not 0 < seconds <= LONGEST_WINDOW:
         field = "window" if since is None else "since"
-        raise wrong_field(field, "must reach back at least a second and at most 30 days, e.g. 15m, 1h, 7d", "format")
+        raise wrong_field(
+            field, "must reach back at least a second and at most 30 days, e.g. 15m, 1h, 7d", "format"
+        )
     return seconds

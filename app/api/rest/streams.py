@@ -1,7 +1,9 @@
-"""Server-sent events of one prediction, at the address that `urls.stream` holds. The token in it is the only credential.
+"""Server-sent events of one prediction, at the address that `urls.stream` holds. The token in it is the only
+credential.
 
-Written by hand rather than with FastAPI's own generator routes: one client cuts lines wherever Python's splitlines does and
-drops every event without an id, and the content type must be bare (Starlette adds a charset).
+Written by hand rather than with FastAPI's own generator routes: one client cuts lines wherever Python's
+splitlines does and drops every event without an id, and the content type must be bare (Starlette adds a
+charset).
 """
 
 import contextlib
@@ -14,10 +16,10 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.deps import Lovage
+from app.api.deps import ServicesDep
 from app.api.problems import declared
 from app.domain.errors import NotFound
-from app.services.follow import StreamEvent
+from app.services.predictions.follow import StreamEvent
 
 router = APIRouter(tags=["Predictions"])
 
@@ -39,27 +41,30 @@ PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 
     },
     openapi_extra={"security": []},
 )
-async def read_stream(request: Request, services: Lovage, token: str) -> Response:
+async def read_stream(request: Request, services: ServicesDep, token: str) -> Response:
     """All output from the start, however late you come; `Last-Event-ID` resumes after that event.
 
     A stream that ends without `done` is to be resumed: the server is being restarted.
     """
-    prediction_id = services.assembly.core.view.id_from_stream_token(token)
+    prediction_id = services.view.id_from_stream_token(token)
     if prediction_id is None:
         raise NotFound("The requested stream could not be found.")
-    follower = services.assembly.follower
+    follower = services.follower
     prediction = await follower.get(prediction_id)
     groups = follower.stream_groups(prediction, request.headers.get("last-event-id"))
-    body = with_pings(groups, PING_SECONDS, lambda: follower.hears)
-    return ReaderStream(body, lambda: services.assembly.abandonment.reader_left(prediction))
+    body = with_pings(groups, PING_SECONDS, lambda: follower.is_live)
+    return ReaderStream(body, lambda: services.disconnects.on_reader_left(prediction))
 
 
 class ReaderStream(StreamingResponse):
-    """Calls `left` when the reader went before the end. A server that stops is no reader that leaves: then clients resume."""
+    """Calls `left` when the reader went before the end. A server that stops is no reader that leaves: then
+    clients resume."""
 
     def __init__(self, body: AsyncIterator[bytes], left: Callable[[], None]) -> None:
         super().__init__(body)
-        self.headers.update({"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.headers.update(
+            {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
         self._left = left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,8 +88,8 @@ class ReaderStream(StreamingResponse):
 
 @lru_cache(TOGETHER)
 def encode(event: StreamEvent) -> bytes:
-    """An event on the wire, made once for all who read it at about the same time. Every line that Python's splitlines sees
-    gets its own `data: ` with the space."""
+    """An event on the wire, made once for all who read it at about the same time. Every line that Python's
+    splitlines sees gets its own `data: ` with the space."""
     lines = event.data.splitlines() if event.data else []
     if not lines or event.data.splitlines(keepends=True)[-1] != lines[-1]:
         lines.append("")  # splitlines drops the empty line after a final line end
@@ -95,8 +100,8 @@ def encode(event: StreamEvent) -> bytes:
 async def with_pings(
     groups: AsyncGenerator[list[StreamEvent]], seconds: float, hears: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[bytes]:
-    """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` or `hears` changes
-    (looked at whenever a group comes, if only an empty one)."""
+    """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` or
+    `hears` changes (looked at whenever a group comes, if only an empty one)."""
     yield KEEPALIVE_COMMENT  # at once: the reader learns that the stream is open
     sent, hearing = time.monotonic(), True
     async with contextlib.aclosing(groups) as opened:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, Cursor, Limit, Lovage, note
+from app.api.deps import Caller, Cursor, Limit, ServicesDep, note
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
 from app.db.tables import UserRow
@@ -37,7 +37,9 @@ class UserPatch(BaseModel):
 
 
 @router.get("/v1/users", operation_id="users.list", summary="List users", responses=declared(401, 403, 422))
-def list_users(request: Request, services: Lovage, caller: Caller, cursor: Cursor = None, limit: Limit = 100) -> PageOut[UserOut]:
+def list_users(
+    request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
+) -> PageOut[UserOut]:
     """Everybody who has an account, newest first. Administrators only."""
     return page_out(request, services.accounts.users(caller, cursor=cursor, limit=limit).map(UserOut.of))
 
@@ -48,9 +50,12 @@ def list_users(request: Request, services: Lovage, caller: Caller, cursor: Curso
     summary="Disable or enable a user",
     responses=declared(401, 403, 404, 409, 413, 415, 422),
 )
-def update_user(request: Request, services: Lovage, caller: Caller, username: str, wanted: UserPatch) -> UserOut:
-    """A disabled user's tokens and keys are answered 401 `account_disabled`, at once in this process and within
-    PRINCIPAL_CACHE_SECONDS in others. Their predictions go on; nothing of theirs is removed. Administrators only."""
+def update_user(
+    request: Request, services: ServicesDep, caller: Caller, username: str, wanted: UserPatch
+) -> UserOut:
+    """A disabled user's tokens and keys are answered 401 `account_disabled`, at once in this process and
+    within PRINCIPAL_CACHE_SECONDS in others. Their predictions go on; nothing of theirs is removed.
+    Administrators only."""
     row = services.accounts.set_disabled(caller, username, wanted.disabled)
     note(request, caller, "user.disabled" if wanted.disabled else "user.enabled", row.username)
     return UserOut.of(row)

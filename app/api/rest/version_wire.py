@@ -8,15 +8,16 @@ from pydantic import BaseModel, Field
 
 from app.api.deps import Services
 from app.db.tables import VersionRow
-from app.services.version_schema import openapi_schema
+from app.services.catalogue.version_schema import openapi_schema
 
 COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
 
 
 class ServingOut(BaseModel):
-    """How the live workers stand to a version. `workers` could run it, `loaded_on` of them have it, on `troubled_on` its process
-    keeps dying or its load failed: `reason` says why, and in `retry_in` seconds it is tried again. While it is `unhealthy` new
-    predictions are refused; `unserved`: no live worker could run it, predictions wait."""
+    """How the live workers stand to a version. `workers` could run it, `loaded_on` of them have it, on
+    `troubled_on` its process keeps dying or its load failed: `reason` says why, and in `retry_in` seconds it
+    is tried again. While it is `unhealthy` new predictions are refused; `unserved`: no live worker could run
+    it, predictions wait."""
 
     status: Literal["loaded", "unloaded", "failed", "unhealthy", "unserved"]
     workers: int
@@ -38,7 +39,9 @@ class VersionOut(BaseModel):
     task: str
     config: dict[str, Any]
     streams: bool
-    facts: dict[str, Any] = Field(description="By class of device: what workers chose and measured when they loaded it.")
+    facts: dict[str, Any] = Field(
+        description="By class of device: what workers chose and measured when they loaded it."
+    )
     serving: ServingOut
 
 
@@ -55,5 +58,5 @@ def version_out(services: Services, row: VersionRow, *, source: bool) -> Version
         config=row.config,
         streams=row.streams,
         facts=row.facts,
-        serving=ServingOut(**asdict(services.assembly.fleet.serving(row.id, row.config))),
+        serving=ServingOut(**asdict(services.fleet.serving(row.id, row.config))),
     )

@@ -1,4 +1,5 @@
-"""Webhooks, seen by those who receive them: the signing secret, the deliveries of a prediction, sending again."""
+"""Webhooks, seen by those who receive them: the signing secret, the deliveries of a prediction, sending
+again."""
 
 from datetime import datetime
 
@@ -6,7 +7,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.api.deps import CanPredict, Lovage
+from app.api.deps import CanPredict, ServicesDep
 from app.api.problems import declared
 from app.db.tables import DeliveryAttemptRow, DeliveryRow
 
@@ -29,7 +30,8 @@ class AttemptOut(BaseModel):
 
 
 class DeliveryOut(BaseModel):
-    """One webhook. `id` is the header webhook-id, the same over all tries; `status` is pending, delivered or given_up."""
+    """One webhook. `id` is the header webhook-id, the same over all tries; `status` is pending, delivered or
+    given_up."""
 
     id: str
     event: str
@@ -79,7 +81,7 @@ def _out(row: DeliveryRow, attempts: list[DeliveryAttemptRow]) -> DeliveryOut:
     summary="Get your webhook signing secret",
     responses=declared(401, 403),
 )
-def secret(services: Lovage, caller: CanPredict) -> SecretOut:
+def secret(services: ServicesDep, caller: CanPredict) -> SecretOut:
     """With it a receiver checks that a webhook came from here."""
     return SecretOut(key=services.deliveries.secret(caller))
 
@@ -90,9 +92,9 @@ def secret(services: Lovage, caller: CanPredict) -> SecretOut:
     summary="List a prediction's webhook deliveries",
     responses=declared(401, 403, 404),
 )
-async def list_deliveries(services: Lovage, caller: CanPredict, prediction_id: str) -> DeliveriesOut:
+async def list_deliveries(services: ServicesDep, caller: CanPredict, prediction_id: str) -> DeliveriesOut:
     """What was sent, when, and what the receiver answered, try by try."""
-    await services.assembly.follower.own(caller.user_id, prediction_id)
+    await services.follower.own(caller.user_id, prediction_id)
     found = await run_sync(services.deliveries.of, prediction_id)
     return DeliveriesOut(results=[_out(row, attempts) for row, attempts in found])
 
@@ -103,9 +105,9 @@ async def list_deliveries(services: Lovage, caller: CanPredict, prediction_id: s
     summary="Send all webhooks of a prediction again",
     responses=declared(401, 403, 404),
 )
-async def redeliver_all(services: Lovage, caller: CanPredict, prediction_id: str) -> RedeliveredOut:
+async def redeliver_all(services: ServicesDep, caller: CanPredict, prediction_id: str) -> RedeliveredOut:
     """The same ids and bodies, newly signed."""
-    await services.assembly.follower.own(caller.user_id, prediction_id)
+    await services.follower.own(caller.user_id, prediction_id)
     return RedeliveredOut(redelivered=await run_sync(services.deliveries.send_again, prediction_id))
 
 
@@ -115,8 +117,10 @@ async def redeliver_all(services: Lovage, caller: CanPredict, prediction_id: str
     summary="Send one webhook again",
     responses=declared(401, 403, 404),
 )
-async def redeliver(services: Lovage, caller: CanPredict, prediction_id: str, delivery_id: str) -> RedeliveredOut:
+async def redeliver(
+    services: ServicesDep, caller: CanPredict, prediction_id: str, delivery_id: str
+) -> RedeliveredOut:
     """The same id and body, newly signed."""
-    await services.assembly.follower.own(caller.user_id, prediction_id)
+    await services.follower.own(caller.user_id, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id, delivery_id.replace("\x00", ""))
     return RedeliveredOut(redelivered=again)

@@ -1,4 +1,5 @@
-"""Wire shapes that several modules answer with: pages and the prediction object (written by services/prediction_view)."""
+"""Wire shapes that several modules answer with: pages and the prediction object (written by
+services/predictions/prediction_view)."""
 
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar

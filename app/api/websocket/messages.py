@@ -1,11 +1,14 @@
-"""Every message of the WebSocket, both ways. The JSON Schemas in docs/reference/websocket/ are made from these classes."""
+"""Every message of the WebSocket, both ways. The JSON Schemas in docs/reference/websocket/ are made from
+these classes."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Topic = Literal["inference", "status", "backend", "queue"]
-RequestId = Annotated[str | None, Field(max_length=64, description="The client's own name for this request; answers repeat it.")]
+RequestId = Annotated[
+    str | None, Field(max_length=64, description="The client's own name for this request; answers repeat it.")
+]
 PredictionId = Annotated[str, Field(min_length=26, max_length=26)]
 
 
@@ -29,7 +32,9 @@ class InferenceIn(FromClient):
     model: str = Field(max_length=300, description="owner/name, owner/name:version or a version's id")
     inputs: dict[str, Any]
     stream: bool = False
-    on_disconnect: Literal["continue", "cancel"] = Field("continue", description="What becomes of it when this client leaves.")
+    on_disconnect: Literal["continue", "cancel"] = Field(
+        "continue", description="What becomes of it when this client leaves."
+    )
 
 
 class CancelIn(FromClient):
@@ -67,7 +72,8 @@ class PongIn(FromClient):
 
 
 ClientMessage = Annotated[
-    AuthIn | InferenceIn | CancelIn | SubscribeIn | UnsubscribeIn | StatusIn | PingIn | PongIn, Field(discriminator="type")
+    AuthIn | InferenceIn | CancelIn | SubscribeIn | UnsubscribeIn | StatusIn | PingIn | PongIn,
+    Field(discriminator="type"),
 ]
 CLIENT: TypeAdapter[Any] = TypeAdapter(ClientMessage)
 
@@ -156,7 +162,16 @@ class ErrorOut(FromServer):
 
 
 ServerMessage = Annotated[
-    WelcomeOut | AcceptedOut | ChunkOut | ResultOut | SubscribedOut | StatusOut | EventOut | PingOut | PongOut | ErrorOut,
+    WelcomeOut
+    | AcceptedOut
+    | ChunkOut
+    | ResultOut
+    | SubscribedOut
+    | StatusOut
+    | EventOut
+    | PingOut
+    | PongOut
+    | ErrorOut,
     Field(discriminator="type"),
 ]
 SERVER: TypeAdapter[Any] = TypeAdapter(ServerMessage)

@@ -23,13 +23,16 @@ BAD_CLIENT_ID = 4400
 
 @router.websocket("/ws/{client_id}")
 async def connect(socket: WebSocket, client_id: str) -> None:
-    """One client. Close codes: 4400 no client id, 4401 no valid credential, 4408 silent for too long, 1012 restarting."""
+    """One client. Close codes: 4400 no client id, 4401 no valid credential, 4408 silent for too long, 1012
+    restarting."""
     services = services_of(socket)
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     try:
         if not CLIENT_ID.match(client_id):
-            await socket.close(BAD_CLIENT_ID, "the client id must be 1 to 64 letters, digits, dots, dashes or underscores")
+            await socket.close(
+                BAD_CLIENT_ID, "the client id must be 1 to 64 letters, digits, dots, dashes or underscores"
+            )
             return
         credential = await _credential(socket, services, offered)
         caller = await services.access.principal(credential)
@@ -48,7 +51,7 @@ async def _credential(socket: WebSocket, services: Services, offered: list[str])
     token = next((one.removeprefix(TOKEN_PREFIX) for one in offered if one.startswith(TOKEN_PREFIX)), None)
     if token:
         given = f"Bearer {token}"
-    if given is None and not services.settings.allow_anonymous:
+    if given is None and not services.options.allow_anonymous:
         given = f"Bearer {await _first_message(socket)}"
     return given
 

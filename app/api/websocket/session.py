@@ -15,12 +15,14 @@ from app.api.problems import invalid_request
 from app.api.websocket import messages as wire
 from app.domain.errors import InvalidRequest, LovageError, TooMany, Unauthenticated, Unavailable, wrong_field
 from app.domain.predictions import Prediction
-from app.services.access import Principal
-from app.services.runnable import parse_reference
-from app.services.submit import Submission
-from app.services.topics import Watcher
+from app.services.catalogue.runnable import parse_reference
+from app.services.people.access import Principal
+from app.services.predictions.submit import Submission
+from app.services.predictions.subscriptions import Subscription
 
-QUEUED = 256  # messages that wait for a slow client; news beyond are dropped, output waits in Redis and Postgres
+QUEUED = (
+    256  # messages that wait for a slow client; news beyond are dropped, output waits in Redis and Postgres
+)
 AT_ONCE = 128  # predictions that one connection follows
 UNAUTHENTICATED = 4401  # close code
 
@@ -28,7 +30,9 @@ UNAUTHENTICATED = 4401  # close code
 class Session:
     """`run` until the client leaves."""
 
-    def __init__(self, socket: WebSocket, services: Services, credential: str | None, caller: Principal, base: str) -> None:
+    def __init__(
+        self, socket: WebSocket, services: Services, credential: str | None, caller: Principal, base: str
+    ) -> None:
         self._socket, self._services, self._caller, self._base = socket, services, caller, base
         self._credential = credential
         self._address = address_of(socket)
@@ -37,22 +41,22 @@ class Session:
         self._dropped = 0
         self._following: dict[str, asyncio.Task[None]] = {}
         self._to_cancel: set[str] = set()
-        self._watcher = Watcher(caller.user_id, caller.is_operator, self._tell)
+        self._watcher = Subscription(caller.user_id, caller.is_operator, self._tell)
 
     async def run(self, client_id: str) -> None:
         """Takes messages until the client leaves or is silent for too long."""
         services = self._services
         self._sender = asyncio.ensure_future(self._send())
-        services.topics.join(self._watcher)
-        await self._say(wire.WelcomeOut(client_id=client_id, username=self._caller.username))
-        checker = asyncio.ensure_future(self._check_again_and_again(services.settings.ws_recheck_seconds))
+        services.subscriptions.join(self._watcher)
+        await self._write(wire.WelcomeOut(client_id=client_id, username=self._caller.username))
+        checker = asyncio.ensure_future(self._check_again_and_again(services.options.ws_recheck_seconds))
         try:
-            await self._receive(services.settings.ws_idle_seconds)
+            await self._receive(services.options.ws_idle_seconds)
         finally:
-            services.topics.leave(self._watcher)
+            services.subscriptions.leave(self._watcher)
             for task in (self._sender, checker, *self._following.values()):
                 task.cancel()
-            services.assembly.abandonment.gone(list(self._to_cancel))
+            services.disconnects.cancel_abandoned(list(self._to_cancel))
 
     async def _receive(self, idle: float) -> None:
         silent = 0
@@ -65,16 +69,19 @@ class Session:
                 if silent >= 3:
                     await self._socket.close(4408, "silent for too long")
                     return
-                await self._say(wire.PingOut())
+                await self._write(wire.PingOut())
                 continue
             silent = 0
             await self._take(text)
 
     async def _check_again_and_again(self, every: float) -> None:
-        """Ends the connection when its credential is not valid any more: revoked, expired, or of a disabled user."""
+        """Ends the connection when its credential is not valid any more: revoked, expired, or of a disabled
+        user."""
         while True:
             await asyncio.sleep(every)
-            with contextlib.suppress(Unavailable):  # who calls cannot be told now; nobody is turned away for that
+            with contextlib.suppress(
+                Unavailable
+            ):  # who calls cannot be told now; nobody is turned away for that
                 try:
                     self._caller = await self._services.access.principal(self._credential)
                 except Unauthenticated:
@@ -93,7 +100,10 @@ class Session:
             self._count(message)
             await HANDLERS[type(message)](self, message)
         except ValidationError as error:
-            await self._fail(invalid_request(_without_tags(error.errors(include_url=False, include_input=False))), request_id)
+            await self._fail(
+                invalid_request(_without_tags(error.errors(include_url=False, include_input=False))),
+                request_id,
+            )
         except LovageError as error:
             await self._fail(error, request_id)
 
@@ -104,16 +114,22 @@ class Session:
         if self._caller.key_id:
             limits.count("key", str(self._caller.key_id))
 
-    async def _fail(self, error: LovageError, request_id: str | None, prediction_id: str | None = None) -> None:
+    async def _fail(
+        self, error: LovageError, request_id: str | None, prediction_id: str | None = None
+    ) -> None:
         field = error.fields[0].field if isinstance(error, InvalidRequest) and error.fields else None
-        await self._say(
+        await self._write(
             wire.ErrorOut(
-                request_id=request_id, code=error.code, detail=error.detail.strip(), field=field,
-                retry_after=error.retry_after, prediction_id=prediction_id,
+                request_id=request_id,
+                code=error.code,
+                detail=error.detail.strip(),
+                field=field,
+                retry_after=error.retry_after,
+                prediction_id=prediction_id,
             )
-        )  # fmt: skip
+        )
 
-    async def _say(self, message: BaseModel) -> None:
+    async def _write(self, message: BaseModel) -> None:
         """Waits while the client's queue is full: whoever produces for it is slowed down, nothing piles up.
 
         Raises WebSocketDisconnect when nobody sends any more: there will never be room.
@@ -138,7 +154,9 @@ class Session:
         self._dropped = 0
 
     async def _send(self) -> None:
-        with contextlib.suppress(WebSocketDisconnect):  # the client is gone; `_receive` hears of it too, sooner or later
+        with contextlib.suppress(
+            WebSocketDisconnect
+        ):  # the client is gone; `_receive` hears of it too, sooner or later
             while True:
                 message = await self._out.get()
                 await self._socket.send_text(message.model_dump_json(exclude_none=True))
@@ -147,7 +165,7 @@ class Session:
 
     async def _pong(self, message: Any) -> None:
         if isinstance(message, wire.PingIn):
-            await self._say(wire.PongOut(request_id=message.request_id))
+            await self._write(wire.PongOut(request_id=message.request_id))
 
     async def _auth(self, message: wire.AuthIn) -> None:
         raise wrong_field("type", "this connection is authenticated already")
@@ -158,32 +176,34 @@ class Session:
             self._watcher.topics |= topics
         else:
             self._watcher.topics -= topics
-        self._services.topics.changed(self._watcher)
-        await self._say(wire.SubscribedOut(request_id=message.request_id, topics=sorted(self._watcher.topics)))
+        self._services.subscriptions.changed(self._watcher)
+        await self._write(
+            wire.SubscribedOut(request_id=message.request_id, topics=sorted(self._watcher.topics))
+        )
 
     async def _status(self, message: wire.StatusIn) -> None:
         if message.prediction_id:
             prediction = await self._own(message.prediction_id)
-            place = await self._services.assembly.line.place(prediction)
+            place = await self._services.positions.position(prediction)
             shown = self._render(prediction) | ({"queue": place.as_json()} if place else {})
-            await self._say(wire.StatusOut(request_id=message.request_id, prediction=shown))
+            await self._write(wire.StatusOut(request_id=message.request_id, prediction=shown))
             return
         census = await run_sync(self._services.health.census)
         platform = {"live_workers": len(census.workers), "waiting": census.waiting, "running": census.running}
-        await self._say(wire.StatusOut(request_id=message.request_id, platform=platform))
+        await self._write(wire.StatusOut(request_id=message.request_id, platform=platform))
 
     async def _own(self, prediction_id: str) -> Prediction:
-        return await self._services.assembly.follower.own(self._caller.user_id, prediction_id)
+        return await self._services.follower.own(self._caller.user_id, prediction_id)
 
     def _render(self, prediction: Prediction) -> dict[str, Any]:
-        return self._services.assembly.core.view.render(prediction, self._base)
+        return self._services.view.render(prediction, self._base)
 
     async def _cancel(self, message: wire.CancelIn) -> None:
         prediction = await self._own(message.prediction_id)
         if not prediction.ended:
-            lifecycle = self._services.assembly.core.lifecycle
+            lifecycle = self._services.lifecycle
             prediction = (await run_sync(lifecycle.cancel, [message.prediction_id]))[message.prediction_id]
-        await self._say(wire.StatusOut(request_id=message.request_id, prediction=self._render(prediction)))
+        await self._write(wire.StatusOut(request_id=message.request_id, prediction=self._render(prediction)))
 
     async def _infer(self, message: wire.InferenceIn) -> None:
         self._caller.need("predict")
@@ -191,10 +211,14 @@ class Session:
             raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
         version = await self._services.runnables.get(self._caller, parse_reference(message.model))
         asked = Submission(user_id=self._caller.user_id, version=version, input=message.inputs, source="ws")
-        prediction = await self._services.assembly.submitter.submit(asked)
+        prediction = await self._services.submitter.submit(asked)
         if message.on_disconnect == "cancel":
             self._to_cancel.add(prediction.id)
-        await self._say(wire.AcceptedOut(request_id=message.request_id, prediction_id=prediction.id, status=prediction.status))
+        await self._write(
+            wire.AcceptedOut(
+                request_id=message.request_id, prediction_id=prediction.id, status=prediction.status
+            )
+        )
         task = self._following[prediction.id] = asyncio.ensure_future(self._follow(prediction, message))
         task.add_done_callback(lambda _: self._following.pop(prediction.id, None))
 
@@ -203,25 +227,29 @@ class Session:
             try:
                 if message.stream:
                     await self._pieces(prediction.id, message.request_id)
-                prediction = await self._services.assembly.follower.end_of(prediction)
+                prediction = await self._services.follower.end_of(prediction)
             except LovageError as error:
                 await self._fail(error, message.request_id, prediction.id)
                 return
             self._to_cancel.discard(prediction.id)
             result = wire.ResultOut(
-                request_id=message.request_id, prediction_id=prediction.id, status=prediction.status,
+                request_id=message.request_id,
+                prediction_id=prediction.id,
+                status=prediction.status,
                 prediction=self._render(prediction),
-            )  # fmt: skip
-            await self._say(result)
+            )
+            await self._write(result)
 
     async def _pieces(self, prediction_id: str, request_id: str | None) -> None:
-        events = self._services.assembly.follower.stream(prediction_id)
+        events = self._services.follower.stream(prediction_id)
         async with contextlib.aclosing(events) as opened:  # type: ignore[type-var]
             async for event in opened:
                 if event.event == "output":
                     index = int(event.id.rpartition(":")[2])
-                    await self._say(
-                        wire.ChunkOut(request_id=request_id, prediction_id=prediction_id, index=index, data=event.data)
+                    await self._write(
+                        wire.ChunkOut(
+                            request_id=request_id, prediction_id=prediction_id, index=index, data=event.data
+                        )
                     )
 
 

@@ -1,4 +1,5 @@
-"""Pair scoring without any sorting, the bench's baseline: 32 pairs in the order in which they came, padded to the longest.
+"""Pair scoring without any sorting, the bench's baseline: 32 pairs in the order in which they came, padded to
+the longest.
 
 The rest of the path is the same. Found by RUNTIME_PATHS; see scripts/bench/pairs.py.
 """
@@ -9,13 +10,16 @@ from typing import Any, ClassVar
 
 from app.domain.work import Event, Finished
 from app.runtimes.base import Feed, Job, RuntimeSpec
-from app.runtimes.pair_scoring import PairScoring
+from app.runtimes.encoders.pair_scoring import PairScoring
 
 
 class ArrivalOrder(PairScoring):
-    """All jobs look alike to the batch policy, so the oldest go first; one forward pass for the whole batch."""
+    """All jobs look alike to the batch policy, so the oldest go first; one forward pass for the whole
+    batch."""
 
-    spec: ClassVar[RuntimeSpec] = replace(PairScoring.spec, name="arrival-order", description="The bench's baseline.")
+    spec: ClassVar[RuntimeSpec] = replace(
+        PairScoring.spec, name="arrival-order", description="The bench's baseline."
+    )
 
     def prepare(self, job: Job) -> None:
         super().prepare(job)

@@ -1,4 +1,5 @@
-"""The calls of the `replicate` 2.x client; a script, because 1.x has the same name in the tests' own process."""
+"""The calls of the `replicate` 2.x client; a script, because 1.x has the same name in the tests' own
+process."""
 
 import asyncio
 import base64
@@ -73,7 +74,9 @@ def stream_yields_the_pieces() -> None:
     assert "".join(pieces) == "a b c", pieces
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        assert "".join(map(str, replicate.stream("demo/echo", input={"text": "d e f", "chunks": 3}))) == "d e f"
+        assert (
+            "".join(map(str, replicate.stream("demo/echo", input={"text": "d e f", "chunks": 3}))) == "d e f"
+        )
 
 
 def use_calls_a_model_as_a_function() -> None:
@@ -132,15 +135,19 @@ def models_are_listed_searched_and_have_versions() -> None:
 def a_model_is_created_changed_and_deleted() -> None:
     owner = remote.account.get().username
     mine = {"model_owner": owner, "model_name": "two-made-this"}
-    made = remote.models.create(owner=owner, name="two-made-this", visibility="private", hardware="cpu", description="first")
+    made = remote.models.create(
+        owner=owner, name="two-made-this", visibility="private", hardware="cpu", description="first"
+    )
     try:
         assert (made.visibility, made.description) == ("private", "first")
         assert remote.models.update(**mine, description="second", readme="# Two").description == "second"
         assert "# Two" in str(remote.models.readme.get(**mine))
         version_of_it = httpx.post(
-            f"{URL}/v1/models/{owner}/two-made-this/versions", headers={"Authorization": f"Bearer {KEY}"},
-            json={"source": "none", "runtime": "echo"}, trust_env=False,
-        ).json()  # fmt: skip
+            f"{URL}/v1/models/{owner}/two-made-this/versions",
+            headers={"Authorization": f"Bearer {KEY}"},
+            json={"source": "none", "runtime": "echo"},
+            trust_env=False,
+        ).json()
         remote.models.versions.delete(**mine, version_id=version_of_it["id"])
         assert remote.models.get(**mine).latest_version is None
     finally:
@@ -152,7 +159,9 @@ def a_model_is_created_changed_and_deleted() -> None:
 def deployments_are_made_changed_run_and_deleted() -> None:
     mine = {"deployment_owner": remote.account.get().username, "deployment_name": "two-deployed"}
     size = {"hardware": "cpu", "min_instances": 0, "max_instances": 1}
-    made = remote.deployments.create(name="two-deployed", model="demo/echo", version=newest(**ECHO).id, **size)
+    made = remote.deployments.create(
+        name="two-deployed", model="demo/echo", version=newest(**ECHO).id, **size
+    )
     try:
         assert made.current_release.number == 1
         assert remote.deployments.update(**mine, max_instances=2).current_release.number == 2
@@ -169,7 +178,9 @@ def a_file_is_downloaded_by_its_signature() -> None:
     owner, expiry = remote.account.get().username, int(time.time()) + 60
     made = remote.files.create(content=("note.txt", b"signed", "text/plain"))
     key = remote.webhooks.default.secret.get().key
-    signature = base64.b64encode(hmac.digest(key.encode(), f"{owner} {made.id} {expiry}".encode(), "sha256")).decode()
+    signature = base64.b64encode(
+        hmac.digest(key.encode(), f"{owner} {made.id} {expiry}".encode(), "sha256")
+    ).decode()
     asked = {"file_id": made.id, "owner": owner, "expiry": expiry}
     assert remote.files.download(**asked, signature=signature).read() == b"signed"
     with pytest.raises(replicate.NotFoundError):
@@ -210,7 +221,9 @@ def a_webhook_is_one_of_the_accounts_secret() -> None:
         made = remote.models.predictions.create(**ECHO, **asked)
         receiver.handle_request()
     ((headers, body),) = got
-    told = Webhook(remote.webhooks.default.secret.get().key).verify(body, {name.lower(): text for name, text in headers.items()})
+    told = Webhook(remote.webhooks.default.secret.get().key).verify(
+        body, {name.lower(): text for name, text in headers.items()}
+    )
     assert (told["id"], told["status"], json.loads(body)["output"]) == (made.id, "succeeded", "w")
 
 
@@ -257,7 +270,9 @@ LEFT_OUT = ("collections", "trainings")  # Lovage has none
 
 def every_call_is_exercised() -> None:
     told = Path(__file__).read_text()
-    missing = [call for call in sorted(calls_of(remote)) if not re.search(rf"\bremote\.{re.escape(call)}\(", told)]
+    missing = [
+        call for call in sorted(calls_of(remote)) if not re.search(rf"\bremote\.{re.escape(call)}\(", told)
+    ]
     assert [call for call in missing if call.partition(".")[0] not in LEFT_OUT] == []
 
 
@@ -276,16 +291,29 @@ def calls_of(part: Any, path: str = "") -> set[str]:
 
 
 CALLS = [
-    run_returns_the_output, run_of_a_streaming_model_gives_its_pieces, run_raises_what_the_model_failed_with,
-    run_gives_pictures_as_files, run_uploads_a_file_handle, stream_yields_the_pieces, use_calls_a_model_as_a_function,
-    the_output_of_one_model_is_the_input_of_another, predictions_are_created_got_waited_for_and_listed,
-    a_create_that_waits_comes_back_ended, a_deadline_cancels, cancel_stops_a_running_prediction,
-    models_are_listed_searched_and_have_versions, a_model_is_created_changed_and_deleted,
-    deployments_are_made_changed_run_and_deleted, a_file_is_downloaded_by_its_signature,
-    files_are_created_got_listed_and_deleted, the_account_and_the_hardware_are_told,
-    a_webhook_is_one_of_the_accounts_secret, errors_have_the_classes_of_their_status, the_async_client_does_the_same,
+    run_returns_the_output,
+    run_of_a_streaming_model_gives_its_pieces,
+    run_raises_what_the_model_failed_with,
+    run_gives_pictures_as_files,
+    run_uploads_a_file_handle,
+    stream_yields_the_pieces,
+    use_calls_a_model_as_a_function,
+    the_output_of_one_model_is_the_input_of_another,
+    predictions_are_created_got_waited_for_and_listed,
+    a_create_that_waits_comes_back_ended,
+    a_deadline_cancels,
+    cancel_stops_a_running_prediction,
+    models_are_listed_searched_and_have_versions,
+    a_model_is_created_changed_and_deleted,
+    deployments_are_made_changed_run_and_deleted,
+    a_file_is_downloaded_by_its_signature,
+    files_are_created_got_listed_and_deleted,
+    the_account_and_the_hardware_are_told,
+    a_webhook_is_one_of_the_accounts_secret,
+    errors_have_the_classes_of_their_status,
+    the_async_client_does_the_same,
     every_call_is_exercised,
-]  # fmt: skip
+]
 
 if __name__ == "__main__":
     for call in CALLS:

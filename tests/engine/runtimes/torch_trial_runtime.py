@@ -1,4 +1,5 @@
-"""A small torch model for the engine's tests: it sums what an input's bytes become in a matrix, and fails as torch does."""
+"""A small torch model for the engine's tests: it sums what an input's bytes become in a matrix, and fails as
+torch does."""
 
 import os
 import signal
@@ -15,9 +16,12 @@ ROW_BYTES = 2**28
 
 
 class TorchTrial(Runtime):
-    """One forward pass for a batch; a job that crashes or hangs takes the whole batch with it, as in any real model."""
+    """One forward pass for a batch; a job that crashes or hangs takes the whole batch with it, as in any real
+    model."""
 
-    spec: ClassVar[RuntimeSpec] = RuntimeSpec("torch-trial", "Sums.", {"": schema.inputs({})}, {"": {}}, needs_source=False)
+    spec: ClassVar[RuntimeSpec] = RuntimeSpec(
+        "torch-trial", "Sums.", {"": schema.inputs({})}, {"": {}}, needs_source=False
+    )
 
     def __init__(self, net: Any, hungry: bool) -> None:
         self._net, self._hungry = net, hungry
@@ -29,7 +33,9 @@ class TorchTrial(Runtime):
         if model.config.get("load_crash"):
             os.kill(os.getpid(), signal.SIGKILL)
         torch.manual_seed(7)
-        return cls(torch.nn.Linear(WIDTH, WIDTH).eval().requires_grad_(False), bool(model.config.get("hungry")))
+        return cls(
+            torch.nn.Linear(WIDTH, WIDTH).eval().requires_grad_(False), bool(model.config.get("hungry"))
+        )
 
     def prepare(self, job: Job) -> None:
         given = str(job.input.get("text", "")).encode()[:WIDTH]

@@ -1,4 +1,5 @@
-"""A runtime that misbehaves on request, for the engine's tests; found by discovery, run in real model processes."""
+"""A runtime that misbehaves on request, for the engine's tests; found by discovery, run in real model
+processes."""
 
 import ctypes
 import os
@@ -25,7 +26,9 @@ def segfault() -> None:
 class Trial(Runtime):
     """Each job's `do` says what happens; a batch with an evil job suffers as a whole, as with real models."""
 
-    spec: ClassVar[RuntimeSpec] = RuntimeSpec("trial", "Misbehaves.", {"": schema.inputs({})}, {"": {}}, needs_source=False)
+    spec: ClassVar[RuntimeSpec] = RuntimeSpec(
+        "trial", "Misbehaves.", {"": schema.inputs({})}, {"": {}}, needs_source=False
+    )
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
@@ -88,7 +91,9 @@ def evil(do: str, job: Job) -> None:
     if do == "hang":
         time.sleep(600)
     if do == "hang_in_c":
-        ctypes.PyDLL(None).sleep(600)  # PyDLL keeps the interpreter's lock: no thread of this process ever runs again
+        ctypes.PyDLL(None).sleep(
+            600
+        )  # PyDLL keeps the interpreter's lock: no thread of this process ever runs again
     if do == "raise":
         raise RuntimeError("index out of range")
     if do == "sticky":
@@ -145,7 +150,9 @@ def facts(do: Any, sizes: list[int], job: Job) -> Any:
 class JoiningTrial(Trial):
     """Admits waiting jobs between steps; answers each after three steps with the ids it met."""
 
-    spec: ClassVar[RuntimeSpec] = RuntimeSpec("trial-joining", "Joins.", {"": schema.inputs({})}, {"": {}}, needs_source=False)
+    spec: ClassVar[RuntimeSpec] = RuntimeSpec(
+        "trial-joining", "Joins.", {"": schema.inputs({})}, {"": {}}, needs_source=False
+    )
     joins = True
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:

@@ -1,0 +1,101 @@
+"""Publishes to Celery's event stream, and so to Flower, what becomes of the predictions that this worker
+takes: received, started, then succeeded, failed or revoked. One thread publishes whatever has gathered as one
+message; nothing waits for it."""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from celery import Celery
+from celery.worker import state
+
+from app.broker import names
+from app.domain.predictions import Prediction, Status
+
+log = structlog.get_logger(__name__)
+
+HELD_AT_MOST = 20_000  # dropped beyond: they inform a dashboard
+GATHER_SECONDS = 0.1  # Flower shows seconds
+RECONNECT_SECONDS = 2.0
+
+KINDS = {Status.SUCCEEDED: "task-succeeded", Status.FAILED: "task-failed", Status.CANCELED: "task-revoked"}
+
+
+class TaskEvents:
+    """Thread-safe. `hostname` is the Celery worker's node name. Its thread ends with the process."""
+
+    def __init__(self, app: Celery, hostname: str) -> None:
+        self._app, self._hostname = app, hostname
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=HELD_AT_MOST)
+        self._some = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="task-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def claimed(self, predictions: Sequence[Prediction]) -> None:
+        """They begin."""
+        now = time.time()
+        for prediction in predictions:
+            self._waiting.append(
+                {
+                    "type": "task-received",
+                    "uuid": prediction.id,
+                    "name": names.TASK_PREDICT,
+                    "args": f"['{prediction.id}']",
+                    "kwargs": "{}",
+                    "retries": prediction.attempt - 1,
+                    "root_id": prediction.id,
+                    "parent_id": None,
+                    "eta": None,
+                    "expires": None,
+                    "timestamp": now,
+                }
+            )
+            self._waiting.append({"type": "task-started", "uuid": prediction.id, "timestamp": now})
+        state.all_total_count[0] += len(predictions)
+        state.total_count.update(Counter({names.TASK_PREDICT: len(predictions)}))
+        self._some.set()
+
+    def ended(self, prediction: Prediction, status: Status | None, seconds: float) -> None:
+        """Its end; None: it was handed back, and somebody else will tell of it."""
+        if status is None:
+            return
+        event: dict[str, Any] = {"type": KINDS[status], "uuid": prediction.id, "timestamp": time.time()}
+        if status is Status.SUCCEEDED:
+            event |= {"result": "", "runtime": seconds}
+        elif status is Status.FAILED:
+            event |= {"exception": f"PredictionFailed('{prediction.id}')", "traceback": ""}
+        else:
+            event |= {"terminated": True, "signum": None, "expired": False}
+        self._waiting.append(event)
+        self._some.set()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                with self._app.connection_for_write() as connection:
+                    self._publish_to(connection)
+            except Exception as error:
+                log.debug("task_events_dropped", reason=str(error))
+                time.sleep(RECONNECT_SECONDS)
+
+    def _publish_to(self, connection: Any) -> None:
+        dispatcher = self._app.events.Dispatcher(
+            connection,
+            hostname=self._hostname,
+            buffer_while_offline=False,
+            buffer_group={"task"},
+            buffer_limit=HELD_AT_MOST * 2,
+        )
+        while True:
+            self._some.wait()
+            time.sleep(GATHER_SECONDS)
+            self._some.clear()
+            while self._waiting:
+                event = self._waiting.popleft()
+                dispatcher.send(event.pop("type"), **event)
+            dispatcher.flush(errors=False)

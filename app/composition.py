@@ -1,0 +1,263 @@
+"""The one place where parts are put together: what every process has, and around it the API, a worker and a
+courier.
+
+The only module beside the entry points that reads `Settings`: every part gets values. The worker's half is
+imported when a worker is built, so that an API process holds nothing of it. The order of closing is the
+reverse of opening.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import redis
+
+from app import redis_client
+from app.api.deps import ApiOptions, Services
+from app.broker.publisher import Publisher
+from app.broker.redis_marker import RedisMarker
+from app.db.session import Database, connect
+from app.events import channels
+from app.events.model_commands import ModelCommandPublisher
+from app.events.reader import EventReader
+from app.events.writer import EventWriter
+from app.runtimes.demo import package_roots
+from app.services.catalogue.catalogue import Catalogue
+from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.runnable import Runnables
+from app.services.catalogue.runtime_index import RuntimeIndex
+from app.services.catalogue.sources import SourceReader
+from app.services.catalogue.version_maker import VersionMaker
+from app.services.catalogue.version_stats import VersionStats
+from app.services.files.files import Files
+from app.services.files.own_files import OwnFiles
+from app.services.people import rate_limits
+from app.services.people.access import Access
+from app.services.people.accounts import Accounts
+from app.services.people.audit import Audit
+from app.services.people.rate_limits import RateLimits
+from app.services.people.tokens import TokenSigner
+from app.services.platform.fleet import Fleet
+from app.services.platform.health import Health
+from app.services.platform.metrics import ApiMetrics
+from app.services.predictions.after_commit import Notifier
+from app.services.predictions.backlog import Backlog
+from app.services.predictions.data_removal import DataRemoval
+from app.services.predictions.delivery_log import DeliveryLog
+from app.services.predictions.disconnects import Disconnects
+from app.services.predictions.follow import Follower
+from app.services.predictions.input_check import InputChecker
+from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.prediction_view import PredictionView
+from app.services.predictions.queue_position import QueuePositions
+from app.services.predictions.recovery import Recovery, SweepLimits
+from app.services.predictions.submit import Submitter
+from app.services.predictions.subscriptions import Subscriptions
+from app.settings import Settings
+from app.storage import StorageOptions, open_storage
+from app.storage.base import Storage
+
+
+@dataclass(slots=True)
+class Core:
+    """What every process that touches predictions has: the API, a worker, a courier, the clock's sweeper."""
+
+    database: Database
+    redis: "redis.Redis"
+    storage: Storage
+    view: PredictionView
+    publisher: Publisher
+    events: EventWriter
+    notifier: Notifier
+    lifecycle: Lifecycle
+    redis_marker: RedisMarker
+    limits: SweepLimits
+
+    def recovery(self) -> Recovery:
+        """The sweeps over this core."""
+        marker = self.redis_marker
+        return Recovery(self.database, self.lifecycle, self.notifier, marker, self.storage, self.limits)
+
+    def close(self) -> None:
+        """Sends what is still to be sent, then disconnects."""
+        self.publisher.close()
+        self.events.close()
+        self.redis.close()
+        self.database.close()
+
+
+def open_core(settings: Settings, *, application: str, pool: int, fail_fast: bool = False) -> Core:
+    """Connects lazily: a Postgres or Redis that is down fails the calls, not the start. `fail_fast`: see
+    Database."""
+    database = Database(
+        connect(settings.database_url, pool=pool, application=application), fail_fast=fail_fast
+    )
+    storage = open_storage(storage_options(settings))
+    view = PredictionView(storage, settings.secret_key, settings.public_url, settings.file_url_seconds)
+    client = redis_client.connect(settings.redis_url)
+    publisher, events = Publisher(client, channels.STATE_CHANGES), EventWriter(client)
+    publisher.start()
+    events.start()
+    notifier = Notifier(publisher, events)
+    lifecycle = Lifecycle(database, view, notifier, settings.max_crashes)
+    marker = RedisMarker(client)
+    limits = SweepLimits(settings.dead_after_seconds, settings.retention_hours, settings.audit_days)
+    return Core(database, client, storage, view, publisher, events, notifier, lifecycle, marker, limits)
+
+
+def storage_options(settings: Settings) -> StorageOptions:
+    """Where files live."""
+    return StorageOptions(
+        kind=settings.storage,
+        secret_key=settings.secret_key,
+        folder=settings.storage_folder,
+        bucket=settings.s3_bucket,
+        prefix=settings.s3_prefix,
+        endpoint_url=settings.s3_endpoint_url,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+    )
+
+
+# The API process
+
+
+@dataclass(slots=True)
+class Api:
+    """An API process: the services that its routes use, and what they are built on."""
+
+    core: Core
+    threads: ThreadPoolExecutor
+    reader: EventReader
+    services: Services
+
+    async def close(self) -> None:
+        """Finishes what is under way, then disconnects."""
+        services = self.services
+        services.subscriptions.close()
+        services.limits.close()
+        await services.access.close()
+        services.health.close()
+        await services.submitter.close()
+        await services.disconnects.close()
+        await services.follower.close()
+        await self.reader.close()
+        self.threads.shutdown(wait=True)
+        self.core.close()
+
+
+async def open_api(settings: Settings) -> Api:
+    """To be awaited on the loop that will serve requests."""
+    threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="db")
+    core = open_core(settings, application="lovage-api", pool=settings.api_threads, fail_fast=True)
+    reader = EventReader(settings.redis_url)
+    reader.start()
+    return Api(core, threads, reader, build_services(settings, core, threads, reader))
+
+
+def build_services(
+    settings: Settings, core: Core, threads: ThreadPoolExecutor, reader: EventReader
+) -> Services:
+    """Everything that the API's routes use."""
+    database = core.database
+    access, accounts = build_access(settings, database, threads)
+    runnables = Runnables(database, threads, settings.principal_cache_seconds)
+    catalogue = Catalogue(database, build_version_maker(settings, database), runnables.forget)
+    health = Health(database, settings.redis_url, settings.dead_after_seconds)
+    positions = QueuePositions(database, threads)
+    subscriptions = Subscriptions(reader, health, positions, threads)
+    fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
+    return Services(
+        options=api_options(settings),
+        access=access,
+        accounts=accounts,
+        catalogue=catalogue,
+        runnables=runnables,
+        deployments=Deployments(database),
+        files=build_files(settings, core),
+        deliveries=DeliveryLog(database, core.notifier),
+        health=health,
+        removal=DataRemoval(core.lifecycle, core.storage),
+        limits=build_rate_limits(settings),
+        audit=Audit(database, threads),
+        subscriptions=subscriptions,
+        stats=VersionStats(database, catalogue),
+        runtimes=RuntimeIndex(database),
+        metrics=ApiMetrics(database, reader, subscriptions, core.publisher, settings.dead_after_seconds),
+        fleet=fleet,
+        submitter=build_submitter(settings, core, fleet, threads),
+        follower=Follower(database, reader, threads),
+        positions=positions,
+        disconnects=Disconnects(reader, core.lifecycle, core.notifier, threads),
+        model_commands=ModelCommandPublisher(core.redis),
+        lifecycle=core.lifecycle,
+        view=core.view,
+        storage=core.storage,
+    )
+
+
+def api_options(settings: Settings) -> ApiOptions:
+    """The settings that routes look at."""
+    return ApiOptions(
+        public_url=settings.public_url,
+        allow_anonymous=settings.allow_anonymous,
+        allow_private_addresses=settings.allow_private_addresses,
+        file_url_seconds=settings.file_url_seconds,
+        metrics=settings.metrics,
+        metrics_token=settings.metrics_token,
+        ws_idle_seconds=settings.ws_idle_seconds,
+        ws_recheck_seconds=settings.ws_recheck_seconds,
+    )
+
+
+def build_access(
+    settings: Settings, database: Database, threads: ThreadPoolExecutor
+) -> tuple[Access, Accounts]:
+    """Who may call, and how accounts are made and signed in to."""
+    signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
+    access = Access(
+        database,
+        signer,
+        threads,
+        cache_seconds=settings.principal_cache_seconds,
+        allow_anonymous=settings.allow_anonymous,
+    )
+    tries = rate_limits.tries(settings.redis_url, rate_limits.parsed(settings.rate_limit_logins))
+    return access, Accounts(database, signer, access, tries, allow_registration=settings.allow_registration)
+
+
+def build_rate_limits(settings: Settings) -> RateLimits:
+    """The limits of calls, by what they count."""
+    texts = {
+        "creates": settings.rate_limit_creates,
+        "calls": settings.rate_limit_calls,
+        "key": settings.rate_limit_key,
+    }
+    limits = {name: rate_limits.parsed(text) for name, text in texts.items()}
+    return RateLimits(rate_limits.Windows(settings.redis_url), limits)
+
+
+def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
+    """`path:` sources may point into the model roots, and into installed packages that carry a model."""
+    roots = [*settings.model_root_folders, *package_roots()]
+    return VersionMaker(
+        database, SourceReader(roots, settings.hf_endpoint, settings.hf_token), settings.trusted_code
+    )
+
+
+def build_files(settings: Settings, core: Core) -> Files:
+    return Files(
+        core.database,
+        core.storage,
+        settings.secret_key,
+        max_bytes=settings.max_upload_bytes,
+        retention_hours=settings.file_retention_hours,
+    )
+
+
+def build_submitter(settings: Settings, core: Core, fleet: Fleet, threads: ThreadPoolExecutor) -> Submitter:
+    checker = InputChecker(allow_private=settings.allow_private_addresses)
+    backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
+    return Submitter(
+        core.database, core.lifecycle, checker, OwnFiles(core.database, threads), fleet, backlog, threads
+    )

@@ -1,0 +1,231 @@
+"""Puts a worker and a courier together: `app/worker` and the engine around what every process has.
+
+Beside `composition` because an API process must hold nothing of it.
+"""
+
+import os
+from functools import partial
+
+import orjson
+
+from app import __version__
+from app.broker import consumer, names
+from app.broker.celery_app import make_celery
+from app.broker.queue_lists import QueueLists
+from app.broker.sweep_task import register_sweep
+from app.broker.task_events import TaskEvents
+from app.composition import Core, open_core
+from app.db import files
+from app.db.session import Database
+from app.domain import queue_names
+from app.engine import devices
+from app.engine.deadlines import Timeouts
+from app.engine.devices import Device
+from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
+from app.events import channels
+from app.events.model_commands import ModelCommand
+from app.outbound.webhook_sender import Sender
+from app.runtimes.demo import package_roots
+from app.settings import Settings
+from app.worker import metrics
+from app.worker.command_listener import CommandListener
+from app.worker.courier import Courier, platform_secret
+from app.worker.health import HealthOptions, HealthPort
+from app.worker.heartbeat import Heartbeat, Post, this_host
+from app.worker.inputs import Inputs
+from app.worker.intake import Intake
+from app.worker.metrics import courier_exposition
+from app.worker.model_files import ModelFileOptions, ModelFiles
+from app.worker.model_preload import ModelPreloader
+from app.worker.outputs import Outputs
+from app.worker.process import AcceleratorWorker, CourierProcess, WorkerOptions, seconds_since_claim
+from app.worker.recorder import Recorder
+from app.worker.runner import Runner, RunOptions
+from app.worker.version_cache import Versions
+
+MESSAGES_AT_ONCE = 10_000  # ids of some 300 bytes
+# Connections of a worker's or courier's pool: claims, progress, ends, heartbeat and look-ups use one
+# each; a sweep two.
+WRITE_CONNECTIONS = 7
+# Shares of the free memory that loaded models may take together; the rest is for what runs make.
+ACCELERATOR_SHARE, MACHINE_SHARE = 0.85, 0.5
+
+
+# A worker
+
+
+def build_worker(settings: Settings, device_name: str, name: str = "") -> AcceleratorWorker:
+    """Runs predictions on one device. `name` tells several workers of one device on one host apart."""
+    device = devices.resolve(device_name)
+    core = open_core(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
+    post = Post(
+        device, f"{name}.{this_host()}" if name not in ("", device.id) else this_host(), settings.worker_slots
+    )
+    engine, recorder = Engine(engine_options(settings, device)), Recorder(core.lifecycle)
+    runner = build_runner(settings, core, engine, recorder, device)
+    intake = Intake(recorder, runner, QueueLists(core.redis, post.queues), post.queues, settings.worker_slots)
+    celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
+    hostname = f"{device.id}@{post.host}"
+    events = TaskEvents(celery, hostname)
+    preloader, recovery = ModelPreloader(core.database, engine, runner, post.facts), core.recovery()
+    exposition = metrics.exposition(engine, runner, recorder, settings.worker_slots)
+    worker = AcceleratorWorker(
+        options=worker_options(settings),
+        post=post,
+        celery=celery,
+        queues=[*post.queues, queue_names.SWEEPS],
+        hostname=hostname,
+        database=core.database,
+        lifecycle=core.lifecycle,
+        recovery=recovery,
+        engine=engine,
+        recorder=recorder,
+        runner=runner,
+        heartbeat=Heartbeat(
+            core.database, engine, recorder, runner, recovery, post, settings.heartbeat_seconds
+        ),
+        intake=intake,
+        preloader=preloader,
+        listener=build_listener(core, runner, preloader),
+        task_events=events,
+        health=HealthPort(
+            health_options(settings),
+            exposition,
+            lambda: worker.is_alive(),  # noqa: PLW0108 - it is being built
+        ),
+        close=core.close,
+    )
+    recorder.on_written, recorder.on_ended = intake.on_capacity, metrics.count_ended
+    intake.claimed = events.claimed
+    runner.ended = lambda prediction, status: events.ended(
+        prediction, status, seconds_since_claim(prediction)
+    )
+    consumer.attach(celery, names.TASK_PREDICT, intake, post.queues)
+    consumer.show_active(lambda: [run.prediction for run in list(runner.running.values())])
+    register_sweep(celery, recovery.sweep)
+    return worker
+
+
+def build_runner(
+    settings: Settings, core: Core, engine: Engine, recorder: Recorder, device: Device
+) -> Runner:
+    """What takes claimed predictions to their recorded end."""
+    return Runner(
+        engine,
+        recorder,
+        core.events,
+        Versions(core.database),
+        ModelFiles(model_file_options(settings)),
+        Inputs(
+            core.storage,
+            partial(find_file, core.database),
+            settings.max_upload_bytes,
+            settings.allow_private_addresses,
+        ),
+        Outputs(core.storage),
+        RunOptions(
+            device.torch_device,
+            threads_per_model(settings),
+            settings.run_timeout_seconds,
+            settings.trusted_code,
+            device.id,
+        ),
+    )
+
+
+def build_listener(core: Core, runner: Runner, preloader: ModelPreloader) -> CommandListener:
+    """What the worker is told over Redis, and who acts on it."""
+    return CommandListener(
+        core.redis,
+        {
+            channels.CANCEL: lambda data: runner.cancel(orjson.loads(data)),
+            channels.MODEL_COMMANDS: lambda data: preloader.on_command(ModelCommand.decode(data)),
+        },
+    )
+
+
+def find_file(database: Database, file_id: str) -> tuple[str, str] | None:
+    """Storage key and name of an uploaded file."""
+    with database.unit() as session:
+        row = files.by_id(session, file_id)
+        return (row.storage_key, row.name) if row else None
+
+
+def worker_options(settings: Settings) -> WorkerOptions:
+    return WorkerOptions(
+        grace_seconds=settings.worker_grace_seconds,
+        dead_after_seconds=settings.dead_after_seconds,
+        preload=settings.prefetched,
+        runtime_folders=settings.runtime_folders,
+    )
+
+
+def health_options(settings: Settings) -> HealthOptions:
+    return HealthOptions(settings.health_host, settings.health_port, settings.metrics, settings.metrics_token)
+
+
+def model_file_options(settings: Settings) -> ModelFileOptions:
+    return ModelFileOptions(
+        roots=[*settings.model_root_folders, *package_roots()],
+        cache=settings.model_cache_folder,
+        hf_endpoint=settings.hf_endpoint,
+        hf_token=settings.hf_token,
+        s3_endpoint_url=settings.s3_endpoint_url,
+        s3_region=settings.s3_region,
+        s3_access_key_id=settings.s3_access_key_id,
+        s3_secret_access_key=settings.s3_secret_access_key,
+    )
+
+
+def threads_per_model(settings: Settings) -> int:
+    """CPU threads of one model process."""
+    return settings.model_threads or max(1, (os.cpu_count() or 1) // max(1, settings.workers_on_host))
+
+
+def engine_options(settings: Settings, device: Device) -> EngineOptions:
+    """An accelerator is its worker's alone; the machine's memory is for all."""
+    alone = device.kind in devices.OWN_MEMORY
+    return EngineOptions(
+        preload=TORCH + DIFFUSERS,
+        budget_bytes=settings.model_cache_bytes,
+        share=ACCELERATOR_SHARE if alone else MACHINE_SHARE / max(1, settings.workers_on_host),
+        free=partial(devices.free_bytes, device),
+        threads=threads_per_model(settings),
+        runtime_folders=tuple(map(str, settings.runtime_folders)),
+        cost_folder=str(settings.lovage_data_dir.absolute() / "curves"),
+        timeouts=Timeouts(setup=settings.setup_timeout_seconds, keep_alive=settings.model_idle_seconds),
+    )
+
+
+# A courier
+
+
+def build_courier(settings: Settings) -> CourierProcess:
+    """Delivers webhooks."""
+    core = open_core(settings, application="lovage-courier", pool=WRITE_CONNECTIONS)
+    sender = Sender(
+        allow_private=settings.allow_private_addresses,
+        timeout=settings.webhook_timeout_seconds,
+        connections=settings.webhook_concurrency * 2,
+        user_agent=f"Lovage/{__version__}",
+    )
+    lists = QueueLists(core.redis, [queue_names.WEBHOOKS], names.TASK_DELIVER)
+    courier = Courier(
+        core.database,
+        sender,
+        platform_secret(settings.secret_key),
+        settings.webhook_concurrency,
+        schedule=settings.webhook_schedule,
+        drain_messages=lambda: lists.pop(MESSAGES_AT_ONCE),
+    )
+    celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
+    consumer.attach(celery, names.TASK_DELIVER, courier, [queue_names.WEBHOOKS])
+    register_sweep(celery, core.recovery().sweep)
+    return CourierProcess(
+        courier=courier,
+        health=HealthPort(health_options(settings), courier_exposition(courier), core.database.answers),
+        celery=celery,
+        queues=[queue_names.WEBHOOKS, queue_names.SWEEPS],
+        hostname=f"courier@{this_host()}-{os.getpid()}",
+        close=core.close,
+    )

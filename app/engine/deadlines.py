@@ -1,0 +1,81 @@
+"""What time has to say about a process's works: which ran too long, which do not heed a cancel, whether
+nothing moves. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from app.engine.work_items import WorkItem
+
+# A work that timed out in a group so often is at fault itself.
+GROUP_TIMEOUTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `setup`: longest load; `cancel`: given to a running work to stop; `stall`: silence while works
+    wait and none runs; `evict`: given to a process to end by itself; `keep_alive`: idle time before unloading
+    (0: never)."""
+
+    setup: float = 600.0
+    cancel: float = 3.0
+    stall: float = 60.0
+    evict: float = 2.0
+    keep_alive: float = 0.0
+
+
+def is_idle(idle: float, keep_alive: float | None, timeouts: Timeouts) -> bool:
+    """Whether a model that nobody has used for `idle` seconds is to be unloaded. Its version's own
+    `keep_alive` (0: as soon as nothing waits, negative: never) goes before the worker's."""
+    if keep_alive is not None:
+        return 0 <= keep_alive < idle
+    return 0 < timeouts.keep_alive < idle
+
+
+@dataclass(slots=True)
+class Actions:
+    """`timed_out` and `canceled` get their endings; `apart` are run in smaller groups; `kill` the process,
+    `intended` or because it hangs (which then counts as its death)."""
+
+    timed_out: list[WorkItem] = field(default_factory=list)
+    canceled: list[WorkItem] = field(default_factory=list)
+    isolate: list[WorkItem] = field(default_factory=list)
+    kill: bool = False
+    intended: bool = True
+
+
+def check(items: Sequence[WorkItem], now: float, last_message_at: float, timeouts: Timeouts) -> Actions:
+    """`heard` is when the process last said anything."""
+    actions = Actions()
+    running = [item for item in items if item.started]
+    _time_out(running, now, actions)
+    _stop_canceled(items, running, now, timeouts, actions)
+    waiting = [item for item in items if item.sent and not item.started]
+    if (
+        waiting
+        and not running
+        and now - max(last_message_at, *(item.at + item.load for item in waiting)) > timeouts.stall
+    ):
+        actions.kill, actions.intended = True, False
+    return actions
+
+
+def _time_out(running: Sequence[WorkItem], now: float, actions: Actions) -> None:
+    """One alone is at fault. Several at once are a batch that hangs because of one of them: tried in smaller
+    groups."""
+    late = [item for item in running if 0 < item.work.timeout < now - item.started]
+    if not late:
+        return
+    actions.kill = True
+    for item in late:
+        alone = len(late) == 1 or item.deaths >= GROUP_TIMEOUTS
+        (actions.timed_out if alone else actions.isolate).append(item)
+
+
+def _stop_canceled(
+    items: Sequence[WorkItem], running: Sequence[WorkItem], now: float, timeouts: Timeouts, actions: Actions
+) -> None:
+    """The caller is answered anyhow; the process is only killed when nobody else is in its batch."""
+    unresponsive = [item for item in items if item.cancel_at and now - item.cancel_at > timeouts.cancel]
+    actions.canceled = [item for item in unresponsive if item not in actions.timed_out]
+    if any(item.started for item in unresponsive) and all(item in unresponsive for item in running):
+        actions.kill = True

@@ -1,0 +1,197 @@
+"""Sentence embeddings: an encoder, pooling, normalised. Numerically the same as sentence-transformers."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from app.domain.work import Event, Finished, ModelSpec
+from app.runtimes import schema, weights
+from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.encoders import sentence_folder
+from app.runtimes.encoders.fast_tokenize import token_ids
+from app.runtimes.encoders.parallel_passes import Lanes
+from app.runtimes.encoders.rows import padded
+from app.runtimes.encoders.sentence_folder import POOLINGS, SentenceFolder
+
+MOST_TEXTS = 2_048
+# A bfloat16 copy is used by `dtype: auto` when no probe text's vector turns further than this.
+LEAST_COSINE = 0.999
+PROBES = (
+    "hello",
+    "Which planet is the largest one?",
+    (
+        "Celery, parsley, carrot and lovage are of one family; the first is eaten, the last is smelled from"
+        " afar."
+    ),
+    "word " * 120,
+)
+
+TEXT = {"type": "string", "maxLength": 1_000_000}
+TOKENS = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    "minItems": 1,
+    "maxItems": 100_000,
+}
+INPUTS = schema.inputs(
+    {
+        "text": {
+            "description": (
+                "A text, or a list of texts, to embed; a list of the tokenizer's ids stands for a text."
+                " Longer ones are cut at the model's limit."
+            ),
+            "anyOf": [
+                TEXT,
+                {"type": "array", "items": {"anyOf": [TEXT, TOKENS]}, "minItems": 1, "maxItems": MOST_TEXTS},
+            ],
+        }
+    },
+    required=("text",),
+)
+VECTOR = {"type": "array", "items": {"type": "number"}}
+
+
+class Embedding(Runtime):
+    """Length is the longest text's tokens times the texts; a list is answered as a list of vectors."""
+
+    ends_together: ClassVar[bool] = True
+    spec: ClassVar[RuntimeSpec] = RuntimeSpec(
+        name="embedding",
+        description="Turns texts into vectors (sentence encoders).",
+        inputs={"": INPUTS},
+        outputs={"": {"title": "Output", "anyOf": [VECTOR, {"type": "array", "items": VECTOR}]}},
+        config={
+            **weights.CONFIG,
+            **weights.COMPILE_CONFIG,
+            "pooling": {
+                "type": "string",
+                "enum": list(POOLINGS),
+                "description": "Default: as the model's folder says.",
+            },
+            "normalize": schema.boolean("Scale vectors to length 1.", default=True),
+            "prompt": schema.text(
+                "Put before every text. Default: as the model's folder says.", max_length=10_000
+            ),
+        },
+    )
+
+    def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
+        self._tokenizer, self._device = tokenizer, model.device
+        self._pooling = model.config.get("pooling", folder.pooling)
+        self._normalize = model.config.get("normalize", True)
+        self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
+        self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
+        self._ids = token_ids(tokenizer, self._limit)
+        self._pad = tokenizer.pad_token_id or 0
+        self._net: Any = None
+        self._lanes: Lanes
+        self._facts: dict[str, Any] = {}
+
+    @classmethod
+    def load(cls, model: ModelSpec) -> "Embedding":
+        from transformers import AutoConfig, AutoModel
+
+        from app.runtimes.dtype_choice import Trial
+
+        folder = weights.folder_of(model)
+        tokenizer = weights.tokenizer_of(folder, model)
+        positions = positions_of(AutoConfig.from_pretrained(folder, **weights.trusted(model)))
+        made = cls(tokenizer, model, sentence_folder.read(folder), positions)
+        probes = made._tokenise(list(PROBES))
+        trial = Trial(lambda net: made._vectors(net, probes), least_cosine, LEAST_COSINE)
+        made._net, made._facts = weights.network(AutoModel, model, trial)
+        made.unpadded = "encoder" in made._facts
+        made._lanes = Lanes(model, unpadded=made.unpadded)
+        if made.unpadded:
+            made._net.pooler = None  # its answer is not asked for
+        return made
+
+    def prepare(self, job: Job) -> None:
+        given = job.input["text"]
+        job.prepared = self._tokenise([given] if isinstance(given, str) else given)
+        job.length = max(map(len, job.prepared)) * len(job.prepared)
+
+    def _tokenise(self, given: Sequence[str | list[int]]) -> list[list[int]]:
+        """Token ids of each; ids that were given are checked, cut and otherwise taken as they are."""
+        texts = [one for one in given if isinstance(one, str)]
+        if self._prompt or self._lower:
+            texts = [self._prompt + (text.lower() if self._lower else text) for text in texts]
+        ids = iter(self._ids(texts))
+        return [(next(ids) if isinstance(one, str) else self._checked(one)) or [self._pad] for one in given]
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        if max(ids) >= len(self._tokenizer):
+            raise ValueError(
+                f"text: the tokenizer has {len(self._tokenizer)} ids; {max(ids)} is none of them"
+            )
+        return ids[: self._limit]
+
+    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        for one in self._lanes.run(batch, feed, self._embed):
+            found = one.answers[0] if isinstance(one.job.input["text"], str) else one.answers
+            tokens = sum(map(len, one.job.prepared))
+            yield one.job.id, Finished(found, {"input_tokens": tokens, "padding": one.padding})
+
+    def _embed(self, rows: Sequence[list[int]]) -> Any:
+        """(rows, width) as an array.
+
+        Arrays, not lists: they travel with the fewest digits that tell 32-bit floats apart, half of what the
+        same numbers take as Python's floats.
+        """
+        import torch
+
+        with torch.inference_mode():
+            return self._vectors(self._net, rows).cpu().numpy()
+
+    def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
+        import torch
+
+        coarse = self._device == "cpu" and net.dtype != torch.float32 and not self.unpadded
+        ids, mask = padded(rows, self._pad, self._device, coarse=coarse)
+        alone = (
+            self.unpadded and len(rows) == 1
+        )  # the library takes a while to see that such a mask hides nothing
+        hidden = net(input_ids=ids, attention_mask=None if alone else mask).last_hidden_state.float()
+        vectors = pooled(hidden, mask, self._pooling)
+        return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
+
+    def probe(self, length: int) -> dict[str, Any] | None:
+        return {"text": "word " * max(1, length - 2)}
+
+    def facts(self) -> dict[str, Any]:
+        return self._facts
+
+    def warm_up(self) -> None:
+        self._embed(self._tokenise(["warm up"]))
+
+    def bytes(self) -> int:
+        return weights.size_of(self._net)
+
+
+def pooled(hidden: Any, mask: Any, pooling: str) -> Any:
+    """(rows, width) from (rows, tokens, width); padding, on the right, counts for nothing."""
+    import torch
+
+    if pooling == "cls":
+        return hidden[:, 0]
+    if pooling == "lasttoken":
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    if pooling == "max":
+        return hidden.masked_fill(mask[:, :, None] == 0, float("-inf")).amax(1)
+    weight = mask.float()
+    if pooling == "weightedmean":
+        weight = weight * torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    total = weight.sum(1, keepdim=True).clamp(min=1e-9)
+    return (hidden * weight[:, :, None]).sum(1) / (total.sqrt() if pooling == "mean_sqrt_len" else total)
+
+
+def positions_of(config: Any) -> int:
+    """Tokens that the encoder has positions for; RoBERTa and its kin number them from the padding's id on."""
+    positions = getattr(config, "max_position_embeddings", None) or 2**31
+    shifted = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer"}
+    return int(positions - (config.pad_token_id or 0) - 1 if config.model_type in shifted else positions)
+
+
+def least_cosine(ours: Any, theirs: Any) -> float:
+    import torch
+
+    return float(torch.nn.functional.cosine_similarity(ours, theirs, dim=1).min())

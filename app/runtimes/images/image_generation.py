@@ -1,0 +1,234 @@
+"""Pictures from text with any diffusers pipeline that takes a prompt. Says every step, can be stopped at
+each."""
+
+import inspect
+import queue
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from app.domain.work import Canceled, Event, Finished, Log, ModelSpec, Progress, file_out
+from app.runtimes import schema, weights
+from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+
+MOST_PIXELS = 4096
+# Pictures of one pass through the pipeline unless the version says otherwise: a request for 16 large ones
+# must not need 16 times the memory of one, and a larger batch is hardly faster where a picture fills the
+# device by itself.
+AT_ONCE = 8
+# The aliases are what clients of hosted image models send; Vercel's AI SDK always sends `num_outputs`.
+INPUTS = schema.inputs(
+    {
+        "prompt": schema.text("What the picture shows.", max_length=10_000),
+        "negative_prompt": schema.text("What it is not to show.", max_length=10_000, default=""),
+        "width": schema.integer("In pixels; empty: the model's own size.", minimum=8, maximum=MOST_PIXELS),
+        "height": schema.integer("In pixels; empty: the model's own size.", minimum=8, maximum=MOST_PIXELS),
+        "steps": schema.integer(
+            "Denoising steps; empty: the version's default.",
+            minimum=1,
+            maximum=500,
+            **schema.aliases("num_inference_steps"),
+        ),
+        "guidance": schema.number(
+            "How closely to follow the prompt; empty: the version's default.",
+            minimum=0,
+            maximum=50,
+            **schema.aliases("guidance_scale"),
+        ),
+        "num_images": schema.integer(
+            "How many pictures.", minimum=1, maximum=16, default=1, **schema.aliases("num_outputs")
+        ),
+        "seed": schema.SEED,
+    },
+    required=("prompt",),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture to be drawn: the `number`th of its job."""
+
+    job: Job
+    number: int
+
+
+class ImageGeneration(Runtime):
+    """Requests of one size, step count and guidance share a batch; each picture has its own generator, seeded
+    with the request's seed + n, so the batch it runs in does not change it. Length is the number of pictures.
+    """
+
+    spec: ClassVar[RuntimeSpec] = RuntimeSpec(
+        name="image-generation",
+        description="Makes pictures from text (diffusers pipelines).",
+        inputs={"": INPUTS},
+        outputs={"": {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}},
+        config={
+            **weights.CONFIG,
+            "default_steps": schema.integer("Steps when none are asked for.", minimum=1, maximum=500),
+            "default_guidance": schema.number("Guidance when none is asked for.", minimum=0, maximum=50),
+            "images_at_once": schema.integer(
+                "Most pictures in one pass, for memory's sake.", minimum=1, maximum=512
+            ),
+        },
+    )
+
+    def __init__(self, pipe: Any, model: ModelSpec) -> None:
+        self._pipe, self._model = pipe, model
+        self._takes = set(inspect.signature(pipe.__call__).parameters)
+        self._scale = getattr(pipe, "vae_scale_factor", 1)
+        self._height, self._width = own_size(pipe, self._scale)
+        self._at_once = int(model.config.get("images_at_once", AT_ONCE))
+
+    @classmethod
+    def load(cls, model: ModelSpec) -> "ImageGeneration":
+        import diffusers
+
+        weights.quieten()
+        diffusers.logging.set_verbosity_error()
+        diffusers.logging.disable_progress_bar()
+        pipe = diffusers.DiffusionPipeline.from_pretrained(
+            weights.folder_of(model),
+            dtype=weights.dtype_of(model),
+            use_safetensors=True,
+            **weights.trusted(model),
+        )
+        pipe.to(model.device)
+        pipe.set_progress_bar_config(disable=True)
+        return cls(pipe, model)
+
+    def prepare(self, job: Job) -> None:
+        given, config = schema.given(INPUTS, job.input), self._model.config
+        width, height = given.get("width") or self._width, given.get("height") or self._height
+        if width % self._scale or height % self._scale:
+            raise ValueError(f"width and height must be multiples of {self._scale}")
+        job.prepared = {
+            "width": width,
+            "height": height,
+            "steps": given.get("steps") or config.get("default_steps", 30),
+            "guidance": given.get("guidance", config.get("default_guidance", 7.5)),
+            "seed": given.get("seed", random.randrange(2**32)),
+            "images": given["num_images"],
+        }
+        job.length = job.prepared["images"]
+        job.batch_key = (width, height, job.prepared["steps"], job.prepared["guidance"])
+
+    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        for job in batch:
+            yield job.id, Log(f"Using seed: {job.prepared['seed']}\n")
+        wanted = [Picture(job, number) for job in batch for number in range(job.prepared["images"])]
+        missing = {job.id: job.prepared["images"] for job in batch}
+        gone: set[str] = set()
+        parts = -(-len(wanted) // self._at_once)
+        for part in range(parts):
+            now = [one for one in wanted[part * self._at_once :][: self._at_once] if one.job.id not in gone]
+            for step, pictures in self._steps(now):
+                yield from self._watch(batch, feed, gone, missing, (step, part, parts))
+                if all(one.job.id in gone for one in now):
+                    break
+                for one, picture in zip(now, pictures, strict=False):
+                    missing[one.job.id] -= 1
+                    yield from _saved(one, picture, gone, done=not missing[one.job.id])
+
+    def _watch(
+        self,
+        batch: Sequence[Job],
+        feed: Feed,
+        gone: set[str],
+        missing: dict[str, int],
+        at: tuple[int, int, int],
+    ) -> Iterator[tuple[str, Event]]:
+        """After a step: tells those who wait, and lets those go who canceled."""
+        step, part, parts = at
+        for job in batch:
+            if job.id in gone or not missing[job.id]:
+                continue
+            if feed.canceled(job.id):
+                gone.add(job.id)
+                yield job.id, Canceled()
+            else:
+                steps = job.prepared["steps"]
+                yield job.id, Progress(min(part * steps + step, parts * steps), parts * steps)
+
+    def _steps(self, wanted: Sequence[Picture]) -> Iterator[tuple[int, list[Any]]]:
+        """(number, nothing) after each step and at last (number, the pictures). Closing it stops the pipeline
+        at a step.
+
+        On a thread of its own, because the pipeline calls back and this must yield meanwhile.
+        """
+        told: queue.SimpleQueue[tuple[int, list[Any]] | BaseException] = queue.SimpleQueue()
+        stop = threading.Event()
+        thread = threading.Thread(target=self._draw, args=(wanted, told, stop), daemon=True)
+        if wanted:
+            thread.start()
+        try:
+            pictures: list[Any] = []
+            while wanted and not pictures:
+                if isinstance(item := told.get(), BaseException):
+                    raise item
+                pictures = item[1]
+                yield item
+        finally:
+            stop.set()
+            if wanted:
+                thread.join()
+
+    def _draw(self, wanted: Sequence[Picture], told: Any, stop: threading.Event) -> None:
+        import torch
+
+        torch.set_num_threads(max(1, self._model.threads))  # a setting of each thread
+
+        def on_step(pipe: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            told.put((step + 1, []))
+            if stop.is_set():
+                pipe._interrupt = True
+            return tensors
+
+        try:
+            with torch.inference_mode():
+                answer = self._pipe(**self._arguments(wanted), callback_on_step_end=on_step)
+            told.put((wanted[0].job.prepared["steps"], list(answer.images)))
+        except BaseException as error:
+            told.put(error)
+
+    def _arguments(self, wanted: Sequence[Picture]) -> dict[str, Any]:
+        """What this pipeline takes of what was asked for: some know no negative prompt, some no guidance."""
+        import torch
+
+        first, seeds = wanted[0].job.prepared, [one.job.prepared["seed"] + one.number for one in wanted]
+        arguments = {
+            "prompt": [one.job.input["prompt"] for one in wanted],
+            "negative_prompt": [one.job.input.get("negative_prompt") or "" for one in wanted],
+            "width": first["width"],
+            "height": first["height"],
+            "num_inference_steps": first["steps"],
+            "guidance_scale": first["guidance"],
+            "generator": [torch.Generator(self._model.device).manual_seed(seed) for seed in seeds],
+        }
+        return {name: value for name, value in arguments.items() if name in self._takes}
+
+    def bytes(self) -> int:
+        parts = [part for part in self._pipe.components.values() if hasattr(part, "parameters")]
+        return sum(weights.size_of(part) for part in parts)
+
+
+def own_size(pipe: Any, scale: int) -> tuple[int, int]:
+    """(height, width) in pixels that the model was made for."""
+    net = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    size = getattr(net.config, "sample_size", None) if net is not None else None
+    size = size or getattr(pipe, "default_sample_size", None) or 64
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return height * scale, width * scale
+
+
+def _saved(one: Picture, picture: Any, gone: set[str], *, done: bool) -> Iterator[tuple[str, Event]]:
+    """Writes the picture; the last one of a job ends it."""
+    if one.job.id in gone:
+        return
+    picture.save(Path(one.job.folder) / f"output-{one.number}.png", format="PNG")
+    if done:
+        asked = one.job.prepared
+        names = [file_out(f"output-{number}.png") for number in range(asked["images"])]
+        yield one.job.id, Finished(names, {"seed": asked["seed"], "steps": asked["steps"]})

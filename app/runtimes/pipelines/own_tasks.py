@@ -1,0 +1,149 @@
+"""Tasks for which transformers 5 has no pipeline any more: answers found in a text, text to text, captions.
+
+Each class has `load` and `answer` (a list of inputs, prepared by `pipeline`, to a list of JSON answers). They
+know nothing of jobs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from app.domain.work import ModelSpec
+from app.runtimes import weights
+from app.runtimes.encoders.rows import padded
+
+# Tokens that two windows of a long context share, so that no answer is cut in two.
+STRIDE = 128
+MOST_ANSWER_TOKENS = 30
+
+
+class QuestionAnswering:
+    """The span of the context that answers the question: {score, start, end, answer}, as the old pipeline
+    gave it."""
+
+    def __init__(self, net: Any, tokenizer: Any, device: str) -> None:
+        self.net, self._tokenizer, self._device = net, tokenizer, device
+        positions = getattr(net.config, "max_position_embeddings", None) or 512
+        self._limit = min(384, positions, tokenizer.model_max_length)
+
+    @classmethod
+    def load(cls, model: ModelSpec) -> "QuestionAnswering":
+        from transformers import AutoModelForQuestionAnswering
+
+        net, _ = weights.network(AutoModelForQuestionAnswering, model)
+        return cls(net, weights.tokenizer_of(weights.folder_of(model), model), model.device)
+
+    def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
+        return [self._one(one["question"], one["context"], int(one.get("top_k") or 1)) for one in inputs]
+
+    def _one(self, question: str, context: str, top_k: int) -> Any:
+        windows = self._tokenizer(
+            question,
+            context,
+            truncation="only_second",
+            max_length=self._limit,
+            stride=min(STRIDE, self._limit // 4),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        found: dict[tuple[int, int], float] = {}
+        for number, chances in enumerate(self._chances(windows)):
+            offsets, parts = windows["offset_mapping"][number], windows.sequence_ids(number)
+            for score, start, end in _spans(chances, [part == 1 for part in parts], top_k):
+                span = (offsets[start][0], offsets[end][1])
+                found[span] = max(score, found.get(span, 0.0))
+        best = sorted(found.items(), key=lambda item: -item[1])[:top_k]
+        answers = [{"score": score, "start": a, "end": b, "answer": context[a:b]} for (a, b), score in best]
+        return answers[0] if top_k == 1 and answers else answers
+
+    def _chances(self, windows: Any) -> list[tuple[Any, Any]]:
+        """Logits of start and end, for each window."""
+        rows, found = windows["input_ids"], []
+        for number, row in enumerate(rows):
+            ids, mask = padded([row], 0, self._device)
+            more = {}
+            if "token_type_ids" in windows:
+                more["token_type_ids"] = torch.tensor(
+                    [windows["token_type_ids"][number]], device=self._device
+                )
+            with torch.inference_mode():
+                out = self.net(input_ids=ids, attention_mask=mask, **more)
+            found.append((out.start_logits[0].float().cpu(), out.end_logits[0].float().cpu()))
+        return found
+
+
+def _spans(logits: tuple[Any, Any], usable: Sequence[bool], count: int) -> list[tuple[float, int, int]]:
+    """(score, first token, last token) of the likeliest spans within the context; a score is the product of
+    the chances of its start and its end."""
+    if not any(usable):
+        return []
+    hidden = ~torch.tensor(usable)
+    start, end = (part.masked_fill(hidden, float("-inf")).softmax(-1) for part in logits)
+    scores = (start[:, None] * end[None, :]).triu().tril(MOST_ANSWER_TOKENS - 1)
+    best = scores.flatten().topk(min(count, scores.numel()))
+    pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    return [(score, place // len(usable), place % len(usable)) for score, place in pairs if score > 0]
+
+
+class TextToText:
+    """Summaries, translations and the like by encoder-decoder models, greedily: {key: text}."""
+
+    keys: ClassVar[dict[str, str]] = {"summarization": "summary_text", "translation": "translation_text"}
+
+    def __init__(self, net: Any, tokenizer: Any, model: ModelSpec) -> None:
+        self.net, self._tokenizer, self._device = net, tokenizer, model.device
+        self._key = self.keys.get(model.task, "generated_text")
+
+    @classmethod
+    def load(cls, model: ModelSpec) -> "TextToText":
+        from transformers import AutoModelForSeq2SeqLM
+
+        net, _ = weights.network(AutoModelForSeq2SeqLM, model)
+        return cls(net, weights.tokenizer_of(weights.folder_of(model), model), model)
+
+    def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
+        rows = self._tokenizer([one["text"] for one in inputs], truncation=True)["input_ids"]
+        ids, mask = padded(rows, self._tokenizer.pad_token_id or 0, self._device)
+        with torch.inference_mode():
+            made = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs))
+        return [{self._key: text} for text in self._tokenizer.batch_decode(made, skip_special_tokens=True)]
+
+
+class Captions:
+    """What a picture shows, in words: {generated_text}."""
+
+    def __init__(self, net: Any, processor: Any, device: str) -> None:
+        self.net, self._processor, self._device = net, processor, device
+
+    @classmethod
+    def load(cls, model: ModelSpec) -> "Captions":
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        net, _ = weights.network(AutoModelForImageTextToText, model)
+        return cls(
+            net,
+            AutoProcessor.from_pretrained(weights.folder_of(model), **weights.trusted(model)),
+            model.device,
+        )
+
+    def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
+        seen = self._processor(images=[one["image"] for one in inputs], return_tensors="pt").to(self._device)
+        with torch.inference_mode():
+            made = self.net.generate(pixel_values=seen["pixel_values"].to(self.net.dtype), **_limits(inputs))
+        texts = self._processor.batch_decode(made, skip_special_tokens=True)
+        return [{"generated_text": text.strip()} for text in texts]
+
+
+def _limits(inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Greedy, so that company changes nothing; the batch shares its limit (it is in the batch key)."""
+    return {"max_new_tokens": int(inputs[0].get("max_new_tokens") or 128), "do_sample": False, "num_beams": 1}
+
+
+CLASSES: dict[str, type[QuestionAnswering] | type[TextToText] | type[Captions]] = {
+    "question-answering": QuestionAnswering,
+    "summarization": TextToText,
+    "translation": TextToText,
+    "text2text-generation": TextToText,
+    "image-to-text": Captions,
+}

@@ -1,0 +1,96 @@
+"""The fallback for models whose cache has no rows to move about (state spaces, ALiBi, …): transformers' own
+`generate`.
+
+Requests with prompts of one length run together, so that no padding is needed and every family gives what it
+gives alone; nobody joins. `generate` blocks, so it runs on a thread of its own and hands out events as they
+come. Choosing tokens, stop strings and endings are those of continuous batching. Knows no family by name.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from app.domain.work import Event
+from app.runtimes.base import Feed, Job
+from app.runtimes.text.sampling import choose
+from app.runtimes.text.text_runs import Start, TextRun
+
+
+class StaticBatch:
+    """Runs one batch of requests, group by group."""
+
+    def __init__(self, net: Any, start: Start, device: str, threads: int) -> None:
+        self._net, self._start, self._device, self._threads = net, start, device, threads
+
+    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        runs = sorted(map(self._start, batch), key=_size)
+        for _, group in groupby(runs, key=_size):
+            yield from self._together(list(group), feed)
+
+    def _together(self, runs: list[TextRun], feed: Feed) -> Iterator[tuple[str, Event]]:
+        told: queue.SimpleQueue[tuple[str, Event] | BaseException | None] = queue.SimpleQueue()
+        group = _Group(runs, feed, told)
+        thread = threading.Thread(target=self._generate, args=(group,), daemon=True)
+        thread.start()
+        try:
+            while (item := told.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            group.over = True  # whoever stops listening stops the thread at its next step
+            thread.join()
+
+    def _generate(self, group: "_Group") -> None:
+        from transformers import GenerationConfig
+
+        torch.set_num_threads(max(1, self._threads))  # a setting of each thread
+        longest = max(run.request.limit for run in group.runs)
+        settings = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=0, use_cache=True)
+        try:
+            ids = torch.tensor([run.request.ids for run in group.runs], device=self._device)
+            with torch.inference_mode():
+                self._net.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    generation_config=settings,
+                    logits_processor=[group.step],
+                    stopping_criteria=[group.ended],
+                )
+            group.told.put(None)
+        except BaseException as error:
+            group.told.put(error)
+
+
+class _Group:
+    """The two hooks of `generate`: it asks `step` for scores, and then `ended` which rows are done."""
+
+    def __init__(self, runs: list[TextRun], feed: Feed, told: Any) -> None:
+        self.runs, self.told, self._feed = runs, told, feed
+        self.over = False
+
+    def step(self, _ids: Any, scores: Any) -> Any:
+        """Takes a token for every row that still runs, and makes it the only possible one."""
+        tokens = choose(scores.clone(), self.runs)
+        for row, run in enumerate(self.runs):
+            if run.reason:
+                tokens[row] = 0
+            elif self._feed.canceled(run.job.id):
+                self.told.put(run.cancel())
+            else:
+                for item in run.take(tokens[row]):
+                    self.told.put(item)
+        picked = torch.tensor(tokens, device=scores.device)[:, None]
+        return torch.full_like(scores, float("-inf")).scatter_(1, picked, 0.0)
+
+    def ended(self, ids: Any, _scores: Any, **_more: Any) -> Any:
+        done = [self.over or bool(run.reason) for run in self.runs]
+        return torch.tensor(done, device=ids.device)
+
+
+def _size(run: TextRun) -> int:
+    return len(run.request.ids)

@@ -1,0 +1,145 @@
+"""Looks at where a version's files come from, before it is registered: pins the revision and lists the files.
+
+`hf:` asks the hub (HF_ENDPOINT honoured), `path:` looks into a folder under a model root, `s3:` is taken as
+it is. Downloads no weights and judges nothing; workers fetch.
+"""
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.domain.errors import InvalidRequest, Unavailable, wrong_field
+from app.domain.versions import Source, parse_source
+from app.services.catalogue.model_kind import CONFIG_FILES, ModelFiles
+
+HUB_SECONDS = 15
+LARGEST_CONFIG = 4_000_000  # bytes
+EDGE = (
+    1 << 20
+)  # of a large file, its first and last MiB go into the fingerprint: gigabytes must not be read here
+MOST_FILES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A source as it will be stored, its files (None: not looked at), and a hash of what a path held."""
+
+    source: Source
+    files: ModelFiles | None = None
+    fingerprint: str = ""
+
+
+def wrong_source(sentence: str) -> InvalidRequest:
+    """The one way to say what is wrong with a source; it never repeats more than the caller has sent."""
+    return wrong_field("source", sentence)
+
+
+class SourceReader:
+    """Blocks: network and disk. Use threads."""
+
+    def __init__(self, roots: list[Path], hf_endpoint: str = "", hf_token: str = "") -> None:
+        self._roots = [root.resolve() for root in roots]
+        self._endpoint, self._token = hf_endpoint or None, hf_token or None
+
+    def look(self, text: str) -> Looked:
+        """Raises InvalidRequest naming `source`, or Unavailable when the hub cannot be reached."""
+        try:
+            source = parse_source(text)
+        except ValueError as error:
+            raise wrong_source(str(error)) from None
+        if source.kind == "hf":
+            return self._hub(source)
+        if source.kind == "path":
+            return self._folder(source)
+        return Looked(source)
+
+    def _folder(self, source: Source) -> Looked:
+        folder = self._under_root(source.location)
+        if folder is None:
+            raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
+        names = sorted(_walk(folder))
+        configs = {name: _parsed((folder / name).read_bytes()) for name in CONFIG_FILES if name in names}
+        files = ModelFiles(names, configs)
+        return Looked(replace(source, location=str(folder)), files, _fingerprint(folder, names))
+
+    def _under_root(self, location: str) -> Path | None:
+        for root in self._roots:
+            with contextlib.suppress(OSError, ValueError):
+                folder = (root / location).resolve()
+                if folder.is_relative_to(root) and folder.is_dir():
+                    return folder
+        return None
+
+    def _hub(self, source: Source) -> Looked:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+
+        api = HfApi(endpoint=self._endpoint, token=self._token or False, library_name="lovage")
+        try:
+            info = api.model_info(source.location, revision=source.revision or None, timeout=HUB_SECONDS)
+            names = [one.rfilename for one in info.siblings or []]
+            configs = self._hub_configs(api, source.location, str(info.sha), names)
+        except GatedRepoError:
+            raise wrong_source("is a gated model: accept its terms on the hub and set HF_TOKEN") from None
+        except RevisionNotFoundError:
+            raise wrong_source("has no such revision on the hub") from None
+        except RepositoryNotFoundError:
+            raise wrong_source("was not found on the hub (or is private: set HF_TOKEN)") from None
+        except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+            raise Unavailable(
+                "The Hugging Face hub cannot be reached. Try again later.", retry_after=30
+            ) from error
+        files = ModelFiles(sorted(names), configs, info.pipeline_tag or "")
+        return Looked(replace(source, revision=str(info.sha)), files)
+
+    @staticmethod
+    def _hub_configs(api: Any, repo: str, commit: str, names: list[str]) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="lovage-hub-") as folder:
+            wanted = [name for name in CONFIG_FILES if name in names]
+            paths = {
+                name: api.hf_hub_download(repo, name, revision=commit, cache_dir=folder) for name in wanted
+            }
+            return {name: _parsed(Path(path).read_bytes()) for name, path in paths.items()}
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Names of the regular files, relative to the folder. Links are left out: they may point anywhere."""
+    for number, path in enumerate(folder.rglob("*")):
+        if number > MOST_FILES:
+            raise wrong_source(f"has more than {MOST_FILES} files")
+        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
+            yield path.relative_to(folder).as_posix()
+
+
+def _fingerprint(folder: Path, names: list[str]) -> str:
+    found = hashlib.sha256()
+    for name in names:
+        path = folder / name
+        found.update(f"{name}\x00{path.stat().st_size}\x00".encode())
+        with path.open("rb") as file:
+            found.update(file.read(EDGE))
+            if path.stat().st_size > 2 * EDGE:
+                file.seek(-EDGE, 2)
+            found.update(file.read(EDGE))
+    return found.hexdigest()
+
+
+def _parsed(content: bytes) -> Any:
+    if len(content) > LARGEST_CONFIG:
+        return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None

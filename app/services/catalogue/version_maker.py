@@ -1,0 +1,198 @@
+"""Turns what a caller says of a version (source, runtime, task, configuration) into a complete one, or
+refuses it.
+
+Whatever cannot run safely is refused here, before it has an id: pickled weights, code of others, unknown
+runtimes.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.db import runtimes
+from app.db.session import Database
+from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
+from app.domain.routing import STRATEGIES
+from app.domain.signature import schema_of
+from app.domain.versions import Source, VersionSpec
+from app.services.catalogue.model_kind import ModelFiles, kind_of, of_task
+from app.services.catalogue.schema_compile import Errors, compile_schema
+from app.services.catalogue.sources import Looked, SourceReader, wrong_source
+from app.services.catalogue.version_schema import Schema, overridden
+from app.services.people.access import Principal
+
+PLACE: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "device": {"type": "string", "maxLength": 128},
+        "memory_bytes": {"type": "integer", "minimum": 0, "maximum": 2**50},
+    },
+}
+# Keys of a version's `config` that the engine reads, whatever the runtime.
+ENGINE_CONFIG: dict[str, Schema] = {
+    "device": {"type": "string", "maxLength": 128},
+    "require": PLACE,
+    "prefer": PLACE,
+    "routing": {"type": "string", "enum": list(STRATEGIES)},
+    "dtype": {"type": "string", "enum": ["auto", "float32", "float16", "bfloat16", "int8"]},
+    "timeout": {"type": "number", "minimum": 0, "maximum": 86_400},
+    "pin": {"type": "boolean"},
+    "prefetch": {"type": "boolean"},
+    "keep_alive": {"type": "number", "minimum": -1, "maximum": 31_536_000},
+    "max_batch_size": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 4_096}, {"enum": ["auto"]}]},
+    "max_batch_tokens": {
+        "anyOf": [{"type": "integer", "minimum": 0, "maximum": 10_000_000}, {"enum": ["auto"]}]
+    },
+    "max_wait_ms": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 60_000}, {"enum": ["auto"]}]},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a caller asks for. Empty runtime and task: to be inferred from the files."""
+
+    source: str = "none"
+    runtime: str = ""
+    task: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    input_schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVersion:
+    """A complete version: `spec` has the address, the rest follows from the spec."""
+
+    spec: VersionSpec
+    output_schema: Schema
+    streams: bool
+
+
+class VersionMaker:
+    """Blocks (SQL, disk, the hub). `trusted`: `org/name@commit` whose own code an administrator allows to
+    run."""
+
+    def __init__(
+        self, database: Database, sources: SourceReader, trusted: frozenset[str] = frozenset()
+    ) -> None:
+        self._database, self._sources, self._trusted = database, sources, trusted
+
+    def make(self, principal: Principal, model: str, wanted: NewVersion) -> MadeVersion:
+        """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
+        away."""
+        specs = self._specs()
+        looked = self._sources.look(wanted.source)
+        if looked.source.kind == "s3" and not principal.is_operator:
+            # The server's own credentials read the bucket, and with them the files of everybody.
+            raise Forbidden("Only administrators can register models from s3:// sources.")
+        runtime, task = _runtime_and_task(wanted, looked, specs)
+        spec = specs[runtime]
+        if spec.get("admin_only") and not principal.is_operator:
+            raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
+        self._check_files(spec, runtime, looked)
+        check_config(wanted.config, spec.get("config") or {})
+        return _made(model, wanted, looked, spec, task)
+
+    def _specs(self) -> dict[str, dict[str, Any]]:
+        with self._database.unit() as session:
+            found = runtimes.all_specs(session)
+        if not found:
+            raise Unavailable("No worker has said yet what it can run. Start a worker first.", retry_after=5)
+        return found
+
+    def _check_files(self, spec: dict[str, Any], runtime: str, looked: Looked) -> None:
+        if not spec.get("needs_source", True):
+            return
+        if looked.source.kind == "none":
+            raise wrong_source(f"is required by the runtime '{runtime}'")
+        if looked.files is None or runtime == "python":
+            return
+        if not looked.files.has_safetensors:
+            found = (
+                "pickled weights, which may run code; convert them to"
+                if looked.files.pickles
+                else "no weights in"
+            )
+            raise wrong_source(f"has {found} safetensors")
+        if looked.files.wants_own_code and not self._is_trusted(looked.source):
+            raise wrong_source(
+                "wants to run its own code (auto_map), which this server does not allow for it"
+            )
+
+    def _is_trusted(self, source: Source) -> bool:
+        return source.kind == "hf" and f"{source.location}@{source.revision}" in self._trusted
+
+
+def _runtime_and_task(
+    wanted: NewVersion, looked: Looked, specs: dict[str, dict[str, Any]]
+) -> tuple[str, str]:
+    inferred = kind_of(looked.files or ModelFiles(()))
+    runtime, task = wanted.runtime, wanted.task
+    if not runtime and task:
+        runtime, task = of_task(task)
+    elif not runtime:
+        if inferred is None:
+            raise wrong_field("runtime", "cannot be told from the files; give one of: " + ", ".join(specs))
+        runtime, task = inferred
+    elif not task and inferred and inferred[0] == runtime:
+        task = inferred[1]
+    if runtime not in specs:
+        raise wrong_field("runtime", "is not known here; known are: " + ", ".join(specs))
+    return runtime, _known_task(specs[runtime], runtime, task)
+
+
+def _known_task(spec: dict[str, Any], runtime: str, task: str) -> str:
+    tasks = spec["inputs"]
+    if task in tasks or (runtime == "python" and not task):
+        return task
+    if set(tasks) == {""} and of_task(task)[0] == runtime:
+        return ""
+    raise wrong_field(
+        "task",
+        f"is not one of the runtime '{runtime}'; its tasks are: " + ", ".join(sorted(filter(None, tasks))),
+    )
+
+
+def check_config(config: dict[str, Any], of_runtime: dict[str, Schema]) -> None:
+    """Raises InvalidRequest naming each configuration key that is unknown or wrong."""
+    known = {**ENGINE_CONFIG, **of_runtime.get("properties", of_runtime)}
+    errors: Errors = []
+    for name, value in config.items():
+        if name in known:
+            compile_schema(known[name])(value, f"config.{name}", errors)
+        else:
+            sentence = "is not known to this runtime; known are: " + ", ".join(sorted(known))
+            errors.append(FieldError(f"config.{name[:100]}", "additional_property_not_allowed", sentence))
+    if errors:
+        raise wrong_fields(tuple(errors))
+
+
+def _made(model: str, wanted: NewVersion, looked: Looked, spec: dict[str, Any], task: str) -> MadeVersion:
+    if spec["name"] == "python":
+        inputs, outputs, streams = _of_python(looked.source)
+    else:
+        inputs = spec["inputs"].get(task) or spec["inputs"][""]
+        outputs = spec["outputs"].get(task) or spec["outputs"].get("") or {}
+        streams = bool(spec.get("streams"))
+    version = VersionSpec(
+        model=model,
+        source=str(looked.source),
+        runtime=spec["name"],
+        task=task,
+        config=wanted.config,
+        input_schema=overridden(inputs, wanted.input_schema),
+        fingerprint=looked.fingerprint,
+    )
+    return MadeVersion(version, outputs, streams)
+
+
+def _of_python(source: Source) -> tuple[Schema, Schema, bool]:
+    """The schemas of a folder's `predictor.py`, read from its text: its code is never run here."""
+    if source.kind != "path":
+        raise wrong_source("of the runtime 'python' must be a path: source")
+    try:
+        inputs, outputs, streams = schema_of((Path(source.location) / "predictor.py").read_text("utf-8"))
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "cannot be read as Python"
+        raise wrong_source(f"has a predictor.py that does not fit: {reason}") from None
+    return inputs, outputs, bool(streams)

@@ -1,0 +1,73 @@
+"""What a version's predictions were like lately: for its owner and for operators. Knows no HTTP. Calls
+block."""
+
+from typing import Any
+
+from app.db import version_stats
+from app.db.session import Database
+from app.db.version_stats import SAMPLE, Summary
+from app.domain.phases import DIGITS, PHASES
+from app.domain.predictions import TERMINAL
+from app.services.catalogue.catalogue import Catalogue
+from app.services.people.access import Principal
+from app.services.predictions.prediction_view import timestamp
+
+LONGEST_WINDOW = 30 * 86_400.0  # seconds
+
+
+class VersionStats:
+    """One for each API process."""
+
+    def __init__(self, database: Database, catalogue: Catalogue) -> None:
+        self._database, self._catalogue = database, catalogue
+
+    def of(
+        self, principal: Principal, owner: str, name: str, version_id: str, seconds: float
+    ) -> dict[str, Any]:
+        """Of the last `seconds`. Raises NotFound, Forbidden, Unavailable."""
+        version = self._catalogue.watched_version(principal, owner, name, version_id)
+        with self._database.unit() as session:
+            found = version_stats.summary(session, version.id, seconds)
+        return {"model": f"{owner}/{name}", "version": version.id, "window_seconds": seconds, **told(found)}
+
+
+def told(found: Summary) -> dict[str, Any]:
+    """The summary as callers see it. Rates are over the time that the sample reaches back."""
+    span = max(1e-6, (found.until - found.since).total_seconds())
+    batches = sum(number for _, _, number in found.sizes)
+    batched = sum(count for _, count, _ in found.sizes)
+    return {
+        "since": timestamp(found.since),
+        "until": timestamp(found.until),
+        "predictions": found.count,
+        "sample_limit": SAMPLE,
+        "complete": found.complete,
+        "statuses": {status.value: found.statuses.get(status.value, 0) for status in sorted(TERMINAL)},
+        "errors": {code or "unknown": count for code, count in sorted(found.errors.items())},
+        "devices": dict(sorted(found.devices.items())),
+        "per_second": round(found.count / span, 4),
+        "seconds": {name: _rounded(found.seconds.get(name)) for name in (*PHASES, "total")},
+        "batches": {
+            "mean_size": round(batched / batches, 3) if batches else None,
+            "sizes": [_bucket(*one) for one in found.sizes],
+        },
+        "padding": {"mean": _share(found.padding_mean), "p95": _share(found.padding_p95)},
+    }
+
+
+def _bucket(power: int, count: int, batches: float) -> dict[str, Any]:
+    """Batches of more than half of 2^power rows, up to 2^power. A batch of n counts n times 1/n."""
+    return {
+        "from": (1 << power >> 1) + 1 if power else 1,
+        "to": 1 << power,
+        "predictions": count,
+        "batches": round(batches, 2),
+    }
+
+
+def _rounded(quantiles: dict[str, float] | None) -> dict[str, float] | None:
+    return None if quantiles is None else {name: round(value, DIGITS) for name, value in quantiles.items()}
+
+
+def _share(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

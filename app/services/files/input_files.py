@@ -1,0 +1,57 @@
+"""Whether a URL can be the file that a model wants, by its text alone: refused at once instead of failing in
+a worker.
+
+Fetches nothing. What only the bytes at an address can tell is left to the worker.
+"""
+
+import base64
+import binascii
+from urllib.parse import unquote_to_bytes
+
+from app.domain import pictures
+from app.domain.file_inputs import is_data, own_file
+from app.domain.pictures import Read
+from app.outbound.guard import check_url
+
+PICTURES = "image/*"
+
+
+def fault_of(url: str, media_type: str, allow_private: bool) -> str | None:
+    """What is wrong with an http, https or data URL, as the end of a sentence; None when nothing is."""
+    try:
+        if is_data(url):
+            return _fault_of_data(url, media_type)
+        if not own_file(url):  # that one a worker reads from the storage, whatever its host
+            check_url(url, allow_private)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _fault_of_data(url: str, media_type: str) -> str | None:
+    head, comma, data = url.partition(",")
+    if not comma:
+        return "is not a valid data URI"
+    if media_type != PICTURES:
+        return None
+    if head.lower().endswith(";base64"):
+        if len(data) % 4:
+            return "is not valid base64"
+        return pictures.fault_of(_reader(data), len(data) // 4 * 3 - data.count("=", -2))
+    content = unquote_to_bytes(data)
+    return pictures.fault_of(lambda offset, length: content[offset : offset + length], len(content))
+
+
+def _reader(data: str) -> Read:
+    """Reads here and there in base64 without decoding the rest: ten million characters would hold the event
+    loop up."""
+
+    def read(offset: int, length: int) -> bytes:
+        first, skipped = offset // 3 * 4, offset % 3
+        last = (offset + length + 2) // 3 * 4
+        try:
+            return base64.b64decode(data[first:last], validate=True)[skipped : skipped + length]
+        except (binascii.Error, ValueError):
+            raise ValueError("is not valid base64") from None
+
+    return read

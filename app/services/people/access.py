@@ -1,0 +1,210 @@
+"""Who is calling, and what the caller may do. Knows no HTTP: it gets the credential's text and answers a
+Principal.
+
+A credential that was just checked is trusted for a moment (PRINCIPAL_CACHE_SECONDS), so that a busy client
+costs no query a request; revoking a key is known in this process at once and in the others after that moment.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.coalesce import Coalescer
+from app.db import keys, users
+from app.db.session import Database
+from app.db.tables import ApiKeyRow, UserRow
+from app.domain.errors import AccountDisabled, Forbidden, LovageError, Unauthenticated
+from app.services.people.tokens import TokenSigner
+
+KEY_PREFIX = "lov_"
+KEY_BYTES = 32
+SHOWN_CHARACTERS = 12  # of a key, in lists
+SCOPES = ("predict", "models", "admin")
+KEPT = 10_000  # credentials remembered; when full, all are forgotten
+LONGEST_CREDENTIAL = 4_096  # characters; our tokens have about 250
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller. `user_id` is None for anonymous callers, `key_id` is None for those with a token from a
+    password."""
+
+    user_id: UUID | None
+    username: str
+    scopes: frozenset[str]
+    is_admin: bool = False
+    key_id: UUID | None = None
+
+    def need(self, scope: str) -> None:
+        """Raises Forbidden, naming the scope, unless the caller has it."""
+        if scope not in self.scopes:
+            raise Forbidden(f"This needs the scope '{scope}', which your credential does not have.")
+
+    def need_user(self) -> UUID:
+        """The caller's user id. Raises Unauthenticated for anonymous callers."""
+        if self.user_id is None:
+            raise Unauthenticated("This needs an account: send 'Authorization: Bearer <token>'.")
+        return self.user_id
+
+    def owns(self, user_id: UUID | None) -> bool:
+        """Whether something of this user (None: of an anonymous caller) is the caller's own."""
+        return user_id == self.user_id
+
+    @property
+    def is_operator(self) -> bool:
+        """An administrator whose credential carries the admin scope."""
+        return self.is_admin and "admin" in self.scopes
+
+
+ANONYMOUS = Principal(None, "anonymous", frozenset({"predict"}))
+DISABLED = Principal(None, "", frozenset())  # stands for any account that is disabled; never given out
+
+
+def new_key() -> str:
+    """A fresh API key: a prefix that scanners of leaked secrets can find, and 256 random bits."""
+    return KEY_PREFIX + secrets.token_hex(KEY_BYTES)
+
+
+def digest(credential: str) -> bytes:
+    """What is stored of a key. Plain SHA-256 is enough: a key is random, there is nothing to guess."""
+    return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
+
+
+def scopes_of(user: UserRow) -> frozenset[str]:
+    """All that a user may do: what a token from a password may."""
+    return frozenset(SCOPES) if user.is_admin else frozenset(SCOPES) - {"admin"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    principal: Principal
+    until: float
+
+
+class Access:
+    """One for each API process; called on its event loop, `forget_…` from any thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        signer: TokenSigner,
+        threads: Executor,
+        *,
+        cache_seconds: float,
+        allow_anonymous: bool,
+    ) -> None:
+        self._database, self._signer, self._threads = database, signer, threads
+        self._seconds, self._allow_anonymous = cache_seconds, allow_anonymous
+        self._cache: dict[bytes, _Kept] = {}
+        self._lock = threading.Lock()  # a revocation comes from a thread, at any moment
+        self._revocations = 0  # a lookup that began before a revocation must not be remembered after it
+        self._find: Coalescer[str, Principal | None] = Coalescer(self._find_group, lanes=2)
+        self._notes: set[asyncio.Future[None]] = set()
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """The caller behind an `Authorization` header's value. Raises Unauthenticated."""
+        if authorization is None:
+            if self._allow_anonymous:
+                return ANONYMOUS
+            raise Unauthenticated(
+                "You did not pass an authentication token: send 'Authorization: Bearer <token>'."
+            )
+        scheme, _, credential = authorization.partition(" ")
+        credential = credential.strip()
+        if (
+            scheme.lower() not in ("bearer", "token")
+            or not credential
+            or len(credential) > LONGEST_CREDENTIAL
+        ):
+            raise Unauthenticated("The Authorization header must be 'Bearer <token>'.")
+        return await self._known(credential)
+
+    async def _known(self, credential: str) -> Principal:
+        name = digest(credential)
+        kept = self._cache.get(name)
+        if kept and kept.until > time.monotonic():
+            return kept.principal
+        revocations = self._revocations
+        found = await self._find(credential)
+        if found is None:
+            raise Unauthenticated("You did not pass a valid authentication token.")
+        if found is DISABLED:
+            raise AccountDisabled
+        with self._lock:
+            if revocations == self._revocations:
+                self._keep(name, found)
+        return found
+
+    def _keep(self, name: bytes, principal: Principal) -> None:
+        if len(self._cache) >= KEPT:
+            self._cache.clear()
+        self._cache[name] = _Kept(principal, time.monotonic() + self._seconds)
+
+    async def _find_group(self, credentials: list[str]) -> Sequence[Principal | None]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, self._look_up, credentials)
+        used = [one.key_id for one in found if one and one.key_id]
+        if used:  # beside the request, which does not wait for it
+            note = loop.run_in_executor(self._threads, self._touch, used)
+            self._notes.add(note)
+            note.add_done_callback(self._notes.discard)
+        return found
+
+    def _look_up(self, credentials: list[str]) -> list[Principal | None]:
+        hashes = {one: digest(one) for one in credentials if one.startswith(KEY_PREFIX)}
+        with self._database.unit() as session:
+            rows = keys.by_hashes(session, list(hashes.values())) if hashes else {}
+            by_token = {one: self._by_token(session, one) for one in credentials if one not in hashes}
+        by_key = {one: _of_key(*rows[hashed]) for one, hashed in hashes.items() if hashed in rows}
+        return [by_key.get(one) or by_token.get(one) for one in credentials]
+
+    def _by_token(self, session: Session, credential: str) -> Principal | None:
+        user_id = self._signer.verify(credential)
+        user = users.by_id(session, user_id) if user_id else None
+        if user is None:
+            return None
+        return (
+            Principal(user.id, user.username, scopes_of(user), user.is_admin)
+            if user.disabled_at is None
+            else DISABLED
+        )
+
+    def _touch(self, ids: list[UUID]) -> None:
+        try:
+            with self._database.unit() as session:
+                keys.touch(session, ids)
+        except LovageError:
+            return  # a missing last-used time is no reason to fail anything
+
+    def forget_key(self, key_id: UUID) -> None:
+        """A key was revoked: it is not trusted any more from now on."""
+        self._forget(lambda principal: principal.key_id == key_id)
+
+    def forget_user(self, user_id: UUID) -> None:
+        """A user was disabled: none of their credentials is trusted any more from now on."""
+        self._forget(lambda principal: principal.user_id == user_id)
+
+    def _forget(self, is_meant: Callable[[Principal], bool]) -> None:
+        with self._lock:
+            self._revocations += 1
+            self._cache = {name: kept for name, kept in self._cache.items() if not is_meant(kept.principal)}
+
+    async def close(self) -> None:
+        """Waits for lookups and notes under way."""
+        await self._find.close()
+        await asyncio.gather(*self._notes, return_exceptions=True)
+
+
+def _of_key(key: ApiKeyRow, user: UserRow) -> Principal:
+    if user.disabled_at is not None:
+        return DISABLED
+    scopes = frozenset(key.scopes) & scopes_of(user)
+    return Principal(user.id, user.username, scopes, user.is_admin, key.id)

@@ -1,0 +1,270 @@
+"""People's accounts and their API keys: register, sign in, make and revoke keys. Knows no HTTP.
+
+Calls block (SQL, and hashing on purpose): use threads.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import IntegrityError
+
+from app.db import keys, users
+from app.db.pages import Page
+from app.db.session import Database
+from app.db.tables import ApiKeyRow, UserRow
+from app.domain.errors import (
+    AccountDisabled,
+    Conflict,
+    Forbidden,
+    NotFound,
+    SecretShownOnce,
+    Unauthenticated,
+    wrong_field,
+)
+from app.domain.versions import is_name
+from app.outbound.webhook_signing import new_secret
+from app.services.catalogue.schema_compile import text_fault
+from app.services.people import passwords
+from app.services.people.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
+from app.services.people.rate_limits import Tries
+from app.services.people.tokens import TokenSigner
+from app.services.predictions import idempotency
+from app.services.predictions.idempotency import MadeBefore, Once
+
+RESERVED = {"anonymous", "admin", "api", "lovage", "models", "search", "system"}
+EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,255}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key as its maker sees it, once: `key` is the whole secret."""
+
+    row: ApiKeyRow
+    key: str
+
+
+class Accounts:
+    """One for each API process."""
+
+    def __init__(
+        self,
+        database: Database,
+        signer: TokenSigner,
+        access: Access,
+        tries: Tries,
+        *,
+        allow_registration: bool,
+    ) -> None:
+        self._database, self._signer, self._access, self._tries = database, signer, access, tries
+        self._allow_registration = allow_registration
+
+    def register(
+        self, email: str, username: str, password: str, key: str | None = None
+    ) -> tuple[UserRow, bool]:
+        """A new account for anybody, and whether it is new: the same idempotency key and request give the
+        account of before.
+
+        Raises Forbidden when registration is switched off, InvalidRequest, Conflict, TooMany.
+        """
+        if not self._allow_registration:
+            raise Forbidden("Registration is closed on this server. Ask its administrator for an account.")
+        # Whose key it is says the address; the password is compared with the account's, so that no quick hash
+        # of it is kept.
+        once = Once.of("auth.register", key, [email.strip().lower(), username.lower()])
+        try:
+            return self.create(email, username, password, once=once), True
+        except Conflict:
+            before = self._registered(email.strip().lower(), password, once) if once else None
+            if before is None:
+                raise
+            return before, False
+
+    def _registered(self, email: str, password: str, once: Once) -> UserRow | None:
+        """The account of this address, if the key has made it. Guesses of its password count like those at
+        signing in."""
+        with self._database.unit() as session:
+            user = users.by_login(session, email)
+            try:
+                if user:
+                    idempotency.look(session, user.id, once)
+                return None
+            except MadeBefore:
+                assert user is not None
+        names = (f"account {user.id}",)
+        self._tries.take(names)
+        if not passwords.matches(password, user.password_hash):
+            raise idempotency.other_request()
+        self._tries.hand_back(names)
+        return user
+
+    def create(
+        self, email: str, username: str, password: str, *, is_admin: bool = False, once: Once | None = None
+    ) -> UserRow:
+        """A new account, whatever the settings say: the door of `register` and of the first start."""
+        email, username = email.strip().lower(), username.lower()
+        _check_account(email, username, password)
+        if username in RESERVED and not is_admin:
+            raise Conflict("username: is reserved.")
+        row = UserRow(
+            email=email,
+            username=username,
+            password_hash=passwords.hashed(password),
+            is_admin=is_admin,
+            webhook_secret=new_secret(),
+        )
+        try:
+            with self._database.unit() as session:
+                if not is_admin and users.owns_name(session, username):
+                    raise Conflict("username: is taken.")
+                users.add(session, row)
+                idempotency.claim(session, row.id, once, str(row.id))
+        except IntegrityError as error:
+            field = "email" if "email" in str(error.orig) else "username"
+            raise Conflict(f"{field}: is taken.") from None
+        return row
+
+    def sign_in(self, login: str, password: str, peer: str) -> tuple[str, int]:
+        """An access token and its lifetime in seconds. `peer`: the caller's address, for limiting guesses.
+
+        Raises Unauthenticated (the same for unknown users and wrong passwords), AccountDisabled, TooMany.
+        """
+        with self._database.unit() as session:
+            user = None if text_fault(login) else users.by_login(session, login)
+        # An account has one count, by whichever of its names it is called.
+        names = (f"account {user.id}" if user else f"login {login.lower()[:320]}", f"peer {peer}")
+        self._tries.take(names)
+        if not passwords.matches(password, user.password_hash if user else None) or user is None:
+            raise Unauthenticated("Incorrect username or password.")
+        self._tries.hand_back(names)
+        if user.disabled_at is not None:
+            raise AccountDisabled
+        return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
+
+    def users(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[UserRow]:
+        """Everybody, newest first. Raises Forbidden for anybody but an administrator."""
+        need_operator(principal)
+        with self._database.unit() as session:
+            return users.listed(session, cursor=cursor, limit=limit)
+
+    def set_disabled(self, principal: Principal, username: str, disabled: bool) -> UserRow:
+        """Disables or enables a user: their tokens and keys end, or work again, at once in this process.
+
+        Raises Forbidden for anybody but an administrator, NotFound, Conflict for the administrator's own
+        account.
+        """
+        need_operator(principal)
+        if disabled and username == principal.username:
+            raise Conflict("You cannot disable your own account: nobody might be left to enable it.")
+        with self._database.unit() as session:
+            found = users.set_disabled(session, username, disabled) if is_name(username) else None
+        if found is None:
+            raise NotFound("The requested user could not be found.")
+        self._access.forget_user(found.id)
+        return found
+
+    def user(self, principal: Principal) -> UserRow:
+        """The caller's own account."""
+        with self._database.unit() as session:
+            found = users.by_id(session, principal.need_user())
+        if found is None:
+            raise NotFound("This account no longer exists.")
+        return found
+
+    def keys(self, principal: Principal) -> list[ApiKeyRow]:
+        """The caller's keys, newest first."""
+        with self._database.unit() as session:
+            return keys.of_user(session, principal.need_user())
+
+    def create_key(
+        self,
+        principal: Principal,
+        name: str,
+        scopes: list[str],
+        expires_at: datetime | None = None,
+        once: Once | None = None,
+    ) -> NewKey:
+        """A new key for the caller. A scoped key may not make keys: a leaked one would outlive its
+        revocation.
+
+        With `once`, a repeated call raises SecretShownOnce: the key is there, and nobody can say its secret
+        again.
+        """
+        may_manage_keys(principal)
+        if expires_at and expires_at <= datetime.now(UTC):
+            raise wrong_field("expires_at", "must be in the future")
+        if "admin" in scopes and not principal.is_operator:
+            raise Forbidden("Only administrators can make keys with the scope 'admin'.")
+        try:
+            return self.issue_key(principal.need_user(), name, scopes, expires_at, once)
+        except MadeBefore as before:
+            raise SecretShownOnce(
+                f"This Idempotency-Key has made the key {before.resource} already, whose secret was shown"
+                " once and is not kept. Delete that key and make another."
+            ) from None
+
+    def issue_key(
+        self,
+        user_id: UUID,
+        name: str,
+        scopes: list[str],
+        expires_at: datetime | None = None,
+        once: Once | None = None,
+    ) -> NewKey:
+        """A new key for a user, without questions: the door of `create_key` and of the first start. Raises
+        MadeBefore."""
+        key = new_key()
+        unique = [scope for scope in SCOPES if scope in scopes]
+        row = ApiKeyRow(
+            id=uuid4(),
+            user_id=user_id,
+            name=name,
+            prefix=key[:SHOWN_CHARACTERS],
+            hash=digest(key),
+            scopes=unique,
+            expires_at=expires_at,
+        )
+        with self._database.unit() as session:
+            idempotency.claim(session, user_id, once, str(row.id))
+            keys.add(session, row)
+        return NewKey(row, key)
+
+    def revoke_key(self, principal: Principal, key_id: UUID) -> None:
+        """Ends a key of the caller, at once in this process. Raises NotFound. A key may end itself."""
+        if principal.key_id != key_id:
+            may_manage_keys(principal)
+        with self._database.unit() as session:
+            found = keys.remove(session, principal.need_user(), key_id)
+        self._access.forget_key(key_id)
+        if not found:
+            raise NotFound("The requested key could not be found.")
+
+
+def need_operator(principal: Principal) -> None:
+    """Raises Forbidden unless the caller is an administrator with the scope admin."""
+    if not principal.is_operator:
+        raise Forbidden("Only administrators can manage users.")
+
+
+def may_manage_keys(principal: Principal) -> None:
+    """Raises Forbidden unless the caller signed in with a password or has a key with the scope admin."""
+    if principal.key_id is not None and "admin" not in principal.scopes:
+        raise Forbidden(
+            "Managing keys needs a token from POST /v1/auth/token, or a key with the scope 'admin'."
+        )
+
+
+def _check_account(email: str, username: str, password: str) -> None:
+    if not EMAIL.match(email):
+        raise wrong_field("email", "must be an email address", "format")
+    if not is_name(username):
+        raise wrong_field(
+            "username", "must be 1 to 64 letters, digits, dots, dashes or underscores", "format"
+        )
+    if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
+        raise wrong_field(
+            "password", f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters", "length"
+        )
+    if "\x00" in password:
+        raise wrong_field("password", "must not contain the NUL character", "format")

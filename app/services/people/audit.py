@@ -1,0 +1,88 @@
+"""The audit log: logins, keys, accounts and what administrators do. Entries are written beside the act and
+never fail it: what cannot be written is in the process's own log.
+"""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.db import audit
+from app.db.session import Database
+from app.db.tables import AuditRow
+from app.domain.errors import Forbidden, LovageError
+from app.services.people.access import Principal
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an act came from."""
+
+    address: str
+    request_id: str
+
+
+class Audit:
+    """One for each API process; thread-safe."""
+
+    def __init__(self, database: Database, threads: Executor) -> None:
+        self._database, self._threads = database, threads
+
+    def note(
+        self,
+        action: str,
+        username: str,
+        target: str,
+        origin: Origin,
+        user_id: UUID | None = None,
+        **details: Any,
+    ) -> None:
+        """Adds an entry soon; returns at once."""
+        row = {
+            "action": action,
+            "user_id": user_id,
+            "username": _clean(username)[:320],
+            "target": _clean(target)[:2_000],
+            "address": origin.address[:64],
+            "request_id": origin.request_id[:64],
+            "details": details,
+        }
+        self._threads.submit(self._write, row)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        log.info("audit", **{name: str(value) for name, value in row.items() if name != "details"})
+        try:
+            with self._database.unit() as session:
+                audit.add(session, [row])
+        except LovageError as error:
+            log.error("audit_not_stored", reason=str(error))
+        except Exception:  # nobody looks at this thread's answer
+            log.exception("audit_not_stored")
+
+    def page(
+        self,
+        principal: Principal,
+        *,
+        before: int | None,
+        limit: int,
+        action: str | None = None,
+        username: str | None = None,
+        since: datetime | None = None,
+    ) -> list[AuditRow]:
+        """Entries, newest first. Raises Forbidden for anybody but an administrator."""
+        if not principal.is_operator:
+            raise Forbidden("Only administrators can read the audit log.")
+        with self._database.unit() as session:
+            return audit.page(
+                session, before=before, limit=limit, action=action, username=username, since=since
+            )
+
+
+def _clean(text: str) -> str:
+    """NUL and lone surrogates cannot be stored."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

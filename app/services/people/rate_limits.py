@@ -1,0 +1,235 @@
+"""How often callers may call: moving windows over Redis (the library `limits`), shared by all API processes.
+
+The request path never waits for Redis: it decides by what this process knows, and a thread of its own tells
+Redis of what was let in and learns what is left, some twenty times a second. One process alone lets nobody
+over; several together let a caller over by at most what they take in between two reports. While Redis is
+away, each process counts for itself.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
+
+from app.broker.names import KEY_PREFIX
+from app.domain.errors import TooMany
+from app.observe import metrics
+
+log = structlog.get_logger(__name__)
+Answer = TypeVar("Answer")
+
+REPORT_SECONDS = 0.05
+REDIS_SECONDS = 0.5  # for one answer; only the reporting thread waits for it
+AWAY_SECONDS = 2.0  # after a failure Redis is not asked for so long
+KEPT = 20_000  # callers remembered; the ones that have been quiet for longest are forgotten
+
+
+def parsed(text: str) -> RateLimitItem | None:
+    """A limit such as `600/minute`; None for an empty text. Raises ValueError."""
+    return parse(text) if text.strip() else None
+
+
+class Windows:
+    """Counts in Redis, or in this process's memory while Redis is away. Blocks; thread-safe."""
+
+    def __init__(self, redis_url: str, strategy: type[RateLimiter] = SlidingWindowCounterRateLimiter) -> None:
+        options: dict[str, Any] = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+        self._shared = strategy(
+            RedisStorage(redis_url, key_prefix=f"{KEY_PREFIX}limits", wrap_exceptions=False, **options)
+        )
+        self._own = strategy(MemoryStorage())
+        self._away_until = 0.0
+
+    def take(self, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
+        """Counts `count` more, as far as there is room; returns what is left and the Unix time when all is
+        free again."""
+        return self._ask(lambda windows: _take(windows, limit, name, count))
+
+    def look(self, limit: RateLimitItem, name: str) -> tuple[int, float]:
+        """The same without counting."""
+        return self._ask(lambda windows: _look(windows, limit, name))
+
+    def enter(self, limit: RateLimitItem, name: str) -> bool:
+        """One more, if there is room: asked and counted in one step."""
+        return self._ask(lambda windows: bool(windows.hit(limit, name)))
+
+    def leave(self, limit: RateLimitItem, name: str) -> None:
+        """One of `enter` was none, whether it was let in or not. For fixed windows only."""
+        self._ask(lambda windows: windows.storage.incr(limit.key_for(name), limit.get_expiry(), -1))
+
+    def _ask(self, question: Callable[[RateLimiter], Answer]) -> Answer:
+        if time.monotonic() >= self._away_until:
+            try:
+                return question(self._shared)
+            except Exception as error:
+                log.warning("limits_without_redis", reason=str(error)[:200])
+                self._away_until = time.monotonic() + AWAY_SECONDS
+        return question(self._own)
+
+
+def _take(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
+    if not windows.hit(limit, name, cost=count):
+        left, _ = _look(windows, limit, name)
+        if left:
+            windows.hit(limit, name, cost=min(left, count))
+    return _look(windows, limit, name)
+
+
+def _look(windows: RateLimiter, limit: RateLimitItem, name: str) -> tuple[int, float]:
+    stats = windows.get_window_stats(limit, name)
+    return max(0, int(stats.remaining)), float(stats.reset_time)
+
+
+@dataclass(slots=True)
+class _Known:
+    """What this process knows of one caller: `left` as of the last report, `pending` let in since."""
+
+    left: int
+    reset: float
+    pending: int = 0
+    asked: float = field(default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a caller stands after a call, for the headers."""
+
+    policy: str
+    amount: int
+    window: int
+    left: int
+    seconds: int
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-10), and the two that
+        Replicate sends."""
+        return [
+            (b"ratelimit-policy", f'"{self.policy}";q={self.amount};w={self.window}'.encode()),
+            (b"ratelimit", f'"{self.policy}";r={self.left};t={self.seconds}'.encode()),
+            (b"ratelimit-remaining", str(self.left).encode()),
+            (b"ratelimit-reset", str(self.seconds).encode()),
+        ]
+
+
+class RateLimits:
+    """One for each API process. `limits` maps a policy's name to its limit; a policy without one is not
+    limited."""
+
+    def __init__(self, windows: Windows, limits: dict[str, RateLimitItem | None]) -> None:
+        self._windows = windows
+        self._limits = {name: limit for name, limit in limits.items() if limit}
+        self._known: dict[tuple[str, str], _Known] = {}
+        self._due: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self._some, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="limits", daemon=True)
+        if self._limits:
+            self._thread.start()
+
+    def count(self, policy: str, caller: str) -> Standing | None:
+        """One more call. None when the policy is off. Raises TooMany with the seconds until there is room."""
+        limit = self._limits.get(policy)
+        if limit is None:
+            return None
+        now, name = time.time(), (policy, caller)
+        with self._lock:
+            known = self._known.get(name) or self._remember(name, limit)
+            self._due.add(name)
+            free = known.left - known.pending
+            if free > 0:
+                known.pending += 1
+        self._some.set()
+        seconds = max(1, round(known.reset - now)) if known.reset > now else int(limit.get_expiry())
+        standing = Standing(policy, limit.amount, int(limit.get_expiry()), max(0, free - 1), seconds)
+        if free <= 0:
+            metrics.RATE_LIMITED.labels(policy).inc()
+            raise TooManyCalls(standing)
+        return standing
+
+    def _remember(self, name: tuple[str, str], limit: RateLimitItem) -> _Known:
+        if len(self._known) >= KEPT:
+            for old in list(self._known)[: KEPT // 2]:
+                if not self._known[old].pending:
+                    del self._known[old]
+        known = self._known[name] = _Known(limit.amount, 0.0)
+        return known
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._some.wait()
+            self._closing.wait(REPORT_SECONDS)
+            self._some.clear()
+            try:
+                self._report()
+            except Exception:
+                log.exception("limits_broken")
+
+    def _report(self) -> None:
+        with self._lock:
+            due, self._due = self._due, set()
+            asked = {name: self._known[name].pending for name in due if name in self._known}
+        for (policy, caller), count in asked.items():
+            limit = self._limits[policy]
+            take = self._windows.take(limit, caller, count) if count else self._windows.look(limit, caller)
+            with self._lock:
+                if known := self._known.get((policy, caller)):  # it may have been forgotten meanwhile
+                    known.left, known.reset = take
+                    known.pending -= count
+
+    def close(self) -> None:
+        self._closing.set()
+        self._some.set()
+
+
+class TooManyCalls(TooMany):
+    """Over a rate limit; `standing` goes into the headers."""
+
+    code = "rate_limited"
+
+    def __init__(self, standing: Standing) -> None:
+        sentence = (
+            f"Too many requests: {standing.amount} in {standing.window} s are allowed. Try again in"
+            f" {standing.seconds} s."
+        )
+        super().__init__(sentence, retry_after=standing.seconds)
+        self.standing = standing
+
+
+class Tries:
+    """Wrong passwords, counted for each account and each address alike. Blocks.
+
+    A try is counted before the password is looked at, so that many at once do not pass together; the right
+    one is given back.
+    """
+
+    def __init__(self, windows: Windows, limit: RateLimitItem | None) -> None:
+        self._windows, self._limit = windows, limit
+
+    def take(self, names: Sequence[str]) -> None:
+        """One more try for each of the names, or for none: raises TooMany when one of them has used up its
+        tries."""
+        if self._limit is None:
+            return
+        for number, name in enumerate(names, 1):
+            if not self._windows.enter(self._limit, f"try {name}"):
+                self.hand_back(names[:number])
+                _, reset = self._windows.look(self._limit, f"try {name}")
+                seconds = max(1.0, reset - time.time())
+                raise TooMany("Too many wrong passwords. Wait before trying again.", retry_after=seconds)
+
+    def hand_back(self, names: Sequence[str]) -> None:
+        """The password was right, or was not looked at."""
+        if self._limit is not None:
+            for name in names:
+                self._windows.leave(self._limit, f"try {name}")
+
+
+def tries(redis_url: str, limit: RateLimitItem | None) -> Tries:
+    """Windows that begin with a name's first try: there are few tries, and each counts."""
+    return Tries(Windows(redis_url, FixedWindowRateLimiter), limit)

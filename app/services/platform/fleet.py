@@ -1,0 +1,183 @@
+"""What the live workers can do, read from their heartbeats and kept for a moment; asks the routing policy.
+
+Whoever needs a picture when there is none of late waits for the next one, all together. What this process has
+sent to a worker since the picture was made is added to it, so that a burst does not all go to who was idle a
+moment ago.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.db import backlog, workers
+from app.db.session import Database
+from app.db.tables import WorkerRow
+from app.domain import routing
+from app.domain.errors import ModelUnhealthy
+from app.domain.routing import Candidate, Choice, Situation, Trouble, WorkerFacts
+from app.domain.versions import Placement
+
+__all__ = ["Candidate", "Choice", "Fleet", "Serving", "facts"]
+
+KEEP_SECONDS = 2.0  # heartbeats come every 5 s: reading more often learns little
+COUNTED = 1_000  # predictions counted in a pinned queue
+TURNS_KEPT = 10_000
+RETRY_SECONDS = (
+    2.0  # at least: a version that is being tried again is known to be well with the next heartbeat
+)
+LOADED, TROUBLED = ("loading", "ready"), ("failed", "unhealthy")
+
+
+def facts(row: WorkerRow) -> WorkerFacts:
+    """A worker's row as the routing policy wants it."""
+    models = {str(model["version"]): model for model in row.models}
+    return WorkerFacts(
+        device=row.device,
+        host=row.host,
+        slots=row.slots,
+        running=row.running,
+        loaded={
+            version: model.get("in_use", 0)
+            for version, model in models.items()
+            if model.get("state") in LOADED
+        },
+        pace={version: model["pace"] for version, model in models.items() if model.get("pace")},
+        limits={version: model["limit"] for version, model in models.items() if model.get("limit")},
+        troubles={
+            version: _trouble(model) for version, model in models.items() if model.get("state") in TROUBLED
+        },
+        memory_bytes=int(row.device_facts.get("total_bytes") or 0),
+        draining=not row.queues,
+    )
+
+
+def _trouble(model: dict[str, Any]) -> Trouble:
+    reason, retry_in = str(model.get("reason") or "it does not say why"), float(model.get("retry_in") or 0.0)
+    return Trouble(reason, retry_in, lasting=model["state"] == "unhealthy")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How the live workers stand to a version. `status`: loaded, unloaded, unhealthy (new predictions are
+    refused), failed (its last load did, wherever it was tried) or unserved (no worker could run it).
+    `workers` could run it; `loaded_on` and `troubled_on` count those that have it and those where it is not
+    well. `retry_in` in seconds."""
+
+    status: str
+    workers: int
+    loaded_on: int
+    troubled_on: int
+    reason: str = ""
+    retry_in: float = 0.0
+
+
+class Fleet:
+    """One for each API process. `route` and `explain` are awaited on its event loop, `serving` and `live`
+    block."""
+
+    def __init__(
+        self, database: Database, threads: Executor, dead_after: float, strategy: str = routing.DEFAULT
+    ) -> None:
+        self._database, self._threads, self._dead_after, self._strategy = (
+            database,
+            threads,
+            dead_after,
+            strategy,
+        )
+        self._workers: Sequence[WorkerFacts] = ()
+        self._sent: Counter[str] = Counter()
+        self._turns: Counter[str] = Counter()
+        self._read_at = float("-inf")
+        self._reading: asyncio.Future[None] | None = None
+
+    async def route(self, version: str, config: dict[str, Any]) -> Choice:
+        """The queue for a prediction of this version, with the reasons. Raises ModelUnhealthy when every live
+        worker that could run it says that it is."""
+        now = await self._situation(version, Placement.of(config))
+        if trouble := routing.closed(now):
+            raise unhealthy(trouble)
+        choice = routing.choose(now, self._strategy)
+        self._sent[choice.queue] += 1
+        self._turns[version] += 1
+        return choice
+
+    async def explain(self, version: str, config: dict[str, Any], strategy: str = "") -> Choice:
+        """What `route` would choose now, by the version's strategy or by another one."""
+        placement = Placement.of(config)
+        now = await self._situation(version, replace(placement, strategy=strategy) if strategy else placement)
+        return routing.choose(now, self._strategy)
+
+    async def _situation(self, version: str, placement: Placement) -> Situation:
+        await self.look()
+        return Situation(version, placement, self._workers, self._sent, self._turns[version])
+
+    async def look(self) -> None:
+        """A fresh picture, unless there is one of late."""
+        if time.monotonic() - self._read_at > KEEP_SECONDS:
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(self._read())
+            await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        try:
+            self._workers = await asyncio.get_running_loop().run_in_executor(self._threads, self.live)
+            self._read_at = time.monotonic()
+            self._sent.clear()
+            if len(self._turns) > TURNS_KEPT:
+                self._turns.clear()
+        finally:
+            self._reading = None
+
+    def live(self) -> list[WorkerFacts]:
+        """The live workers, from the database."""
+        with self._database.unit() as session:
+            found = [facts(row) for row in workers.live(session, self._dead_after)]
+            waiting = (
+                backlog.in_queues(session, [worker.pinned for worker in found], COUNTED) if found else {}
+            )
+        return [replace(worker, waiting=waiting.get(worker.pinned, 0)) for worker in found]
+
+    async def able(self, config: dict[str, Any]) -> list[str]:
+        """The live workers, by their pinned queues, that could run a version of this configuration."""
+        await self.look()
+        placement = Placement.of(config)
+        return [
+            worker.pinned
+            for worker in self._workers
+            if not worker.draining and routing.is_able(placement, worker)
+        ]
+
+    def serving(self, version: str, config: dict[str, Any]) -> Serving:
+        """How the fleet stands to a version, as the last picture has it. Blocks when there is none of
+        late."""
+        if time.monotonic() - self._read_at > KEEP_SECONDS:
+            self._workers, self._read_at = self.live(), time.monotonic()
+            self._sent.clear()
+        return serving(Situation(version, Placement.of(config), self._workers))
+
+
+def serving(now: Situation) -> Serving:
+    """Pure: from the workers' facts."""
+    able = [
+        worker for worker in now.workers if not worker.draining and routing.is_able(now.placement, worker)
+    ]
+    loaded = [worker for worker in able if now.version in worker.loaded]
+    troubles = [trouble for worker in able if (trouble := worker.troubles.get(now.version))]
+    soonest = min(troubles, key=lambda one: one.retry_in, default=Trouble(""))
+    status = "loaded" if loaded else "unloaded" if able else "unserved"
+    if troubles and len(troubles) == len(able):
+        status = "unhealthy" if routing.closed(now) else "failed"
+    return Serving(status, len(able), len(loaded), len(troubles), soonest.reason, soonest.retry_in)
+
+
+def unhealthy(trouble: Trouble) -> ModelUnhealthy:
+    """The refusal, with when to come back."""
+    seconds = max(RETRY_SECONDS, trouble.retry_in)
+    return ModelUnhealthy(
+        f"The model is unhealthy: {trouble.reason}. It is tried again in {seconds:.0f} s.",
+        retry_after=seconds,
+    )

@@ -1,0 +1,104 @@
+"""Whether the parts that a prediction needs are there, and what the fleet is doing. Calls block: use
+threads."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
+
+from app.db import census, workers
+from app.db.session import Database
+from app.db.tables import WorkerRow
+from app.domain.errors import LovageError
+
+SLOW_SECONDS, KEEP_TIMES = 0.1, 20.0  # a count that took longer is kept for so many times as long
+REDIS_SECONDS = 1.5  # a probe must answer sooner than those who ask give up
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`checks` says `ok`, or what is wrong, of each part."""
+
+    checks: dict[str, str] = field(default_factory=dict)
+    workers: list[str] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a prediction made now is accepted. Without a worker it waits, which is no reason to take
+        the API away."""
+        return all(said == "ok" for part, said in self.checks.items() if part != "workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """What the fleet holds: the live workers, each queue in which anything waits (db.census.queues), how many
+    run."""
+
+    workers: list[WorkerRow]
+    queues: list[dict[str, Any]]
+    running: int
+
+    @property
+    def waiting(self) -> int:
+        """In all queues."""
+        return sum(queue["waiting"] for queue in self.queues)
+
+
+def loaded_on(row: WorkerRow) -> list[str]:
+    """Names of the models that a worker has ready; its others are being loaded, or in trouble."""
+    return sorted(model["model"] for model in row.models if model["state"] == "ready")
+
+
+class Health:
+    """One for each API process."""
+
+    def __init__(self, database: Database, redis_url: str, dead_after: float) -> None:
+        self._database, self._dead_after = database, dead_after
+        self._queues: list[dict[str, Any]] = []
+        self._counted_until = 0.0
+        self._redis = Redis.from_url(
+            redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=None
+        )
+
+    def readiness(self) -> Readiness:
+        """Asks every part once."""
+        try:
+            live = self.workers()
+            database, some = "ok", "ok" if live else "no live worker"
+        except LovageError:
+            live, database, some = [], "cannot be reached", "not known: the database cannot be reached"
+        checks = {"database": database, "redis": self._ping_redis(), "workers": some}
+        return Readiness(checks, [f"{row.device}@{row.host}" for row in live])
+
+    def _ping_redis(self) -> str:
+        try:
+            self._redis.ping()
+        except (RedisError, OSError):
+            return "cannot be reached"
+        return "ok"
+
+    def workers(self) -> list[WorkerRow]:
+        """The live workers."""
+        with self._database.unit() as session:
+            return workers.live(session, self._dead_after)
+
+    def census(self) -> Census:
+        """As it is now. With hundreds of thousands that wait, the queues' lengths may be some seconds old."""
+        with self._database.unit() as session:
+            live, running = workers.live(session, self._dead_after), census.running(session)
+            queues = self._queues if time.monotonic() < self._counted_until else self._count(session)
+        return Census(live, queues, running)
+
+    def _count(self, session: Session) -> list[dict[str, Any]]:
+        began = time.monotonic()
+        self._queues = census.queues(session)
+        if (took := time.monotonic() - began) > SLOW_SECONDS:
+            self._counted_until = began + KEEP_TIMES * took
+        return self._queues
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._redis.close()

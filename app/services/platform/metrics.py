@@ -1,0 +1,102 @@
+"""The metrics of an API process: what it has counted, what it holds, and what the whole platform holds. Knows
+no HTTP."""
+
+import hmac
+from collections.abc import Mapping
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.broker.publisher import Publisher
+from app.db import census, gauges
+from app.db.session import Database
+from app.domain.errors import Unavailable
+from app.events.reader import EventReader
+from app.observe import metrics
+from app.observe.metrics import Exposition, Gauges, Readings
+from app.services.predictions.subscriptions import Subscriptions
+
+log = structlog.get_logger(__name__)
+
+KEEP_SECONDS = 5.0  # several Prometheus servers, or an eager one, cost the database one look
+
+
+def may_scrape(token: str, authorization: str | None) -> bool:
+    """Whether an Authorization header carries METRICS_TOKEN. An empty token lets nobody in by this way."""
+    scheme, _, given = (authorization or "").partition(" ")
+    return bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+
+
+class ApiMetrics:
+    """One for each API process. `render` blocks."""
+
+    def __init__(
+        self,
+        database: Database,
+        reader: EventReader,
+        topics: Subscriptions,
+        publisher: Publisher,
+        dead_after: float,
+    ) -> None:
+        self._database, self._reader, self._topics = database, reader, topics
+        self._publisher, self._dead_after = publisher, dead_after
+        own = Gauges(metrics.OF_API, self._own)
+        self._all = Exposition(
+            metrics.EVERYWHERE, metrics.API, own, Gauges(metrics.FLEET, self._fleet, KEEP_SECONDS)
+        )
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """(body, content type)."""
+        return self._all.render(accept)
+
+    def _own(self) -> Readings:
+        streams, waits = self._reader.readers()
+        return {
+            "lovage_readers": {("stream",): streams, ("wait",): waits, ("websocket",): self._topics.active},
+            "lovage_events_connected": {(): float(self._reader.healthy)},
+            "lovage_doorbells_dropped_total": {(): self._publisher.dropped},
+        }
+
+    def _fleet(self) -> Readings:
+        readings: dict[str, Mapping[tuple[str, ...], float]] = {}
+        for look in (_answers, _waiting, self._live, _running, _webhooks):
+            try:
+                with self._database.unit() as session:
+                    readings |= look(session)
+            except Unavailable:
+                if not readings:
+                    return {"lovage_database_up": {(): 0.0}}
+                log.warning("metrics_left_out", what=look.__name__.strip("_"))
+        return readings
+
+    def _live(self, session: Session) -> Readings:
+        live = gauges.workers(session, self._dead_after)
+        return {
+            "lovage_workers": {(row.device_class,): row.workers for row in live},
+            "lovage_slots": {(row.device_class,): row.slots for row in live},
+        }
+
+
+def _answers(session: Session) -> Readings:
+    census.ping(session)
+    return {"lovage_database_up": {(): 1.0}}
+
+
+def _waiting(session: Session) -> Readings:
+    waiting = gauges.waiting(session)
+    return {
+        "lovage_waiting": {(row.queue,): row.waiting for row in waiting},
+        "lovage_waiting_oldest_seconds": {(row.queue,): row.oldest for row in waiting},
+    }
+
+
+def _running(session: Session) -> Readings:
+    return {"lovage_running": {(): census.running(session)}}
+
+
+def _webhooks(session: Session) -> Readings:
+    found = gauges.webhooks(session)
+    return {
+        "lovage_webhooks_pending": {("new",): found.new, ("again",): found.again},
+        "lovage_webhooks_overdue_seconds": {(): found.overdue or 0.0},
+    }

@@ -1,0 +1,64 @@
+"""What goes out after a commit (`stop` alone: before it): doorbells for workers and couriers, news for
+readers. None of it is needed for correctness."""
+
+from collections.abc import Mapping, Sequence
+
+from app.broker.publisher import Publisher
+from app.domain.predictions import Prediction
+from app.events.writer import EventWriter
+
+
+class Notifier:
+    """Never blocks and never raises: both parts hand over to threads of their own."""
+
+    def __init__(self, publisher: Publisher, events: EventWriter) -> None:
+        self._publisher, self._events = publisher, events
+
+    def accepted(self, predictions: Sequence[Prediction]) -> None:
+        """A worker is to look at them. Their first news goes with the bell."""
+        self._publisher.publish(
+            ((prediction.queue, prediction.id) for prediction in predictions), _changes(predictions)
+        )
+
+    def handed_back(self, predictions: Sequence[Prediction]) -> None:
+        """They wait again."""
+        self.notify([(prediction.id, prediction.queue) for prediction in predictions])
+        self._events.state_changes(_changes(predictions), soon=True)
+
+    def claimed(self, predictions: Sequence[Prediction]) -> None:
+        """A worker runs them; it will also tell their end."""
+        self._events.state_changes(_changes(predictions))
+
+    def notify(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """The same for (id, queue) pairs."""
+        self._publisher.publish((queue, prediction_id) for prediction_id, queue in pairs)
+
+    def ended(
+        self, predictions: Sequence[Prediction], endings: Mapping[str, str | None] | None = None
+    ) -> None:
+        """They will not change again. `endings`, by id: what those who wait are told at once
+        (`events.channels.ending`)."""
+        if predictions:
+            self._events.done(
+                {one.id: (endings or {}).get(one.id) for one in predictions}, _changes(predictions)
+            )
+
+    def cancel(self, predictions: Sequence[Prediction]) -> None:
+        """Their workers are asked to stop them."""
+        if predictions:
+            self._events.cancel([prediction.id for prediction in predictions])
+
+    def stop(self, ids: Sequence[str]) -> None:
+        """As `cancel`, ahead of the commit: for predictions that nobody waits for any more, where each step
+        costs."""
+        if ids:
+            self._events.cancel(ids)
+
+    def deliveries(self, ids: Sequence[str]) -> None:
+        """Webhooks to send."""
+        if ids:
+            self._publisher.publish_deliveries(ids)
+
+
+def _changes(predictions: Sequence[Prediction]) -> list[list[str]]:
+    return [[str(one.user_id), one.id, one.status.value, one.model] for one in predictions if one.user_id]

@@ -1,0 +1,38 @@
+"""What became of a prediction's webhooks: the list of deliveries with their tries, and sending again. Calls
+block."""
+
+from app.db import deliveries, users
+from app.db.session import Database
+from app.db.tables import DeliveryAttemptRow, DeliveryRow
+from app.domain.errors import NotFound
+from app.services.people.access import Principal
+from app.services.predictions.after_commit import Notifier
+
+
+class DeliveryLog:
+    """The caller has checked that the prediction is its own."""
+
+    def __init__(self, database: Database, notifier: Notifier) -> None:
+        self._database, self._notifier = database, notifier
+
+    def of(self, prediction_id: str) -> list[tuple[DeliveryRow, list[DeliveryAttemptRow]]]:
+        """A prediction's deliveries in order, each with its tries."""
+        with self._database.unit() as session:
+            return deliveries.of_prediction(session, prediction_id)
+
+    def send_again(self, prediction_id: str, delivery_id: str | None = None) -> list[str]:
+        """Makes one delivery, or all, due now: the same id and body, a new signature. Raises NotFound."""
+        with self._database.unit() as session:
+            again = deliveries.redeliver(session, prediction_id, delivery_id)
+        if not again and delivery_id is not None:
+            raise NotFound("The requested delivery could not be found.")
+        self._notifier.deliveries(again)
+        return again
+
+    def secret(self, principal: Principal) -> str:
+        """The secret that signs the caller's webhooks."""
+        with self._database.unit() as session:
+            user = users.by_id(session, principal.need_user())
+        if user is None:
+            raise NotFound("This account no longer exists.")
+        return user.webhook_secret

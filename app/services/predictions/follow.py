@@ -1,0 +1,293 @@
+"""Following predictions: read by id, wait for the end, page through them, stream their output as it grows.
+
+Postgres is read in groups (DESIGN, principle 3); Redis only says when looking is worth it. While Redis is
+away, waiting and streaming go on by looking once in a while, so an outage costs latency and no event.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from app.coalesce import Coalescer
+from app.db import predictions as table
+from app.db.predictions import Filter
+from app.db.session import Database
+from app.domain.errors import NotFound, Unavailable, wrong_field
+from app.domain.predictions import Prediction, Status, is_id
+from app.events import channels
+from app.events.channels import ChunkFrame
+from app.events.reader import ChunkSubscription, EventReader
+
+LOOK_SECONDS = 2.0  # between looks while Redis is heard
+LOOK_SECONDS_OFFLINE = 0.5  # and while it is not
+FOR_LONG = 30.0
+READ_LIMIT = 256
+NO_PREDICTION = "The requested prediction could not be found."
+LEAVING = "This server is being restarted. Try again."
+SHARED = 64  # events remembered in the form that many readers share
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, newest first; `next` and `previous` are opaque cursors."""
+
+    results: list[Prediction]
+    next: str | None
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One server-sent event: `event` is output, error or done; `data` is text."""
+
+    id: str
+    event: str
+    data: str
+
+
+class Follower:
+    """One for each API process."""
+
+    def __init__(self, database: Database, reader: EventReader, threads: Executor) -> None:
+        self._database, self._reader, self._threads = database, reader, threads
+        self._get: Coalescer[str, Prediction | None] = Coalescer(self._read_group, limit=READ_LIMIT, lanes=2)
+        self._leaving = False
+
+    def leave(self) -> None:
+        """This process is about to end: those who wait are answered with what there is, streams end without
+        their `done`."""
+        self._leaving = True
+
+    async def get(self, prediction_id: str) -> Prediction:
+        """The prediction as it is now. Raises NotFound."""
+        found = await self._get(prediction_id) if is_id(prediction_id) else None
+        if found is None:
+            raise NotFound(NO_PREDICTION)
+        return found
+
+    async def own(self, user_id: UUID | None, prediction_id: str) -> Prediction:
+        """A prediction of this user (None: of an anonymous caller). Raises NotFound, also for somebody
+        else's."""
+        found = await self.get(prediction_id)
+        if found.user_id != user_id:
+            raise NotFound(NO_PREDICTION)
+        return found
+
+    async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:
+        def read() -> dict[str, Prediction]:
+            with self._database.autocommit() as statement:
+                return table.get(statement, list(set(ids)))
+
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        return [found.get(prediction_id) for prediction_id in ids]
+
+    async def wait(self, prediction_id: str, seconds: float, before: Prediction | None = None) -> Prediction:
+        """The prediction when it has ended, or as it is after `seconds` or when this process leaves;
+        `before`: as it was, which may spare a look into Postgres. Raises NotFound."""
+        until = time.monotonic() + seconds
+        with self._reader.until_done(prediction_id) as done:
+            while True:
+                left = until - time.monotonic()
+                if left > 0 and await done.wait(min(left, self._poll_seconds())):
+                    return (before and done.ending and channels.ended(before, done.ending)) or await self.get(
+                        prediction_id
+                    )
+                found = await self.get(prediction_id)
+                if found.ended or self._leaving or time.monotonic() >= until:
+                    return found
+
+    async def end_of(self, prediction: Prediction) -> Prediction:
+        """The prediction when it has ended, however long that takes. Raises NotFound, Unavailable when this
+        process leaves."""
+        while not prediction.ended:
+            if self._leaving:
+                raise Unavailable(LEAVING, retry_after=1)
+            prediction = await self.wait(prediction.id, FOR_LONG, prediction)
+        return prediction
+
+    @property
+    def is_live(self) -> bool:
+        """Whether Redis tells of what happens right now; without it, looking once in a while does."""
+        return self._reader.healthy
+
+    def _poll_seconds(self) -> float:
+        return LOOK_SECONDS if self.is_live else LOOK_SECONDS_OFFLINE
+
+    async def page(
+        self,
+        user_id: UUID,
+        *,
+        cursor: str | None = None,
+        limit: int = 100,
+        status: str | None = None,
+        model: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Page:
+        """One page of a user's predictions. Raises InvalidRequest for a cursor that was not made here."""
+        wanted = Filter(user_id, Status(status) if status else None, model, created_after, created_before)
+        before, after = parse_cursor(cursor)
+
+        def read() -> list[Prediction]:
+            with self._database.unit() as session:
+                return table.page(session, wanted, before=before, after=after, limit=limit + 1)
+
+        rows = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        more = len(rows) > limit
+        results = (rows[-limit:] if after else rows[:limit]) if more else rows
+        has_next, has_previous = (True, more) if after else (more, before is not None)
+        if not results:
+            return Page([], None, None)
+        return Page(
+            results,
+            make_cursor("b", results[-1].id) if has_next else None,
+            make_cursor("a", results[0].id) if has_previous else None,
+        )
+
+    async def stream(self, prediction_id: str, after: str | None = None) -> AsyncIterator[StreamEvent]:
+        """Every output chunk from number `after` on (an event id seen before, or None for all), then error
+        and done.
+
+        Raises NotFound, and Unavailable when this process leaves before the end.
+        """
+        groups, event = self.stream_groups(await self.get(prediction_id), after), None
+        async with aclosing(groups) as opened:
+            async for group in opened:
+                for event in group:
+                    yield event
+        if event is None or event.event != "done":
+            raise Unavailable(LEAVING, retry_after=1)
+
+    async def stream_groups(
+        self, prediction: Prediction, after: str | None = None
+    ) -> AsyncGenerator[list[StreamEvent]]:
+        """As `stream`, in groups of what was there at once; an empty group now and then while nothing comes.
+
+        The number of a chunk is its place in the output list, so what Redis has lost is filled in from the
+        row. A stream that ends without `done` is to be resumed, with another process: this one leaves.
+        """
+        tail = _Tail(int(prediction.created_at.timestamp()), next_number(after))
+        with self._reader.live(prediction.id) as subscription:
+            if not prediction.ended:
+                await self._reader.listen_to(prediction.id)
+            while True:
+                row = asyncio.ensure_future(self.get(prediction.id))  # Postgres answers beside Redis
+                try:
+                    async for frames in self._reader.kept(prediction.id):
+                        yield tail.take(frames)
+                    prediction = await row
+                finally:
+                    row.cancel()
+                yield tail.catch_up(prediction)
+                if prediction.ended:
+                    yield tail.ending(prediction)
+                if prediction.ended or self._leaving:
+                    return
+                async for frames in self._until_told(subscription):
+                    yield tail.take(frames)
+                    if tail.gap:
+                        break
+
+    async def _until_told(self, subscription: ChunkSubscription) -> AsyncIterator[list[ChunkFrame]]:
+        """Frames as they come, until a look at the row is due; then an empty group, if it is due because of
+        silence."""
+        look = False
+        while not look and not self._leaving:
+            frames, look = await subscription.take(self._poll_seconds())
+            look = look or not frames
+            yield frames
+
+    async def close(self) -> None:
+        """Waits for the reads under way."""
+        await self._get.close()
+
+
+class _Tail:
+    """What one stream reader has had: the number of the next chunk it needs."""
+
+    def __init__(self, base: int, number: int) -> None:
+        self._base, self._next, self.gap = base, number, False
+
+    def take(self, frames: Sequence[ChunkFrame]) -> list[StreamEvent]:
+        """Those of the frames that are next; a later one means that something was missed."""
+        events = []
+        for frame in frames:
+            self.gap = frame.number > self._next
+            if self.gap:
+                break
+            if frame.number == self._next:
+                self._next += 1
+                events.append(_output(self._base, frame))
+        return events
+
+    def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
+        """What the row's output has beyond the chunks seen so far. An output that is no list counts as one
+        chunk."""
+        self.gap = False
+        output = prediction.output
+        chunks = (
+            output if isinstance(output, list) else [] if output is None or not prediction.ended else [output]
+        )
+        events = [
+            StreamEvent(f"{self._base}:{n}", "output", as_text(chunks[n]))
+            for n in range(self._next, len(chunks))
+        ]
+        self._next = max(self._next, len(chunks))
+        return events
+
+    def ending(self, prediction: Prediction) -> list[StreamEvent]:
+        """The last events. Clients stop at `done`; they raise on `error`."""
+        first, second = (f"{self._base}:{self._next + n}" for n in (0, 1))
+        if prediction.status is Status.FAILED:
+            detail = json.dumps({"detail": prediction.error or "The prediction failed."})
+            return [StreamEvent(first, "error", detail), StreamEvent(second, "done", '{"reason": "error"}')]
+        return [
+            StreamEvent(
+                first, "done", '{"reason": "canceled"}' if prediction.status is Status.CANCELED else "{}"
+            )
+        ]
+
+
+@lru_cache(SHARED)
+def _output(base: int, frame: ChunkFrame) -> StreamEvent:
+    """The event of a frame, made once for all who read it at about the same time."""
+    return StreamEvent(f"{base}:{frame.number}", "output", as_text(frame.data))
+
+
+def as_text(data: Any) -> str:
+    """A chunk as the text of an event: strings as they are, anything else as JSON."""
+    return data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
+
+
+def next_number(event_id: str | None) -> int:
+    """The number after a `Last-Event-ID` of ours; 0 for none or for one that is not ours."""
+    number = (event_id or "").rpartition(":")[2]
+    return int(number) + 1 if number.isdecimal() and len(number) < 10 else 0
+
+
+def make_cursor(direction: str, prediction_id: str) -> str:
+    """An opaque cursor: `b` for what is older than an id, `a` for what is newer."""
+    return base64.urlsafe_b64encode(f"{direction}{prediction_id}".encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str | None) -> tuple[str | None, str | None]:
+    """(before, after) ids of a cursor; at most one is set. Raises InvalidRequest."""
+    if cursor is None:
+        return None, None
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except ValueError:
+        text = ""
+    direction, prediction_id = text[:1], text[1:]
+    if direction not in ("a", "b") or not is_id(prediction_id):
+        raise wrong_field("cursor", "is not one that this server has made", "format")
+    return (prediction_id, None) if direction == "b" else (None, prediction_id)

@@ -1,0 +1,79 @@
+"""A creation that happens once: the same Idempotency-Key and request give what was made the first time. Knows
+no HTTP.
+
+The key is written in the transaction that makes the resource, so that neither is there without the other: a
+crash leaves no key that is stuck, and a second request with the key waits in Postgres until the first has
+committed. What is kept is the resource's id: an answer is made anew from the resource, and a secret that was
+shown once is nowhere. Predictions keep their keys in their own rows (services/predictions/submit.py).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy.orm import Session
+
+from app.db import idempotency as table
+from app.domain.errors import FieldError, InvalidRequest, Unavailable
+
+KEEP_HOURS = 24
+HEADER = "Idempotency-Key"
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The wish that a request has its effect once. `asked` is what was asked, as JSON; keys count for each
+    operation apart."""
+
+    operation: str
+    key: str
+    asked: Any
+
+    @classmethod
+    def of(cls, operation: str, key: str | None, asked: Any) -> "Once | None":
+        """None for a caller that sent no key."""
+        return cls(operation, key, asked) if key is not None else None
+
+    def fingerprint(self) -> bytes:
+        """SHA-256: the same key with another request is refused by it."""
+        return hashlib.sha256(orjson.dumps(self.asked, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+class MadeBefore(Exception):
+    """The key has made `resource` (an id) already. Not an error: it ends the transaction that would have made
+    another."""
+
+    def __init__(self, resource: str) -> None:
+        super().__init__(resource)
+        self.resource = resource
+
+
+def other_request() -> InvalidRequest:
+    """The key belongs to another request."""
+    sentence = "was used before with a different request"
+    return InvalidRequest(f"{HEADER} {sentence}.", (FieldError(HEADER, "value", sentence),))
+
+
+def look(session: Session, user_id: UUID, once: Once | None) -> None:
+    """Raises MadeBefore when the key has made something, InvalidRequest when that was for another request."""
+    found = table.by_key(session, user_id, once.operation, once.key) if once else None
+    if once is None or found is None:
+        return
+    if bytes(found.request_hash) != once.fingerprint():
+        raise other_request()
+    raise MadeBefore(found.resource)
+
+
+def claim(session: Session, user_id: UUID, once: Once | None, resource: str) -> None:
+    """Writes down that the key makes `resource`, to be made in this very transaction. Raises like `look`."""
+    if once is None:
+        return
+    values = {"user_id": user_id, "operation": once.operation, "key": once.key}
+    if table.put(session, {**values, "request_hash": once.fingerprint(), "resource": resource}):
+        return
+    look(session, user_id, once)
+    raise Unavailable(
+        f"This {HEADER} was forgotten just now. Try again.", retry_after=1
+    )  # swept since the insert met it

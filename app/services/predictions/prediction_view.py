@@ -1,0 +1,140 @@
+"""The prediction as callers see it: one function for GET, lists, webhooks and streams. Knows no HTTP and no
+database.
+
+The shape is Replicate's prediction object; times are ISO 8601 with Z, output files are signed URLs made
+afresh each time.
+"""
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime
+from typing import Any
+
+from app.domain.phases import DIGITS, phases
+from app.domain.predictions import ASKED, Prediction, Status, is_id
+from app.domain.work import FILE_KEY
+from app.storage.base import Storage
+
+TOKEN_BYTES = 18  # of the stream token's signature: 144 bits
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with microseconds and Z."""
+    return None if moment is None else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def output_prefix(prediction_id: str) -> str:
+    """Where in the storage all files of a prediction's attempts live."""
+    return f"outputs/{prediction_id}/"
+
+
+class PredictionView:
+    """Renders predictions. `public_url` stands in where no request tells how the API was reached
+    (webhooks)."""
+
+    def __init__(self, storage: Storage, secret: str, public_url: str, file_url_seconds: int) -> None:
+        self._storage = storage
+        self._key = hashlib.sha256(b"lovage stream token\x00" + secret.encode()).digest()
+        self._public_url = public_url
+        self._seconds = file_url_seconds
+
+    def render(
+        self, prediction: Prediction, base_url: str = "", *, as_starting: bool = False
+    ) -> dict[str, Any]:
+        """The public object. `as_starting`: what a `Prefer: wait` that ran out answers, because clients take
+        any other status for the end."""
+        base = base_url or self._public_url
+        shown = prediction.output is not None and not as_starting
+        answer: dict[str, Any] = {
+            "id": prediction.id,
+            "model": prediction.model,
+            "version": prediction.version_id,
+            "status": Status.STARTING if as_starting and not prediction.ended else prediction.status,
+            "input": prediction.input,
+            "output": (
+                self._output(prediction.output, prediction.id, base) if shown or prediction.ended else None
+            ),
+            "error": (
+                prediction.error if prediction.ended else None
+            ),  # the reason of a cancel is known before it has worked
+            "logs": prediction.logs,
+            "metrics": metrics(prediction),
+            "created_at": timestamp(prediction.created_at),
+            "started_at": timestamp(prediction.started_at),
+            "completed_at": timestamp(prediction.completed_at),
+            "source": prediction.source,
+            "data_removed": prediction.data_removed_at is not None,
+            "urls": self._urls(prediction, base),
+        }
+        self._add_details(answer, prediction)
+        return answer
+
+    @staticmethod
+    def _add_details(answer: dict[str, Any], prediction: Prediction) -> None:
+        if prediction.error_code:
+            answer["error_code"] = prediction.error_code
+        if prediction.progress and not prediction.ended:
+            answer["progress"] = prediction.progress
+        if prediction.deadline:
+            answer["deadline"] = timestamp(prediction.deadline)
+        if prediction.timeout:
+            answer["timeout"] = prediction.timeout
+        if prediction.routing:
+            answer["routing"] = {
+                name: value for name, value in prediction.routing.items() if name not in ASKED
+            }
+            answer |= {name: prediction.routing[name] for name in ASKED if name in prediction.routing}
+        if prediction.webhook:
+            answer["webhook"] = prediction.webhook
+            answer["webhook_events_filter"] = prediction.webhook_events
+
+    def _urls(self, prediction: Prediction, base: str) -> dict[str, str]:
+        own = f"{base}/v1/predictions/{prediction.id}"
+        urls = {"get": own, "cancel": f"{own}/cancel", "web": f"{base}/p/{prediction.id}"}
+        if prediction.stream:  # the key is left out, never null: one client refuses a null
+            urls["stream"] = f"{base}/v1/streams/{self.stream_token(prediction.id)}"
+        return urls
+
+    def _output(self, output: Any, prediction_id: str, base: str) -> Any:
+        """The output with its stored files replaced by signed URLs. Only files of this very prediction are
+        signed, whatever a model may have put into its output."""
+        if isinstance(output, dict):
+            key = output.get(FILE_KEY)
+            if len(output) == 1 and isinstance(key, str) and key.startswith(output_prefix(prediction_id)):
+                return self._storage.url(key, self._seconds, base)
+            return {name: self._output(value, prediction_id, base) for name, value in output.items()}
+        if isinstance(output, list) and output and not isinstance(output[0], (float, int)):
+            return [self._output(value, prediction_id, base) for value in output]
+        return output
+
+    def stream_token(self, prediction_id: str) -> str:
+        """An opaque token that is the right to read this prediction's stream, so that browsers need no
+        other."""
+        mac = hmac.new(self._key, prediction_id.encode(), hashlib.sha256).digest()[:TOKEN_BYTES]
+        return prediction_id + base64.urlsafe_b64encode(mac).decode()
+
+    def id_from_stream_token(self, token: str) -> str | None:
+        """The prediction's id, or None when the token was not made here."""
+        prediction_id = token[:26]
+        good = is_id(prediction_id) and hmac.compare_digest(
+            token.encode(), self.stream_token(prediction_id).encode()
+        )
+        return prediction_id if good else None
+
+
+def metrics(prediction: Prediction) -> dict[str, Any]:
+    """What the worker measured; of an ended prediction the seconds of each phase, which add up to
+    `total_time`. That one and `predict_time` are what Replicate's clients read."""
+    if prediction.completed_at is None:
+        return dict(prediction.metrics)
+    seconds = phases(prediction)
+    found: dict[str, Any] = {
+        **seconds,
+        **prediction.metrics,
+        **seconds,
+    }  # the phases first, and last word theirs
+    if prediction.started_at is not None:
+        found["predict_time"] = found["run"]
+    found["total_time"] = round((prediction.completed_at - prediction.created_at).total_seconds(), DIGITS)
+    return found

@@ -1,0 +1,187 @@
+"""Sweeps: bounded, idempotent, safe to run twice and by any process. Nothing depends on one instance of the
+clock.
+
+What they settle: running work of dead workers, waiting work that nobody was told about, queues that nobody
+reads, passed deadlines, expired data.
+"""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from app.broker.redis_marker import RedisMarker
+from app.db import audit, deliveries, files, idempotency, workers
+from app.db import predictions as table
+from app.db.session import Database
+from app.domain import queue_names
+from app.domain.errors import StorageFailed, Unavailable
+from app.services.platform.fleet import facts
+from app.services.predictions.after_commit import Notifier
+from app.services.predictions.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
+from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.prediction_view import output_prefix
+from app.services.predictions.queue_rebalance import Rebalancer
+from app.storage.base import Storage
+
+log = structlog.get_logger(__name__)
+
+LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes the rest
+NOTIFY_GROUP, NOTIFY_GROUPS = 2_000, 10
+KEEP_WORKERS_DAYS = 7
+KEEP_DELIVERIES_DAYS = 30  # of webhooks that were delivered or given up
+DEADLINE_REASON = "Its deadline (Cancel-After) passed."
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLimits:
+    """From the settings: seconds of silence, hours of keeping."""
+
+    dead_after: float
+    retention_hours: float
+    audit_days: int = 0
+
+
+class Recovery:
+    """One sweep after the other; each opens its own transactions."""
+
+    def __init__(
+        self,
+        database: Database,
+        lifecycle: Lifecycle,
+        notifier: Notifier,
+        redis_marker: RedisMarker,
+        storage: Storage,
+        limits: SweepLimits,
+    ) -> None:
+        self._database, self._lifecycle, self._notifier = database, lifecycle, notifier
+        self._redis_marker, self._storage, self._limits = redis_marker, storage, limits
+        self._in_touch_since: float | None = None
+        self._rebalancer = Rebalancer()
+
+    def sweep(self) -> None:
+        """Everything once, unless another process is at it. Raises Unavailable when the database is away."""
+        try:
+            knows = self._knows_who_is_silent()
+            with self._database.unit() as session:
+                if not table.lock_sweep(
+                    session
+                ):  # held until this transaction ends, so not by a process that has died
+                    return
+                self.notify_again()
+                self.cancel_overdue()
+                if knows:
+                    self.recover_dead()
+        except Unavailable:
+            self._in_touch_since = None
+            raise
+        self._expire_or_later()
+
+    def _expire_or_later(self) -> None:
+        """Under a lock of its own: a storage that is down, or slow, is no reason to recover nobody. A later
+        sweep goes on."""
+        try:
+            with self._database.unit() as session:
+                if table.lock_sweep(session, table.EXPIRY_KEY):
+                    self.expire()
+        except (
+            StorageFailed,
+            Unavailable,
+        ) as error:  # Unavailable: also for a storage that took longer than the lock lasts
+            log.warning("expiry_later", reason=error.detail)
+
+    def _knows_who_is_silent(self) -> bool:
+        """After an outage of the database every worker looks silent: they are given half their time to be
+        heard again."""
+        if self._in_touch_since is None:
+            self._in_touch_since = time.monotonic()
+        return time.monotonic() - self._in_touch_since >= self._limits.dead_after / 2
+
+    def recover_dead(self) -> int:
+        """Retries or fails what dead workers held, and empties queues that nobody reads. Returns how many
+        were taken."""
+        with self._database.unit() as session:
+            closed_workers = workers.close_silent(session, self._limits.dead_after)
+            workers.forget(session, KEEP_WORKERS_DAYS)
+            live = [facts(row) for row in workers.live(session, self._limits.dead_after)]
+            self._rebalancer.move(session, live)
+        alive = {worker.pinned for worker in live if not worker.draining}
+        for worker in closed_workers:
+            log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
+        return self._lifecycle.recover(
+            self._limits.dead_after,
+            LIMIT,
+            lambda queue: queue_names.device_class(queue) if "@" in queue and queue not in alive else None,
+        )
+
+    def empty_unread_queues(self) -> None:
+        """Moves what waits where nobody reads and rings for it: a worker that stops need not leave that to
+        the next sweep."""
+        with self._database.unit() as session:
+            self._rebalancer.move(
+                session, [facts(row) for row in workers.live(session, self._limits.dead_after)]
+            )
+        self.notify_again()
+
+    def notify_again(self) -> int:
+        """Announces what no message is known for; all that waits, when Redis has lost its data. Returns how
+        many."""
+        notified = 0
+        if self._redis_marker.is_missing():
+            notified += self._notify_all()
+            self._redis_marker.set()
+        for _ in range(NOTIFY_GROUPS):
+            with self._database.unit() as session:
+                pairs = table.take_unnotified(session, NOTIFY_GROUP)
+            self._notifier.notify(pairs)
+            notified += len(pairs)
+            if len(pairs) < NOTIFY_GROUP:
+                break
+        return notified
+
+    def _notify_all(self) -> int:
+        queue, after, notified = "", "", 0
+        while True:
+            with self._database.unit() as session:
+                pairs = table.waiting(session, queue, after, NOTIFY_GROUP)
+            if not pairs:
+                log.warning("rang_everything_again", count=notified)
+                return notified
+            self._notifier.notify(pairs)
+            (after, queue), notified = pairs[-1], notified + len(pairs)
+
+    def cancel_overdue(self) -> int:
+        """Ends what is past its Cancel-After. Returns how many."""
+        with self._database.unit() as session:
+            ids = table.overdue(session, LIMIT)
+        if ids:
+            self._lifecycle.cancel(ids, DEADLINE_REASON)
+        return len(ids)
+
+    def expire(self) -> int:
+        """Removes data older than the retention time. Returns how many predictions lost theirs."""
+        self._expire_files()
+        with self._database.unit() as session:
+            deliveries.forget_old(session, KEEP_DELIVERIES_DAYS, LIMIT)
+            idempotency.forget(session, KEEP_KEYS_HOURS, LIMIT)
+            if self._limits.audit_days:
+                audit.forget(session, self._limits.audit_days, LIMIT)
+        if not self._limits.retention_hours:
+            return 0
+        with self._database.unit() as session:
+            ids = table.expired(session, self._limits.retention_hours, LIMIT)
+        for prediction_id in ids:
+            self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
+        return len(self._lifecycle.remove_data(ids)) if ids else 0
+
+    def _expire_files(self) -> None:
+        """Uploaded files past their time: first the content, then the row, so that a failure in between is
+        tried again."""
+        with self._database.unit() as session:
+            found = files.expired(session, LIMIT)
+        if not found:
+            return
+        self._storage.delete([key for _, key in found])
+        with self._database.unit() as session:
+            files.forget(session, [file_id for file_id, _ in found])
+        log.info("files_expired", count=len(found))

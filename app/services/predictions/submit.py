@@ -1,0 +1,159 @@
+"""Accepting a prediction: checked against its version's input schema, written to Postgres, then announced to
+a queue.
+
+Knows no HTTP. After the commit the prediction exists; the announcement may be lost without harm (DESIGN,
+principle 1). Requests that arrive while an INSERT runs share the next one (principle 3).
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from app.coalesce import Coalescer
+from app.db import predictions as table
+from app.db.session import Database
+from app.domain.predictions import Prediction, new_id
+from app.domain.versions import RunnableVersion
+from app.services.files.own_files import OwnFiles
+from app.services.platform.fleet import Fleet
+from app.services.predictions.backlog import Backlog
+from app.services.predictions.idempotency import other_request
+from app.services.predictions.input_check import InputChecker
+from app.services.predictions.lifecycle import Lifecycle
+
+INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One request for a prediction, its caller and model already known to be allowed.
+
+    `cancel_after` and `timeout` are in seconds: from acceptance, and of running; the version has a limit of
+    its own.
+    """
+
+    user_id: UUID | None
+    version: RunnableVersion
+    input: dict[str, Any]
+    webhook: str | None = None
+    webhook_events: list[str] | None = None
+    cancel_after: float | None = None
+    timeout: float | None = None
+    idempotency_key: str | None = None
+    source: str = "api"
+    deployment: str | None = None
+    device: str = ""  # a device class that the deployment wants, if the version does not say
+    stop_without_readers: bool = False
+
+    def asked(self) -> dict[str, Any]:
+        """What is kept in `routing` beside the policy's choice."""
+        kept = {
+            "deployment": self.deployment,
+            "on_disconnect": "cancel" if self.stop_without_readers else None,
+        }
+        return {name: value for name, value in kept.items() if value}
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of what was asked: the same key with another body is refused by it."""
+        asked: list[Any] = [
+            self.version.id,
+            self.input,
+            self.webhook,
+            self.webhook_events,
+            self.cancel_after,
+            self.timeout,
+        ]
+        asked += [more] if (more := self.asked()) else []
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+class Submitter:
+    """One for each API process."""
+
+    def __init__(
+        self,
+        database: Database,
+        lifecycle: Lifecycle,
+        checker: InputChecker,
+        own_files: OwnFiles,
+        fleet: Fleet,
+        backlog: Backlog,
+        threads: Executor,
+    ) -> None:
+        self._database, self._lifecycle, self._checker, self._own_files = (
+            database,
+            lifecycle,
+            checker,
+            own_files,
+        )
+        self._fleet, self._backlog, self._threads = fleet, backlog, threads
+        self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(
+            self._insert_group, limit=INSERT_LIMIT, lanes=2
+        )
+
+    async def submit(self, submission: Submission) -> Prediction:
+        """Checks, writes, announces. The same idempotency key and body give the prediction that exists
+        already.
+
+        Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
+        TooManyWaiting, Unavailable, ModelUnhealthy.
+        """
+        checked = self._checker.check(submission.version, submission.input)
+        await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
+        self._backlog.admit(submission.user_id)
+        row = await self._row(submission, checked)
+        created = await self._insert(row)
+        return created or await self._existing(submission)
+
+    async def _row(self, submission: Submission, checked: dict[str, Any]) -> dict[str, Any]:
+        version = submission.version
+        wish = {"device": submission.device} if submission.device else {}
+        choice = await self._fleet.route(version.id, {**wish, **version.config})
+        return {
+            "id": new_id(time.time_ns() // 1_000_000),
+            "user_id": submission.user_id,
+            "version_id": version.id,
+            "model": version.model,
+            "queue": choice.queue,
+            "routing": {**choice.as_json(), **submission.asked()},
+            "source": submission.source,
+            "input": checked,
+            "stream": version.streams,
+            "cancel_after": submission.cancel_after,
+            "timeout": submission.timeout,
+            "webhook": submission.webhook,
+            "webhook_events": submission.webhook_events,
+            "idempotency_key": submission.idempotency_key,
+            "request_hash": submission.fingerprint() if submission.idempotency_key else None,
+        }
+
+    async def _insert_group(self, rows: list[dict[str, Any]]) -> Sequence[Prediction | None]:
+        created = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._lifecycle.accept, rows
+        )
+        return [created.get(row["id"]) for row in rows]
+
+    async def _existing(self, submission: Submission) -> Prediction:
+        user, key = submission.user_id, submission.idempotency_key
+        if user is None or key is None:
+            raise RuntimeError("an insert without an idempotency key returned no row")
+
+        def look() -> tuple[Prediction, str | None]:
+            with self._database.unit() as session:
+                return table.by_idempotency_key(session, [(user, key)])[(user, key)]
+
+        found, request_hash = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        if request_hash != submission.fingerprint():
+            raise other_request()
+        return found
+
+    async def close(self) -> None:
+        """Waits for the inserts under way."""
+        await self._insert.close()

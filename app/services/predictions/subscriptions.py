@@ -1,0 +1,151 @@
+"""News for those who watch rather than ask: state changes of one's own predictions, and how the fleet and its
+queues change.
+
+Changes of predictions come over Redis from every process (events); the fleet, its queues and the places of
+the watchers' own predictions are looked at once a second for all watchers of this process together, and not
+at all while nobody watches. A watcher is told what is other than what it was told last. Knows no WebSocket.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.domain.errors import LovageError
+from app.domain.predictions import TERMINAL
+from app.events.reader import EventReader
+from app.services.platform.health import Census, Health, loaded_on
+from app.services.predictions.queue_position import QueuePositions
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class Subscription:
+    """`tell(topic, data)` must not block. `topics` may be changed at any time."""
+
+    user_id: UUID | None
+    is_operator: bool
+    send: Callable[[str, dict[str, Any]], None]
+    topics: set[str] = field(default_factory=set)
+    last_sent: dict[str, Any] = field(default_factory=dict)
+
+    def update(self, topic: str, now: Any, data: dict[str, Any]) -> None:
+        """Tells it of `data` unless `now`, what of it matters, is what it knows."""
+        if topic in self.topics and self.last_sent.get(topic) != now:
+            self.last_sent[topic] = now
+            self.send(topic, data)
+
+
+class Subscriptions:
+    """One for each API process, used on its event loop."""
+
+    def __init__(
+        self, reader: EventReader, health: Health, queue_positions: QueuePositions, threads: Executor
+    ) -> None:
+        self._reader, self._health, self._queue_positions, self._threads = (
+            reader,
+            health,
+            queue_positions,
+            threads,
+        )
+        self._subscriptions: set[Subscription] = set()
+        self._task: asyncio.Task[None] | None = None
+        reader.on_state_changes = self._on_state_changes
+
+    def join(self, subscription: Subscription) -> None:
+        """From now on it is told of its topics."""
+        self._subscriptions.add(subscription)
+        self.changed(subscription)
+
+    def leave(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)
+
+    @property
+    def active(self) -> int:
+        """How many watch."""
+        return len(self._subscriptions)
+
+    def changed(self, subscription: Subscription) -> None:
+        """It has other topics now: of new ones it will hear how things stand."""
+        subscription.last_sent = {
+            topic: known for topic, known in subscription.last_sent.items() if topic in subscription.topics
+        }
+        if self._task is None and self._wanted("backend", "queue"):
+            self._task = asyncio.ensure_future(self._look_again_and_again())
+
+    def _wanted(self, *topics: str) -> bool:
+        return any(subscription.topics.intersection(topics) for subscription in self._subscriptions)
+
+    def _on_state_changes(self, changes: list[list[str]]) -> None:
+        """[user, prediction, status, model] of each change; a watcher hears of its own."""
+        by_user: dict[str, list[Subscription]] = {}
+        for subscription in self._subscriptions:
+            if subscription.user_id and subscription.topics & {"status", "inference"}:
+                by_user.setdefault(str(subscription.user_id), []).append(subscription)
+        for user, prediction_id, status, model in changes if by_user else ():
+            for subscription in by_user.get(user, ()):
+                data = {"prediction_id": prediction_id, "status": status, "model": model}
+                if "status" in subscription.topics:
+                    subscription.send("status", data)
+                if "inference" in subscription.topics and status in TERMINAL:
+                    subscription.send("inference", data)
+
+    async def _look_again_and_again(self) -> None:
+        try:
+            while self._wanted("backend", "queue"):
+                try:
+                    await self._look()
+                except LovageError as error:  # the database is away: there is no news
+                    log.debug("topics_not_read", reason=error.detail)
+                except Exception:
+                    log.exception("topics_broken")
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            self._task = None
+
+    async def _look(self) -> None:
+        census = await asyncio.get_running_loop().run_in_executor(self._threads, self._health.census)
+        fleet, depths = backend(census), queues(census)
+        for subscription in list(self._subscriptions):
+            data = fleet if subscription.is_operator else totals(fleet)
+            subscription.update("backend", data, data)
+        users = {one.user_id for one in self._subscriptions if one.user_id and "queue" in one.topics}
+        positions = await self._queue_positions.positions_by_user(list(users)) if users else {}
+        for subscription in list(self._subscriptions):
+            known = depths if subscription.is_operator else totals(depths)
+            mine = positions.get(subscription.user_id, []) if subscription.user_id else []
+            now = known, [(one, position.position) for one, position in mine]  # the estimates always change
+            subscription.update(
+                "queue",
+                now,
+                {**known, "mine": [{"prediction_id": one, **position.as_json()} for one, position in mine]},
+            )
+
+    def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+
+
+def backend(census: Census) -> dict[str, Any]:
+    """The live workers and what each has loaded."""
+    workers = [{"device": row.device, "host": row.host, "models": loaded_on(row)} for row in census.workers]
+    loaded = sum(len(worker["models"]) for worker in workers)
+    return {"live_workers": len(workers), "models_loaded": loaded, "workers": workers}
+
+
+def queues(census: Census) -> dict[str, Any]:
+    """What waits and runs."""
+    depth = {queue["queue"]: queue["waiting"] for queue in census.queues}
+    return {"waiting": census.waiting, "running": census.running, "queues": depth}
+
+
+def totals(state_changes: dict[str, Any]) -> dict[str, Any]:
+    """What everybody may know: numbers without names."""
+    return {name: value for name, value in state_changes.items() if isinstance(value, int)}

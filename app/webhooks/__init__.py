@@ -1,1 +1,0 @@
-"""Outgoing requests: the guarded client, and signing and sending a webhook. Knows no table and no prediction."""

@@ -1,0 +1,202 @@
+"""The courier's work: take due deliveries, send them with no transaction open, write down what came of it.
+Thread-safe.
+
+A delivery is leased only when a thread is free for it and its host has fewer than OPEN_PER_HOST open: a
+receiver that is slow or dead holds those few threads and nothing else, and no lease runs out while its
+delivery waits for its turn.
+"""
+
+import hashlib
+import random
+import threading
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import structlog
+
+from app.coalesce import ThreadCoalescer
+from app.db import deliveries as table
+from app.db.deliveries import Delivery, Result
+from app.db.session import Database
+from app.domain.errors import Unavailable
+from app.domain.webhooks import SCHEDULE, next_delay
+from app.observe import metrics
+from app.outbound.webhook_sender import Outcome, Sender
+from app.outbound.webhook_signing import PREFIX
+
+log = structlog.get_logger(__name__)
+
+GROUP = 64
+OPEN_PER_HOST = 5
+LOOK_SECONDS = 1.0  # between looks when no bell rings: a retry that falls due is sent within this
+
+
+def platform_secret(secret_key: str) -> str:
+    """Signs the webhooks of anonymous predictions, which have no user with a secret."""
+    return (
+        PREFIX
+        + b64encode(hashlib.sha256(b"lovage anonymous webhooks\x00" + secret_key.encode()).digest()).decode()
+    )
+
+
+def host_of(url: str) -> str:
+    """As `db.deliveries` reads it: what stands between `//` and the next `/`, `?` or `#`."""
+    return urlsplit(url).netloc
+
+
+class Courier:
+    """`start` once, `close` at the end. `heard` is called at each doorbell, `drain_bells` before each look
+    into Postgres: the rows say what is due, so bells that have not been listened to yet need not ring one by
+    one."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        anonymous_secret: str,
+        concurrency: int,
+        *,
+        schedule: Sequence[float] = SCHEDULE["completed"],
+        drain_messages: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._database, self._sender, self._anonymous = database, sender, anonymous_secret
+        self.concurrency, self._schedule, self._drain_messages = concurrency, schedule, drain_messages
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="courier")
+        self._open: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._record: ThreadCoalescer[Result, None] = ThreadCoalescer(self._record_group, limit=GROUP)
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._busy = False
+        self.on_idle: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def on_message(self, delivery_id: str) -> None:
+        """A doorbell rang: something is due."""
+        self._wake.set()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether Celery should leave further bells where they are."""
+        return self._busy or self._wake.is_set() or self._closing.is_set()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait(LOOK_SECONDS)
+            self._busy = True
+            self._wake.clear()
+            try:
+                self._drain_messages()
+                self._send_due()
+            except Unavailable:
+                self._closing.wait(LOOK_SECONDS)
+            except Exception:
+                log.exception("courier_broken")
+                self._closing.wait(LOOK_SECONDS)
+            self._busy = False
+            if not self.is_reading:
+                self.on_idle()
+
+    def deliver_due(self) -> int:
+        """Sends what is due now and waits for it. Returns how many were tried. Raises Unavailable."""
+        tried = 0
+        while True:
+            begun = self._send_due()
+            for one in begun:
+                one.result()
+            with self._lock:
+                idle = not self._open
+            if not begun and idle:
+                return tried
+            tried += len(begun)
+
+    def _send_due(self) -> list[Future[None]]:
+        """Begins as many as there is room for, until nothing more can begin."""
+        begun: list[Future[None]] = []
+        while not self._closing.is_set() and (taken := self._take()):
+            begun += [self._threads.submit(self._send, delivery) for delivery in taken]
+        return begun
+
+    def _take(self) -> list[Delivery]:
+        with self._lock:
+            capacity = self.concurrency - self._open.total()
+            open_now = dict(self._open)
+        if capacity <= 0:
+            return []
+        with self._database.unit() as session:
+            taken = table.take_due(session, min(capacity, GROUP), open_now, OPEN_PER_HOST)
+        with self._lock:
+            self._open.update(host_of(delivery.url) for delivery in taken)
+        return taken
+
+    def _record_group(self, results: list[Result]) -> Sequence[None]:
+        with self._database.unit() as session:
+            table.record(session, results)
+        return [None] * len(results)
+
+    def _send(self, delivery: Delivery) -> None:
+        try:
+            self._try(delivery)
+        except Unavailable:
+            log.warning("delivery_not_recorded", delivery=delivery.id)  # its lease ends, and it is sent again
+        except Exception:
+            log.exception("delivery_broken", delivery=delivery.id)
+        finally:
+            with self._lock:
+                self._open -= Counter({host_of(delivery.url): 1})
+            self._wake.set()
+
+    def _try(self, delivery: Delivery) -> None:
+        outcome = self._sender.send(
+            delivery.url, delivery.id, delivery.body, [delivery.secret or self._anonymous]
+        )
+        result = check(delivery, outcome, random.uniform(-1, 1), self._schedule)
+        if outcome.error:
+            log.info(
+                "delivery_failed",
+                delivery=delivery.id,
+                tries=delivery.tries + 1,
+                reason=outcome.error,
+                next_in=result.delay,
+            )
+        count(result)
+        self._record(result)
+
+    @property
+    def open(self) -> int:
+        """Deliveries under way."""
+        with self._lock:
+            return self._open.total()
+
+    def close(self) -> None:
+        """Waits for what is being sent."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(LOOK_SECONDS * 5)
+        self._threads.shutdown(wait=True)
+        self._sender.close()
+
+
+def count(result: Result) -> None:
+    """One try more."""
+    outcome = "delivered" if result.error is None else "given_up" if result.delay is None else "again"
+    metrics.DELIVERIES.labels(outcome).inc()
+    metrics.DELIVERY_SECONDS.observe(result.seconds)
+
+
+def check(
+    delivery: Delivery, outcome: Outcome, jitter: float, schedule: Sequence[float] = SCHEDULE["completed"]
+) -> Result:
+    """What to write down: delivered, again in `delay` seconds, or given up. `schedule` is for the end of a
+    prediction."""
+    delay = None
+    if outcome.error is not None:
+        chosen = schedule if delivery.event == "completed" else SCHEDULE[delivery.event]
+        delay = next_delay(chosen, delivery.tries + 1, outcome.status, outcome.retry_after, jitter)
+    return Result(delivery.id, outcome.status, outcome.error, round(outcome.seconds, 3), delay)

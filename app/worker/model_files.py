@@ -1,0 +1,158 @@
+"""Brings a version's files to this machine: from the Hugging Face hub, S3 or a folder. Safetensors only.
+
+One download of a source at a time; others that need it wait for it. Progress goes to the log function that is
+passed in.
+"""
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import structlog
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from app.domain.errors import ModelUnavailable
+from app.domain.versions import Source, parse_source
+from app.storage import s3
+
+log = structlog.get_logger(__name__)
+
+Say = Callable[[str], None]
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
+# Weights in other formats and pictures in model cards; never needed by a runtime.
+UNWANTED = re.compile(
+    r"(^|/)\.|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$|^(onnx|openvino|coreml)/",
+    re.I,
+)
+DONE_MARK = ".complete"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFileOptions:
+    """`roots`: folders that `path:` sources may point into; `cache`: where downloads are kept. Empty values:
+    the libraries' own."""
+
+    roots: Sequence[Path]
+    cache: Path
+    hf_endpoint: str = ""
+    hf_token: str = ""
+    s3_endpoint_url: str = ""
+    s3_region: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: str = ""
+
+
+class ModelFiles:
+    """Thread-safe."""
+
+    def __init__(self, options: ModelFileOptions) -> None:
+        self._options = options
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def local(self, source_text: str, say: Say) -> str:
+        """The local folder of a source ("" for none). Raises ModelUnavailable with a sentence."""
+        source = parse_source(source_text)
+        if source.kind == "none":
+            return ""
+        if source.kind == "path":
+            return str(self._folder(source))
+        with self._locks[source_text]:
+            fetch = self._from_hub if source.kind == "hf" else self._from_s3
+            return str(fetch(source, say))
+
+    def _folder(self, source: Source) -> Path:
+        folder = Path(source.location).resolve()
+        if not any(folder.is_relative_to(root) for root in self._options.roots):
+            raise ModelUnavailable("The model's folder is not under one of this worker's MODEL_ROOTS.")
+        if not folder.is_dir():
+            raise ModelUnavailable("The model's folder does not exist on this worker.")
+        return folder
+
+    def _from_hub(self, source: Source, say: Say) -> Path:
+        folder = self._options.cache / "hf" / source.location.replace("/", "--") / (source.revision or "main")
+        if (folder / DONE_MARK).exists():
+            return folder
+        try:
+            self._download(source, folder, say)
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+            raise _not_downloaded(source, error) from error
+        return folder
+
+    def _download(self, source: Source, folder: Path, say: Say) -> None:
+        endpoint, token = self._options.hf_endpoint or None, self._options.hf_token or None
+        revision = source.revision or None
+        info = HfApi(endpoint=endpoint, token=token).model_info(
+            source.location, revision=revision, files_metadata=True
+        )
+        files = [(entry.rfilename, entry.size or 0) for entry in info.siblings or []]
+        wanted = wanted_files(files)
+        total, done = sum(size for _, size in wanted), 0
+        say(f"Downloading {source}: {len(wanted)} files, {megabytes(total)}\n")
+        for number, (name, size) in enumerate(wanted, 1):
+            hf_hub_download(
+                source.location, name, revision=revision, local_dir=folder, endpoint=endpoint, token=token
+            )
+            done += size
+            say(f"Downloaded {name} ({number}/{len(wanted)}, {megabytes(done)} of {megabytes(total)})\n")
+        (folder / DONE_MARK).touch()
+
+    def _from_s3(self, source: Source, say: Say) -> Path:
+        bucket, _, prefix = source.location.partition("/")
+        folder = self._options.cache / "s3" / bucket / prefix
+        if (folder / DONE_MARK).exists():
+            return folder
+        try:
+            self._download_objects(bucket, prefix.rstrip("/") + "/", folder, say)
+        except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
+            raise _not_downloaded(source, error) from error
+        return folder
+
+    def _download_objects(self, bucket: str, prefix: str, folder: Path, say: Say) -> None:
+        options = self._options
+        keys = (options.s3_access_key_id or None, options.s3_secret_access_key or None)
+        client = s3.client(options.s3_endpoint_url or None, options.s3_region, *keys)
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        found = [
+            (item["Key"].removeprefix(prefix), item["Size"])
+            for page in pages
+            for item in page.get("Contents", [])
+        ]
+        files = [(name, size) for name, size in wanted_files(found) if name and not name.endswith("/")]
+        if not files:  # and no mark: they may be put there yet
+            raise ModelUnavailable(f"s3://{bucket}/{prefix} holds no files.")
+        for name, size in files:
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise ModelUnavailable("An object under the source's prefix has an unusable name.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, prefix + name, str(target))
+            say(f"Downloaded {name} ({megabytes(size)})\n")
+        (folder / DONE_MARK).touch()
+
+
+def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
+    reason = str(error) or type(error).__name__  # a time-out may say nothing
+    log.warning("download_failed", source=str(source), reason=reason)
+    return ModelUnavailable(f"{source} could not be downloaded: {reason.splitlines()[0][:300]}")
+
+
+def wanted_files(files: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The files to fetch: everything but weights in other formats. Raises ModelUnavailable when only pickles
+    are there."""
+    wanted = [(name, size) for name, size in files if not UNWANTED.search(name)]
+    has_pickles = any(name.lower().endswith(PICKLES) for name, _ in files)
+    if has_pickles and not any(name.endswith(".safetensors") for name, _ in wanted):
+        raise ModelUnavailable("The source has pickled weights only; Lovage loads safetensors only.")
+    return wanted
+
+
+def megabytes(size: int) -> str:
+    """1_500_000 -> 1.5 MB."""
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,95 @@
+"""Which versions this worker keeps loaded without a prediction that needs them: those it was ordered to load,
+and those to be there from the start. Knows no HTTP and no eviction.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from sqlalchemy.orm import Session
+
+from app.db import versions
+from app.db.session import Database
+from app.domain import routing
+from app.domain.errors import LovageError
+from app.domain.routing import WorkerFacts
+from app.domain.versions import Placement
+from app.engine.engine import Engine
+from app.events.model_commands import LOAD, ModelCommand
+from app.worker.runner import Runner
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 2  # downloads and loads; more would only share one disk
+
+
+class ModelPreloader:
+    """Thread-safe; returns at once, the loading is done beside."""
+
+    def __init__(self, database: Database, engine: Engine, runner: Runner, me: WorkerFacts) -> None:
+        self._database, self._engine, self._runner, self._me = database, engine, runner, me
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stock")
+        self._loading: set[str] = set()
+        self._lock = threading.Lock()
+
+    def on_command(self, command: ModelCommand) -> None:
+        """Does nothing for an order to other workers, and nothing new for one that was given before."""
+        if self._me.pinned not in command.workers:
+            return
+        if command.action == LOAD:
+            self.load(command.version)
+        else:
+            self._engine.release(command.version)
+
+    def load(self, version: str) -> None:
+        """Loads the version soon, also when it backs off."""
+        with self._lock:
+            if version in self._loading:
+                return
+            self._loading.add(version)
+        self._threads.submit(self._load, version)
+
+    def _load(self, version: str) -> None:
+        try:
+            loaded = self._engine.load(self._runner.spec_of(version), anyway=True)
+            log.info("loaded", version=version, model=loaded.model, seconds=round(loaded.load_seconds, 3))
+        except LovageError as error:
+            log.warning("not_loaded", version=version, reason=error.detail)
+        except Exception:
+            log.exception("not_loaded", version=version)
+        finally:
+            with self._lock:
+                self._loading.discard(version)
+
+    def prefetch(self, wanted: Iterable[str]) -> None:
+        """Loads the named versions and models, and the newest versions that say `prefetch`, as far as they
+        may run here."""
+        try:
+            with self._database.unit() as session:
+                found = [*self._named(session, list(wanted)), *versions.prefetched(session)]
+        except LovageError as error:
+            log.warning("nothing_prefetched", reason=error.detail)
+            return
+        able = [
+            version
+            for version, config in dict(found).items()
+            if routing.is_able(Placement.of(config), self._me)
+        ]
+        for version in able:
+            self.load(version)
+
+    @staticmethod
+    def _named(session: Session, names: Sequence[str]) -> list[tuple[str, dict[str, object]]]:
+        found = []
+        for name in names:
+            _, version = versions.named(session, name) or (None, None)
+            if version is None:
+                log.warning("nothing_to_prefetch", name=name)
+            else:
+                found.append((version.id, version.config))
+        return found
+
+    def close(self) -> None:
+        """Begins nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,138 @@
+"""What every prediction runs keeps its plan: by the key however small the table was, and no answer is lost by
+it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from prediction_rows import row
+from sqlalchemy import text
+
+from app.db import autocommit as autocommit_sql
+from app.db import claims
+from app.db import predictions as table
+from app.db.session import Database, connect
+
+KEPT = text(
+    "SELECT generic_plans AS generic, custom_plans AS custom FROM pg_prepared_statements WHERE name LIKE"
+    " 'lovage_%'"
+)
+NOBODY = "0" * 26
+OF_ONE = (
+    (table.GET, {"id": NOBODY}),
+    (table.FINISH, {"id": NOBODY, "rows": "[]"}),
+    (claims.CLAIM, {"id": NOBODY, "worker": uuid4(), "with_start_webhook": False}),
+)
+
+
+@pytest.fixture(params=[False, True], ids=["waits", "fails fast"])
+def one(database: Database, settings: Any, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """One connection, and no predictions."""
+    made = Database(connect(settings.database_url, pool=1), fail_fast=request.param)
+    yield made
+    made.close()
+
+
+def kept(one: Database) -> list[tuple[int, int]]:
+    with one.unit() as session:
+        return [(row.generic, row.custom) for row in session.execute(KEPT)]
+
+
+def test_a_plan_is_made_once_and_leaves_the_session_as_it_was(one: Database) -> None:
+    for _ in range(7):
+        with one.autocommit() as statement:
+            assert table.get(statement, [NOBODY]) == {}
+    assert kept(one) == [(7, 0)]
+    with one.unit() as session:
+        for setting, usual in (
+            ("enable_seqscan", "on"),
+            ("enable_bitmapscan", "on"),
+            ("plan_cache_mode", "auto"),
+        ):
+            assert session.execute(text(f"SHOW {setting}")).scalar_one() == usual
+
+
+def test_several_have_a_plan_made_for_them(one: Database) -> None:
+    with one.autocommit() as statement:
+        assert table.get(statement, [NOBODY, "1" * 26]) == {}
+    assert kept(one) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "indexes"),
+    [(2, {"pkey", "by_user", "by_user_and_model"}), (200, {"pkey"})],
+    ids=["a few", "some"],
+)
+@pytest.mark.parametrize("analysed", [False, True])
+def test_a_plan_made_for_few_rows_will_do_for_millions(
+    one: Database, rows: int, indexes: set[str], analysed: bool
+) -> None:
+    """By the index of the key: not through the table, nor through what waits, runs, or belongs to somebody.
+    For a handful of rows of one user his own is as good (Postgres 18 skips from user to user in it)."""
+    with one.unit() as session:
+        assert len(table.insert(session, [row() for _ in range(rows)])) == rows
+    with one.autocommit() as single, single._connection.cursor() as cursor:
+        if analysed:
+            cursor.execute("ANALYZE predictions")
+        for statement, given in OF_ONE:
+            single.execute_prepared(statement.one, given)
+            cursor.execute(
+                autocommit_sql.prepared(statement.one).run.replace("EXECUTE", "EXPLAIN EXECUTE"), given
+            )
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Index Cond: ((id)::text = " in plan
+            [(index, other)] = re.findall(r"using predictions_(\w+)|(Seq|Bitmap)", plan)
+            assert index in indexes, plan
+            assert not other, plan
+
+
+def test_every_kept_statement_takes_what_it_is_given(one: Database) -> None:
+    for ids in ([], [NOBODY]):
+        with one.autocommit() as statement:
+            assert table.get(statement, ids) == {}
+            assert claims.claim(statement, ids, uuid4(), with_start_webhook=False) == []
+            assert table.insert(statement, []) == []
+            assert table.finish(statement, [{"id": one_id} for one_id in ids]) == []
+
+
+def test_a_connection_that_forgot_them_goes_on_without(one: Database) -> None:
+    with one.autocommit() as statement:
+        table.get(statement, [NOBODY])
+    with one.unit() as session:
+        session.execute(text("DEALLOCATE ALL"))
+    for _ in range(2):
+        with one.autocommit() as statement:
+            assert table.get(statement, [NOBODY]) == {}
+    assert kept(one) == []
+
+
+def test_one_that_somebody_else_prepared_on_the_connection_is_used(one: Database) -> None:
+    """A pooler gives one connection to many."""
+    with one.autocommit() as statement:
+        table.get(statement, [NOBODY])
+    with one.autocommit() as statement:
+        statement._known.clear()
+        assert table.get(statement, [NOBODY]) == {}
+    assert kept(one) == [(2, 0)]
+
+
+def test_after_a_statement_that_failed_the_next_is_answered(one: Database) -> None:
+    with one.autocommit() as statement:
+        table.get(statement, [NOBODY])
+        with pytest.raises(psycopg2.DataError):
+            claims.claim(statement, [NOBODY], "no uuid", with_start_webhook=False)  # type: ignore[arg-type]
+        assert table.get(statement, [NOBODY]) == {}
+    with one.autocommit() as statement:
+        assert table.get(statement, [NOBODY]) == {}
+
+
+def test_a_new_connection_prepares_anew(one: Database) -> None:
+    with one.autocommit() as statement:
+        table.get(statement, [NOBODY])
+    one.engine.dispose()
+    with one.autocommit() as statement:
+        assert table.get(statement, [NOBODY]) == {}
+    assert kept(one) == [(1, 0)]

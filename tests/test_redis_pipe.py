@@ -1,0 +1,165 @@
+"""Commands leave at once from whoever is alone, in groups when Redis is busy, and nobody waits for it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from waiting import eventually
+
+from app import redis_client
+from app.coalesce import take
+from app.redis_pipe import Command, RedisSender
+
+
+class Texts(RedisSender[list[str]]):
+    """Pushes texts onto a list, a group as one command; remembers who sent each group and what was lost."""
+
+    def __init__(self, redis_url: str) -> None:
+        super().__init__(redis_client.connect(redis_url), "texts")
+        self.waiting: deque[str] = deque()
+        self.groups: list[tuple[str, list[str]]] = []
+        self.lost: list[tuple[list[str], Exception]] = []
+        self.broken: list[list[str]] = []
+
+    def say(self, text: str) -> None:
+        with self._wake:
+            self.waiting.append(text)
+            batch = self._begin_batch()
+        self._send(batch)
+
+    def _has_some(self) -> bool:
+        return bool(self.waiting)
+
+    def _take(self) -> list[str] | None:
+        return take(self.waiting, 100) if self.waiting else None
+
+    def _commands(self, group: list[str]) -> list[Command]:
+        self.groups.append((threading.current_thread().name, group))
+        if "unspeakable" in group:
+            raise ValueError("unspeakable")
+        return [("RPUSH", "wrong" if "wrong" in group else "texts", *group)]
+
+    def _on_error(self, group: list[str], error: redis.RedisError) -> None:
+        self.lost.append((group, error))
+
+    def _on_bug(self, group: list[str]) -> None:
+        self.broken.append(group)
+
+    def idle(self) -> bool:
+        with self._wake:
+            return not (self._sending or self._batch or self.waiting)
+
+
+@pytest.fixture
+def broker(servers: Any) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(servers.redis_url, decode_responses=True)
+    client.delete("texts", "wrong")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def texts(servers: Any, broker: redis.Redis) -> Iterator[Texts]:
+    """One whose connection is open."""
+    made = Texts(servers.redis_url)
+    made.start()
+    made.say("first")
+    eventually(lambda: broker.llen("texts") == 1 and made.idle())
+    yield made
+    made.close()
+
+
+def told(broker: redis.Redis) -> list[str]:
+    return broker.lrange("texts", 0, -1)  # type: ignore[return-value]
+
+
+def test_the_first_is_for_the_senders_thread_and_a_lone_one_leaves_from_its_callers(
+    texts: Texts, broker: redis.Redis
+) -> None:
+    texts.say("lone")
+    eventually(lambda: told(broker) == ["first", "lone"])
+    assert texts.groups == [("texts", ["first"]), (threading.current_thread().name, ["lone"])]
+
+
+def test_while_redis_answers_nothing_others_gather_and_nobody_waits(
+    texts: Texts, broker: redis.Redis
+) -> None:
+    broker.client_pause(800)
+    began = time.monotonic()
+    for number in range(50):
+        texts.say(str(number))
+    assert time.monotonic() - began < 0.5
+    eventually(lambda: len(told(broker)) == 51)
+    assert [group for _, group in texts.groups[1:]] == [["0"], [str(number) for number in range(1, 50)]]
+
+
+def test_what_no_buffer_holds_is_not_its_callers_to_send(texts: Texts, broker: redis.Redis) -> None:
+    broker.client_pause(800)
+    began = time.monotonic()
+    texts.say("x" * 20_000_000)
+    assert time.monotonic() - began < 0.5
+    eventually(lambda: broker.llen("texts") == 2)
+    assert texts.groups[-1][0] == threading.current_thread().name, "it was packed there"
+    assert texts.lost == []
+
+
+def test_a_connection_that_ended_unseen_costs_nothing(texts: Texts, broker: redis.Redis) -> None:
+    batch = broker.client_id()
+    for other in broker.client_list():
+        if int(other["id"]) != batch:
+            broker.client_kill_filter(_id=other["id"])
+    texts.say("afterwards")
+    eventually(lambda: told(broker) == ["first", "afterwards"])
+    assert texts.lost == []
+    assert texts.groups[-1][0] == "texts", "who has to connect is not the caller"
+
+
+def test_what_redis_refuses_is_lost_alone(texts: Texts, broker: redis.Redis) -> None:
+    broker.set("wrong", "no list")
+    texts.say("wrong")
+    eventually(lambda: len(texts.lost) == 1 and texts.idle())
+    assert texts.lost[0][0] == ["wrong"]
+    assert isinstance(texts.lost[0][1], redis.ResponseError)
+    texts.say("right")
+    eventually(lambda: told(broker) == ["first", "right"])
+
+
+def test_what_cannot_be_said_silences_no_other(texts: Texts, broker: redis.Redis) -> None:
+    texts.say("unspeakable")
+    eventually(lambda: texts.broken == [["unspeakable"]] and texts.idle())
+    texts.say("fine")
+    eventually(lambda: told(broker) == ["first", "fine"])
+
+
+def test_an_unreachable_redis_is_told_of_each_time() -> None:
+    texts = Texts("redis://127.0.0.1:1/0")
+    texts.start()
+    for number in range(2):
+        texts.say(str(number))
+        eventually(lambda number=number: len(texts.lost) == number + 1 and texts.idle())
+    assert all(isinstance(error, redis.ConnectionError) for _, error in texts.lost)
+    texts.close()
+
+
+def test_many_threads_lose_nothing_and_closing_sends_the_rest(texts: Texts, broker: redis.Redis) -> None:
+    def say(name: int) -> None:
+        for number in range(200):
+            texts.say(f"{name}-{number}")
+
+    threads = [threading.Thread(target=say, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    texts.close()
+    found = told(broker)[1:]
+    assert sorted(found) == sorted(f"{name}-{number}" for name in range(8) for number in range(200))
+    for name in range(8):
+        assert [one for one in found if one.startswith(f"{name}-")] == [
+            f"{name}-{number}" for number in range(200)
+        ]
+    assert texts.lost == texts.broken == []

@@ -1,0 +1,71 @@
+"""What a worker keeps loaded without a prediction that needs it."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import text
+from waiting import eventually
+
+from app.domain.routing import WorkerFacts
+from app.engine.engine import Engine
+from app.events.model_commands import LOAD, UNLOAD, ModelCommand
+from app.worker.model_preload import ModelPreloader
+
+ME = WorkerFacts("cpu", "h", 4, 0)
+
+
+@pytest.fixture
+def stock(parts: SimpleNamespace, engine: Engine) -> Iterator[ModelPreloader]:
+    made = ModelPreloader(parts.core.database, engine, parts.runner, ME)
+    engine.release(parts.version)
+    eventually(lambda: parts.version not in engine.states())
+    yield made
+    engine.release(parts.version)
+    made.close()
+
+
+def configure(parts: SimpleNamespace, config: str) -> None:
+    with parts.core.database.unit() as session:
+        session.execute(text("UPDATE versions SET config = CAST(:config AS jsonb)"), {"config": config})
+
+
+def test_orders_to_this_worker_are_obeyed_once_and_those_to_others_not(
+    parts, stock: ModelPreloader, engine: Engine
+) -> None:
+    stock.on_command(ModelCommand(LOAD, parts.version, ("cuda:0@h",)))
+    assert parts.version not in engine.states()
+    for _ in range(3):
+        stock.on_command(ModelCommand(LOAD, parts.version, ("cuda:0@h", "cpu@h")))
+    eventually(lambda: engine.is_ready(parts.version))
+    stock.on_command(ModelCommand(UNLOAD, parts.version, ("cuda:0@h",)))
+    assert engine.is_ready(parts.version)
+    stock.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
+    stock.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
+    eventually(lambda: parts.version not in engine.states())
+
+
+@pytest.mark.parametrize(
+    ("named", "config", "there"),
+    [
+        (["ada/echo"], "{}", True),
+        (["e" * 64, "ada/echo"], "{}", True),
+        (["ada/nothing", "nonsense", "0" * 64], "{}", False),
+        ([], '{"prefetch": true}', True),
+        ([], '{"prefetch": false}', False),
+        (["ada/echo"], '{"prefetch": true, "device": "cuda"}', False),
+    ],
+)
+def test_what_is_to_be_there_from_the_start_is_loaded_where_it_may_run(
+    parts, stock: ModelPreloader, engine: Engine, named: list[str], config: str, there: bool
+) -> None:
+    configure(parts, config)
+    stock.prefetch(named)
+    assert bool(stock._loading or parts.version in engine.states()) is there
+    if there:
+        eventually(lambda: engine.is_ready(parts.version))
+
+
+def test_a_version_that_is_gone_is_no_bodys_fault(parts, stock: ModelPreloader) -> None:
+    stock.load("f" * 64)
+    eventually(lambda: not stock._loading)
