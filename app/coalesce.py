@@ -67,7 +67,7 @@ class Coalescer(Generic[T, R]):
     async def _serve(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
             answers = checked(await self._run([item for item, _ in group]), len(group))
-        except BaseException as error:
+        except BaseException as error:  # everyone in the group is answered with it; an interrupt is raised on
             for _, future in group:
                 if not future.done():
                     future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
@@ -150,7 +150,7 @@ class ThreadCoalescer(Generic[T, R]):
     def _serve(self, group: list[_Waiter[T, R]]) -> None:
         try:
             answers = checked(self._run([waiter.item for waiter in group]), len(group))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - everyone in the group is answered with it
             for waiter in group:
                 waiter.future.set_exception(error)
         else:

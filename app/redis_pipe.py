@@ -30,7 +30,7 @@ class RedisPipe:
         """Whether it is open and nothing comes from the other side, not even its end."""
         try:
             return self._open and self._connection.is_connected and not self._connection.can_read(0)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a broken socket raises in many ways; all mean: open a new one
             return False
 
     def packed(self, commands: Sequence[Command]) -> list[bytes]:
@@ -125,9 +125,9 @@ class RedisSender(Generic[G]):
             self._pack(batch)
             if sum(map(len, batch.packed)) <= FITS_BYTES:
                 self._write(batch)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the reading thread reports it to the batch's owner
             batch.failure = error
-        except BaseException:
+        except BaseException:  # an interrupt of the caller leaves the batch unsent; it is raised on
             batch.failure = redis.ConnectionError("interrupted")
             raise
         finally:
@@ -189,7 +189,7 @@ class RedisSender(Generic[G]):
                 batch.group,
                 error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error)),
             )
-        except Exception:  # a group that cannot be sent must not keep back all that come after it
+        except Exception:  # noqa: BLE001 - a group that cannot be sent must not keep back those after it
             self._pipe.close()
             self._on_bug(batch.group)
 

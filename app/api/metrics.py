@@ -33,7 +33,7 @@ class RequestCounts:
 
         try:
             await self._app(scope, receive, watched)
-        except BaseException:
+        except BaseException:  # counted, then raised on
             status = 500  # Starlette answers it further out
             raise
         finally:

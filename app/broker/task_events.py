@@ -79,7 +79,7 @@ class TaskEvents:
             try:
                 with self._app.connection_for_write() as connection:
                     self._publish_to(connection)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - kombu passes all errors of Redis on
                 log.debug("task_events_dropped", reason=str(error))
                 time.sleep(RECONNECT_SECONDS)
 

@@ -70,7 +70,7 @@ class CircuitBreaker:
             try:
                 with self._limited():
                     self._ask()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, Postgres has not answered: ask again
                 time.sleep(ASK_SECONDS)
             else:
                 break

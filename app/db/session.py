@@ -115,7 +115,7 @@ class Database:
                 driver.autocommit = True
                 yield Autocommit(driver, pooled.info.setdefault("prepared", set()))
                 driver.autocommit = False
-            except BaseException as error:
+            except BaseException as error:  # the connection's state is looked at, then it is raised on
                 self._after_error(pooled, error)
                 raise
             finally:

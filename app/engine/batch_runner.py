@@ -156,7 +156,7 @@ class BatchRunner:
         try:
             for job_id, event in self._runtime.run([entry.job for entry in entries], batch):
                 self._on(batch, job_id, event)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever a model raises, the whole batch is answered
             self._after_error(batch, error, depth)
         else:
             self._fail_open(batch, lambda: Failed(_missing(batch)))

@@ -99,7 +99,7 @@ def _run(runtime: Runtime, rows: int, length: int) -> Sample | None:
             return None
         batch = [job for job in jobs if job is not None]
         return rows, max(job.length for job in batch), _seconds(runtime, batch)
-    except Exception as error:  # a model that cannot be measured can still be run
+    except Exception as error:  # noqa: BLE001 - a model that cannot be measured can still be run
         print(f"measuring {rows} x {length} failed: {error}")
         return None
 

@@ -68,7 +68,7 @@ def detect() -> list[Device]:
     for kind, look in LOOKS.items():
         try:
             found += look() or [absent(kind, "none found")]
-        except Exception as error:  # a broken driver must not keep a worker from using the CPU
+        except Exception as error:  # noqa: BLE001 - a broken driver must not keep a worker from using the CPU
             found.append(absent(kind, f"detection failed: {error}"))
     return found
 

@@ -258,7 +258,7 @@ class Engine:
             for supervisor in self._all():
                 try:
                     supervisor.tick(now)
-                except Exception:
+                except Exception:  # one broken supervisor must not end the watch over the others
                     log.exception("watching over %s", supervisor.spec.version)
                 self._forget(supervisor, now)
 

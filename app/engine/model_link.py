@@ -49,7 +49,7 @@ class ModelLink:
         self._log_fd, log_write = log_capture.new_pipe()
         try:
             self._forked: Forked = client.fork([theirs.fileno(), self._log_fd, log_write], fork_timeout)
-        except BaseException:
+        except BaseException:  # the descriptors are closed, then it is raised on
             self._sock.close()
             os.close(self._log_fd)
             raise

@@ -70,7 +70,7 @@ class ModelProcess:
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         try:
             self._load(order)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever a model raises at load is its failure
             traceback.print_exc()
             self.capture.drain()
             self._outbox.message("failed", describe(error))
@@ -173,7 +173,7 @@ class ModelProcess:
             self._runtime.prepare(entry.job)
         except ValueError as error:
             self._refuse(entry, began, Failed(describe(error), code="invalid_input"))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a model raises fails this input only
             self._outbox.event(job_id, Log(traceback.format_exc()))
             self._refuse(entry, began, Failed(describe(error)))
         else:

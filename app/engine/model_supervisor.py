@@ -163,7 +163,7 @@ class ModelSupervisor:
         try:
             self._terms.make_room(self)
             link, ready = self._brought_up()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever went wrong is why the model is not loaded
             self._load_failed(str(error) or type(error).__name__)
             return
         self._load_done(link, ready, began)

@@ -159,7 +159,7 @@ class EventReader:
         """What another version of Lovage says must not make this process deaf."""
         try:
             self._receive(channel, data)
-        except Exception:
+        except Exception:  # a message of another release must not end the subscription
             log.exception("news_not_understood", channel=channel)
 
     async def _watch(self, receiving: "asyncio.Future[None]") -> None:

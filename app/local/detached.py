@@ -70,7 +70,7 @@ def _in_background(log: Path, write_end: int, launch: Callable[[Tell], int]) -> 
                 return
 
         code = launch(tell)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - a detached process has no caller to raise to: it goes to the log
         import traceback
 
         traceback.print_exc()

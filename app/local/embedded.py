@@ -85,7 +85,7 @@ class EmbeddedServers:
         self._servers = self._choose_servers()
         try:
             return self._start()
-        except BaseException:
+        except BaseException:  # what was started is stopped, then it is raised on
             self.stop()
             raise
 

@@ -72,7 +72,7 @@ def namespaces_work() -> bool:
         try:
             become_mapped_nobody()
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a forked child must end here, whatever it is
             os._exit(1)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 

@@ -247,5 +247,5 @@ class _InThread:
     def _run(self) -> None:
         try:
             self.answer = self._function()
-        except Exception as error:  # whatever a check raises, it is the check that failed, not the platform
+        except Exception as error:  # noqa: BLE001 - whatever it raises, the check has failed
             self.error = error

@@ -124,7 +124,7 @@ def _all() -> Iterator[tuple[str, type[Runtime] | None, str]]:
     for name in names():
         try:
             yield name, find(name), ""
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a broken runtime is listed with its error
             yield name, None, _sentence(error)
 
 
@@ -163,7 +163,7 @@ def _take(path: Path) -> list[Discovered]:
     metadata = _metadata(path)
     try:
         classes = _classes(_import(path), path)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - listed with its error
         return [Discovered(str(path), error=_sentence(error), metadata=metadata)]
     return [_register(runtime, path, metadata) for runtime in classes]
 
@@ -188,7 +188,7 @@ def _import(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickling look the module up by name
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException:  # the half-made module is removed, then it is raised on
         del sys.modules[name]
         raise
     return module

@@ -49,7 +49,7 @@ class LocalStorage:
                 out.flush()
                 os.fsync(out.fileno())
             _place(name, target)
-        except BaseException:
+        except BaseException:  # the half-written file is removed, then it is raised on
             with suppress(OSError):
                 os.unlink(name)
             raise

@@ -95,7 +95,7 @@ class Courier:
                 self._send_due()
             except Unavailable:
                 self._closing.wait(LOOK_SECONDS)
-            except Exception:
+            except Exception:  # one bad round must not end the courier
                 log.exception("courier_broken")
                 self._closing.wait(LOOK_SECONDS)
             self._busy = False
@@ -144,7 +144,7 @@ class Courier:
             self._try(delivery)
         except Unavailable:
             log.warning("delivery_not_recorded", delivery=delivery.id)  # its lease ends, and it is sent again
-        except Exception:
+        except Exception:  # one bad delivery must not end its thread; its lease ends and it is sent again
             log.exception("delivery_broken", delivery=delivery.id)
         finally:
             with self._lock:

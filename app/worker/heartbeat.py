@@ -144,7 +144,7 @@ class Heartbeat:
             step()
         except Unavailable:
             log.warning("heartbeat_missed", reason="the database cannot be reached")
-        except Exception:
+        except Exception:  # one bad step must not end the heartbeat
             log.exception("heartbeat_broken")
 
     def _beat(self) -> None:

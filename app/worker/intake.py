@@ -86,7 +86,7 @@ class Intake:
             except Unavailable:
                 log.warning("doorbells_unanswered", reason="the database cannot be reached")
                 time.sleep(LOOK_SECONDS)
-            except Exception:
+            except Exception:  # one bad round must not end the intake
                 log.exception("intake_broken")
                 time.sleep(LOOK_SECONDS)
             finally:

@@ -56,7 +56,7 @@ class ModelPreloader:
             log.info("loaded", version=version, model=loaded.model, seconds=round(loaded.load_seconds, 3))
         except LovageError as error:
             log.warning("not_loaded", version=version, reason=error.detail)
-        except Exception:
+        except Exception:  # nobody looks at this thread's answer
             log.exception("not_loaded", version=version)
         finally:
             with self._lock:

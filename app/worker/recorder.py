@@ -101,7 +101,7 @@ class Recorder:
                 self._write(group)
             except Unavailable:
                 self._keep(group)
-            except Exception:
+            except Exception:  # one bad ending must not keep the others of its group from being written
                 log.exception("group_of_endings_broken", count=len(group))
                 self._one_by_one(group)
             self.on_written()
@@ -151,7 +151,7 @@ class Recorder:
                 except Unavailable:
                     self._keep([attempt])
                     break
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - tried without its output, then given up
                     log.error("ending_not_storable", prediction=one[0].id, reason=str(error)[:500])
             else:
                 one[1](False)

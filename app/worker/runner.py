@@ -144,7 +144,7 @@ class Runner:
             step(run)
         except PredictionError as error:
             self._fail(run, Failed(error.detail, error.code))
-        except Exception:
+        except Exception:  # a bug in a step is this prediction's end, not the worker's
             log.exception("run_broken", prediction=run.prediction.id)
             self._fail(run, Failed(BROKEN, ModelFailed.code))
 
@@ -231,7 +231,7 @@ class Runner:
                 )
             if run.tracker.ending is not None:
                 self._end(run, run.tracker.ending)
-        except Exception:
+        except Exception:  # a bug in one event must not end the engine's thread
             log.exception("event_broken", prediction=run.prediction.id)
             self._fail(run, Failed(BROKEN, ModelFailed.code))
 
@@ -317,7 +317,7 @@ class Runner:
         while not self._stop.wait(WRITE_SECONDS):
             try:
                 self._save_progress(time.monotonic() - WRITE_SECONDS)
-            except Exception:
+            except Exception:  # one bad write must not end the saving of progress
                 log.exception("growth_broken")
 
     def _save_progress(self, begun_before: float) -> None:

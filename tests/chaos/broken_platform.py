@@ -126,7 +126,7 @@ def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
     def run(number: int) -> None:
         try:
             found[number] = calls[number]()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - an exception of a call is its answer
             found[number] = error
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]

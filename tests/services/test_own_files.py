@@ -53,7 +53,7 @@ def reads_own(url: str, folder: Path) -> bool:
         Inputs(None, find, 1_000, False).localize({"image": url}, SCHEMA, folder)  # type: ignore[arg-type]
     except Read:
         return True
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever else is raised, the file was not read
         return False
     return False
 

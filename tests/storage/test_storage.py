@@ -61,7 +61,7 @@ def s3_url(tmp_path_factory) -> Iterator[str]:
         try:
             client.create_bucket(Bucket="lovage-tests")
             break
-        except Exception:
+        except Exception:  # noqa: BLE001 - the server is not up yet
             time.sleep(0.1)
     yield url
     server.terminate()

@@ -85,7 +85,7 @@ async def ended(request: Request, made: Call, predictions: Sequence[Prediction])
     """The predictions when all have succeeded. Raises RunFailed; cancels them when the caller leaves."""
     try:
         found = await _unless_left(request, asyncio.ensure_future(_to_their_ends(made, predictions)))
-    except BaseException:
+    except BaseException:  # the predictions are canceled, then it is raised on
         made.cancel(predictions)
         raise
     if failed := next((one for one in found if one.status is not Status.SUCCEEDED), None):
@@ -159,7 +159,7 @@ async def streamed(
         began = await _first(request, events)
         if began[1].event == "error":
             raise failure_of(await made.services.follower.get(predictions[began[0]].id))
-    except BaseException:
+    except BaseException:  # the predictions are canceled, then it is raised on
         made.cancel(predictions)
         await events.aclose()
         raise
@@ -234,7 +234,7 @@ async def _merged(made: Call, predictions: Sequence[Prediction]) -> Any:
                 async for event in events:
                     await queue.put((index, event))
             await queue.put((index, None))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - passed on to who reads the queue, which raises it
             await queue.put((index, error))
 
     tasks = [asyncio.ensure_future(read(index, one)) for index, one in enumerate(predictions)]

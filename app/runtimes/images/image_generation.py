@@ -190,7 +190,7 @@ class ImageGeneration(Runtime):
             with torch.inference_mode():
                 answer = self._pipe(**self._arguments(wanted), callback_on_step_end=on_step)
             told.put((wanted[0].job.prepared["steps"], list(answer.images)))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - passed on to the batch thread, which raises it
             told.put(error)
 
     def _arguments(self, wanted: Sequence[Picture]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class PythonFolder(Runtime):
                 continue
             try:
                 yield from self._one(job, feed)
-            except Exception as error:  # the user's code may raise anything: this work alone fails
+            except Exception as error:  # noqa: BLE001 - the user's code may raise anything; this item fails
                 yield job.id, Failed(f"{type(error).__name__}: {error}")
 
     def _one(self, job: Job, feed: Feed) -> Iterator[tuple[str, Event]]:

@@ -161,9 +161,7 @@ class Steps:
         grown."""
         try:
             return self._agrees()
-        except (
-            Exception
-        ) as error:  # families with states of their own fail in as many ways as there are families
+        except Exception as error:  # noqa: BLE001 - each family of models fails in ways of its own
             print(f"no continuous batching for this model: {type(error).__name__}: {error}", file=sys.stderr)
             return False
 

@@ -62,7 +62,7 @@ class StaticBatch:
                     stopping_criteria=[group.ended],
                 )
             group.told.put(None)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - passed on to the batch thread, which raises it
             group.told.put(error)
 
 

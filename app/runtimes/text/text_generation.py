@@ -141,9 +141,7 @@ class TextGeneration(Runtime):
     def _conversation(self, messages: list[dict[str, Any]]) -> str:
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except (
-            Exception
-        ) as error:  # a template refuses by raising jinja's own errors, e.g. for two user turns in a row
+        except Exception as error:  # noqa: BLE001 - a template refuses by errors of jinja's own
             raise ValueError(f"the model's chat template refuses these messages: {error}") from None
         return str(text)
 

@@ -67,7 +67,7 @@ class Windows:
         if time.monotonic() >= self._away_until:
             try:
                 return question(self._shared)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - `limits` passes all errors of Redis on
                 log.warning("limits_without_redis", reason=str(error)[:200])
                 self._away_until = time.monotonic() + AWAY_SECONDS
         return question(self._own)
@@ -167,7 +167,7 @@ class RateLimits:
             self._some.clear()
             try:
                 self._report()
-            except Exception:
+            except Exception:  # one bad report must not end the reports
                 log.exception("limits_broken")
 
     def _report(self) -> None:

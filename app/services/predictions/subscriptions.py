@@ -104,7 +104,7 @@ class Subscriptions:
                     await self._look()
                 except LovageError as error:  # the database is away: there is no news
                     log.debug("topics_not_read", reason=error.detail)
-                except Exception:
+                except Exception:  # one bad look must not end all later ones
                     log.exception("topics_broken")
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
