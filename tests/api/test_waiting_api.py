@@ -3,7 +3,7 @@
 import httpx
 from api_people import Person, Server
 
-from app.services.predictions.queue_position import COUNTED, left_since, place_in
+from app.services.predictions.queue_position import COUNTED, left_since, position_in
 
 
 def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> None:
@@ -44,11 +44,11 @@ def test_an_ended_prediction_has_no_place(ada: Person, echo, worker) -> None:
 
 def test_places_and_waits() -> None:
     ids = [f"{n:04}" for n in range(10)]
-    place = place_in(ids, [1.0, 2.0, 4.0], "0003")
+    place = position_in(ids, [1.0, 2.0, 4.0], "0003")
     assert (place.position, place.p50, place.p90) == (4, 2.0, 4.0)
     assert place.retry_after == 1
-    assert place_in(ids, [], "0003").p50 is None
+    assert position_in(ids, [], "0003").p50 is None
     many = [f"{n:06}" for n in range(COUNTED)]
-    far = place_in(many, [1.0], "999999")
+    far = position_in(many, [1.0], "999999")
     assert (far.position, far.as_json()["more_than"]) == (None, COUNTED)
     assert left_since(["a", "b", "c"], ["c", "d"]) == 2

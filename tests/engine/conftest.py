@@ -25,7 +25,7 @@ def start_engine() -> Iterator[Start]:
     engines: list[Engine] = []
 
     def start(**options: Any) -> Engine:
-        engine = Engine(EngineOptions(**{"runtime_folders": (str(RUNTIMES),), "times": QUICK, **options}))
+        engine = Engine(EngineOptions(**{"runtime_folders": (str(RUNTIMES),), "timeouts": QUICK, **options}))
         engine.start()
         engines.append(engine)
         return engine

@@ -19,15 +19,13 @@ def test_what_comes_before_the_warm_up_is_not_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("growth", "opened", "until", "good"),
+    ("added", "opened", "until", "good"),
     [(0, 0, 900, True), (50, 0, 900, False), (0, 1, 900, False), (0, 0, 500, False)],
 )
 def test_growth_and_a_process_that_ended_are_breaches(
-    progress_update: float, opened: float, until: int, good: bool
+    added: float, opened: float, until: int, good: bool
 ) -> None:
-    samples = [
-        Sample(float(at), 100_000 + at * progress_update, 50 + opened * at / 60) for at in range(5, until, 5)
-    ]
+    samples = [Sample(float(at), 100_000 + at * added, 50 + opened * at / 60) for at in range(5, until, 5)]
     assert show({"worker 1": samples}, 300, 900) is good
 
 
