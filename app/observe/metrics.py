@@ -1,6 +1,5 @@
-"""Everything that can be counted, by kind of process, in Prometheus' terms. docs/reference/metrics.md lists
-it all, and a test compares. Every process counts for itself, from its start; Prometheus adds up. Knows
-nothing of those who count.
+"""All metrics by kind of process, as Prometheus defines them. docs/reference/metrics.md lists them, and a
+test compares. Every process counts for itself, from its start; Prometheus adds up. Does not know what counts.
 """
 
 import threading
@@ -36,10 +35,12 @@ ENDED = Counter(
     "lovage_predictions_ended", "Predictions ended by this process.", ["status"], registry=EVERYWHERE
 )
 RETURNED = Counter(
-    "lovage_predictions_returned", "Attempts given back: their predictions wait again.", registry=EVERYWHERE
+    "lovage_predictions_handed_back",
+    "Attempts that a worker handed back: their predictions wait again.",
+    registry=EVERYWHERE,
 )
 LATE = Counter(
-    "lovage_late_results", "Results discarded: somebody else has the prediction.", registry=EVERYWHERE
+    "lovage_late_results", "Results discarded: another attempt has the prediction.", registry=EVERYWHERE
 )
 
 REQUESTS = Counter(
@@ -56,7 +57,7 @@ RATE_LIMITED = Counter("lovage_rate_limited", "Calls refused by a rate limit.", 
 
 CLAIMED = Counter(
     "lovage_predictions_claimed",
-    "Predictions claimed, by a doorbell or by looking.",
+    "Predictions claimed, after a message or by a poll.",
     ["how"],
     registry=WORKER,
 )
@@ -87,20 +88,17 @@ CRASHES = Counter(
     "lovage_model_crashes", "Deaths of model processes that nobody intended.", ["model"], registry=WORKER
 )
 
-DELIVERIES = Counter("lovage_webhook_attempts", "Tries to deliver a webhook.", ["outcome"], registry=COURIER)
+DELIVERIES = Counter("lovage_webhook_attempts", "Attempts to deliver a webhook.", ["outcome"], registry=COURIER)
 DELIVERY_SECONDS = Histogram(
-    "lovage_webhook_attempt_seconds", "Time of one try.", buckets=SECONDS, registry=COURIER
+    "lovage_webhook_attempt_seconds", "Time of one attempt.", buckets=SECONDS, registry=COURIER
 )
 
-Described = Mapping[str, tuple[str, Sequence[str]]]  # name -> what it says, labels
+Described = Mapping[str, tuple[str, Sequence[str]]]  # name -> help text, labels
 Readings = Mapping[str, Mapping[tuple[str, ...], float]]  # name -> label values -> value
 
 # The whole platform, as the database has it: the same from every API process.
 FLEET: Described = {
-    "lovage_database_up": (
-        "1 when the database answers; else the others are not there.",
-        (),
-    ),
+    "lovage_database_up": ("1 when the database answers; without it the other gauges are left out.", ()),
     "lovage_waiting": ("Waiting predictions, counted to at most 10,000 a queue.", ("queue",)),
     "lovage_waiting_oldest_seconds": ("Age of the prediction that has waited longest.", ("queue",)),
     "lovage_running": ("Predictions that a worker holds.", ()),
@@ -114,33 +112,43 @@ FLEET: Described = {
 }
 OF_API: Described = {
     "lovage_readers": (
-        "Callers being kept informed: of a stream, waiting for an end, or over a WebSocket.",
+        "Callers that follow predictions: a stream, a wait for an end, or a WebSocket.",
         ("kind",),
     ),
-    "lovage_events_connected": ("1 while news from Redis are heard.", ()),
-    "lovage_doorbells_dropped_total": (
-        "Doorbells given up because Redis was away; workers look for themselves.",
+    "lovage_events_connected": ("1 while events arrive from Redis.", ()),
+    "lovage_messages_dropped_total": (
+        "Messages to workers that were dropped because Redis was away; workers poll the database.",
         (),
     ),
 }
 OF_WORKER: Described = {
     "lovage_worker_running": ("Predictions that this worker holds.", ()),
     "lovage_worker_slots": ("Predictions that it may hold.", ()),
-    "lovage_worker_endings_waiting": ("Ends not yet written: the database is away or slow.", ()),
+    "lovage_worker_endings_waiting": (
+        "Ended predictions whose end is not yet written: the database is away or slow.",
+        (),
+    ),
     "lovage_models": ("Models by state.", ("state",)),
     "lovage_model_memory_bytes": ("Memory of a loaded model.", ("model", "version")),
     "lovage_model_in_use": ("Predictions that a loaded model has to answer.", ("model", "version")),
-    "lovage_model_budget_bytes": ("What all loaded models together may take.", ()),
+    "lovage_model_budget_bytes": ("Memory that all loaded models together may take.", ()),
 }
 OF_COURIER: Described = {
     "lovage_webhooks_open": ("Deliveries under way.", ()),
 }
 
+# New name -> the name until 0.1, shown beside it with the same values for one release.
+RENAMED: Mapping[str, str] = {
+    "lovage_messages_dropped_total": "lovage_doorbells_dropped_total",
+    "lovage_predictions_handed_back_total": "lovage_predictions_returned_total",
+}
+DROPPED_IN = "0.3"
+
 _names: set[str] = set()
 
 
 def bounded(name: str) -> str:
-    """A label value that callers can make up, kept from growing without end."""
+    """A label value that callers can make up: the first MOST_NAMES as they are, all others as `other`."""
     if name not in _names:
         if len(_names) >= MOST_NAMES:
             return "other"
@@ -155,8 +163,8 @@ def tally(counter: Counter, values: Iterable[str]) -> None:
 
 
 class Gauges(Collector):
-    """Values read when somebody asks, at most every `keep_seconds`. `described` has every name that `read`
-    may give."""
+    """Values read at a scrape, at most once in `keep_seconds`. `described` has every name that `read` may
+    return."""
 
     def __init__(self, described: Described, read: Callable[[], Readings], keep_seconds: float = 0.0) -> None:
         self._described, self._read, self._keep = described, read, keep_seconds
@@ -188,9 +196,26 @@ class Exposition(Collector):
 
     def collect(self) -> Iterator[Metric]:
         for part in self._parts:
-            yield from part.collect()
+            for family in part.collect():
+                yield family
+                if copy := _under_old_name(family):
+                    yield copy
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """(body, content type): Prometheus' text, or OpenMetrics for those who accept it."""
         encode, content_type = choose_encoder(accept)
         return encode(self), content_type
+
+
+def _under_old_name(family: Metric) -> Metric | None:
+    """The same samples under the name of the release before; None for what was not renamed."""
+    suffix = "_total" if family.type == "counter" else ""
+    new = family.name + suffix
+    if new not in RENAMED:
+        return None
+    old = RENAMED[new].removesuffix(suffix)
+    copy = Metric(old, f"Deprecated: use {new}. Dropped in {DROPPED_IN}.", family.type)
+    copy.samples = [
+        sample._replace(name=old + sample.name.removeprefix(family.name)) for sample in family.samples
+    ]
+    return copy

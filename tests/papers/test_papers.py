@@ -67,12 +67,21 @@ def counted() -> set[str]:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
+    names = counted() | set(metrics.RENAMED.values())
     documented = set(re.findall(r"^\| `(lovage_\w+)` \|", page("metrics.md"), re.M))
-    assert documented == counted()
+    assert documented == names
     named = set(re.findall(r"lovage_\w+", page("metrics.md")))
-    assert {re.sub("_(count|sum|bucket)$", "", name) for name in named} <= counted(), (
+    assert {re.sub("_(count|sum|bucket)$", "", name) for name in named} <= names, (
         "the examples are of metrics that exist"
     )
+
+
+def test_a_deprecated_metric_is_documented_with_its_successor_and_its_end() -> None:
+    rows = re.findall(r"^\| `(lovage_\w+)` \| \w+ \| `(lovage_\w+)` \| ([\d.]+) \|", page("metrics.md"), re.M)
+    assert {(new, old, metrics.DROPPED_IN) for new, old in metrics.RENAMED.items()} == {
+        (new, old, release) for old, new, release in rows
+    }
+    assert set(metrics.RENAMED) <= counted(), "the successor exists"
 
 
 def test_the_example_environment_is_up_to_date() -> None:

@@ -54,7 +54,7 @@ class ApiMetrics:
         return {
             "lovage_readers": {("stream",): streams, ("wait",): waits, ("websocket",): self._topics.active},
             "lovage_events_connected": {(): float(self._reader.healthy)},
-            "lovage_doorbells_dropped_total": {(): self._publisher.dropped},
+            "lovage_messages_dropped_total": {(): self._publisher.dropped},
         }
 
     def _fleet(self) -> Readings:
