@@ -1,5 +1,7 @@
 """Cheap waiting: unchanged predictions cost no body, waiting ones say where they stand."""
 
+import time
+
 import httpx
 from api_people import Person, Server
 
@@ -21,19 +23,35 @@ def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> N
     assert ada.http.get(url, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
 
 
-def test_a_waiting_prediction_tells_its_place(ada: Person, echo, start_server) -> None:
+def test_a_repeated_create_of_an_ended_prediction_answers_at_once(
+    ada: Person, echo, worker, start_server
+) -> None:
+    body = {"version": "ada/echo", "input": {"text": "x"}}
+    headers = {"Prefer": "wait=10", "Idempotency-Key": "once"}
+    first = ada.http.post("/v1/predictions", json=body, headers=headers)
+    assert first.json()["status"] == "succeeded"
+    fresh: Server = start_server()  # it has seen no event of the prediction
+    began = time.monotonic()
+    again = httpx.post(f"{fresh.url}/v1/predictions", json=body, headers={**headers, **ada.http.headers})
+    assert time.monotonic() - began < 1, "nothing is waited for"
+    assert (again.status_code, again.json()["id"]) == (201, first.json()["id"])
+    assert again.json()["status"] == "succeeded"
+    assert again.headers["preference-applied"] == "wait=10"
+
+
+def test_a_waiting_prediction_shows_its_position(ada: Person, echo, start_server) -> None:
     ids = [ada.run("ada/echo", text=str(n))["id"] for n in range(4)]
     fresh: Server = start_server()  # it has not seen the queue move
     headers = {"Authorization": f"Bearer {ada.key}"}
     answers = [
-        httpx.get(f"{fresh.url}/v1/predictions/{one}", headers=headers, trust_env=False) for one in ids
+        httpx.get(f"{fresh.url}/v1/predictions/{name}", headers=headers, trust_env=False) for name in ids
     ]
     assert [answer.json()["queue"]["position"] for answer in answers] == [1, 2, 3, 4]
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers)
     assert answers[0].json()["queue"]["starts_in_seconds"] is None, "nothing has moved yet"
 
 
-def test_an_ended_prediction_has_no_place(ada: Person, echo, worker) -> None:
+def test_an_ended_prediction_has_no_position(ada: Person, echo, worker) -> None:
     made = ada.http.post(
         "/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"}
     )
@@ -42,11 +60,11 @@ def test_an_ended_prediction_has_no_place(ada: Person, echo, worker) -> None:
     assert "retry-after" not in seen.headers
 
 
-def test_places_and_waits() -> None:
+def test_positions_and_waits() -> None:
     ids = [f"{n:04}" for n in range(10)]
-    place = position_in(ids, [1.0, 2.0, 4.0], "0003")
-    assert (place.position, place.p50, place.p90) == (4, 2.0, 4.0)
-    assert place.retry_after == 1
+    position = position_in(ids, [1.0, 2.0, 4.0], "0003")
+    assert (position.position, position.p50, position.p90) == (4, 2.0, 4.0)
+    assert position.retry_after == 1
     assert position_in(ids, [], "0003").p50 is None
     many = [f"{n:06}" for n in range(COUNTED)]
     far = position_in(many, [1.0], "999999")

@@ -210,9 +210,10 @@ async def create(
     base, headers = base_url(request), {}
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds:
+        headers["Preference-Applied"] = f"wait={seconds}"
+    if seconds and not prediction.ended:  # a repeated Idempotency-Key may find one that has ended
         left = seconds - ANSWER_SECONDS - (time.monotonic() - began)
         prediction = await services.follower.wait(prediction.id, max(0.0, left), prediction)
-        headers["Preference-Applied"] = f"wait={seconds}"
     headers["Location"] = f"{base}/v1/predictions/{prediction.id}"
     body = services.view.render(prediction, base, as_starting=seconds is not None and not prediction.ended)
     return answer(body, 201, headers)
