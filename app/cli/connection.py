@@ -4,6 +4,7 @@ sentence."""
 import ipaddress
 import json
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -41,12 +42,11 @@ class Api:
     def __init__(self, url: str = "") -> None:
         """`url` goes before LOVAGE_URL."""
         settings = load_client()
-        self.url, token = (url or settings.lovage_url).rstrip("/"), settings.lovage_token
-        if not self.url:
-            self.url = _local_url(settings.lovage_data_dir)
-        if not token and is_own(url):  # a platform that was named gets no key that was not named for it
-            key = settings.lovage_data_dir / "key"
-            token = key.read_text().strip() if key.is_file() else ""
+        address = (url or settings.lovage_url).rstrip("/")
+        self.url = address or _local_url(settings.lovage_data_dir)
+        token = settings.lovage_token
+        if not token and is_own(address):  # the local key is an administrator's: no other machine may get it
+            token = _local_key(settings.lovage_data_dir)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self.client = httpx.Client(
@@ -111,7 +111,12 @@ def problem(answer: httpx.Response) -> str:
     return str(detail) or f"the server answered {answer.status_code}"
 
 
-def _local_url(data_dir: Any) -> str:
+def _local_key(data_dir: Path) -> str:
+    key = data_dir / "key"
+    return key.read_text().strip() if key.is_file() else ""
+
+
+def _local_url(data_dir: Path) -> str:
     from app.local.platform_state import read_platform
 
     platform = read_platform(data_dir.absolute())

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,28 @@ def test_another_server_is_told_as_such(
     assert text.startswith("lovage: ")
     assert sentence in text
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "variable", "sent"),
+    [
+        ("", "", True),
+        ("", "http://localhost:9", True),
+        ("http://127.0.0.1:9", "https://lovage.example.com", True),
+        ("", "https://lovage.example.com", False),
+        ("https://lovage.example.com", "", False),
+        ("http://192.0.2.1", "http://localhost:9", False),
+    ],
+)
+def test_the_local_key_is_sent_to_this_machine_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument: str, variable: str, sent: bool
+) -> None:
+    (tmp_path / "key").write_text("lov_local\n")
+    monkeypatch.setenv("LOVAGE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("LOVAGE_URL", variable)
+    monkeypatch.delenv("LOVAGE_TOKEN", raising=False)
+    header = Api(argument).client.headers.get("authorization")
+    assert header == ("Bearer lov_local" if sent else None)
 
 
 @pytest.mark.parametrize(("most", "found"), [(None, 300), (150, 150), (100, 100)])
