@@ -88,7 +88,9 @@ CRASHES = Counter(
     "lovage_model_crashes", "Deaths of model processes that nobody intended.", ["model"], registry=WORKER
 )
 
-DELIVERIES = Counter("lovage_webhook_attempts", "Attempts to deliver a webhook.", ["outcome"], registry=COURIER)
+DELIVERIES = Counter(
+    "lovage_webhook_attempts", "Attempts to deliver a webhook.", ["outcome"], registry=COURIER
+)
 DELIVERY_SECONDS = Histogram(
     "lovage_webhook_attempt_seconds", "Time of one attempt.", buckets=SECONDS, registry=COURIER
 )
