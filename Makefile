@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 RUN_MARK := $(VENV)/.installed-run
 DEV_MARK := $(VENV)/.installed-dev
 ARGS ?=
+# Tests run in as many processes as there are processors, up to 4: tests/side_by_side.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4
 
 # pip shows its own progress; a mark newer than the requirement files means that there is nothing to do.
 $(BIN)/python:
@@ -41,11 +43,11 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 ##@ Check
 .PHONY: test fuzz coverage check fmt bench chaos soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random requests (minutes)
 	@LOVAGE_FUZZ_EXAMPLES=$${LOVAGE_FUZZ_EXAMPLES:-150} $(BIN)/python -m pytest tests/api/test_fuzz_api.py $(ARGS)
 coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and engine must have 90 %
-	@$(BIN)/python -m pytest -q --cov --cov-report= $(ARGS)
+	@$(PYTEST) -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include="app/domain/*,app/services/*,app/engine/*" --fail-under=90
 check: $(DEV_MARK) ## Lint, types, rooms
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

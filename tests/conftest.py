@@ -15,6 +15,8 @@ from app.db.tables import Base
 from app.local.embedded import EmbeddedServers, Urls
 from app.settings import Settings
 
+pytest_plugins = ["side_by_side"]
+
 SECRET = "a-secret-of-the-tests-" + "x" * 20
 
 

@@ -1,0 +1,80 @@
+"""How the tests run in several processes at once (pytest-xdist), and which of them need the machine alone.
+
+Each process starts the servers that its tests want: a Postgres and a Valkey of its own, so that a test may
+empty either. A test file stays in one process; so does each folder whose tests share a platform, because
+that takes long to start. A test marked `alone` measures time or concurrency, or works against a limit of a
+few seconds: while it runs, no other process runs a test.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# Folders whose tests share one platform; they take longest, so they begin first.
+SHARED_PLATFORM = ("end_to_end", "chaos", "abuse")
+PLATFORM_TIMEOUT = 300  # seconds; the first test of such a folder waits until everything has started
+
+TURNSTILE = Path(__file__).with_name("conftest.py")
+MACHINE = Path(__file__)  # locked shared by every running test, exclusively by one that must be alone
+
+
+class ByFolderOrFile(LoadScopeScheduling):
+    """Gives a process a file at a time, or one of the folders with a shared platform."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = platform_folder(nodeid)
+        return folder or nodeid.partition("::")[0]
+
+
+def platform_folder(nodeid: str) -> str:
+    """The folder of SHARED_PLATFORM that a test is in, or an empty text."""
+    parts = nodeid.partition("::")[0].split("/")
+    return next((folder for folder in SHARED_PLATFORM if folder in parts[:-1]), "")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolderOrFile:
+    config.option.loadscopereorder = False  # the order is that of the collection, see below
+    return ByFolderOrFile(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if platform_folder(item.nodeid) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PLATFORM_TIMEOUT))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not platform_folder(item.nodeid))  # stable: the others stay as they are
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the timeout of the test, which has not begun yet
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with _machine(exclusively=item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@contextmanager
+def _machine(*, exclusively: bool) -> Iterator[None]:
+    """A test that must be alone waits inside the turnstile, so that the others begin no further one."""
+    with MACHINE.open() as machine:
+        with TURNSTILE.open() as turnstile, _locked(turnstile, fcntl.LOCK_EX):
+            fcntl.flock(machine, fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            # A forked child may still have this open file, and then closing it would not free the lock.
+            fcntl.flock(machine, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _locked(file: IO[str], kind: int) -> Iterator[None]:
+    fcntl.flock(file, kind)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
