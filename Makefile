@@ -41,7 +41,7 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test fuzz coverage check fmt bench chaos soak
+.PHONY: test fuzz coverage check measure fmt bench chaos soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(PYTEST) $(ARGS)
 fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random requests (minutes)
@@ -49,8 +49,10 @@ fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random re
 coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and engine must have 90 %
 	@$(PYTEST) -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include="app/domain/*,app/services/*,app/engine/*" --fail-under=90
-check: $(DEV_MARK) ## Lint, types, rooms
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+check: $(DEV_MARK) ## Lint, types, rooms, measures
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python -m scripts.measure
+measure: $(DEV_MARK) ## Sizes of functions and classes, retired words, where things lie: each against its bar
+	@$(BIN)/python -m scripts.measure $(ARGS)
 fmt: $(DEV_MARK) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 bench: $(DEV_MARK) ## Measure the accept path and the whole path (minutes)

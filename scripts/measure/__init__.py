@@ -1,0 +1,1 @@
+"""`make measure`: whether the code keeps to its own measures."""

@@ -1,0 +1,67 @@
+"""`python -m scripts.measure`: prints each measure and its bar; the exit code is 1 when one is missed.
+
+A file in `pending` may still be over a bar: it is printed, and no failure.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from scripts.measure import lookups, pending, sizes, words
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Checks everything; returns the exit code."""
+    modules = sizes.read(ROOT)
+    missed = 0
+    for name, over in sizes.measure(modules).items():
+        late = [each for each in over if path_of(each.where) in pending.FILES]
+        missed += report(name, largest(name, modules), [each for each in over if each not in late], late)
+    missed += report("retired words", "0", words.violations(), ())
+    missed += report("idle exceptions", "0", words.idle_exceptions(), ())
+    missed += report("first-guess look-ups", f"{len(lookups.PLACES)} concepts", lookups.missing(ROOT), ())
+    return 1 if missed else 0
+
+
+def report(name: str, value: str, missed: Iterable[object], late: Iterable[object]) -> int:
+    """Prints one measure and returns how often it is missed."""
+    lines, tolerated = [str(each) for each in missed], [str(each) for each in late]
+    pending_note = f" ({len(tolerated)} pending)" if tolerated else ""
+    print(f"{'MISSED' if lines else 'ok':7}{name:24}{value}{pending_note}")
+    for line in lines:
+        print(f"         {line}")
+    return len(lines)
+
+
+def path_of(where: str) -> str:
+    return where.partition(":")[0]
+
+
+def largest(name: str, modules: list[sizes.Module]) -> str:
+    """What the measure is today, in a few words."""
+    match name:
+        case "functions":
+            return f"longest {sizes.longest_function(modules)} lines, at most {sizes.FUNCTION_LINES}"
+        case "classes":
+            lines, methods = sizes.largest_class(modules)
+            return (
+                f"longest {lines} lines, at most {sizes.CLASS_LINES};"
+                f" {methods} public methods, at most {sizes.PUBLIC_METHODS}"
+            )
+        case "modules":
+            longest = max(len(module.lines) for module in modules)
+            return f"{len(modules)}, longest {longest} lines, at most {sizes.MODULE_LINES}"
+        case "columns":
+            return f"{max(len(line) for module in modules for line in module.lines)}, at most {sizes.COLUMNS}"
+        case "excepts":
+            count = sum(1 for module in modules for _ in sizes.broad_excepts(module))
+            return f"{count} broad, each with its reason"
+        case "format skips":
+            return f"{sizes.count_format_skips(modules)}, at most {sizes.FORMAT_SKIPS}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
