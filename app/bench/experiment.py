@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.bench.input_sources import Inputs
+from app.domain import version_settings
 
 SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
 DEFAULT_SECONDS = 10.0
@@ -38,14 +39,20 @@ class BadExperiment(Exception):
     """The file cannot be used; the text says why, one line for each field."""
 
 
+def _bounds(setting: str) -> Any:
+    """The bounds of a version setting's numbers."""
+    number = version_settings.SETTINGS[setting].number
+    return Field(ge=number["minimum"], le=number["maximum"])
+
+
 class Batching(BaseModel):
     """A version's batching policy. What is left out stays as the version has it."""
 
     model_config = ConfigDict(extra="forbid")
 
-    max_batch_size: Auto | Annotated[int, Field(ge=1, le=4_096)] | None = None
-    max_batch_tokens: Auto | Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    max_wait_ms: Auto | Annotated[float, Field(ge=0, le=60_000)] | None = None
+    max_batch_size: Auto | Annotated[int, _bounds("max_batch_size")] | None = None
+    max_batch_tokens: Auto | Annotated[int, _bounds("max_batch_tokens")] | None = None
+    max_wait_ms: Auto | Annotated[float, _bounds("max_wait_ms")] | None = None
 
     def config(self) -> dict[str, Any]:
         """As keys of a version's configuration."""

@@ -10,29 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.version_settings import AUTO, BATCHING, INPUT_KEYWORDS
+
 KEEP_ALIVE_SECONDS = 60  # a copy that is measured no more must not hold memory beside the next one
 PREFIX = "bench-"
-BATCHING = ("max_batch_size", "max_batch_tokens", "max_wait_ms")
-# What a version may say anew of an input (services/catalogue/version_schema.py refuses the rest).
-OVERRIDABLE = (
-    "title",
-    "description",
-    "default",
-    "minimum",
-    "maximum",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "enum",
-    "x-order",
-    "deprecated",
-    "examples",
-    "type",
-    "format",
-    "items",
-    "nullable",
-)
 
 Call = Callable[..., Any]  # (method, path, json=…) -> parsed JSON; raises CallFailed
 
@@ -73,7 +54,7 @@ def merged(config: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, An
     """A version's configuration with a policy over it. A batching key that is `auto` is left out: it means
     the same."""
     found = {**config, **policy}
-    return {name: value for name, value in found.items() if value != "auto" or name not in BATCHING}
+    return {name: value for name, value in found.items() if value != AUTO or name not in BATCHING}
 
 
 def body(version: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +85,7 @@ def _changes(name: str, shown: Mapping[str, Any], schemas: Mapping[str, Any]) ->
         for key in ("enum", "type")
         if "allOf" in shown and key in schemas.get(name, {})
     }
-    return {key: value for key, value in {**choices, **shown}.items() if key in OVERRIDABLE}
+    return {key: value for key, value in {**choices, **shown}.items() if key in INPUT_KEYWORDS}
 
 
 @contextmanager

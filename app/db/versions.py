@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app.db import models
 from app.db.pages import Page, page
 from app.db.tables import ModelRow, VersionRow
+from app.domain.version_settings import value_of
 from app.domain.versions import VERSION_ID
 
 
@@ -62,7 +63,7 @@ def prefetched(session: Session) -> list[tuple[str, dict[str, Any]]]:
     usable = (VersionRow.deleted_at.is_(None), ModelRow.deleted_at.is_(None))
     joined = select(VersionRow.id, VersionRow.config).join(ModelRow, ModelRow.id == VersionRow.model_id)
     rows = session.execute(joined.ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest))
-    return [(version, config) for version, config in rows if config.get("prefetch")]
+    return [(version, config) for version, config in rows if value_of(config, "prefetch")]
 
 
 def of_model(session: Session, model_id: UUID, *, cursor: str | None, limit: int) -> Page[VersionRow]:

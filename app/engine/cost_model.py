@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from app.domain import version_settings
 from app.domain.work import ModelSpec
 from app.engine.batch_policy import CostModel, Limits
 from app.runtimes.base import Job, Runtime
@@ -164,12 +165,14 @@ def limits(cost_model: CostModel, given: Limits, config: Mapping[str, Any]) -> L
     """What `auto` means once the cost is known: many rows, and as many cells as so many rows of a usual
     length have. So short texts share what a pass costs by itself, and long ones do not make everybody wait.
     """
-    if config.get("max_batch_size") not in (None, "auto"):
+    if version_settings.number_of(config, "max_batch_size") is not None:
         return given
     size = LEAST_ROWS
     while size * 2 <= MOST_ROWS and cost_model.of(size * 2, USUAL_LENGTH) <= QUICK_SECONDS:
         size *= 2
-    return Limits(size, given.tokens or size * USUAL_LENGTH)
+    if version_settings.number_of(config, "max_batch_tokens") is not None:
+        return Limits(size, given.tokens)
+    return Limits(size, size * USUAL_LENGTH)
 
 
 def file_name(model: ModelSpec, *, unpadded: bool = False) -> str:

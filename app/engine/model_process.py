@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from app.domain import version_settings
 from app.domain.errors import NotFound
 from app.domain.work import Canceled, Failed, Log, ModelSpec
 from app.engine import cost_model, process_limits
@@ -196,17 +197,12 @@ def runtime_class(name: str, folders: Sequence[str]) -> type[Runtime]:
 
 
 def rules_of(config: Mapping[str, Any]) -> Rules:
-    """The engine's keys of a version's configuration; `auto` or absent means our own choice."""
-
-    def number(name: str, default: float) -> float:
-        value = config.get(name)
-        return default if value is None or value == "auto" else float(value)
-
+    """How a version's batches are formed; what is `auto` or absent is our own choice."""
     usual = Limits()
-    size, tokens = number("max_batch_size", usual.size), number("max_batch_tokens", usual.tokens)
-    return Rules(
-        limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, number("max_wait_ms", 0)) / 1000
-    )
+    size = version_settings.number_of(config, "max_batch_size") or usual.size
+    tokens = version_settings.number_of(config, "max_batch_tokens") or usual.tokens
+    wait_ms = version_settings.number_of(config, "max_wait_ms") or 0.0
+    return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, wait_ms) / 1000)
 
 
 def batch_facts(rules: Rules) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import ModelUnavailable
+from app.domain.version_settings import number_of, value_of
 from app.domain.work import END, Canceled, Chunk, Crashed, Event, Failed, Finished, Log, ModelSpec, Started
 from app.engine import deadlines, retry_policy
 from app.engine.batch_policy import Limits
@@ -226,7 +227,7 @@ class ModelSupervisor:
                 return
             self.state, self.load_seconds, self.last_used, self.ready_at = "ready", now - began, now, now
             self.health = retry_policy.after_load(self.health)
-            self.pinned = self.pinned or bool(self.spec.config.get("pin"))
+            self.pinned = self.pinned or bool(value_of(self.spec.config, "pin"))
             self.declared_bytes = int(ready.get("bytes") or 0)
             self.facts = dict(ready.get("facts") or {})
             self.batch_size = int(ready.get("max_batch_size") or DEFAULT_BATCH_SIZE)
@@ -412,5 +413,5 @@ class ModelSupervisor:
         if self.items or self.pinned:
             return False
         return self.leaving or deadlines.is_idle(
-            now - self.last_used, self.spec.config.get("keep_alive"), self._terms.timeouts
+            now - self.last_used, number_of(self.spec.config, "keep_alive"), self._terms.timeouts
         )

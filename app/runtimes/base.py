@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from app.domain import version_settings
 from app.domain.work import Event, ModelSpec
 
 
@@ -31,8 +32,17 @@ class RuntimeSpec:
     streams: bool = False
     needs_source: bool = True
     admin_only: bool = False
-    # JSON Schema of the version's `config` keys that this runtime reads (beside those of the engine).
+    # JSON Schemas of the version's `config` keys that are this runtime's own.
     config: dict[str, Any] = field(default_factory=dict)
+    # The settings that this runtime reads of those that are left to runtimes (dtype, torch_compile, fused;
+    # domain/version_settings.py). A version that sets another of them is refused; the platform's own settings
+    # (max_batch_size, timeout, …) hold for every runtime.
+    reads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.reads if not version_settings.is_left_to_runtimes(name)]
+        if unknown:
+            raise ValueError(f"reads: {', '.join(unknown)} is no version setting that is left to runtimes")
 
     def input_schema(self, task: str) -> dict[str, Any]:
         """The schema for `task`, or the default one. KeyError when the runtime has neither."""

@@ -3,45 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from app.domain.version_settings import AUTO, DTYPES, value_of
 from app.domain.work import ModelSpec
-from app.runtimes import schema
 
 if TYPE_CHECKING:
     from app.runtimes.dtype_choice import Trial
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 HALVES = ("bfloat16", "float16")
-DTYPES = ("float32", *HALVES, "auto")
 
-DTYPE_CONFIG = {
-    "dtype": {
-        "type": "string",
-        "enum": list(DTYPES),
-        "default": "float32",
-        "description": (
-            "Precision of the weights; auto: half where the device is faster with it and the answers agree."
-        ),
-    }
-}
-COMPILE_CONFIG = {
-    "torch_compile": schema.boolean("Compile with torch.compile: slow first runs, faster later ones."),
-    "fused": schema.boolean(
-        "On a CPU, run encoders of BERT's kind without padding; false: as transformers does.", default=True
-    ),
-}
-BATCH_CONFIG = {
-    "max_batch_size": schema.integer("Most works in one batch.", minimum=1, maximum=4096),
-    "max_batch_tokens": schema.integer(
-        "Most tokens in one batch, padding included.", minimum=1, maximum=2**24
-    ),
-    "max_wait_ms": schema.number("Wait this long for a fuller batch.", minimum=0, maximum=60_000),
-    "timeout": schema.number("Longest run of one prediction, in seconds.", minimum=0.1, maximum=86_400),
-    "keep_alive": schema.number("Unload after this many idle seconds; -1: never.", minimum=-1, maximum=2**31),
-    "device": schema.text(
-        "Device class (cpu, cuda …) or pinned queue that the version needs.", max_length=128
-    ),
-}
-CONFIG = {**BATCH_CONFIG, **DTYPE_CONFIG}
+# Settings of a version that `network` and `quicken` read, for the `reads` of a runtime's spec.
+PRECISION = ("dtype",)
+ACCELERATION = ("torch_compile", "fused")
 
 
 def folder_of(model: ModelSpec) -> Path:
@@ -60,8 +33,8 @@ def dtype_of(model: ModelSpec) -> Any:
     a CPU."""
     import torch
 
-    name = model.config.get("dtype") or "float32"
-    if name == "auto":
+    name = value_of(model.config, "dtype")
+    if name == AUTO:
         name = "float32" if model.device == "cpu" else "bfloat16"
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}")
@@ -92,7 +65,7 @@ def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> 
     quieten()
     folder, dtype = folder_of(model), dtype_of(model)
     facts: dict[str, Any] = {}
-    choosing = trial is not None and model.config.get("dtype") == "auto"
+    choosing = trial is not None and value_of(model.config, "dtype") == AUTO
     if choosing:
         stored = dtype_choice.stored_half(folder)
         usable = stored if stored == dtype_choice.half_of(model.device) else ""
@@ -109,10 +82,10 @@ def quicken(net: Any, model: ModelSpec) -> dict[str, Any]:
     shape; else puts fused encoders into it on a processor. What was done."""
     from app.runtimes.encoders import fused_encoder
 
-    if model.config.get("torch_compile"):
+    if value_of(model.config, "torch_compile"):
         net.compile(dynamic=True)
         return {}
-    wanted = model.device == "cpu" and model.config.get("fused", True)
+    wanted = model.device == "cpu" and value_of(model.config, "fused")
     return {"encoder": "fused"} if wanted and fused_encoder.fuse(net) else {}
 
 

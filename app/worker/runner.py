@@ -18,6 +18,7 @@ import structlog
 
 from app.domain.errors import ModelFailed, PredictionError, RunTimeout
 from app.domain.predictions import Prediction, Status
+from app.domain.version_settings import number_of
 from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Started, Work
 from app.engine.engine import UNMEASURED, Engine
 from app.events.channels import ChunkFrame
@@ -196,7 +197,7 @@ class Runner:
     def _work(self, run: Run, version: Version, given: dict[str, Any]) -> Work:
         if run.folder is None and may_write_files(version.output_schema):
             run.folder = self._folder(run)
-        limit = float(version.config.get("timeout", 0)) or self._options.run_timeout
+        limit = number_of(version.config, "timeout") or self._options.run_timeout
         asked = run.prediction.timeout
         run.has_own_timeout = asked is not None and asked < limit
         timeout = asked if asked is not None and run.has_own_timeout else limit

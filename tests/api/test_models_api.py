@@ -243,3 +243,46 @@ def test_without_any_worker_ever_a_version_has_to_wait(ada, database):
         session.execute(text("TRUNCATE runtimes"))
     answer = ada.http.post("/v1/models", json={"name": "x", "version": {"runtime": "echo"}})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "task"),
+    [
+        ("text-generation", ""),
+        ("image-generation", ""),
+        ("embedding", ""),
+        ("pair-scoring", ""),
+        ("pipeline", "text-classification"),
+    ],
+)
+def test_every_torch_runtime_takes_the_settings_that_the_table_promises(ada, api_settings, runtime, task):
+    folder = next(iter(api_settings.model_root_folders[1:])) / "weights"
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    config = {
+        "dtype": "auto",
+        "max_batch_size": "auto",
+        "max_batch_tokens": "auto",
+        "max_wait_ms": "auto",
+        "timeout": 0,
+        "keep_alive": -1,
+        "pin": False,
+    }
+    version = {"source": "path:weights", "runtime": runtime, "task": task, "config": config}
+    made = ada.http.post("/v1/models", json={"name": "auto", "version": version})
+    assert made.status_code == 201, made.text
+    assert made.json()["latest_version"]["config"] == config
+    numbers = {"max_batch_size": 8, "max_batch_tokens": 0, "max_wait_ms": 2.5, "timeout": 1, "keep_alive": 0}
+    again = ada.http.post("/v1/models/ada/auto/versions", json=version | {"config": config | numbers})
+    assert again.status_code == 201, again.text
+
+
+def test_a_setting_that_the_runtime_does_not_read_is_refused_by_name(ada):
+    version = {"runtime": "echo", "config": {"dtype": "int8", "fused": True, "max_batch_size": "auto"}}
+    answer = ada.http.post("/v1/models", json={"name": "bad", "version": version})
+    assert answer.status_code == 422
+    refused = {one["field"]: one for one in answer.json()["invalid_fields"]}
+    assert set(refused) == {"config.dtype", "config.fused"}
+    for one in refused.values():
+        assert one["type"] == "additional_property_not_allowed"
+        assert "is not read by the runtime 'echo'" in one["description"]

@@ -70,4 +70,5 @@ def test_batches_grow_where_they_are_quick() -> None:
     assert cost_model.limits(fast, Limits(32, 0), {}) == Limits(512, 512 * 64)
     assert cost_model.limits(slow, Limits(32, 0), {"max_batch_size": "auto"}) == Limits(64, 64 * 64)
     assert cost_model.limits(slow, Limits(32, 500), {"max_batch_tokens": 500}) == Limits(64, 500)
+    assert cost_model.limits(slow, Limits(32, 0), {"max_batch_tokens": 0}) == Limits(64, 0), "no limit is one"
     assert cost_model.limits(fast, Limits(20, 0), {"max_batch_size": 20}) == Limits(20, 0)

@@ -89,6 +89,11 @@ def test_the_example_environment_is_up_to_date() -> None:
     assert done.returncode == 0, "run: python scripts/env_example.py"
 
 
+def test_the_page_of_version_settings_is_up_to_date() -> None:
+    done = subprocess.run([sys.executable, "scripts/version_settings.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run: python scripts/version_settings.py"
+
+
 def readme_commands(program: str) -> list[str]:
     blocks = re.findall(r"```sh\n(.*?)```", README, re.S)
     lines = [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]

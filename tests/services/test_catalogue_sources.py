@@ -90,10 +90,11 @@ def test_a_folder_must_lie_under_a_root(tmp_path):
 
 
 def test_configuration_keys_are_checked_by_name():
-    check_config({"max_batch_size": "auto", "timeout": 5, "rows": 3}, {"rows": {"type": "integer"}})
+    spec = {"name": "mine", "config": {"rows": {"type": "integer"}}}
+    check_config({"max_batch_size": "auto", "timeout": 5, "rows": 3}, spec)
     for bad in ({"max_batch_sise": 5}, {"timeout": -1}, {"rows": "x"}, {"trust_remote_code": True}):
         with pytest.raises(InvalidRequest, match=rf"config\.{next(iter(bad))}"):
-            check_config(bad, {"rows": {"type": "integer"}})
+            check_config(bad, spec)
 
 
 class Hub(BaseHTTPRequestHandler):

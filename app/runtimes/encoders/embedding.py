@@ -59,9 +59,8 @@ class Embedding(Runtime):
         description="Turns texts into vectors (sentence encoders).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "anyOf": [VECTOR, {"type": "array", "items": VECTOR}]}},
+        reads=(*weights.PRECISION, *weights.ACCELERATION),
         config={
-            **weights.CONFIG,
-            **weights.COMPILE_CONFIG,
             "pooling": {
                 "type": "string",
                 "enum": list(POOLINGS),

@@ -53,9 +53,8 @@ class PairScoring(Runtime):
                 "items": {"anyOf": [{"type": "number"}, {"type": "array"}]},
             }
         },
+        reads=(*weights.PRECISION, *weights.ACCELERATION),
         config={
-            **weights.CONFIG,
-            **weights.COMPILE_CONFIG,
             "sigmoid": schema.boolean(
                 "Map a single logit to 0…1. Default: as the model's folder says, else yes."
             ),

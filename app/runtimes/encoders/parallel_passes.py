@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.version_settings import value_of
 from app.domain.work import ModelSpec
 from app.runtimes.base import Feed, Job
 from app.runtimes.encoders.rows import cells, cut_evenly
@@ -59,7 +60,7 @@ class Lanes:
     ) -> None:
         on_cpu = model.device == "cpu"
         one_threads = (
-            model.config.get("torch_compile") or model.trust_remote_code
+            value_of(model.config, "torch_compile") or model.trust_remote_code
         )  # transformers' own layers may be shared
         self._count = min(LANES, model.threads) if on_cpu and not one_threads else 1
         self._threads, self._length, self._unpadded = model.threads, length, unpadded

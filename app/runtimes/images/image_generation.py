@@ -65,8 +65,8 @@ class ImageGeneration(Runtime):
         description="Makes pictures from text (diffusers pipelines).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}},
+        reads=weights.PRECISION,
         config={
-            **weights.CONFIG,
             "default_steps": schema.integer("Steps when none are asked for.", minimum=1, maximum=500),
             "default_guidance": schema.number("Guidance when none is asked for.", minimum=0, maximum=50),
             "images_at_once": schema.integer(

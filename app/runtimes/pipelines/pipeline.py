@@ -28,7 +28,7 @@ class Pipeline(Runtime):
         description="Other tasks of transformers: " + ", ".join(TASKS) + ".",
         inputs={"": TASKS["text-classification"], **TASKS},
         outputs={"": {"title": "Output"}},
-        config={**weights.CONFIG, **weights.COMPILE_CONFIG},
+        reads=(*weights.PRECISION, *weights.ACCELERATION),
     )
 
     def __init__(self, call: Call, net: Any, task: str, rate: int) -> None:

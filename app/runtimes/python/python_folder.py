@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec, file_out
-from app.runtimes import weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 
 
@@ -25,7 +24,6 @@ class PythonFolder(Runtime):
         outputs={"": {"title": "Output"}},
         streams=True,
         admin_only=True,
-        config=weights.BATCH_CONFIG,
     )
 
     def __init__(self, predictor: Any) -> None:

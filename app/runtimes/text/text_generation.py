@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from app.domain.version_settings import number_of
 from app.domain.work import Event, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
@@ -71,7 +72,7 @@ class TextGeneration(Runtime):
         inputs={"": INPUTS},
         outputs={"": schema.chunks_of_text()},
         streams=True,
-        config={**weights.CONFIG, **weights.COMPILE_CONFIG},
+        reads=(*weights.PRECISION, *weights.ACCELERATION),
     )
     joins: ClassVar[bool] = True
 
@@ -191,5 +192,4 @@ def positions_of(config: Any) -> int:
 
 def slots_of(config: dict[str, Any]) -> int:
     """Requests in one running batch: `max_batch_size`, unless it is auto."""
-    given = config.get("max_batch_size")
-    return int(given) if isinstance(given, int) else SLOTS
+    return int(number_of(config, "max_batch_size") or SLOTS)

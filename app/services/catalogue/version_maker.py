@@ -5,14 +5,15 @@ Whatever cannot run safely is refused here, before it has an id: pickled weights
 runtimes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.db import runtimes
 from app.db.session import Database
+from app.domain import version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
-from app.domain.routing import STRATEGIES
 from app.domain.signature import schema_of
 from app.domain.versions import Source, VersionSpec
 from app.services.catalogue.model_kind import ModelFiles, kind_of, of_task
@@ -20,32 +21,6 @@ from app.services.catalogue.schema_compile import Errors, compile_schema
 from app.services.catalogue.sources import Looked, SourceReader, wrong_source
 from app.services.catalogue.version_schema import Schema, overridden
 from app.services.people.access import Principal
-
-PLACE: Schema = {
-    "type": "object",
-    "additionalProperties": False,
-    "properties": {
-        "device": {"type": "string", "maxLength": 128},
-        "memory_bytes": {"type": "integer", "minimum": 0, "maximum": 2**50},
-    },
-}
-# Keys of a version's `config` that the engine reads, whatever the runtime.
-ENGINE_CONFIG: dict[str, Schema] = {
-    "device": {"type": "string", "maxLength": 128},
-    "require": PLACE,
-    "prefer": PLACE,
-    "routing": {"type": "string", "enum": list(STRATEGIES)},
-    "dtype": {"type": "string", "enum": ["auto", "float32", "float16", "bfloat16", "int8"]},
-    "timeout": {"type": "number", "minimum": 0, "maximum": 86_400},
-    "pin": {"type": "boolean"},
-    "prefetch": {"type": "boolean"},
-    "keep_alive": {"type": "number", "minimum": -1, "maximum": 31_536_000},
-    "max_batch_size": {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 4_096}, {"enum": ["auto"]}]},
-    "max_batch_tokens": {
-        "anyOf": [{"type": "integer", "minimum": 0, "maximum": 10_000_000}, {"enum": ["auto"]}]
-    },
-    "max_wait_ms": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 60_000}, {"enum": ["auto"]}]},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +65,7 @@ class VersionMaker:
         if spec.get("admin_only") and not principal.is_operator:
             raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
         self._check_files(spec, runtime, looked)
-        check_config(wanted.config, spec.get("config") or {})
+        check_config(wanted.config, spec)
         return _made(model, wanted, looked, spec, task)
 
     def _specs(self) -> dict[str, dict[str, Any]]:
@@ -153,18 +128,28 @@ def _known_task(spec: dict[str, Any], runtime: str, task: str) -> str:
     )
 
 
-def check_config(config: dict[str, Any], of_runtime: dict[str, Schema]) -> None:
-    """Raises InvalidRequest naming each configuration key that is unknown or wrong."""
-    known = {**ENGINE_CONFIG, **of_runtime.get("properties", of_runtime)}
+def check_config(config: dict[str, Any], spec: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest naming each configuration key that is wrong, unknown, or not read by the runtime.
+    `spec` is a RuntimeSpec as a worker wrote it."""
+    own = spec.get("config") or {}
+    own = own.get("properties", own)
+    schemas = {**own, **version_settings.schemas_for(spec.get("reads") or ())}
     errors: Errors = []
     for name, value in config.items():
-        if name in known:
-            compile_schema(known[name])(value, f"config.{name}", errors)
+        if name in schemas:
+            compile_schema(schemas[name])(value, f"config.{name}", errors)
         else:
-            sentence = "is not known to this runtime; known are: " + ", ".join(sorted(known))
+            sentence = _refusal(name, str(spec.get("name") or ""), schemas)
             errors.append(FieldError(f"config.{name[:100]}", "additional_property_not_allowed", sentence))
     if errors:
         raise wrong_fields(tuple(errors))
+
+
+def _refusal(name: str, runtime: str, schemas: Mapping[str, Schema]) -> str:
+    known = ", ".join(sorted(schemas))
+    if name in version_settings.SETTINGS:
+        return f"is not read by the runtime '{runtime}', so it would change nothing; known are: {known}"
+    return f"is not known to this runtime; known are: {known}"
 
 
 def _made(model: str, wanted: NewVersion, looked: Looked, spec: dict[str, Any], task: str) -> MadeVersion:

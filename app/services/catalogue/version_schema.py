@@ -7,30 +7,10 @@ Pure functions. The document has Cog's shape: components.schemas.Input and Outpu
 from typing import Any
 
 from app.domain.errors import InvalidRequest, wrong_field
+from app.domain.version_settings import INPUT_KEYWORDS
 
 Schema = dict[str, Any]
 
-# What an override may say about an input. No `pattern`: a caller's regular expression could stop the API for
-# minutes.
-MAY_OVERRIDE = {
-    "title",
-    "description",
-    "default",
-    "minimum",
-    "maximum",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "enum",
-    "x-order",
-    "deprecated",
-    "examples",
-    "type",
-    "format",
-    "items",
-    "nullable",
-}
 FIXED = {"type", "format", "items", "nullable"}  # may be repeated, not changed
 
 
@@ -76,7 +56,7 @@ def _object(value: Any, field: str) -> Schema:
 
 def _changes(name: str, changes: Schema, now: Schema) -> Schema:
     for key, value in changes.items():
-        if key not in MAY_OVERRIDE:
+        if key not in INPUT_KEYWORDS:
             raise wrong_schema(f"properties.{name}.{key[:50]}", "cannot be changed")
         if key in FIXED and value != now.get(key):
             raise wrong_schema(f"properties.{name}.{key}", "cannot be other than the runtime's")
