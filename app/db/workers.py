@@ -10,6 +10,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import WorkerRow
+from app.domain.workers import ClassCount
 
 
 def register(session: Session, row: WorkerRow) -> None:
@@ -48,6 +49,17 @@ def live(session: Session, dead_after: float) -> list[WorkerRow]:
             select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)
         )
     )
+
+
+COUNT_BY_CLASS = text("""
+    SELECT device_class, count(*) AS workers, sum(slots) AS slots FROM workers
+    WHERE stopped_at IS NULL AND seen_at > now() - :dead_after * interval '1 s' GROUP BY device_class""")
+
+
+def count_by_class(session: Session, dead_after: float) -> list[ClassCount]:
+    """How many live workers, with how many slots, each class of device has."""
+    rows = session.execute(COUNT_BY_CLASS, {"dead_after": dead_after})
+    return [ClassCount(row.device_class, row.workers, row.slots) for row in rows]
 
 
 CLASSES = text("SELECT DISTINCT device_class FROM workers WHERE seen_at > now() - :seconds * interval '1 s'")

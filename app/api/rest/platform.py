@@ -13,6 +13,7 @@ from app.api.deps import Caller, ServicesDep, base_url, caller_of
 from app.api.problems import declared
 from app.db.tables import WorkerRow
 from app.domain.errors import Unauthenticated
+from app.domain.queue_counts import QueueCount
 from app.services.platform.health import loaded_on
 
 router = APIRouter(tags=["Platform"])
@@ -187,7 +188,7 @@ async def status(request: Request, services: ServicesDep) -> StatusOut:
         waiting=census.waiting,
         running=census.running,
         models_loaded=sum(len(loaded_on(row)) for row in live),
-        queues=[QueueOut(**queue) for queue in census.queues] if operator else None,
+        queues=[_queue(count) for count in census.queues] if operator else None,
         workers=[_worker(row) for row in live] if operator else None,
     )
 
@@ -197,6 +198,10 @@ async def _is_operator(request: Request) -> bool:
         return (await caller_of(request)).is_operator
     except Unauthenticated:
         return False
+
+
+def _queue(count: QueueCount) -> QueueOut:
+    return QueueOut.model_validate(count, from_attributes=True)
 
 
 def _devices(live: list[WorkerRow]) -> dict[str, int]:

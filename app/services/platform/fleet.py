@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.db import backlog, workers
+from app.db import queue_counts, workers
 from app.db.session import Database
 from app.db.tables import WorkerRow
 from app.domain import routing
@@ -136,10 +136,9 @@ class Fleet:
         """The live workers, from the database."""
         with self._database.unit() as session:
             found = [facts(row) for row in workers.live(session, self._dead_after)]
-            waiting = (
-                backlog.in_queues(session, [worker.pinned for worker in found], COUNTED) if found else {}
-            )
-        return [replace(worker, waiting=waiting.get(worker.pinned, 0)) for worker in found]
+            pinned = [worker.pinned for worker in found]
+            counts = queue_counts.in_queues(session, pinned, COUNTED) if found else []
+        return [replace(worker, waiting=count.waiting) for worker, count in zip(found, counts, strict=True)]
 
     async def able(self, config: dict[str, Any]) -> list[str]:
         """The live workers, by their pinned queues, that could run a version of this configuration."""

@@ -3,16 +3,16 @@ threads."""
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
-from app.db import census, workers
+from app.db import queue_counts, workers
 from app.db.session import Database
 from app.db.tables import WorkerRow
 from app.domain.errors import LovageError
+from app.domain.queue_counts import QueueCount
 
 SLOW_SECONDS, KEEP_TIMES = 0.1, 20.0  # a count that took longer is kept for so many times as long
 REDIS_SECONDS = 1.5  # a probe must answer sooner than those who ask give up
@@ -34,17 +34,16 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """What the fleet holds: the live workers, each queue in which anything waits (db.census.queues), how many
-    run."""
+    """What the fleet holds: the live workers, each queue in which anything waits, how many run."""
 
     workers: list[WorkerRow]
-    queues: list[dict[str, Any]]
+    queues: list[QueueCount]
     running: int
 
     @property
     def waiting(self) -> int:
         """In all queues."""
-        return sum(queue["waiting"] for queue in self.queues)
+        return sum(queue.waiting for queue in self.queues)
 
 
 def loaded_on(row: WorkerRow) -> list[str]:
@@ -57,7 +56,7 @@ class Health:
 
     def __init__(self, database: Database, redis_url: str, dead_after: float) -> None:
         self._database, self._dead_after = database, dead_after
-        self._queues: list[dict[str, Any]] = []
+        self._queues: list[QueueCount] = []
         self._counted_until = 0.0
         self._redis = Redis.from_url(
             redis_url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, retry=None
@@ -88,13 +87,13 @@ class Health:
     def census(self) -> Census:
         """As it is now. With hundreds of thousands that wait, the queues' lengths may be some seconds old."""
         with self._database.unit() as session:
-            live, running = workers.live(session, self._dead_after), census.running(session)
+            live, running = workers.live(session, self._dead_after), queue_counts.running(session)
             queues = self._queues if time.monotonic() < self._counted_until else self._count(session)
         return Census(live, queues, running)
 
-    def _count(self, session: Session) -> list[dict[str, Any]]:
+    def _count(self, session: Session) -> list[QueueCount]:
         began = time.monotonic()
-        self._queues = census.queues(session)
+        self._queues = queue_counts.in_all_queues(session)
         if (took := time.monotonic() - began) > SLOW_SECONDS:
             self._counted_until = began + KEEP_TIMES * took
         return self._queues

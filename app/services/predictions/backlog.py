@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from app.db import backlog
+from app.db import queue_counts
 from app.db.session import Database
 from app.domain.errors import LovageError, TooMany
 
@@ -84,8 +84,12 @@ class Backlog:
         began = time.monotonic()
         try:
             with self._database.unit() as session:
-                found = backlog.of_all(session, limit) if total else backlog.of_user(session, user_id, limit)
-            count.waiting = found + count.since
+                waiting = (
+                    queue_counts.waiting(session, limit)
+                    if total
+                    else queue_counts.waiting_of_user(session, user_id, limit)
+                )
+            count.waiting = waiting + count.since
         except LovageError:
             log.debug("backlog_not_counted")
         finally:

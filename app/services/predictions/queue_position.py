@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.db import backlog
+from app.db import queue_counts
 from app.db.session import Database
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status
@@ -90,7 +90,7 @@ class QueuePositions:
 
         def read() -> dict[UUID, list[tuple[str, str]]]:
             with self._database.unit() as session:
-                return backlog.of_users(session, users, MINE)
+                return queue_counts.first_of_users(session, users, MINE)
 
         found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         return {
@@ -111,7 +111,7 @@ class QueuePositions:
     async def _look(self, name: str, queue: _Queue) -> None:
         def read() -> list[str]:
             with self._database.unit() as session:
-                return backlog.first_ids(session, name, COUNTED)
+                return queue_counts.first_ids(session, name, COUNTED)
 
         try:
             ids = await asyncio.get_running_loop().run_in_executor(self._threads, read)

@@ -142,7 +142,7 @@ def backend(census: Census) -> dict[str, Any]:
 
 def queues(census: Census) -> dict[str, Any]:
     """What waits and runs."""
-    depth = {queue["queue"]: queue["waiting"] for queue in census.queues}
+    depth = {queue.queue: queue.waiting for queue in census.queues}
     return {"waiting": census.waiting, "running": census.running, "queues": depth}
 
 
