@@ -111,7 +111,7 @@ def test_a_lost_upload_leaves_no_bytes_behind(ada: Person, api: Any) -> None:
     assert [key for key in storage.list("files/") if key == f"files/{file_id}"]
     answers = [send_file(ada.http, "y", "k") for _ in range(2)]
     assert {answer.status_code for answer in answers} == {422}
-    with api.api.core.database.unit() as session:
+    with api.app.state.api.core.database.unit() as session:
         known = set(session.execute(text("SELECT storage_key FROM files")).scalars())
     assert known == {f"files/{file_id}"}
 
@@ -185,6 +185,6 @@ def test_keys_are_forgotten_after_a_day(ada: Person, api: Any, database: Any) ->
         session.execute(
             text("UPDATE idempotency_keys SET created_at = now() - interval '25 h' WHERE key = 'k'")
         )
-    api.api.core.recovery().expire()
+    api.app.state.api.core.recovery().expire()
     assert count(database, "idempotency_keys") == 1
     assert send_file(ada.http, "one", "k").json()["id"] != first
