@@ -100,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
     ):  # as they are: FastAPI's `include_router` looks for the route of each request twice
         app.router.routes.extend(module.router.routes)
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn)
     app.add_middleware(
         RequestBounds,
         max_body=settings.max_body_bytes,

@@ -8,7 +8,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from app.api.problems import Problem
-from app.api.rest.predictions import ModelPredictionIn, PredictionIn
 
 TAGS = [
     {"name": "Predictions", "description": "Run a model: create, poll, stream, list, cancel."},
@@ -46,7 +45,7 @@ def _without_default_errors(made: dict[str, Any]) -> None:
         made["components"]["schemas"].pop(name, None)
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
     """The document, made once."""
     made = get_openapi(
         title=app.title,
@@ -59,7 +58,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     )
     _without_default_errors(made)
     components = made.setdefault("components", {})
-    components.setdefault("schemas", {}).update(_schemas(Problem, PredictionIn, ModelPredictionIn))
+    components.setdefault("schemas", {}).update(_schemas(Problem, *bodies))
     scheme = {
         "type": "http",
         "scheme": "bearer",
@@ -70,11 +69,11 @@ def document(app: FastAPI) -> dict[str, Any]:
     return made
 
 
-def install(app: FastAPI) -> None:
-    """Makes this the application's document."""
+def install(app: FastAPI, *bodies: type[BaseModel]) -> None:
+    """Makes this the application's document; `bodies` are the models that hand-written routes read."""
 
     def openapi() -> dict[str, Any]:
-        app.openapi_schema = app.openapi_schema or document(app)
+        app.openapi_schema = app.openapi_schema or document(app, *bodies)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

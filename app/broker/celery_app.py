@@ -14,6 +14,8 @@ from app.domain import queue_names
 
 VISIBILITY_SECONDS = 3600
 
+CeleryApp = Celery  # the type, for those outside this room who pass one on
+
 
 def make_celery(redis_url: str, *, sweep_seconds: float = 2.0) -> Celery:
     """An application on this broker; `sweep_seconds` is how often the clock rings the sweep."""

@@ -1,6 +1,5 @@
 """Commands that are one process of the platform each: api, worker, clock, flower, migrate, bootstrap."""
 
-import gc
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,18 +88,16 @@ def worker(
 
 
 def clock() -> None:
-    """Ring the sweeps (Celery beat). One is enough, more are harmless."""
-    from app.broker.celery_app import make_celery
+    """Start the sweeps (Celery beat). One is enough, more are harmless."""
+    from app.broker.celery_clock import serve_clock
 
     settings = _settings()
-    make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds).Beat(
-        scheduler_cls="celery.beat:Scheduler", loglevel=settings.log_level.upper(), quiet=True
-    ).run()
+    serve_clock(settings.redis_url, sweep_seconds=settings.sweep_seconds, log_level=settings.log_level)
 
 
 def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLOWER_PORT).")] = None) -> None:
     """Serve Flower, Celery's dashboard, behind FLOWER_BASIC_AUTH."""
-    from app.broker.celery_app import make_celery
+    from app.broker.flower import serve_flower
 
     settings = _settings()
     if ":" not in settings.flower_basic_auth:
@@ -109,16 +106,12 @@ def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLO
             file=sys.stderr,
         )
         sys.exit(2)
-    arguments = [
-        "flower",
-        f"--port={port or settings.flower_port}",
-        f"--address={settings.flower_address}",
-        f"--basic-auth={settings.flower_basic_auth}",
-        "--max-tasks=2000",  # what happens now; what has happened is in Postgres
-    ]
-    celery = make_celery(settings.redis_url)
-    gc.freeze()  # the libraries stay: finished tasks are looked for, and found, without them
-    celery.start(arguments)
+    serve_flower(
+        settings.redis_url,
+        address=settings.flower_address,
+        port=port or settings.flower_port,
+        basic_auth=settings.flower_basic_auth,
+    )
 
 
 def migrate(

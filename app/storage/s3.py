@@ -6,42 +6,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import boto3
-from botocore.config import Config
+from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from app.domain.errors import StorageFailed
+from app.outbound import s3
 from app.storage.base import BLOCK, Range, checked, missing
 
 ABSENT = {"404", "NoSuchKey", "NotFound"}
 DELETE_AT_ONCE = 1_000  # the protocol's limit
 LONGEST_URL_SECONDS = 7 * 86_400  # likewise, of a presigned URL
-
-# Checksums only where the protocol demands them: some servers answer a range with the whole file's checksum.
-CONFIG = Config(
-    signature_version="s3v4",
-    connect_timeout=3,
-    read_timeout=10,
-    retries={"total_max_attempts": 3, "mode": "standard"},
-    response_checksum_validation="when_required",
-    request_checksum_calculation="when_required",
-    s3={"addressing_style": "path"},
-    max_pool_connections=32,
-)
-
-
-def client(
-    endpoint_url: str | None, region: str, access_key_id: str | None, secret_access_key: str | None
-) -> Any:
-    """boto3's, with our patience. Without an endpoint Amazon's, without keys boto3's own credential chain."""
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint_url,
-        region_name=region,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        config=CONFIG,
-    )
 
 
 class S3Storage:
@@ -58,7 +32,7 @@ class S3Storage:
         secret_access_key: str | None = None,
     ) -> None:
         self._bucket, self._prefix = bucket, prefix.strip("/") + "/" if prefix.strip("/") else ""
-        self._client = client(endpoint_url, region, access_key_id, secret_access_key)
+        self._client = s3.connect(endpoint_url, region, access_key_id, secret_access_key)
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> None:
         name = self._prefix + checked(key)
@@ -134,7 +108,7 @@ def _failures() -> Iterator[None]:
         if error.response["Error"]["Code"] in ABSENT:
             raise missing() from error
         raise StorageFailed("The file storage refused the request.") from error
-    except (BotoCoreError, boto3.exceptions.S3UploadFailedError) as error:
+    except (BotoCoreError, S3UploadFailedError) as error:
         raise StorageFailed("The file storage cannot be reached.") from error
     # the file that was to be stored (some of botocore's own errors are OSErrors: they come first)
     except OSError as error:

@@ -11,16 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import structlog
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from app.domain.errors import ModelUnavailable
 from app.domain.versions import Source, parse_source
-from app.storage import s3
+from app.outbound import s3
+from app.outbound.hub import HubClient, HubFailed
+from app.outbound.s3 import S3Failed, S3Objects
 
 log = structlog.get_logger(__name__)
 
@@ -81,24 +78,17 @@ class ModelFiles:
             return folder
         try:
             self._download(source, folder, say)
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+        except (HubFailed, OSError, ValueError) as error:
             raise _not_downloaded(source, error) from error
         return folder
 
     def _download(self, source: Source, folder: Path, say: Say) -> None:
-        endpoint, token = self._options.hf_endpoint or None, self._options.hf_token or None
-        revision = source.revision or None
-        info = HfApi(endpoint=endpoint, token=token).model_info(
-            source.location, revision=revision, files_metadata=True
-        )
-        files = [(entry.rfilename, entry.size or 0) for entry in info.siblings or []]
-        wanted = wanted_files(files)
+        hub = HubClient(self._options.hf_endpoint, self._options.hf_token, saved_login=True)
+        wanted = wanted_files(hub.repository(source.location, source.revision, sizes=True).files)
         total, done = sum(size for _, size in wanted), 0
         say(f"Downloading {source}: {len(wanted)} files, {megabytes(total)}\n")
         for number, (name, size) in enumerate(wanted, 1):
-            hf_hub_download(
-                source.location, name, revision=revision, local_dir=folder, endpoint=endpoint, token=token
-            )
+            hub.download(source.location, name, source.revision, folder)
             done += size
             say(f"Downloaded {name} ({number}/{len(wanted)}, {megabytes(done)} of {megabytes(total)})\n")
         (folder / DONE_MARK).touch()
@@ -110,20 +100,15 @@ class ModelFiles:
             return folder
         try:
             self._download_objects(bucket, prefix.rstrip("/") + "/", folder, say)
-        except (BotoCoreError, ClientError, Boto3Error, OSError) as error:
+        except (S3Failed, OSError) as error:
             raise _not_downloaded(source, error) from error
         return folder
 
     def _download_objects(self, bucket: str, prefix: str, folder: Path, say: Say) -> None:
         options = self._options
         keys = (options.s3_access_key_id or None, options.s3_secret_access_key or None)
-        client = s3.client(options.s3_endpoint_url or None, options.s3_region, *keys)
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [
-            (item["Key"].removeprefix(prefix), item["Size"])
-            for page in pages
-            for item in page.get("Contents", [])
-        ]
+        objects = S3Objects(s3.connect(options.s3_endpoint_url or None, options.s3_region, *keys))
+        found = objects.list_objects(bucket, prefix)
         files = [(name, size) for name, size in wanted_files(found) if name and not name.endswith("/")]
         if not files:  # and no mark: they may be put there yet
             raise ModelUnavailable(f"s3://{bucket}/{prefix} holds no files.")
@@ -132,7 +117,7 @@ class ModelFiles:
             if not target.resolve().is_relative_to(folder.resolve()):
                 raise ModelUnavailable("An object under the source's prefix has an unusable name.")
             target.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(bucket, prefix + name, str(target))
+            objects.download(bucket, prefix + name, target)
             say(f"Downloaded {name} ({megabytes(size)})\n")
         (folder / DONE_MARK).touch()
 
@@ -143,7 +128,7 @@ def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
     return ModelUnavailable(f"{source} could not be downloaded: {reason.splitlines()[0][:300]}")
 
 
-def wanted_files(files: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def wanted_files(files: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     """The files to fetch: everything but weights in other formats. Raises ModelUnavailable when only pickles
     are there."""
     wanted = [(name, size) for name, size in files if not UNWANTED.search(name)]

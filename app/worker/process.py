@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from celery import Celery
 
+from app.broker.celery_app import CeleryApp
 from app.broker.task_events import TaskEvents
 from app.db import workers
 from app.db.session import Database
@@ -51,7 +51,7 @@ class AcceleratorWorker:
 
     options: WorkerOptions
     post: Post
-    celery: Celery
+    celery: CeleryApp
     queues: Sequence[str]
     hostname: str
     database: Database
@@ -148,7 +148,7 @@ class CourierProcess:
 
     courier: Courier
     health: HealthPort
-    celery: Celery
+    celery: CeleryApp
     queues: Sequence[str]
     hostname: str
     close: Callable[[], None]

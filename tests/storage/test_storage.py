@@ -18,12 +18,13 @@ import pytest
 from app.composition import storage_options
 from app.domain.errors import NotFound, StorageFailed
 from app.local.ports import choose_port
+from app.outbound.s3 import CONFIG
 from app.settings import Settings
 from app.storage import open_storage
 from app.storage.base import Storage
 from app.storage.local import LocalStorage
 from app.storage.memory import MemoryStorage
-from app.storage.s3 import CONFIG, S3Storage
+from app.storage.s3 import S3Storage
 from app.storage.signing import UrlSigner
 
 ACCESS, SECRET = "lovage-tests-access", "lovage-tests-secret-key"

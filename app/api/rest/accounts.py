@@ -14,7 +14,7 @@ from app.api.deps import Caller, IdempotencyKey, ServicesDep, as_utc, limited_by
 from app.api.problems import declared
 from app.db.tables import ApiKeyRow
 from app.domain.errors import NotFound, TooMany, Unauthenticated
-from app.services.predictions.idempotency import Once
+from app.services.idempotency import Once
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 

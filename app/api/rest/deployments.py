@@ -19,8 +19,8 @@ from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.versions import RunnableVersion
 from app.services.catalogue.deployments import ANY_HARDWARE
 from app.services.catalogue.runnable import parse_reference
+from app.services.idempotency import Once
 from app.services.people.access import Principal
-from app.services.predictions.idempotency import Once
 
 router = APIRouter(tags=["Deployments"], route_class=CheckedRoute)
 

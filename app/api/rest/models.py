@@ -32,8 +32,8 @@ from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import LovageError, wrong_field
 from app.services.catalogue.catalogue import Listed
 from app.services.catalogue.version_maker import NewVersion
+from app.services.idempotency import Once
 from app.services.people.access import Principal
-from app.services.predictions.idempotency import Once
 
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 

@@ -21,10 +21,10 @@ from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import Conflict, Forbidden, Gone, LovageError, NotFound, wrong_field
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import NAME_RULE, VERSION_ID, is_name
+from app.services import idempotency
 from app.services.catalogue.version_maker import MadeVersion, NewVersion, VersionMaker
+from app.services.idempotency import MadeBefore, Once
 from app.services.people.access import Principal
-from app.services.predictions import idempotency
-from app.services.predictions.idempotency import MadeBefore, Once
 
 COUNTS_SECONDS = 60.0  # run counts are decoration, and counting reads the whole table
 NO_MODEL = "The requested model could not be found."

@@ -19,9 +19,9 @@ from app.db.tables import DeploymentRow
 from app.domain.errors import Conflict, Gone, NotFound, wrong_field
 from app.domain.routing import CLASS_ORDER
 from app.domain.versions import NAME_RULE, RunnableVersion, is_name
+from app.services import idempotency
+from app.services.idempotency import MadeBefore, Once
 from app.services.people.access import Principal
-from app.services.predictions import idempotency
-from app.services.predictions.idempotency import MadeBefore, Once
 
 NO_DEPLOYMENT = "The requested deployment could not be found."
 ANY_HARDWARE = "any"

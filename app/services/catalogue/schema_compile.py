@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.domain.errors import FieldError
+from app.domain.storable import MAX_INTEGER, number_fault, text_fault
 from app.domain.work import FILE_KEY
 
 Schema = dict[str, Any]
@@ -21,7 +22,6 @@ Check = Callable[[Any, str, Errors], Any]
 
 MAX_ERRORS = 20  # a list of a million wrong items must not become a million sentences
 MAX_DEPTH = 64
-MAX_INTEGER = 2**63 - 1  # Postgres and most clients cannot hold more
 MAX_EXACT_FLOAT = 2**53  # above it 1.0-style integers are no longer exact
 SCHEMES = ("http://", "https://", "data:")
 
@@ -142,18 +142,6 @@ def _mistyped(errors: Errors, path: str, wanted: str, value: Any) -> None:
     wrong(errors, path, "invalid_type", f"must be {wanted}, not {name_of(value)}")
 
 
-def text_fault(value: str) -> str | None:
-    """Why a text cannot be stored: Postgres holds no NUL, UTF-8 no lone surrogates."""
-    if "\x00" in value:
-        return "must not contain the NUL character"
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "must be valid Unicode (it has a lone surrogate)"
-    return None
-
-
 def _string(schema: Schema) -> Check:
     shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
     pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
@@ -224,14 +212,6 @@ def _number(schema: Schema) -> Check:
         return value
 
     return run
-
-
-def number_fault(value: int | float) -> str | None:
-    """Why a number cannot be stored and sent: JSON has no NaN or infinity, Postgres no integer above 64
-    bits."""
-    if isinstance(value, int):
-        return "must fit in 64 bits" if abs(value) > MAX_INTEGER else None
-    return None if math.isfinite(value) else "must be finite"
 
 
 def _boolean(schema: Schema) -> Check:

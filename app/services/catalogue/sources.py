@@ -7,19 +7,16 @@ it is. Downloads no weights and judges nothing; workers fetch.
 import contextlib
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from app.domain.errors import InvalidRequest, Unavailable, wrong_field
 from app.domain.versions import Source, parse_source
+from app.outbound.hub import INFO_SECONDS, HubClient, HubFailed, HubGated, HubNoRepository, HubNoRevision
 from app.services.catalogue.model_kind import CONFIG_FILES, ModelFiles
 
-HUB_SECONDS = 15
 LARGEST_CONFIG = 4_000_000  # bytes
 EDGE = (
     1 << 20
@@ -46,7 +43,7 @@ class SourceReader:
 
     def __init__(self, roots: list[Path], hf_endpoint: str = "", hf_token: str = "") -> None:
         self._roots = [root.resolve() for root in roots]
-        self._endpoint, self._token = hf_endpoint or None, hf_token or None
+        self._hub = HubClient(hf_endpoint, hf_token, saved_login=False)
 
     def look(self, text: str) -> Looked:
         """Raises InvalidRequest naming `source`, or Unavailable when the hub cannot be reached."""
@@ -55,7 +52,7 @@ class SourceReader:
         except ValueError as error:
             raise wrong_source(str(error)) from None
         if source.kind == "hf":
-            return self._hub(source)
+            return self._repository(source)
         if source.kind == "path":
             return self._folder(source)
         return Looked(source)
@@ -77,41 +74,25 @@ class SourceReader:
                     return folder
         return None
 
-    def _hub(self, source: Source) -> Looked:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HfHubHTTPError,
-            RepositoryNotFoundError,
-            RevisionNotFoundError,
-        )
-
-        api = HfApi(endpoint=self._endpoint, token=self._token or False, library_name="lovage")
+    def _repository(self, source: Source) -> Looked:
         try:
-            info = api.model_info(source.location, revision=source.revision or None, timeout=HUB_SECONDS)
-            names = [one.rfilename for one in info.siblings or []]
-            configs = self._hub_configs(api, source.location, str(info.sha), names)
-        except GatedRepoError:
+            repository = self._hub.repository(source.location, source.revision, seconds=INFO_SECONDS)
+            names = sorted(name for name, _ in repository.files)
+            small = [name for name in CONFIG_FILES if name in names]
+            contents = self._hub.read_files(source.location, repository.commit, small)
+        except HubGated:
             raise wrong_source("is a gated model: accept its terms on the hub and set HF_TOKEN") from None
-        except RevisionNotFoundError:
+        except HubNoRevision:
             raise wrong_source("has no such revision on the hub") from None
-        except RepositoryNotFoundError:
+        except HubNoRepository:
             raise wrong_source("was not found on the hub (or is private: set HF_TOKEN)") from None
-        except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        except HubFailed as error:
             raise Unavailable(
                 "The Hugging Face hub cannot be reached. Try again later.", retry_after=30
             ) from error
-        files = ModelFiles(sorted(names), configs, info.pipeline_tag or "")
-        return Looked(replace(source, revision=str(info.sha)), files)
-
-    @staticmethod
-    def _hub_configs(api: Any, repo: str, commit: str, names: list[str]) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory(prefix="lovage-hub-") as folder:
-            wanted = [name for name in CONFIG_FILES if name in names]
-            paths = {
-                name: api.hf_hub_download(repo, name, revision=commit, cache_dir=folder) for name in wanted
-            }
-            return {name: _parsed(Path(path).read_bytes()) for name, path in paths.items()}
+        configs = {name: _parsed(content) for name, content in contents.items()}
+        files = ModelFiles(names, configs, repository.tag)
+        return Looked(replace(source, revision=repository.commit), files)
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -8,9 +8,9 @@ from app.db.session import Database
 from app.db.version_stats import SAMPLE, Summary
 from app.domain.phases import DIGITS, PHASES
 from app.domain.predictions import TERMINAL
+from app.domain.timestamps import timestamp
 from app.services.catalogue.catalogue import Catalogue
 from app.services.people.access import Principal
-from app.services.predictions.prediction_view import timestamp
 
 LONGEST_WINDOW = 30 * 86_400.0  # seconds
 

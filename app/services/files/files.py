@@ -20,9 +20,9 @@ from app.db.tables import FileRow
 from app.domain.errors import Gone, InvalidRequest, NotFound, PayloadTooLarge
 from app.domain.predictions import is_id, new_id
 from app.domain.versions import is_name
+from app.services import idempotency
+from app.services.idempotency import MadeBefore, Once
 from app.services.people.access import Principal
-from app.services.predictions import idempotency
-from app.services.predictions.idempotency import MadeBefore, Once
 from app.storage.base import BLOCK, Range, Storage
 from app.storage.signing import UrlSigner
 

@@ -23,15 +23,15 @@ from app.domain.errors import (
     Unauthenticated,
     wrong_field,
 )
+from app.domain.storable import text_fault
 from app.domain.versions import is_name
 from app.outbound.webhook_signing import new_secret
-from app.services.catalogue.schema_compile import text_fault
+from app.services import idempotency
+from app.services.idempotency import MadeBefore, Once
 from app.services.people import passwords
 from app.services.people.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
 from app.services.people.rate_limits import Tries
 from app.services.people.tokens import TokenSigner
-from app.services.predictions import idempotency
-from app.services.predictions.idempotency import MadeBefore, Once
 
 RESERVED = {"anonymous", "admin", "api", "lovage", "models", "search", "system"}
 EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,255}\Z")

@@ -3,7 +3,7 @@ purpose."""
 
 from passlib.context import CryptContext
 
-from app.services.catalogue.schema_compile import text_fault
+from app.domain.storable import text_fault
 
 SHORTEST, LONGEST = 8, 1_024
 

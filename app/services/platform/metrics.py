@@ -2,7 +2,7 @@
 no HTTP."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from sqlalchemy.orm import Session
@@ -14,7 +14,6 @@ from app.domain.errors import Unavailable
 from app.events.reader import EventReader
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges, Readings
-from app.services.predictions.subscriptions import Subscriptions
 
 log = structlog.get_logger(__name__)
 
@@ -29,17 +28,17 @@ def may_scrape(token: str, authorization: str | None) -> bool:
 
 
 class ApiMetrics:
-    """One for each API process. `render` blocks."""
+    """One for each API process. `websockets` says how many are open. `render` blocks."""
 
     def __init__(
         self,
         database: Database,
         reader: EventReader,
-        topics: Subscriptions,
+        websockets: Callable[[], int],
         publisher: Publisher,
         dead_after: float,
     ) -> None:
-        self._database, self._reader, self._topics = database, reader, topics
+        self._database, self._reader, self._websockets = database, reader, websockets
         self._publisher, self._dead_after = publisher, dead_after
         own = Gauges(metrics.OF_API, self._own)
         self._all = Exposition(
@@ -53,7 +52,11 @@ class ApiMetrics:
     def _own(self) -> Readings:
         streams, waits = self._reader.readers()
         return {
-            "lovage_readers": {("stream",): streams, ("wait",): waits, ("websocket",): self._topics.active},
+            "lovage_readers": {
+                ("stream",): streams,
+                ("wait",): waits,
+                ("websocket",): self._websockets(),
+            },
             "lovage_events_connected": {(): float(self._reader.healthy)},
             "lovage_messages_dropped_total": {(): self._publisher.dropped},
         }

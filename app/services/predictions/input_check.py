@@ -12,6 +12,7 @@ from typing import Any
 
 from app.domain.errors import InvalidInput
 from app.domain.file_inputs import takes_files
+from app.domain.storable import text_fault
 from app.domain.versions import RunnableVersion
 from app.services.catalogue.schema_compile import (
     Check,
@@ -21,7 +22,6 @@ from app.services.catalogue.schema_compile import (
     compile_schema,
     free_value,
     name_of,
-    text_fault,
     wrong,
 )
 from app.services.files.input_files import fault_of

@@ -8,20 +8,15 @@ afresh each time.
 import base64
 import hashlib
 import hmac
-from datetime import datetime
 from typing import Any
 
 from app.domain.phases import DIGITS, phases
 from app.domain.predictions import ASKED, Prediction, Status, is_id
+from app.domain.timestamps import timestamp
 from app.domain.work import FILE_KEY
 from app.storage.base import Storage
 
 TOKEN_BYTES = 18  # of the stream token's signature: 144 bits
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with microseconds and Z."""
-    return None if moment is None else moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def output_prefix(prediction_id: str) -> str:

@@ -16,9 +16,9 @@ from app.db import predictions as table
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import StorageFailed, Unavailable
+from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.platform.fleet import facts
 from app.services.predictions.after_commit import Notifier
-from app.services.predictions.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.prediction_view import output_prefix
 from app.services.predictions.queue_rebalance import Rebalancer

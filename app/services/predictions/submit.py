@@ -22,9 +22,9 @@ from app.db.session import Database
 from app.domain.predictions import Prediction, new_id
 from app.domain.versions import RunnableVersion
 from app.services.files.own_files import OwnFiles
+from app.services.idempotency import other_request
 from app.services.platform.fleet import Fleet
 from app.services.predictions.backlog import Backlog
-from app.services.predictions.idempotency import other_request
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
 
