@@ -1,0 +1,353 @@
+"""The settings by topic; app/settings.py puts them together into the one class that processes read.
+
+The classes and their fields are in the order of `.env.example` and docs/reference/settings.md. A property
+turns a setting's text into the value that is passed down. Knows nothing of what the values are used for.
+"""
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings
+
+RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
+
+
+def listed(text: str) -> list[str]:
+    """The parts of a comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def folders(text: str) -> list[Path]:
+    """The folders of a colon-separated list."""
+    return [Path(part).resolve() for part in text.split(":") if part]
+
+
+def _rate_limit(value: str) -> str:
+    if value.strip() and not RATE_LIMIT.fullmatch(value.strip()):
+        raise ValueError("must be like 600/minute (second, minute, hour or day), or empty")
+    return value.strip()
+
+
+def _networks(value: str) -> str:
+    for part in listed(value):
+        ip_network(part, strict=False)  # no `*`: then anybody could name any address
+    return value
+
+
+def _seconds(value: str) -> str:
+    if not re.fullmatch(r"\d{1,7}(\.\d+)?(,\d{1,7}(\.\d+)?)*", value.replace(" ", "")):
+        raise ValueError("must be seconds with commas between, e.g. 5,30,300")
+    return value.replace(" ", "")
+
+
+def _token(value: str) -> str:
+    if value and not re.fullmatch(r"[\x21-\x7e]{16,}", value):
+        raise ValueError(
+            "must be at least 16 printable characters without spaces; make one with: openssl rand -hex 16"
+        )
+    return value
+
+
+Url = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
+RateLimit = Annotated[str, AfterValidator(_rate_limit)]
+Networks = Annotated[str, AfterValidator(_networks)]
+SecondsList = Annotated[str, AfterValidator(_seconds)]
+Token = Annotated[str, AfterValidator(_token)]
+
+
+class PlatformSettings(BaseSettings):
+    """Where this installation keeps its state and how its processes find each other."""
+
+    lovage_env: Literal["development", "production"] = Field(
+        "production",
+        description=(
+            "`development` allows private webhook addresses and generated secrets; `lovage up` sets it."
+        ),
+    )
+    lovage_data_dir: Path = Field(
+        Path(".lovage"), description="Local state: embedded databases, logs, local storage, caches."
+    )
+    database_url: str = Field(
+        "",
+        description="Postgres, e.g. postgresql+psycopg2://user:pass@host/db. Empty: `lovage up` starts one.",
+    )
+    redis_url: str = Field(
+        "", description="Redis or Valkey, e.g. redis://:pass@host:6379/0. Empty: `lovage up` starts one."
+    )
+    secret_key: str = Field(
+        "", description="Signs tokens, file and stream URLs. At least 32 bytes; the same for all processes."
+    )
+    public_url: Url = Field(
+        "",
+        description=(
+            "How clients reach the API, e.g. https://lovage.example.com. Empty: taken from the request."
+        ),
+    )
+
+
+class ServerSettings(BaseSettings):
+    """An API process: address, threads, limits of one request, WebSockets."""
+
+    api_host: str = Field("127.0.0.1", description="Address the API listens on.")
+    api_port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
+    api_threads: int = Field(16, ge=1, le=256, description="Threads for database work in one API process.")
+    max_body_bytes: int = Field(
+        10_000_000, ge=1_000, description="Largest JSON request body; larger ones are answered 413."
+    )
+    max_upload_bytes: int = Field(100_000_000, ge=1_000, description="Largest file upload (POST /v1/files).")
+    api_drain_seconds: float = Field(
+        3,
+        ge=0,
+        le=60,
+        description=(
+            "How long an API process that is stopping goes on serving while /ready says 503, so that a load"
+            " balancer notices. `lovage up` sets 0."
+        ),
+    )
+    ws_idle_seconds: float = Field(
+        90,
+        gt=0,
+        description=(
+            "A WebSocket client that is silent for so long is disconnected; it is sent two pings before."
+        ),
+    )
+    ws_recheck_seconds: float = Field(
+        30,
+        gt=0,
+        description=(
+            "An open WebSocket's credential is checked again this often; one that was revoked closes it."
+        ),
+    )
+    cors_origins: str = Field(
+        "", description="Comma-separated origins that browsers may call from; empty: none."
+    )
+
+    @property
+    def origins(self) -> list[str]:
+        return listed(self.cors_origins)
+
+
+class PeopleSettings(BaseSettings):
+    """Who may call, how often, and how much one user may have waiting."""
+
+    allow_anonymous: bool = Field(
+        False, description="Let callers without a token run public models; they see nothing of others."
+    )
+    allow_registration: bool = Field(
+        True, description="Let anybody create an account at POST /v1/auth/register."
+    )
+    trusted_proxies: Networks = Field(
+        "",
+        description=(
+            "Comma-separated addresses or networks whose X-Forwarded-For is believed; empty: nobody's."
+        ),
+    )
+    rate_limit_creates: RateLimit = Field(
+        "600/minute",
+        description=(
+            "New predictions of one user, or of one address without a credential; empty: no limit. "
+            "`lovage up` sets it empty unless you set it."
+        ),
+    )
+    rate_limit_calls: RateLimit = Field(
+        "3000/minute",
+        description="All other calls of one user or address; empty: no limit. `lovage up` sets it empty.",
+    )
+    rate_limit_key: RateLimit = Field(
+        "", description="All calls with one API key, e.g. 1000/minute; empty: only its user's limits."
+    )
+    rate_limit_logins: RateLimit = Field(
+        "10/minute", description="Wrong passwords for one account and from one address; empty: no limit."
+    )
+    max_waiting_per_user: int = Field(
+        100_000, ge=0, description="Waiting predictions of one user; more are answered 429. 0: no limit."
+    )
+    max_waiting: int = Field(
+        2_000_000, ge=0, description="Waiting predictions in all; more are answered 429. 0: no limit."
+    )
+    audit_days: int = Field(
+        365, ge=0, description="Days after which entries of the audit log are removed; 0: kept."
+    )
+    access_token_minutes: int = Field(
+        60, ge=1, description="Lifetime of a JWT from POST /v1/auth/token, in minutes."
+    )
+    principal_cache_seconds: float = Field(
+        3.0, ge=0, description="How long an API process trusts an API key it has just checked."
+    )
+
+
+class StorageSettings(BaseSettings):
+    """Where files live and how long they and the data of predictions are kept."""
+
+    storage: Literal["local", "s3", "memory"] = Field(
+        "local", description="Where files live. `memory` is for tests only."
+    )
+    storage_dir: Path | None = Field(
+        None, description="Folder of the local storage; empty: LOVAGE_DATA_DIR/storage."
+    )
+    s3_bucket: str = Field("", description="Bucket for STORAGE=s3.")
+    s3_prefix: str = Field("", description="Key prefix inside the bucket.")
+    s3_endpoint_url: Url = Field("", description="For S3-compatible servers; empty: Amazon's.")
+    s3_region: str = Field("us-east-1", description="Region used for signing.")
+    s3_access_key_id: str = Field("", description="Empty: boto3's own credential chain.")
+    s3_secret_access_key: str = Field("", description="Empty: boto3's own credential chain.")
+    file_url_seconds: int = Field(3600, ge=60, description="How long a signed file URL is valid, in seconds.")
+    retention_hours: float = Field(
+        0, ge=0, description="Hours after which a finished prediction's data is removed; 0: kept."
+    )
+    file_retention_hours: float = Field(
+        24, ge=0, description="Hours after which an uploaded file is removed; 0: kept."
+    )
+
+
+class ModelSettings(BaseSettings):
+    """Where models and runtimes come from, and whose code may run."""
+
+    model_roots: str = Field("", description="Colon-separated folders that `path:` sources may point into.")
+    model_cache_dir: Path | None = Field(
+        None, description="Downloaded models; empty: LOVAGE_DATA_DIR/models."
+    )
+    runtime_paths: str = Field(
+        "", description="Colon-separated folders scanned for runtimes (hf_*.py, *_runtime.py)."
+    )
+    hf_endpoint: Url = Field("", description="Hugging Face hub or a mirror; empty: the library's default.")
+    hf_token: str = Field("", description="Token for private or gated models.")
+    trust_remote_code: str = Field(
+        "", description="Comma-separated `org/name@commit` whose own code may run. Empty: none."
+    )
+
+    @property
+    def model_root_folders(self) -> list[Path]:
+        """Folders under which `path:` sources are allowed; the shipped demo models are always among them."""
+        own = Path(__file__).parent.parent / "demo_models"
+        return [own, *folders(self.model_roots)]
+
+    @property
+    def runtime_folders(self) -> list[Path]:
+        return folders(self.runtime_paths)
+
+    @property
+    def trusted_code(self) -> frozenset[str]:
+        return frozenset(listed(self.trust_remote_code))
+
+
+class WorkerSettings(BaseSettings):
+    """A worker: its device, its capacity, its loaded models, and when it counts as dead."""
+
+    device: str = Field("auto", description="Device of a worker: auto, cpu, cuda:0, mps, …")
+    worker_slots: int = Field(
+        256, ge=1, le=4096, description="Predictions that one worker may hold at once, running or claimed."
+    )
+    worker_grace_seconds: float = Field(
+        25, ge=0, description="Time a stopping worker gives running predictions before handing them back."
+    )
+    model_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Memory for the loaded models of one worker; 0: 85 % of what an accelerator has free at start, or"
+            " half of what the machine has free, shared by its CPU workers."
+        ),
+    )
+    prefetch_models: str = Field(
+        "",
+        description=(
+            "Comma-separated owner/name or version ids that a worker loads when it starts, where they may run"
+            " there."
+        ),
+    )
+    model_idle_seconds: float = Field(
+        0, ge=0, description="Unload a model unused for this long; 0: only when memory is needed."
+    )
+    model_threads: int = Field(
+        0, ge=0, description="CPU threads of one model process; 0: cores divided by workers on this host."
+    )
+    workers_on_host: int = Field(
+        1, ge=1, description="How many CPU workers share this host's cores; `lovage up` sets it."
+    )
+    setup_timeout_seconds: float = Field(
+        600, ge=1, description="Longest loading time of a model (its download not counted)."
+    )
+    run_timeout_seconds: float = Field(
+        1800, ge=1, description="Longest run of one prediction unless its version says otherwise."
+    )
+    heartbeat_seconds: float = Field(5, gt=0, description="How often a worker writes its heartbeat.")
+    dead_after_seconds: float = Field(
+        15, gt=0, description="Silence after which a worker counts as dead and its work is retried."
+    )
+    max_crashes: int = Field(
+        3, ge=1, description="A prediction whose worker or model process died this often fails."
+    )
+    routing_strategy: Literal["affinity", "least-loaded", "round-robin", "best-performance"] = Field(
+        "affinity",
+        description="How a worker is chosen for a prediction whose version does not say (`routing`).",
+    )
+    sweep_seconds: float = Field(
+        2, gt=0, description="How often the clock sends the sweeps: orphans, due webhooks, expiry."
+    )
+
+    @property
+    def prefetched(self) -> list[str]:
+        return listed(self.prefetch_models)
+
+
+class WebhookSettings(BaseSettings):
+    """Deliveries to webhook receivers."""
+
+    webhook_timeout_seconds: float = Field(
+        15, gt=0, description="Longest wait for a webhook receiver's answer."
+    )
+    webhook_retry_seconds: SecondsList = Field(
+        "5,30,300,1800,7200,18000,36000,36000",
+        description=("Waits before the 2nd, 3rd, … attempt of a delivery, in seconds; spread by 20 %."),
+    )
+    webhook_concurrency: int = Field(32, ge=1, description="Deliveries one courier has open at once.")
+    allow_private_addresses: bool = Field(
+        False,
+        description=(
+            "Allow webhooks and file inputs on private addresses. Development only; `lovage up` sets it."
+        ),
+    )
+
+    @property
+    def webhook_schedule(self) -> tuple[float, ...]:
+        return tuple(map(float, self.webhook_retry_seconds.split(",")))
+
+
+class OperatorSettings(BaseSettings):
+    """What an operator looks at: Flower, metrics, health, logs."""
+
+    flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
+    flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower, Celery's dashboard.")
+    flower_basic_auth: str = Field(
+        "", description="user:password for Flower; it refuses to start without one."
+    )
+
+    metrics: bool = Field(True, description="Serve metrics for Prometheus at /metrics.")
+    metrics_token: Token = Field(
+        "",
+        description=(
+            "A bearer token that may read /metrics. Empty: only operators from the API, and only callers of"
+            " the same machine from HEALTH_PORT."
+        ),
+    )
+    health_host: str = Field("127.0.0.1", description="Address of HEALTH_PORT.")
+    health_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description=(
+            "Where a worker or courier answers /health, /ready and /metrics; 0: nowhere. "
+            "`lovage up` gives it to the first worker and the next ones to the others."
+        ),
+    )
+
+    log_format: Literal["console", "json"] = Field(
+        "json", description="`console` for people, `json` for machines."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is written."
+    )
