@@ -17,6 +17,8 @@ from app.local.programs import Program
 
 FLOWER_USER = "lovage"
 READY_TIMEOUT_S = 1.0
+# How a client on this machine names a server that listens on every address.
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound
 # How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
 # back.
 GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "clock": 5.0, "flower": 5.0}
@@ -45,7 +47,7 @@ class UpOptions:
 
 @dataclass(frozen=True)
 class Connections:
-    """Where the programs find the truth and the doorbell, and what they keep secret."""
+    """Where the programs find Postgres and Redis, and their secrets."""
 
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
@@ -55,7 +57,7 @@ class Connections:
 
 def api_url(options: UpOptions) -> str:
     """The API as a client on this machine calls it."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)  # noqa: S104 - a comparison
+    host = LOOPBACK_OF.get(options.host, options.host)
     return f"http://{host}:{options.port}"
 
 
@@ -87,7 +89,7 @@ def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
     }
 
 
-def once(options: UpOptions, env: Mapping[str, str], command: str) -> Program:
+def one_off(options: UpOptions, env: Mapping[str, str], command: str) -> Program:
     """`lovage <command>`, run to its end before the platform starts."""
     return Program(command, (*options.command, command), env, quiet=True, once=True)
 
@@ -122,10 +124,11 @@ def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:
 
 
 def worker_names(devices: Sequence[str]) -> list[str]:
-    """What tells the workers of one device apart, in their queues too: a number; "" for one that is alone."""
+    """A name for each worker, unique among those of its device and part of its queues: a number; "" for a
+    device's only worker."""
     return [
-        "" if devices.count(one) == 1 else str(devices[:number].count(one) + 1)
-        for number, one in enumerate(devices)
+        "" if devices.count(device) == 1 else str(devices[:index].count(device) + 1)
+        for index, device in enumerate(devices)
     ]
 
 

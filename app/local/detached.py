@@ -1,7 +1,7 @@
 """Running the launcher in the background, and stopping a running one.
 
-The background process is its own session, so a closed terminal does not reach it; a pipe tells the command
-that started it how far it is. Knows processes and the launcher's lock; does not know what is being launched.
+The background process is its own session, so a closed terminal does not reach it; it reports through a pipe
+to the command that started it. Knows processes and the launcher's lock; does not know what is being launched.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from app.local.log_file import cut_if_large, log_path, tail
 from app.local.platform_state import Platform, forget_platform, read_platform
 from app.local.terminal import Terminal
 
-Tell = Callable[[Mapping[str, Any]], None]
+Send = Callable[[Mapping[str, Any]], None]
 
 STOP_TIMEOUT_S = 120.0  # the longest graces one after another: worker, Valkey, Postgres, and some air
 INTERRUPTED = 130
 
 
-def run(
+def launch_in_background(
     data_dir: Path,
-    launch: Callable[[Tell], int],
+    launch: Callable[[Send], int],
     terminal: Terminal,
     print_screen: Callable[[Platform, Mapping[str, Any]], None],
 ) -> int:
-    """Call `launch(tell)` in a background process; return when it told that it is ready (0) or failed (1)."""
+    """Call `launch(send)` in a background process and return once that has sent that it is ready (0) or
+    failed (1)."""
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = log_path(data_dir, "up")
     cut_if_large(log)
@@ -54,7 +55,7 @@ def run(
             return INTERRUPTED
 
 
-def _in_background(log: Path, write_end: int, launch: Callable[[Tell], int]) -> None:
+def _in_background(log: Path, write_end: int, launch: Callable[[Send], int]) -> None:
     """Never returns. Fork twice: a process that leads no session can never get a terminal again."""
     code = 1
     try:
@@ -63,13 +64,13 @@ def _in_background(log: Path, write_end: int, launch: Callable[[Tell], int]) -> 
             os._exit(0)
         _redirect_to(log)
 
-        def tell(message: Mapping[str, Any]) -> None:
+        def send(message: Mapping[str, Any]) -> None:
             try:
                 os.write(write_end, json.dumps(message).encode() + b"\n")
             except OSError:  # nobody waits any more
                 return
 
-        code = launch(tell)
+        code = launch(send)
     except BaseException:  # noqa: BLE001 - a detached process has no caller to raise to: it goes to the log
         import traceback
 
@@ -124,7 +125,7 @@ def stop(data_dir: Path, timeout_s: float = STOP_TIMEOUT_S) -> int:
     """
     data_dir = data_dir.absolute()
     path = launcher_lock_path(data_dir)
-    lock = FileLock.try_take(path) if path.exists() else None
+    lock = FileLock.try_acquire(path) if path.exists() else None
     if lock is not None or not path.exists():
         _forget_dead(data_dir, lock)
         raise NotRunning(str(data_dir))
@@ -151,7 +152,7 @@ def _forget_dead(data_dir: Path, lock: FileLock | None) -> None:
 
 def _wait_for_end(path: Path, pid: int, timeout_s: float) -> None:
     try:
-        FileLock.take(path, timeout_s).close()
+        FileLock.acquire(path, timeout_s).close()
     except StillBusy as error:
         raise LocalError(
             f"Lovage (pid {pid}) has not stopped after {timeout_s:.0f} s; `lovage down` again kills."

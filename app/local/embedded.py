@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from app.local import secret_file
 from app.local.errors import StartFailed
-from app.local.locks import POLL_S, FileLock, no_tick, take_data_dir
+from app.local.locks import POLL_S, FileLock, lock_data_dir, no_tick
 from app.local.log_file import cut_if_large, log_path, tail
 from app.local.ports import choose_port, is_free
 from app.local.postgres import Postgres
@@ -47,9 +47,9 @@ class Server(Protocol):
     port_field: str
     lock_path: Path
 
-    def url(self, kept: secret_file.Secrets) -> str: ...
-    def prepare(self, kept: secret_file.Secrets, lock: FileLock, tick: Callable[[], None]) -> None: ...
-    def program(self, kept: secret_file.Secrets) -> Program: ...
+    def url(self, secrets: secret_file.Secrets) -> str: ...
+    def prepare(self, secrets: secret_file.Secrets, lock: FileLock, tick: Callable[[], None]) -> None: ...
+    def program(self, secrets: secret_file.Secrets) -> Program: ...
     def version(self) -> str: ...
 
 
@@ -71,7 +71,8 @@ class EmbeddedServers:
     ) -> None:
         self.data_dir = Path(data_dir).absolute()
         self.children: dict[str, Child] = {}
-        self._wanted = (postgres, valkey)
+        self._starts_postgres = postgres
+        self._starts_valkey = valkey
         self._servers: tuple[Server, ...] = ()
         self._lock = lock
         self._owns_lock = lock is None
@@ -81,7 +82,7 @@ class EmbeddedServers:
         """Start both and wait until they answer. Raises LocalError with a sentence; nothing is left running
         then."""
         if self._owns_lock:
-            self._lock = take_data_dir(self.data_dir)
+            self._lock = lock_data_dir(self.data_dir)
         self._servers = self._choose_servers()
         try:
             return self._start()
@@ -107,37 +108,36 @@ class EmbeddedServers:
         return [server.version() for server in self._servers]
 
     def _choose_servers(self) -> tuple[Server, ...]:
-        postgres, valkey = self._wanted
         chosen: list[Server] = []
-        if valkey:  # first: it loads its file while Postgres starts
+        if self._starts_valkey:  # first: it loads its file while Postgres starts
             chosen.append(Valkey(self.data_dir / "valkey"))
-        if postgres:
+        if self._starts_postgres:
             chosen.append(Postgres(self.data_dir / "postgres", log_path(self.data_dir, Postgres.name)))
         return tuple(chosen)
 
     def _start(self) -> Urls:
-        self._kept = secret_file.load_or_make(self.data_dir)
+        self._secrets = secret_file.load_or_make(self.data_dir)
         for server in self._servers:
             self._spawn(server)
         for server in self._servers:
             self._wait_or_move(server)
-        urls = {server.name: server.url(self._kept) for server in self._servers}
+        urls = {server.name: server.url(self._secrets) for server in self._servers}
         return Urls(urls.get("postgres", ""), urls.get("valkey", ""))
 
     def _spawn(self, server: Server) -> None:
         log = log_path(self.data_dir, server.name)
         cut_if_large(log)
-        lock = FileLock.take(server.lock_path, PREDECESSOR_TIMEOUT_S, self._tick)
+        lock = FileLock.acquire(server.lock_path, PREDECESSOR_TIMEOUT_S, self._tick)
         with contextlib.closing(lock), log.open("ab") as output:
             self._move_if_taken(server)
-            server.prepare(self._kept, lock, self._tick)
-            self.children[server.name] = spawn(server.program(self._kept), output, lock)
+            server.prepare(self._secrets, lock, self._tick)
+            self.children[server.name] = spawn(server.program(self._secrets), output, lock)
 
     def _move_if_taken(self, server: Server) -> None:
-        if not is_free(getattr(self._kept, server.port_field)):
+        if not is_free(getattr(self._secrets, server.port_field)):
             changed: dict[str, Any] = {server.port_field: choose_port()}
-            self._kept = dataclasses.replace(self._kept, **changed)
-            secret_file.save(self.data_dir, self._kept)
+            self._secrets = dataclasses.replace(self._secrets, **changed)
+            secret_file.save(self.data_dir, self._secrets)
 
     def _wait_or_move(self, server: Server) -> None:
         """Wait for a server; if it failed because its port was taken after we looked, start it on another
@@ -147,7 +147,7 @@ class EmbeddedServers:
                 return self._wait_for(self.children[server.name])
             except StartFailed:
                 self.children[server.name].stop()
-                if is_free(getattr(self._kept, server.port_field)):
+                if is_free(getattr(self._secrets, server.port_field)):
                     raise
             self._spawn(server)
         raise StartFailed(f"{server.name} found no port that stays free.")

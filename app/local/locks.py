@@ -1,4 +1,4 @@
-"""File locks that tell whether a launcher, or a server's last process, is still alive.
+"""File locks that show whether a launcher, or a server's last process, is still alive.
 
 A lock belongs to an open file, and a child that inherits the file holds it too, until the last of them ended.
 That is the one honest answer to "is the old server gone?": no pid can be reused, no zombie counts, and the
@@ -31,7 +31,7 @@ class FileLock:
         self.fd = fd
 
     @classmethod
-    def try_take(cls, path: Path) -> FileLock | None:
+    def try_acquire(cls, path: Path) -> FileLock | None:
         """The lock, or None if someone else holds it."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -42,10 +42,10 @@ class FileLock:
         return cls(path, fd)
 
     @classmethod
-    def take(cls, path: Path, timeout_s: float, tick: Callable[[], None] = no_tick) -> FileLock:
+    def acquire(cls, path: Path, timeout_s: float, tick: Callable[[], None] = no_tick) -> FileLock:
         """The lock, waiting for a dying holder. Raises StillBusy after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
-        while (lock := cls.try_take(path)) is None:
+        while (lock := cls.try_acquire(path)) is None:
             if time.monotonic() > deadline:
                 who = read_pid(path)
                 raise StillBusy(
@@ -80,14 +80,14 @@ def launcher_lock_path(data_dir: Path) -> Path:
     return data_dir / "up.lock"
 
 
-def take_data_dir(data_dir: Path) -> FileLock:
+def lock_data_dir(data_dir: Path) -> FileLock:
     """Make `data_dir` (0700 when new) and become its only launcher.
 
     Raises AlreadyRunning with the holder's pid, LocalError for a directory that is not ours to write.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock.try_take(launcher_lock_path(data_dir))
+        lock = FileLock.try_acquire(launcher_lock_path(data_dir))
     except OSError as error:
         raise LocalError(f"{data_dir} cannot be used as the data directory ({error}).") from error
     if lock is None:

@@ -1,5 +1,5 @@
-"""`up.json`: what a running platform tells other commands (where it listens, who runs it), and whether it
-runs.
+"""`up.json`: what other commands need to know of a running platform (where it listens, who runs it), and
+whether it runs.
 
 Knows the file and the launcher's lock. Does not know how anything is started or stopped.
 """
@@ -35,14 +35,14 @@ class Platform:
 
 
 def write_platform(platform: Platform) -> None:
-    """Tell the other commands."""
+    """Write the file for the other commands."""
     write_private(
         Path(platform.data_dir) / FILE_NAME, json.dumps(dataclasses.asdict(platform), indent=2) + "\n"
     )
 
 
 def forget_platform(data_dir: Path) -> None:
-    """Remove what was told. The launcher's lock is held by the caller."""
+    """Remove the file. The caller holds the launcher's lock."""
     (data_dir / FILE_NAME).unlink(missing_ok=True)
 
 
@@ -50,7 +50,7 @@ def is_running(data_dir: Path) -> bool:
     """Whether a launcher holds the directory, ready or not."""
     if not launcher_lock_path(data_dir).exists():
         return False
-    lock = FileLock.try_take(launcher_lock_path(data_dir))
+    lock = FileLock.try_acquire(launcher_lock_path(data_dir))
     if lock is None:
         return True
     lock.close()

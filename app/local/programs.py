@@ -143,7 +143,7 @@ def spawn(program: Program, output: IO[bytes] | int = subprocess.PIPE, lock: Fil
         )
     with contextlib.ExitStack() as ours:
         if lock is None and program.lock is not None:
-            lock = FileLock.try_take(program.lock)
+            lock = FileLock.try_acquire(program.lock)
             if lock is None:
                 raise StillBusy(f"{program.name} has processes left")
             ours.callback(lock.close)
@@ -165,7 +165,7 @@ def _popen(program: Program, output: IO[bytes] | int, lock: FileLock | None) -> 
         stderr=subprocess.STDOUT,
         start_new_session=True,
         pass_fds=() if lock is None else (lock.fd,),
-        preexec_fn=_before_exec(program, os.getpid()),  # noqa: PLW1509 - it takes no lock that a thread could hold
+        preexec_fn=_before_exec(program, os.getpid()),  # noqa: PLW1509 - takes no lock of a thread
     )
     if lock is not None:
         lock.write_pid(process.pid)
@@ -178,9 +178,9 @@ def _before_exec(program: Program, launcher: int) -> Callable[[], None]:
             signal.signal(number, signal.SIG_DFL)  # `nohup` and `&` leave some ignored, and that is inherited
         if program.become is not None:
             program.become()
-        if _prctl is not None:  # after `become`: the kernel forgets this wish when credentials change
+        if _prctl is not None:  # after `become`: the kernel resets this when credentials change
             _prctl(PR_SET_PDEATHSIG, int(program.death_signal), 0, 0, 0)
-            if os.getppid() != launcher:  # it died before the wish was made, so nothing would ever tell us
+            if os.getppid() != launcher:  # it died before this call, so the signal would never come
                 os._exit(1)
 
     return prepare

@@ -47,15 +47,15 @@ def make_secrets() -> Secrets:
 
 
 def load_or_make(data_dir: Path) -> Secrets:
-    """The kept secrets of `data_dir`, made now if there are none. Raises LocalError for a file that is not
+    """The secrets of `data_dir`, created now if there are none. Raises LocalError for a file that is not
     ours."""
     path = data_dir / FILE_NAME
     try:
         return Secrets(**json.loads(path.read_text()))
     except FileNotFoundError:
-        made = make_secrets()
-        save(data_dir, made)
-        return made
+        fresh = make_secrets()
+        save(data_dir, fresh)
+        return fresh
     except PermissionError as error:
         raise LocalError(
             f"{path} belongs to another user: start Lovage as that user, or use another folder (--data)."
@@ -66,9 +66,9 @@ def load_or_make(data_dir: Path) -> Secrets:
         ) from error
 
 
-def save(data_dir: Path, kept: Secrets) -> None:
+def save(data_dir: Path, values: Secrets) -> None:
     """Replace the file in one step."""
-    write_private(data_dir / FILE_NAME, json.dumps(dataclasses.asdict(kept), indent=2) + "\n")
+    write_private(data_dir / FILE_NAME, json.dumps(dataclasses.asdict(values), indent=2) + "\n")
 
 
 def write_private(path: Path, text: str) -> None:

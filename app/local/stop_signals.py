@@ -33,7 +33,7 @@ class StopSignals:
             raise StopRequested
 
     def asked_twice(self) -> bool:
-        """Whether the person lost patience: kill at once."""
+        """Whether a second stop signal came: kill at once."""
         return self.count >= 2
 
     def clear_wakeup(self) -> None:

@@ -1,21 +1,19 @@
-"""Child programs of one terminal: start, show and log their output, restart what crashes, stop all in order.
+"""Child programs of one terminal: start them, restart what crashes, stop them stage by stage.
 
 One loop in the main thread does everything: the kernel ties a child's life to the thread that forked it, and
-one thread needs no locks. Knows programs, output and time. Does not know which programs there are or what
-they do.
+one thread needs no locks. Knows programs and time. Does not know which programs there are or what they do.
 """
 
 from __future__ import annotations
 
-import os
 import selectors
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO
 
 from app.local.errors import CannotSpawn, StartFailed, StillBusy
 from app.local.log_file import cut_if_large, log_path, tail
+from app.local.program_output import ProgramOutput
 from app.local.programs import Child, Program, spawn
 from app.local.stop_signals import StopSignals
 from app.local.terminal import Terminal
@@ -26,8 +24,6 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 10.0
 STEADY_S = 30.0  # a program that ran this long has recovered: its next crash is a first one again
 START_TRIES = 3  # a program that ends this often before it was ready once will not get ready
 LOG_CHECK_S = 10.0
-READ_BYTES = 64 * 1024
-LONGEST_LINE = 16 * 1024  # a program that never ends its line is shown in pieces of this size
 
 
 def restart_delay_s(crashes: int) -> float:
@@ -35,17 +31,16 @@ def restart_delay_s(crashes: int) -> float:
     return min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(crashes - 1, 10))
 
 
-class _Place:
-    """What the supervisor remembers of one program across its restarts."""
+class _Entry:
+    """What the supervisor knows of one program across its restarts."""
 
-    def __init__(self, program: Program, log: IO[bytes]) -> None:
+    def __init__(self, program: Program, output: ProgramOutput) -> None:
         self.program = program
-        self.log = log
+        self.output = output
         self.child: Child | None = None
         self.crashes = 0
         self.restart_at: float | None = None
         self.was_ready = False
-        self.partial = b""
 
     def is_alive(self) -> bool:
         return self.child is not None and self.child.is_alive()
@@ -62,7 +57,7 @@ class Supervisor:
         self._data_dir = data_dir
         self._terminal = terminal
         self._signals = signals
-        self._places: dict[str, _Place] = {}
+        self._entries: dict[str, _Entry] = {}
         self._stopped_stage = -1  # programs of this stage and below are not started again
         self._next_log_check = 0.0
         self._selector = selectors.DefaultSelector()
@@ -70,39 +65,39 @@ class Supervisor:
 
     def start(self, program: Program) -> None:
         """Start `program` and keep it running."""
-        self._launch(self._place_for(program))
+        self._launch(self._entry_for(program))
 
     def adopt(self, child: Child) -> None:
         """Keep a program running that was started, and became ready, elsewhere."""
-        place = self._place_for(child.program)
-        place.child = child
-        place.was_ready = True
+        entry = self._entry_for(child.program)
+        entry.child = child
+        entry.was_ready = True
 
     def run_once(self, program: Program) -> None:
         """Run a program to its end. Raises StartFailed with the end of its log unless the exit code is 0."""
-        place = self._place_for(program)
+        entry = self._entry_for(program)
         try:
-            self._launch(place)
-            while place.is_alive():
+            self._launch(entry)
+            while entry.is_alive():
                 self._turn()
-            self._finish_output(place)
+            entry.output.finish()
         finally:
-            self._forget(place)
-        assert place.child is not None
-        if place.child.process.returncode != 0:
-            raise StartFailed(f"{program.name} failed ({place.child.describe_end()}):\n{self._tail(program)}")
+            self._forget(entry)
+        assert entry.child is not None
+        if entry.child.process.returncode != 0:
+            raise StartFailed(f"{program.name} failed ({entry.child.describe_end()}):\n{self._tail(program)}")
 
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
         """Wait until these programs are ready. Raises StartFailed after `timeout_s` or repeated crashes."""
         deadline = time.monotonic() + timeout_s
-        for place in [self._places[name] for name in names]:
-            while not place.is_ready():
-                if place.crashes >= START_TRIES:
-                    raise StartFailed(f"{place.program.name} does not start:\n{self._tail(place.program)}")
+        for entry in [self._entries[name] for name in names]:
+            while not entry.is_ready():
+                if entry.crashes >= START_TRIES:
+                    raise StartFailed(f"{entry.program.name} does not start:\n{self._tail(entry.program)}")
                 if time.monotonic() > deadline:
                     raise StartFailed(
-                        f"{place.program.name} is not ready after {timeout_s:.0f}"
-                        f" s:\n{self._tail(place.program)}"
+                        f"{entry.program.name} is not ready after {timeout_s:.0f}"
+                        f" s:\n{self._tail(entry.program)}"
                     )
                 self._turn()
 
@@ -115,154 +110,115 @@ class Supervisor:
         """Supervise until StopRequested. Sleeps until something happens: an idle platform costs no CPU
         here."""
         while True:
-            waiting = any(place.restart_at is not None for place in self._places.values())
+            waiting = any(entry.restart_at is not None for entry in self._entries.values())
             self._turn(TURN_S if waiting else IDLE_S)
 
     def stop(self) -> None:
         """Stop everything, stage by stage, each program with its grace; a second signal kills what is
         left."""
-        for stage in sorted({place.program.stage for place in self._places.values()}):
+        for stage in sorted({entry.program.stage for entry in self._entries.values()}):
             self._stopped_stage = stage
-            self._stop_stage([place for place in self._places.values() if place.program.stage == stage])
-        for place in list(self._places.values()):
-            self._forget(place)
+            self._stop_stage([entry for entry in self._entries.values() if entry.program.stage == stage])
+        for entry in list(self._entries.values()):
+            self._forget(entry)
 
-    def _stop_stage(self, places: list[_Place]) -> None:
-        asked_at = time.monotonic()
+    def _stop_stage(self, entries: list[_Entry]) -> None:
+        asked_to_stop_at = time.monotonic()
         killed: set[str] = set()
-        for place in places:
-            place.restart_at = None
-            if place.child is not None:
-                place.child.ask_to_stop()
-        while alive := [place for place in places if place.is_alive()]:
-            for place in alive:
-                late = time.monotonic() - asked_at > place.program.grace_s
-                if (late or self._signals.asked_twice()) and place.program.name not in killed:
-                    killed.add(place.program.name)
-                    self._kill(place, late)
-            self._look(TURN_S)
-        for place in places:
-            self._finish_output(place)
+        for entry in entries:
+            entry.restart_at = None
+            if entry.child is not None:
+                entry.child.ask_to_stop()
+        while alive := [entry for entry in entries if entry.is_alive()]:
+            for entry in alive:
+                late = time.monotonic() - asked_to_stop_at > entry.program.grace_s
+                if (late or self._signals.asked_twice()) and entry.program.name not in killed:
+                    killed.add(entry.program.name)
+                    self._kill(entry, late)
+            self._poll(TURN_S)
+        for entry in entries:
+            entry.output.finish()
 
-    def _kill(self, place: _Place, late: bool) -> None:
+    def _kill(self, entry: _Entry, late: bool) -> None:
         if late:
             self._terminal.warn(
-                f"{place.program.name} did not stop in {place.program.grace_s:.0f} s: killed."
+                f"{entry.program.name} did not stop in {entry.program.grace_s:.0f} s: killed."
             )
-        if place.child is not None:
-            place.child.kill()
+        if entry.child is not None:
+            entry.child.kill()
 
     def _turn(self, timeout_s: float = TURN_S) -> None:
-        self._look(timeout_s)
+        self._poll(timeout_s)
         self._signals.raise_if_asked()
 
-    def _look(self, timeout_s: float) -> None:
+    def _poll(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):
             key.data()
-        for place in list(self._places.values()):
-            self._look_after(place)
+        for entry in list(self._entries.values()):
+            self._keep_running(entry)
         if time.monotonic() >= self._next_log_check:
             self._next_log_check = time.monotonic() + LOG_CHECK_S
-            for place in self._places.values():
-                cut_if_large(log_path(self._data_dir, place.program.name))
+            for entry in self._entries.values():
+                cut_if_large(log_path(self._data_dir, entry.program.name))
 
-    def _look_after(self, place: _Place) -> None:
-        if place.program.stage <= self._stopped_stage or place.program.once:
+    def _keep_running(self, entry: _Entry) -> None:
+        if entry.program.stage <= self._stopped_stage or entry.program.once:
             return
-        if place.restart_at is not None:
-            if time.monotonic() >= place.restart_at:
-                self._launch(place)
-        elif not place.is_alive():
-            self._plan_restart(place)
+        if entry.restart_at is not None:
+            if time.monotonic() >= entry.restart_at:
+                self._launch(entry)
+        elif not entry.is_alive():
+            self._plan_restart(entry)
 
-    def _plan_restart(self, place: _Place) -> None:
-        assert place.child is not None
-        self._finish_output(place)
-        ran_s = time.monotonic() - place.child.started_at
-        place.crashes = 1 if ran_s >= STEADY_S else place.crashes + 1
-        delay = restart_delay_s(place.crashes)
-        place.restart_at = time.monotonic() + delay
-        log = log_path(self._data_dir, place.program.name)
+    def _plan_restart(self, entry: _Entry) -> None:
+        assert entry.child is not None
+        entry.output.finish()
+        ran_s = time.monotonic() - entry.child.started_at
+        entry.crashes = 1 if ran_s >= STEADY_S else entry.crashes + 1
+        delay = restart_delay_s(entry.crashes)
+        entry.restart_at = time.monotonic() + delay
+        log = log_path(self._data_dir, entry.program.name)
         self._terminal.warn(
-            f"{place.program.name} ended ({place.child.describe_end()}), starting it again in {delay:g} s;"
+            f"{entry.program.name} ended ({entry.child.describe_end()}), starting it again in {delay:g} s;"
             f" log: {log}"
         )
 
-    def _launch(self, place: _Place) -> None:
-        place.restart_at = None
+    def _launch(self, entry: _Entry) -> None:
+        entry.restart_at = None
         try:
-            if place.program.quiet:
-                place.child = spawn(place.program, place.log)
+            if entry.program.quiet:
+                entry.child = spawn(entry.program, entry.output.log)
             else:
-                place.child = spawn(place.program)
+                entry.child = spawn(entry.program)
         except StillBusy:  # its last processes are ending; that is no crash
-            place.restart_at = time.monotonic() + TURN_S
+            entry.restart_at = time.monotonic() + TURN_S
             return
         except CannotSpawn as error:
-            if place.child is None:
+            if entry.child is None:
                 raise
-            place.crashes += 1
-            place.restart_at = time.monotonic() + restart_delay_s(place.crashes)
+            entry.crashes += 1
+            entry.restart_at = time.monotonic() + restart_delay_s(entry.crashes)
             self._terminal.warn(f"{error}; trying again.")
             return
-        pipe = place.child.process.stdout
-        if pipe is not None:
-            os.set_blocking(pipe.fileno(), False)
-            self._selector.register(pipe, selectors.EVENT_READ, lambda: self._read(place))
+        entry.output.attach(entry.child.process.stdout)
 
-    def _read(self, place: _Place) -> bool:
-        """Take what the program wrote; whether there may be more."""
-        assert place.child is not None
-        pipe = place.child.process.stdout
-        if pipe is None or pipe.closed:
-            return False
-        try:
-            data = os.read(pipe.fileno(), READ_BYTES)
-        except BlockingIOError:
-            return False
-        if not data:
-            self._selector.unregister(pipe)
-            pipe.close()
-            return False
-        place.log.write(data)
-        *lines, place.partial = (place.partial + data).split(b"\n")
-        if len(place.partial) > LONGEST_LINE:
-            lines, place.partial = [*lines, place.partial], b""
-        for line in lines:
-            self._terminal.program_line(place.program.name, line.rstrip(b"\r").decode(errors="replace"))
-        return True
-
-    def _finish_output(self, place: _Place) -> None:
-        """Read what an ended program left in its pipe, and close it: a stray grandchild may hold the other
-        end."""
-        if place.child is None or place.child.process.stdout is None:
-            return
-        while self._read(place):
-            pass
-        if place.partial:
-            self._terminal.program_line(place.program.name, place.partial.decode(errors="replace"))
-            place.partial = b""
-        if not place.child.process.stdout.closed:
-            self._selector.unregister(place.child.process.stdout)
-            place.child.process.stdout.close()
-
-    def _place_for(self, program: Program) -> _Place:
+    def _entry_for(self, program: Program) -> _Entry:
         path = log_path(self._data_dir, program.name)
         cut_if_large(path)
-        place = _Place(program, path.open("ab", buffering=0))
-        self._places[program.name] = place
+        output = ProgramOutput(program.name, path.open("ab", buffering=0), self._terminal, self._selector)
+        entry = self._entries[program.name] = _Entry(program, output)
         if not program.quiet:
             self._terminal.register(program.name)
-        return place
+        return entry
 
-    def _forget(self, place: _Place) -> None:
+    def _forget(self, entry: _Entry) -> None:
         """Drop a program; kill it if a stop signal came while it ran to its end."""
-        if place.child is not None:
-            if place.is_alive():
-                place.child.stop()
-            self._finish_output(place)
-        place.log.close()
-        self._places.pop(place.program.name, None)
+        if entry.child is not None:
+            if entry.is_alive():
+                entry.child.stop()
+            entry.output.finish()
+        entry.output.close()
+        self._entries.pop(entry.program.name, None)
 
     def _tail(self, program: Program) -> str:
         return tail(log_path(self._data_dir, program.name))

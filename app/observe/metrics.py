@@ -169,14 +169,16 @@ class Gauges(Collector):
     return."""
 
     def __init__(self, described: Described, read: Callable[[], Readings], keep_seconds: float = 0.0) -> None:
-        self._described, self._read, self._keep = described, read, keep_seconds
+        self._described = described
+        self._read = read
+        self._keep_seconds = keep_seconds
         self._lock = threading.Lock()
         self._readings: Readings = {}
         self._read_at = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
-            if time.monotonic() - self._read_at >= self._keep:
+            if time.monotonic() - self._read_at >= self._keep_seconds:
                 self._readings = self._read()
                 self._read_at = time.monotonic()
             readings = self._readings

@@ -40,9 +40,9 @@ def data_dir(new_dir: Path, started_once: Path) -> Path:
 @pytest.fixture
 def launchers(new_dir: Path) -> Iterator[Launchers]:
     """Ends, before the directory is looked at, what a failed test left."""
-    made = Launchers()
-    yield made
-    for process in made.started:
+    launchers = Launchers()
+    yield launchers
+    for process in launchers.started:
         process.kill()
         process.wait()
         if process.stdout is not None:

@@ -39,16 +39,16 @@ sys.exit(up(UpOptions(**options, command=(sys.executable, sys.argv[2])), hooks))
 
 
 def processes_of(data_dir: Path) -> list[str]:
-    """Every process that works in, was called with, or was told of `data_dir`."""
-    found = []
+    """Every process that works in, was called with `data_dir`, or has it in its environment."""
+    processes = []
     for process in psutil.process_iter():
         try:
             about = (process.cwd(), *process.cmdline(), *process.environ().values())
             if process.status() != psutil.STATUS_ZOMBIE and any(str(data_dir) in text for text in about):
-                found.append(f"{process.pid} {process.name()}")
+                processes.append(f"{process.pid} {process.name()}")
         except psutil.Error:
             continue
-    return found
+    return processes
 
 
 class Launchers:

@@ -51,9 +51,9 @@ def test_the_servers_are_durable_and_private(data_dir: Path) -> None:
             psycopg2.connect(urls.database_url.replace("+psycopg2", "")) as connection,
             connection.cursor() as cursor,
         ):
-            for setting, wanted in (("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on")):
+            for setting, value in (("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on")):
                 cursor.execute(f"SHOW {setting}")
-                assert cursor.fetchone() == (wanted,)
+                assert cursor.fetchone() == (value,)
             cursor.execute(
                 "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'postgres'"
             )

@@ -57,9 +57,9 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     with StopSignals() as signals:
-        made = Desk(tmp_path, signals)
-        yield made
-        made.supervisor.stop()
+        desk = Desk(tmp_path, signals)
+        yield desk
+        desk.supervisor.stop()
 
 
 def test_each_line_has_its_program_in_front_and_is_logged(desk: Desk) -> None:
@@ -82,8 +82,8 @@ def test_a_crashed_program_is_started_again_with_one_line_about_it(desk: Desk) -
     desk.until_shown("| pid")
     os.kill(int(desk.shown.getvalue().split("pid ")[1].split()[0]), signal.SIGKILL)
     desk.until_shown("| pid", times=2)
-    (said,) = [line for line in desk.shown.getvalue().splitlines() if "ended" in line]
-    assert said.startswith("worker ended (signal SIGKILL), starting it again in 0.5 s; log: ")
+    (line,) = [line for line in desk.shown.getvalue().splitlines() if "ended" in line]
+    assert line.startswith("worker ended (signal SIGKILL), starting it again in 0.5 s; log: ")
 
 
 def test_what_a_crashed_program_forked_ends_with_it(desk: Desk) -> None:

@@ -147,18 +147,18 @@ def test_detached_up_returns_when_ready_and_down_stops_it(
     assert platform is not None
     assert f"SCREEN {platform.pid} {platform.api_url}" in shown
     assert os.getsid(platform.pid) != os.getsid(0)
-    said: list[str] = []
-    assert down(data_dir, said.append) == 0
-    assert said[0].startswith(f"Stopped Lovage (pid {platform.pid}) in ")
+    lines: list[str] = []
+    assert down(data_dir, lines.append) == 0
+    assert lines[0].startswith(f"Stopped Lovage (pid {platform.pid}) in ")
     assert not is_running(data_dir)
     eventually(
         lambda: not processes_of(data_dir)
     )  # the launcher itself ends a moment after it has let the lock go
-    assert down(data_dir, said.append) == 0
-    assert said[1] == f"Lovage is not running on {data_dir}."
+    assert down(data_dir, lines.append) == 0
+    assert lines[1] == f"Lovage is not running on {data_dir}."
 
 
-def test_detached_up_tells_why_it_failed(
+def test_detached_up_says_why_it_failed(
     launchers: Launchers, options: dict[str, Any], data_dir: Path
 ) -> None:
     launcher = launchers.up(**options, detach=True, env={"FAKE_API_BROKEN": "1"})
@@ -168,7 +168,7 @@ def test_detached_up_tells_why_it_failed(
     assert not is_running(data_dir)
 
 
-def test_given_servers_are_not_started_again(
+def test_servers_that_are_named_are_not_started_again(
     launchers: Launchers, options: dict[str, Any], data_dir: Path
 ) -> None:
     elsewhere = launchers.servers(data_dir)

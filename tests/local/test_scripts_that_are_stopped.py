@@ -1,4 +1,4 @@
-"""`make bench`, `make chaos` and `make soak` end what they have started when they are told to stop."""
+"""`make bench`, `make chaos` and `make soak` end what they have started when they are stopped."""
 
 import signal
 import subprocess
@@ -10,7 +10,7 @@ from launching import REPO
 
 from scripts.own_platform import TERMINATED
 
-# Cleans up for a while, as ending a platform does, and is told a second time meanwhile.
+# Cleans up for a while, as ending a platform does, and gets a second signal meanwhile.
 WORKS = """
 import signal, sys, time
 from scripts.own_platform import terminable
