@@ -15,10 +15,16 @@ Schema = dict[str, Any]
 
 AUTO = "auto"
 # Who reads a setting.
-ROUTING, WORKER, ENGINE, RUNTIME = "routing", "worker", "engine", "runtime"
+ROUTING = "routing"
+WORKER = "worker"
+ENGINE = "engine"
+RUNTIME = "runtime"
 # Who may set it: the version's owner, in its `config`; a deployment's owner, by its `hardware`; whoever makes
 # a prediction, for that one; the operator, for every version that does not say (`platform_setting`).
-OWNER, DEPLOYMENT, CALLER, OPERATOR = "owner", "deployment", "caller", "operator"
+OWNER = "owner"
+DEPLOYMENT = "deployment"
+CALLER = "caller"
+OPERATOR = "operator"
 
 DTYPES = ("float32", "bfloat16", "float16", AUTO)
 

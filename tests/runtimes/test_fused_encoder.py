@@ -94,8 +94,8 @@ def test_a_row_that_is_all_padding_disturbs_nobody() -> None:
 
 
 def test_half_precision_agrees_where_the_processor_has_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """oneDNN packs bfloat16 only on processors with AVX-512 or AVX-NE-CONVERT; elsewhere the encoder must stay
-    transformers' own, say why, and answer exactly as before."""
+    """oneDNN packs bfloat16 only on processors with AVX-512 or AVX-NE-CONVERT; elsewhere the encoder must
+    stay transformers' own, say why, and answer exactly as before."""
     net, given = made("Bert").to(torch.bfloat16), asked()
     wanted = answers(net, given).float()
     fused = fused_encoder.fuse(net)

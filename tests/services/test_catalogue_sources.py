@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from app.domain.errors import InvalidRequest, Unavailable
-from app.services.catalogue.model_kind import ModelFiles, kind_of, of_task
+from app.services.catalogue.model_kind import ModelFiles, kind_for_task, kind_of
 from app.services.catalogue.sources import SourceReader
 from app.services.catalogue.version_maker import check_config
 
@@ -61,8 +61,8 @@ def test_files_say_what_a_model_is(names, config, tag, kind):
 
 
 def test_a_task_names_its_runtime():
-    assert of_task("sentence-similarity") == ("embedding", "")
-    assert of_task("summarization") == ("pipeline", "summarization")
+    assert kind_for_task("sentence-similarity") == ("embedding", "")
+    assert kind_for_task("summarization") == ("pipeline", "summarization")
 
 
 def test_a_folder_must_lie_under_a_root(tmp_path):

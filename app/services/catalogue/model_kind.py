@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+# Configuration files that may name code of the model's author.
 CODE_FILES = (
     "config.json",
     "tokenizer_config.json",
     "processor_config.json",
     "preprocessor_config.json",
-)  # may name code
+)
 CONFIG_FILES = ("model_index.json", "modules.json", *CODE_FILES)
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack")
 
@@ -58,13 +59,13 @@ class ModelFiles:
     @property
     def wants_own_code(self) -> bool:
         """Whether the model asks for Python code of its author to be run."""
-        found = (self.configs.get(name) for name in CODE_FILES)
-        return any(isinstance(one, dict) and "auto_map" in one for one in found)
+        configs = (self.configs.get(name) for name in CODE_FILES)
+        return any(isinstance(config, dict) and "auto_map" in config for config in configs)
 
 
 def _config(files: ModelFiles) -> dict[str, Any]:
-    found = files.configs.get("config.json")
-    return found if isinstance(found, dict) else {}
+    config = files.configs.get("config.json")
+    return config if isinstance(config, dict) else {}
 
 
 def kind_of(files: ModelFiles) -> tuple[str, str] | None:
@@ -79,11 +80,11 @@ def kind_of(files: ModelFiles) -> tuple[str, str] | None:
     if "modules.json" in files.names:
         return "embedding", ""
     if by_class is None and files.tag:
-        return of_task(files.tag)
+        return kind_for_task(files.tag)
     return by_class
 
 
-def of_task(task: str) -> tuple[str, str]:
+def kind_for_task(task: str) -> tuple[str, str]:
     """(runtime, task) for a task's name."""
     return (RUNTIME_OF_TASK[task], "") if task in RUNTIME_OF_TASK else ("pipeline", task)
 
@@ -95,8 +96,8 @@ def _by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
         return "text-generation", ""
     if name.endswith("ForSequenceClassification"):
         labels = config.get("id2label")
-        one_score = config.get("num_labels") == 1 or (isinstance(labels, dict) and len(labels) == 1)
-        return ("pair-scoring", "") if one_score else ("pipeline", "text-classification")
+        is_score = config.get("num_labels") == 1 or (isinstance(labels, dict) and len(labels) == 1)
+        return ("pair-scoring", "") if is_score else ("pipeline", "text-classification")
     for ending, task in TASK_OF_ENDING.items():
         if name.endswith(ending):
             return "pipeline", task

@@ -16,10 +16,10 @@ from app.domain import version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import schema_of
 from app.domain.versions import Source, VersionSpec
-from app.services.catalogue.model_kind import ModelFiles, kind_of, of_task
+from app.services.catalogue.model_kind import ModelFiles, kind_for_task, kind_of
 from app.services.catalogue.schema_compile import Errors, compile_schema
 from app.services.catalogue.sources import Looked, SourceReader, wrong_source
-from app.services.catalogue.version_schema import Schema, overridden
+from app.services.catalogue.version_schema import Schema, override_inputs
 from app.services.people.access import Principal
 
 
@@ -50,30 +50,31 @@ class VersionMaker:
     def __init__(
         self, database: Database, sources: SourceReader, trusted: frozenset[str] = frozenset()
     ) -> None:
-        self._database, self._sources, self._trusted = database, sources, trusted
+        self._database, self._sources = database, sources
+        self._trusted = trusted
 
-    def make(self, principal: Principal, model: str, wanted: NewVersion) -> MadeVersion:
+    def make(self, principal: Principal, model: str, version: NewVersion) -> MadeVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
         away."""
         specs = self._specs()
-        looked = self._sources.look(wanted.source)
+        looked = self._sources.look(version.source)
         if looked.source.kind == "s3" and not principal.is_operator:
             # The server's own credentials read the bucket, and with them the files of everybody.
             raise Forbidden("Only administrators can register models from s3:// sources.")
-        runtime, task = _runtime_and_task(wanted, looked, specs)
+        runtime, task = _runtime_and_task(version, looked, specs)
         spec = specs[runtime]
         if spec.get("admin_only") and not principal.is_operator:
             raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
         self._check_files(spec, runtime, looked)
-        check_config(wanted.config, spec)
-        return _made(model, wanted, looked, spec, task)
+        check_config(version.config, spec)
+        return _complete(model, version, looked, spec, task)
 
     def _specs(self) -> dict[str, dict[str, Any]]:
         with self._database.unit() as session:
-            found = runtimes.all_specs(session)
-        if not found:
+            specs = runtimes.all_specs(session)
+        if not specs:
             raise Unavailable("No worker has said yet what it can run. Start a worker first.", retry_after=5)
-        return found
+        return specs
 
     def _check_files(self, spec: dict[str, Any], runtime: str, looked: Looked) -> None:
         if not spec.get("needs_source", True):
@@ -83,12 +84,9 @@ class VersionMaker:
         if looked.files is None or runtime == "python":
             return
         if not looked.files.has_safetensors:
-            found = (
-                "pickled weights, which may run code; convert them to"
-                if looked.files.pickles
-                else "no weights in"
-            )
-            raise wrong_source(f"has {found} safetensors")
+            if looked.files.pickles:
+                raise wrong_source("has pickled weights, which may run code; convert them to safetensors")
+            raise wrong_source("has no weights in safetensors")
         if looked.files.wants_own_code and not self._is_trusted(looked.source):
             raise wrong_source(
                 "wants to run its own code (auto_map), which this server does not allow for it"
@@ -99,28 +97,31 @@ class VersionMaker:
 
 
 def _runtime_and_task(
-    wanted: NewVersion, looked: Looked, specs: dict[str, dict[str, Any]]
+    version: NewVersion, looked: Looked, specs: dict[str, dict[str, Any]]
 ) -> tuple[str, str]:
     inferred = kind_of(looked.files or ModelFiles(()))
-    runtime, task = wanted.runtime, wanted.task
+    runtime, task = version.runtime, version.task
     if not runtime and task:
-        runtime, task = of_task(task)
+        runtime, task = kind_for_task(task)
     elif not runtime:
         if inferred is None:
-            raise wrong_field("runtime", "cannot be told from the files; give one of: " + ", ".join(specs))
+            raise wrong_field(
+                "runtime", "cannot be inferred from the files; give one of: " + ", ".join(specs)
+            )
         runtime, task = inferred
     elif not task and inferred and inferred[0] == runtime:
         task = inferred[1]
     if runtime not in specs:
         raise wrong_field("runtime", "is not known here; known are: " + ", ".join(specs))
-    return runtime, _known_task(specs[runtime], runtime, task)
+    return runtime, _check_task(specs[runtime], runtime, task)
 
 
-def _known_task(spec: dict[str, Any], runtime: str, task: str) -> str:
+def _check_task(spec: dict[str, Any], runtime: str, task: str) -> str:
+    """The task under the name that the runtime has for it. Raises InvalidRequest."""
     tasks = spec["inputs"]
     if task in tasks or (runtime == "python" and not task):
         return task
-    if set(tasks) == {""} and of_task(task)[0] == runtime:
+    if set(tasks) == {""} and kind_for_task(task)[0] == runtime:
         return ""
     raise wrong_field(
         "task",
@@ -152,26 +153,28 @@ def _refusal(name: str, runtime: str, schemas: Mapping[str, Schema]) -> str:
     return f"is not known to this runtime; known are: {known}"
 
 
-def _made(model: str, wanted: NewVersion, looked: Looked, spec: dict[str, Any], task: str) -> MadeVersion:
+def _complete(
+    model: str, version: NewVersion, looked: Looked, spec: dict[str, Any], task: str
+) -> MadeVersion:
     if spec["name"] == "python":
-        inputs, outputs, streams = _of_python(looked.source)
+        inputs, outputs, streams = _python_schemas(looked.source)
     else:
         inputs = spec["inputs"].get(task) or spec["inputs"][""]
         outputs = spec["outputs"].get(task) or spec["outputs"].get("") or {}
         streams = bool(spec.get("streams"))
-    version = VersionSpec(
+    version_spec = VersionSpec(
         model=model,
         source=str(looked.source),
         runtime=spec["name"],
         task=task,
-        config=wanted.config,
-        input_schema=overridden(inputs, wanted.input_schema),
+        config=version.config,
+        input_schema=override_inputs(inputs, version.input_schema),
         fingerprint=looked.fingerprint,
     )
-    return MadeVersion(version, outputs, streams)
+    return MadeVersion(version_spec, outputs, streams)
 
 
-def _of_python(source: Source) -> tuple[Schema, Schema, bool]:
+def _python_schemas(source: Source) -> tuple[Schema, Schema, bool]:
     """The schemas of a folder's `predictor.py`, read from its text: its code is never run here."""
     if source.kind != "path":
         raise wrong_source("of the runtime 'python' must be a path: source")

@@ -20,31 +20,28 @@ def wrong_schema(field: str, sentence: str) -> InvalidRequest:
     return wrong_field(path, sentence)
 
 
-def overridden(inputs: Schema, given: Schema | None) -> Schema:
+def override_inputs(inputs: Schema, changes: Schema | None) -> Schema:
     """The runtime's input schema with the caller's changes: titles, defaults, bounds, choices, what is
     required."""
-    if not given:
+    if not changes:
         return inputs
-    if (
-        not set(given) <= {"type", "title", "properties", "required"}
-        or given.get("type", "object") != "object"
-    ):
+    unknown = set(changes) - {"type", "title", "properties", "required"}
+    if unknown or changes.get("type", "object") != "object":
         raise wrong_schema("", "must be an object schema with `properties` and `required` only")
-    properties = {name: dict(one) for name, one in inputs.get("properties", {}).items()}
-    for name, changes in _object(given.get("properties", {}), "properties").items():
+    properties = {name: dict(schema) for name, schema in inputs.get("properties", {}).items()}
+    for name, keywords in _object(changes.get("properties", {}), "properties").items():
         if name not in properties:
             raise wrong_schema(f"properties.{name[:100]}", "is not an input of this runtime")
-        properties[name] |= _changes(name, _object(changes, f"properties.{name}"), properties[name])
-    required = given.get("required", inputs.get("required", []))
+        properties[name] |= _keywords(name, _object(keywords, f"properties.{name}"), properties[name])
+    required = changes.get("required", inputs.get("required", []))
     if not isinstance(required, list) or not all(
-        isinstance(one, str) and one in properties for one in required
+        isinstance(name, str) and name in properties for name in required
     ):
         raise wrong_schema("required", "must be a list of input names")
-    for name in given.get("required", ()):
-        if "default" not in given.get("properties", {}).get(name, {}):
-            properties[name].pop(
-                "default", None
-            )  # a default of the runtime's would make "required" mean nothing
+    for name in changes.get("required", ()):
+        if "default" not in changes.get("properties", {}).get(name, {}):
+            # A default of the runtime's would make "required" mean nothing.
+            properties[name].pop("default", None)
     return _checked({**inputs, "properties": properties, "required": required})
 
 
@@ -54,13 +51,13 @@ def _object(value: Any, field: str) -> Schema:
     return value
 
 
-def _changes(name: str, changes: Schema, now: Schema) -> Schema:
-    for key, value in changes.items():
+def _keywords(name: str, keywords: Schema, now: Schema) -> Schema:
+    for key, value in keywords.items():
         if key not in INPUT_KEYWORDS:
             raise wrong_schema(f"properties.{name}.{key[:50]}", "cannot be changed")
         if key in FIXED and value != now.get(key):
             raise wrong_schema(f"properties.{name}.{key}", "cannot be other than the runtime's")
-    return changes
+    return keywords
 
 
 def _checked(schema: Schema) -> Schema:
@@ -75,9 +72,9 @@ def _checked(schema: Schema) -> Schema:
     except SchemaError as error:
         raise wrong_schema(".".join(str(part) for part in error.path), "is not a valid JSON Schema") from None
     errors: Errors = []
-    for name, one in schema["properties"].items():
-        if one.get("default") is not None:
-            compile_schema(one)(one["default"], name, errors)
+    for name, keywords in schema["properties"].items():
+        if keywords.get("default") is not None:
+            compile_schema(keywords)(keywords["default"], name, errors)
     if errors:
         raise wrong_schema(f"properties.{errors[0].field}.default", errors[0].description)
     return schema
@@ -87,7 +84,8 @@ def openapi_schema(inputs: Schema, outputs: Schema) -> Schema:
     """The OpenAPI document of one version."""
     schemas: Schema = {}
     properties = {
-        name: _by_reference(name, one, schemas) for name, one in inputs.get("properties", {}).items()
+        name: _by_reference(name, keywords, schemas)
+        for name, keywords in inputs.get("properties", {}).items()
     }
     schemas["Input"] = {**inputs, "type": "object", "title": "Input", "properties": properties}
     schemas["Output"] = {"title": "Output", **outputs}
@@ -131,8 +129,8 @@ def _by_reference(name: str, schema: Schema, schemas: Schema) -> Schema:
         "type": schema.get("type", "string"),
         "enum": schema["enum"],
     }
-    kept = {key: value for key, value in schema.items() if key not in ("enum", "type", "title")}
-    return {"allOf": [{"$ref": f"#/components/schemas/{name}"}], **kept}
+    others = {key: value for key, value in schema.items() if key not in ("enum", "type", "title")}
+    return {"allOf": [{"$ref": f"#/components/schemas/{name}"}], **others}
 
 
 def _operation() -> Schema:
