@@ -27,7 +27,7 @@ OWNER = "demo"
 
 def bootstrap(settings: Settings) -> None:
     """Adds what is missing and leaves what is there."""
-    found = registry.known(settings.runtime_folders)
+    found = registry.list_all(settings.runtime_folders)
     database = Database(connect(settings.database_url, pool=2, application="lovage-bootstrap"))
     try:
         with database.unit() as session:

@@ -61,7 +61,9 @@ def runtimes(
         return
     scanned = [*folders(load_client().runtime_paths), *map(_folder, path or [])]
     found = [
-        one for one in listed(registry.known(scanned)) if one.fits(task=task, hardware=hardware, query=query)
+        one
+        for one in listed(registry.list_all(scanned))
+        if one.fits(task=task, hardware=hardware, query=query)
     ]
     if as_json:
         show_json([asdict(one) for one in found])

@@ -51,7 +51,7 @@ class RuntimeSpec:
 
 @dataclass(slots=True)
 class Job:
-    """A prepared work inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in
+    """A prediction inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in
     the runtime's own unit (tokens for text)."""
 
     id: str
@@ -63,8 +63,7 @@ class Job:
 
     @property
     def folder(self) -> str:
-        """Where files of the output are written; made when it is first asked for, as most works write
-        none."""
+        """Where files of the output are written; created at the first use, as most jobs write none."""
         os.makedirs(self.files, exist_ok=True)
         return self.files
 
@@ -74,15 +73,15 @@ class Feed(Protocol):
     `more`."""
 
     def join(self, capacity: int) -> Sequence[Job]:
-        """At most `room` waiting jobs of the running batch's `batch_key`, oldest first; they are of the batch
-        now."""
+        """At most `capacity` waiting jobs of the running batch's `batch_key`, oldest first; they are in the
+        batch from then on."""
 
     def more(self) -> Sequence[Job]:
-        """The next batch of the running one's `batch_key`, unless another's turn has come; they are of the
-        batch now."""
+        """The next batch of the running one's `batch_key`, unless it is another key's turn; its jobs are in
+        the running batch from then on."""
 
     def flush(self) -> None:
-        """What was yielded so far is sent now, not with what is yielded next."""
+        """Sends what was yielded so far now, not with what is yielded next."""
 
     def canceled(self, job_id: str) -> bool:
         """Whether this job is to be stopped at the next step. The runtime then yields `(job_id,
@@ -135,13 +134,13 @@ class Runtime(ABC):
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Optional: what was found out at load (the dtype chosen and why, …), as JSON, for whoever keeps
-        records."""
+        """Optional: what was measured or chosen at load (the dtype and why, …), as JSON; shown with the
+        version."""
         return {}
 
     def unload(self) -> None:  # noqa: B027
-        """Optional: last words. The process ends afterwards, which frees everything."""
+        """Optional: called once before the process ends, which frees everything."""
 
     def bytes(self) -> int:
-        """Bytes of weights on the device; 0: none. Measured process memory is the cache's own business."""
+        """Bytes of weights on the device; 0: none. The process's own memory is measured by the engine."""
         return 0

@@ -2,8 +2,8 @@
 bits.
 
 Measured on one core with AMX, MiniLM, sorted texts: 141 texts/s in 32 bits, 437 in bfloat16, least cosine
-0.9999. What was found is printed into the worker's log and kept in `Runtime.facts`. It knows no kind of
-model: those give a `Trial`.
+0.9999. What was measured is printed into the worker's log and kept in `Runtime.facts`. It knows no kind of
+model: those give a `Comparison`.
 """
 
 import copy
@@ -20,16 +20,16 @@ REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """`answer(net)` runs probe inputs and gives a tensor; `agreement(a, b)` is 1 for the same and must reach
-    `least`."""
+class Comparison:
+    """How answers in two precisions are compared: `answer(net)` runs probe inputs and gives a tensor;
+    `agreement(a, b)` is 1 for the same and must reach `least`."""
 
     answer: Callable[[Any], Any]
     agreement: Callable[[Any, Any], float]
     least: float
 
 
-def half_of(device: str) -> str:
+def fast_half_precision(device: str) -> str:
     """The half precision that this device is built for; "" when it has none."""
     import torch
 
@@ -42,51 +42,54 @@ def half_of(device: str) -> str:
 
 
 def stored_half(folder: Path) -> str:
-    """The half precision that the weights were saved in; "" when they were not: then there is something to
-    lose."""
+    """The half precision that the weights were saved in; "" when they were saved in 32 bits, so that half
+    would lose digits."""
     file = folder / "config.json"
     config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     name = str(config.get("dtype") or config.get("torch_dtype") or "")
     return name if name in HALVES else ""
 
 
-def choose(net: Any, device: str, trial: Trial) -> tuple[Any, dict[str, Any]]:
+def choose(net: Any, device: str, comparison: Comparison) -> tuple[Any, dict[str, Any]]:
     """The network to use, and what was measured. `net` is in 32 bits on its device."""
     import torch
 
-    name = half_of(device)
+    name = fast_half_precision(device)
     if not name:
         return net, {"dtype": "float32", "dtype_reason": "this device has no fast half precision"}
     other = copy.deepcopy(net).to(getattr(torch, name))
-    ours, seconds = _timed(net, trial)
-    theirs, half_seconds = _timed(other, trial)
-    agreement = trial.agreement(ours, theirs)
-    good, faster = agreement >= trial.least, half_seconds < seconds
+    ours, seconds = _timed(net, comparison)
+    theirs, half_seconds = _timed(other, comparison)
+    agreement = comparison.agreement(ours, theirs)
+    agrees, faster = agreement >= comparison.least, half_seconds < seconds
+    use_half = agrees and faster
     facts = {
-        "dtype": name if good and faster else "float32",
-        "dtype_reason": "faster and agrees"
-        if good and faster
-        else "not faster"
-        if good
-        else "does not agree",
+        "dtype": name if use_half else "float32",
+        "dtype_reason": _reason(agrees=agrees, faster=faster),
         "dtype_tried": name,
         "dtype_agreement": round(agreement, 6),
         "dtype_speedup": round(seconds / half_seconds, 2),
     }
     print(f"dtype auto: {facts}")
-    return (other if good and faster else net), facts
+    return (other if use_half else net), facts
 
 
-def _timed(net: Any, trial: Trial) -> tuple[Any, float]:
+def _reason(*, agrees: bool, faster: bool) -> str:
+    if not agrees:
+        return "does not agree"
+    return "faster and agrees" if faster else "not faster"
+
+
+def _timed(net: Any, comparison: Comparison) -> tuple[Any, float]:
     """The answer in 32 bits and the least seconds; the first run pays for lazy initialisation and is not
     counted."""
     import torch
 
     best = float("inf")
     with torch.inference_mode():
-        answer = trial.answer(net).float().cpu()
+        answer = comparison.answer(net).float().cpu()
         for _ in range(REPEATS):
             began = time.perf_counter()
-            trial.answer(net).float().cpu()
+            comparison.answer(net).float().cpu()
             best = min(best, time.perf_counter() - began)
     return answer, best

@@ -1,4 +1,4 @@
-"""The fake that is product code: answers what it was sent, after as long as it was told. No model library.
+"""The fake that is product code: answers its input after as long as the input says. No model library.
 
 It serves tests and load runs: by its inputs it streams, fails, crashes or hangs; by its version's
 configuration it loads slowly, fails to load, or pretends to have a size and a limit of memory. It does not

@@ -1,4 +1,4 @@
-"""Weights that were read from a mapped file and are not needed any more give their pages back.
+"""Releases the pages of weights that were read from a mapped file and are not needed any more.
 
 The mapping lives as long as any tensor of its file, and what was once read of it counts as the process's
 memory (PSS, by which the model cache counts): 41 MB of MiniLM's 90 after its layers had been packed.
@@ -13,9 +13,9 @@ from typing import Any
 MAPS = "/proc/self/maps"
 
 
-def let_go(tensors: Iterable[Any]) -> None:
-    """Where a tensor lies in a mapped file, its whole pages; what it held is the file's again. Elsewhere, and
-    but on Linux, nothing happens."""
+def release(tensors: Iterable[Any]) -> None:
+    """Releases the whole pages of each tensor that lies in a mapped file; reading it again reads the file.
+    Does nothing for other tensors, and nothing but on Linux."""
     if not sys.platform.startswith("linux"):
         return
     files = _files()
@@ -30,11 +30,11 @@ def let_go(tensors: Iterable[Any]) -> None:
 
 def _files() -> list[tuple[int, int]]:
     """Where files are mapped: (from, to)."""
-    found = []
+    spans = []
     with open(MAPS) as maps:
         for line in maps:
-            span, _, _, _, inode, *_ = line.split(None, 5)
+            addresses, _, _, _, inode, *_ = line.split(None, 5)
             if inode != "0":
-                low, _, high = span.partition("-")
-                found.append((int(low, 16), int(high, 16)))
-    return found
+                low, _, high = addresses.partition("-")
+                spans.append((int(low, 16), int(high, 16)))
+    return spans

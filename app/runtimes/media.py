@@ -18,7 +18,8 @@ def read_wav(path: str, rate: int) -> Any:
 
     try:
         with wave.open(path, "rb") as file:
-            width, channels, own = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            width, channels = file.getsampwidth(), file.getnchannels()
+            own_rate = file.getframerate()
             data = file.readframes(file.getnframes())
     except (wave.Error, EOFError):
         return None
@@ -26,21 +27,21 @@ def read_wav(path: str, rate: int) -> Any:
         return None
     kind, most = PCM[width]
     samples = numpy.frombuffer(data, dtype=kind).astype(numpy.float32).reshape(-1, channels).mean(1) / most
-    return resampled(samples, own, rate)
+    return resampled(samples, own_rate, rate)
 
 
-def resampled(samples: Any, own: int, rate: int) -> Any:
-    """At another rate; filtered where scipy is there, else linear."""
+def resampled(samples: Any, own_rate: int, rate: int) -> Any:
+    """At another rate; filtered where scipy is installed, else linear."""
     import numpy
 
-    if own == rate or not len(samples):
+    if own_rate == rate or not len(samples):
         return samples
     try:
         from scipy.signal import resample_poly  # type: ignore[import-untyped]
     except ImportError:
-        places = numpy.arange(0, len(samples), own / rate)
-        return numpy.interp(places, numpy.arange(len(samples)), samples).astype(numpy.float32)
-    return resample_poly(samples, rate, own).astype(numpy.float32)
+        positions = numpy.arange(0, len(samples), own_rate / rate)
+        return numpy.interp(positions, numpy.arange(len(samples)), samples).astype(numpy.float32)
+    return resample_poly(samples, rate, own_rate).astype(numpy.float32)
 
 
 def write_wav(path: Path, samples: Any, rate: int) -> None:

@@ -2,8 +2,8 @@
 
 Three sources, in this order of right to a name: the built-ins below, entry points of the group
 `lovage.runtimes`, and files found by `discover`. Nothing is imported before it is asked for. It does not know
-how a runtime works, and it never imports a model library itself. A process that is to find discovered
-runtimes calls `discover` once at its start.
+how a runtime works, and it never imports a model library itself. A process that runs discovered runtimes
+calls `discover` once at its start.
 """
 
 import ast
@@ -36,7 +36,7 @@ BUILT_IN = {
     "python": "app.runtimes.python.python_folder:PythonFolder",
 }
 
-_found: dict[str, type[Runtime]] = {}
+_imported: dict[str, type[Runtime]] = {}
 _discovered: dict[str, type[Runtime]] = {}
 
 
@@ -55,12 +55,12 @@ class Discovered:
 
 def find(name: str) -> type[Runtime]:
     """The class of this name. Raises NotFound, whose sentence lists the known names."""
-    if name in _found:
-        return _found[name]
+    if name in _imported:
+        return _imported[name]
     runtime = _look_up(name)
     if runtime is None:
         raise NotFound(f"There is no runtime '{name}'; known are {', '.join(names())}.")
-    _found[name] = runtime
+    _imported[name] = runtime
     return runtime
 
 
@@ -70,7 +70,7 @@ def names() -> list[str]:
 
 
 def specs() -> list[RuntimeSpec]:
-    """The specs of all runtimes that can be imported; `problems` tells of the others."""
+    """The specs of all runtimes that can be imported; `problems` lists the others."""
     return [runtime.spec for _, runtime, _ in _all() if runtime]
 
 
@@ -79,28 +79,28 @@ def problems() -> list[Discovered]:
     return [Discovered(path=name, error=error) for name, runtime, error in _all() if runtime is None]
 
 
-def known(folders: Sequence[Path]) -> list[dict[str, Any]]:
+def list_all(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Everything that a process with these folders can or could run: built-ins, plug-ins, files; plain data.
 
     Each with `name` ("" when it is broken), `spec` (a RuntimeSpec as a dict), `origin`, `error` and
     `metadata`.
     """
     files = discover(folders)
-    of_files = {report.spec.name for report in files if report.spec}
+    names_of_files = {report.spec.name for report in files if report.spec}
     others = [
         Discovered(origin(name), runtime.spec if runtime else None, error)
         for name, runtime, error in _all()
-        if name not in of_files
+        if name not in names_of_files
     ]
     return [
         {
-            "name": one.spec.name if one.spec else "",
-            "spec": asdict(one.spec) if one.spec else {},
-            "origin": one.path,
-            "error": one.error,
-            "metadata": one.metadata,
+            "name": report.spec.name if report.spec else "",
+            "spec": asdict(report.spec) if report.spec else {},
+            "origin": report.path,
+            "error": report.error,
+            "metadata": report.metadata,
         }
-        for one in [*others, *files]
+        for report in [*others, *files]
     ]
 
 
@@ -112,12 +112,12 @@ def origin(name: str) -> str:
 def discover(folders: Sequence[Path]) -> list[Discovered]:
     """Imports every runtime file under the folders, registers its classes and reports each one.
 
-    A broken file costs nobody anything but itself. Calling it again takes changed files anew.
+    A broken file costs nobody anything but itself. Calling it again imports changed files anew.
     """
     _discovered.clear()
-    for name in [name for name in _found if name not in BUILT_IN]:
-        del _found[name]
-    return [report for path in _files(folders) for report in _take(path)]
+    for name in [name for name in _imported if name not in BUILT_IN]:
+        del _imported[name]
+    return [report for path in _files(folders) for report in _discover_file(path)]
 
 
 def _all() -> Iterator[tuple[str, type[Runtime] | None, str]]:
@@ -155,11 +155,11 @@ def _checked(thing: object, where: str) -> type[Runtime]:
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:
-    found = {path for folder in folders for pattern in FILE_PATTERNS for path in Path(folder).rglob(pattern)}
-    return sorted(path for path in found if path.is_file() and "__pycache__" not in path.parts)
+    paths = {path for folder in folders for pattern in FILE_PATTERNS for path in Path(folder).rglob(pattern)}
+    return sorted(path for path in paths if path.is_file() and "__pycache__" not in path.parts)
 
 
-def _take(path: Path) -> list[Discovered]:
+def _discover_file(path: Path) -> list[Discovered]:
     metadata = _metadata(path)
     try:
         classes = _classes(_import(path), path)

@@ -58,9 +58,10 @@ def aliases(*names: str) -> Schema:
     return {"x-aliases": list(names)}
 
 
-def given(inputs: Schema, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a job over the defaults of its inputs; a null is a value that was not given."""
-    defaults = {name: one["default"] for name, one in inputs["properties"].items() if "default" in one}
+def with_defaults(inputs: Schema, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a job over the defaults of its inputs; a null counts as absent."""
+    properties = inputs["properties"].items()
+    defaults = {name: schema["default"] for name, schema in properties if "default" in schema}
     return defaults | {name: value for name, value in values.items() if value is not None}
 
 

@@ -1,4 +1,4 @@
-"""What every torch runtime does before loading: refuse pickles, choose the dtype, quieten the libraries."""
+"""How every torch runtime loads: refuse pickles, choose the dtype, silence the libraries, make it fast."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,17 +7,17 @@ from app.domain.version_settings import AUTO, DTYPES, value_of
 from app.domain.work import ModelSpec
 
 if TYPE_CHECKING:
-    from app.runtimes.dtype_choice import Trial
+    from app.runtimes.dtype_choice import Comparison
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 HALVES = ("bfloat16", "float16")
 
-# Settings of a version that `network` and `quicken` read, for the `reads` of a runtime's spec.
+# Settings of a version that `load_network` and `accelerate` read, for the `reads` of a runtime's spec.
 PRECISION = ("dtype",)
 ACCELERATION = ("torch_compile", "fused")
 
 
-def folder_of(model: ModelSpec) -> Path:
+def model_folder(model: ModelSpec) -> Path:
     """The model's folder. Raises ValueError when it holds pickled weights and no safetensors."""
     folder = Path(model.path)
     if not model.path or not folder.is_dir():
@@ -28,9 +28,9 @@ def folder_of(model: ModelSpec) -> Path:
     return folder
 
 
-def dtype_of(model: ModelSpec) -> Any:
-    """The torch dtype of `config["dtype"]`. Without a trial, `auto` is bfloat16 on an accelerator, float32 on
-    a CPU."""
+def torch_dtype(model: ModelSpec) -> Any:
+    """The torch dtype of `config["dtype"]`; `auto`, which nothing is compared for here, is bfloat16 on an
+    accelerator and float32 on a CPU."""
     import torch
 
     name = value_of(model.config, "dtype")
@@ -41,55 +41,57 @@ def dtype_of(model: ModelSpec) -> Any:
     return getattr(torch, name)
 
 
-def trusted(model: ModelSpec) -> dict[str, Any]:
+def loading_options(model: ModelSpec) -> dict[str, Any]:
     """Keyword arguments of every `from_pretrained`: nothing from the network, no code of others unless
     allowed."""
     return {"local_files_only": True, "trust_remote_code": model.trust_remote_code}
 
 
-def tokenizer_of(folder: Path, model: ModelSpec) -> Any:
+def load_tokenizer(folder: Path, model: ModelSpec) -> Any:
     """The folder's tokenizer, the fast one where there is one."""
     from transformers import AutoTokenizer
 
-    quieten()
-    return AutoTokenizer.from_pretrained(folder, **trusted(model))
+    silence_libraries()
+    return AutoTokenizer.from_pretrained(folder, **loading_options(model))
 
 
-def network(auto_class: Any, model: ModelSpec, trial: "Trial | None" = None) -> tuple[Any, dict[str, Any]]:
-    """(a transformers model on its device, for inference; what was found out about its dtype). From
-    safetensors only."""
+def load_network(
+    auto_class: Any, model: ModelSpec, comparison: "Comparison | None" = None
+) -> tuple[Any, dict[str, Any]]:
+    """(a transformers model on its device, for inference; facts: its dtype and why, its encoder). From
+    safetensors only. With a `comparison`, `dtype: auto` is decided by measuring."""
     import torch
 
     from app.runtimes import dtype_choice
 
-    quieten()
-    folder, dtype = folder_of(model), dtype_of(model)
+    silence_libraries()
+    folder, dtype = model_folder(model), torch_dtype(model)
     facts: dict[str, Any] = {}
-    choosing = trial is not None and value_of(model.config, "dtype") == AUTO
+    choosing = comparison is not None and value_of(model.config, "dtype") == AUTO
     if choosing:
         stored = dtype_choice.stored_half(folder)
-        usable = stored if stored == dtype_choice.half_of(model.device) else ""
+        usable = stored if stored == dtype_choice.fast_half_precision(model.device) else ""
         dtype, choosing = getattr(torch, usable or "float32"), not usable
-    net = auto_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, **trusted(model))
+    net = auto_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, **loading_options(model))
     net = net.to(model.device).eval().requires_grad_(False)
-    if choosing and trial:
-        net, facts = dtype_choice.choose(net, model.device, trial)
-    return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **quicken(net, model)}
+    if choosing and comparison:
+        net, facts = dtype_choice.choose(net, model.device, comparison)
+    return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **accelerate(net, model)}
 
 
-def quicken(net: Any, model: ModelSpec) -> dict[str, Any]:
+def accelerate(net: Any, model: ModelSpec) -> dict[str, Any]:
     """Compiles the network when its version says so, for all shapes at once, because batches have every
-    shape; else puts fused encoders into it on a processor. What was done."""
+    shape; else puts fused encoders into it on a processor. Returns what was done, as facts."""
     from app.runtimes.encoders import fused_encoder
 
     if value_of(model.config, "torch_compile"):
         net.compile(dynamic=True)
         return {}
-    wanted = model.device == "cpu" and value_of(model.config, "fused")
-    return {"encoder": "fused"} if wanted and fused_encoder.fuse(net) else {}
+    may_fuse = model.device == "cpu" and value_of(model.config, "fused")
+    return {"encoder": "fused"} if may_fuse and fused_encoder.fuse(net) else {}
 
 
-def quieten() -> None:
+def silence_libraries() -> None:
     """No progress bars and no advice in a service's log."""
     import transformers
 
@@ -97,6 +99,6 @@ def quieten() -> None:
     transformers.logging.disable_progress_bar()
 
 
-def size_of(net: Any) -> int:
+def count_bytes(net: Any) -> int:
     """Bytes of parameters and buffers."""
     return sum(t.numel() * t.element_size() for t in [*net.parameters(), *net.buffers()])

@@ -71,7 +71,7 @@ class AcceleratorWorker:
     def start(self) -> None:
         """The engine warms up while the worker registers."""
         self.engine.start()
-        specs = registry.known(list(self.options.runtime_folders))
+        specs = registry.list_all(list(self.options.runtime_folders))
         with self.database.unit() as session:
             runtime_index.write(session, specs)
         self.heartbeat.register()

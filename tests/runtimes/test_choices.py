@@ -14,7 +14,7 @@ from app.domain.work import Chunk, Failed, Finished
 from app.runtimes import dtype_choice
 from app.runtimes.base import Runtime
 from app.runtimes.demo import demo_minilm_folder
-from app.runtimes.dtype_choice import Trial
+from app.runtimes.dtype_choice import Comparison
 from app.runtimes.encoders import sentence_folder
 from app.runtimes.encoders.embedding import pooled
 from app.runtimes.encoders.sentence_folder import SentenceFolder
@@ -24,10 +24,10 @@ from app.runtimes.encoders.sentence_folder import SentenceFolder
 def test_half_precision_is_taken_only_where_the_answers_agree(
     monkeypatch, least: float, expected: set[str]
 ) -> None:
-    monkeypatch.setattr(dtype_choice, "half_of", lambda device: "bfloat16")
+    monkeypatch.setattr(dtype_choice, "fast_half_precision", lambda device: "bfloat16")
     net = torch.nn.Linear(64, 64)
     given = torch.ones(4, 64)
-    trial = Trial(
+    trial = Comparison(
         lambda one: one(given.to(one.weight.dtype)), lambda a, b: 1 - float((a - b).abs().max()), least
     )
     used, facts = dtype_choice.choose(net, "cpu", trial)

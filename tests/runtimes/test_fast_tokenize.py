@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from app.runtimes.demo import demo_minilm_folder
-from app.runtimes.encoders.fast_tokenize import token_ids
+from app.runtimes.encoders.fast_tokenize import fast_tokenize
 
 TEXTS = ["Lovage.", "", "naïve 東京 🙂 [SEP]", "word " * 50]
 
@@ -18,7 +18,7 @@ def tokenizer() -> Any:
 
 @pytest.mark.parametrize("limit", [8, 256, 2**31])
 def test_the_same_ids_cut_at_the_limit(tokenizer: Any, limit: int) -> None:
-    ids = token_ids(tokenizer, limit)
+    ids = fast_tokenize(tokenizer, limit)
     assert ids.__name__ == "direct"
     assert ids(TEXTS) == tokenizer(TEXTS, truncation=True, max_length=limit)["input_ids"]
     assert max(map(len, ids(TEXTS))) == min(limit, 52)
@@ -34,7 +34,7 @@ def test_one_that_answers_differently_is_not_passed_by(tokenizer: Any) -> None:
         def __call__(self, texts: list[str], **options: Any) -> dict[str, list[list[int]]]:
             return {"input_ids": [ids[::-1] for ids in tokenizer(texts, **options)["input_ids"]]}
 
-    ids = token_ids(Own(), 256)
+    ids = fast_tokenize(Own(), 256)
     assert ids(["Lovage."]) == [tokenizer("Lovage.")["input_ids"][::-1]]
     assert ids([]) == []
 
@@ -44,4 +44,4 @@ def test_one_without_such_a_part_is_used_as_it_is() -> None:
         def __call__(self, texts: list[str], **options: Any) -> dict[str, list[list[int]]]:
             return {"input_ids": [list(range(len(text.split())))[: options["max_length"]] for text in texts]}
 
-    assert token_ids(Slow(), 2)(["a b c", "a"]) == [[0, 1], [0]]
+    assert fast_tokenize(Slow(), 2)(["a b c", "a"]) == [[0, 1], [0]]

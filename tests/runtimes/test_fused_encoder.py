@@ -141,15 +141,15 @@ def test_one_that_would_answer_otherwise_is_not_used(
 def test_a_version_may_ask_for_the_librarys_own() -> None:
     spec = ModelSpec("v", "test/model", "embedding", device="cpu", config={"fused": False})
     net = made("Bert")
-    assert weights.quicken(net, spec) == {}
+    assert weights.accelerate(net, spec) == {}
     assert type(net.encoder).__name__ == "BertEncoder"
 
 
 def test_packed_weights_count_as_bytes() -> None:
     net = made("Bert")
-    before = weights.size_of(net)
+    before = weights.count_bytes(net)
     assert fused_encoder.fuse(net)
-    assert weights.size_of(net) == before
+    assert weights.count_bytes(net) == before
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is mapped")
@@ -169,7 +169,7 @@ def test_the_pages_of_packed_weights_are_given_back(tmp_path: Path) -> None:
         )
 
     before = resident()
-    mapped_pages.let_go([weight, anonymous])
+    mapped_pages.release([weight, anonymous])
     assert before - resident() >= 400
     assert torch.equal(weight, wanted)
     assert torch.equal(anonymous, torch.ones(512, 256))

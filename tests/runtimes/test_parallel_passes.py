@@ -1,4 +1,4 @@
-"""Forward passes side by side: every row once, answers in order, the lanes equally full."""
+"""Forward passes side by side: every row once, answers in order, the threads equally busy."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from running import Feed, jobs, load, run
 from app.domain.work import Finished, ModelSpec
 from app.runtimes.base import Job
 from app.runtimes.demo import demo_minilm_folder
-from app.runtimes.encoders.parallel_passes import LEAST_CELLS, Lanes
+from app.runtimes.encoders.parallel_passes import LEAST_CELLS, ParallelPasses
 from app.runtimes.encoders.rows import cells, cut_by_length, cut_evenly
 
 LENGTHS = st.lists(st.integers(1, 256), min_size=1, max_size=80)
@@ -27,18 +27,20 @@ def model(threads: int, **config: object) -> ModelSpec:
 
 @given(LENGTHS, st.integers(64, 4_096), st.integers(1, 4))
 def test_every_row_is_in_one_part_and_no_part_is_larger_than_it_must_be(
-    lengths: list[int], budget: int, lanes: int
+    lengths: list[int], budget: int, parallel: int
 ) -> None:
-    parts = cut_evenly(lengths, budget, lanes)
+    parts = cut_evenly(lengths, budget, parallel)
     assert sorted(number for part in parts for number in part) == list(range(len(lengths)))
     assert all(cells(lengths, part) <= budget or len(part) == 1 for part in parts)
     fewest = len(list(cut_by_length(lengths, budget)))
-    assert fewest <= len(parts) <= -(-fewest // lanes) * lanes
+    assert fewest <= len(parts) <= -(-fewest // parallel) * parallel
 
 
 @given(LENGTHS, st.integers(64, 4_096), st.integers(1, 4))
-def test_rows_that_are_not_padded_are_cut_by_their_sum(lengths: list[int], budget: int, lanes: int) -> None:
-    parts = cut_evenly(lengths, budget, lanes, unpadded=True)
+def test_rows_that_are_not_padded_are_cut_by_their_sum(
+    lengths: list[int], budget: int, parallel: int
+) -> None:
+    parts = cut_evenly(lengths, budget, parallel, unpadded=True)
     assert sorted(number for part in parts for number in part) == list(range(len(lengths)))
     assert all(sum(lengths[number] for number in part) <= budget or len(part) == 1 for part in parts)
     for part in parts:
@@ -67,12 +69,12 @@ def test_every_job_gets_the_answers_of_its_rows_in_their_order(
 ) -> None:
     jobs = rows_of(*first, *late)
     feed = Feed(late=jobs[len(first) :])
-    found = list(Lanes(model(2), length=int).run(jobs[: len(first)], feed, times_ten))
+    found = list(ParallelPasses(model(2), length=int).run_batch(jobs[: len(first)], feed, times_ten))
     assert sorted(one.job.id for one in found) == sorted(job.id for job in jobs)
     assert all(one.answers == times_ten(one.job.prepared) and 0.0 <= one.padding < 1.0 for one in found)
 
 
-def test_a_lane_that_has_done_its_part_does_not_wait_for_the_other() -> None:
+def test_a_thread_whose_pass_has_ended_does_not_wait_for_the_other() -> None:
     [slow, quick, late] = rows_of([300], [200], [100])
     joined = threading.Event()
 
@@ -83,7 +85,7 @@ def test_a_lane_that_has_done_its_part_does_not_wait_for_the_other() -> None:
             joined.set()
         return rows
 
-    first, *others = Lanes(model(2), length=int).run([slow, quick], Feed(late=[late]), work)
+    first, *others = ParallelPasses(model(2), length=int).run_batch([slow, quick], Feed(late=[late]), work)
     assert first.job is quick
     assert {one.job.id for one in others} == {slow.id, late.id}
 
@@ -95,11 +97,11 @@ def test_a_pass_that_is_alone_runs_in_the_callers_own_thread_with_all_of_them() 
         ran.append((threading.get_ident(), torch.get_num_threads()))
         return rows
 
-    lanes, before = Lanes(model(2), length=int), torch.get_num_threads()
+    passes, before = ParallelPasses(model(2), length=int), torch.get_num_threads()
     try:
-        list(lanes.run(rows_of([20]), Feed(late=rows_of([20])), work))
+        list(passes.run_batch(rows_of([20]), Feed(late=rows_of([20])), work))
         assert ran == [(threading.get_ident(), 2)] * 2
-        list(lanes.run(rows_of([300], [301]), Feed(), work))
+        list(passes.run_batch(rows_of([300], [301]), Feed(), work))
         assert {threads for _, threads in ran[2:]} == {1}
         assert threading.get_ident() not in {thread for thread, _ in ran[2:]}
     finally:
@@ -117,7 +119,7 @@ def test_a_pass_that_fails_waits_for_the_one_beside_it() -> None:
         return rows
 
     with pytest.raises(ValueError, match="the weights are gone"):
-        list(Lanes(model(2), length=int).run(rows_of([300], [200]), Feed(), work))
+        list(ParallelPasses(model(2), length=int).run_batch(rows_of([300], [200]), Feed(), work))
     assert ended.is_set()
 
 
@@ -142,18 +144,18 @@ def test_a_pass_that_fails_waits_for_the_one_beside_it() -> None:
         "an accelerator",
     ],
 )
-def test_how_many_lanes_work_at_once(spec: ModelSpec, rows: list[int], wanted: int) -> None:
+def test_how_many_passes_run_at_once(spec: ModelSpec, rows: list[int], wanted: int) -> None:
     together = threading.Barrier(wanted, timeout=10)
 
     def work(rows: list[int]) -> list[int]:
         together.wait()
         return rows
 
-    [one] = Lanes(spec, length=int).run(rows_of(rows), Feed(), work)
+    [one] = ParallelPasses(spec, length=int).run_batch(rows_of(rows), Feed(), work)
     assert one.answers == rows
 
 
-def test_vectors_are_the_same_with_and_without_lanes(tmp_path: Path) -> None:
+def test_vectors_are_the_same_with_and_without_passes_side_by_side(tmp_path: Path) -> None:
     texts = ["The whale is white. " * n for n in (1, 20, 3, 12, 7, 1, 30, 2)]
     found = {}
     for threads in (1, 2):

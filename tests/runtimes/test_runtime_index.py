@@ -40,7 +40,7 @@ def nothing_is_left_behind(database: Database):
 def found_in(folder: Path, database: Database) -> RuntimeIndex:
     """As a worker with this folder writes it at its start."""
     with database.unit() as session:
-        runtime_index.write(session, registry.known([folder]))
+        runtime_index.write(session, registry.list_all([folder]))
     return RuntimeIndex(database)
 
 

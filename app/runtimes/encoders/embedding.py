@@ -7,8 +7,8 @@ from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.encoders import sentence_folder
-from app.runtimes.encoders.fast_tokenize import token_ids
-from app.runtimes.encoders.parallel_passes import Lanes
+from app.runtimes.encoders.fast_tokenize import fast_tokenize
+from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
 from app.runtimes.encoders.sentence_folder import POOLINGS, SentenceFolder
 
@@ -79,43 +79,44 @@ class Embedding(Runtime):
         self._normalize = model.config.get("normalize", True)
         self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
         self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
-        self._ids = token_ids(tokenizer, self._limit)
+        self._token_ids = fast_tokenize(tokenizer, self._limit)
         self._pad = tokenizer.pad_token_id or 0
         self._net: Any = None
-        self._lanes: Lanes
+        self._passes: ParallelPasses
         self._facts: dict[str, Any] = {}
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Embedding":
         from transformers import AutoConfig, AutoModel
 
-        from app.runtimes.dtype_choice import Trial
+        from app.runtimes.dtype_choice import Comparison
 
-        folder = weights.folder_of(model)
-        tokenizer = weights.tokenizer_of(folder, model)
-        positions = positions_of(AutoConfig.from_pretrained(folder, **weights.trusted(model)))
-        made = cls(tokenizer, model, sentence_folder.read(folder), positions)
-        probes = made._tokenise(list(PROBES))
-        trial = Trial(lambda net: made._vectors(net, probes), least_cosine, LEAST_COSINE)
-        made._net, made._facts = weights.network(AutoModel, model, trial)
-        made.unpadded = "encoder" in made._facts
-        made._lanes = Lanes(model, unpadded=made.unpadded)
-        if made.unpadded:
-            made._net.pooler = None  # its answer is not asked for
-        return made
+        folder = weights.model_folder(model)
+        tokenizer = weights.load_tokenizer(folder, model)
+        positions = positions_of(AutoConfig.from_pretrained(folder, **weights.loading_options(model)))
+        runtime = cls(tokenizer, model, sentence_folder.read(folder), positions)
+        probes = runtime._tokenise(list(PROBES))
+        comparison = Comparison(lambda net: runtime._vectors(net, probes), least_cosine, LEAST_COSINE)
+        runtime._net, runtime._facts = weights.load_network(AutoModel, model, comparison)
+        runtime.unpadded = "encoder" in runtime._facts
+        runtime._passes = ParallelPasses(model, unpadded=runtime.unpadded)
+        if runtime.unpadded:
+            runtime._net.pooler = None  # its answer is not asked for
+        return runtime
 
     def prepare(self, job: Job) -> None:
-        given = job.input["text"]
-        job.prepared = self._tokenise([given] if isinstance(given, str) else given)
+        texts = job.input["text"]
+        job.prepared = self._tokenise([texts] if isinstance(texts, str) else texts)
         job.length = max(map(len, job.prepared)) * len(job.prepared)
 
-    def _tokenise(self, given: Sequence[str | list[int]]) -> list[list[int]]:
-        """Token ids of each; ids that were given are checked, cut and otherwise taken as they are."""
-        texts = [one for one in given if isinstance(one, str)]
+    def _tokenise(self, inputs: Sequence[str | list[int]]) -> list[list[int]]:
+        """Token ids of each; what is token ids already is checked, cut and otherwise used as it is."""
+        texts = [text for text in inputs if isinstance(text, str)]
         if self._prompt or self._lower:
             texts = [self._prompt + (text.lower() if self._lower else text) for text in texts]
-        ids = iter(self._ids(texts))
-        return [(next(ids) if isinstance(one, str) else self._checked(one)) or [self._pad] for one in given]
+        ids = iter(self._token_ids(texts))
+        rows = (next(ids) if isinstance(each, str) else self._checked(each) for each in inputs)
+        return [row or [self._pad] for row in rows]
 
     def _checked(self, ids: list[int]) -> list[int]:
         if max(ids) >= len(self._tokenizer):
@@ -125,10 +126,10 @@ class Embedding(Runtime):
         return ids[: self._limit]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for one in self._lanes.run(batch, feed, self._embed):
-            found = one.answers[0] if isinstance(one.job.input["text"], str) else one.answers
-            tokens = sum(map(len, one.job.prepared))
-            yield one.job.id, Finished(found, {"input_tokens": tokens, "padding": one.padding})
+        for done in self._passes.run_batch(batch, feed, self._embed):
+            output = done.answers[0] if isinstance(done.job.input["text"], str) else done.answers
+            tokens = sum(map(len, done.job.prepared))
+            yield done.job.id, Finished(output, {"input_tokens": tokens, "padding": done.padding})
 
     def _embed(self, rows: Sequence[list[int]]) -> Any:
         """(rows, width) as an array.
@@ -146,10 +147,9 @@ class Embedding(Runtime):
 
         coarse = self._device == "cpu" and net.dtype != torch.float32 and not self.unpadded
         ids, mask = padded(rows, self._pad, self._device, coarse=coarse)
-        alone = (
-            self.unpadded and len(rows) == 1
-        )  # the library takes a while to see that such a mask hides nothing
-        hidden = net(input_ids=ids, attention_mask=None if alone else mask).last_hidden_state.float()
+        # The library takes a while to see that the mask of a single row hides nothing.
+        needs_mask = not (self.unpadded and len(rows) == 1)
+        hidden = net(input_ids=ids, attention_mask=mask if needs_mask else None).last_hidden_state.float()
         vectors = pooled(hidden, mask, self._pooling)
         return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
 
@@ -163,7 +163,7 @@ class Embedding(Runtime):
         self._embed(self._tokenise(["warm up"]))
 
     def bytes(self) -> int:
-        return weights.size_of(self._net)
+        return weights.count_bytes(self._net)
 
 
 def pooled(hidden: Any, mask: Any, pooling: str) -> Any:

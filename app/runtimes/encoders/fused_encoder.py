@@ -44,7 +44,9 @@ def fuse(net: Any) -> bool:
         for name, child in list(parent.named_children()):
             if _is_known(child) and (ours := _checked(child)):
                 setattr(parent, name, ours)
-                mapped_pages.let_go(one.weight for one in child.modules() if isinstance(one, nn.Linear))
+                mapped_pages.release(
+                    layer.weight for layer in child.modules() if isinstance(layer, nn.Linear)
+                )
                 fused = True
     return fused
 
@@ -53,7 +55,7 @@ def _is_known(module: Any) -> bool:
     kind = type(module)
     if not (
         kind.__module__.startswith("transformers.models.")
-        and kind.__name__ in {f"{one}Encoder" for one in FAMILIES}
+        and kind.__name__ in {f"{family}Encoder" for family in FAMILIES}
     ):
         return False
     config = module.config
@@ -70,20 +72,22 @@ def _checked(encoder: Any) -> "FusedEncoder | None":
     weight = next(encoder.parameters())
     if weight.device.type != "cpu" or weight.dtype not in LEAST_COSINE:
         return None
-    rows, tokens, chance = 3, 9, torch.Generator().manual_seed(0)
-    hidden = torch.randn(rows, tokens, encoder.config.hidden_size, generator=chance).to(weight.dtype)
+    rows, tokens = 3, 9
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(rows, tokens, encoder.config.hidden_size, generator=generator).to(weight.dtype)
     real = torch.arange(tokens) < torch.tensor([[9], [4], [9]])
     mask = real[:, None, None].expand(rows, 1, tokens, tokens)
     try:
         with torch.inference_mode():
             ours = FusedEncoder(encoder)
-            got, wanted = (
-                one(hidden, attention_mask=mask).last_hidden_state[real].float() for one in (ours, encoder)
+            actual, expected = (
+                module(hidden, attention_mask=mask).last_hidden_state[real].float()
+                for module in (ours, encoder)
             )
     except RuntimeError as error:  # a product that the library cannot do on this processor
         print(f"the encoder stays transformers' own: {error}")
         return None
-    least = float(functional.cosine_similarity(got, wanted, dim=1).min())
+    least = float(functional.cosine_similarity(actual, expected, dim=1).min())
     if least >= LEAST_COSINE[weight.dtype]:
         return ours
     print(f"the encoder stays transformers' own: the fused one's least cosine with it is {least:.6f}")
@@ -137,12 +141,12 @@ class _Layer(nn.Module):  # type: ignore[misc]
         self.norm = layer.output.LayerNorm
 
     def forward(self, hidden: Any, runs: list[_Run], attended: Any) -> Any:
-        """(cells, width) from as much; `attended` is room for it."""
+        """(cells, width) from as much; `attended` is a buffer of that shape for what attention gives."""
         qkv = self.qkv(hidden)
         for run in runs:
             q, k, v = qkv[run.cells].view(run.rows, run.length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            found = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-            attended[run.cells] = found.reshape(run.rows * run.length, -1)
+            states = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+            attended[run.cells] = states.reshape(run.rows * run.length, -1)
         hidden = self.attended_norm(self.attended(attended, hidden))
         return self.norm(self.narrow(self.wide(hidden), hidden))
 
@@ -155,7 +159,7 @@ class FusedEncoder(nn.Module):  # type: ignore[misc]
         super().__init__()
         config = encoder.config
         self.layers = nn.ModuleList(
-            _Layer(one, config.hidden_act, config.num_attention_heads) for one in encoder.layer
+            _Layer(layer, config.hidden_act, config.num_attention_heads) for layer in encoder.layer
         )
 
     def forward(self, hidden_states: Any, attention_mask: Any = None, **_: Any) -> Any:
@@ -163,18 +167,18 @@ class FusedEncoder(nn.Module):  # type: ignore[misc]
         rows, tokens, width = hidden_states.shape
         cells = hidden_states.reshape(rows * tokens, width)
         if attention_mask is None:
-            found = self._run(cells, [_Run(rows, tokens, slice(0, rows * tokens))])
+            states = self._encode(cells, [_Run(rows, tokens, slice(0, rows * tokens))])
         else:
             real = attention_mask[:, 0, 0].expand(rows, tokens)
             real = real if real.dtype == torch.bool else real >= 0
             lengths, order = real.sum(1).sort(stable=True)
             at = torch.arange(rows * tokens).view(rows, tokens)[order][real[order]]
-            found = torch.zeros_like(cells).index_copy_(
-                0, at, self._run(cells[at], list(_runs(lengths.tolist())))
+            states = torch.zeros_like(cells).index_copy_(
+                0, at, self._encode(cells[at], list(_runs(lengths.tolist())))
             )
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=found.view(rows, tokens, width))
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states.view(rows, tokens, width))
 
-    def _run(self, real: Any, runs: list[_Run]) -> Any:
+    def _encode(self, real: Any, runs: list[_Run]) -> Any:
         """(cells, width) of real tokens only, from as much."""
         count = len(real)
         hidden = functional.pad(real, (0, 0, 0, stepped(count) - count))

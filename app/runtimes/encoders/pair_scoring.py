@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.encoders.parallel_passes import Lanes
+from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
 
 MOST_PAIRS = 1_024
@@ -68,27 +68,29 @@ class PairScoring(Runtime):
         self._has_types = "token_type_ids" in tokenizer.model_input_names
         self._limit = int(tokenizer.model_max_length)
         self._net: Any = None
-        self._lanes: Lanes
+        self._passes: ParallelPasses
         self._facts: dict[str, Any] = {}
 
     @classmethod
     def load(cls, model: ModelSpec) -> "PairScoring":
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        from app.runtimes.dtype_choice import Trial
+        from app.runtimes.dtype_choice import Comparison
         from app.runtimes.encoders.embedding import positions_of
 
-        folder = weights.folder_of(model)
-        made = cls(weights.tokenizer_of(folder, model), model, wants_sigmoid(folder))
-        made._limit = min(
-            made._limit, positions_of(AutoConfig.from_pretrained(folder, **weights.trusted(model)))
+        folder = weights.model_folder(model)
+        runtime = cls(weights.load_tokenizer(folder, model), model, wants_sigmoid(folder))
+        runtime._limit = min(
+            runtime._limit, positions_of(AutoConfig.from_pretrained(folder, **weights.loading_options(model)))
         )
-        probes = made._tokenise(PROBES)
-        trial = Trial(lambda net: made._scores(net, probes), agreement, LEAST_AGREEMENT)
-        made._net, made._facts = weights.network(AutoModelForSequenceClassification, model, trial)
-        made.unpadded = "encoder" in made._facts
-        made._lanes = Lanes(model, length=lambda row: len(row[0]), unpadded=made.unpadded)
-        return made
+        probes = runtime._tokenise(PROBES)
+        comparison = Comparison(lambda net: runtime._scores(net, probes), agreement, LEAST_AGREEMENT)
+        runtime._net, runtime._facts = weights.load_network(
+            AutoModelForSequenceClassification, model, comparison
+        )
+        runtime.unpadded = "encoder" in runtime._facts
+        runtime._passes = ParallelPasses(model, length=lambda row: len(row[0]), unpadded=runtime.unpadded)
+        return runtime
 
     def prepare(self, job: Job) -> None:
         pairs = job.input.get("pairs") or [
@@ -101,14 +103,14 @@ class PairScoring(Runtime):
 
     def _tokenise(self, pairs: Sequence[Sequence[str]]) -> list[Row]:
         firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        found = self._tokenizer(firsts, seconds, truncation=True, max_length=self._limit)
-        types = found.get("token_type_ids") or [[0] * len(row) for row in found["input_ids"]]
-        return list(zip(found["input_ids"], types, strict=True))
+        encoded = self._tokenizer(firsts, seconds, truncation=True, max_length=self._limit)
+        types = encoded.get("token_type_ids") or [[0] * len(row) for row in encoded["input_ids"]]
+        return list(zip(encoded["input_ids"], types, strict=True))
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for one in self._lanes.run(batch, feed, self._score):
-            tokens = sum(len(ids) for ids, _ in one.job.prepared)
-            yield one.job.id, Finished(one.answers, {"input_tokens": tokens, "padding": one.padding})
+        for done in self._passes.run_batch(batch, feed, self._score):
+            tokens = sum(len(ids) for ids, _ in done.job.prepared)
+            yield done.job.id, Finished(done.answers, {"input_tokens": tokens, "padding": done.padding})
 
     def _score(self, rows: Sequence[Row]) -> list[Any]:
         import torch
@@ -138,7 +140,7 @@ class PairScoring(Runtime):
         self._score(self._tokenise([["warm", "up"]]))
 
     def bytes(self) -> int:
-        return weights.size_of(self._net)
+        return weights.count_bytes(self._net)
 
 
 def wants_sigmoid(folder: Path) -> bool:

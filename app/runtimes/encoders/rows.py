@@ -19,17 +19,19 @@ def cut_by_length(lengths: Sequence[int], budget: int, *, unpadded: bool = False
         yield group
 
 
-def cut_evenly(lengths: Sequence[int], budget: int, lanes: int, *, unpadded: bool = False) -> list[list[int]]:
-    """The same, for `lanes` that work side by side: as few groups as fill all lanes equally often, the
+def cut_evenly(
+    lengths: Sequence[int], budget: int, parallel: int, *, unpadded: bool = False
+) -> list[list[int]]:
+    """The same, for `parallel` threads side by side: as few groups as give every thread equally many, the
     largest as small as can be."""
     fewest = list(cut_by_length(lengths, budget, unpadded=unpadded))
-    wanted = -(-len(fewest) // lanes) * lanes
-    if lanes == 1:
+    if parallel == 1:
         return fewest
+    most = -(-len(fewest) // parallel) * parallel
     low, high = 1, budget
     while low < high:
         middle = (low + high) // 2
-        if len(list(cut_by_length(lengths, middle, unpadded=unpadded))) <= wanted:
+        if len(list(cut_by_length(lengths, middle, unpadded=unpadded))) <= most:
             high = middle
         else:
             low = middle + 1
@@ -46,7 +48,8 @@ def cells(lengths: Sequence[int], group: Sequence[int], *, unpadded: bool = Fals
 
 # The library compiles a product anew for every number of rows that it meets, in bfloat16 13 ms for a layer of
 # MiniLM; steps leave few of them.
-SMALL, STEP, SMALL_STEP = 64, 16, 4
+SMALL, SMALL_STEP = 64, 4
+STEP = 16
 
 
 def stepped(count: int) -> int:

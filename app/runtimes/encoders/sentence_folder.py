@@ -34,7 +34,8 @@ class SentenceFolder:
 
 def read(folder: Path) -> SentenceFolder:
     """Raises ValueError with a sentence for modules or poolings that are not understood."""
-    modules = {_kind(one): folder / str(one.get("path", "")) for one in _json(folder / "modules.json", [])}
+    listed = _json(folder / "modules.json", [])
+    modules = {_kind(module): folder / str(module.get("path", "")) for module in listed}
     if unknown := [kind for kind in modules if kind not in MODULES]:
         raise ValueError(f"the model has a {unknown[0]} module, which the runtime 'embedding' does not know")
     limits = _json(folder / "sentence_bert_config.json", {})
@@ -52,9 +53,9 @@ def _kind(module: dict[str, Any]) -> str:
 
 def _pooling(config: dict[str, Any]) -> str:
     modes = [mode for key, mode in OLD_KEYS.items() if config.get(key)]
-    given = config.get("pooling_mode")
-    given = given if isinstance(given, list) else [given] if given else []
-    modes += [str(mode).removesuffix("_tokens") for mode in given]
+    named = config.get("pooling_mode")
+    named = named if isinstance(named, list) else [named] if named else []
+    modes += [str(mode).removesuffix("_tokens") for mode in named]
     if len(modes) > 1 or any(mode not in POOLINGS for mode in modes):
         raise ValueError(
             f"the model's pooling ({', '.join(map(str, modes))}) is not one of {', '.join(POOLINGS)}"

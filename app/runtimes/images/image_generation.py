@@ -86,21 +86,21 @@ class ImageGeneration(Runtime):
     def load(cls, model: ModelSpec) -> "ImageGeneration":
         import diffusers
 
-        weights.quieten()
+        weights.silence_libraries()
         diffusers.logging.set_verbosity_error()
         diffusers.logging.disable_progress_bar()
         pipe = diffusers.DiffusionPipeline.from_pretrained(
-            weights.folder_of(model),
-            dtype=weights.dtype_of(model),
+            weights.model_folder(model),
+            dtype=weights.torch_dtype(model),
             use_safetensors=True,
-            **weights.trusted(model),
+            **weights.loading_options(model),
         )
         pipe.to(model.device)
         pipe.set_progress_bar_config(disable=True)
         return cls(pipe, model)
 
     def prepare(self, job: Job) -> None:
-        given, config = schema.given(INPUTS, job.input), self._model.config
+        given, config = schema.with_defaults(INPUTS, job.input), self._model.config
         width, height = given.get("width") or self._width, given.get("height") or self._height
         if width % self._scale or height % self._scale:
             raise ValueError(f"width and height must be multiples of {self._scale}")
@@ -211,7 +211,7 @@ class ImageGeneration(Runtime):
 
     def bytes(self) -> int:
         parts = [part for part in self._pipe.components.values() if hasattr(part, "parameters")]
-        return sum(weights.size_of(part) for part in parts)
+        return sum(weights.count_bytes(part) for part in parts)
 
 
 def own_size(pipe: Any, scale: int) -> tuple[int, int]:

@@ -31,8 +31,8 @@ class QuestionAnswering:
     def load(cls, model: ModelSpec) -> "QuestionAnswering":
         from transformers import AutoModelForQuestionAnswering
 
-        net, _ = weights.network(AutoModelForQuestionAnswering, model)
-        return cls(net, weights.tokenizer_of(weights.folder_of(model), model), model.device)
+        net, _ = weights.load_network(AutoModelForQuestionAnswering, model)
+        return cls(net, weights.load_tokenizer(weights.model_folder(model), model), model.device)
 
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
         return [self._one(one["question"], one["context"], int(one.get("top_k") or 1)) for one in inputs]
@@ -99,8 +99,8 @@ class TextToText:
     def load(cls, model: ModelSpec) -> "TextToText":
         from transformers import AutoModelForSeq2SeqLM
 
-        net, _ = weights.network(AutoModelForSeq2SeqLM, model)
-        return cls(net, weights.tokenizer_of(weights.folder_of(model), model), model)
+        net, _ = weights.load_network(AutoModelForSeq2SeqLM, model)
+        return cls(net, weights.load_tokenizer(weights.model_folder(model), model), model)
 
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
         rows = self._tokenizer([one["text"] for one in inputs], truncation=True)["input_ids"]
@@ -120,10 +120,10 @@ class Captions:
     def load(cls, model: ModelSpec) -> "Captions":
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        net, _ = weights.network(AutoModelForImageTextToText, model)
+        net, _ = weights.load_network(AutoModelForImageTextToText, model)
         return cls(
             net,
-            AutoProcessor.from_pretrained(weights.folder_of(model), **weights.trusted(model)),
+            AutoProcessor.from_pretrained(weights.model_folder(model), **weights.loading_options(model)),
             model.device,
         )
 

@@ -36,7 +36,7 @@ class Pipeline(Runtime):
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Pipeline":
-        weights.folder_of(model)
+        weights.model_folder(model)
         if model.task in OWN_TASKS:
             from app.runtimes.pipelines.own_tasks import CLASSES
 
@@ -49,7 +49,7 @@ class Pipeline(Runtime):
         return cls(lambda inputs, options: through(pipe, inputs, options), pipe.model, model.task, rate)
 
     def prepare(self, job: Job) -> None:
-        given = schema.given(TASKS[self._task], job.input)
+        given = schema.with_defaults(TASKS[self._task], job.input)
         job.prepared = {**given, **self._read(given)}
         names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
         job.batch_key = repr(sorted((name, given[name]) for name in names if name in given))
@@ -76,23 +76,23 @@ class Pipeline(Runtime):
             yield job.id, Finished(Cleaner(job).clean(answer))
 
     def bytes(self) -> int:
-        return weights.size_of(self._net)
+        return weights.count_bytes(self._net)
 
 
 def library_pipeline(model: ModelSpec) -> Any:
     """transformers' own pipeline, from safetensors."""
     import transformers
 
-    weights.quieten()
+    weights.silence_libraries()
     pipe = transformers.pipeline(
         model.task,
-        model=str(weights.folder_of(model)),
+        model=str(weights.model_folder(model)),
         device=model.device,
-        dtype=weights.dtype_of(model),
+        dtype=weights.torch_dtype(model),
         trust_remote_code=model.trust_remote_code,
         model_kwargs={"use_safetensors": True},
     )
-    weights.quicken(pipe.model.requires_grad_(False), model)
+    weights.accelerate(pipe.model.requires_grad_(False), model)
     return pipe
 
 

@@ -93,12 +93,12 @@ class TextGeneration(Runtime):
     def load(cls, model: ModelSpec) -> "TextGeneration":
         from transformers import AutoModelForCausalLM
 
-        from app.runtimes.dtype_choice import Trial
+        from app.runtimes.dtype_choice import Comparison
 
-        tokenizer = weights.tokenizer_of(weights.folder_of(model), model)
+        tokenizer = weights.load_tokenizer(weights.model_folder(model), model)
         ids = tokenizer(PROBE)["input_ids"][:64]
-        trial = Trial(lambda net: likely(net, ids, model.device), same, 1.0)
-        net, facts = weights.network(AutoModelForCausalLM, model, trial)
+        comparison = Comparison(lambda net: likely(net, ids, model.device), same, 1.0)
+        net, facts = weights.load_network(AutoModelForCausalLM, model, comparison)
         made = cls(tokenizer, net, model)
         made._facts = {**facts, "continuous_batching": made._serves}
         return made
@@ -107,7 +107,7 @@ class TextGeneration(Runtime):
         from app.runtimes.text.sampling import Sampling
         from app.runtimes.text.text_runs import Request
 
-        given = schema.given(INPUTS, job.input)
+        given = schema.with_defaults(INPUTS, job.input)
         ids = self._ids(given)
         capacity = self._positions - len(ids)
         if capacity <= 0:
@@ -163,7 +163,7 @@ class TextGeneration(Runtime):
         return self._facts
 
     def bytes(self) -> int:
-        return weights.size_of(self._net)
+        return weights.count_bytes(self._net)
 
 
 def likely(net: Any, ids: list[int], device: str) -> Any:

@@ -78,7 +78,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def written(one: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(name, what is written of it) for one of `registry.known`."""
+    """(name, what is written of it) for one of `registry.list_all`."""
     metadata = _plain(one["metadata"])
     if not one["error"]:
         return one["name"], {**one["spec"], METADATA: metadata}
@@ -96,7 +96,7 @@ def _plain(value: Any) -> Any:
 
 
 def write(session: Session, found: Sequence[Mapping[str, Any]]) -> None:
-    """What a worker found (`registry.known`) is known to the fleet from now on."""
+    """What a worker found (`registry.list_all`) is known to the fleet from now on."""
     specs = [(one["origin"], *written(one)) for one in found]
     runtimes.put(
         session, {name: spec for _, name, spec in specs}, {name: origin for origin, name, _ in specs}
