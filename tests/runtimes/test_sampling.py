@@ -12,7 +12,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from app.runtimes.text.sampling import Dice, Sampling, choose
+from app.runtimes.text.sampling import Sampling, UniformGenerator, choose_tokens
 
 WAYS = [
     Sampling(),
@@ -30,28 +30,28 @@ WAYS = [
 @dataclass
 class Row:
     sampling: Sampling
-    dice: Dice
+    generator: UniformGenerator
     seen: list[int] = field(default_factory=lambda: [1, 2, 3])
 
 
 def rows(seed: int = 0) -> list[Row]:
-    return [Row(way, Dice(seed + n)) for n, way in enumerate(WAYS)]
+    return [Row(way, UniformGenerator(seed + n)) for n, way in enumerate(WAYS)]
 
 
 def test_company_changes_nobodys_choice() -> None:
     logits = torch.randn(len(WAYS), 4096, generator=torch.Generator().manual_seed(1)) * 3
-    alone = [choose(logits[n : n + 1].clone(), [row])[0] for n, row in enumerate(rows())]
-    assert choose(logits.clone(), rows()) == alone
+    alone = [choose_tokens(logits[n : n + 1].clone(), [row])[0] for n, row in enumerate(rows())]
+    assert choose_tokens(logits.clone(), rows()) == alone
     order = list(reversed(range(len(WAYS))))
-    assert choose(logits[order].clone(), [rows()[n] for n in order]) == [alone[n] for n in order]
+    assert choose_tokens(logits[order].clone(), [rows()[n] for n in order]) == [alone[n] for n in order]
     twice = [*order, *order]
-    assert choose(logits[twice].clone(), [rows()[n] for n in twice]) == [alone[n] for n in twice]
+    assert choose_tokens(logits[twice].clone(), [rows()[n] for n in twice]) == [alone[n] for n in twice]
 
 
 def test_logits_of_a_model_in_inference_mode_are_left_as_they_are() -> None:
     with torch.inference_mode():
         logits = torch.ones(len(WAYS), 40)
-    choose(logits, rows())
+    choose_tokens(logits, rows())
     assert torch.equal(logits, torch.ones(len(WAYS), 40))
 
 
@@ -65,9 +65,11 @@ def test_the_distribution_is_that_of_transformers(way: Sampling) -> None:
         warpers += [TopPLogitsWarper(way.top_p)] if way.top_p < 1 else []
     expected = warpers(torch.tensor([[1, 2, 3]]), logits.clone())[0].softmax(-1)
     times = 6_000
-    row = Row(way, Dice(5))
+    row = Row(way, UniformGenerator(5))
     found = (
-        torch.bincount(torch.tensor(choose(logits.expand(times, -1).clone(), [row] * times)), minlength=40)
+        torch.bincount(
+            torch.tensor(choose_tokens(logits.expand(times, -1).clone(), [row] * times)), minlength=40
+        )
         / times
     )
     if not way.temperature:
@@ -78,9 +80,9 @@ def test_the_distribution_is_that_of_transformers(way: Sampling) -> None:
     assert (found - expected).abs().max() < 0.03  # five standard deviations of 6,000 throws
 
 
-def test_the_same_seed_rolls_the_same_numbers_and_another_others() -> None:
-    one, same, other = Dice(7), Dice(7), Dice(8)
-    first = [one.roll() for _ in range(200)]
-    assert first == [same.roll() for _ in range(200)]
-    assert first != [other.roll() for _ in range(200)]
+def test_the_same_seed_draws_the_same_numbers_and_another_others() -> None:
+    one, same, other = UniformGenerator(7), UniformGenerator(7), UniformGenerator(8)
+    first = [one.draw() for _ in range(200)]
+    assert first == [same.draw() for _ in range(200)]
+    assert first != [other.draw() for _ in range(200)]
     assert 0 <= min(first) < max(first) < 1

@@ -72,7 +72,7 @@ def test_every_family_says_what_generate_says_though_others_come_and_go(family, 
 
 def test_the_loop_is_chosen_by_trying(family) -> None:
     model, serves = family
-    assert model._serves is serves
+    assert model._is_continuous is serves
 
 
 def test_a_cancel_stops_one_and_not_its_neighbour(family, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_a_text_is_the_same_alone_in_a_batch_and_joining_late(words: Runtime, tm
     assert ["".join(chunks[str(n)]) for n in range(len(inputs))] == ["".join(one) for one in alone]
 
 
-def test_tokens_are_counted_and_the_reason_is_told(words: Runtime, tmp_path: Path) -> None:
+def test_tokens_are_counted_and_the_reason_is_given(words: Runtime, tmp_path: Path) -> None:
     [job] = jobs(words, [{"prompt": "The whale", "max_new_tokens": 5, "temperature": 0}], tmp_path)
     ended, _ = run(words, [job])
     metrics = ended["0"].metrics  # type: ignore[union-attr]
@@ -86,7 +86,7 @@ def test_a_stop_filter_gives_the_text_before_the_first_stop_however_it_is_cut(
         if at < len(text) and not filter_.stopped:
             given_out += filter_.add(text[at : at + size])
             at += size
-    given_out += "" if filter_.stopped else filter_.rest()
+    given_out += "" if filter_.stopped else filter_.flush()
     ends = [text.find(stop) for stop in stops if stop in text]
     if ends:
         assert all(stop not in given_out for stop in stops)
@@ -100,7 +100,7 @@ def test_pieces_are_whole_characters_and_add_up(text: str) -> None:
     pieces = Detokenizer(lambda ids: bytes(ids).decode(errors="replace"), [])
     found = [pieces.add(byte) for byte in text.encode()]
     assert all("\ufffd" not in piece for piece in found)
-    assert "".join(found) + pieces.rest() == text
+    assert "".join(found) + pieces.flush() == text
 
 
 def test_overlap_is_the_longest_end_that_begins_the_stop() -> None:

@@ -3,7 +3,7 @@
 transformers has a ContinuousBatchingManager. It serves paged attention on accelerators, with a scheduler, a
 thread and one random generator of its own; here the engine decides what runs, on a CPU as well, every request
 has its own seed, and this loop is faster on a CPU (issue 5: 5.1 times one at a time against 4.1). Models that
-`Steps.serves` turns down, such as state-space and ALiBi ones, are run by `static_text` instead.
+`CachedModel.supports_slots` turns down, such as state-space and ALiBi ones, are run by `static_batching`.
 """
 
 from collections import deque
@@ -12,46 +12,47 @@ from typing import Any
 
 from app.domain.work import Event
 from app.runtimes.base import Feed, Job
-from app.runtimes.text.kv_cache import Steps
-from app.runtimes.text.sampling import choose
-from app.runtimes.text.text_runs import Start, TextRun, advance
+from app.runtimes.text.kv_cache import CachedModel
+from app.runtimes.text.sampling import choose_tokens
+from app.runtimes.text.text_runs import StartRun, TextRun, add_tokens
 
-# Prompt tokens read between two steps, padding included, so that those who stream are not held up for long. A
-# longer prompt is read alone. 512 take one core 50 ms with a model of 25 million parameters.
-READ_AT_ONCE = {"cpu": 512}
-READ_AT_ONCE_ELSEWHERE = 8_192
+# Prompt tokens prefilled between two steps, padding included, so that those who stream are not held up for
+# long. A longer prompt is prefilled alone. 512 take one core 50 ms with a model of 25 million parameters.
+PREFILL_TOKENS = {"cpu": 512}
+PREFILL_TOKENS_ELSEWHERE = 8_192
 
 
-class StepLoop:
-    """The loop of one batch, and of all who join it."""
+class ContinuousBatch:
+    """One batch, and all who join it. `start` makes a run of a job; at most `slots` run at once."""
 
-    def __init__(self, steps: Steps, start: Start, slots: int, device: str) -> None:
-        self._steps, self._start, self._slots = steps, start, slots
-        self._budget = READ_AT_ONCE.get(device, READ_AT_ONCE_ELSEWHERE)
+    def __init__(self, model: CachedModel, start: StartRun, slots: int, device: str) -> None:
+        self._model, self._slots = model, slots
+        self._start = start
+        self._budget = PREFILL_TOKENS.get(device, PREFILL_TOKENS_ELSEWHERE)
         self._runs: list[TextRun] = []
         self._waiting: deque[TextRun] = deque()
-        self._cache: Any = steps.cache()
+        self._cache: Any = model.new_cache()
 
-    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        """Until nobody runs or waits. Prompts are read before the step, so a new request has its first token
-        at once."""
+    def generate(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        """Until nobody runs or waits. Prompts are prefilled before the step, so a new request has its first
+        token at once."""
         self._waiting.extend(map(self._start, batch))
         while self._waiting or self._runs:
             yield from self._stop_canceled(feed)
             if (capacity := self._slots - len(self._runs) - len(self._waiting)) > 0:
                 self._waiting.extend(map(self._start, feed.join(capacity)))
-            yield from self._read()
-            yield from self._step()
+            yield from self._prefill()
+            yield from self._decode()
 
-    def _read(self) -> Iterator[tuple[str, Event]]:
-        """Puts those who wait, oldest first, into free rows, as many as may be read at once."""
-        if fresh := self._next():
-            logits = self._steps.read(self._cache, [run.request.ids for run in fresh])
+    def _prefill(self) -> Iterator[tuple[str, Event]]:
+        """Puts those who wait, oldest first, into free rows, as many as the budget of tokens allows."""
+        if fresh := self._pop_waiting():
+            logits = self._model.prefill(self._cache, [run.request.ids for run in fresh])
             self._runs += fresh
-            yield from advance(fresh, choose(logits, fresh))
+            yield from add_tokens(fresh, choose_tokens(logits, fresh))
             self._drop_ended()
 
-    def _next(self) -> list[TextRun]:
+    def _pop_waiting(self) -> list[TextRun]:
         fresh: list[TextRun] = []
         longest = 0
         while self._waiting and len(self._runs) + len(fresh) < self._slots:
@@ -61,23 +62,23 @@ class StepLoop:
             fresh.append(self._waiting.popleft())
         return fresh
 
-    def _step(self) -> Iterator[tuple[str, Event]]:
+    def _decode(self) -> Iterator[tuple[str, Event]]:
         if self._runs:
-            logits = self._steps.step(self._cache, [run.last for run in self._runs])
-            yield from advance(self._runs, choose(logits, self._runs))
+            logits = self._model.decode(self._cache, [run.last for run in self._runs])
+            yield from add_tokens(self._runs, choose_tokens(logits, self._runs))
             self._drop_ended()
 
     def _stop_canceled(self, feed: Feed) -> Iterator[tuple[str, Event]]:
         for run in (*self._runs, *self._waiting):
             if feed.canceled(run.job.id):
                 yield run.cancel()
-        self._waiting = deque(run for run in self._waiting if not run.reason)
+        self._waiting = deque(run for run in self._waiting if not run.finish_reason)
         self._drop_ended()
 
     def _drop_ended(self) -> None:
-        """From the back, because the last run takes the place of the one that leaves."""
+        """From the back, because the last run takes the row of the one that is removed."""
         for row in reversed(range(len(self._runs))):
-            if self._runs[row].reason:
-                self._cache.leave(row)
+            if self._runs[row].finish_reason:
+                self._cache.remove(row)
                 self._runs[row] = self._runs[-1]
                 self._runs.pop()

@@ -1,13 +1,13 @@
 """A key-value cache of slots: every running request has a row of its own and its own length; rows come and
-go.
+go between steps.
 
 Nothing is padded on the left and nothing is concatenated: a step writes each row's new entry at that row's
 end, in place, and a mask hides what lies behind it. A prompt is read by the model with its ordinary cache and
 then moved into a row; a row that leaves is replaced by the last one. Knows transformers' cache interface;
 nothing of requests.
 
-It serves models whose layers all attend to all, or to a window of, earlier tokens. `Steps.serves` finds out
-by trying.
+It serves models whose layers all attend to all, or to a window of, earlier tokens.
+`CachedModel.supports_slots` finds out by trying.
 """
 
 import sys
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicCache
 
-# Room grows by whole blocks of this many tokens, and by half of what there is, so that growth is rare.
+# Buffers are enlarged by whole blocks of this many tokens, and by half of what there is, so that it is rare.
 BLOCK = 64
 
 
@@ -33,21 +33,21 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._rows: Any = None
         self._ends: Any = None
 
-    def take(self, read: Any, lengths: Sequence[int]) -> None:
-        """Moves the rows of an ordinary cache, right-padded prompts of these lengths, behind the rows that
-        are here."""
+    def append(self, read: Any, lengths: Sequence[int]) -> None:
+        """Moves the rows of `read`, an ordinary cache of right-padded prompts of these lengths, behind the
+        rows that are here."""
         start, end = len(self.lengths), len(self.lengths) + len(lengths)
         if not self._keys:
             self._keys = [layer.keys[:0, :, :0] for layer in read.layers]
             self._values = [layer.values[:0, :, :0] for layer in read.layers]
         longest = max(lengths)
-        self._grow(end, longest + 1)
+        self._reserve(end, longest + 1)
         for layer, keys, values in zip(read.layers, self._keys, self._values, strict=True):
             keys[start:end, :, :longest] = layer.keys
             values[start:end, :, :longest] = layer.values
         self.lengths += lengths
 
-    def leave(self, row: int) -> None:
+    def remove(self, row: int) -> None:
         """Frees a row; the last row takes its number."""
         last = len(self.lengths) - 1
         if row != last:
@@ -57,18 +57,18 @@ class SlotCache(Cache):  # type: ignore[misc]
                     states[row, :, :length] = states[last, :, :length]
         self.lengths.pop()
 
-    def begin(self, dtype: Any) -> tuple[Any, dict[str, Any]]:
+    def begin_step(self, dtype: Any) -> tuple[Any, dict[str, Any]]:
         """Before a step of one token for every row: (position ids, masks by the kind of attention)."""
         longest = max(self.lengths) + 1
-        self._grow(len(self.lengths), longest)
+        self._reserve(len(self.lengths), longest)
         device = self._keys[0].device
         self._rows = torch.arange(len(self.lengths), device=device)
         self._ends = torch.tensor(self.lengths, device=device)
         self.lengths = [length + 1 for length in self.lengths]
-        places, ends = torch.arange(longest, device=device), self._ends[:, None]
-        hidden = {"full_attention": places > ends}
+        positions, ends = torch.arange(longest, device=device), self._ends[:, None]
+        hidden = {"full_attention": positions > ends}
         if self._window:
-            hidden["sliding_attention"] = hidden["full_attention"] | (places <= ends - self._window)
+            hidden["sliding_attention"] = hidden["full_attention"] | (positions <= ends - self._window)
         blank, least = torch.zeros((), dtype=dtype, device=device), torch.finfo(dtype).min
         masks = {kind: blank.expand(where.shape).masked_fill(where, least) for kind, where in hidden.items()}
         return ends, {kind: mask[:, None, None, :] for kind, mask in masks.items()}
@@ -86,7 +86,8 @@ class SlotCache(Cache):  # type: ignore[misc]
     def get_seq_length(self, layer_idx: int = 0) -> int:
         return max(self.lengths, default=0)
 
-    def _grow(self, rows: int, tokens: int) -> None:
+    def _reserve(self, rows: int, tokens: int) -> None:
+        """Makes the buffers large enough; what they hold stays."""
         have_rows, _, have_tokens, _ = self._keys[0].shape
         if rows <= have_rows and tokens <= have_tokens:
             return
@@ -106,7 +107,7 @@ def _larger(states: Any, rows: int, tokens: int) -> Any:
     return new
 
 
-class Steps:
+class CachedModel:
     """The model's forward passes over a SlotCache, in inference mode."""
 
     def __init__(self, net: Any, device: str) -> None:
@@ -118,11 +119,11 @@ class Steps:
         self._window = window if self._by_kind or not kinds else 0
         self._vocabulary = config.vocab_size
 
-    def cache(self) -> SlotCache:
+    def new_cache(self) -> SlotCache:
         return SlotCache(self._window)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def read(self, cache: SlotCache, prompts: Sequence[Sequence[int]]) -> Any:
+    def prefill(self, cache: SlotCache, prompts: Sequence[Sequence[int]]) -> Any:
         """Puts the prompts into new rows; the logits (rows, vocabulary) of their last tokens.
 
         They are padded on the right, where the causal mask keeps it from every real token, so no mask is
@@ -139,13 +140,13 @@ class Steps:
             use_cache=True,
             logits_to_keep=last,
         )
-        cache.take(own, lengths)
+        cache.append(own, lengths)
         return out.logits[:, 0]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def step(self, cache: SlotCache, tokens: Sequence[int]) -> Any:
+    def decode(self, cache: SlotCache, tokens: Sequence[int]) -> Any:
         """One token for every row; the logits that follow, (rows, vocabulary)."""
-        positions, masks = cache.begin(self._net.dtype)
+        positions, masks = cache.begin_step(self._net.dtype)
         if self._by_kind:
             mask: Any = masks
         else:
@@ -156,9 +157,9 @@ class Steps:
         )
         return out.logits[:, -1]
 
-    def serves(self) -> bool:
-        """Whether the model agrees with itself without a cache, after a row has left and another has
-        grown."""
+    def supports_slots(self) -> bool:
+        """Whether the model agrees with itself without a cache, after a row was removed and another
+        enlarged."""
         try:
             return self._agrees()
         except Exception as error:  # noqa: BLE001 - each family of models fails in ways of its own
@@ -170,12 +171,12 @@ class Steps:
             [(5 * n + start) % self._vocabulary for n in range(size)]
             for start, size in ((3, 4), (1, 7), (2, 2))
         ]
-        cache = self.cache()
-        self.read(cache, texts[:2])
-        cache.leave(0)
-        self.read(cache, texts[2:])
+        cache = self.new_cache()
+        self.prefill(cache, texts[:2])
+        cache.remove(0)
+        self.prefill(cache, texts[2:])
         rows = [texts[1] + [1], texts[2] + [2]]
-        ours = self.step(cache, [1, 2]).float()
+        ours = self.decode(cache, [1, 2]).float()
         with torch.inference_mode():
             alone = [
                 self._net(input_ids=torch.tensor([row], device=self._device), use_cache=False) for row in rows

@@ -16,7 +16,9 @@ import torch
 # Ranking few candidates is cheaper than sorting the vocabulary. Fixed widths keep a row's arithmetic the same
 # in any company.
 WIDTHS = (64, 1024)
-EVERYTHING, UNRANKED, GREEDY = 0, -1, -2
+EVERYTHING = 0
+UNRANKED = -1
+GREEDY = -2
 # Random numbers drawn at a time: a call of torch costs as much as a hundred numbers.
 DRAWN_AT_ONCE = 64
 
@@ -32,14 +34,14 @@ class Sampling:
     repetition_penalty: float = 1.0
 
 
-class Dice:
+class UniformGenerator:
     """The random numbers of one request, uniform in [0, 1), from a torch.Generator of its own on the CPU."""
 
     def __init__(self, seed: int) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._drawn: list[float] = []
 
-    def roll(self) -> float:
+    def draw(self) -> float:
         if not self._drawn:
             numbers = torch.rand(DRAWN_AT_ONCE, generator=self._generator, dtype=torch.float64)
             self._drawn = numbers.tolist()[::-1]
@@ -47,21 +49,22 @@ class Dice:
 
 
 class Row(Protocol):
-    """What `choose` needs of a running request. `seen` are the ids so far, prompt included, each once."""
+    """What `choose_tokens` needs of a running request. `seen` are the ids so far, prompt included, each
+    once."""
 
     sampling: Sampling
-    dice: Dice
+    generator: UniformGenerator
     seen: list[int]
 
 
-def choose(logits: Any, rows: Sequence[Row]) -> list[int]:
+def choose_tokens(logits: Any, rows: Sequence[Row]) -> list[int]:
     """The next token of each row. `logits` is (rows, vocabulary) and stays as it is."""
     logits = _penalised(logits.float(), rows)
     chosen = [0] * len(rows)
-    ways: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for n, row in enumerate(rows):
-        ways.setdefault(_width(row.sampling, logits.shape[1]), []).append(n)
-    for width, members in ways.items():
+        groups.setdefault(_width(row.sampling, logits.shape[1]), []).append(n)
+    for width, members in groups.items():
         part = logits if len(members) == len(rows) else logits[members]
         tokens = (
             part.argmax(-1).tolist() if width == GREEDY else _sampled(part, [rows[n] for n in members], width)
@@ -99,7 +102,7 @@ def _sampled(logits: Any, rows: Sequence[Row], width: int) -> list[int]:
     column = {"dtype": torch.float32, "device": logits.device}
     scores = logits / torch.tensor([[row.sampling.temperature] for row in rows], **column)
     if width == UNRANKED:
-        return _inverse(scores.softmax(-1), rows)
+        return _draw(scores.softmax(-1), rows)
     ranked, ids = scores.topk(width) if width else scores.sort(descending=True, stable=True)
     rank = torch.arange(ranked.shape[1], device=logits.device)
     most = torch.tensor([[row.sampling.top_k or ranked.shape[1]] for row in rows], device=logits.device)
@@ -107,16 +110,17 @@ def _sampled(logits: Any, rows: Sequence[Row], width: int) -> list[int]:
     share = torch.tensor([[row.sampling.top_p] for row in rows], **column)
     before = chances.cumsum(-1) - chances  # the token that passes top_p is kept, and so is the likeliest
     chances = chances.masked_fill((before >= share) & (rank > 0), 0.0)
-    picked = torch.tensor([[place] for place in _inverse(chances, rows)], device=logits.device)
+    picked = torch.tensor([[index] for index in _draw(chances, rows)], device=logits.device)
     tokens: list[int] = ids.gather(1, picked)[:, 0].tolist()
     return tokens
 
 
-def _inverse(chances: Any, rows: Sequence[Row]) -> list[int]:
-    """The first place whose cumulated chance exceeds the row's random number times the sum. In 64 bits, so
+def _draw(chances: Any, rows: Sequence[Row]) -> list[int]:
+    """The first index whose cumulated chance exceeds the row's random number times the sum. In 64 bits, so
     that the tail of a large vocabulary is not lost."""
     cumulated = chances.double().cumsum(-1)
-    rolls = torch.tensor([[row.dice.roll()] for row in rows], dtype=torch.float64, device=chances.device)
-    places = torch.searchsorted(cumulated, rolls * cumulated[:, -1:], right=True)[:, 0]
-    last: list[int] = places.clamp(max=chances.shape[1] - 1).tolist()
-    return last
+    numbers = [[row.generator.draw()] for row in rows]
+    drawn = torch.tensor(numbers, dtype=torch.float64, device=chances.device)
+    indices = torch.searchsorted(cumulated, drawn * cumulated[:, -1:], right=True)[:, 0]
+    within: list[int] = indices.clamp(max=chances.shape[1] - 1).tolist()
+    return within

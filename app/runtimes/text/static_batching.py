@@ -1,5 +1,5 @@
-"""The fallback for models whose cache has no rows to move about (state spaces, ALiBi, …): transformers' own
-`generate`.
+"""The fallback for models whose cache has no rows that can be moved (state spaces, ALiBi, …): transformers'
+own `generate`.
 
 Requests with prompts of one length run together, so that no padding is needed and every family gives what it
 gives alone; nobody joins. `generate` blocks, so it runs on a thread of its own and hands out events as they
@@ -16,33 +16,34 @@ import torch
 
 from app.domain.work import Event
 from app.runtimes.base import Feed, Job
-from app.runtimes.text.sampling import choose
-from app.runtimes.text.text_runs import Start, TextRun
+from app.runtimes.text.sampling import choose_tokens
+from app.runtimes.text.text_runs import StartRun, TextRun
 
 
 class StaticBatch:
     """Runs one batch of requests, group by group."""
 
-    def __init__(self, net: Any, start: Start, device: str, threads: int) -> None:
-        self._net, self._start, self._device, self._threads = net, start, device, threads
+    def __init__(self, net: Any, start: StartRun, device: str, threads: int) -> None:
+        self._net, self._start = net, start
+        self._device, self._threads = device, threads
 
-    def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+    def generate(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         runs = sorted(map(self._start, batch), key=_size)
         for _, group in groupby(runs, key=_size):
-            yield from self._together(list(group), feed)
+            yield from self._generate_group(list(group), feed)
 
-    def _together(self, runs: list[TextRun], feed: Feed) -> Iterator[tuple[str, Event]]:
-        told: queue.SimpleQueue[tuple[str, Event] | BaseException | None] = queue.SimpleQueue()
-        group = _Group(runs, feed, told)
+    def _generate_group(self, runs: list[TextRun], feed: Feed) -> Iterator[tuple[str, Event]]:
+        events: queue.SimpleQueue[tuple[str, Event] | BaseException | None] = queue.SimpleQueue()
+        group = _Group(runs, feed, events)
         thread = threading.Thread(target=self._generate, args=(group,), daemon=True)
         thread.start()
         try:
-            while (item := told.get()) is not None:
+            while (item := events.get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
                 yield item
         finally:
-            group.over = True  # whoever stops listening stops the thread at its next step
+            group.stopped = True  # closing this generator stops the thread at its next step
             thread.join()
 
     def _generate(self, group: "_Group") -> None:
@@ -61,34 +62,36 @@ class StaticBatch:
                     logits_processor=[group.step],
                     stopping_criteria=[group.ended],
                 )
-            group.told.put(None)
+            group.events.put(None)
         except BaseException as error:  # noqa: BLE001 - passed on to the batch thread, which raises it
-            group.told.put(error)
+            group.events.put(error)
 
 
 class _Group:
-    """The two hooks of `generate`: it asks `step` for scores, and then `ended` which rows are done."""
+    """The two hooks of `generate`: it asks `step` for scores, and then `ended` which rows are done. `events`
+    is a queue of what is to be yielded."""
 
-    def __init__(self, runs: list[TextRun], feed: Feed, told: Any) -> None:
-        self.runs, self.told, self._feed = runs, told, feed
-        self.over = False
+    def __init__(self, runs: list[TextRun], feed: Feed, events: Any) -> None:
+        self.runs, self._feed = runs, feed
+        self.events = events
+        self.stopped = False
 
     def step(self, _ids: Any, scores: Any) -> Any:
-        """Takes a token for every row that still runs, and makes it the only possible one."""
-        tokens = choose(scores.clone(), self.runs)
+        """Chooses a token for every row that still runs, and makes it the only possible one."""
+        tokens = choose_tokens(scores.clone(), self.runs)
         for row, run in enumerate(self.runs):
-            if run.reason:
+            if run.finish_reason:
                 tokens[row] = 0
             elif self._feed.canceled(run.job.id):
-                self.told.put(run.cancel())
+                self.events.put(run.cancel())
             else:
-                for item in run.take(tokens[row]):
-                    self.told.put(item)
+                for item in run.add_token(tokens[row]):
+                    self.events.put(item)
         picked = torch.tensor(tokens, device=scores.device)[:, None]
         return torch.full_like(scores, float("-inf")).scatter_(1, picked, 0.0)
 
     def ended(self, ids: Any, _scores: Any, **_more: Any) -> Any:
-        done = [self.over or bool(run.reason) for run in self.runs]
+        done = [self.stopped or bool(run.finish_reason) for run in self.runs]
         return torch.tensor(done, device=ids.device)
 
 

@@ -1,7 +1,7 @@
 """Text from causal language models, streamed; requests join and leave the running batch between steps.
 
-`step_loop` is the loop; `static_text` the fallback for models whose cache it cannot handle, decided by trying
-at load.
+`continuous_batching` is the loop; `static_batching` the fallback for models whose cache it cannot handle,
+decided by trying at load.
 """
 
 import random
@@ -77,15 +77,16 @@ class TextGeneration(Runtime):
     joins: ClassVar[bool] = True
 
     def __init__(self, tokenizer: Any, net: Any, model: ModelSpec) -> None:
-        from app.runtimes.text.kv_cache import Steps
+        from app.runtimes.text.kv_cache import CachedModel
 
-        self._tokenizer, self._net, self._device, self._threads = tokenizer, net, model.device, model.threads
+        self._tokenizer, self._net = tokenizer, net
+        self._device, self._threads = model.device, model.threads
         self._ends = end_ids(net.generation_config.eos_token_id, tokenizer.eos_token_id)
         self._positions = positions_of(net.config)
-        self._slots = slots_of(model.config)
+        self._slots = slot_count(model.config)
         self._facts: dict[str, Any] = {}
-        self._steps = Steps(net, model.device)
-        self._serves = self._steps.serves()
+        self._model = CachedModel(net, model.device)
+        self._is_continuous = self._model.supports_slots()
         backend = getattr(tokenizer, "backend_tokenizer", None) or tokenizer  # a tenth of the wrapper's time
         self._decode = lambda ids: backend.decode(ids, skip_special_tokens=True)
 
@@ -97,18 +98,18 @@ class TextGeneration(Runtime):
 
         tokenizer = weights.load_tokenizer(weights.model_folder(model), model)
         ids = tokenizer(PROBE)["input_ids"][:64]
-        comparison = Comparison(lambda net: likely(net, ids, model.device), same, 1.0)
+        comparison = Comparison(lambda net: likely(net, ids, model.device), share_of_equal, 1.0)
         net, facts = weights.load_network(AutoModelForCausalLM, model, comparison)
-        made = cls(tokenizer, net, model)
-        made._facts = {**facts, "continuous_batching": made._serves}
-        return made
+        runtime = cls(tokenizer, net, model)
+        runtime._facts = {**facts, "continuous_batching": runtime._is_continuous}
+        return runtime
 
     def prepare(self, job: Job) -> None:
         from app.runtimes.text.sampling import Sampling
         from app.runtimes.text.text_runs import Request
 
-        given = schema.with_defaults(INPUTS, job.input)
-        ids = self._ids(given)
+        values = schema.with_defaults(INPUTS, job.input)
+        ids = self._prompt_ids(values)
         capacity = self._positions - len(ids)
         if capacity <= 0:
             raise ValueError(
@@ -116,20 +117,20 @@ class TextGeneration(Runtime):
             )
         job.prepared = Request(
             ids=ids,
-            limit=min(given["max_new_tokens"], capacity),
-            stops=list(given.get("stop", ())),
-            seed=given.get("seed", random.randrange(2**32)),
+            limit=min(values["max_new_tokens"], capacity),
+            stops=list(values.get("stop", ())),
+            seed=values.get("seed", random.randrange(2**32)),
             sampling=Sampling(
-                temperature=given["temperature"],
-                top_p=given["top_p"],
-                top_k=given["top_k"],
-                repetition_penalty=given["repetition_penalty"],
+                temperature=values["temperature"],
+                top_p=values["top_p"],
+                top_k=values["top_k"],
+                repetition_penalty=values["repetition_penalty"],
             ),
         )
         job.length = len(ids)
 
-    def _ids(self, given: dict[str, Any]) -> list[int]:
-        prompt, messages = given.get("prompt"), given.get("messages")
+    def _prompt_ids(self, values: dict[str, Any]) -> list[int]:
+        prompt, messages = values.get("prompt"), values.get("messages")
         if (prompt is None) == (not messages):
             raise ValueError("give either `prompt` or `messages`")
         if messages:
@@ -147,12 +148,13 @@ class TextGeneration(Runtime):
         return str(text)
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        from app.runtimes.text.continuous_batching import StepLoop
+        from app.runtimes.text.continuous_batching import ContinuousBatch
         from app.runtimes.text.static_batching import StaticBatch
 
-        if self._serves:
-            return StepLoop(self._steps, self._start, self._slots, self._device).run(batch, feed)
-        return StaticBatch(self._net, self._start, self._device, self._threads).run(batch, feed)
+        if self._is_continuous:
+            slots = ContinuousBatch(self._model, self._start, self._slots, self._device)
+            return slots.generate(batch, feed)
+        return StaticBatch(self._net, self._start, self._device, self._threads).generate(batch, feed)
 
     def _start(self, job: Job) -> "TextRun":
         from app.runtimes.text.text_runs import TextRun
@@ -173,15 +175,15 @@ def likely(net: Any, ids: list[int], device: str) -> Any:
     return net(input_ids=torch.tensor([ids], device=device)).logits[0].argmax(-1)
 
 
-def same(ours: Any, theirs: Any) -> float:
+def share_of_equal(ours: Any, theirs: Any) -> float:
     """The share of equal numbers."""
     return float((ours == theirs).float().mean())
 
 
-def end_ids(*given: Any) -> frozenset[int]:
-    """The first of the given end-of-text ids (one, several or None) that is there."""
-    found = next((one for one in given if one is not None), None)
-    return frozenset(found if isinstance(found, list | tuple) else [] if found is None else [found])
+def end_ids(*candidates: Any) -> frozenset[int]:
+    """The end-of-text ids: the first candidate (an id, several or None) that is not None."""
+    ids: Any = next((each for each in candidates if each is not None), [])
+    return frozenset(ids if isinstance(ids, list | tuple) else [ids])
 
 
 def positions_of(config: Any) -> int:
@@ -190,6 +192,6 @@ def positions_of(config: Any) -> int:
     return int(getattr(text, "max_position_embeddings", None) or 2**31)
 
 
-def slots_of(config: dict[str, Any]) -> int:
+def slot_count(config: dict[str, Any]) -> int:
     """Requests in one running batch: `max_batch_size`, unless it is auto."""
     return int(number_of(config, "max_batch_size") or SLOTS)

@@ -1,4 +1,4 @@
-"""Turns growing lists of token ids into text: no broken characters, no stop string ever leaks. Knows no
+"""Turns token ids, one after another, into text: no broken characters, no stop string ever leaks. Knows no
 model."""
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ class Detokenizer:
     def __init__(self, decode: Decode, prompt: Sequence[int]) -> None:
         self._decode = decode
         self._window = list(prompt[-CONTEXT:])
-        self._said = len(decode(self._window)) if self._window else 0  # characters of the window that are out
-        self._pending = 0  # tokens since
+        self._emitted = len(decode(self._window)) if self._window else 0  # characters of the window
+        self._pending = 0  # tokens since then
 
     def add(self, token: int) -> str:
         """The text that this token completes; "" while a character is unfinished."""
@@ -32,17 +32,17 @@ class Detokenizer:
         now = self._decode(self._window)
         if now.endswith(BROKEN) and self._pending <= MOST_OF_ONE_CHARACTER:
             return ""
-        return self._give(now)
+        return self._emit(now)
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What is left at the end, without the beginning of a character that was never finished."""
-        return self._give(self._decode(self._window)).rstrip(BROKEN) if self._pending else ""
+        return self._emit(self._decode(self._window)).rstrip(BROKEN) if self._pending else ""
 
-    def _give(self, now: str) -> str:
-        text, self._said = now[self._said :], max(self._said, len(now))
+    def _emit(self, now: str) -> str:
+        text, self._emitted = now[self._emitted :], max(self._emitted, len(now))
         if len(self._window) >= WINDOW:
             self._window = self._window[-max(CONTEXT, self._pending) :]
-            self._said = len(self._decode(self._window))
+            self._emitted = len(self._decode(self._window))
         self._pending = 0
         return text
 
@@ -60,16 +60,16 @@ class StopFilter:
         if not self._stops:
             return text
         self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
+        positions = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if positions:
             self.stopped = True
-            safe, self._held = self._held[: min(found)], ""
+            safe, self._held = self._held[: min(positions)], ""
             return safe
         keep = max(overlap(self._held, stop) for stop in self._stops)
         safe, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return safe
 
-    def rest(self) -> str:
+    def flush(self) -> str:
         """What was held back and turned out to be no stop string."""
         held, self._held = self._held, ""
         return held

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.domain.work import Canceled, Chunk, Event, Finished
 from app.runtimes.base import Job
-from app.runtimes.text.sampling import Dice, Sampling
+from app.runtimes.text.sampling import Sampling, UniformGenerator
 from app.runtimes.text.text_pieces import Decode, Detokenizer, StopFilter
 
 
@@ -25,16 +25,17 @@ class Request:
 
 
 class TextRun:
-    """`reason` is empty while it runs; then it is stop, length or canceled."""
+    """`finish_reason` is empty while it runs; then it is stop, length or canceled."""
 
     def __init__(self, job: Job, decode: Decode, ends: frozenset[int]) -> None:
         request: Request = job.prepared
-        self.job, self.request, self._ends = job, request, ends
-        self.sampling, self.dice = request.sampling, Dice(request.seed)
+        self.job, self.request = job, request
+        self._ends = ends
+        self.sampling, self.generator = request.sampling, UniformGenerator(request.seed)
         self.last = request.ids[-1]
         self.seen: list[int] = list(dict.fromkeys(request.ids)) if self._remembers else []
-        self.reason = ""
-        self._made = 0
+        self.finish_reason = ""
+        self._generated = 0
         self._chunks: list[str] = []
         self._pieces = Detokenizer(decode, request.ids)
         self._filter = StopFilter(request.stops)
@@ -43,55 +44,55 @@ class TextRun:
     def _remembers(self) -> bool:
         return self.sampling.repetition_penalty != 1.0
 
-    def take(self, token: int) -> Iterator[tuple[str, Event]]:
+    def add_token(self, token: int) -> Iterator[tuple[str, Event]]:
         """The events that this token brings."""
         self.last = token
-        self._made += 1
+        self._generated += 1
         if self._remembers and token not in self.seen:
             self.seen.append(token)
         if text := self._text(token):
             self._chunks.append(text)
             yield self.job.id, Chunk(text)
-        if self.reason:
+        if self.finish_reason:
             yield self.job.id, Finished(self._chunks, self.metrics())
 
     def cancel(self) -> tuple[str, Event]:
-        self.reason = "canceled"
+        self.finish_reason = "canceled"
         return self.job.id, Canceled(self.metrics())
 
     def metrics(self) -> dict[str, Any]:
-        told = {
+        metrics = {
             "prompt_tokens": len(self.request.ids),
-            "output_tokens": self._made,
-            "finish_reason": self.reason,
+            "output_tokens": self._generated,
+            "finish_reason": self.finish_reason,
         }
-        return {**told, "seed": self.request.seed} if self.sampling.temperature > 0 else told
+        return {**metrics, "seed": self.request.seed} if self.sampling.temperature > 0 else metrics
 
     def _text(self, token: int) -> str:
         if token in self._ends:
-            self.reason = "stop"
-            return self._flush_text("")
+            self.finish_reason = "stop"
+            return self._with_held_back("")
         text = self._filter.add(self._pieces.add(token))
         if self._filter.stopped:
-            self.reason = "stop"
-        elif self._made >= self.request.limit:
-            self.reason = "length"
-            return self._flush_text(text)
+            self.finish_reason = "stop"
+        elif self._generated >= self.request.limit:
+            self.finish_reason = "length"
+            return self._with_held_back(text)
         return text
 
-    def _flush_text(self, text: str) -> str:
-        """What was held back, as far as no stop string begins in it."""
-        text += self._filter.add(self._pieces.rest())
+    def _with_held_back(self, text: str) -> str:
+        """The text and what was held back, as far as no stop string begins in it."""
+        text += self._filter.add(self._pieces.flush())
         if self._filter.stopped:
-            self.reason = "stop"
+            self.finish_reason = "stop"
             return text
-        return text + self._filter.rest()
+        return text + self._filter.flush()
 
 
-def advance(runs: Sequence[TextRun], tokens: Sequence[int]) -> Iterator[tuple[str, Event]]:
+def add_tokens(runs: Sequence[TextRun], tokens: Sequence[int]) -> Iterator[tuple[str, Event]]:
     """One more token for every run."""
     for run, token in zip(runs, tokens, strict=True):
-        yield from run.take(token)
+        yield from run.add_token(token)
 
 
-Start = Callable[[Job], TextRun]
+StartRun = Callable[[Job], TextRun]
