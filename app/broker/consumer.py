@@ -35,9 +35,8 @@ def attach(app: Celery, task: str, sink: MessageSink, queues: Sequence[str]) -> 
     each).
     """
     app.conf.task_queues = [Queue(name, Exchange(name), name, no_ack=True) for name in queues]
-    app.task(name=task, Strategy=staticmethod(sink_strategy(sink)), ignore_result=True, base=Task)(
-        sink.on_message
-    )
+    strategy = staticmethod(sink_strategy(sink))
+    app.task(name=task, Strategy=strategy, ignore_result=True, base=Task, shared=False)(sink.on_message)
     app.steps["consumer"].add(pause_step(sink))
 
 

@@ -65,7 +65,7 @@ TABLE = (
     Retired("position, index", words="places", names="place"),
     Retired(
         "circuit breaker, fail_fast",
-        words="patience patient impatient given_up_at",
+        words="patience patient impatient",
         modules="patience",
         prose="patience|patient|impatient(ly)?",
     ),

@@ -1,0 +1,173 @@
+"""Every internal of Celery and kombu that `app/broker` touches, seen from outside: an upgrade that breaks one
+breaks a test here.
+
+docs/architecture/celery.md lists them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from celery.worker import state
+from waiting import eventually
+
+from app import redis_client
+from app.broker import consumer, messages, names
+from app.broker.celery_app import make_celery
+from app.broker.queue_lists import QueueLists
+from app.broker.task_events import TaskEvents
+from app.domain.predictions import Prediction, Status
+
+IDS = [f"01m7y0v4xwhr4p32e26y5vzze{letter}" for letter in "abcdefgh"]
+QUEUE = "cpu"
+
+
+class Sink:
+    """Takes what Celery hands over; reads nothing itself."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.threads: set[str] = set()
+        self.is_reading = False
+        self.on_idle: Callable[[], None] = lambda: None
+
+    def on_message(self, message_id: str, /) -> None:
+        self.ids.append(message_id)
+        self.threads.add(threading.current_thread().name)
+
+
+@pytest.fixture
+def broker(servers) -> redis.Redis:
+    client = redis.Redis.from_url(servers.redis_url)
+    client.flushall()
+    return client
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@contextmanager
+def consuming(servers: Any, sink: Sink) -> Iterator[Celery]:
+    celery = make_celery(servers.redis_url)
+    consumer.attach(celery, names.TASK_PREDICT, sink, [QUEUE])
+    with start_worker(
+        celery, pool="threads", concurrency=1, queues=[QUEUE], perform_ping_check=False, shutdown_timeout=20
+    ):
+        yield celery
+
+
+def put(broker: redis.Redis, *ids: str) -> None:
+    for prediction_id in ids:
+        broker.lpush(names.KEY_PREFIX + QUEUE, messages.about(names.TASK_PREDICT, prediction_id, QUEUE))
+
+
+def test_a_message_reaches_the_sink_on_celerys_own_thread(broker: redis.Redis, servers, sink: Sink) -> None:
+    """`Task.Strategy`: a thread of the pool would be held for each message."""
+    with consuming(servers, sink):
+        put(broker, *IDS)
+        eventually(lambda: len(sink.ids) == len(IDS))
+    assert sink.ids == IDS
+    assert not [name for name in sink.threads if "ThreadPoolExecutor" in name]
+
+
+def test_celery_itself_publishes_what_the_sink_understands(broker: redis.Redis, servers, sink: Sink) -> None:
+    """The message's `headers["id"]`."""
+    with consuming(servers, sink) as celery:
+        celery.send_task(names.TASK_PREDICT, args=[IDS[0]], task_id=IDS[0], queue=QUEUE)
+        eventually(lambda: sink.ids == IDS[:1])
+
+
+def test_celery_leaves_messages_in_redis_while_the_sink_reads_and_goes_on_when_woken(
+    broker: redis.Redis, servers, sink: Sink
+) -> None:
+    """The consumer step, `qos.can_consume` and `hub.add_reader`. A BRPOP that had begun before takes one."""
+    with consuming(servers, sink):
+        put(broker, IDS[0])
+        eventually(lambda: sink.ids == IDS[:1])
+        sink.is_reading = True
+        put(broker, *IDS[1:])
+        time.sleep(1.5)
+        assert len(sink.ids) <= 2
+        assert broker.llen(names.KEY_PREFIX + QUEUE) >= len(IDS) - 2
+        sink.is_reading = False
+        began = time.monotonic()
+        sink.on_idle()
+        eventually(lambda: sink.ids == IDS)
+        assert time.monotonic() - began < 5
+
+
+def test_a_message_is_gone_when_it_is_read_and_all_keys_are_ours(
+    broker: redis.Redis, servers, sink: Sink
+) -> None:
+    """`no_ack` queues: no hash of unacknowledged messages. `global_keyprefix`: a Redis may be shared."""
+    with consuming(servers, sink):
+        put(broker, *IDS)
+        eventually(lambda: len(sink.ids) == len(IDS))
+        keys = {key.decode() for key in broker.keys("*")}
+    assert not [key for key in keys if "unacked" in key]
+    assert not [key for key in keys if not key.startswith(names.KEY_PREFIX)]
+
+
+def test_what_celery_publishes_is_read_from_the_same_lists(broker: redis.Redis, servers) -> None:
+    """kombu's lists: one for each queue, the oldest message at its right end."""
+    celery = make_celery(servers.redis_url)
+    for prediction_id in IDS:
+        celery.send_task(names.TASK_PREDICT, args=[prediction_id], task_id=prediction_id, queue=QUEUE)
+    lists = QueueLists(redis_client.connect(servers.redis_url), [QUEUE])
+    assert lists.wait(1.0) == IDS[:1]
+    assert lists.pop(100) == IDS[1:]
+    assert broker.llen(names.KEY_PREFIX + QUEUE) == 0
+
+
+def prediction() -> Prediction:
+    now = datetime.now(UTC)
+    return Prediction(IDS[0], None, "v", "ada/echo", Status.PROCESSING, QUEUE, now, attempt=1, started_at=now)
+
+
+def test_inspect_active_lists_what_runs_here(broker: redis.Redis, servers, sink: Sink) -> None:
+    """The inspect command `active`, which Flower's worker page shows."""
+    consumer.show_active(lambda: [prediction()])
+    with consuming(servers, sink) as celery:
+        answers = celery.control.inspect(timeout=5).active()
+    (active,) = next(iter(answers.values()))
+    assert (active["id"], active["name"], active["args"]) == (IDS[0], names.TASK_PREDICT, [IDS[0]])
+    assert active["delivery_info"] == {"routing_key": QUEUE}
+
+
+@contextmanager
+def receiving(celery: Celery, broker: redis.Redis, into: list[dict[str, Any]]) -> Iterator[None]:
+    """Events of tasks, as Flower takes them."""
+    with celery.connection_for_read() as connection:
+        receiver = celery.events.Receiver(connection, handlers={"*": into.append})
+        thread = threading.Thread(target=receiver.capture, kwargs={"wakeup": False}, daemon=True)
+        thread.start()
+        eventually(lambda: broker.exists(names.KEY_PREFIX + "_kombu.binding.celeryev"))
+        yield
+        receiver.should_stop = True
+        thread.join()
+
+
+def test_flower_sees_what_becomes_of_a_prediction_in_celerys_own_events(broker: redis.Redis, servers) -> None:
+    """`app.events.Dispatcher` with its buffers, and the worker's counters behind Flower's worker page."""
+    celery = make_celery(servers.redis_url)
+    before = state.total_count[names.TASK_PREDICT], state.all_total_count[0]
+    events: list[dict[str, Any]] = []
+    with receiving(celery, broker, events):
+        task_events = TaskEvents(celery, "cpu@here")
+        task_events.start()
+        task_events.claimed([prediction()])
+        task_events.ended(prediction(), Status.SUCCEEDED, 0.5)
+        eventually(lambda: len(events) == 3)
+    assert [event["type"] for event in events] == ["task-received", "task-started", "task-succeeded"]
+    assert {event["uuid"] for event in events} == {IDS[0]}
+    assert {event["hostname"] for event in events} == {"cpu@here"}
+    assert (state.total_count[names.TASK_PREDICT], state.all_total_count[0]) == (before[0] + 1, before[1] + 1)
