@@ -1,18 +1,18 @@
-"""What time has to say about a process's works: which ran too long, which do not heed a cancel, whether
-nothing moves. Pure."""
+"""Time limits of what a process runs: which items ran too long, which do not heed a cancel, whether nothing
+moves. Pure: times are given, nobody is killed here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.engine.work_items import WorkItem
 
-# A work that timed out in a group so often is at fault itself.
+# An item that timed out in a group so often is at fault itself.
 GROUP_TIMEOUTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `setup`: longest load; `cancel`: given to a running work to stop; `stall`: silence while works
+    """Seconds. `setup`: longest load; `cancel`: given to a running item to stop; `stall`: silence while items
     wait and none runs; `evict`: given to a process to end by itself; `keep_alive`: idle time before unloading
     (0: never)."""
 
@@ -33,8 +33,8 @@ def is_idle(idle: float, keep_alive: float | None, timeouts: Timeouts) -> bool:
 
 @dataclass(slots=True)
 class Actions:
-    """`timed_out` and `canceled` get their endings; `apart` are run in smaller groups; `kill` the process,
-    `intended` or because it hangs (which then counts as its death)."""
+    """What to do now. `timed_out` and `canceled` get their endings; `isolate` these in smaller groups; `kill`
+    the process, `intended` or because it hangs (which then counts as its death)."""
 
     timed_out: list[WorkItem] = field(default_factory=list)
     canceled: list[WorkItem] = field(default_factory=list)
@@ -44,25 +44,26 @@ class Actions:
 
 
 def check(items: Sequence[WorkItem], now: float, last_message_at: float, timeouts: Timeouts) -> Actions:
-    """`heard` is when the process last said anything."""
+    """`now` and `last_message_at` (of the process) in monotonic seconds."""
     actions = Actions()
-    running = [item for item in items if item.started]
+    running = [item for item in items if item.started_at]
     _time_out(running, now, actions)
     _stop_canceled(items, running, now, timeouts, actions)
-    waiting = [item for item in items if item.sent and not item.started]
-    if (
-        waiting
-        and not running
-        and now - max(last_message_at, *(item.at + item.load for item in waiting)) > timeouts.stall
-    ):
+    waiting = [item for item in items if item.sent and not item.started_at]
+    if waiting and not running and _silence(waiting, now, last_message_at) > timeouts.stall:
         actions.kill, actions.intended = True, False
     return actions
 
 
+def _silence(waiting: Sequence[WorkItem], now: float, last_message_at: float) -> float:
+    """Seconds without a message while these wait."""
+    return now - max(last_message_at, *(item.accepted_at + item.load_seconds for item in waiting))
+
+
 def _time_out(running: Sequence[WorkItem], now: float, actions: Actions) -> None:
-    """One alone is at fault. Several at once are a batch that hangs because of one of them: tried in smaller
+    """One alone is at fault. Several at once are a batch that hangs because of one of them: run in smaller
     groups."""
-    late = [item for item in running if 0 < item.work.timeout < now - item.started]
+    late = [item for item in running if 0 < item.work.timeout < now - item.started_at]
     if not late:
         return
     actions.kill = True
@@ -77,5 +78,5 @@ def _stop_canceled(
     """The caller is answered anyhow; the process is only killed when nobody else is in its batch."""
     unresponsive = [item for item in items if item.cancel_at and now - item.cancel_at > timeouts.cancel]
     actions.canceled = [item for item in unresponsive if item not in actions.timed_out]
-    if any(item.started for item in unresponsive) and all(item in unresponsive for item in running):
+    if any(item.started_at for item in unresponsive) and all(item in unresponsive for item in running):
         actions.kill = True

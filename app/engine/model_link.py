@@ -23,7 +23,11 @@ from app.engine.frames import FrameReader, encode
 # How long after the end of the socket the exit status is waited for; it comes within milliseconds of the
 # death.
 EXIT_SECONDS = 1.0
-LAST_WORDS_CHARACTERS = 2000
+FINAL_OUTPUT_CHARACTERS = 2000
+
+
+class DiedLoadingError(ModelUnavailable):
+    """The process ended while it loaded, without saying why."""
 
 
 class Owner(Protocol):
@@ -35,7 +39,8 @@ class Owner(Protocol):
 
 
 class ModelLink:
-    """Thread-safe. `expected` is set before an intended end, so that the owner can tell it from a crash."""
+    """Thread-safe. `expected` is set before an intended end, so that the owner can tell it from a crash.
+    `ready`: what the process says of itself when it has loaded, or why it has not (ModelUnavailable)."""
 
     def __init__(self, client: ForkServerClient, owner: Owner, fork_timeout: float) -> None:
         """Forks the process. Raises ForkServerDied, OSError, TimeoutError."""
@@ -45,10 +50,18 @@ class ModelLink:
         self._dying = ""
         self.ready: Future[dict[str, Any]] = Future()
         self.last_message_at = time.monotonic()
+        self._fork(fork_timeout)
+        self._send_bytes: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group)
+        self._unsent: deque[bytes] = deque()
+        self._sending_first = False
+        self._turn = threading.Lock()
+        threading.Thread(target=self._follow, name=f"model-{self.pid}", daemon=True).start()
+
+    def _fork(self, timeout: float) -> None:
         self._sock, theirs = socket.socketpair()
         self._log_fd, log_write = log_capture.new_pipe()
         try:
-            self._forked: Forked = client.fork([theirs.fileno(), self._log_fd, log_write], fork_timeout)
+            self._forked: Forked = self._client.fork([theirs.fileno(), self._log_fd, log_write], timeout)
         except BaseException:  # the descriptors are closed, then it is raised on
             self._sock.close()
             os.close(self._log_fd)
@@ -57,20 +70,15 @@ class ModelLink:
             theirs.close()
             os.close(log_write)
         self.pid = self._forked.pid
-        self._sender: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group)
-        self._late: deque[bytes] = deque()
-        self._sending = False  # the first of them
-        self._turn = threading.Lock()
-        threading.Thread(target=self._follow, name=f"model-{self.pid}", daemon=True).start()
 
     def send(self, message: Sequence[Any]) -> None:
-        """Sends a message; a dead process is no error here, its owner hears of it. Raises TypeError for what
-        is no JSON."""
-        self._sender(encode(message))
+        """Sends a message. That the process is dead is no error here: its owner's `on_death` is called.
+        Raises TypeError for what is not JSON."""
+        self._send_bytes(encode(message))
 
     def send_frames(self, frames: Sequence[bytes]) -> None:
         """Sends several encoded messages at once."""
-        self._sender(b"".join(frames))
+        self._send_bytes(b"".join(frames))
 
     def note(self, kind: str, value: Any) -> None:
         """Takes a message about the process itself: ready, failed (to load) or dying (by its own
@@ -92,11 +100,11 @@ class ModelLink:
         self.expected = True
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
-        if not self._exited(grace):
+        if not self._has_exited(grace):
             self.kill()
-            self._exited(EXIT_SECONDS)
+            self._has_exited(EXIT_SECONDS)
 
-    def _exited(self, timeout: float) -> bool:
+    def _has_exited(self, timeout: float) -> bool:
         with contextlib.suppress(TimeoutError):
             self._forked.exit.result(timeout)
             return True
@@ -107,15 +115,15 @@ class ModelLink:
         is to kill it."""
         data = b"".join(group)
         with self._turn:
-            if not self._late:
-                data = data[self._sent_now(data) :]
+            if not self._unsent:
+                data = data[self._send_now(data) :]
             if data:
-                self._late.append(data)
-                if len(self._late) == 1:
-                    threading.Thread(target=self._send_late, name=f"late-{self.pid}", daemon=True).start()
+                self._unsent.append(data)
+                if len(self._unsent) == 1:
+                    threading.Thread(target=self._send_rest, name=f"send-{self.pid}", daemon=True).start()
         return [None] * len(group)
 
-    def _sent_now(self, data: bytes) -> int:
+    def _send_now(self, data: bytes) -> int:
         """How many of the bytes the socket takes now."""
         try:
             return self._sock.send(data, socket.MSG_DONTWAIT)
@@ -124,19 +132,19 @@ class ModelLink:
         except OSError:
             return len(data)
 
-    def _send_late(self) -> None:
+    def _send_rest(self) -> None:
         """What the socket did not take at once, in order; a thread that lives for as long as there is
         some."""
         with contextlib.suppress(OSError):
-            while data := self._next_late():
+            while data := self._next_unsent():
                 self._sock.sendall(data)
 
-    def _next_late(self) -> bytes:
+    def _next_unsent(self) -> bytes:
         with self._turn:
-            if self._sending:
-                self._late.popleft()
-            self._sending = bool(self._late)
-            return self._late[0] if self._late else b""
+            if self._sending_first:
+                self._unsent.popleft()
+            self._sending_first = bool(self._unsent)
+            return self._unsent[0] if self._unsent else b""
 
     def _follow(self) -> None:
         reader = FrameReader(self._sock)
@@ -148,18 +156,21 @@ class ModelLink:
         self._sock.close()
         os.close(self._log_fd)
         self.dead = reason
+        if not self.ready.done():
+            self.ready.set_exception(DiedLoadingError(f"while loading, {reason}"))
         self._owner.on_death(self, reason)
 
     def _reason(self) -> str:
-        """Why it ended, with its last words (a crashed interpreter's own traceback, for example)."""
-        if not self._exited(EXIT_SECONDS):
+        """Why it ended, with the last that it wrote (a crashed interpreter's own traceback, for example)."""
+        if not self._has_exited(EXIT_SECONDS):
             self.kill()  # it closed its socket, or wrote rubbish, and lives on
-            self._exited(EXIT_SECONDS)
+            self._has_exited(EXIT_SECONDS)
         status = self._forked.exit.result() if self._forked.exit.done() else None
-        words = log_capture.read_all(self._log_fd).decode("utf-8", "replace").strip()[-LAST_WORDS_CHARACTERS:]
+        output = log_capture.read_all(self._log_fd).decode("utf-8", "replace").strip()
+        output = output[-FINAL_OUTPUT_CHARACTERS:]
         if status is None:
-            self.expected = True  # the fork server's death says nothing about the works that ran
-        return describe_exit(status) + self._dying + (f"; last output: {words}" if words else "")
+            self.expected = True  # the fork server's death says nothing about the work that ran
+        return describe_exit(status) + self._dying + (f"; last output: {output}" if output else "")
 
 
 def describe_exit(status: int | None) -> str:

@@ -87,10 +87,10 @@ class ModelProcess:
         reseed()
         set_threads(spec.threads)
         self._inbox.rules = rules_of(spec.config)
-        self._runtime = runtime = runtime_class(spec.runtime, order.get("folders") or ()).load(spec)
+        self._runtime = runtime = runtime_class(spec.runtime, order.get("runtime_folders") or ()).load(spec)
         set_threads(spec.threads)  # again: `load` may have been the first to import torch
         runtime.warm_up()
-        self._tune(runtime, spec, str(order.get("curves") or ""))
+        self._tune(runtime, spec, str(order.get("cost_folder") or ""))
         self._runner = BatchRunner(runtime, self._inbox, self._outbox, self.capture)
         self.capture.drain()
         self._outbox.message(

@@ -1,7 +1,7 @@
-"""The works of one version that have no ending yet: who waits here, who was sent, who is tried apart after a
-crash.
+"""The items of one version that have no ending yet: which wait here, which were sent, which run isolated
+after a crash.
 
-Plain data without a lock (the host's guards it), a process or a clock.
+Plain data without a lock (the supervisor's guards it), a process or a clock.
 """
 
 import itertools
@@ -11,8 +11,8 @@ from app.domain.work import Canceled, Crashed, Event
 from app.engine import retry_policy
 from app.engine.work_items import WorkItem
 
-# Works remembered as killers: another attempt of one runs by itself from the start and costs no neighbour a
-# restart.
+# So many that crashed their process are remembered: another attempt of one runs alone from the start and
+# costs no neighbour a restart.
 REMEMBERED = 256
 
 
@@ -23,7 +23,7 @@ class OpenWork:
         self.open: dict[str, WorkItem] = {}
         self._unsent: dict[str, WorkItem] = {}
         self._isolated = 0
-        self._names = itertools.count(1)
+        self._group_numbers = itertools.count(1)
         self._known_crashers: dict[str, None] = {}
 
     def __len__(self) -> int:
@@ -39,11 +39,19 @@ class OpenWork:
         if item.work.id in self._known_crashers:
             self._isolate([item])
 
-    def due(self) -> list[WorkItem]:
-        """Those to be sent now. While anybody is tried apart, only one such group is inside the process.
+    def take_due(self) -> list[WorkItem]:
+        """Those to be sent now; they count as sent."""
+        due = self._due()
+        for item in due:
+            item.sent = True
+            self._unsent.pop(item.wire_id, None)
+        return due
 
-        So a death tells about that group and nobody else: a preparation that kills would otherwise blame the
-        batch beside it.
+    def _due(self) -> list[WorkItem]:
+        """While anybody is isolated, only one group is inside the process.
+
+        So a death says something about that group and nobody else: a preparation that kills would otherwise
+        blame the batch beside it.
         """
         if not self._unsent or not self._isolated:
             return list(self._unsent.values())
@@ -52,14 +60,13 @@ class OpenWork:
         first = next(item.isolation_group for item in self.open.values() if item.isolation_group)
         return [item for item in self._unsent.values() if item.isolation_group == first]
 
-    def claim(self, items: Iterable[WorkItem]) -> None:
-        """They are being sent."""
-        for item in items:
-            item.sent = True
-            self._unsent.pop(item.wire_id, None)
+    def add_load_seconds(self, began: float, now: float) -> None:
+        """A load has ended that everybody here waited for."""
+        for item in self.open.values():
+            item.load_seconds += now - max(began, item.accepted_at)
 
     def end(self, item: WorkItem, event: Event) -> bool:
-        """Gives the work its ending, once."""
+        """Gives the item its ending, once."""
         if self.open.get(item.wire_id) is not item:
             return False
         del self.open[item.wire_id]
@@ -72,54 +79,49 @@ class OpenWork:
         for item in list(self.open.values()):
             self.end(item, event)
 
-    def suspects(self) -> list[WorkItem]:
-        """Of a process that died just now: the batch that ran, or all that had been sent when none ran."""
+    def possible_causes(self) -> list[WorkItem]:
+        """Of a death just now: the batch that ran, or all that had been sent when none ran."""
         sent = [item for item in self.open.values() if item.sent]
-        return [item for item in sent if item.started] or sent
+        return [item for item in sent if item.started_at] or sent
 
     def blame(self, reason: str) -> None:
-        """A work that was alone in the process is the culprit; of several, those in the batch are tried
-        apart."""
-        sent = sum(item.sent for item in self.open.values())
-        suspects = self.suspects()
-        if sent == 1:
-            self._blame_one(suspects[0], reason)
+        """An item that was alone in the process is the cause; several of a batch are isolated."""
+        causes = self.possible_causes()
+        if sum(item.sent for item in self.open.values()) == 1:
+            self._blame_item(causes[0], reason)
         else:
-            self.isolate(suspects)
+            self.isolate(causes)
 
-    def _blame_one(self, item: WorkItem, reason: str) -> None:
+    def _blame_item(self, item: WorkItem, reason: str) -> None:
         self._known_crashers[item.work.id] = None
         if len(self._known_crashers) > REMEMBERED:
             del self._known_crashers[next(iter(self._known_crashers))]
         self.end(item, Crashed(f"the model crashed on this input: {reason}"))
 
-    def isolate(self, suspects: Sequence[WorkItem]) -> None:
-        """In smaller groups next time, each by itself."""
-        for item in suspects:
+    def isolate(self, items: Sequence[WorkItem]) -> None:
+        """They run in smaller groups next time, each group by itself."""
+        for item in items:
             item.deaths += 1
-        for group in retry_policy.isolation_groups(
-            suspects, max((item.deaths for item in suspects), default=0)
-        ):
+        deaths = max((item.deaths for item in items), default=0)
+        for group in retry_policy.isolation_groups(items, deaths):
             self._isolate(group)
 
-    def survive(self, reason: str) -> None:
-        """Their process is gone: those that had been sent wait again, unless they were canceled or it is
-        enough."""
+    def requeue(self, reason: str) -> None:
+        """Their process is gone: those that had been sent wait again, unless they were canceled or were sent
+        too often."""
         for item in [item for item in self.open.values() if item.sent]:
             item.reset()
             self._unsent[item.wire_id] = item
             if item.cancel_at:
                 self.end(item, Canceled())
             elif item.resends > retry_policy.MOST_RESENDS:
-                self.end(
-                    item,
-                    Crashed(f"the model's process ended {item.resends} times before an answer; {reason}"),
-                )
+                error = f"the model's process ended {item.resends} times before an answer; {reason}"
+                self.end(item, Crashed(error))
             elif item.resends >= retry_policy.BYSTANDER_DEATHS and not item.isolation_group:
                 self._isolate([item])
 
-    def _isolate(self, group: Sequence[WorkItem]) -> None:
-        name = f"trial-{next(self._names)}"
+    def _isolate(self, group: Iterable[WorkItem]) -> None:
+        name = f"isolated-{next(self._group_numbers)}"
         for item in group:
             self._isolated += not item.isolation_group
             item.isolation_group = name

@@ -1,5 +1,4 @@
-"""What follows a process's death: who is tried again and in which company, and when a version counts as
-unhealthy.
+"""What follows a process's death: what runs again and with whom, and when a version counts as unhealthy.
 
 Pure: times are given. A batch of n that killed its process is tried again in halves, then one by one, so that
 the poison input fails alone. Five deaths in a minute, or three failed loads in a row, make the version
@@ -14,23 +13,23 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LOOP_DEATHS, LOOP_SECONDS = 5, 60.0
-FAILED_LOADS = 3  # one may be a moment's trouble: a full disk, no room beside other models
+FAILED_LOADS = 3  # one may be a moment's trouble: a full disk, no memory beside other models
 # A version that nobody has asked for so long is not tried again by itself.
 PROBE_SECONDS = 600.0
 BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 5.0, 300.0
-# A work that saw so many deaths, wherever it was, is no bystander: its preparation may be what kills.
+# An item that was sent to so many processes that died is no bystander: its preparation may be what kills.
 BYSTANDER_DEATHS = 3
-# Times a work is sent again at most, for whatever reason.
+# Times an item is sent again at most, for whatever reason.
 MOST_RESENDS = 8
 
 
-def isolation_groups(suspects: Sequence[T], deaths: int) -> list[list[T]]:
+def isolation_groups(items: Sequence[T], deaths: int) -> list[list[T]]:
     """Groups to be run by themselves, after their `deaths`-th death together: halves first, then everyone
     alone."""
-    if deaths <= 1 and len(suspects) > 2:
-        middle = (len(suspects) + 1) // 2
-        return [list(suspects[:middle]), list(suspects[middle:])]
-    return [[suspect] for suspect in suspects]
+    if deaths <= 1 and len(items) > 2:
+        middle = (len(items) + 1) // 2
+        return [list(items[:middle]), list(items[middle:])]
+    return [[item] for item in items]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +47,9 @@ class Health:
     def blocked(self, now: float) -> bool:
         return now < self.until
 
-    def probe_due(self, now: float, wanted: float) -> bool:
-        """Whether a load should be tried now, the version having been asked for last at `wanted`."""
-        return 0 < self.until <= now < wanted + PROBE_SECONDS
-
 
 def after_death(health: Health, now: float, reason: str, *, isolated: bool) -> Health:
-    """A death. In a trial it counts only when nothing has succeeded since the last one.
+    """A death. Of `isolated` items it counts only when nothing has succeeded since the last one.
 
     Otherwise one poison input among 32, whose search costs three deaths, would close its model for everybody.
     """
@@ -79,7 +74,7 @@ def after_load(health: Health) -> Health:
 
 
 def after_success(health: Health) -> Health:
-    """A work has succeeded: the next failure backs off from the beginning again."""
+    """An item has succeeded: the next failure backs off from the beginning again."""
     return replace(health, succeeded=True, backoffs=0, until=0.0, reason="", unhealthy=False)
 
 

@@ -1,37 +1,33 @@
-"""A submitted work: what its caller holds (`Handle`) and what the engine remembers of it (`Ticket`)."""
+"""A submitted work item: what its caller holds (`Handle`) and what the engine remembers of it (`WorkItem`).
+
+Plain state; knows frames, but no process and no lock.
+"""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
 
-from app.domain.work import END, Canceled, Event, Failed, Finished, Work
+from app.domain.work import Canceled, Chunk, Event, Failed, Finished, Log, Started, Work
+from app.engine.frames import encode
+
+# Called by the engine's threads with a lock held: it must neither block nor raise. Exactly one ending event
+# comes (`domain.work.END`), and it is the last.
+Sink = Callable[[Event], None]
 
 
 class Handle:
-    """The caller's end. `events` may be read by one thread, once; a handle with a `sink` passes each event to
-    it instead.
+    """The caller's end: every event goes to the sink."""
 
-    The sink is called by the engine's threads with a lock held: it must neither block nor raise.
-    """
+    __slots__ = ("_cancel", "id", "put")
 
-    def __init__(self, work_id: str, sink: Callable[[Event], None] | None = None) -> None:
+    def __init__(self, work_id: str, sink: Sink) -> None:
         self.id = work_id
-        self._events: SimpleQueue[Event] = SimpleQueue()
-        self.put: Callable[[Event], None] = sink or self._events.put
-        self._cancel: Callable[[], None] = lambda: None
-
-    def events(self) -> Iterator[Event]:
-        """Blocks for each event; exactly one ending event comes, and it is the last."""
-        while True:
-            event = self._events.get()
-            yield event
-            if isinstance(event, END):
-                return
+        self.put = sink
+        self._cancel: Callable[[], None] = _nothing
 
     def cancel(self) -> None:
-        """Asks for the end: at once when it waits, at the next step when it runs, by force when it does not
-        listen.
+        """Asks for the end: at once when it waits, at the next step when it runs, by force when that is not
+        heeded.
 
         It may still finish first. Any number of calls, from any thread, at any time.
         """
@@ -42,10 +38,14 @@ class Handle:
         self._cancel = cancel
 
 
+def _nothing() -> None:
+    """The engine does not have it yet."""
+
+
 @dataclass(slots=True, eq=False)
 class WorkItem:
-    """One work's way through the engine. Guarded by its host's lock. Times are monotonic seconds, 0.0: not
-    yet.
+    """One item's way through the engine. Guarded by its supervisor's lock. Times are monotonic seconds, 0.0:
+    not yet.
 
     `deaths` counts processes that died while running it, `resends` all that it outlived. After a restart its
     stream begins anew: of `seen` chunks of this run only those beyond the `delivered` ones are passed on.
@@ -54,10 +54,10 @@ class WorkItem:
     work: Work
     wire_id: str
     handle: Handle
-    at: float = field(default_factory=time.monotonic)
-    load: float = 0.0
+    accepted_at: float = field(default_factory=time.monotonic)
+    load_seconds: float = 0.0
     sent: bool = False
-    started: float = 0.0
+    started_at: float = 0.0
     cancel_at: float = 0.0
     deaths: int = 0
     resends: int = 0
@@ -66,23 +66,39 @@ class WorkItem:
     delivered: int = 0
     seen: int = 0
 
+    def pass_on(self, event: Event) -> None:
+        """An event that is no ending, to the caller; what a former run said already is left out."""
+        if isinstance(event, Started):
+            self.started_at, self.seen = time.monotonic(), 0
+            if self.announced:
+                return
+            self.announced = True
+        elif isinstance(event, Chunk):
+            self.seen += 1
+            if self.seen <= self.delivered:
+                return
+            self.delivered = self.seen
+        elif not isinstance(event, Log) and self.seen < self.delivered:
+            return
+        self.handle.put(event)
+
     def put_end(self, event: Event) -> None:
         """Every ending but `Crashed` says where the time went, also one that did not come from the model
         process."""
         if isinstance(event, Finished | Failed | Canceled) and "run" not in event.metrics:
-            event = replace(event, metrics={**event.metrics, **self.spent(time.monotonic())})
+            event = replace(event, metrics={**event.metrics, **self.phase_seconds(time.monotonic())})
         self.handle.put(event)
 
-    def spent(self, now: float) -> dict[str, float]:
-        """Seconds since the engine took the work, without gaps, for an end that the model process said
-        nothing of."""
-        whole = now - self.at
+    def phase_seconds(self, now: float) -> dict[str, float]:
+        """Seconds since the engine took the item, without gaps, for an ending of which the model process said
+        nothing."""
+        total = now - self.accepted_at
         if not self.sent:  # the model was not there for it yet
-            return {"load": round(whole, 6), "tokenise": 0.0, "batch_wait": 0.0, "run": 0.0}
-        run = now - self.started if self.started else 0.0
-        wait = max(0.0, whole - self.load - run)
+            return {"load": round(total, 6), "tokenise": 0.0, "batch_wait": 0.0, "run": 0.0}
+        run = now - self.started_at if self.started_at else 0.0
+        wait = max(0.0, total - self.load_seconds - run)
         return {
-            "load": round(self.load, 6),
+            "load": round(self.load_seconds, 6),
             "tokenise": 0.0,
             "batch_wait": round(wait, 6),
             "run": round(run, 6),
@@ -90,5 +106,44 @@ class WorkItem:
 
     def reset(self) -> None:
         """Back to waiting: its process is gone."""
-        self.sent, self.started, self.seen = False, 0.0, 0
+        self.sent, self.started_at = False, 0.0
+        self.seen = 0
         self.resends += 1
+
+    def frame(self) -> bytes:
+        """The `work` message. Raises TypeError when the input is not JSON."""
+        work = self.work
+        return encode(
+            [
+                "work",
+                self.wire_id,
+                work.input,
+                work.folder,
+                self.accepted_at,
+                self.load_seconds,
+                self.isolation_group,
+            ]
+        )
+
+
+def refuse(items: Sequence[WorkItem], failure: Failed) -> None:
+    """The ending of items that the engine does not take."""
+    for item in items:
+        item.handle.put(failure)
+
+
+def encode_items(items: Sequence[WorkItem]) -> tuple[list[bytes], list[tuple[WorkItem, str]]]:
+    """The messages that give these items to a model process, and those whose input is not JSON, with the
+    reason.
+
+    Who was canceled just now is canceled there, too: that message may have overtaken the item's own.
+    """
+    frames: list[bytes] = []
+    refused: list[tuple[WorkItem, str]] = []
+    for item in items:
+        try:
+            frames.append(item.frame())
+        except TypeError as error:
+            refused.append((item, str(error)))
+    frames += [encode(["cancel", item.wire_id]) for item in items if item.cancel_at]
+    return frames, refused

@@ -18,7 +18,8 @@ from app.domain import queue_names
 from app.domain.errors import Unavailable
 from app.domain.routing import WorkerFacts
 from app.engine.devices import Device
-from app.engine.engine import Engine, LoadedModel
+from app.engine.engine import Engine
+from app.engine.loaded_model import LoadedModel
 from app.services.predictions.lifecycle import HandBack
 from app.services.predictions.recovery import Recovery
 from app.worker.recorder import Recorder

@@ -20,7 +20,8 @@ from app.domain.errors import ModelFailed, PredictionError, RunTimeout
 from app.domain.predictions import Prediction, Status
 from app.domain.version_settings import number_of
 from app.domain.work import Canceled, Crashed, Event, Failed, ModelSpec, Started, Work
-from app.engine.engine import UNMEASURED, Engine
+from app.engine.capacity import UNMEASURED
+from app.engine.engine import Engine
 from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
 from app.services.predictions.lifecycle import Ending, HandBack, ProgressUpdate

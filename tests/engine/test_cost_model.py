@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from engine_support import ending, spec, work
+from engine_support import ending, spec, submit, work
 from hypothesis import given
 from hypothesis import strategies as st
 from trial_runtime import Trial
@@ -11,7 +11,7 @@ from trial_runtime import Trial
 from app.domain.work import Finished, ModelSpec
 from app.engine import cost_model
 from app.engine.batch_policy import CostModel, Limits
-from app.engine.engine import admissible
+from app.engine.capacity import admissible
 
 TERMS = st.sampled_from([0.0, 0.001, 0.02])
 
@@ -54,7 +54,7 @@ def test_a_curve_is_measured_once_for_a_version_and_device(tmp_path: Path) -> No
 def test_a_model_process_measures_after_loading(start_engine, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     engine = start_engine(cost_folder=str(tmp_path))
     model = spec(probe=True)
-    assert isinstance(ending(engine.submit(model, work("sizes"))), Finished)
+    assert isinstance(ending(submit(engine, model, work("sizes"))), Finished)
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_support import RUNTIMES, Start, ending, events_of, spec, work
+from engine_support import RUNTIMES, Start, ending, events_of, spec, submit, work
 from waiting import eventually
 
 from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec
 from app.engine import retry_policy
-from app.engine.engine import Engine, LoadedModel
+from app.engine.engine import Engine
+from app.engine.loaded_model import LoadedModel
 from app.engine.model_link import describe_exit
 
 ROOT = Path(__file__).parents[2]
@@ -23,9 +24,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("do", ["crash", "segfault"])
 def test_the_poison_input_crashes_alone_and_its_neighbours_succeed(shared_engine: Engine, do: str) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work(do if i == 9 else "", text=str(i))) for i in range(32)]
+    handles = [submit(shared_engine, model, work(do if i == 9 else "", text=str(i))) for i in range(32)]
     poison = list(handles.pop(9).events())
     ends = [ending(handle) for handle in handles]
     assert isinstance(poison[-1], Crashed)
@@ -39,13 +40,13 @@ def test_the_poison_input_crashes_alone_and_its_neighbours_succeed(shared_engine
 def test_a_process_killed_from_outside_costs_nobody_but_a_lone_work_anything(shared_engine: Engine) -> None:
     model = spec(max_batch_size=1)
     pid = shared_engine.load(model).pid
-    running = shared_engine.submit(model, work("steps", steps=30, text="ran again"))
+    running = submit(shared_engine, model, work("steps", steps=30, text="ran again"))
     next(running.events())
-    waiting = [shared_engine.submit(model, work(text=str(i))) for i in range(3)]
+    waiting = [submit(shared_engine, model, work(text=str(i))) for i in range(3)]
     os.kill(pid, signal.SIGKILL)
     assert [ending(handle).output for handle in (running, *waiting)] == ["ran again", "0", "1", "2"]
     [pid] = [one.pid for one in shared_engine.models() if one.version == model.version]
-    alone = shared_engine.submit(model, work("steps", steps=500))
+    alone = submit(shared_engine, model, work("steps", steps=500))
     next(alone.events())
     os.kill(pid, signal.SIGKILL)
     assert isinstance(ending(alone), Crashed)
@@ -53,11 +54,11 @@ def test_a_process_killed_from_outside_costs_nobody_but_a_lone_work_anything(sha
 
 def test_a_work_that_crashed_runs_by_itself_the_next_time(shared_engine: Engine) -> None:
     model, poison = spec(), work("crash")
-    assert isinstance(ending(shared_engine.submit(model, poison)), Crashed)
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    assert isinstance(ending(submit(shared_engine, model, poison)), Crashed)
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    good = [shared_engine.submit(model, work("sizes")) for _ in range(3)]
-    again = shared_engine.submit(model, poison)
+    good = [submit(shared_engine, model, work("sizes")) for _ in range(3)]
+    again = submit(shared_engine, model, poison)
     assert [ending(handle).output for handle in good] == [[1, 3]] * 3
     assert isinstance(ending(again), Crashed)
 
@@ -66,7 +67,7 @@ def test_a_preparation_that_kills_is_found_too(shared_engine: Engine) -> None:
     model = spec()
     shared_engine.load(model)
     handles = [
-        shared_engine.submit(model, work("prepare_crash" if i == 3 else "", text=str(i))) for i in range(6)
+        submit(shared_engine, model, work("prepare_crash" if i == 3 else "", text=str(i))) for i in range(6)
     ]
     ends = [ending(handle) for handle in handles]
     assert isinstance(ends.pop(3), Crashed)
@@ -75,15 +76,15 @@ def test_a_preparation_that_kills_is_found_too(shared_engine: Engine) -> None:
 
 def test_a_preparation_that_hangs_is_a_death(start_engine: Start) -> None:
     engine = start_engine()
-    assert isinstance(ending(engine.submit(spec(), work("prepare_hang"))), Crashed)
+    assert isinstance(ending(submit(engine, spec(), work("prepare_hang"))), Crashed)
 
 
 def test_a_broken_device_context_ends_the_process_not_the_model(shared_engine: Engine) -> None:
     model = spec()
-    crashed = ending(shared_engine.submit(model, work("sticky")))
+    crashed = ending(submit(shared_engine, model, work("sticky")))
     assert isinstance(crashed, Crashed)
     assert "device-side assert" in crashed.error
-    assert isinstance(ending(shared_engine.submit(model, work())), Finished)
+    assert isinstance(ending(submit(shared_engine, model, work())), Finished)
 
 
 @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
@@ -91,10 +92,10 @@ def test_a_work_that_runs_too_long_is_killed_and_its_neighbours_run_again(
     shared_engine: Engine, do: str
 ) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
     handles = [
-        shared_engine.submit(model, work(do if i == 2 else "", timeout=0.3 if i == 2 else 9))
+        submit(shared_engine, model, work(do if i == 2 else "", timeout=0.3 if i == 2 else 9))
         for i in range(4)
     ]
     ends = [ending(handle) for handle in handles]
@@ -106,9 +107,9 @@ def test_a_work_that_runs_too_long_is_killed_and_its_neighbours_run_again(
 
 def test_of_a_batch_that_hangs_together_only_the_one_at_fault_times_out(shared_engine: Engine) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("hang" if i == 2 else "", timeout=1.0)) for i in range(6)]
+    handles = [submit(shared_engine, model, work("hang" if i == 2 else "", timeout=1.0)) for i in range(6)]
     ends = [ending(handle) for handle in handles]
     assert ends.pop(2).code == "run_timeout"
     assert all(isinstance(end, Finished) for end in ends)
@@ -117,9 +118,9 @@ def test_of_a_batch_that_hangs_together_only_the_one_at_fault_times_out(shared_e
 @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
 def test_stuck_code_is_killed_when_it_is_canceled(shared_engine: Engine, do: str) -> None:
     model = spec(max_batch_size=1)
-    stuck = shared_engine.submit(model, work(do))
+    stuck = submit(shared_engine, model, work(do))
     next(stuck.events())
-    waiting = shared_engine.submit(model, work())
+    waiting = submit(shared_engine, model, work())
     stuck.cancel()
     assert isinstance(ending(stuck), Canceled)
     assert isinstance(ending(waiting), Finished)
@@ -127,10 +128,10 @@ def test_stuck_code_is_killed_when_it_is_canceled(shared_engine: Engine, do: str
 
 def test_a_canceled_work_among_busy_neighbours_is_answered_and_they_go_on(shared_engine: Engine) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    neighbour = shared_engine.submit(model, work(seconds=2, text="here"))
-    unresponsive = shared_engine.submit(model, work(seconds=2))
+    neighbour = submit(shared_engine, model, work(seconds=2, text="here"))
+    unresponsive = submit(shared_engine, model, work(seconds=2))
     next(unresponsive.events())
     pid = [one.pid for one in shared_engine.models() if one.version == model.version]
     unresponsive.cancel()
@@ -143,10 +144,10 @@ def test_a_canceled_work_among_busy_neighbours_is_answered_and_they_go_on(shared
 
 def test_a_stream_that_is_run_again_repeats_no_chunk(shared_engine: Engine) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    streaming = shared_engine.submit(model, work("chunks_then_wait", wait=0.6))
-    hanging = shared_engine.submit(model, work("steps", steps=1000, timeout=0.3))
+    streaming = submit(shared_engine, model, work("chunks_then_wait", wait=0.6))
+    hanging = submit(shared_engine, model, work("steps", steps=1000, timeout=0.3))
     events = list(streaming.events())
     assert [event.data for event in events if isinstance(event, Chunk)] == ["first", "second"]
     assert isinstance(events[-1], Finished)
@@ -155,7 +156,7 @@ def test_a_stream_that_is_run_again_repeats_no_chunk(shared_engine: Engine) -> N
 
 def test_a_process_killed_while_it_loads_is_tried_once_more(shared_engine: Engine) -> None:
     model = spec(load_seconds=1.0)
-    handle = shared_engine.submit(model, work())
+    handle = submit(shared_engine, model, work())
 
     def pid() -> int:
         return next(
@@ -173,7 +174,7 @@ def test_a_process_killed_while_it_loads_is_tried_once_more(shared_engine: Engin
 
 
 def test_a_crash_at_load_is_a_failed_load(shared_engine: Engine) -> None:
-    failed = ending(shared_engine.submit(spec(load_crash=True), work()))
+    failed = ending(submit(shared_engine, spec(load_crash=True), work()))
     assert failed.code == "model_unavailable"
     assert "while loading, its process was ended by SIGSEGV" in failed.error
 
@@ -181,9 +182,9 @@ def test_a_crash_at_load_is_a_failed_load(shared_engine: Engine) -> None:
 def test_five_deaths_in_a_minute_close_the_version_for_a_while(shared_engine: Engine) -> None:
     model = spec()
     for _ in range(4):
-        assert isinstance(ending(shared_engine.submit(model, work("crash"))), Crashed)
-    assert isinstance(ending(shared_engine.submit(model, work("crash"))), Crashed)
-    closed = ending(shared_engine.submit(model, work()))
+        assert isinstance(ending(submit(shared_engine, model, work("crash"))), Crashed)
+    assert isinstance(ending(submit(shared_engine, model, work("crash"))), Crashed)
+    closed = ending(submit(shared_engine, model, work()))
     assert closed.code == "model_unavailable"
     assert "died 5 times" in closed.error
     [described] = [one for one in shared_engine.models() if one.version == model.version]
@@ -196,11 +197,11 @@ def test_an_unhealthy_version_is_tried_again_by_itself_and_a_good_load_heals_it(
     monkeypatch.setattr(retry_policy, "BACKOFF_SECONDS", 0.3)
     model = spec()
     for _ in range(5):
-        ending(shared_engine.submit(model, work("crash")))
+        ending(submit(shared_engine, model, work("crash")))
     assert described(shared_engine, model).state == "unhealthy"
     eventually(lambda: described(shared_engine, model).state == "ready")
     assert described(shared_engine, model).reason == ""
-    assert isinstance(ending(shared_engine.submit(model, work())), Finished)
+    assert isinstance(ending(submit(shared_engine, model, work())), Finished)
 
 
 def test_a_model_that_cannot_be_loaded_becomes_unhealthy_and_well_when_it_can(
@@ -208,7 +209,7 @@ def test_a_model_that_cannot_be_loaded_becomes_unhealthy_and_well_when_it_can(
 ) -> None:
     monkeypatch.setattr(retry_policy, "BACKOFF_SECONDS", 0.1)
     model = spec(load_without=str(tmp_path / "weights"))
-    assert ending(shared_engine.submit(model, work())).code == "model_unavailable"
+    assert ending(submit(shared_engine, model, work())).code == "model_unavailable"
     assert "weights" in eventually(
         lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else ""
     )
@@ -225,9 +226,9 @@ def test_a_dead_fork_server_is_replaced(start_engine: Start) -> None:
     engine = start_engine()
     model = spec(max_batch_size=1)
     first = engine.load(model).pid
-    running = engine.submit(model, work("steps", steps=500))
+    running = submit(engine, model, work("steps", steps=500))
     next(running.events())
-    waiting = engine.submit(model, work("pid"))
+    waiting = submit(engine, model, work("pid"))
     os.kill(engine.fork_server_pid, signal.SIGKILL)
     eventually(lambda: not alive(first))  # or it would stop at the cancel and run the other before it dies
     running.cancel()
@@ -237,15 +238,16 @@ def test_a_dead_fork_server_is_replaced(start_engine: Start) -> None:
 
 
 PARENT = f"""
-import os, time
+import queue, time
 from app.domain.work import ModelSpec, Work
 from app.engine.engine import Engine, EngineOptions
 engine = Engine(EngineOptions(runtime_folders=({str(RUNTIMES)!r},)))
 engine.start()
-pids = [engine.load(ModelSpec("a", "a", "trial")).pid]
+engine.load(ModelSpec("a", "a", "trial"))
 for version, do in (("b", "hang_in_c"), ("c", "steps")):
-    handle = engine.submit(ModelSpec(version, version, "trial"), Work(version, {{"do": do, "steps": 100000}}))
-    next(handle.events())
+    events, item = queue.Queue(), Work(version, {{"do": do, "steps": 100000}})
+    engine.submit_all(ModelSpec(version, version, "trial"), [(item, events.put)])
+    events.get()
 pids = [model.pid for model in engine.models()]
 print(engine.fork_server_pid, *pids, flush=True)
 time.sleep(60)

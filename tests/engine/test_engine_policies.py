@@ -1,5 +1,6 @@
 """The pure parts: batches, eviction, retries, health, verdicts of time."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from app.domain.work import Work
 from app.engine import deadlines, model_cache, retry_policy
 from app.engine.batch_policy import CostModel, Limits, Waiting, cuts, neighbours, next_batch, padding
-from app.engine.model_cache import Resident
+from app.engine.model_cache import Resident, Step, Then
+from app.engine.model_states import Absent, BackingOff, without_process
 from app.engine.retry_policy import Health
 from app.engine.work_items import Handle, WorkItem
 
@@ -107,7 +109,7 @@ RESIDENTS = st.lists(
 def test_eviction_spares_what_is_used_or_pinned_and_goes_by_age(
     residents: list[Resident], needed: int, budget: int
 ) -> None:
-    plan = model_cache.plan(residents, needed, budget)
+    plan = model_cache.plan_eviction(residents, needed, budget)
     by_version = {resident.version: resident for resident in residents}
     gone = [by_version[version] for version in plan.evict]
     assert not any(resident.in_use or resident.pinned for resident in gone)
@@ -119,10 +121,33 @@ def test_eviction_spares_what_is_used_or_pinned_and_goes_by_age(
 
 
 def test_without_a_budget_nothing_is_evicted() -> None:
-    assert model_cache.plan([Resident("a", 5, 0)], 10, 0) == model_cache.Plan((), True)
+    assert model_cache.plan_eviction([Resident("a", 5, 0)], 10, 0) == model_cache.Plan((), True)
 
 
-def test_suspects_are_tried_in_halves_then_alone() -> None:
+BUSY = Resident("busy", 60, 1.0, in_use=True, ready_at=5.0)
+OLDER = Resident("older", 60, 2.0, in_use=True, ready_at=1.0)
+PINNED = Resident("pinned", 60, 0.0, pinned=True, ready_at=0.5)
+LOADING = Resident("loading", 60, 0.0, in_use=True)
+IDLE = Resident("idle", 60, 3.0)
+
+
+def test_a_load_evicts_what_is_idle_and_begins() -> None:
+    assert model_cache.next_step([BUSY, IDLE], 40, 100, 0.0) == Step(("idle",), Then.LOAD)
+    assert model_cache.next_step([], 400, 100, 0.0) == Step((), Then.LOAD)
+    assert model_cache.next_step([PINNED, IDLE], 60, 100, 0.0) == Step(("idle",), Then.LOAD), "or never"
+
+
+def test_a_load_waits_for_models_in_use_then_holds_the_one_that_is_loaded_for_longest() -> None:
+    residents = [BUSY, OLDER, PINNED, LOADING]
+    assert model_cache.next_step(residents, 60, 100, 1.0) == Step((), Then.WAIT)
+    assert model_cache.next_step(residents, 60, 100, 2.1) == Step((), Then.WAIT, hold="older")
+    held = [BUSY, replace(OLDER, held=True), PINNED]
+    assert model_cache.next_step(held, 60, 100, 3.0) == Step((), Then.WAIT), "one at a time"
+    assert model_cache.next_step([LOADING], 60, 100, 3.0) == Step((), Then.WAIT)
+    assert model_cache.next_step(residents, 60, 100, 10.1) == Step((), Then.GO_OVER_BUDGET)
+
+
+def test_items_that_died_together_are_isolated_in_halves_then_alone() -> None:
     assert retry_policy.isolation_groups(range(5), 1) == [[0, 1, 2], [3, 4]]
     assert retry_policy.isolation_groups(range(3), 2) == [[0], [1], [2]]
     assert retry_policy.isolation_groups(range(2), 1) == [[0], [1]]
@@ -157,11 +182,23 @@ def test_one_failed_load_is_no_illness_and_three_in_a_row_are_until_a_load_is_go
 
 
 def test_what_backed_off_is_tried_again_in_time_unless_nobody_wants_it_any_more() -> None:
-    health = retry_policy.after_failed_load(Health(), 100.0, "no")
-    assert not Health().probe_due(1.0, 0.0)
-    assert not health.probe_due(104.9, 100.0)
-    assert health.probe_due(105.0, 100.0)
-    assert not health.probe_due(800.0, 100.0)
+    backing_off = without_process(retry_policy.after_failed_load(Health(), 100.0, "no"), 100.0)
+    assert not Absent().is_probe_due(1.0, 0.0)
+    assert not backing_off.is_probe_due(104.9, 100.0)
+    assert backing_off.is_probe_due(105.0, 100.0)
+    assert not backing_off.is_probe_due(800.0, 100.0)
+
+
+def test_what_backs_off_refuses_work_with_the_reason_until_its_time_is_over() -> None:
+    backing_off = BackingOff(until=105.0, reason="no")
+    refusal = backing_off.refusal(101.0)
+    assert refusal is not None
+    assert (refusal.code, refusal.error) == (
+        "model_unavailable",
+        "the model is unavailable: no; tried again in 4 s",
+    )
+    assert backing_off.refusal(105.0) is None
+    assert Absent().refusal(101.0) is None
 
 
 def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
@@ -179,11 +216,9 @@ def test_the_search_for_a_poison_input_does_not_close_the_model() -> None:
     assert not health.blocked(20.0)
 
 
-def item(started: float = 0.0, timeout: float = 0.0, **more: float) -> WorkItem:
-    one = WorkItem(Work("w", {}, timeout=timeout), "w", Handle("w"), at=0.0, sent=True, started=started)
-    for name, value in more.items():
-        setattr(one, name, value)
-    return one
+def item(started_at: float = 0.0, timeout: float = 0.0, **more: float) -> WorkItem:
+    waiting = WorkItem(Work("w", {}, timeout=timeout), "w", Handle("w", print), accepted_at=0.0)
+    return replace(waiting, sent=True, started_at=started_at, **more)  # type: ignore[arg-type]
 
 
 TIMES = deadlines.Timeouts(cancel=3.0, stall=60.0)

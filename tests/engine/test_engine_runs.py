@@ -8,13 +8,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine_support import Start, ending, events_of, spec, work
+from engine_support import Start, ending, events_of, spec, submit, work
 from waiting import eventually
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import Canceled, Chunk, Failed, Finished, Log, ModelSpec, Progress, Started, Work
-from app.engine import engine as engines
-from app.engine.engine import Engine, Timeouts
+from app.engine import model_cache
+from app.engine.deadlines import Timeouts
+from app.engine.engine import Engine
 
 MODEL_SECONDS = {"load", "tokenise", "batch_wait", "run"}
 
@@ -34,10 +35,10 @@ def test_a_work_is_started_and_finished_with_its_measured_seconds(shared_engine:
 
 def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
     model = spec()
-    first = shared_engine.submit(model, work(seconds=0.2))
+    first = submit(shared_engine, model, work(seconds=0.2))
     eventually(lambda: [one.in_use for one in shared_engine.models() if one.version == model.version] == [1])
     next(first.events())
-    rest = [shared_engine.submit(model, work("sizes")) for _ in range(10)]
+    rest = [submit(shared_engine, model, work("sizes")) for _ in range(10)]
     assert [ending(handle).output for handle in rest] == [[1, 10]] * 10
 
 
@@ -48,7 +49,7 @@ def test_a_process_that_does_not_read_keeps_no_sender_waiting(shared_engine: Eng
     )  # many times what a socket holds
     pid = shared_engine.load(model).pid
     os.kill(pid, signal.SIGSTOP)
-    handles = [shared_engine.submit(model, Work(f"late-{text[:4]}", {"text": text})) for text in texts]
+    handles = [submit(shared_engine, model, Work(f"late-{text[:4]}", {"text": text})) for text in texts]
     assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
     os.kill(pid, signal.SIGCONT)
     assert [ending(handle).output for handle in handles] == texts
@@ -57,10 +58,10 @@ def test_a_process_that_does_not_read_keeps_no_sender_waiting(shared_engine: Eng
 def test_batches_keep_the_versions_limits_and_keys(shared_engine: Engine) -> None:
     model = spec(max_batch_size=4, max_batch_tokens=20)
     shared_engine.load(model)
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
     handles = [
-        shared_engine.submit(model, work("sizes", key="a" if i % 2 else "b", length=10)) for i in range(6)
+        submit(shared_engine, model, work("sizes", key="a" if i % 2 else "b", length=10)) for i in range(6)
     ]
     for handle in handles:
         assert ending(handle).metrics["batch_size"] <= 2
@@ -69,9 +70,9 @@ def test_batches_keep_the_versions_limits_and_keys(shared_engine: Engine) -> Non
 def test_a_batch_may_wait_to_fill(shared_engine: Engine) -> None:
     model = spec(max_wait_ms=300, max_batch_size=3)
     shared_engine.load(model)
-    first = shared_engine.submit(model, work("sizes"))
+    first = submit(shared_engine, model, work("sizes"))
     time.sleep(0.05)
-    others = [shared_engine.submit(model, work("sizes")) for _ in range(2)]
+    others = [submit(shared_engine, model, work("sizes")) for _ in range(2)]
     assert [ending(handle).output for handle in (first, *others)] == [[3]] * 3
 
 
@@ -90,7 +91,7 @@ def test_what_a_model_prints_is_the_works_log_before_its_end(shared_engine: Engi
 
 def test_a_bad_input_fails_alone(shared_engine: Engine) -> None:
     model = spec()
-    good, bad, broken = (shared_engine.submit(model, work(do)) for do in ("", "bad", "prepare_error"))
+    good, bad, broken = (submit(shared_engine, model, work(do)) for do in ("", "bad", "prepare_error"))
     assert isinstance(ending(good), Finished)
     assert said(ending(bad)) == ("the text is too long", "invalid_input")
     assert said(ending(broken)) == ("KeyError: 'tokenizer'", "model_failed")
@@ -102,16 +103,16 @@ def said(failed: Failed) -> tuple[str, str]:
 
 
 def test_an_input_that_is_no_json_fails(shared_engine: Engine) -> None:
-    failed = ending(shared_engine.submit(spec(), work(number=2**80)))
+    failed = ending(submit(shared_engine, spec(), work(number=2**80)))
     assert isinstance(failed, Failed)
     assert failed.code == "invalid_input"
 
 
 def test_an_input_that_makes_its_batch_raise_fails_alone(shared_engine: Engine) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("raise" if i == 5 else "", text=str(i))) for i in range(12)]
+    handles = [submit(shared_engine, model, work("raise" if i == 5 else "", text=str(i))) for i in range(12)]
     ends = [ending(handle) for handle in handles]
     assert ends.pop(5).error == "index out of range"
     assert [end.output for end in ends] == [str(i) for i in range(12) if i != 5]
@@ -119,18 +120,18 @@ def test_an_input_that_makes_its_batch_raise_fails_alone(shared_engine: Engine) 
 
 def test_a_model_that_always_raises_is_not_asked_for_ever(shared_engine: Engine) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("raise")) for _ in range(16)]
+    handles = [submit(shared_engine, model, work("raise")) for _ in range(16)]
     assert {ending(handle).error for handle in handles} == {"index out of range"}
-    assert len(ending(shared_engine.submit(model, work("sizes"))).output) < 12
+    assert len(ending(submit(shared_engine, model, work("sizes"))).output) < 12
 
 
 def test_a_missing_answer_is_a_failure_with_both_numbers(shared_engine: Engine) -> None:
     model = spec()
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("silent" if i == 1 else "")) for i in range(3)]
+    handles = [submit(shared_engine, model, work("silent" if i == 1 else "")) for i in range(3)]
     ends = [ending(handle) for handle in handles]
     assert isinstance(ends[0], Finished)
     assert ends[1].error == "the model answered 2 of a batch of 3"
@@ -138,16 +139,16 @@ def test_a_missing_answer_is_a_failure_with_both_numbers(shared_engine: Engine) 
 
 def test_strange_answers_hurt_nobody(shared_engine: Engine) -> None:
     model = spec()
-    assert isinstance(ending(shared_engine.submit(model, work("stranger"))), Finished)
-    assert "JSON" in ending(shared_engine.submit(model, work("no_json"))).error
-    assert ending(shared_engine.submit(model, work("exit"))).error == "SystemExit: 3"
+    assert isinstance(ending(submit(shared_engine, model, work("stranger"))), Finished)
+    assert "JSON" in ending(submit(shared_engine, model, work("no_json"))).error
+    assert ending(submit(shared_engine, model, work("exit"))).error == "SystemExit: 3"
 
 
 def test_a_waiting_work_is_canceled_at_once_and_a_running_one_at_its_next_step(shared_engine: Engine) -> None:
     model = spec(max_batch_size=1)
-    running = shared_engine.submit(model, work("steps", steps=500))
+    running = submit(shared_engine, model, work("steps", steps=500))
     next(running.events())
-    waiting = shared_engine.submit(model, work())
+    waiting = submit(shared_engine, model, work())
     began = time.monotonic()
     waiting.cancel()
     assert isinstance(ending(waiting), Canceled)
@@ -159,7 +160,7 @@ def test_a_waiting_work_is_canceled_at_once_and_a_running_one_at_its_next_step(s
 
 
 def test_a_work_is_canceled_while_its_model_loads(shared_engine: Engine) -> None:
-    handle = shared_engine.submit(spec(load_seconds=0.3), work())
+    handle = submit(shared_engine, spec(load_seconds=0.3), work())
     handle.cancel()
     assert isinstance(ending(handle), Canceled)
 
@@ -168,7 +169,7 @@ def test_all_who_wait_share_one_load(shared_engine: Engine, tmp_path: Path) -> N
     model = spec(count_loads=str(tmp_path / "loads"), load_seconds=0.1)
     handles: list[object] = []
     threads = [
-        threading.Thread(target=lambda: handles.append(ending(shared_engine.submit(model, work()))))
+        threading.Thread(target=lambda: handles.append(ending(submit(shared_engine, model, work()))))
         for _ in range(20)
     ]
     for thread in threads:
@@ -183,12 +184,12 @@ def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(
     shared_engine: Engine, tmp_path: Path
 ) -> None:
     model = spec(load_error="no weights here", load_seconds=0.1, count_loads=str(tmp_path / "loads"))
-    handles = [shared_engine.submit(model, work()) for _ in range(3)]
+    handles = [submit(shared_engine, model, work()) for _ in range(3)]
     for handle in handles:
         failed = ending(handle)
         assert failed.code == "model_unavailable"
         assert "no weights here" in failed.error
-    assert "tried again in" in ending(shared_engine.submit(model, work())).error
+    assert "tried again in" in ending(submit(shared_engine, model, work())).error
     with pytest.raises(ModelUnavailable, match="no weights here"):
         shared_engine.load(model)
     assert len((tmp_path / "loads").read_text().splitlines()) == 1
@@ -198,7 +199,7 @@ def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(
 
 
 def test_an_unknown_runtime_is_a_failed_load(shared_engine: Engine) -> None:
-    assert "no runtime 'nonsense'" in ending(shared_engine.submit(spec("nonsense"), work())).error
+    assert "no runtime 'nonsense'" in ending(submit(shared_engine, spec("nonsense"), work())).error
 
 
 def test_loaded_models_are_described_and_unloaded(shared_engine: Engine) -> None:
@@ -211,27 +212,28 @@ def test_loaded_models_are_described_and_unloaded(shared_engine: Engine) -> None
         5,
     )
     assert described.bytes > 1_000_000
-    handle = shared_engine.submit(model, work("steps", steps=20))
-    assert shared_engine.capacity(model.version) == 9
-    assert not shared_engine.unload(model.version)
+    handle = submit(shared_engine, model, work("steps", steps=20))
+    assert shared_engine.limits()[model.version] == 10
+    assert [loaded.in_use for loaded in shared_engine.models() if loaded.version == model.version] == [1]
+    shared_engine.release(model.version)
+    assert psutil.pid_exists(described.pid)
     ending(handle)
-    assert shared_engine.capacity("unknown") == 64
-    assert shared_engine.unload(model.version)
-    assert not psutil.pid_exists(described.pid)
-    assert not shared_engine.unload(model.version)
-    assert model.version not in {one.version for one in shared_engine.models()}
+    assert "unknown" not in shared_engine.limits()
+    eventually(lambda: not psutil.pid_exists(described.pid))
+    shared_engine.release(model.version)
+    assert model.version not in {loaded.version for loaded in shared_engine.models()}
 
 
 def test_an_idle_model_is_unloaded_and_comes_back(shared_engine: Engine) -> None:
     model = spec(keep_alive=0.1)
-    first = ending(shared_engine.submit(model, work("pid"))).output
+    first = ending(submit(shared_engine, model, work("pid"))).output
     eventually(lambda: not psutil.pid_exists(first))
-    assert ending(shared_engine.submit(model, work("pid"))).output != first
+    assert ending(submit(shared_engine, model, work("pid"))).output != first
 
 
 def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_told_to(shared_engine: Engine) -> None:
     kept, plain = spec(pin=True, keep_alive=0), spec(keep_alive=0)
-    pids = [ending(shared_engine.submit(model, work("pid"))).output for model in (kept, plain)]
+    pids = [ending(submit(shared_engine, model, work("pid"))).output for model in (kept, plain)]
     eventually(lambda: not psutil.pid_exists(pids[1]))
     assert psutil.pid_exists(pids[0])
     shared_engine.release(kept.version)
@@ -241,11 +243,11 @@ def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_told_to(sha
 
 def test_a_version_in_use_leaves_when_its_last_work_has_ended(shared_engine: Engine) -> None:
     model = spec()
-    running = shared_engine.submit(model, work("steps", steps=20))
+    running = submit(shared_engine, model, work("steps", steps=20))
     shared_engine.release(model.version)
     assert isinstance(ending(running), Finished)
     eventually(lambda: model.version not in shared_engine.states())
-    assert isinstance(ending(shared_engine.submit(model, work())), Finished)
+    assert isinstance(ending(submit(shared_engine, model, work())), Finished)
     assert shared_engine.states()[model.version] == "ready"
     shared_engine.release("unknown")
 
@@ -264,7 +266,7 @@ def test_the_least_recently_used_model_makes_room_and_gives_its_memory_back(star
     engine = start_engine(budget_bytes=200_000_000)
     old, used = spec(ballast=60_000_000), spec(ballast=60_000_000)
     pids = [engine.load(model).pid for model in (old, used)]
-    busy = engine.submit(old, work("steps", steps=40))
+    busy = submit(engine, old, work("steps", steps=40))
     newest = engine.load(spec(ballast=60_000_000))
     eventually(lambda: not psutil.pid_exists(pids[1]))
     assert psutil.pid_exists(pids[0])
@@ -275,9 +277,9 @@ def test_the_least_recently_used_model_makes_room_and_gives_its_memory_back(star
 def test_models_join_the_running_batch_between_steps(shared_engine: Engine) -> None:
     model = spec("trial-joining")
     shared_engine.load(model)
-    first = shared_engine.submit(model, work(steps=20))
+    first = submit(shared_engine, model, work(steps=20))
     next(first.events())
-    late = shared_engine.submit(model, work(steps=2))
+    late = submit(shared_engine, model, work(steps=2))
     met = ending(late)
     assert set(met.output) == {first.id, late.id}
     assert met.metrics["batch_size"] == 2
@@ -286,15 +288,15 @@ def test_models_join_the_running_batch_between_steps(shared_engine: Engine) -> N
 
 def test_batches_that_run_out_of_memory_are_halved_and_the_size_remembered(shared_engine: Engine) -> None:
     model = spec(rows=4)
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("sizes")) for _ in range(16)]
+    handles = [submit(shared_engine, model, work("sizes")) for _ in range(16)]
     assert all(isinstance(ending(handle), Finished) for handle in handles)
-    blocker = shared_engine.submit(model, work(seconds=0.2))
+    blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
-    handles = [shared_engine.submit(model, work("sizes")) for _ in range(8)]
+    handles = [submit(shared_engine, model, work("sizes")) for _ in range(8)]
     assert {ending(handle).metrics["batch_size"] for handle in handles} <= {1, 2, 4}
-    too_big = ending(shared_engine.submit(model, work(length=9)))
+    too_big = ending(submit(shared_engine, model, work(length=9)))
     assert too_big.error == "does not fit"
 
 
@@ -302,25 +304,25 @@ def test_a_model_sees_no_secrets_and_has_its_own_randomness(shared_engine: Engin
     os.environ["SECRET_KEY"] = "for the worker only"
     try:
         engine_spec = spec()
-        seen = ending(shared_engine.submit(engine_spec, work("environment"))).output
+        seen = ending(submit(shared_engine, engine_spec, work("environment"))).output
     finally:
         del os.environ["SECRET_KEY"]
     assert "SECRET_KEY" not in seen
     assert seen["OMP_WAIT_POLICY"] == "PASSIVE"
-    numbers = [ending(shared_engine.submit(spec(), work("random"))).output for _ in range(2)]
+    numbers = [ending(submit(shared_engine, spec(), work("random"))).output for _ in range(2)]
     assert numbers[0] != numbers[1]
 
 
 def test_two_attempts_of_one_work_may_meet(shared_engine: Engine) -> None:
     model = spec(max_batch_size=1)
     jobs = [Work("same", {"do": "steps", "steps": 5, "text": str(i)}) for i in range(2)]
-    handles = [shared_engine.submit(model, job) for job in jobs]
+    handles = [submit(shared_engine, model, job) for job in jobs]
     assert [ending(handle).output for handle in handles] == ["0", "1"]
 
 
 def test_a_model_that_takes_too_long_to_load_is_killed(start_engine: Start) -> None:
     engine = start_engine(timeouts=Timeouts(setup=0.3))
-    failed = ending(engine.submit(spec(load_seconds=30), work()))
+    failed = ending(submit(engine, spec(load_seconds=30), work()))
     assert "longer than 0.3 s" in failed.error
 
 
@@ -329,28 +331,45 @@ def test_a_stopping_engine_lets_works_end_within_the_grace_and_hands_back_the_re
 ) -> None:
     engine = start_engine()
     quick, slow = (
-        engine.submit(spec(), work("steps", steps=5)),
-        engine.submit(spec(), work("steps", steps=1000)),
+        submit(engine, spec(), work("steps", steps=5)),
+        submit(engine, spec(), work("steps", steps=1000)),
     )
     for handle in (quick, slow):
         next(handle.events())
     engine.stop(0.3)
     assert isinstance(ending(quick), Finished)
     assert "stopping" in ending(slow).error
-    assert "stopping" in ending(engine.submit(spec(), work())).error
+    assert "stopping" in ending(submit(engine, spec(), work())).error
+
+
+def test_whoever_waits_for_a_load_learns_that_the_engine_stops(start_engine: Start) -> None:
+    engine, model, errors = start_engine(), spec(load_seconds=30), []
+
+    def load() -> None:
+        try:
+            engine.load(model)
+        except ModelUnavailable as error:
+            errors.append(error.detail)
+
+    waiting = threading.Thread(target=load)
+    waiting.start()
+    eventually(lambda: engine.states().get(model.version) == "loading")
+    engine.stop(0)
+    waiting.join(5)
+    assert errors == ["the worker is stopping"]
 
 
 def test_a_memory_limit_holds_for_each_process(start_engine: Start) -> None:
     engine = start_engine(process_bytes=300_000_000)
-    failed = ending(engine.submit(spec(ballast=600_000_000), work()))
+    failed = ending(submit(engine, spec(ballast=600_000_000), work()))
     assert failed.code == "model_unavailable"
-    assert isinstance(ending(engine.submit(spec(), work())), Finished)
+    assert isinstance(ending(submit(engine, spec(), work())), Finished)
 
 
 def test_torch_uses_the_threads_it_was_given(shared_engine: Engine) -> None:
     model = spec()
     threads = ending(
-        shared_engine.submit(ModelSpec(**{**vars_of(model), "threads": 1}), work("threads"))
+        submit(shared_engine, ModelSpec(**{**vars_of(model), "threads": 1}), work("threads"))
     ).output
     assert threads[0] >= 1
 
@@ -368,12 +387,12 @@ def test_traffic_on_one_model_cannot_keep_another_one_out(start_engine: Start) -
 
     def traffic() -> None:
         while not stopped.is_set():
-            ends.append(ending(engine.submit(busy, work("steps", steps=10))))
+            ends.append(ending(submit(engine, busy, work("steps", steps=10))))
 
     threads = [threading.Thread(target=traffic) for _ in range(3)]
     for thread in threads:
         thread.start()
-    assert isinstance(ending(engine.submit(other, work())), Finished)
+    assert isinstance(ending(submit(engine, other, work())), Finished)
     stopped.set()
     for thread in threads:
         thread.join()
@@ -384,20 +403,20 @@ def test_traffic_on_one_model_cannot_keep_another_one_out(start_engine: Start) -
 def test_a_model_that_made_way_for_one_that_was_refused_goes_on(
     start_engine: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "HOLD_SECONDS", 0.1)
-    monkeypatch.setattr(engines, "ROOM_SECONDS", 0.5)
+    monkeypatch.setattr(model_cache, "HOLD_SECONDS", 0.1)
+    monkeypatch.setattr(model_cache, "WAIT_SECONDS", 0.5)
     engine = start_engine(budget_bytes=110_000_000, free=lambda: 0)
     busy = spec(ballast=60_000_000)
     pid = engine.load(busy).pid
-    running = engine.submit(busy, work("steps", steps=200))
+    running = submit(engine, busy, work("steps", steps=200))
     next(running.events())
-    assert "there is no room" in ending(engine.submit(spec(), work())).error
-    assert ending(engine.submit(busy, work("pid"))).output == pid
+    assert "there is no room" in ending(submit(engine, spec(), work())).error
+    assert ending(submit(engine, busy, work("pid"))).output == pid
     assert isinstance(ending(running), Finished)
 
 
 def test_a_model_that_can_never_fit_beside_pinned_ones_goes_over_the_budget(start_engine: Start) -> None:
     engine = start_engine(budget_bytes=50_000_000)
     engine.load(spec(ballast=60_000_000), pin=True)
-    assert isinstance(ending(engine.submit(spec(), work())), Finished)
+    assert isinstance(ending(submit(engine, spec(), work())), Finished)
     assert engine.budget_bytes == 50_000_000

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from engine_support import QUICK, RUNTIMES, ending, spec, work
+from engine_support import QUICK, RUNTIMES, Submission, ending, spec, submit, work
 
 from app.domain.work import Crashed, Finished, ModelSpec
 from app.engine.engine import Engine, EngineOptions
-from app.engine.work_items import Handle
 
 TOGETHER = 32
 
@@ -50,15 +49,15 @@ def kind(request: pytest.FixtureRequest, shared_engine: Engine) -> Iterator[Kind
 
 def together(
     kind: Kind, model: ModelSpec, number: int, each: dict[str, Any] | None = None, **last: Any
-) -> list[Handle]:
+) -> list[Submission]:
     """So many works that form one batch, all with the inputs `each`, the last with some of its own; they wait
     behind one that runs."""
-    blocker = kind.engine.submit(model, work(seconds=0.3))
+    blocker = submit(kind.engine, model, work(seconds=0.3))
     next(blocker.events())
     timeout = last.pop("timeout", 60.0)
     works = [work(text=f"text {n}", **(each or {})) for n in range(number - 1)]
     return [
-        kind.engine.submit(model, one)
+        submit(kind.engine, model, one)
         for one in [*works, work(text="last", timeout=timeout, **(each or {}), **last)]
     ]
 
@@ -66,7 +65,7 @@ def together(
 def alone(kind: Kind, number: int) -> list[Any]:
     """What the first of `together` answer when nothing goes wrong."""
     model = kind.model()
-    return [ending(kind.engine.submit(model, work(text=f"text {n}"))).output for n in range(number - 1)]
+    return [ending(submit(kind.engine, model, work(text=f"text {n}"))).output for n in range(number - 1)]
 
 
 def test_one_input_of_32_that_kills_its_process_ends_alone(kind: Kind) -> None:
@@ -106,7 +105,7 @@ def test_a_process_killed_with_a_batch_inside_costs_its_works_nothing_but_time(k
 
 
 def test_a_model_that_dies_at_load_is_said_to_be_unavailable_and_another_one_runs(kind: Kind) -> None:
-    failed = ending(kind.engine.submit(kind.model(load_crash=True), work()))
+    failed = ending(submit(kind.engine, kind.model(load_crash=True), work()))
     assert failed.code == "model_unavailable"
     assert "while loading, its process was ended by SIGKILL" in failed.error
-    assert isinstance(ending(kind.engine.submit(kind.model(), work(text="another"))), Finished)
+    assert isinstance(ending(submit(kind.engine, kind.model(), work(text="another"))), Finished)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from engine_support import Start, ending, spec, work
+from engine_support import Start, ending, spec, submit, work
 
 from app.domain.work import Finished
 from app.engine.fork_client import ForkServerClient
@@ -57,4 +57,4 @@ def many_files() -> Iterator[None]:
 def test_models_are_loaded_however_many_files_the_worker_has_open(
     many_files: None, start_engine: Start
 ) -> None:
-    assert isinstance(ending(start_engine().submit(spec(), work())), Finished)
+    assert isinstance(ending(submit(start_engine(), spec(), work())), Finished)

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from types import SimpleNamespace
 
 import httpx
@@ -79,7 +80,7 @@ def test_what_ran_is_counted_phase_by_phase(parts: SimpleNamespace, open_port: C
 
 
 def test_a_model_that_loads_or_fails_or_dies_is_counted() -> None:
-    from app.domain.work import ModelSpec, Work
+    from app.domain.work import END, Event, ModelSpec, Work
     from app.engine.engine import Engine, EngineOptions
 
     def now() -> dict[tuple[str, ...], float]:
@@ -93,7 +94,10 @@ def test_a_model_that_loads_or_fails_or_dies_is_counted() -> None:
         ("good", {}, {"crash": True}),
     ):
         spec = ModelSpec(version, f"metrics/{version}", "echo", config=config)
-        list(engine.submit(spec, Work(f"{version}{given}", given)).events())
+        events: SimpleQueue[Event] = SimpleQueue()
+        engine.submit_all(spec, [(Work(f"{version}{given}", given), events.put)])
+        while not isinstance(events.get(), END):
+            pass
     after = now()
     engine.stop(0)
     assert after["lovage_model_loads_total", "metrics/good", "ready"] >= 1

@@ -1,0 +1,70 @@
+"""A version as the engine's callers see it."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.engine.capacity import DEFAULT_BATCH_SIZE, UNMEASURED
+from app.engine.model_states import BackingOff, Ready
+from app.engine.model_supervisor import ModelSupervisor
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A snapshot. `state` is loading, ready, failed (its last load did) or unhealthy (then `reason` and
+    `retry_in` seconds say more), or absent; `bytes` is the measured share of memory (PSS, or the weights on
+    an accelerator); `in_use` counts the items that have no ending yet; `idle` in seconds; `last_used` in Unix
+    time; `pace` is the seconds that one item took it lately; `limit` how many it holds at most; `facts` what
+    was chosen and measured at its load."""
+
+    version: str
+    model: str
+    state: str
+    bytes: int
+    in_use: int
+    load_seconds: float
+    last_used: float
+    idle: float
+    pinned: bool = False
+    pid: int = 0
+    batch_size: int = DEFAULT_BATCH_SIZE
+    reason: str = ""
+    retry_in: float = 0.0
+    pace: float = 0.0
+    limit: int = UNMEASURED
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def status_of(supervisor: ModelSupervisor) -> str:
+    """As LoadedModel's `state`."""
+    health = supervisor.record.health
+    if health.unhealthy:
+        return "unhealthy"
+    return BackingOff.name if health.until else supervisor.state.name
+
+
+def describe(supervisor: ModelSupervisor) -> LoadedModel:
+    """Measures the process's memory."""
+    supervisor.measure()
+    with supervisor.lock:
+        now = time.monotonic()
+        record, state = supervisor.record, supervisor.state
+        ready = state if isinstance(state, Ready) else None
+        return LoadedModel(
+            version=record.spec.version,
+            model=record.spec.model,
+            state=status_of(supervisor),
+            bytes=state.bytes,
+            in_use=len(record.work),
+            load_seconds=ready.load_seconds if ready else 0.0,
+            last_used=time.time() - (now - record.last_used),
+            idle=now - record.last_used,
+            pinned=record.pinned,
+            pid=state.link.pid if state.link else 0,
+            batch_size=record.batch_size,
+            reason=record.health.reason,
+            retry_in=max(0.0, record.health.until - now),
+            pace=record.pace,
+            limit=record.limit,
+            facts=ready.facts if ready else {},
+        )
