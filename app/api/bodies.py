@@ -46,16 +46,16 @@ def _walk(value: Any) -> None:
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"The body is nested deeper than {MAX_DEPTH} levels.")
         below: list[Any] = []
-        for one in level:
-            kind = type(one)
+        for item in level:
+            kind = type(item)
             if kind is dict:
-                below.extend(one)
-                below.extend(one.values())
+                below.extend(item)
+                below.extend(item.values())
             elif kind is list:
-                below.extend(one)
-            elif kind is str and "\x00" in one:
+                below.extend(item)
+            elif kind is str and "\x00" in item:
                 raise InvalidRequest("The body holds the NUL character, which no text may contain.")
-            elif kind is int and not -MAX_INTEGER - 1 <= one <= MAX_INTEGER:
+            elif kind is int and not -MAX_INTEGER - 1 <= item <= MAX_INTEGER:
                 raise InvalidRequest("The body holds an integer that does not fit in 64 bits.")
         level, depth = below, depth + 1
 
@@ -85,8 +85,8 @@ class _CheckedRequest(Request):
 
 
 class DirectRoute(APIRoute):
-    """For the busiest routes, whose endpoints take the request and the address's words and give a Response:
-    FastAPI describes them, and does not look on every call for what else they might want."""
+    """For the busiest routes, whose endpoints take the request and the path's parameters and return a
+    Response: FastAPI documents them, and does not resolve dependencies on every call."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint = self.endpoint

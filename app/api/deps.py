@@ -1,5 +1,4 @@
-"""What routes need from the process and from the request: the services, the caller, the base URL, page
-parameters."""
+"""What routes need from the process and from the request: services, caller, base URL, page parameters."""
 
 import re
 from dataclasses import dataclass
@@ -42,7 +41,7 @@ HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\]
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """What routes look at themselves. See app/settings.py for each."""
+    """The settings that routes read. See app/setting_groups.py for each."""
 
     public_url: str
     allow_anonymous: bool
@@ -87,8 +86,8 @@ class Services:
 
 def services_of(request: HTTPConnection) -> Services:
     """The process's services."""
-    found: Services = request.app.state.services
-    return found
+    services: Services = request.app.state.services
+    return services
 
 
 CREATES = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/images/generations")
@@ -98,16 +97,16 @@ async def caller_of(request: Request) -> Principal:
     """Who calls; the call counts towards the caller's limits. Raises Unauthenticated, TooMany."""
     services = services_of(request)
     try:
-        found = await services.access.principal(request.headers.get("authorization"))
+        caller = await services.access.principal(request.headers.get("authorization"))
     except Unauthenticated:
         count_call(request, "calls", address_of(request))
         raise
     if "limited" not in request.scope:
         policy = policy_of(request.method, request.url.path)
-        count_call(request, policy, str(found.user_id) if found.user_id else address_of(request))
-        if found.key_id:
-            count_call(request, "key", str(found.key_id))
-    return found
+        count_call(request, policy, str(caller.user_id) if caller.user_id else address_of(request))
+        if caller.key_id:
+            count_call(request, "key", str(caller.key_id))
+    return caller
 
 
 def policy_of(method: str, path: str) -> str:
@@ -151,12 +150,12 @@ def note(request: Request, caller: Principal, action: str, target: str, **detail
 def scoped(scope: str) -> Any:
     """A dependency: the caller, who must have this scope."""
 
-    async def caller(request: Request) -> Principal:
-        found = await caller_of(request)
-        found.need(scope)
-        return found
+    async def caller_with_scope(request: Request) -> Principal:
+        caller = await caller_of(request)
+        caller.need(scope)
+        return caller
 
-    return Depends(caller)
+    return Depends(caller_with_scope)
 
 
 def base_url(request: HTTPConnection) -> str:
@@ -197,20 +196,19 @@ def link(request: Request, cursor: str | None) -> str | None:
 
 
 def _idempotency_key(
-    given: Annotated[
+    key: Annotated[
         str | None,
         Header(
             alias="Idempotency-Key",
             description=(
-                "Sent again with the same request within 24 hours, it gives what was made the first time;"
-                " with another "
-                "request, 422. Keys count for each operation and account apart."
+                "Sent again with the same request within 24 hours, it answers with what the first request"
+                " created; with another request, 422. Each operation and account has keys of its own."
             ),
             json_schema_extra={"maxLength": 255, "pattern": "^[!-~]{1,255}$"},
         ),
     ] = None,
 ) -> str | None:
-    return headers.idempotency_key(given)
+    return headers.idempotency_key(key)
 
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]

@@ -13,12 +13,12 @@ import secrets
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import told
+from app.api.problems import encode_error
 from app.api.server import Leaving
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS = "/v1/files"
-MULTIPART_ROOM = 64_000  # bytes of boundaries and other parts around an uploaded file
+MULTIPART_OVERHEAD = 64_000  # bytes of boundaries and other parts around an uploaded file
 SILENCE_SECONDS = 30.0  # between two pieces of a body
 LINGER_SECONDS = 2.0  # for the rest of a refused body: a client that is reset while it sends loses the answer
 
@@ -30,14 +30,17 @@ SENTENCES = {
 
 
 class RequestBounds:
-    """Gives each request an id (the caller's own, if it has a sane one) and refuses bodies that are too
+    """Sets each request's id (the caller's own, if it is short and plain) and refuses bodies that are too
     large.
 
     A body is counted as it comes, because its declared length may be missing or a lie.
     """
 
     def __init__(self, app: ASGIApp, *, max_body: int, max_upload: int, leaving: Leaving) -> None:
-        self._app, self._max_body, self._max_upload, self._leaving = app, max_body, max_upload, leaving
+        self._app = app
+        self._max_body = max_body
+        self._max_upload = max_upload
+        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,26 +48,26 @@ class RequestBounds:
             return
         headers = dict(scope["headers"])
         scope["request_id"] = request_id(headers.get(b"x-request-id"))
-        limit = self._max_upload + MULTIPART_ROOM if scope["path"] == UPLOADS else self._max_body
+        limit = self._max_upload + MULTIPART_OVERHEAD if scope["path"] == UPLOADS else self._max_body
         exchange = _Exchange(scope, limit, receive, send, self._leaving)
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
         with contextlib.suppress(
             ClientDisconnect
-        ):  # by the caller, or by our refusal; nobody is left to be told
+        ):  # by the caller, or by our refusal: nobody reads an answer
             await self._app(scope, exchange.receive, exchange.send)
 
 
-def request_id(given: bytes | None) -> str:
+def request_id(header: bytes | None) -> str:
     """The caller's request id if it is short and plain, else a fresh one."""
-    return given.decode() if given and REQUEST_ID.match(given) else secrets.token_hex(16)
+    return header.decode() if header and REQUEST_ID.match(header) else secrets.token_hex(16)
 
 
 def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
     """The status with which a request is refused by its headers alone."""
     if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
-        return 415  # a compressed body may grow a thousandfold
+        return 415  # a compressed body may be a thousand times as large
     length = headers.get(b"content-length")
     return 413 if length and length.isdigit() and int(length[:20]) > limit else None
 
@@ -86,10 +89,16 @@ class _Exchange:
     )
 
     def __init__(self, scope: Scope, limit: int, receive: Receive, send: Send, leaving: Leaving) -> None:
+        self._scope = scope
+        self._id = scope["request_id"]
+        self._limit = limit
+        self._left = limit  # bytes that the body may still have
+        self._receive = receive
+        self._send = send
         self._leaving = leaving
-        self._scope, self._id = scope, scope["request_id"]
-        self._limit, self._left, self._receive, self._send = limit, limit, receive, send
-        self._started, self._refused, self._more = False, False, True
+        self._started = False  # the answer's head is sent
+        self._refused = False
+        self._more = True  # of the body is to come
 
     async def receive(self) -> Message:
         if not self._more:
@@ -128,7 +137,9 @@ class _Exchange:
     async def refuse(self, status: int) -> None:
         """Answers at once, whatever the route says later; reads a little of what still comes, then closes the
         connection."""
-        body, kind = told(self._scope["path"], status, SENTENCES[status].format(limit=self._limit), self._id)
+        body, kind = encode_error(
+            self._scope["path"], status, SENTENCES[status].format(limit=self._limit), self._id
+        )
         headers = [
             (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),

@@ -1,5 +1,5 @@
-"""OpenAI's error object, for every place that answers an error at one of OpenAI's addresses: routes,
-middleware, faults.
+"""OpenAI's error object, for whatever answers an error at one of OpenAI's addresses: routes, middleware,
+faults.
 
 Knows no request and no error class.
 """

@@ -17,7 +17,7 @@ TAGS = [
         "description": "Names of your own for a model's version, to run predictions with.",
     },
     {"name": "Files", "description": "Upload inputs; read outputs by signed URLs."},
-    {"name": "Webhooks", "description": "Be told of events; see and repeat deliveries."},
+    {"name": "Webhooks", "description": "Receive events; see and repeat deliveries."},
     {"name": "OpenAI", "description": "OpenAI's API over the same models; each call is a prediction."},
     {"name": "Accounts", "description": "Users, tokens and API keys."},
     {"name": "Platform", "description": "Health, readiness and status."},
@@ -26,28 +26,28 @@ REFERENCE = "#/components/schemas/{model}"
 
 
 def _schemas(*models: type[BaseModel]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
     for model in models:
         schema = model.model_json_schema(ref_template=REFERENCE)
-        found |= schema.pop("$defs", {})
-        found[model.__name__] = schema
-    return found
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    return schemas
 
 
-def _without_default_errors(made: dict[str, Any]) -> None:
+def _remove_default_errors(document: dict[str, Any]) -> None:
     """FastAPI declares its own 422 wherever a path has a parameter; ours are declared where they can
     happen."""
-    for operations in made["paths"].values():
+    for operations in document["paths"].values():
         for operation in operations.values():
             if "HTTPValidationError" in str(operation["responses"].get("422")):
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
-        made["components"]["schemas"].pop(name, None)
+        document["components"]["schemas"].pop(name, None)
 
 
-def document(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
-    """The document, made once."""
-    made = get_openapi(
+def build_document(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
+    """The document of the application's routes."""
+    document = get_openapi(
         title=app.title,
         version=app.version,
         summary=app.summary,
@@ -56,8 +56,8 @@ def document(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
         routes=app.routes,
         tags=app.openapi_tags,
     )
-    _without_default_errors(made)
-    components = made.setdefault("components", {})
+    _remove_default_errors(document)
+    components = document.setdefault("components", {})
     components.setdefault("schemas", {}).update(_schemas(Problem, *bodies))
     scheme = {
         "type": "http",
@@ -65,15 +65,15 @@ def document(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
         "description": "An API key or a token from POST /v1/auth/token.",
     }
     components["securitySchemes"] = {"Bearer": scheme}
-    made["security"] = [{"Bearer": []}]
-    return made
+    document["security"] = [{"Bearer": []}]
+    return document
 
 
 def install(app: FastAPI, *bodies: type[BaseModel]) -> None:
     """Makes this the application's document; `bodies` are the models that hand-written routes read."""
 
     def openapi() -> dict[str, Any]:
-        app.openapi_schema = app.openapi_schema or document(app, *bodies)
+        app.openapi_schema = app.openapi_schema or build_document(app, *bodies)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

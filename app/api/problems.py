@@ -67,6 +67,7 @@ WORDS = {
     500: "Internal server error",
     503: "Service unavailable",
 }
+MOST_FIELDS = 20  # named in one answer
 SERVER_FAULT = "Something went wrong on our side. The request id names this in the logs."
 
 
@@ -125,14 +126,14 @@ def problem_body(
         body["request_id"] = request_id
     if fields:
         body["invalid_fields"] = [
-            {"type": one.type, "field": _clean(one.field), "description": _clean(one.description)}
-            for one in fields
+            {"type": field.type, "field": _clean(field.field), "description": _clean(field.description)}
+            for field in fields
         ]
     return orjson.dumps(body)
 
 
-def told(path: str, status: int, sentence: str, request_id: str | None) -> tuple[bytes, str]:
-    """Body and media type of an error that is no LovageError, for whoever calls this address."""
+def encode_error(path: str, status: int, sentence: str, request_id: str | None) -> tuple[bytes, str]:
+    """Body and media type of an error that is no LovageError, in the shape that clients of this path read."""
     if is_openai(path):
         return orjson.dumps(shape(status, ABSENT if status == 404 else sentence)), "application/json"
     title = WORDS.get(status, "Error")
@@ -154,21 +155,20 @@ def respond(request: Request, error: LovageError) -> Response:
 
 
 def error_headers(error: LovageError) -> dict[str, str]:
-    """Headers that go with an error, in whatever shape it is told."""
+    """Headers that go with an error, whatever shape its body has."""
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="lovage"'
     if error.retry_after is not None:
-        headers["Retry-After"] = str(
-            max(1, math.ceil(error.retry_after))
-        )  # whole seconds: one client reads no others
+        seconds = max(1, math.ceil(error.retry_after))  # whole ones: one client reads no others
+        headers["Retry-After"] = str(seconds)
     return headers
 
 
 def request_id_of(request: Request) -> str | None:
     """The id that the middleware gave the request."""
-    found = request.scope.get("request_id")
-    return str(found) if found else None
+    request_id = request.scope.get("request_id")
+    return str(request_id) if request_id else None
 
 
 async def _on_lovage_error(request: Request, error: Exception) -> Response:
@@ -184,7 +184,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 
 def invalid_request(errors: Any) -> InvalidRequest:
     """pydantic's errors as ours: which field, what kind, a sentence; never the value."""
-    return wrong_fields(tuple(_field(one) for one in list(errors)[:20]))
+    return wrong_fields(tuple(_field(error) for error in list(errors)[:MOST_FIELDS]))
 
 
 def _field(error: dict[str, Any]) -> FieldError:
@@ -200,7 +200,7 @@ def _field(error: dict[str, Any]) -> FieldError:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentence = _sentence(request, error)
-    body, kind = told(request.url.path, error.status_code, sentence, request_id_of(request))
+    body, kind = encode_error(request.url.path, error.status_code, sentence, request_id_of(request))
     return Response(body, error.status_code, error.headers, kind)
 
 
@@ -214,7 +214,7 @@ def _sentence(request: Request, error: HTTPException) -> str:
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     """A bug. Starlette raises the exception again after this answer, so that the server logs it."""
-    body, kind = told(request.url.path, 500, SERVER_FAULT, request_id_of(request))
+    body, kind = encode_error(request.url.path, 500, SERVER_FAULT, request_id_of(request))
     headers = {"X-Request-Id": request_id_of(request) or ""}
     return Response(body, 500, headers, kind)
 

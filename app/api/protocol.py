@@ -11,7 +11,7 @@ from asyncio import TimerHandle
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.api.middleware import request_id
-from app.api.problems import told
+from app.api.problems import encode_error
 
 HEAD_SECONDS = 10.0  # from a head's first byte to its last, however slowly they drip
 LONGEST_HEAD = 65_536  # bytes of all header lines; credentials have 4 kB at most
@@ -105,7 +105,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 def _answer(status: int) -> bytes:
     name = request_id(None)
-    body, kind = told("", status, SENTENCES[status], name)
+    body, kind = encode_error("", status, SENTENCES[status], name)
     head = [
         f"content-type: {kind}",
         f"content-length: {len(body)}",

@@ -1,8 +1,8 @@
-"""The API's HTTP server: uvicorn, and how it leaves without a caller noticing.
+"""The API's HTTP server: uvicorn, and a shutdown that no caller notices.
 
-Told to stop, it says so at /ready and in every answer (`Connection: close`) and goes on serving for a while,
-so that whoever spreads the calls sends them elsewhere; then it takes no more, lets open requests end, and
-ends waits and streams in time for their clients to resume with another process.
+After a stop signal it says so at /ready and in every answer (`Connection: close`) and goes on serving for a
+while, so that load balancers send calls elsewhere; then it accepts no more, lets open requests end, and ends
+waits and streams in time for their clients to resume with another process.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
         leaving: Leaving = self.lifespan.state["leaving"]
         leaving.begun = True
         until = time.monotonic() + self._drain_seconds
-        while time.monotonic() < until and len(self._captured_signals) < 2:  # noqa: ASYNC110 - a signal's handler sets no Event
+        while time.monotonic() < until and len(self._captured_signals) < 2:  # noqa: ASYNC110 - signals set no Event
             await asyncio.sleep(TURN_SECONDS)
         asyncio.get_running_loop().call_later(OPEN_SECONDS, leaving.hurry)
         await super().shutdown(sockets)  # type: ignore[arg-type]

@@ -11,11 +11,11 @@ import pytest
 from api_hand_worker import HandWorker
 from api_people import Person, Server
 
-from app.api.openai import calls as calls_module
+from app.api.openai import answer_stream
 from app.db import runtimes
 from app.runtimes import schema
 
-SAID = [{"role": "user", "content": "Hello"}]
+MESSAGES = [{"role": "user", "content": "Hello"}]
 # What OpenAI's calls send, and what a version's defaults make of it: chunks, seconds, failures.
 INPUTS = schema.inputs(
     {
@@ -81,8 +81,8 @@ def calls(client: openai.OpenAI, model: str) -> dict[str, Callable[[], Any]]:
     """One call of each kind."""
     return {
         "completion": lambda: client.completions.create(model=model, prompt="x"),
-        "chat": lambda: client.chat.completions.create(model=model, messages=SAID),  # type: ignore[arg-type, misc]
-        "streamed chat": lambda: client.chat.completions.create(model=model, messages=SAID, stream=True),  # type: ignore[arg-type, misc]
+        "chat": lambda: client.chat.completions.create(model=model, messages=MESSAGES),  # type: ignore[arg-type, misc]
+        "streamed chat": lambda: client.chat.completions.create(model=model, messages=MESSAGES, stream=True),  # type: ignore[arg-type, misc]
         "embeddings": lambda: client.embeddings.create(model=model, input="x"),
         "images": lambda: client.images.generate(model=model, prompt="x"),
     }
@@ -113,20 +113,20 @@ def test_a_model_that_is_not_available_is_an_internal_server_error_of_503(
     api, ada, worker, talker, remote, kind
 ) -> None:
     model = talker(fail=True, code="model_unavailable", chunks=0)
-    with pytest.raises(openai.InternalServerError) as told:
+    with pytest.raises(openai.InternalServerError) as raised:
         calls(remote(api, ada), model)[kind]()
-    assert (told.value.status_code, told.value.type, told.value.code) == (
+    assert (raised.value.status_code, raised.value.type, raised.value.code) == (
         503,
         "server_error",
         "model_unavailable",
     )
-    assert "asked to fail" in told.value.message
+    assert "asked to fail" in raised.value.message
 
 
 def test_a_model_that_fails_is_a_500_with_its_sentence(api, ada, worker, talker, remote) -> None:
-    with pytest.raises(openai.InternalServerError, match="asked to fail") as told:
+    with pytest.raises(openai.InternalServerError, match="asked to fail") as raised:
         remote(api, ada).completions.create(model=talker(fail=True), prompt="x")
-    assert (told.value.status_code, told.value.code) == (500, "model_failed")
+    assert (raised.value.status_code, raised.value.code) == (500, "model_failed")
 
 
 def test_a_limit_is_a_rate_limit_error_that_says_when(start_server, ada, talker, remote) -> None:
@@ -134,10 +134,10 @@ def test_a_limit_is_a_rate_limit_error_that_says_when(start_server, ada, talker,
     model = talker(seconds=0)
     with pytest.raises(openai.APITimeoutError):
         limited.with_options(timeout=2).completions.create(model=model, prompt="x")  # nobody runs it
-    with pytest.raises(openai.RateLimitError) as told:
+    with pytest.raises(openai.RateLimitError) as raised:
         limited.completions.create(model=model, prompt="x")
-    assert (told.value.type, told.value.code) == ("rate_limit_error", "rate_limit_exceeded")
-    assert 1 <= int(told.value.response.headers["retry-after"]) <= 60
+    assert (raised.value.type, raised.value.code) == ("rate_limit_error", "rate_limit_exceeded")
+    assert 1 <= int(raised.value.response.headers["retry-after"]) <= 60
 
 
 def test_too_large_a_body_and_a_wrong_type_have_openais_shape_too(api, ada, talker, remote) -> None:
@@ -152,34 +152,34 @@ def test_too_large_a_body_and_a_wrong_type_have_openais_shape_too(api, ada, talk
 
 
 def test_parts_of_openais_api_that_are_not_there_say_what_is(api, ada, remote) -> None:
-    with pytest.raises(openai.NotFoundError, match="chat/completions") as told:
+    with pytest.raises(openai.NotFoundError, match="chat/completions") as raised:
         remote(api, ada).responses.create(model="x", input="y")
-    assert told.value.code == "not_found"
+    assert raised.value.code == "not_found"
     with pytest.raises(openai.NotFoundError, match="chat/completions"):
         remote(api, ada).moderations.create(input="y")
 
 
 def test_a_failure_in_mid_stream_is_raised_by_the_client(api, ada, worker, talker, remote) -> None:
-    heard: list[str] = []
+    pieces: list[str] = []
     stream = remote(api, ada).completions.create(model=talker(fail=True, chunks=3), prompt="a ", stream=True)
-    with pytest.raises(openai.APIError, match="asked to fail") as told:
-        heard.extend(event.choices[0].text for event in stream)
-    assert heard == ["a "] * 3
-    assert (told.value.code, told.value.type) == ("model_failed", "server_error")
+    with pytest.raises(openai.APIError, match="asked to fail") as raised:
+        pieces.extend(event.choices[0].text for event in stream)
+    assert pieces == ["a "] * 3
+    assert (raised.value.code, raised.value.type) == ("model_failed", "server_error")
 
 
 def test_a_cancel_in_mid_stream_is_raised_by_the_client(api, ada, worker, talker, remote) -> None:
     stream = remote(api, ada).completions.create(model=talker(seconds=1, chunks=1), prompt="a", stream=True)
     ada.http.post(f"/v1/predictions/{next(stream).id.removeprefix('cmpl-')}/cancel")
-    with pytest.raises(openai.APIError, match="cancel") as told:
+    with pytest.raises(openai.APIError, match="cancel") as raised:
         next(stream)
-    assert told.value.code == "canceled"
+    assert raised.value.code == "canceled"
 
 
 def test_a_stream_that_waits_long_is_kept_alive_by_comments(
     api, ada, talker, remote, api_settings, monkeypatch
 ) -> None:
-    monkeypatch.setattr(calls_module, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(answer_stream, "SILENT_SECONDS", 0.1)
     body = {"model": talker(chunks=2), "prompt": "a ", "stream": True}
     with ada.http.stream("POST", "/v1/completions", json=body) as answer:  # answered while nobody runs it
         lines = answer.iter_lines()
@@ -199,8 +199,8 @@ def test_whatever_is_called_is_canceled_when_its_caller_leaves(api, ada, talker,
     client = remote(api, ada).with_options(timeout=0.4)
     with pytest.raises(openai.APITimeoutError):
         calls(client, talker())[kind]()  # nobody runs it
-    (made,) = ada.http.get("/v1/predictions").json()["results"]
-    ended = ada.http.get(f"/v1/predictions/{made['id']}", headers={"Prefer": "wait=10"}).json()
+    (prediction,) = ada.http.get("/v1/predictions").json()["results"]
+    ended = ada.http.get(f"/v1/predictions/{prediction['id']}", headers={"Prefer": "wait=10"}).json()
     assert (ended["status"], ended["source"]) == ("canceled", "openai")
 
 
@@ -208,9 +208,9 @@ def test_whatever_is_called_is_canceled_when_its_caller_leaves(api, ada, talker,
 def test_every_call_is_on_record_with_its_usage(api, ada, worker, talker, remote, kind) -> None:
     model = talker(chunks=0, answer=[[1.0, 0.0]])
     answer = calls(remote(api, ada), model)[kind]()
-    (made,) = ada.http.get("/v1/predictions").json()["results"]
-    assert (made["source"], made["model"], made["status"]) == ("openai", model, "succeeded")
-    assert answer.usage.prompt_tokens == made["metrics"]["prompt_tokens"] == 3
+    (prediction,) = ada.http.get("/v1/predictions").json()["results"]
+    assert (prediction["source"], prediction["model"], prediction["status"]) == ("openai", model, "succeeded")
+    assert answer.usage.prompt_tokens == prediction["metrics"]["prompt_tokens"] == 3
 
 
 def test_more_models_than_a_page_are_all_listed(api, ada, echo, remote) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 from starlette.responses import Response
 
 from app.api.deps import caller_of
-from app.api.openai import calls
+from app.api.openai.calls import Call, open_call, require_input, wait_for_all
 from app.api.openai.errors import OpenAIRoute, declared, refused, respond
 from app.api.openai.fields import CallIn, Model, by_form
 
@@ -28,13 +28,13 @@ def _form(value: Any) -> str | None:
         return "<text>"
     if not isinstance(value, list):
         return None
-    kinds = {type(one) for one in value}
-    return (
-        {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>") if len(kinds) == 1 else "<texts>"
-    )
+    kinds = {type(item) for item in value}
+    if len(kinds) != 1:
+        return "<texts>"
+    return {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>")
 
 
-Given = Annotated[
+Input = Annotated[
     Annotated[Text, Tag("<text>")]
     | Annotated[Tokens, Tag("<tokens>")]
     | Annotated[list[Text], Field(min_length=1, max_length=MOST), Tag("<texts>")]
@@ -51,7 +51,7 @@ class EmbeddingsIn(CallIn):
     )
 
     model: Model = Field(examples=["demo/minilm"])
-    input: Given
+    input: Input
     encoding_format: Literal["float", "base64"] | None = "float"
     dimensions: int | None = Field(
         None, ge=1, le=100_000, description="Keep so many numbers, scaled to length 1 again."
@@ -85,27 +85,30 @@ class EmbeddingsOut(BaseModel):
     response_model=None,
     responses={200: {"model": EmbeddingsOut}, **declared(400, 401, 403, 404, 413, 415, 429)},
 )
-async def create_embeddings(request: Request, asked: EmbeddingsIn) -> Response:
+async def create_embeddings(request: Request, body: EmbeddingsIn) -> Response:
     """A vector for each text or list of token ids."""
-    made = await calls.call(request, asked.model)
-    calls.needs(made, "text")
-    single = isinstance(asked.input, str) or isinstance(asked.input[0], int)
-    given = [asked.input] if single else asked.input
-    (prediction,) = await calls.ended(
-        request, made, await made.predict([{"text": given, **asked.own_inputs(made)}])
-    )
-    vectors = prediction.output
-    if not isinstance(vectors, list) or not vectors or not isinstance(vectors[0], list):
-        raise refused("model", f"{made.version.model} does not answer with vectors")
-    if asked.dimensions and asked.dimensions > len(vectors[0]):
-        raise refused("dimensions", f"the model's vectors have {len(vectors[0])}")
-    written = [encoded(shortened(vector, asked.dimensions), asked.encoding_format) for vector in vectors]
-    tokens = int(prediction.metrics.get("input_tokens", 0))
+    call = await open_call(request, body.model)
+    require_input(call, "text")
+    is_single = isinstance(body.input, str) or isinstance(body.input[0], int)
+    texts = [body.input] if is_single else body.input
+    predictions = await call.predict([{"text": texts, **body.own_inputs(call)}])
+    (prediction,) = await wait_for_all(request, call, predictions)
     data = [
-        {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(written)
+        {"object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format)}
+        for index, vector in enumerate(_vectors(call, prediction.output, body.dimensions))
     ]
+    tokens = int(prediction.metrics.get("input_tokens", 0))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return respond(200, {"object": "list", "data": data, "model": asked.model, "usage": usage})
+    return respond(200, {"object": "list", "data": data, "model": body.model, "usage": usage})
+
+
+def _vectors(call: Call, output: Any, dimensions: int | None) -> list[list[float]]:
+    """The model's vectors, shortened. Raises InvalidRequest for a model that does not answer with such."""
+    if not isinstance(output, list) or not output or not isinstance(output[0], list):
+        raise refused("model", f"{call.version.model} does not answer with vectors")
+    if dimensions and dimensions > len(output[0]):
+        raise refused("dimensions", f"the model's vectors have {len(output[0])}")
+    return [shortened(vector, dimensions) for vector in output]
 
 
 def shortened(vector: list[float], dimensions: int | None) -> list[float]:

@@ -32,7 +32,7 @@ PARAMS = {
     "width": "size",
     "height": "size",
 }
-MOST_TOLD = 5  # fields of one request
+MOST_FIELDS = 5  # of one request that are named
 
 
 class ErrorBody(BaseModel):
@@ -51,7 +51,7 @@ class ErrorOut(BaseModel):
 
 
 def refused(param: str, sentence: str) -> InvalidRequest:
-    """A parameter that cannot be had here, named."""
+    """A parameter that is not supported here, named."""
     return wrong_field(param, sentence, "unsupported")
 
 
@@ -74,23 +74,25 @@ def _sentence(error: LovageError) -> str:
     """What is wrong in one line, with the names that OpenAI's requests have."""
     if not isinstance(error, InvalidRequest) or not error.fields:
         return error.detail.strip()
-    told = (f"{name}: {one.description}" for name, one in zip(_names(error), error.fields, strict=True))
-    return "; ".join(list(dict.fromkeys(told))[:MOST_TOLD]) + "."
+    named = zip(_names(error), error.fields, strict=True)
+    sentences = (f"{name}: {field.description}" for name, field in named)
+    return "; ".join(list(dict.fromkeys(sentences))[:MOST_FIELDS]) + "."
 
 
 def _names(error: LovageError) -> list[str]:
     """The fields of an error as OpenAI's requests name them; those of a model's input come as `input.…`."""
-    fields = [one.field for one in error.fields] if isinstance(error, InvalidRequest) else []
+    names = [field.field for field in error.fields] if isinstance(error, InvalidRequest) else []
     if not isinstance(error, InvalidInput):
-        return fields
-    bare = [field.removeprefix("input.") for field in fields]
-    return [PARAMS.get(field, field) for field in bare]
+        return names
+    bare = [name.removeprefix("input.") for name in names]
+    return [PARAMS.get(name, name) for name in bare]
 
 
 def _without_tags(errors: Any) -> list[dict[str, Any]]:
     """pydantic's errors without the tags of forms."""
     return [
-        {**one, "loc": tuple(part for part in one["loc"] if not str(part).startswith("<"))} for one in errors
+        {**error, "loc": tuple(part for part in error["loc"] if not str(part).startswith("<"))}
+        for error in errors
     ]
 
 
@@ -99,11 +101,12 @@ class NoModel(NotFound):
 
 
 class RunFailed(LovageError):
-    """A prediction that did not succeed, as these routes tell it."""
+    """A prediction that did not succeed, as these routes answer it."""
 
     def __init__(self, status: int, message: str, code: str | None) -> None:
         super().__init__(message)
-        self.status, self.failure = status, code
+        self.status = status
+        self.failure = code
 
     @property
     def body(self) -> dict[str, Any]:

@@ -22,21 +22,20 @@ class CallIn(BaseModel):
     model: Model
     user: str | None = Field(None, description="Taken and not used.")
 
-    def own_inputs(self, made: Call) -> dict[str, Any]:
+    def own_inputs(self, call: Call) -> dict[str, Any]:
         """The fields that are not OpenAI's. Raises InvalidRequest for one that is no input of the model
         either."""
-        given = self.model_extra or {}
-        if unknown := next((name for name in given if name in TAKEN or name not in made.inputs()), None):
+        extra = self.model_extra or {}
+        if unknown := next((name for name in extra if name in TAKEN or name not in call.inputs()), None):
             raise refused(
-                unknown[:200], f"is neither a field of this call nor an input of {made.version.model}"
+                unknown[:200], f"is neither a field of this call nor an input of {call.version.model}"
             )
-        return dict(given)
+        return dict(extra)
 
 
 def by_form(pick: Callable[[Any], str | None], must: str) -> Discriminator:
-    """Chooses among a union's forms, so that what is wrong is told of one of them. `pick` answers a Tag such
-    as "<text>", which is left out of the field's name, or None: then the error says what the field `must` be.
-    """
+    """Chooses among a union's forms, so that an error is about one of them. `pick` returns a Tag such as
+    "<text>", which is left out of the field's name, or None: then the error says what the field `must` be."""
     return Discriminator(pick, custom_error_type="form", custom_error_message=must)
 
 

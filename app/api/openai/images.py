@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.deps import base_url, caller_of
-from app.api.openai import calls
-from app.api.openai.calls import Call
+from app.api.openai.calls import Call, open_call, require_input, wait_for_all
 from app.api.openai.errors import OpenAIRoute, declared, refused, respond
 from app.api.openai.fields import CallIn, Model
 from app.domain.predictions import Prediction
@@ -68,37 +67,37 @@ class ImagesOut(BaseModel):
     response_model=None,
     responses={200: {"model": ImagesOut}, **declared(400, 401, 403, 404, 413, 415, 429)},
 )
-async def create_images(request: Request, asked: ImagesIn) -> Response:
+async def create_images(request: Request, body: ImagesIn) -> Response:
     """Pictures as signed URLs or as base64."""
-    made = await calls.call(request, asked.model)
-    calls.needs(made, "prompt")
-    predictions = await calls.ended(request, made, await made.predict(_inputs(made, asked)))
+    call = await open_call(request, body.model)
+    require_input(call, "prompt")
+    predictions = await wait_for_all(request, call, await call.predict(_inputs(call, body)))
     keys = [key for prediction in predictions for key in _files(prediction)]
     if not keys:
-        raise refused("model", f"{made.version.model} does not answer with files")
-    pictures = [await _picture(request, made, key, asked.response_format) for key in keys]
+        raise refused("model", f"{call.version.model} does not answer with files")
+    pictures = [await _picture(request, call, key, body.response_format) for key in keys]
     return respond(200, {"created": int(time.time()), "data": pictures})
 
 
-def _inputs(made: Call, asked: ImagesIn) -> list[dict[str, Any]]:
+def _inputs(call: Call, body: ImagesIn) -> list[dict[str, Any]]:
     """One prediction for all pictures where the model can make several, else one for each."""
-    wanted: dict[str, Any] = {"prompt": asked.prompt, **asked.measures()}
-    if any(name not in made.inputs() for name in wanted):
-        raise refused("size", f"{made.version.model} does not take it")
-    wanted |= asked.own_inputs(made)
-    count = asked.n or 1
-    if count > 1 and "num_images" not in made.inputs():
-        return [wanted] * count
-    return [{"num_images": count, **wanted} if "num_images" in made.inputs() else wanted]
+    values: dict[str, Any] = {"prompt": body.prompt, **body.measures()}
+    if any(name not in call.inputs() for name in values):
+        raise refused("size", f"{call.version.model} does not take it")
+    values |= body.own_inputs(call)
+    count = body.n or 1
+    if "num_images" in call.inputs():
+        return [{"num_images": count, **values}]
+    return [values] * count
 
 
 def _files(prediction: Prediction) -> list[str]:
     outputs = prediction.output if isinstance(prediction.output, list) else [prediction.output]
-    return [one[FILE_KEY] for one in outputs if isinstance(one, dict) and FILE_KEY in one]
+    return [output[FILE_KEY] for output in outputs if isinstance(output, dict) and FILE_KEY in output]
 
 
-async def _picture(request: Request, made: Call, key: str, form: str | None) -> dict[str, str]:
-    storage, seconds = made.services.storage, made.services.options.file_url_seconds
+async def _picture(request: Request, call: Call, key: str, form: str | None) -> dict[str, str]:
+    storage, seconds = call.services.storage, call.services.options.file_url_seconds
     if form == "b64_json":
         content = await run_sync(lambda: b"".join(storage.open(key)[0]))
         return {"b64_json": base64.b64encode(content).decode()}
