@@ -171,3 +171,19 @@ def test_nothing_that_is_too_big_is_tracked() -> None:
         [git, "ls-files", "demo_models"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
     assert sum((ROOT / name).stat().st_size for name in names if name.endswith(".safetensors")) <= 12_000_000
+
+
+def test_the_changelog_has_notes_added_changed_and_fixed_by_release_and_nothing_else() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    kinds = set(re.findall(r"^### (.+)$", changelog, re.M))
+    assert kinds == {"Upgrade notes", "Added", "Changed", "Fixed"}
+    assert all(
+        re.match(r"\d+\.\d+\.\d+$|Unreleased", each) for each in re.findall(r"^## (.+)$", changelog, re.M)
+    )
+
+
+def test_the_glossary_is_short_and_says_each_word_once() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text()
+    words = [word for row in re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.M) for word in row.split(", ")]
+    assert 30 <= len(glossary.splitlines()) <= 50
+    assert len(words) == len(set(words))
