@@ -1,10 +1,10 @@
 """Which waiting jobs form the next batch: plain data in, plain data out. No clock, no thread, no torch.
 
 The oldest job is always in the batch, so nobody starves. Jobs of its key are sorted by length and cut into
-runs of neighbours so that the whole of them finishes soonest by the device's cost curve; the run that holds
+runs of neighbours so that the whole of them finishes soonest by the device's cost model; the run that holds
 the oldest goes first. Measured on 2 CPU cores with MiniLM, 5 to 250 tokens (requests/s): one at a time 82; 32
 in arrival order 59 (72 % padding); sorted by length 8 / 16 / 32 / 64: 182 / 197 / 192 / 145. So neither "big"
-nor "small" is right without a curve.
+nor "small" is right without a cost model.
 """
 
 import sys
@@ -12,10 +12,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-# Jobs looked at, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting
+# Jobs considered, in batches: beyond it the sorting gains little (windows of 128 cost 15 % of sorting
 # everything, windows of 256 10 %), and the cutting must stay cheaper than the batch.
 LOOK_AHEAD = 8
-MOST_LOOKED_AT = 1_024  # with batches of 512, cutting so many takes 30 ms
+MOST_CONSIDERED = 1_024  # with batches of 512, cutting so many takes 30 ms
 # Lengths that differ by less than this share are not worth sorting: the oldest go first.
 ALIKE = 0.15
 
@@ -51,12 +51,12 @@ class CostModel:
     token: float = 1.0
     square: float = 0.0
 
-    def of_row(self, longest: int) -> float:
-        """The part that grows with every row of a batch padded to `longest`."""
+    def row_cost(self, longest: int) -> float:
+        """What one more row costs in a batch padded to `longest`."""
         return self.row + longest * (self.token + longest * self.square)
 
-    def of(self, rows: int, longest: int) -> float:
-        return self.fixed + rows * self.of_row(longest)
+    def batch_cost(self, rows: int, longest: int) -> float:
+        return self.fixed + rows * self.row_cost(longest)
 
 
 DEFAULT_COST = CostModel()
@@ -71,23 +71,29 @@ def next_batch(
 ) -> list[int]:
     """Indexes into `waiting` (oldest first), in order of length; never empty unless `waiting` is. `unpadded`:
     rows of different length cost nothing more together, so that a full batch is always right."""
-    if not waiting:
-        return []
-    key, most = waiting[0].key, max(limits.size, min(limits.size * LOOK_AHEAD, MOST_LOOKED_AT))
-    same = [index for index, item in enumerate(waiting) if item.key == key][:most]
-    if len(same) == 1:
+    same = _same_key(waiting, limits)
+    if len(same) <= 1:
         return same
     same.sort(key=lambda index: waiting[index].length)
     lengths = [waiting[index].length for index in same]
     if lengths[-1] <= lengths[0] * (1 + ALIKE):
         return _oldest(waiting, same, lengths[-1], limits)
-    at = same.index(0)
+    oldest = same.index(0)
     if unpadded:
-        return same[neighbours(lengths, at, limits)]
-    for start, end in pairwise(cuts(lengths, limits, cost_model)):
-        if start <= at < end:
+        return same[nearest_lengths(lengths, oldest, limits)]
+    for start, end in pairwise(find_cuts(lengths, limits, cost_model)):
+        if start <= oldest < end:
             return same[start:end]
     raise AssertionError("the cuts cover every job")
+
+
+def _same_key(waiting: Sequence[Waiting], limits: Limits) -> list[int]:
+    """The oldest jobs of the oldest one's key, as many as are considered."""
+    if not waiting:
+        return []
+    key = waiting[0].key
+    most = max(limits.size, min(limits.size * LOOK_AHEAD, MOST_CONSIDERED))
+    return [index for index, job in enumerate(waiting) if job.key == key][:most]
 
 
 def _oldest(waiting: Sequence[Waiting], same: list[int], longest: int, limits: Limits) -> list[int]:
@@ -95,10 +101,11 @@ def _oldest(waiting: Sequence[Waiting], same: list[int], longest: int, limits: L
     return sorted(chosen, key=lambda index: waiting[index].length)
 
 
-def neighbours(lengths: Sequence[int], at: int, limits: Limits) -> slice:
+def nearest_lengths(lengths: Sequence[int], at: int, limits: Limits) -> slice:
     """The run of sorted lengths around the one at `at` that fills the limits, nearest lengths first; `tokens`
     is their sum."""
-    start, end, left = at, at + 1, (limits.tokens or sys.maxsize) - lengths[at]
+    start, end = at, at + 1
+    left = (limits.tokens or sys.maxsize) - lengths[at]
     while end - start < limits.size:
         below = lengths[at] - lengths[start - 1] if start and lengths[start - 1] <= left else None
         above = lengths[end] - lengths[at] if end < len(lengths) and lengths[end] <= left else None
@@ -111,7 +118,7 @@ def neighbours(lengths: Sequence[int], at: int, limits: Limits) -> slice:
     return slice(start, end)
 
 
-def cuts(lengths: Sequence[int], limits: Limits, cost_model: CostModel = DEFAULT_COST) -> list[int]:
+def find_cuts(lengths: Sequence[int], limits: Limits, cost_model: CostModel = DEFAULT_COST) -> list[int]:
     """Where to cut sorted lengths into batches so that they finish soonest: [0, …, len(lengths)].
 
     The classical least-cost partition of a line, O(jobs × size): `best[end]` is the least cost of the first
@@ -120,16 +127,17 @@ def cuts(lengths: Sequence[int], limits: Limits, cost_model: CostModel = DEFAULT
     best, previous = [0.0], [0]
     for end in range(1, len(lengths) + 1):
         longest = lengths[end - 1]
-        row, cost, at = cost_model.of_row(longest), float("inf"), end - 1
+        row_cost = cost_model.row_cost(longest)
+        least, cut = float("inf"), end - 1
         for start in range(end - 1, max(-1, end - 1 - most_rows(longest, limits)), -1):
-            if (found := best[start] + (end - start) * row) <= cost:
-                cost, at = found, start
-        best.append(cost + cost_model.fixed)
-        previous.append(at)
-    marks = [len(lengths)]
-    while marks[-1]:
-        marks.append(previous[marks[-1]])
-    return marks[::-1]
+            if (cost := best[start] + (end - start) * row_cost) <= least:
+                least, cut = cost, start
+        best.append(least + cost_model.fixed)
+        previous.append(cut)
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(previous[cuts[-1]])
+    return cuts[::-1]
 
 
 def most_rows(longest: int, limits: Limits) -> int:
@@ -138,7 +146,7 @@ def most_rows(longest: int, limits: Limits) -> int:
     return max(1, min(limits.size, by_tokens))
 
 
-def padding(lengths: Sequence[int]) -> float:
-    """Share of a padded batch's cells that hold nothing, 0 to 1."""
+def padding_share(lengths: Sequence[int]) -> float:
+    """The part of a padded batch's cells that hold nothing, 0 to 1."""
     cells = len(lengths) * max(lengths, default=0)
     return 1.0 - sum(lengths) / cells if cells else 0.0

@@ -15,7 +15,7 @@ from typing import Any
 
 from app.domain.errors import LovageError
 from app.domain.work import END, Canceled, Crashed, Event, Failed, Finished, Started
-from app.engine.batch_policy import Limits, padding
+from app.engine.batch_policy import Limits, padding_share
 from app.engine.inbox import Entry, Inbox
 from app.engine.log_capture import LogCapture
 from app.engine.outbox import Outbox
@@ -47,40 +47,38 @@ def is_sticky(error: BaseException) -> bool:
     return type(error).__name__ in STICKY or any(text in str(error) for text in STICKY_TEXTS)
 
 
-def describe(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """The text as it is where it is a sentence; KeyError and the like need their name to be understood."""
     name, text = type(error).__name__, str(error)
-    return (
-        text
-        if text and isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError))
-        else f"{name}: {text}"
-    )
+    is_sentence = isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError))
+    return text if text and is_sentence else f"{name}: {text}"
 
 
-def code_of(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """A full disk is not the input's fault."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
     return "storage_error" if full else "model_failed"
 
 
-def release(error: BaseException) -> None:
+def free_frames(error: BaseException) -> None:
     """Frees what the frames of a failed run hold, its activations: while the halves are tried, the error is
     still at hand."""
-    one: BaseException | None = error
-    while one is not None:
-        traceback.clear_frames(one.__traceback__)
-        one = one.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__context__
 
 
 def empty_device_cache() -> None:
-    """What a failed batch reserved on the accelerator is given back before the halves are tried. After
-    `release`."""
+    """What a failed batch reserved on the accelerator is free before the halves are tried. After
+    `free_frames`."""
     if (torch := sys.modules.get("torch")) and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 class RunningBatch:
-    """The `Feed` of one run. `open` holds those who have no ending yet; `members` all who ever were in it."""
+    """The `Feed` of one run. `open` holds those who have no ending yet; `members` counts all who ever were in
+    it. `depth`: how often it was cut into smaller batches before."""
 
     def __init__(self, runner: "BatchRunner", entries: Sequence[Entry], depth: int = 0) -> None:
         self._runner, self._depth = runner, depth
@@ -93,15 +91,16 @@ class RunningBatch:
         """Marks them as started; the padding they meet is that of those they are run together with."""
         self.open.update((entry.job.id, entry) for entry in entries)
         self.members += len(entries)
-        share = padding([entry.job.length for entry in together])
+        padding, now = padding_share([entry.job.length for entry in together]), time.monotonic()
         for entry in entries:
-            entry.started, entry.batch_size, entry.padding = time.monotonic(), len(together), share
+            entry.started_at, entry.batch_size = now, len(together)
+            entry.padding = padding
 
     def join(self, capacity: int) -> Sequence[Job]:
         entries = self._runner.inbox.join(self._key, capacity)
         if entries:
             self.enter(entries, [*self.open.values(), *entries])
-            self._runner.announce(entries)
+            self._runner.send_started(entries)
         return [entry.job for entry in entries]
 
     def more(self) -> Sequence[Job]:
@@ -109,7 +108,7 @@ class RunningBatch:
         entries = [] if self._depth else self._runner.inbox.more(self._key)
         if entries:
             self.enter(entries, entries)
-            self._runner.announce(entries)
+            self._runner.send_started(entries)
         return [entry.job for entry in entries]
 
     def flush(self) -> None:
@@ -120,81 +119,77 @@ class RunningBatch:
 
 
 class BatchRunner:
-    """Used by the batch loop's thread alone; `log` is called by the log thread, too."""
-
-    def __init__(self, runtime: Runtime, inbox: Inbox, outbox: Outbox, capture: LogCapture) -> None:
-        self._runtime, self.inbox, self._outbox, self._capture = runtime, inbox, outbox, capture
-        self._failures: list[str] = []
-        self._drained = False
+    """Used by the batch loop's thread alone; `running` is read by the log thread, too."""
 
     running: RunningBatch | None = None
 
-    def run(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, runtime: Runtime, inbox: Inbox, outbox: Outbox, capture: LogCapture) -> None:
+        self._runtime = runtime
+        self.inbox, self._outbox = inbox, outbox
+        self._capture = capture
+        self._failures: list[str] = []
+        self._drained = False
+
+    def run_batch(self, entries: Sequence[Entry]) -> None:
         """Runs the batch until everybody has an ending."""
         self._failures = []
         self._run(entries, 0)
         self.running = None
         self.flush()
 
-    def announce(self, entries: Sequence[Entry]) -> None:
-        self._outbox.later((entry.job.id, Started(entry.batch_size)) for entry in entries)
+    def send_started(self, entries: Sequence[Entry]) -> None:
+        self._outbox.add_events((entry.job.id, Started(entry.batch_size)) for entry in entries)
         self._outbox.flush()
 
     def flush(self) -> None:
-        """What was said so far leaves."""
+        """What was yielded so far leaves."""
         self._outbox.flush()
         self._drained = False
 
     def _run(self, entries: Sequence[Entry], depth: int) -> None:
         if not (entries := self._without_canceled(entries)):
             return
-        if self._hopeless():
+        if self._keeps_failing():
             self._fail_open(RunningBatch(self, entries), lambda: Failed(self._failures[-1]))
             return
         batch = self.running = RunningBatch(self, entries, depth)
-        self.announce(entries)
+        self.send_started(entries)
         try:
             for job_id, event in self._runtime.run([entry.job for entry in entries], batch):
-                self._on(batch, job_id, event)
+                self._on_event(batch, job_id, event)
         except BaseException as error:  # noqa: BLE001 - whatever a model raises, the whole batch is answered
             self._after_error(batch, error, depth)
         else:
             self._fail_open(batch, lambda: Failed(_missing(batch)))
 
-    def _on(self, batch: RunningBatch, job_id: str, event: Event) -> None:
+    def _on_event(self, batch: RunningBatch, job_id: str, event: Event) -> None:
         if job_id not in batch.open:
             print(f"the model answered {job_id}, which is not in the batch or has ended", file=sys.stderr)
         elif isinstance(event, END):
             self._end(batch, job_id, event)
-        elif not isinstance(event, Started):  # that was announced before the run; runtimes need not say it
-            self._outbox.event(job_id, event)
+        elif not isinstance(event, Started):  # that was sent before the run; runtimes need not say it
+            self._outbox.send_event(job_id, event)
 
     def _end(self, batch: RunningBatch, job_id: str, event: Any) -> None:
-        if not self._drained:  # what it printed is said before its end
+        if not self._drained:  # what it printed leaves before its end
             self._capture.drain()
             self._drained = self._runtime.ends_together
         entry = batch.open.pop(job_id)
         if isinstance(event, Finished):
             self._failures.clear()
-        metrics = {} if isinstance(event, Crashed) else event.metrics
-        if isinstance(event, Crashed):
-            event = Failed(event.error)
-        self.inbox.done(job_id)
-        known = (
-            {"padding": round(metrics["padding"], 4)} if "padding" in metrics else {}
-        )  # the runtime cut the batch itself
-        event = replace(event, metrics={**metrics, **measured(entry), **known})
+        self.inbox.on_ended(job_id)
+        event = _with_metrics(event, entry)
         if self._runtime.ends_together:
-            self._outbox.later([(job_id, event)])
+            self._outbox.add_events([(job_id, event)])
         else:
-            self._outbox.event(job_id, event)
+            self._outbox.send_event(job_id, event)
 
     def _without_canceled(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those canceled between two tries are not run again."""
         stopped = [entry for entry in entries if entry.job.id in self.inbox.canceled]
         for entry in stopped:
-            self.inbox.done(entry.job.id)
-            self._outbox.event(entry.job.id, Canceled(measured(entry)))
+            self.inbox.on_ended(entry.job.id)
+            self._outbox.send_event(entry.job.id, Canceled(batch_metrics(entry)))
         return [entry for entry in entries if entry not in stopped]
 
     def _fail_open(self, batch: RunningBatch, failure: Callable[[], Failed]) -> None:
@@ -207,23 +202,23 @@ class BatchRunner:
         traceback.print_exc()
         self._capture.drain()
         if is_sticky(error):
-            self._die(describe(error))
-        release(error)
-        entries, text = list(batch.open.values()), describe(error)
+            self._exit(error_text(error))
+        free_frames(error)
+        entries, text = list(batch.open.values()), error_text(error)
         if is_out_of_memory(error):
-            self._remember(entries)
-        if len(entries) <= 1 or self._hopeless():
+            self._shrink_limits(entries)
+        if len(entries) <= 1 or self._keeps_failing():
             self._failures.append(text)
-            self._fail_open(batch, lambda: Failed(text, code_of(error)))
+            self._fail_open(batch, lambda: Failed(text, error_code(error)))
             return
         for group in isolation_groups(entries, 1 if is_out_of_memory(error) else depth + 1):
             self._run(group, depth + 1)
 
-    def _hopeless(self) -> bool:
+    def _keeps_failing(self) -> bool:
         last = self._failures[-SAME_FAILURES:]
         return len(last) == SAME_FAILURES and len(set(last)) == 1
 
-    def _remember(self, entries: Sequence[Entry]) -> None:
+    def _shrink_limits(self, entries: Sequence[Entry]) -> None:
         """The next batches hold at most half the cells that did not fit; a job alone is always tried. Several
         batches may have been under way (`more`), none of them larger than the limit."""
         empty_device_cache()
@@ -240,9 +235,9 @@ class BatchRunner:
             file=sys.stderr,
         )
 
-    def _die(self, text: str) -> None:
+    def _exit(self, text: str) -> None:
         """The engine treats this as the crash it is."""
-        self._outbox.message("dying", text)
+        self._outbox.send_message("dying", text)
         self._outbox.close()
         os._exit(EXIT_STICKY)
 
@@ -251,18 +246,32 @@ def _missing(batch: RunningBatch) -> str:
     return f"the model answered {batch.members - len(batch.open)} of a batch of {batch.members}"
 
 
-def measured(entry: Entry) -> dict[str, Any]:
-    """Seconds since the engine took the work, without gaps: load + tokenise + batch_wait + run."""
-    return {**waited(entry), "batch_size": entry.batch_size, "padding": round(entry.padding, 4)}
+def _with_metrics(event: Any, entry: Entry) -> Event:
+    """An ending with the item's seconds and batch; only the engine may say Crashed, so that becomes
+    Failed."""
+    if isinstance(event, Crashed):
+        event = Failed(event.error)
+    metrics = {**event.metrics, **batch_metrics(entry)}
+    if "padding" in event.metrics:  # the runtime cut the batch itself
+        metrics["padding"] = round(event.metrics["padding"], 4)
+    ending: Event = replace(event, metrics=metrics)
+    return ending
 
 
-def waited(entry: Entry) -> dict[str, Any]:
-    """The same of a work that may have been in no batch."""
+def batch_metrics(entry: Entry) -> dict[str, Any]:
+    """Of a job that was in a batch."""
+    return {**phase_seconds(entry), "batch_size": entry.batch_size, "padding": round(entry.padding, 4)}
+
+
+def phase_seconds(entry: Entry) -> dict[str, Any]:
+    """Seconds since the engine took the job, without gaps: load + tokenise + batch_wait + run. Also of one
+    that was in no batch."""
     now = time.monotonic()
-    started = entry.started or now
+    started_at = entry.started_at or now
+    waited = started_at - entry.accepted_at - entry.load_seconds - entry.tokenise_seconds
     return {
-        "load": round(entry.load, 6),
-        "tokenise": round(entry.tokenise, 6),
-        "batch_wait": round(max(0.0, started - entry.at - entry.load - entry.tokenise), 6),
-        "run": round(now - started, 6),
+        "load": round(entry.load_seconds, 6),
+        "tokenise": round(entry.tokenise_seconds, 6),
+        "batch_wait": round(max(0.0, waited), 6),
+        "run": round(now - started_at, 6),
     }

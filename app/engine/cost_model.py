@@ -21,7 +21,7 @@ from app.domain.work import ModelSpec
 from app.engine.batch_policy import CostModel, Limits
 from app.runtimes.base import Job, Runtime
 
-# Rows and lengths that tell the terms of the curve apart; cheapest first. MiniLM on one busy core: 18 ms to
+# Rows and lengths that tell the parts of the cost apart; cheapest first. MiniLM on one busy core: 18 ms to
 # 600 ms each.
 SHAPES = ((1, 16), (1, 64), (8, 16), (1, 256), (8, 64), (32, 16), (32, 64), (8, 256), (32, 256))
 # A second model of 90 MB is to be ready within 1.5 s; loading it takes 0.4 s.
@@ -29,12 +29,15 @@ BUDGET_SECONDS = 0.5
 # A shape is run until it has taken so long, at least once, and its quickest run counts: a first one may
 # compile kernels, and whatever else the machine does only adds.
 SAMPLE_SECONDS = 0.05
-# Fewer samples than this say nothing about four terms.
-FEWEST = 4
+# Fewer samples than this say nothing about four coefficients.
+MIN_SAMPLES = 4
 
 # `max_batch_size: auto` on a fast device: nobody should wait longer than this for the batch before.
-QUICK_SECONDS, USUAL_LENGTH, LEAST_ROWS, MOST_ROWS = 0.1, 64, 64, 512
+QUICK_SECONDS = 0.1
+USUAL_LENGTH = 64
+LEAST_ROWS, MOST_ROWS = 64, 512
 
+# Rows, real length (tokens), seconds.
 Sample = tuple[int, int, float]
 
 
@@ -54,15 +57,16 @@ class Alone:
         return False
 
 
-def of(runtime: Runtime, model: ModelSpec, folder: str) -> CostModel | None:
-    """The kept curve, or a measured one; None when the runtime has no probe inputs or they fail."""
+def load_or_measure(runtime: Runtime, model: ModelSpec, folder: str) -> CostModel | None:
+    """The cost model kept in the folder ("": none is kept), or a measured one; None when the runtime has no
+    probe inputs or they fail."""
     if getattr(runtime, "probe", None) is None:
         return None
     file = Path(folder) / file_name(model, unpadded=runtime.unpadded) if folder else None
     if file and (kept := _read(file)):
         return kept
     samples = measure(runtime)
-    if len(samples) < FEWEST:
+    if len(samples) < MIN_SAMPLES:
         return None
     cost_model = fit(samples)
     if file:
@@ -71,14 +75,13 @@ def of(runtime: Runtime, model: ModelSpec, folder: str) -> CostModel | None:
 
 
 def measure(runtime: Runtime, budget: float = BUDGET_SECONDS) -> list[Sample]:
-    """(rows, real length, seconds) of as many shapes as fit into the budget; a shape that would not fit is
-    left out."""
+    """As many shapes as fit into the budget (seconds); one that would not fit is left out."""
     samples: list[Sample] = []
     until = time.monotonic() + budget
     for rows, length in SHAPES:
-        if len(samples) >= FEWEST and estimate(samples, rows, length) > until - time.monotonic():
+        if len(samples) >= MIN_SAMPLES and estimate(samples, rows, length) > until - time.monotonic():
             continue
-        sample = _run(runtime, rows, length)
+        sample = _run_shape(runtime, rows, length)
         if sample is None:
             break
         samples.append(sample)
@@ -89,23 +92,23 @@ def measure(runtime: Runtime, budget: float = BUDGET_SECONDS) -> list[Sample]:
 
 def estimate(samples: Sequence[Sample], rows: int, length: int) -> float:
     """Seconds, by the cells of the largest shape measured so far."""
-    known_rows, known_length, seconds = max(samples, key=lambda sample: sample[0] * sample[1])
-    return seconds * rows * length / (known_rows * known_length)
+    measured_rows, measured_length, seconds = max(samples, key=lambda sample: sample[0] * sample[1])
+    return seconds * rows * length / (measured_rows * measured_length)
 
 
-def _run(runtime: Runtime, rows: int, length: int) -> Sample | None:
+def _run_shape(runtime: Runtime, rows: int, length: int) -> Sample | None:
     try:
-        jobs = [_job(runtime, number, length) for number in range(rows)]
-        if any(job is None for job in jobs):
-            return None
+        jobs = [_probe_job(runtime, number, length) for number in range(rows)]
         batch = [job for job in jobs if job is not None]
-        return rows, max(job.length for job in batch), _seconds(runtime, batch)
+        if len(batch) < rows:
+            return None
+        return rows, max(job.length for job in batch), _quickest_run(runtime, batch)
     except Exception as error:  # noqa: BLE001 - a model that cannot be measured can still be run
         print(f"measuring {rows} x {length} failed: {error}")
         return None
 
 
-def _seconds(runtime: Runtime, batch: Sequence[Job]) -> float:
+def _quickest_run(runtime: Runtime, batch: Sequence[Job]) -> float:
     quickest, spent = float("inf"), 0.0
     while spent < SAMPLE_SECONDS:
         began = time.perf_counter()
@@ -116,32 +119,43 @@ def _seconds(runtime: Runtime, batch: Sequence[Job]) -> float:
     return quickest
 
 
-def _job(runtime: Any, number: int, length: int) -> Job | None:
-    given = runtime.probe(length)
-    if given is None:
+def _probe_job(runtime: Any, number: int, length: int) -> Job | None:
+    values = runtime.probe(length)
+    if values is None:
         return None
-    job = Job(id=f"probe-{number}", input=given)
+    job = Job(id=f"probe-{number}", input=values)
     runtime.prepare(job)
     return job
 
 
 def fit(samples: Sequence[Sample]) -> CostModel:
-    """The non-negative terms with the least sum of squared relative errors (four terms: every subset is
-    tried)."""
-    rows = [([1.0 / s, r / s, r * n / s, r * n * n / s]) for r, n, s in samples]
+    """The non-negative coefficients with the least sum of squared relative errors.
+
+    There are four of them, so every subset is tried.
+    """
+    equations = [(1.0 / s, r / s, r * n / s, r * n * n / s) for r, n, s in samples]
     best, least = CostModel(), float("inf")
     for count in range(1, 5):
-        for chosen in combinations(range(4), count):
-            terms = _solve([[row[i] for i in chosen] for row in rows])
-            if terms is None or any(term < 0 for term in terms):
+        for columns in combinations(range(4), count):
+            rows = [[equation[column] for column in columns] for equation in equations]
+            solution = _solve(rows)
+            if solution is None or min(solution) < 0:
                 continue
-            error = sum(
-                (sum(t * row[i] for t, i in zip(terms, chosen, strict=True)) - 1.0) ** 2 for row in rows
-            )
+            error = _squared_error(rows, solution)
             if error < least - 1e-12:
-                full = dict(zip(chosen, terms, strict=True))
-                best, least = CostModel(*(full.get(i, 0.0) for i in range(4))), error
+                best, least = _cost_model(columns, solution), error
     return best
+
+
+def _squared_error(rows: Sequence[Sequence[float]], solution: Sequence[float]) -> float:
+    """Of `row · solution = 1`, summed up."""
+    return sum((sum(a * x for a, x in zip(row, solution, strict=True)) - 1.0) ** 2 for row in rows)
+
+
+def _cost_model(columns: Sequence[int], solution: Sequence[float]) -> CostModel:
+    """Coefficients that are not among the columns are 0."""
+    by_column = dict(zip(columns, solution, strict=True))
+    return CostModel(*(by_column.get(column, 0.0) for column in range(4)))
 
 
 def _solve(rows: Sequence[Sequence[float]]) -> list[float] | None:
@@ -161,17 +175,17 @@ def _solve(rows: Sequence[Sequence[float]]) -> list[float] | None:
     return [matrix[i][size] / matrix[i][i] for i in range(size)]
 
 
-def limits(cost_model: CostModel, given: Limits, config: Mapping[str, Any]) -> Limits:
+def auto_limits(cost_model: CostModel, usual: Limits, config: Mapping[str, Any]) -> Limits:
     """What `auto` means once the cost is known: many rows, and as many cells as so many rows of a usual
     length have. So short texts share what a pass costs by itself, and long ones do not make everybody wait.
     """
     if version_settings.number_of(config, "max_batch_size") is not None:
-        return given
+        return usual
     size = LEAST_ROWS
-    while size * 2 <= MOST_ROWS and cost_model.of(size * 2, USUAL_LENGTH) <= QUICK_SECONDS:
+    while size * 2 <= MOST_ROWS and cost_model.batch_cost(size * 2, USUAL_LENGTH) <= QUICK_SECONDS:
         size *= 2
     if version_settings.number_of(config, "max_batch_tokens") is not None:
-        return Limits(size, given.tokens)
+        return Limits(size, usual.tokens)
     return Limits(size, size * USUAL_LENGTH)
 
 
@@ -191,7 +205,7 @@ def file_name(model: ModelSpec, *, unpadded: bool = False) -> str:
 
 def _read(file: Path) -> CostModel | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return CostModel(**json.loads(file.read_text())["curve"])
+        return CostModel(**json.loads(file.read_text())["cost_model"])
     return None
 
 
@@ -200,5 +214,5 @@ def _write(file: Path, cost_model: CostModel, samples: Sequence[Sample]) -> None
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"curve": asdict(cost_model), "samples": samples}))
+        part.write_text(json.dumps({"cost_model": asdict(cost_model), "samples": samples}))
         part.replace(file)

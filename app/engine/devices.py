@@ -64,32 +64,30 @@ class Device:
 
 def detect() -> list[Device]:
     """Every class has at least one entry; the CPU's is always present and last."""
-    found: list[Device] = []
-    for kind, look in LOOKS.items():
+    devices: list[Device] = []
+    for kind, detect_kind in DETECTORS.items():
         try:
-            found += look() or [absent(kind, "none found")]
+            devices += detect_kind() or [absent(kind, "none found")]
         except Exception as error:  # noqa: BLE001 - a broken driver must not keep a worker from using the CPU
-            found.append(absent(kind, f"detection failed: {error}"))
-    return found
+            devices.append(absent(kind, f"detection failed: {error}"))
+    return devices
 
 
-def resolve(wish: str, devices: Sequence[Device] | None = None) -> Device:
+def resolve(name: str, devices: Sequence[Device] | None = None) -> Device:
     """`auto`, a class (`cuda`) or a device (`cuda:1`). Raises ValueError with a sentence when it is not
     there."""
     devices = detect() if devices is None else devices
     present = [device for device in devices if device.present]
-    if wish in ("", "auto"):
+    if name in ("", "auto"):
         return min(
             (device for device in present if device.kind in AUTOMATIC), key=lambda d: AUTOMATIC.index(d.kind)
         )
     for device in present:
-        if wish in (device.id, device.kind) or (wish == f"{device.kind}:{device.index}"):
+        if name in (device.id, device.kind) or (name == f"{device.kind}:{device.index}"):
             return device
-    reasons = [device.reason for device in devices if device.kind == wish.partition(":")[0] and device.reason]
-    known = ", ".join(device.id for device in present)
-    raise ValueError(
-        f"There is no device '{wish}'{': ' + reasons[0] if reasons else ''}; present are {known}."
-    )
+    reasons = [device.reason for device in devices if device.kind == name.partition(":")[0] and device.reason]
+    ids = ", ".join(device.id for device in present)
+    raise ValueError(f"There is no device '{name}'{': ' + reasons[0] if reasons else ''}; present are {ids}.")
 
 
 def absent(kind: str, reason: str) -> Device:
@@ -113,7 +111,7 @@ def torch_build(package: Path | None = None) -> dict[str, str]:
     return {name: match[1] if match else "" for name, match in matches.items()}
 
 
-def cuda(nvml: ModuleType | Any = None, build: dict[str, str] | None = None) -> list[Device]:
+def detect_cuda(nvml: ModuleType | Any = None, build: dict[str, str] | None = None) -> list[Device]:
     """NVIDIA's devices as torch will number them."""
     build = torch_build() if build is None else build
     if nvml is None:
@@ -137,12 +135,12 @@ def cuda(nvml: ModuleType | Any = None, build: dict[str, str] | None = None) -> 
 def _visible(nvml: Any) -> list[Any]:
     """CUDA_VISIBLE_DEVICES hides and reorders devices for CUDA, not for NVML. Not a setting of ours, so read
     here."""
-    wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-    if wanted is None:
+    if visible is None:
         return handles
     chosen = []
-    for part in filter(None, (part.strip() for part in wanted.split(","))):
+    for part in filter(None, (part.strip() for part in visible.split(","))):
         if part.isdecimal() and int(part) < len(handles):
             chosen.append(handles[int(part)])
         elif part.startswith("GPU-"):
@@ -170,19 +168,18 @@ def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def rocm(
+def detect_rocm(
     nodes: Path = KFD_NODES, cards: Path = DRM_CARDS, build: dict[str, str] | None = None
 ) -> list[Device]:
     """AMD's compute devices from the kernel driver's own list."""
     build = torch_build() if build is None else build
     if not nodes.is_dir():
         return [absent("rocm", "no AMD compute driver (amdkfd)")]
-    found = [
-        properties for node in _numbered(nodes) if int((properties := _properties(node)).get("simd_count", 0))
-    ]
-    if found and not build.get("hip"):
+    all_nodes = [_properties(node) for node in _numbered(nodes)]
+    accelerators = [properties for properties in all_nodes if int(properties.get("simd_count", 0))]
+    if accelerators and not build.get("hip"):
         return [absent("rocm", "an AMD driver is there, but the installed torch is not built for ROCm")]
-    return [_amd(index, properties, cards) for index, properties in enumerate(found)]
+    return [_amd(index, properties, cards) for index, properties in enumerate(accelerators)]
 
 
 def _numbered(folder: Path) -> list[Path]:
@@ -215,7 +212,7 @@ def _amd(index: int, properties: dict[str, str], cards: Path) -> Device:
     )
 
 
-def mps(system: str | None = None, machine: str | None = None) -> list[Device]:
+def detect_mps(system: str | None = None, machine: str | None = None) -> list[Device]:
     """Apple's GPU shares the machine's memory."""
     system, machine = system or platform.system(), machine or platform.machine()
     if system != "Darwin":
@@ -234,7 +231,7 @@ def mps(system: str | None = None, machine: str | None = None) -> list[Device]:
     ]
 
 
-def openvino() -> list[Device]:
+def detect_openvino() -> list[Device]:
     """Intel's runtime is enough: it runs on the CPU, too."""
     if importlib.util.find_spec("openvino") is None:
         return [absent("openvino", "the package openvino is not installed")]
@@ -243,7 +240,7 @@ def openvino() -> list[Device]:
     return [Device("openvino", name="OpenVINO")]
 
 
-def qnn(folders: Sequence[Path] = QNN_FOLDERS) -> list[Device]:
+def detect_qnn(folders: Sequence[Path] = QNN_FOLDERS) -> list[Device]:
     """Qualcomm's neural processing SDK, by onnxruntime's package for it or by its libraries."""
     if importlib.util.find_spec("onnxruntime_qnn") is not None:
         return [Device("qnn", name="Qualcomm QNN (onnxruntime)")]
@@ -254,7 +251,7 @@ def qnn(folders: Sequence[Path] = QNN_FOLDERS) -> list[Device]:
     return [absent("qnn", "no Qualcomm QNN libraries found")]
 
 
-def cpu() -> list[Device]:
+def detect_cpu() -> list[Device]:
     """The processor and the memory that this container may use."""
     total = psutil.virtual_memory().total
     return [
@@ -268,9 +265,9 @@ def free_bytes(device: Device) -> int:
     """Memory that is free now where this device's models live: its own, or the machine's where it has none or
     does not tell."""
     if device.kind in OWN_MEMORY:
-        for one in LOOKS[device.kind]():
-            if one.present and one.index == device.index and one.free_bytes:
-                return one.free_bytes
+        for current in DETECTORS[device.kind]():
+            if current.present and current.index == device.index and current.free_bytes:
+                return current.free_bytes
     return memory.free_bytes()
 
 
@@ -288,11 +285,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-LOOKS: dict[str, Callable[[], list[Device]]] = {
-    "cuda": cuda,
-    "rocm": rocm,
-    "mps": mps,
-    "openvino": openvino,
-    "qnn": qnn,
-    "cpu": cpu,
+DETECTORS: dict[str, Callable[[], list[Device]]] = {
+    "cuda": detect_cuda,
+    "rocm": detect_rocm,
+    "mps": detect_mps,
+    "openvino": detect_openvino,
+    "qnn": detect_qnn,
+    "cpu": detect_cpu,
 }

@@ -1,4 +1,4 @@
-"""The engine: gives work items to loaded models, loads them on demand, evicts them for others, watches over
+"""The engine: gives work items to loaded models, loads them on demand, evicts them for others, keeps
 their time limits.
 
 Thread-safe; called from a worker's threads. It knows model specs and work; it does not know where they come
@@ -74,7 +74,7 @@ class Engine:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._serial = itertools.count(2)
-        self._monitor = threading.Thread(target=self._watch, name="engine-monitor", daemon=True)
+        self._monitor = threading.Thread(target=self._supervise, name="engine-monitor", daemon=True)
         self._loader = ModelLoader(self._client, partial(load_message, options), options.timeouts.setup)
         self._budget = MemoryBudget(
             options.budget_bytes or int(options.free() * options.share),
@@ -186,14 +186,14 @@ class Engine:
         """The work's id, made unique should a former attempt of it still be here."""
         return work_id if work_id not in supervisor.record.work.open else f"{work_id}#{next(self._serial)}"
 
-    def _watch(self) -> None:
+    def _supervise(self) -> None:
         while not self._stopping.wait(TICK_SECONDS):
             now = time.monotonic()
             for supervisor in self._all():
                 try:
                     supervisor.tick(now)
-                except Exception:  # one broken supervisor must not end the watch over the others
-                    log.exception("watching over %s", supervisor.version)
+                except Exception:  # one broken supervisor must not keep the others from being checked
+                    log.exception("checking %s", supervisor.version)
                 self._forget_unused(supervisor, now)
 
     def _forget_unused(self, supervisor: ModelSupervisor, now: float) -> None:

@@ -51,9 +51,9 @@ def environment(threads: int) -> dict[str, str]:
     """What model processes see of this process's environment, with thread counts and waiting policy set on
     purpose.
 
-    OpenMP threads that wait actively steal the other processes' core: two torch threads on two busy cores
-    were measured 5 times slower than one. Threads that sleep at once have to be woken for each of the hundred
-    pieces of a forward pass: a text alone took MiniLM 17 ms, and 11 with threads that look for half a
+    OpenMP threads that wait actively keep the other processes from their core: two torch threads on two busy
+    cores were measured 5 times slower than one. Threads that sleep at once have to be woken for each of the
+    hundred pieces of a forward pass: a text alone took MiniLM 17 ms, and 11 with threads that look for half a
     millisecond first. Both can only be set before the libraries are imported, so it is done here, once for
     all.
     """
@@ -89,7 +89,7 @@ class ForkServerClient:
         self._control: socket.socket | None = None
         self._stopping = threading.Event()
         self._up = threading.Condition(self._lock)
-        self._keeper = threading.Thread(target=self._keep, name="fork-server", daemon=True)
+        self._keeper = threading.Thread(target=self._keep_running, name="fork-server", daemon=True)
         self.pid = 0
         self.restarts = 0
 
@@ -143,18 +143,18 @@ class ForkServerClient:
         if self._keeper.is_alive():
             self._keeper.join(STOP_SECONDS * 2)
 
-    def _keep(self) -> None:
-        """The server's life, again and again. This thread starts it because the server dies with the thread
-        that did."""
+    def _keep_running(self) -> None:
+        """Starts the server again whenever it dies. A thread of its own, because the server dies with the
+        thread that started it."""
         while not self._stopping.is_set():
             began = time.monotonic()
-            self._live()
+            self._run_server()
             if not self._stopping.is_set():
                 self.restarts += 1
                 log.error("the fork server died; starting another")
                 self._stopping.wait(max(0.0, RESTART_SECONDS - (time.monotonic() - began)))
 
-    def _live(self) -> None:
+    def _run_server(self) -> None:
         ours, theirs = socket.socketpair()
         with ours:
             process = self._spawn(theirs)
@@ -165,8 +165,8 @@ class ForkServerClient:
                     ours.shutdown(socket.SHUT_RDWR)
             with contextlib.suppress(OSError):
                 self._listen(ours)
-            self._forget()
-        self._end(process)
+            self._fail_all()
+        self._reap(process)
 
     def _spawn(self, theirs: socket.socket) -> "subprocess.Popen[bytes]":
         with theirs:
@@ -189,9 +189,9 @@ class ForkServerClient:
         reader = FrameReader(control)
         while messages := reader.read():
             for message in messages:
-                self._on(message)
+                self._on_answer(message)
 
-    def _on(self, message: list[object]) -> None:
+    def _on_answer(self, message: list[object]) -> None:
         kind, first, second = message
         with self._lock:
             if kind == "forked":
@@ -205,7 +205,7 @@ class ForkServerClient:
             elif forked_exit := self._running.pop(int(str(first)), None):
                 forked_exit.exit.set_result(int(str(second)))
 
-    def _forget(self) -> None:
+    def _fail_all(self) -> None:
         with self._lock:
             self._control = None
             forking, self._forking = self._forking, {}
@@ -216,7 +216,7 @@ class ForkServerClient:
             forked.exit.set_result(None)
 
     @staticmethod
-    def _end(process: "subprocess.Popen[bytes]") -> None:
+    def _reap(process: "subprocess.Popen[bytes]") -> None:
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

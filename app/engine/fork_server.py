@@ -24,7 +24,9 @@ from app.engine import process_limits
 from app.engine.frames import encode
 
 REQUEST = struct.Struct("!cQ")
-FORK, KILL, PRELOAD = b"F", b"K", b"P"
+FORK = b"F"
+KILL = b"K"
+PRELOAD = b"P"
 FDS_PER_FORK = 3
 
 
@@ -139,7 +141,8 @@ def preload(names: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """The process. Ends when the control socket does, or is killed with its parent."""
-    parent, control_fd, names = int(arguments[0]), int(arguments[1]), arguments[2]
+    parent, control_fd = int(arguments[0]), int(arguments[1])
+    names = arguments[2]
     process_limits.die_with_parent(parent)
     process_limits.no_core()
     process_limits.leave_signals_to_parents()

@@ -33,7 +33,7 @@ class FrameError(ConnectionError):
     """The peer sent something that is no frame; the connection is of no more use."""
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Tensors and arrays of runtimes become lists; anything else is no JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()
@@ -42,7 +42,7 @@ def _plain(value: Any) -> Any:
 
 def encode(message: object) -> bytes:
     """One frame. Raises TypeError when the message is not JSON (integers beyond 64 bits included)."""
-    body = orjson.dumps(message, default=_plain, option=OPTIONS)
+    body = orjson.dumps(message, default=_as_json, option=OPTIONS)
     if len(body) > MAX_FRAME_BYTES:
         raise TypeError(f"{len(body)} bytes are more than the {MAX_FRAME_BYTES} that a message may have")
     return HEADER.pack(len(body)) + body
@@ -75,10 +75,10 @@ class FrameReader:
             if not data:
                 return []
             self._buffer += data
-            messages = self._whole()
+            messages = self._whole_messages()
         return messages
 
-    def _whole(self) -> list[Any]:
+    def _whole_messages(self) -> list[Any]:
         messages, start = [], 0
         while (end := self._end(start)) is not None:
             messages.append(self._decode(start + HEADER.size, end))
@@ -93,7 +93,7 @@ class FrameReader:
             return None
         (length,) = HEADER.unpack_from(self._buffer, start)
         if length > MAX_FRAME_BYTES:
-            raise FrameError(f"a frame of {length} bytes was announced, {MAX_FRAME_BYTES} are allowed")
+            raise FrameError(f"a frame of {length} bytes is to come, {MAX_FRAME_BYTES} are allowed")
         return body + length if len(self._buffer) >= body + length else None
 
     def _decode(self, start: int, end: int) -> Any:

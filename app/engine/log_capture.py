@@ -1,8 +1,8 @@
 """Catches what a model process writes to stdout and stderr, C code included, at the level of file
 descriptors.
 
-The engine holds the pipe's read end too, so that the last words of a crashed process are not lost. Knows no
-works.
+The engine holds the pipe's read end too, so that the last output of a crashed process is not lost. Knows
+no work items.
 """
 
 import codecs

@@ -18,7 +18,7 @@ FORK_SECONDS = 120.0
 
 
 class ModelLoader:
-    """Thread-safe. `load_message`: what the process of a version is told to load; `setup_seconds`: the
+    """Thread-safe. `load_message`: what a version's process gets first; `setup_seconds`: the
     longest load."""
 
     def __init__(

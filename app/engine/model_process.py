@@ -26,7 +26,7 @@ from app.domain.errors import NotFound
 from app.domain.work import Canceled, Failed, Log, ModelSpec
 from app.engine import cost_model, process_limits
 from app.engine.batch_policy import DEFAULT_COST, Limits
-from app.engine.batch_runner import BatchRunner, describe, waited
+from app.engine.batch_runner import BatchRunner, error_text, phase_seconds
 from app.engine.frames import FrameReader
 from app.engine.inbox import Entry, Inbox, Rules
 from app.engine.log_capture import LogCapture
@@ -36,9 +36,9 @@ from app.runtimes.base import Job, Runtime
 
 # What one model had to import, the fork server imports for the next: ready in 0.3 s instead of 1.6 s
 # (MiniLM).
-LEARNT = re.compile(r"(transformers|diffusers|torch)(\.[A-Za-z0-9_]+)+")
-# Time for the last words after the socket has ended; the engine kills after its own grace anyway.
-LAST_WORDS_SECONDS = 2.0
+PRELOADABLE = re.compile(r"(transformers|diffusers|torch)(\.[A-Za-z0-9_]+)+")
+# Time to unload after the socket has ended; the engine kills after its own grace anyway.
+UNLOAD_SECONDS = 2.0
 
 
 def main(socket_fd: int, log_read: int, log_write: int) -> int:
@@ -51,7 +51,7 @@ def main(socket_fd: int, log_read: int, log_write: int) -> int:
     process = ModelProcess(sock, reader, log_read)
     process.capture.start(log_write)
     faulthandler.enable(all_threads=False)
-    return process.live(messages[0][1])
+    return process.serve(messages[0][1])
 
 
 class ModelProcess:
@@ -66,71 +66,64 @@ class ModelProcess:
         self._runner: BatchRunner | None = None
         self._ended = threading.Event()
 
-    def live(self, order: Mapping[str, Any]) -> int:
-        """Until the socket ends; 1 when the model could not be loaded."""
+    def serve(self, load_message: Mapping[str, Any]) -> int:
+        """Loads, then runs batches until the socket ends; 1 when the model could not be loaded."""
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         try:
-            self._load(order)
+            self._load(load_message)
         except BaseException as error:  # noqa: BLE001 - whatever a model raises at load is its failure
             traceback.print_exc()
             self.capture.drain()
-            self._outbox.message("failed", describe(error))
+            self._outbox.send_message("failed", error_text(error))
             self._outbox.close()
             return 1
         self._run_batches()
-        self._say_goodbye()
+        self._unload()
         return 0
 
-    def _load(self, order: Mapping[str, Any]) -> None:
-        spec, before = ModelSpec(**order["spec"]), set(sys.modules)
-        process_limits.limit_memory(int(order.get("memory_bytes") or 0))
+    def _load(self, message: Mapping[str, Any]) -> None:
+        spec, before = ModelSpec(**message["spec"]), set(sys.modules)
+        process_limits.limit_memory(int(message.get("memory_bytes") or 0))
         reseed()
         set_threads(spec.threads)
-        self._inbox.rules = rules_of(spec.config)
-        self._runtime = runtime = runtime_class(spec.runtime, order.get("runtime_folders") or ()).load(spec)
+        self._inbox.rules = rules_from_config(spec.config)
+        runtime = find_runtime(spec.runtime, message.get("runtime_folders") or ()).load(spec)
         set_threads(spec.threads)  # again: `load` may have been the first to import torch
         runtime.warm_up()
-        self._tune(runtime, spec, str(order.get("cost_folder") or ""))
+        self._tune(runtime, spec, str(message.get("cost_folder") or ""))
+        self._runtime = runtime
         self._runner = BatchRunner(runtime, self._inbox, self._outbox, self.capture)
         self.capture.drain()
-        self._outbox.message(
-            "ready",
-            {
-                "bytes": max(runtime.bytes(), device_bytes()),
-                "max_batch_size": self._inbox.rules.limits.size,
-                "imported": learnt(before),
-                "facts": {**runtime.facts(), **batch_facts(self._inbox.rules)},
-            },
-        )
+        self._outbox.send_message("ready", ready_message(runtime, self._inbox.rules, newly_imported(before)))
 
     def _tune(self, runtime: Runtime, spec: ModelSpec, folder: str) -> None:
         """Batches by what they cost on this device, and as large as is quick here unless the version says
         otherwise."""
-        found = cost_model.of(runtime, spec, folder)
+        measured = cost_model.load_or_measure(runtime, spec, folder)
         rules = self._inbox.rules
-        rules.cost_model, rules.unpadded = found or DEFAULT_COST, runtime.unpadded
-        if found:
-            rules.limits = cost_model.limits(found, rules.limits, spec.config)
+        rules.cost_model, rules.unpadded = measured or DEFAULT_COST, runtime.unpadded
+        if measured:
+            rules.limits = cost_model.auto_limits(measured, rules.limits, spec.config)
 
     def _run_batches(self) -> None:
         assert self._runner is not None
-        while batch := self._inbox.take():
-            self._runner.run(batch)
+        while batch := self._inbox.next_batch():
+            self._runner.run_batch(batch)
             self.capture.drain()
 
-    def _say_goodbye(self) -> None:
+    def _unload(self) -> None:
         assert self._runtime is not None
         with contextlib.suppress(Exception):
             self._runtime.unload()
         self._ended.set()
 
     def _log(self, text: str) -> None:
-        """To the works of the running batch; else to the engine's own log."""
+        """To everybody in the running batch; else to the engine's own log."""
         running = self._runner.running if self._runner else None
         if running is not None and (ids := list(running.open)):
-            self._outbox.events([(job_id, Log(text)) for job_id in ids])
+            self._outbox.send_events([(job_id, Log(text)) for job_id in ids])
         else:
-            self._outbox.message("log", text)
+            self._outbox.send_message("log", text)
 
     def _read(self) -> None:
         """The reader thread. At the end of the stream the process ends, even when the batch loop is stuck."""
@@ -138,55 +131,55 @@ class ModelProcess:
             while messages := self._reader.read():
                 self._handle(messages)
         self._inbox.close()
-        self._ended.wait(LAST_WORDS_SECONDS)
+        self._ended.wait(UNLOAD_SECONDS)
         os._exit(0)
 
     def _handle(self, messages: Sequence[Any]) -> None:
-        """Prepared jobs are handed over by the batch, not one by one: the first of a burst would run
+        """Prepared jobs go to the inbox by the batch, not one by one: the first of a burst would run
         alone."""
         ready: list[Entry] = []
         for kind, *fields in messages:
             if kind == "work":
-                ready += self._prepared(*fields)
+                ready += self._prepare(*fields)
             elif kind == "cancel":
-                self._hand_over(ready)
+                self._add_to_inbox(ready)
                 self._cancel(fields[0])
             if len(ready) >= self._inbox.rules.limits.size:
-                self._hand_over(ready)
-        self._hand_over(ready)
+                self._add_to_inbox(ready)
+        self._add_to_inbox(ready)
 
-    def _hand_over(self, ready: list[Entry]) -> None:
+    def _add_to_inbox(self, ready: list[Entry]) -> None:
         if ready:
             self._inbox.add(ready)
             ready.clear()
 
     def _cancel(self, job_id: str) -> None:
         if self._inbox.cancel(job_id):
-            self._outbox.event(job_id, Canceled())
+            self._outbox.send_event(job_id, Canceled())
 
-    def _prepared(self, job_id: str, given: Any, folder: str, *rest: Any) -> Iterator[Entry]:
-        """The entry (`rest`: at, load, trial), or nothing when its input is bad: then it has been
-        answered."""
+    def _prepare(self, job_id: str, values: Any, folder: str, *rest: Any) -> Iterator[Entry]:
+        """The entry (`rest`: accepted_at, load_seconds, isolation_group), or nothing when its input is bad:
+        then it has been answered."""
         assert self._runtime is not None
         began = time.monotonic()
-        entry = Entry(Job(id=job_id, input=given, files=folder), *rest)
+        entry = Entry(Job(id=job_id, input=values, files=folder), *rest)
         try:
             self._runtime.prepare(entry.job)
         except ValueError as error:
-            self._refuse(entry, began, Failed(describe(error), code="invalid_input"))
+            self._refuse(entry, began, Failed(error_text(error), code="invalid_input"))
         except Exception as error:  # noqa: BLE001 - whatever a model raises fails this input only
-            self._outbox.event(job_id, Log(traceback.format_exc()))
-            self._refuse(entry, began, Failed(describe(error)))
+            self._outbox.send_event(job_id, Log(traceback.format_exc()))
+            self._refuse(entry, began, Failed(error_text(error)))
         else:
-            entry.tokenise = time.monotonic() - began
+            entry.tokenise_seconds = time.monotonic() - began
             yield entry
 
     def _refuse(self, entry: Entry, began: float, failure: Failed) -> None:
-        entry.tokenise = time.monotonic() - began
-        self._outbox.event(entry.job.id, replace(failure, metrics=waited(entry)))
+        entry.tokenise_seconds = time.monotonic() - began
+        self._outbox.send_event(entry.job.id, replace(failure, metrics=phase_seconds(entry)))
 
 
-def runtime_class(name: str, folders: Sequence[str]) -> type[Runtime]:
+def find_runtime(name: str, folders: Sequence[str]) -> type[Runtime]:
     """From the registry; the folders are only read (and their files imported) for a name that it does not
     have."""
     try:
@@ -196,7 +189,7 @@ def runtime_class(name: str, folders: Sequence[str]) -> type[Runtime]:
         return registry.find(name)
 
 
-def rules_of(config: Mapping[str, Any]) -> Rules:
+def rules_from_config(config: Mapping[str, Any]) -> Rules:
     """How a version's batches are formed; what is `auto` or absent is our own choice."""
     usual = Limits()
     size = version_settings.number_of(config, "max_batch_size") or usual.size
@@ -205,15 +198,25 @@ def rules_of(config: Mapping[str, Any]) -> Rules:
     return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, wait_ms) / 1000)
 
 
+def ready_message(runtime: Runtime, rules: Rules, imported: list[str]) -> dict[str, Any]:
+    """What the process says of itself when it has loaded."""
+    return {
+        "bytes": max(runtime.bytes(), device_bytes()),
+        "max_batch_size": rules.limits.size,
+        "imported": imported,
+        "facts": {**runtime.facts(), **batch_facts(rules)},
+    }
+
+
 def batch_facts(rules: Rules) -> dict[str, Any]:
     """What a version's record shows of its batches here; the cost in milliseconds: fixed + rows x (row +
     longest x (token + longest x square)), when it was measured."""
-    found: dict[str, Any] = {"max_batch_size": rules.limits.size}
+    facts: dict[str, Any] = {"max_batch_size": rules.limits.size}
     if rules.cost_model is not DEFAULT_COST:
-        found["batch_cost_ms"] = {
+        facts["batch_cost_ms"] = {
             name: round(value * 1000, 7) for name, value in asdict(rules.cost_model).items()
         }
-    return found
+    return facts
 
 
 def device_bytes() -> int:
@@ -225,9 +228,9 @@ def device_bytes() -> int:
     return int(torch.cuda.memory_reserved())
 
 
-def learnt(before: set[str]) -> list[str]:
+def newly_imported(before: set[str]) -> list[str]:
     """Library modules imported since; not those that are only other names of one."""
-    new = [name for name in sys.modules if name not in before and LEARNT.fullmatch(name)]
+    new = [name for name in sys.modules if name not in before and PRELOADABLE.fullmatch(name)]
     return sorted(
         name for name in new if getattr(getattr(sys.modules[name], "__spec__", None), "name", "") == name
     )
@@ -235,7 +238,7 @@ def learnt(before: set[str]) -> list[str]:
 
 def set_threads(threads: int) -> None:
     """Two torch threads on two busy cores were measured 5 times slower than one, so the number is never
-    torch's guess."""
+    left to torch."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(max(1, threads))
 

@@ -1,7 +1,7 @@
-"""What leaves a model process: a thread sends whatever has gathered, so that the batch loop never waits for a
-socket.
+"""What leaves a model process. Most of it is sent by a thread of its own, beside the batch; `flush` sends
+from the batch loop, where something must have left before code runs that may never let go of the interpreter.
 
-Knows frames, not their meaning; an event that is no JSON becomes the failure of its work alone.
+Knows frames, not their meaning; an event that is not JSON becomes the failure of its work item alone.
 """
 
 import contextlib
@@ -21,70 +21,70 @@ class Outbox:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._waiting: deque[tuple[str, Any]] = deque()
-        self._some = threading.Condition()
+        self._changed = threading.Condition()
         self._closed = False
-        self._turn = threading.Lock()
+        self._sending = threading.Lock()
         self._thread = threading.Thread(target=self._send, name="outbox", daemon=True)
         self._thread.start()
 
-    def event(self, work_id: str, event: Event) -> None:
+    def send_event(self, work_id: str, event: Event) -> None:
         self._put(("event", (work_id, event)))
 
-    def later(self, events: Iterable[tuple[str, Event]]) -> None:
-        """They leave with whatever comes next, at the latest with `flush`: a batch begins and ends as one
-        message, not one for each work, and wakes no thread of its own."""
-        with self._some:
-            self._waiting.extend(("event", pair) for pair in events)
-
-    def events(self, events: list[tuple[str, Event]]) -> None:
+    def send_events(self, events: list[tuple[str, Event]]) -> None:
         """Several at once."""
-        with self._some:
+        with self._changed:
             self._waiting.extend(("event", pair) for pair in events)
-            self._some.notify()
+            self._changed.notify()
 
-    def message(self, kind: str, value: Any) -> None:
-        """`kind` is ready, failed, dying or log. Raises TypeError for what is no JSON."""
+    def add_events(self, events: Iterable[tuple[str, Event]]) -> None:
+        """They leave with whatever comes next, at the latest with `flush`: a batch begins and ends as one
+        message, not one for each item, and wakes no thread of its own."""
+        with self._changed:
+            self._waiting.extend(("event", pair) for pair in events)
+
+    def send_message(self, kind: str, value: Any) -> None:
+        """`kind` is ready, failed, dying or log. Raises TypeError for what is not JSON."""
         self._put(("message", encode([kind, value])))
 
     def close(self) -> None:
         """Sends what is left and ends."""
-        with self._some:
+        with self._changed:
             self._closed = True
-            self._some.notify()
+            self._changed.notify()
         self._thread.join()
 
     def _put(self, item: tuple[str, Any]) -> None:
-        with self._some:
+        with self._changed:
             self._waiting.append(item)
-            self._some.notify()
+            self._changed.notify()
 
     def flush(self) -> None:
-        """Sends from the calling thread. For what must be told before code runs that may never let go of the
-        interpreter: the engine would not know whose time to count."""
-        with (
-            self._turn,
-            contextlib.suppress(OSError),
-        ):  # when the engine is gone, the reader thread ends the process
-            if group := self._take():
-                self._sock.sendall(b"".join(frames_of(group)))
+        """Sends from the calling thread, which waits for the socket. That a batch has started must be known
+        before it runs: without it the engine would not know whose time to count.
+
+        When the engine is gone, the reader thread ends the process.
+        """
+        with self._sending, contextlib.suppress(OSError):
+            if group := self._pop_all():
+                self._sock.sendall(b"".join(encode_group(group)))
 
     def _send(self) -> None:
         while self._wait():
             self.flush()
 
     def _wait(self) -> bool:
-        with self._some:
-            self._some.wait_for(lambda: self._waiting or self._closed)
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
             return bool(self._waiting)
 
-    def _take(self) -> list[tuple[str, Any]]:
-        with self._some:
+    def _pop_all(self) -> list[tuple[str, Any]]:
+        with self._changed:
             group = list(self._waiting)
             self._waiting.clear()
             return group
 
 
-def frames_of(group: list[tuple[str, Any]]) -> list[bytes]:
+def encode_group(group: list[tuple[str, Any]]) -> list[bytes]:
     """Events that stand together travel in one frame."""
     frames: list[bytes] = []
     events: list[tuple[str, Event]] = []
@@ -104,10 +104,10 @@ def _event_frames(events: list[tuple[str, Event]]) -> list[bytes]:
     try:
         return [encode(["events", [pack(work_id, event) for work_id, event in events]])]
     except TypeError:
-        return [encode(["events", [_packed_or_failed(work_id, event)]]) for work_id, event in events]
+        return [encode(["events", [_pack_or_fail(work_id, event)]]) for work_id, event in events]
 
 
-def _packed_or_failed(work_id: str, event: Event) -> Packed:
+def _pack_or_fail(work_id: str, event: Event) -> Packed:
     packed = pack(work_id, event)
     try:
         encode(packed)

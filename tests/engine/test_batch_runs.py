@@ -1,4 +1,4 @@
-"""The batch loop's parts by themselves: waiting for works that go away again, and what a run that failed
+"""The batch loop's parts by themselves: waiting for items that go away again, and what a run that failed
 still holds."""
 
 import socket
@@ -20,16 +20,16 @@ from app.runtimes.base import Job
 
 def test_a_batch_that_is_canceled_while_it_gathers_is_no_end() -> None:
     inbox = Inbox(Rules(Limits(2), wait=0.5))
-    inbox.add([Entry(Job("left", {}), at=time.monotonic())])
+    inbox.add([Entry(Job("left", {}), accepted_at=time.monotonic())])
     threads = [
         threading.Timer(0.05, inbox.cancel, ["left"]),
         threading.Timer(0.8, inbox.add, [[Entry(Job("later", {}))]]),
     ]
     for thread in threads:
         thread.start()
-    assert [entry.job.id for entry in inbox.take()] == ["later"]
+    assert [entry.job.id for entry in inbox.next_batch()] == ["later"]
     inbox.close()
-    assert inbox.take() == []
+    assert inbox.next_batch() == []
 
 
 class Activations:
@@ -70,7 +70,7 @@ def test_the_halves_of_a_batch_that_did_not_fit_find_its_memory_free() -> None:
     ours, theirs = socket.socketpair()
     model, outbox = TooLarge(), Outbox(theirs)
     runner = BatchRunner(model, Inbox(Rules()), outbox, SimpleNamespace(drain=lambda: None))  # type: ignore[arg-type]
-    runner.run([Entry(Job(name, {})) for name in "abcd"])
+    runner.run_batch([Entry(Job(name, {})) for name in "abcd"])
     outbox.close()
     theirs.close()
     reader, messages = FrameReader(ours), []
@@ -84,17 +84,17 @@ def test_the_halves_of_a_batch_that_did_not_fit_find_its_memory_free() -> None:
 
 
 class Lanes:
-    """A model that takes more while it runs, and says what it was given."""
+    """A model that takes more while it runs, and keeps what it was given."""
 
     ends_together = True
 
     def __init__(self, broken: str = "") -> None:
-        self.given: list[list[str]] = []
+        self.batches: list[list[str]] = []
         self._on_bug = broken
 
     def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
         while batch:
-            self.given.append([job.id for job in batch])
+            self.batches.append([job.id for job in batch])
             if any(job.id == self._on_bug for job in batch):
                 raise ValueError("not this one")
             for job in batch:
@@ -103,28 +103,28 @@ class Lanes:
             batch = feed.more()
 
 
-def taken_by(model: Lanes, jobs: Sequence[Job], limits: Limits = Limits(2)) -> list[list[str]]:
+def run_all(model: Lanes, jobs: Sequence[Job], limits: Limits = Limits(2)) -> list[list[str]]:
     """The ids of what a model was given until nobody waited any more."""
     inbox, (ours, theirs) = Inbox(Rules(limits)), socket.socketpair()
     outbox = Outbox(theirs)
     runner = BatchRunner(model, inbox, outbox, SimpleNamespace(drain=lambda: None))  # type: ignore[arg-type]
     inbox.add([Entry(job) for job in jobs])
-    while {name for group in model.given for name in group} != {job.id for job in jobs}:
-        runner.run(inbox.take())
+    while {name for group in model.batches for name in group} != {job.id for job in jobs}:
+        runner.run_batch(inbox.next_batch())
     outbox.close()
     ours.close()
     theirs.close()
-    return model.given
+    return model.batches
 
 
 def test_more_is_the_next_batch_until_it_is_the_turn_of_another_key() -> None:
     jobs = [Job(name, {}, batch_key=name[0]) for name in ("a1", "a2", "a3", "b1", "a4")]
-    assert taken_by(Lanes(), jobs) == [["a1", "a2"], ["a3", "a4"], ["b1"]]
+    assert run_all(Lanes(), jobs) == [["a1", "a2"], ["a3", "a4"], ["b1"]]
 
 
 def test_nobody_joins_a_batch_that_is_run_again() -> None:
     model = Lanes(broken="a1")
-    assert taken_by(model, [Job(name, {}) for name in ("a1", "a2", "a3")]) == [
+    assert run_all(model, [Job(name, {}) for name in ("a1", "a2", "a3")]) == [
         ["a1", "a2"],
         ["a1"],
         ["a2"],
@@ -139,7 +139,7 @@ class Crowded(Lanes):
 
     def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
         beside = feed.more()
-        self.given += [[job.id for job in group] for group in (batch, beside) if group]
+        self.batches += [[job.id for job in group] for group in (batch, beside) if group]
         if sum(job.length for job in [*batch, *beside]) > 400:
             raise MemoryError
         for job in (*batch, *beside):
@@ -148,6 +148,6 @@ class Crowded(Lanes):
 
 def test_of_several_batches_that_did_not_fit_together_the_next_ones_are_half_as_large() -> None:
     jobs = [Job(f"{number:02}", {}, length=100) for number in range(12)]
-    given = taken_by(Crowded(), jobs, Limits(8, 400))
-    assert [len(group) for group in given[:2]] == [4, 4]
-    assert {len(group) for group in given if group[0] >= "08"} == {2}
+    batches = run_all(Crowded(), jobs, Limits(8, 400))
+    assert [len(group) for group in batches[:2]] == [4, 4]
+    assert {len(group) for group in batches if group[0] >= "08"} == {2}

@@ -1,4 +1,4 @@
-"""Processes that die, hang or do not listen: every work still gets one right ending. Real kills."""
+"""Processes that die, hang or do not listen: every item still gets one right ending. Real kills."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def test_the_poison_input_crashes_alone_and_its_neighbours_succeed(shared_engine
     assert isinstance(ending(blocker), Finished)
 
 
-def test_a_process_killed_from_outside_costs_nobody_but_a_lone_work_anything(shared_engine: Engine) -> None:
+def test_a_process_killed_from_outside_costs_nobody_but_a_lone_item_anything(shared_engine: Engine) -> None:
     model = spec(max_batch_size=1)
     pid = shared_engine.load(model).pid
     running = submit(shared_engine, model, work("steps", steps=30, text="ran again"))
@@ -45,14 +45,14 @@ def test_a_process_killed_from_outside_costs_nobody_but_a_lone_work_anything(sha
     waiting = [submit(shared_engine, model, work(text=str(i))) for i in range(3)]
     os.kill(pid, signal.SIGKILL)
     assert [ending(handle).output for handle in (running, *waiting)] == ["ran again", "0", "1", "2"]
-    [pid] = [one.pid for one in shared_engine.models() if one.version == model.version]
+    [pid] = [loaded.pid for loaded in shared_engine.models() if loaded.version == model.version]
     alone = submit(shared_engine, model, work("steps", steps=500))
     next(alone.events())
     os.kill(pid, signal.SIGKILL)
     assert isinstance(ending(alone), Crashed)
 
 
-def test_a_work_that_crashed_runs_by_itself_the_next_time(shared_engine: Engine) -> None:
+def test_an_item_that_crashed_runs_by_itself_the_next_time(shared_engine: Engine) -> None:
     model, poison = spec(), work("crash")
     assert isinstance(ending(submit(shared_engine, model, poison)), Crashed)
     blocker = submit(shared_engine, model, work(seconds=0.2))
@@ -88,7 +88,7 @@ def test_a_broken_device_context_ends_the_process_not_the_model(shared_engine: E
 
 
 @pytest.mark.parametrize("do", ["hang", "hang_in_c"])
-def test_a_work_that_runs_too_long_is_killed_and_its_neighbours_run_again(
+def test_an_item_that_runs_too_long_is_killed_and_its_neighbours_run_again(
     shared_engine: Engine, do: str
 ) -> None:
     model = spec()
@@ -126,20 +126,20 @@ def test_stuck_code_is_killed_when_it_is_canceled(shared_engine: Engine, do: str
     assert isinstance(ending(waiting), Finished)
 
 
-def test_a_canceled_work_among_busy_neighbours_is_answered_and_they_go_on(shared_engine: Engine) -> None:
+def test_a_canceled_item_among_busy_neighbours_is_answered_and_they_go_on(shared_engine: Engine) -> None:
     model = spec()
     blocker = submit(shared_engine, model, work(seconds=0.2))
     next(blocker.events())
     neighbour = submit(shared_engine, model, work(seconds=2, text="here"))
     unresponsive = submit(shared_engine, model, work(seconds=2))
     next(unresponsive.events())
-    pid = [one.pid for one in shared_engine.models() if one.version == model.version]
+    pid = [loaded.pid for loaded in shared_engine.models() if loaded.version == model.version]
     unresponsive.cancel()
     began = time.monotonic()
     assert isinstance(ending(unresponsive), Canceled)
     assert time.monotonic() - began < 1.8
     assert ending(neighbour).output == "here"
-    assert [one.pid for one in shared_engine.models() if one.version == model.version] == pid
+    assert [loaded.pid for loaded in shared_engine.models() if loaded.version == model.version] == pid
 
 
 def test_a_stream_that_is_run_again_repeats_no_chunk(shared_engine: Engine) -> None:
@@ -161,9 +161,9 @@ def test_a_process_killed_while_it_loads_is_tried_once_more(shared_engine: Engin
     def pid() -> int:
         return next(
             (
-                one.pid
-                for one in shared_engine.models()
-                if one.version == model.version and one.state == "loading"
+                loaded.pid
+                for loaded in shared_engine.models()
+                if loaded.version == model.version and loaded.state == "loading"
             ),
             0,
         )
@@ -187,7 +187,7 @@ def test_five_deaths_in_a_minute_close_the_version_for_a_while(shared_engine: En
     closed = ending(submit(shared_engine, model, work()))
     assert closed.code == "model_unavailable"
     assert "died 5 times" in closed.error
-    [described] = [one for one in shared_engine.models() if one.version == model.version]
+    [described] = [loaded for loaded in shared_engine.models() if loaded.version == model.version]
     assert described.state == "unhealthy"
 
 
@@ -211,15 +211,15 @@ def test_a_model_that_cannot_be_loaded_becomes_unhealthy_and_well_when_it_can(
     model = spec(load_without=str(tmp_path / "weights"))
     assert ending(submit(shared_engine, model, work())).code == "model_unavailable"
     assert "weights" in eventually(
-        lambda: one.reason if (one := described(shared_engine, model)).state == "unhealthy" else ""
+        lambda: loaded.reason if (loaded := described(shared_engine, model)).state == "unhealthy" else ""
     )
     (tmp_path / "weights").touch()
     eventually(lambda: described(shared_engine, model).state == "ready")
 
 
 def described(engine: Engine, model: ModelSpec) -> LoadedModel:
-    [found] = [one for one in engine.models() if one.version == model.version]
-    return found
+    [snapshot] = [loaded for loaded in engine.models() if loaded.version == model.version]
+    return snapshot
 
 
 def test_a_dead_fork_server_is_replaced(start_engine: Start) -> None:

@@ -58,7 +58,7 @@ def visible(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_nvidias_devices_are_described() -> None:
-    [first, second] = devices.cuda(Nvml(), CUDA_BUILD)
+    [first, second] = devices.detect_cuda(Nvml(), CUDA_BUILD)
     assert first == Device("cuda", 0, "NVIDIA Test 0", True, "", 80_000, 70_000, "9.0", "570.1")
     assert (second.id, second.torch_device) == ("cuda:1", "cuda:1")
 
@@ -68,15 +68,15 @@ def test_nvidias_devices_are_described() -> None:
 )
 def test_what_cuda_hides_is_hidden(visible: pytest.MonkeyPatch, value: str, names: list[str]) -> None:
     visible.setenv("CUDA_VISIBLE_DEVICES", value)
-    assert [device.name[-1] for device in devices.cuda(Nvml(), CUDA_BUILD)] == names
+    assert [device.name[-1] for device in devices.detect_cuda(Nvml(), CUDA_BUILD)] == names
 
 
 def test_absence_has_a_reason() -> None:
-    assert "Driver Not Loaded" in devices.cuda(Nvml(broken=True), CUDA_BUILD)[0].reason
-    assert "not built for CUDA" in devices.cuda(Nvml(), {})[0].reason
-    assert "only on macOS" in devices.mps("Linux", "x86_64")[0].reason
-    assert "Apple silicon" in devices.mps("Darwin", "x86_64")[0].reason
-    assert devices.mps("Darwin", "arm64")[0].present
+    assert "Driver Not Loaded" in devices.detect_cuda(Nvml(broken=True), CUDA_BUILD)[0].reason
+    assert "not built for CUDA" in devices.detect_cuda(Nvml(), {})[0].reason
+    assert "only on macOS" in devices.detect_mps("Linux", "x86_64")[0].reason
+    assert "Apple silicon" in devices.detect_mps("Darwin", "x86_64")[0].reason
+    assert devices.detect_mps("Darwin", "arm64")[0].present
 
 
 def amd(folder: Path) -> tuple[Path, Path]:
@@ -94,17 +94,17 @@ def amd(folder: Path) -> tuple[Path, Path]:
 
 def test_amds_devices_come_from_the_kernel(tmp_path: Path) -> None:
     nodes, cards = amd(tmp_path)
-    [device] = devices.rocm(nodes, cards, {"hip": "6.4"})
+    [device] = devices.detect_rocm(nodes, cards, {"hip": "6.4"})
     assert (device.capability, device.total_bytes, device.free_bytes) == ("gfx942", 1000, 600)
     assert (device.id, device.torch_device) == ("rocm:0", "cuda:0")
-    assert "not built for ROCm" in devices.rocm(nodes, cards, {})[0].reason
+    assert "not built for ROCm" in devices.detect_rocm(nodes, cards, {})[0].reason
 
 
 def test_qualcomms_libraries_are_found(tmp_path: Path) -> None:
-    assert not devices.qnn([tmp_path])[0].present
+    assert not devices.detect_qnn([tmp_path])[0].present
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libQnnHtp.so").touch()
-    assert devices.qnn([tmp_path])[0].present
+    assert devices.detect_qnn([tmp_path])[0].present
 
 
 def test_torchs_build_is_read_from_its_file(tmp_path: Path) -> None:
@@ -117,21 +117,21 @@ def test_torchs_build_is_read_from_its_file(tmp_path: Path) -> None:
 
 def test_auto_takes_the_best_and_a_wish_is_granted_or_refused_with_the_reason() -> None:
     cpu = Device("cpu")
-    found = [
+    present = [
         Device("cuda", 0),
         Device("cuda", 1),
         devices.absent("mps", "only on macOS"),
         Device("openvino"),
         cpu,
     ]
-    assert devices.resolve("auto", found).id == "cuda:0"
-    assert devices.resolve("auto", [*found[2:]]) is cpu
-    assert devices.resolve("cuda:1", found).index == 1
-    assert devices.resolve("cuda", found).index == 0
+    assert devices.resolve("auto", present).id == "cuda:0"
+    assert devices.resolve("auto", [*present[2:]]) is cpu
+    assert devices.resolve("cuda:1", present).index == 1
+    assert devices.resolve("cuda", present).index == 0
     with pytest.raises(ValueError, match="only on macOS; present are cuda:0"):
-        devices.resolve("mps", found)
+        devices.resolve("mps", present)
     with pytest.raises(ValueError, match="no device 'cuda:7'"):
-        devices.resolve("cuda:7", found)
+        devices.resolve("cuda:7", present)
 
 
 def test_every_class_is_reported_on_this_machine_and_torch_is_not_imported() -> None:
@@ -150,7 +150,7 @@ def test_a_broken_driver_does_not_keep_a_worker_from_the_cpu(monkeypatch: pytest
     def broken() -> list[Device]:
         raise OSError("bus error")
 
-    monkeypatch.setitem(devices.LOOKS, "cuda", broken)
+    monkeypatch.setitem(devices.DETECTORS, "cuda", broken)
     assert "bus error" in devices.detect()[0].reason
     assert devices.resolve("cpu").capability.endswith("cores")
 
@@ -159,7 +159,7 @@ def test_what_is_free_is_the_accelerators_own_memory_and_the_machines_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(
-        devices.LOOKS, "cuda", lambda: [Device("cuda", 0, free_bytes=7), Device("cuda", 1, free_bytes=8)]
+        devices.DETECTORS, "cuda", lambda: [Device("cuda", 0, free_bytes=7), Device("cuda", 1, free_bytes=8)]
     )
     assert devices.free_bytes(Device("cuda", 1)) == 8
     assert devices.free_bytes(Device("cpu")) > 1_000_000

@@ -59,7 +59,7 @@ def test_arrays_become_lists_and_other_things_are_refused() -> None:
 
 
 def test_rubbish_ends_the_connection() -> None:
-    with pytest.raises(FrameError, match="announced"):
+    with pytest.raises(FrameError, match="is to come"):
         read_everything(HEADER.pack(MAX_FRAME_BYTES + 1), 9)
     with pytest.raises(FrameError, match="not JSON"):
         read_everything(HEADER.pack(3) + b"{{{", 9)
@@ -68,8 +68,8 @@ def test_rubbish_ends_the_connection() -> None:
 def test_an_output_that_is_no_json_fails_alone() -> None:
     ours, theirs = socket.socketpair()
     outbox = Outbox(theirs)
-    outbox.events([("a", Finished(1)), ("b", Finished(object())), ("c", Finished(3))])
-    outbox.message("log", "last")
+    outbox.send_events([("a", Finished(1)), ("b", Finished(object())), ("c", Finished(3))])
+    outbox.send_message("log", "last")
     outbox.close()
     theirs.close()
     reader, messages = FrameReader(ours), []

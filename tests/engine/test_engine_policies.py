@@ -1,4 +1,4 @@
-"""The pure parts: batches, eviction, retries, health, verdicts of time."""
+"""The pure parts: batches, eviction, retries, health, deadlines."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from app.domain.work import Work
 from app.engine import deadlines, model_cache, retry_policy
-from app.engine.batch_policy import CostModel, Limits, Waiting, cuts, neighbours, next_batch, padding
+from app.engine.batch_policy import (
+    CostModel,
+    Limits,
+    Waiting,
+    find_cuts,
+    nearest_lengths,
+    next_batch,
+    padding_share,
+)
 from app.engine.model_cache import Resident, Step, Then
 from app.engine.model_states import Absent, BackingOff, without_process
 from app.engine.retry_policy import Health
@@ -17,11 +25,11 @@ from app.engine.work_items import Handle, WorkItem
 
 WAITING = st.lists(st.builds(Waiting, st.sampled_from("abc"), st.integers(1, 500)), max_size=60)
 LIMITS = st.builds(Limits, st.integers(1, 40), st.sampled_from([0, 1, 100, 1000]))
-CURVES = st.builds(CostModel, st.floats(0, 1000), st.floats(0, 10), st.floats(0, 2), st.floats(0, 0.1))
+COSTS = st.builds(CostModel, st.floats(0, 1000), st.floats(0, 10), st.floats(0, 2), st.floats(0, 0.1))
 
 
-@given(WAITING, LIMITS, CURVES)
-def test_every_work_is_run_exactly_once_and_the_oldest_is_always_next(
+@given(WAITING, LIMITS, COSTS)
+def test_every_item_is_run_exactly_once_and_the_oldest_is_always_next(
     waiting: list[Waiting], limits: Limits, cost_model: CostModel
 ) -> None:
     left = list(range(len(waiting)))
@@ -34,7 +42,7 @@ def test_every_work_is_run_exactly_once_and_the_oldest_is_always_next(
     assert sorted(done) == list(range(len(waiting)))
 
 
-@given(WAITING, LIMITS, CURVES)
+@given(WAITING, LIMITS, COSTS)
 def test_a_batch_has_one_key_and_keeps_the_limits(
     waiting: list[Waiting], limits: Limits, cost_model: CostModel
 ) -> None:
@@ -47,19 +55,19 @@ def test_a_batch_has_one_key_and_keeps_the_limits(
 
 
 @settings(max_examples=50)
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=9), CURVES, st.integers(1, 9))
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=9), COSTS, st.integers(1, 9))
 def test_no_other_cutting_is_cheaper(lengths: list[int], cost_model: CostModel, size: int) -> None:
     lengths.sort()
 
     def cost(marks: list[int]) -> float:
-        return sum(cost_model.of(end - start, lengths[end - 1]) for start, end in pairwise(marks))
+        return sum(cost_model.batch_cost(end - start, lengths[end - 1]) for start, end in pairwise(marks))
 
     count = len(lengths)
     every = [
         [0, *(mark for mark in range(1, count) if bits >> mark & 1), count] for bits in range(0, 2**count, 2)
     ]
     allowed = [marks for marks in every if all(end - start <= size for start, end in pairwise(marks))]
-    assert cost(cuts(lengths, Limits(size), cost_model)) == pytest.approx(min(map(cost, allowed)))
+    assert cost(find_cuts(lengths, Limits(size), cost_model)) == pytest.approx(min(map(cost, allowed)))
 
 
 @given(WAITING, LIMITS)
@@ -80,11 +88,11 @@ def test_a_batch_without_padding_is_as_full_as_the_limits_allow(
     assert limits.tokens or len(batch) == min(limits.size, len(same))
 
 
-def test_neighbours_are_the_nearest_lengths() -> None:
+def test_nearest_lengths_are_those_around_the_oldest() -> None:
     lengths = [5, 18, 20, 21, 30, 90]
-    assert lengths[neighbours(lengths, 2, Limits(3))] == [18, 20, 21]
-    assert lengths[neighbours(lengths, 5, Limits(2))] == [30, 90]
-    assert lengths[neighbours(lengths, 4, Limits(9, 75))] == [20, 21, 30]
+    assert lengths[nearest_lengths(lengths, 2, Limits(3))] == [18, 20, 21]
+    assert lengths[nearest_lengths(lengths, 5, Limits(2))] == [30, 90]
+    assert lengths[nearest_lengths(lengths, 4, Limits(9, 75))] == [20, 21, 30]
 
 
 def test_short_texts_do_not_wait_for_a_long_one() -> None:
@@ -93,9 +101,9 @@ def test_short_texts_do_not_wait_for_a_long_one() -> None:
 
 
 def test_padding_is_the_share_of_empty_cells() -> None:
-    assert padding([]) == 0.0
-    assert padding([4, 4]) == 0.0
-    assert padding([1, 3]) == pytest.approx(1 / 3)
+    assert padding_share([]) == 0.0
+    assert padding_share([4, 4]) == 0.0
+    assert padding_share([1, 3]) == pytest.approx(1 / 3)
 
 
 RESIDENTS = st.lists(
@@ -224,7 +232,7 @@ def item(started_at: float = 0.0, timeout: float = 0.0, **more: float) -> WorkIt
 TIMES = deadlines.Timeouts(cancel=3.0, stall=60.0)
 
 
-def test_a_batch_that_is_late_together_is_tried_apart_and_one_alone_is_at_fault() -> None:
+def test_a_batch_that_is_late_together_is_isolated_and_one_alone_is_at_fault() -> None:
     together = [item(1.0, 5.0), item(1.0, 5.0), item(1.0)]
     actions = deadlines.check(together, 7.0, 7.0, TIMES)
     assert actions.isolate == together[:2]
@@ -251,7 +259,7 @@ def test_the_versions_own_keep_alive_goes_before_the_workers(
     assert deadlines.is_idle(idle, own, deadlines.Timeouts(keep_alive=workers)) is unloaded
 
 
-def test_a_deaf_work_is_answered_but_its_process_only_killed_when_it_is_alone() -> None:
+def test_an_unresponsive_item_is_answered_but_its_process_only_killed_when_it_is_alone() -> None:
     unresponsive, neighbour = item(1.0, cancel_at=2.0), item(1.0)
     assert deadlines.check([unresponsive], 4.0, 4.0, TIMES).canceled == []
     assert deadlines.check([unresponsive, neighbour], 6.0, 6.0, TIMES) == deadlines.Actions(
@@ -262,7 +270,7 @@ def test_a_deaf_work_is_answered_but_its_process_only_killed_when_it_is_alone() 
     )
 
 
-def test_silence_while_works_wait_counts_as_a_hang() -> None:
+def test_silence_while_items_wait_counts_as_a_hang() -> None:
     waiting = item(0.0)
     assert not deadlines.check([waiting], 59.0, 0.0, TIMES).kill
     assert deadlines.check([waiting], 61.0, 0.0, TIMES) == deadlines.Actions(kill=True, intended=False)

@@ -1,4 +1,4 @@
-"""Ordinary life: works in, events out; batches, logs, cancellation, loading, unloading. Real processes."""
+"""Ordinary life: work in, events out; batches, logs, cancellation, loading, unloading. Real processes."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from app.engine.engine import Engine
 MODEL_SECONDS = {"load", "tokenise", "batch_wait", "run"}
 
 
-def test_a_work_is_started_and_finished_with_its_measured_seconds(shared_engine: Engine) -> None:
+def test_an_item_is_started_and_finished_with_its_measured_seconds(shared_engine: Engine) -> None:
     began = time.monotonic()
     started, finished = events_of(shared_engine, spec("echo"), Work("one", {"text": "hi"}))
     total = time.monotonic() - began
@@ -36,7 +36,9 @@ def test_a_work_is_started_and_finished_with_its_measured_seconds(shared_engine:
 def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
     model = spec()
     first = submit(shared_engine, model, work(seconds=0.2))
-    eventually(lambda: [one.in_use for one in shared_engine.models() if one.version == model.version] == [1])
+    eventually(
+        lambda: [loaded.in_use for loaded in shared_engine.models() if loaded.version == model.version] == [1]
+    )
     next(first.events())
     rest = [submit(shared_engine, model, work("sizes")) for _ in range(10)]
     assert [ending(handle).output for handle in rest] == [[1, 10]] * 10
@@ -82,7 +84,7 @@ def test_chunks_progress_and_logs_come_in_order(shared_engine: Engine) -> None:
     assert kinds == [Started, Progress, Chunk, Progress, Chunk, Progress, Chunk, Finished]
 
 
-def test_what_a_model_prints_is_the_works_log_before_its_end(shared_engine: Engine) -> None:
+def test_what_a_model_prints_is_the_items_log_before_its_end(shared_engine: Engine) -> None:
     job = work("print")
     events = events_of(shared_engine, spec(), job)
     text = "".join(event.text for event in events[:-1] if isinstance(event, Log))
@@ -93,11 +95,11 @@ def test_a_bad_input_fails_alone(shared_engine: Engine) -> None:
     model = spec()
     good, bad, broken = (submit(shared_engine, model, work(do)) for do in ("", "bad", "prepare_error"))
     assert isinstance(ending(good), Finished)
-    assert said(ending(bad)) == ("the text is too long", "invalid_input")
-    assert said(ending(broken)) == ("KeyError: 'tokenizer'", "model_failed")
+    assert error_and_code(ending(bad)) == ("the text is too long", "invalid_input")
+    assert error_and_code(ending(broken)) == ("KeyError: 'tokenizer'", "model_failed")
 
 
-def said(failed: Failed) -> tuple[str, str]:
+def error_and_code(failed: Failed) -> tuple[str, str]:
     assert set(failed.metrics) == MODEL_SECONDS, "also one that never ran says where its time went"
     return failed.error, failed.code
 
@@ -144,7 +146,7 @@ def test_strange_answers_hurt_nobody(shared_engine: Engine) -> None:
     assert ending(submit(shared_engine, model, work("exit"))).error == "SystemExit: 3"
 
 
-def test_a_waiting_work_is_canceled_at_once_and_a_running_one_at_its_next_step(shared_engine: Engine) -> None:
+def test_a_waiting_item_is_canceled_at_once_and_a_running_one_at_its_next_step(shared_engine: Engine) -> None:
     model = spec(max_batch_size=1)
     running = submit(shared_engine, model, work("steps", steps=500))
     next(running.events())
@@ -159,7 +161,7 @@ def test_a_waiting_work_is_canceled_at_once_and_a_running_one_at_its_next_step(s
     waiting.cancel()
 
 
-def test_a_work_is_canceled_while_its_model_loads(shared_engine: Engine) -> None:
+def test_an_item_is_canceled_while_its_model_loads(shared_engine: Engine) -> None:
     handle = submit(shared_engine, spec(load_seconds=0.3), work())
     handle.cancel()
     assert isinstance(ending(handle), Canceled)
@@ -193,7 +195,7 @@ def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(
     with pytest.raises(ModelUnavailable, match="no weights here"):
         shared_engine.load(model)
     assert len((tmp_path / "loads").read_text().splitlines()) == 1
-    [described] = [one for one in shared_engine.models() if one.version == model.version]
+    [described] = [loaded for loaded in shared_engine.models() if loaded.version == model.version]
     assert (described.state, described.reason) == ("failed", "no weights here")
     assert 3 < described.retry_in <= 5
 
@@ -231,7 +233,7 @@ def test_an_idle_model_is_unloaded_and_comes_back(shared_engine: Engine) -> None
     assert ending(submit(shared_engine, model, work("pid"))).output != first
 
 
-def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_told_to(shared_engine: Engine) -> None:
+def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_released(shared_engine: Engine) -> None:
     kept, plain = spec(pin=True, keep_alive=0), spec(keep_alive=0)
     pids = [ending(submit(shared_engine, model, work("pid"))).output for model in (kept, plain)]
     eventually(lambda: not psutil.pid_exists(pids[1]))
@@ -241,7 +243,7 @@ def test_a_pinned_version_is_kept_however_idle_and_leaves_when_it_is_told_to(sha
     assert shared_engine.load(kept).pinned
 
 
-def test_a_version_in_use_leaves_when_its_last_work_has_ended(shared_engine: Engine) -> None:
+def test_a_version_in_use_leaves_when_its_last_item_has_ended(shared_engine: Engine) -> None:
     model = spec()
     running = submit(shared_engine, model, work("steps", steps=20))
     shared_engine.release(model.version)
@@ -262,7 +264,7 @@ def test_what_backs_off_is_loaded_anyway_when_somebody_insists(shared_engine: En
     assert shared_engine.load(model, anyway=True).state == "ready"
 
 
-def test_the_least_recently_used_model_makes_room_and_gives_its_memory_back(start_engine: Start) -> None:
+def test_the_least_recently_used_model_is_evicted_and_its_memory_comes_back(start_engine: Start) -> None:
     engine = start_engine(budget_bytes=200_000_000)
     old, used = spec(ballast=60_000_000), spec(ballast=60_000_000)
     pids = [engine.load(model).pid for model in (old, used)]
@@ -313,7 +315,7 @@ def test_a_model_sees_no_secrets_and_has_its_own_randomness(shared_engine: Engin
     assert numbers[0] != numbers[1]
 
 
-def test_two_attempts_of_one_work_may_meet(shared_engine: Engine) -> None:
+def test_two_attempts_of_one_item_may_meet(shared_engine: Engine) -> None:
     model = spec(max_batch_size=1)
     jobs = [Work("same", {"do": "steps", "steps": 5, "text": str(i)}) for i in range(2)]
     handles = [submit(shared_engine, model, job) for job in jobs]
@@ -326,7 +328,7 @@ def test_a_model_that_takes_too_long_to_load_is_killed(start_engine: Start) -> N
     assert "longer than 0.3 s" in failed.error
 
 
-def test_a_stopping_engine_lets_works_end_within_the_grace_and_hands_back_the_rest(
+def test_a_stopping_engine_lets_items_end_within_the_grace_and_hands_back_the_rest(
     start_engine: Start,
 ) -> None:
     engine = start_engine()

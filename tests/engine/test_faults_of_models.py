@@ -50,15 +50,15 @@ def kind(request: pytest.FixtureRequest, shared_engine: Engine) -> Iterator[Kind
 def together(
     kind: Kind, model: ModelSpec, number: int, each: dict[str, Any] | None = None, **last: Any
 ) -> list[Submission]:
-    """So many works that form one batch, all with the inputs `each`, the last with some of its own; they wait
+    """So many items that form one batch, all with the inputs `each`, the last with some of its own; they wait
     behind one that runs."""
     blocker = submit(kind.engine, model, work(seconds=0.3))
     next(blocker.events())
     timeout = last.pop("timeout", 60.0)
-    works = [work(text=f"text {n}", **(each or {})) for n in range(number - 1)]
+    items = [work(text=f"text {n}", **(each or {})) for n in range(number - 1)]
     return [
-        submit(kind.engine, model, one)
-        for one in [*works, work(text="last", timeout=timeout, **(each or {}), **last)]
+        submit(kind.engine, model, item)
+        for item in [*items, work(text="last", timeout=timeout, **(each or {}), **last)]
     ]
 
 
@@ -93,7 +93,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved_until_it_fits(kind: Kind) -> 
     assert max(end.metrics["batch_size"] for end in later) < TOGETHER / 2
 
 
-def test_a_process_killed_with_a_batch_inside_costs_its_works_nothing_but_time(kind: Kind) -> None:
+def test_a_process_killed_with_a_batch_inside_costs_its_items_nothing_but_time(kind: Kind) -> None:
     model = kind.model()
     pid = kind.engine.load(model).pid
     handles = together(kind, model, TOGETHER, {"seconds": 0.5})

@@ -38,8 +38,8 @@ class TorchTrial(Runtime):
         )
 
     def prepare(self, job: Job) -> None:
-        given = str(job.input.get("text", "")).encode()[:WIDTH]
-        job.prepared = [byte / 255 for byte in given] + [0.0] * (WIDTH - len(given))
+        text = str(job.input.get("text", "")).encode()[:WIDTH]
+        job.prepared = [byte / 255 for byte in text] + [0.0] * (WIDTH - len(text))
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         import torch
