@@ -21,7 +21,7 @@ from app.events.reader import EventReader
 def reader(url: str) -> Iterator[None]:
     """Reads the beginning of a stream; leaves it at the end of the block."""
     with httpx.Client(trust_env=False) as http, http.stream("GET", url, timeout=20) as answer:
-        pieces = answer.iter_bytes()  # must be held on to: without it the connection closes
+        pieces = answer.iter_bytes()  # must be referenced: without it the connection closes
         next(pieces)
         yield
 
@@ -31,7 +31,7 @@ def listening(api: Server, prediction: dict[str, Any]) -> None:
     eventually(lambda: prediction["id"] in api.app.state.api.reader._live)
 
 
-def made(person: Person, **more: Any) -> dict[str, Any]:
+def create(person: Person, **more: Any) -> dict[str, Any]:
     body = {"version": "ada/echo", "input": {"text": "x", "chunks": 2, "seconds": 2}} | more
     answer = person.http.post("/v1/predictions", json=body)
     assert answer.status_code == 201, answer.text
@@ -44,16 +44,15 @@ def ended(person: Person, prediction: dict[str, Any]) -> dict[str, Any]:
 
 def becomes(person: Person, prediction: dict[str, Any], status: str) -> dict[str, Any]:
     def reached() -> dict[str, Any] | None:
-        found = person.http.get(prediction["urls"]["get"]).json()
-        return dict(found) if found["status"] == status else None
+        now = person.http.get(prediction["urls"]["get"]).json()
+        return dict(now) if now["status"] == status else None
 
-    found: dict[str, Any] = eventually(reached)
-    return found
+    return dict(eventually(reached))
 
 
 @pytest.mark.parametrize("more", [{}, {"on_disconnect": "continue"}])
 def test_a_reader_that_leaves_stops_nothing(ada: Person, echo: dict, worker: HandWorker, more: dict) -> None:
-    prediction = made(ada, **more)
+    prediction = create(ada, **more)
     becomes(ada, prediction, "processing")
     with reader(prediction["urls"]["stream"]):
         pass
@@ -63,7 +62,7 @@ def test_a_reader_that_leaves_stops_nothing(ada: Person, echo: dict, worker: Han
 def test_the_last_reader_of_all_processes_stops_it_when_it_was_made_so(
     start_server: Callable[..., Server], ada: Person, echo: dict
 ) -> None:
-    prediction = made(ada, on_disconnect="cancel")
+    prediction = create(ada, on_disconnect="cancel")
     assert prediction["on_disconnect"] == "cancel"
     assert "on_disconnect" not in prediction["routing"]
     second = start_server()
@@ -78,12 +77,12 @@ def test_the_last_reader_of_all_processes_stops_it_when_it_was_made_so(
         assert ada.http.get(prediction["urls"]["get"]).json()["status"] == "starting", (
             "somebody reads it elsewhere"
         )
-    found = becomes(ada, prediction, "canceled")
-    assert found["error"] == "Its last reader left (on_disconnect: cancel)."
+    canceled = becomes(ada, prediction, "canceled")
+    assert canceled["error"] == "Its last reader left (on_disconnect: cancel)."
 
 
 def test_a_running_one_is_stopped_too(ada: Person, echo: dict, worker: HandWorker) -> None:
-    prediction = made(ada, on_disconnect="cancel")
+    prediction = create(ada, on_disconnect="cancel")
     becomes(ada, prediction, "processing")
     with reader(prediction["urls"]["stream"]):
         pass
@@ -91,7 +90,7 @@ def test_a_running_one_is_stopped_too(ada: Person, echo: dict, worker: HandWorke
 
 
 def test_who_reads_to_the_end_stops_nothing(ada: Person, echo: dict, worker: HandWorker) -> None:
-    prediction = made(ada, on_disconnect="cancel", input={"text": "x", "chunks": 2})
+    prediction = create(ada, on_disconnect="cancel", input={"text": "x", "chunks": 2})
     assert "event: done" in httpx.get(prediction["urls"]["stream"], trust_env=False).text
     assert ended(ada, prediction)["status"] == "succeeded"
 
@@ -110,8 +109,8 @@ def test_a_model_that_does_not_stream_has_no_readers(ada: Person, api_settings: 
     (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
     (folder / "model.safetensors").write_bytes(b"x")
     ada.model("bert", source="path:leaving", runtime="embedding")
-    wanted = {"version": "ada/bert", "input": {"text": "x"}, "on_disconnect": "cancel"}
-    answer = ada.http.post("/v1/predictions", json=wanted)
+    body = {"version": "ada/bert", "input": {"text": "x"}, "on_disconnect": "cancel"}
+    answer = ada.http.post("/v1/predictions", json=body)
     assert (answer.status_code, "on_disconnect" in answer.json()["detail"]) == (422, True)
 
 
@@ -144,7 +143,7 @@ async def test_a_server_that_stops_is_no_reader_that_leaves(by: str) -> None:
     assert left == ([True] if by == "reader" else [])
 
 
-async def test_while_redis_cannot_tell_who_reads_nothing_is_stopped() -> None:
+async def test_while_redis_is_away_nothing_is_stopped() -> None:
     unresponsive = EventReader("redis://127.0.0.1:1/0")
     unresponsive.start()
     assert await unresponsive.nobody_reads("0" * 26) is False
@@ -152,9 +151,9 @@ async def test_while_redis_cannot_tell_who_reads_nothing_is_stopped() -> None:
 
 
 async def test_who_comes_back_in_time_still_reads(api_settings: Any) -> None:
-    hearing = EventReader(api_settings.redis_url)
-    hearing.start()
-    with hearing.live("0" * 26):
-        assert await hearing.nobody_reads("0" * 26) is False
-    assert await hearing.nobody_reads("0" * 26) is True
-    await hearing.close()
+    reader_of_events = EventReader(api_settings.redis_url)
+    reader_of_events.start()
+    with reader_of_events.live("0" * 26):
+        assert await reader_of_events.nobody_reads("0" * 26) is False
+    assert await reader_of_events.nobody_reads("0" * 26) is True
+    await reader_of_events.close()

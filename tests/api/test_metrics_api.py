@@ -21,7 +21,9 @@ def read(answer: httpx.Response) -> dict[str, Any]:
     """(name, sorted labels) -> value."""
     assert answer.status_code == 200, answer.text
     families = text_string_to_metric_families(answer.text)
-    return {_key(one.name, one.labels): one.value for family in families for one in family.samples}
+    return {
+        _key(sample.name, sample.labels): sample.value for family in families for sample in family.samples
+    }
 
 
 def _key(name: str, labels: dict[str, str]) -> str:
@@ -39,26 +41,26 @@ def test_requests_and_predictions_are_counted(ada, admin, echo, worker) -> None:
     assert ada.http.get("/v1/predictions/" + "0" * 26).status_code == 404
     after = read(admin.http.get("/metrics"))
 
-    def grown(name: str) -> float:
+    def added(name: str) -> float:
         return float(after.get(name, 0) - before.get(name, 0))
 
-    one = "/v1/predictions/{prediction_id}"
-    assert grown("lovage_http_requests_total{method=POST,route=/v1/predictions,status=201}") == 3
-    assert grown("lovage_http_request_seconds_count{method=POST,route=/v1/predictions}") == 3
-    assert grown(f"lovage_http_requests_total{{method=GET,route={one},status=200}}") == 1
-    assert grown(f"lovage_http_requests_total{{method=GET,route={one},status=404}}") == 1
-    assert grown("lovage_predictions_accepted_total{source=api}") == 3
-    assert grown("lovage_predictions_ended_total{status=succeeded}") == 3, (
+    route = "/v1/predictions/{prediction_id}"
+    assert added("lovage_http_requests_total{method=POST,route=/v1/predictions,status=201}") == 3
+    assert added("lovage_http_request_seconds_count{method=POST,route=/v1/predictions}") == 3
+    assert added(f"lovage_http_requests_total{{method=GET,route={route},status=200}}") == 1
+    assert added(f"lovage_http_requests_total{{method=GET,route={route},status=404}}") == 1
+    assert added("lovage_predictions_accepted_total{source=api}") == 3
+    assert added("lovage_predictions_ended_total{status=succeeded}") == 3, (
         "the hand worker is of this process"
     )
     assert after["process_resident_memory_bytes"] > 0
 
 
-def test_those_who_are_kept_informed_are_counted(api, ada, admin, echo) -> None:
+def test_those_who_follow_predictions_are_counted(api, ada, admin, echo) -> None:
     def readers(kind: str) -> float:
         return float(read(admin.http.get("/metrics"))[f"lovage_readers{{kind={kind}}}"])
 
-    def ask() -> None:
+    def create() -> None:
         body = {"version": "ada/echo", "input": {"text": "x"}}
         httpx.post(
             f"{api.url}/v1/predictions",
@@ -67,7 +69,7 @@ def test_those_who_are_kept_informed_are_counted(api, ada, admin, echo) -> None:
             timeout=20,
         )
 
-    waiting, before = threading.Thread(target=ask), readers("websocket")
+    waiting, before = threading.Thread(target=create), readers("websocket")
     waiting.start()
     header = {"Authorization": f"Bearer {ada.key}"}
     with dial(api.url.replace("http", "ws") + "/ws/counted", additional_headers=header) as socket:
@@ -78,7 +80,7 @@ def test_those_who_are_kept_informed_are_counted(api, ada, admin, echo) -> None:
     assert readers("wait") == 0
 
 
-def test_what_callers_make_up_makes_no_series(admin, anonymous) -> None:
+def test_what_callers_invent_makes_no_series(admin, anonymous) -> None:
     for number in range(20):
         anonymous.get(f"/made/up/{number}")
         anonymous.request(f"MADE{number}", "/")
@@ -124,26 +126,26 @@ def test_the_whole_platform_is_read_from_the_database(start_server, ada, admin, 
         )
     server = start_server()  # a process that has not looked yet
     with httpx.Client(base_url=server.url, headers=admin.http.headers) as http:
-        found = read(http.get("/metrics"))
-    assert found["lovage_database_up"] == 1
-    assert found["lovage_waiting{queue=cuda}"] == 1
-    assert sum(value for name, value in found.items() if name.startswith("lovage_waiting{")) == 3
-    assert 90 <= found["lovage_waiting_oldest_seconds{queue=cuda}"] < 150
-    assert found["lovage_running"] == 0
-    assert found["lovage_workers{device_class=cpu}"] == 1
-    assert found["lovage_slots{device_class=cpu}"] == 7
-    assert found["lovage_webhooks_pending{state=again}"] == 1
-    assert found["lovage_webhooks_pending{state=new}"] == 1
-    assert 30 <= found["lovage_webhooks_overdue_seconds"] < 90
+        values = read(http.get("/metrics"))
+    assert values["lovage_database_up"] == 1
+    assert values["lovage_waiting{queue=cuda}"] == 1
+    assert sum(value for name, value in values.items() if name.startswith("lovage_waiting{")) == 3
+    assert 90 <= values["lovage_waiting_oldest_seconds{queue=cuda}"] < 150
+    assert values["lovage_running"] == 0
+    assert values["lovage_workers{device_class=cpu}"] == 1
+    assert values["lovage_slots{device_class=cpu}"] == 7
+    assert values["lovage_webhooks_pending{state=again}"] == 1
+    assert values["lovage_webhooks_pending{state=new}"] == 1
+    assert 30 <= values["lovage_webhooks_overdue_seconds"] < 90
 
 
-def test_a_database_that_is_away_is_told_and_the_rest_still_shown(start_server, admin) -> None:
+def test_a_database_that_is_away_is_shown_beside_the_rest(start_server, admin) -> None:
     server = start_server(metrics_token=TOKEN)
     server.services.metrics._database = Database(connect("postgresql://nobody:x@127.0.0.1:1/none"))
-    found = read(httpx.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}))
-    assert found["lovage_database_up"] == 0
-    assert "lovage_running" not in found
-    assert "lovage_readers{kind=stream}" in found
+    values = read(httpx.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}))
+    assert values["lovage_database_up"] == 0
+    assert "lovage_running" not in values
+    assert "lovage_readers{kind=stream}" in values
 
 
 def test_refusals_by_a_rate_limit_are_counted(start_server, make_person, echo) -> None:

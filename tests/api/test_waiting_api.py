@@ -9,10 +9,10 @@ from app.services.predictions.queue_position import COUNTED, left_since, positio
 
 
 def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> None:
-    made = ada.http.post(
+    created = ada.http.post(
         "/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"}
     )
-    url = f"/v1/predictions/{made.json()['id']}"
+    url = f"/v1/predictions/{created.json()['id']}"
     first = ada.http.get(url)
     assert first.json()["status"] == "succeeded"
     again = ada.http.get(url, headers={"If-None-Match": first.headers["etag"]})
@@ -52,10 +52,10 @@ def test_a_waiting_prediction_shows_its_position(ada: Person, echo, start_server
 
 
 def test_an_ended_prediction_has_no_position(ada: Person, echo, worker) -> None:
-    made = ada.http.post(
+    created = ada.http.post(
         "/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}}, headers={"Prefer": "wait=10"}
     )
-    seen = ada.http.get(f"/v1/predictions/{made.json()['id']}")
+    seen = ada.http.get(f"/v1/predictions/{created.json()['id']}")
     assert "queue" not in seen.json()
     assert "retry-after" not in seen.headers
 

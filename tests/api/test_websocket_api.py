@@ -23,19 +23,19 @@ CHECKS = {name: jsonschema.Draft202012Validator(json.loads((FOLDER / name).read_
 
 
 class Client:
-    """Says and hears messages that fit the schemas; `raw` says anything."""
+    """Sends and receives messages that fit the schemas; `send_text` sends anything."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
 
-    def say(self, **message: Any) -> None:
+    def send(self, **message: Any) -> None:
         CHECKS["client.schema.json"].validate(message)
         self.socket.send(json.dumps(message))
 
-    def raw(self, text: str) -> None:
+    def send_text(self, text: str) -> None:
         self.socket.send(text)
 
-    def hear(self, *types: str, seconds: float = 15) -> dict[str, Any]:
+    def receive(self, *types: str, seconds: float = 15) -> dict[str, Any]:
         """The next message of these types; others before it are skipped."""
         until = time.monotonic() + seconds
         while True:
@@ -64,10 +64,10 @@ def test_the_committed_schemas_are_current() -> None:
 
 def test_an_inference_is_accepted_and_answered(api: Server, ada: Person, echo, worker, dial) -> None:
     client = dial(api, ada)
-    assert client.hear("welcome")["username"] == "ada"
-    client.say(type="inference", model="ada/echo", inputs={"text": "hello"}, request_id="r1")
-    accepted = client.hear("accepted")
-    result = client.hear("result")
+    assert client.receive("welcome")["username"] == "ada"
+    client.send(type="inference", model="ada/echo", inputs={"text": "hello"}, request_id="r1")
+    accepted = client.receive("accepted")
+    result = client.receive("result")
     assert accepted["request_id"] == result["request_id"] == "r1"
     assert (result["status"], result["prediction"]["output"]) == ("succeeded", "hello")
     assert result["prediction"]["source"] == "ws"
@@ -76,48 +76,48 @@ def test_an_inference_is_accepted_and_answered(api: Server, ada: Person, echo, w
 
 def test_a_stream_comes_in_pieces_and_in_order(api: Server, ada: Person, echo, worker, dial) -> None:
     client = dial(api, ada)
-    client.say(type="inference", model="ada/echo", inputs={"text": "a", "chunks": 5}, stream=True)
-    pieces = [client.hear("chunk") for _ in range(5)]
+    client.send(type="inference", model="ada/echo", inputs={"text": "a", "chunks": 5}, stream=True)
+    pieces = [client.receive("chunk") for _ in range(5)]
     assert [piece["index"] for piece in pieces] == [0, 1, 2, 3, 4]
-    assert client.hear("result")["prediction"]["output"] == [piece["data"] for piece in pieces]
+    assert client.receive("result")["prediction"]["output"] == [piece["data"] for piece in pieces]
 
 
 def test_the_async_client_streams_several_predictions_at_once(api: Server, ada: Person, echo, worker) -> None:
     async def run() -> dict[str, list[str]]:
         url, headers = api.url.replace("http", "ws") + "/ws/async", {"Authorization": f"Bearer {ada.key}"}
-        heard: dict[str, list[str]] = {}
+        pieces: dict[str, list[str]] = {}
         ended = 0
         async with websockets.connect(url, additional_headers=headers, proxy=None) as socket:
             for name in ("a", "b", "c"):
                 inputs = {"text": name, "chunks": 3, "seconds": 0.2}
-                asked = {
+                inference = {
                     "type": "inference",
                     "model": "ada/echo",
                     "inputs": inputs,
                     "stream": True,
                     "request_id": name,
                 }
-                await socket.send(json.dumps(asked))
+                await socket.send(json.dumps(inference))
             async for text in socket:
                 message = json.loads(text)
                 ended += message["type"] == "result"
                 if message["type"] == "chunk":
-                    heard.setdefault(message["request_id"], []).append(message["data"])
+                    pieces.setdefault(message["request_id"], []).append(message["data"])
                 if ended == 3:
-                    return heard
+                    return pieces
         raise AssertionError("the connection ended first")
 
     assert asyncio.run(run()) == {name: [name] * 3 for name in "abc"}
 
 
 def test_three_ways_to_say_who_one_is(api: Server, ada: Person, dial) -> None:
-    assert dial(api, ada).hear("welcome")
+    assert dial(api, ada).receive("welcome")
     by_protocol = dial(api, None, subprotocols=["lovage", f"lovage.token.{ada.key}"])
     assert by_protocol.socket.subprotocol == "lovage"
-    assert by_protocol.hear("welcome")
+    assert by_protocol.receive("welcome")
     by_message = dial(api, None)
-    by_message.say(type="auth", token=ada.key)
-    assert by_message.hear("welcome")
+    by_message.send(type="auth", token=ada.key)
+    assert by_message.receive("welcome")
 
 
 @pytest.mark.parametrize(
@@ -125,19 +125,19 @@ def test_three_ways_to_say_who_one_is(api: Server, ada: Person, dial) -> None:
 )
 def test_strangers_are_turned_away(api: Server, dial, first: str) -> None:
     client = dial(api, None)
-    client.raw(first)
-    with pytest.raises(ConnectionClosed) as told:
+    client.send_text(first)
+    with pytest.raises(ConnectionClosed) as closed:
         client.socket.recv(timeout=5)
-    assert told.value.rcvd is not None
-    assert told.value.rcvd.code == 4401
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
 
 
 def test_a_bad_client_id_is_refused(api: Server, ada: Person, dial) -> None:
     client = dial(api, ada, name="a%20b")
-    with pytest.raises(ConnectionClosed) as told:
+    with pytest.raises(ConnectionClosed) as closed:
         client.socket.recv(timeout=5)
-    assert told.value.rcvd is not None
-    assert told.value.rcvd.code == 4400
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4400
 
 
 @pytest.mark.parametrize(
@@ -158,108 +158,108 @@ def test_a_bad_client_id_is_refused(api: Server, ada: Person, dial) -> None:
         ('{"type": "ping", "request_id": "\\u0000"}', None),
     ],
 )
-def test_a_wrong_message_is_told_and_the_connection_stays(
+def test_a_wrong_message_is_answered_with_an_error_and_the_connection_stays(
     api: Server, ada: Person, echo, dial, text: str, field: str
 ) -> None:
     client = dial(api, ada)
-    client.raw(text)
-    assert client.hear("error").get("field") == field
-    client.say(type="ping", request_id="p")
-    assert client.hear("pong")["request_id"] == "p"
+    client.send_text(text)
+    assert client.receive("error").get("field") == field
+    client.send(type="ping", request_id="p")
+    assert client.receive("pong")["request_id"] == "p"
 
 
 def test_binary_messages_are_read_as_text(api: Server, ada: Person, dial) -> None:
     client = dial(api, ada)
     client.socket.send(b'{"type": "ping"}')
-    assert client.hear("pong")
+    assert client.receive("pong")
     client.socket.send(b"\xff\xfe")
-    assert client.hear("error")
+    assert client.receive("error")
 
 
 def test_a_message_that_is_too_large_closes_with_1009(start_server, ada: Person, dial) -> None:
     client = dial(start_server(), ada)
-    client.raw(json.dumps({"type": "auth", "token": "x" * 20_000_000}))
-    with pytest.raises(ConnectionClosed) as told:
-        client.hear("never")
-    assert told.value.rcvd is not None
-    assert told.value.rcvd.code == 1009
+    client.send_text(json.dumps({"type": "auth", "token": "x" * 20_000_000}))
+    with pytest.raises(ConnectionClosed) as closed:
+        client.receive("never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
 
 
-def test_news_of_ones_own_predictions_crosses_processes(
+def test_events_of_ones_own_predictions_cross_processes(
     api: Server, start_server, ada, bob, echo, worker, dial
 ) -> None:
     other: Server = start_server()
     mine, theirs = dial(other, ada), dial(other, bob)
     for client in (mine, theirs):
-        client.say(type="subscribe", topics=["status", "inference"])
-        client.hear("subscribed")
-    made = ada.run("ada/echo", text="x")
+        client.send(type="subscribe", topics=["status", "inference"])
+        client.receive("subscribed")
+    prediction = ada.run("ada/echo", text="x")
     seen = []
     while not seen or seen[-1] != ("inference", "succeeded"):
-        event = mine.hear("event")
-        if event["data"]["prediction_id"] == made["id"]:
+        event = mine.receive("event")
+        if event["data"]["prediction_id"] == prediction["id"]:
             seen.append((event["topic"], event["data"]["status"]))
     assert {("status", "starting"), ("status", "processing"), ("status", "succeeded")} <= set(seen)
     with pytest.raises(TimeoutError):
-        theirs.hear("event", seconds=0.5)
+        theirs.receive("event", seconds=0.5)
 
 
 def test_unsubscribed_topics_are_silent(api: Server, ada: Person, echo, worker, dial) -> None:
     client = dial(api, ada)
-    client.say(type="subscribe", topics=["status", "queue"])
-    assert client.hear("subscribed")["topics"] == ["queue", "status"]
-    client.say(type="unsubscribe", topics=["status", "queue"])
-    assert client.hear("subscribed")["topics"] == []
+    client.send(type="subscribe", topics=["status", "queue"])
+    assert client.receive("subscribed")["topics"] == ["queue", "status"]
+    client.send(type="unsubscribe", topics=["status", "queue"])
+    assert client.receive("subscribed")["topics"] == []
     ada.run("ada/echo", text="x")
     with pytest.raises(TimeoutError):
-        client.hear("event", seconds=1)
+        client.receive("event", seconds=1)
 
 
-def test_backend_and_queue_tell_changes(api: Server, ada: Person, admin: Person, echo, worker, dial) -> None:
+def test_backend_and_queue_send_changes(api: Server, ada: Person, admin: Person, echo, worker, dial) -> None:
     plain, operator = dial(api, ada), dial(api, admin)
     for client in (plain, operator):
-        client.say(type="subscribe", topics=["backend"])
-    assert plain.hear("event")["data"]["live_workers"] >= 1
-    assert "workers" in operator.hear("event")["data"]
-    plain.say(type="subscribe", topics=["queue"])
+        client.send(type="subscribe", topics=["backend"])
+    assert plain.receive("event")["data"]["live_workers"] >= 1
+    assert "workers" in operator.receive("event")["data"]
+    plain.send(type="subscribe", topics=["queue"])
     ada.run("ada/echo", text="x", seconds=2)
-    while (event := plain.hear("event"))["topic"] != "queue" or not event["data"]["running"]:
+    while (event := plain.receive("event"))["topic"] != "queue" or not event["data"]["running"]:
         assert "queues" not in event["data"]
 
 
-def test_ones_own_places_in_the_queue_are_told_as_they_change(
+def test_ones_own_positions_in_the_queue_are_sent_as_they_change(
     api: Server, ada: Person, bob: Person, echo, dial
 ) -> None:
     first, theirs, last = (
         person.run("ada/echo", text="x")["id"] for person in (ada, bob, ada)
     )  # nobody runs them
     client = dial(api, ada)
-    client.say(type="subscribe", topics=["queue"])
-    told = client.hear("event")["data"]
-    assert [(one["prediction_id"], one["position"]) for one in told["mine"]] == [(first, 1), (last, 3)]
-    assert told["waiting"] == 3
-    client.say(type="status", prediction_id=last)
-    assert client.hear("status")["prediction"]["queue"]["position"] == 3
+    client.send(type="subscribe", topics=["queue"])
+    queue = client.receive("event")["data"]
+    assert [(entry["prediction_id"], entry["position"]) for entry in queue["mine"]] == [(first, 1), (last, 3)]
+    assert queue["waiting"] == 3
+    client.send(type="status", prediction_id=last)
+    assert client.receive("status")["prediction"]["queue"]["position"] == 3
     bob.http.post(f"/v1/predictions/{theirs}/cancel")
     ada.http.post(f"/v1/predictions/{first}/cancel")
-    while len((told := client.hear("event")["data"])["mine"]) != 1 or told["mine"][0]["position"] != 1:
-        assert all(one["prediction_id"] != theirs for one in told["mine"])
-    assert told["mine"][0]["prediction_id"] == last
+    while len((queue := client.receive("event")["data"])["mine"]) != 1 or queue["mine"][0]["position"] != 1:
+        assert all(entry["prediction_id"] != theirs for entry in queue["mine"])
+    assert queue["mine"][0]["prediction_id"] == last
 
 
-def test_who_subscribes_later_hears_how_things_stand(api: Server, ada: Person, echo, worker, dial) -> None:
+def test_who_subscribes_later_is_sent_how_things_stand(api: Server, ada: Person, echo, worker, dial) -> None:
     for _ in range(2):
         client = dial(api, ada)
-        client.say(type="subscribe", topics=["backend", "queue"])
-        assert {client.hear("event")["topic"], client.hear("event")["topic"]} == {"backend", "queue"}
+        client.send(type="subscribe", topics=["backend", "queue"])
+        assert {client.receive("event")["topic"], client.receive("event")["topic"]} == {"backend", "queue"}
 
 
 def close_code(client: Client, seconds: float = 10) -> int:
     """The code with which the server ends this connection."""
-    with pytest.raises(ConnectionClosed) as told:
-        client.hear("never", seconds=seconds)
-    assert told.value.rcvd is not None
-    return told.value.rcvd.code
+    with pytest.raises(ConnectionClosed) as closed:
+        client.receive("never", seconds=seconds)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
 
 
 def test_a_revoked_key_and_a_disabled_user_are_sent_away(
@@ -267,15 +267,15 @@ def test_a_revoked_key_and_a_disabled_user_are_sent_away(
 ) -> None:
     server: Server = start_server(ws_recheck_seconds=0.2)
     revoked, disabled, other = dial(server, ada), dial(server, bob), dial(server, ada)
-    revoked.say(
+    revoked.send(
         type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect="cancel"
     )  # nobody runs it
-    prediction = revoked.hear("accepted")["prediction_id"]
+    prediction = revoked.receive("accepted")["prediction_id"]
     with database.unit() as session:
         session.get(UserRow, bob.id).disabled_at = func.now()
     assert close_code(disabled) == 4401
-    other.say(type="ping")
-    assert other.hear("pong")
+    other.send(type="ping")
+    assert other.receive("pong")
     [key] = ada.http.get("/v1/keys").json()["results"]
     fresh = server.services.accounts.issue_key(ada.id, "fresh", ["predict"]).key
     assert ada.http.delete(f"/v1/keys/{key['id']}").status_code == 204
@@ -289,59 +289,57 @@ def test_a_revoked_key_and_a_disabled_user_are_sent_away(
     assert read.json()["status"] == "canceled"
 
 
-def test_a_client_that_does_not_read_loses_news_and_nothing_else(
+def test_a_client_that_does_not_read_loses_events_and_nothing_else(
     api: Server, ada: Person, echo, worker, dial
 ) -> None:
     slow = dial(api, ada, compression=None, max_size=None, max_queue=1)
-    slow.say(type="subscribe", topics=["status"])
-    slow.hear("subscribed")
-    slow.say(
+    slow.send(type="subscribe", topics=["status"])
+    slow.receive("subscribed")
+    slow.send(
         type="inference", model="ada/echo", inputs={"text": "x" * 900_000, "chunks": 8}, stream=True
     )  # 7 MB fill every buffer
-    made = [
-        ada.run("ada/echo", text="news")["id"] for _ in range(100)
-    ]  # three pieces of news each, and room for 128
-    for one in made:
-        assert (
-            ada.http.get(f"/v1/predictions/{one}", headers={"Prefer": "wait=20"}).json()["status"]
-            == "succeeded"
-        )
-    pieces, news = [], 0
-    while (message := slow.hear("chunk", "event", "result"))["type"] != "result" or len(pieces) < 8:
+    names = [
+        ada.run("ada/echo", text="x")["id"] for _ in range(100)
+    ]  # three events each, of 128 that may wait
+    for name in names:
+        ended = ada.http.get(f"/v1/predictions/{name}", headers={"Prefer": "wait=20"}).json()
+        assert ended["status"] == "succeeded"
+    pieces, events = [], 0
+    while (message := slow.receive("chunk", "event", "result"))["type"] != "result" or len(pieces) < 8:
         pieces += [message["index"]] if message["type"] == "chunk" else []
-        news += message["type"] == "event"
+        events += message["type"] == "event"
     assert pieces == list(range(8))
-    ada.run("ada/echo", text="the next news says what was lost")
+    ada.run("ada/echo", text="the next event says what was dropped")
     dropped = 0
     with contextlib.suppress(TimeoutError):
         while True:
-            event = slow.hear("event", seconds=2)
-            news, dropped = news + 1, dropped + event.get("dropped", 0)
+            event = slow.receive("event", seconds=2)
+            events, dropped = events + 1, dropped + event.get("dropped", 0)
     assert dropped > 0
-    assert news + dropped >= 300
+    assert events + dropped >= 300
 
 
 def test_status_and_cancel_of_ones_own_only(api: Server, ada: Person, bob: Person, echo, dial) -> None:
-    made = ada.run("ada/echo", text="x")  # nobody runs it
+    prediction = ada.run("ada/echo", text="x")  # nobody runs it
     mine, theirs = dial(api, ada), dial(api, bob)
-    mine.say(type="status", prediction_id=made["id"])
-    assert mine.hear("status")["prediction"]["status"] == "starting"
+    mine.send(type="status", prediction_id=prediction["id"])
+    assert mine.receive("status")["prediction"]["status"] == "starting"
     for kind in ("status", "cancel"):
-        theirs.say(type=kind, prediction_id=made["id"])
-        assert theirs.hear("error")["code"] == "not_found"
-    mine.say(type="cancel", prediction_id=made["id"])
-    assert mine.hear("status")["prediction"]["status"] == "canceled"
-    mine.say(type="status")
-    assert "live_workers" in mine.hear("status")["platform"]
+        theirs.send(type=kind, prediction_id=prediction["id"])
+        assert theirs.receive("error")["code"] == "not_found"
+    mine.send(type="cancel", prediction_id=prediction["id"])
+    assert mine.receive("status")["prediction"]["status"] == "canceled"
+    mine.send(type="status")
+    assert "live_workers" in mine.receive("status")["platform"]
 
 
 @pytest.mark.parametrize(("wish", "ends"), [("cancel", "canceled"), ("continue", "starting")])
-def test_leaving_stops_only_what_was_asked_to(
+def test_leaving_cancels_only_what_was_created_so(
     api: Server, ada: Person, echo, dial, wish: str, ends: str
 ) -> None:
     client = dial(api, ada)
-    client.say(type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect=wish)
-    prediction = client.hear("accepted")["prediction_id"]
+    client.send(type="inference", model="ada/echo", inputs={"text": "x"}, on_disconnect=wish)
+    prediction = client.receive("accepted")["prediction_id"]
     client.socket.close()
     until = time.monotonic() + (10 if ends == "canceled" else 1)
     while (
@@ -353,39 +351,39 @@ def test_leaving_stops_only_what_was_asked_to(
     assert status == ends
 
 
-def test_a_silent_client_is_asked_and_then_dropped(start_server, ada: Person, dial) -> None:
+def test_a_silent_client_is_sent_pings_and_then_disconnected(start_server, ada: Person, dial) -> None:
     server: Server = start_server(ws_idle_seconds=0.6)
     client = dial(server, ada)
-    assert client.hear("ping")
-    with pytest.raises(ConnectionClosed) as told:
-        client.hear("never")
-    assert told.value.rcvd is not None
-    assert told.value.rcvd.code == 4408
+    assert client.receive("ping")
+    with pytest.raises(ConnectionClosed) as closed:
+        client.receive("never")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4408
     talker = dial(server, ada)
     for _ in range(6):
-        talker.hear("ping")
-        talker.say(type="pong")
+        talker.receive("ping")
+        talker.send(type="pong")
 
 
 def test_limits_hold_here_too(start_server, ada: Person, echo, dial) -> None:
     server: Server = start_server(rate_limit_creates="3/minute", rate_limit_calls="")
     client = dial(server, ada)
     for _ in range(5):
-        client.say(type="inference", model="ada/echo", inputs={"text": "x"})
-    assert [client.hear("accepted", "error")["type"] for _ in range(5)] == ["accepted"] * 3 + ["error"] * 2
+        client.send(type="inference", model="ada/echo", inputs={"text": "x"})
+    assert [client.receive("accepted", "error")["type"] for _ in range(5)] == ["accepted"] * 3 + ["error"] * 2
 
 
-def test_many_clients_hear_the_same(api: Server, ada: Person, echo, worker, dial) -> None:
+def test_many_clients_receive_the_same(api: Server, ada: Person, echo, worker, dial) -> None:
     clients = [dial(api, ada, name=f"c{n}") for n in range(40)]
     for client in clients:
-        client.say(type="subscribe", topics=["inference"])
+        client.send(type="subscribe", topics=["inference"])
     for client in clients:
-        client.hear("subscribed")
-    made = ada.run("ada/echo", text="x")
-    assert {client.hear("event")["data"]["prediction_id"] for client in clients} == {made["id"]}
+        client.receive("subscribed")
+    prediction = ada.run("ada/echo", text="x")
+    assert {client.receive("event")["data"]["prediction_id"] for client in clients} == {prediction["id"]}
 
 
-def test_a_restart_tells_clients_to_come_back(api_settings, ada: Person) -> None:
+def test_a_restart_closes_with_the_code_to_come_back(api_settings, ada: Person) -> None:
     import os
     import signal
     import socket
@@ -414,10 +412,10 @@ def test_a_restart_tells_clients_to_come_back(api_settings, ada: Person) -> None
         with connect(f"ws://127.0.0.1:{port}/ws/x", additional_headers=headers, proxy=None) as opened:
             opened.recv(timeout=5)
             process.send_signal(signal.SIGTERM)
-            with pytest.raises(ConnectionClosed) as told:
+            with pytest.raises(ConnectionClosed) as closed:
                 opened.recv(timeout=10)
-        assert told.value.rcvd is not None
-        assert told.value.rcvd.code == 1012
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
     finally:
         process.terminate()
         process.wait(20)

@@ -49,8 +49,8 @@ def other() -> Iterator[str]:
     server.server_close()
 
 
-def said(capsys: pytest.CaptureFixture[str], url: str, model: str) -> tuple[str, object]:
-    """What registering a model says, and with which exit code."""
+def refusal(capsys: pytest.CaptureFixture[str], url: str, model: str) -> tuple[str, object]:
+    """The sentence of a failed look-up, and its exit code."""
     with pytest.raises(SystemExit) as end:
         _exists(Api(url), "a", model)
     return capsys.readouterr().err, end.value.code
@@ -64,10 +64,10 @@ def said(capsys: pytest.CaptureFixture[str], url: str, model: str) -> tuple[str,
         ("broken", "the server answered 500"),
     ],
 )
-def test_another_server_is_told_as_such(
+def test_another_server_is_named_as_such(
     other: str, capsys: pytest.CaptureFixture[str], model: str, sentence: str
 ) -> None:
-    text, code = said(capsys, other, model)
+    text, code = refusal(capsys, other, model)
     assert text.startswith("lovage: ")
     assert sentence in text
     assert code == 1
@@ -95,19 +95,19 @@ def test_the_local_key_is_sent_to_this_machine_only(
     assert header == ("Bearer lov_local" if sent else None)
 
 
-@pytest.mark.parametrize(("most", "found"), [(None, 300), (150, 150), (100, 100)])
-def test_lists_go_on_over_their_pages(other: str, most: int | None, found: int) -> None:
-    assert len(Api(other).every("/pages/0", most=most)) == found
+@pytest.mark.parametrize(("most", "count"), [(None, 300), (150, 150), (100, 100)])
+def test_lists_go_on_over_their_pages(other: str, most: int | None, count: int) -> None:
+    assert len(Api(other).every("/pages/0", most=most)) == count
 
 
 def test_a_model_that_is_not_there_is_no_failure(other: str) -> None:
     assert not _exists(Api(other), "a", "absent")
 
 
-def test_a_platform_that_is_away_and_an_address_that_is_none_are_told(
+def test_a_platform_that_is_away_and_an_address_that_is_none_are_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    text, code = said(capsys, ABSENT, "x")
+    text, code = refusal(capsys, ABSENT, "x")
     assert ("does not answer" in text, code) == (True, 3)
     with pytest.raises(SystemExit) as end:
         Api("http://[::1")

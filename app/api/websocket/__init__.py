@@ -1,1 +1,1 @@
-"""The WebSocket: predictions, their growing output and news of the platform over one connection."""
+"""The WebSocket: predictions, their output as it is made, and events of the platform over one connection."""

@@ -83,7 +83,7 @@ class FromServer(BaseModel):
 
 
 class WelcomeOut(FromServer):
-    """The client is known; now messages are taken."""
+    """The client is authenticated; now messages are read."""
 
     type: Literal["welcome"] = "welcome"
     client_id: str
@@ -132,7 +132,7 @@ class StatusOut(FromServer):
 
 
 class EventOut(FromServer):
-    """News of a topic. `dropped`: so many before it were left out, because this client reads too slowly."""
+    """An event of a topic. `dropped`: how many before it were left out as this client reads too slowly."""
 
     type: Literal["event"] = "event"
     topic: Topic
@@ -141,7 +141,7 @@ class EventOut(FromServer):
 
 
 class PingOut(FromServer):
-    """Say something: a client that is silent for WS_IDLE_SECONDS is dropped."""
+    """Answer it: a client that is silent for WS_IDLE_SECONDS is disconnected."""
 
     type: Literal["ping"] = "ping"
 

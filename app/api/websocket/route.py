@@ -1,4 +1,4 @@
-"""`/ws/{client_id}`: who is calling, then the session. Knows the handshake, not what is said afterwards."""
+"""`/ws/{client_id}`: who is calling, then the session. Knows the handshake, not the messages after it."""
 
 import asyncio
 import re
@@ -47,16 +47,16 @@ async def connect(socket: WebSocket, client_id: str) -> None:
 
 async def _credential(socket: WebSocket, services: Services, offered: list[str]) -> str | None:
     """By header, by subprotocol, or by the first message. Raises Unauthenticated."""
-    given = socket.headers.get("authorization")
-    token = next((one.removeprefix(TOKEN_PREFIX) for one in offered if one.startswith(TOKEN_PREFIX)), None)
-    if token:
-        given = f"Bearer {token}"
-    if given is None and not services.options.allow_anonymous:
-        given = f"Bearer {await _first_message(socket)}"
-    return given
+    tokens = (name.removeprefix(TOKEN_PREFIX) for name in offered if name.startswith(TOKEN_PREFIX))
+    if token := next(tokens, None):
+        return f"Bearer {token}"
+    credential = socket.headers.get("authorization")
+    if credential is None and not services.options.allow_anonymous:
+        return f"Bearer {await _token_of_first_message(socket)}"
+    return credential
 
 
-async def _first_message(socket: WebSocket) -> str:
+async def _token_of_first_message(socket: WebSocket) -> str:
     try:
         async with asyncio.timeout(AUTH_SECONDS):
             text = await next_text(socket)

@@ -1,0 +1,90 @@
+"""The predictions of one connection: created, followed to their ends, cancelled when the client leaves and
+wished so. Knows the services and no SQL."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from starlette.websockets import WebSocketDisconnect
+
+from app.api.deps import Services
+from app.api.websocket import messages as wire
+from app.api.websocket.outgoing import Outgoing
+from app.domain.errors import LovageError, TooMany
+from app.domain.predictions import Prediction
+from app.services.catalogue.runnable import parse_reference
+from app.services.people.access import Principal
+from app.services.predictions.submit import Submission
+
+AT_ONCE = 128  # predictions that one connection follows
+
+
+class FollowedPredictions:
+    """Used from one event loop. `base`: the URL that links in predictions begin with."""
+
+    def __init__(self, services: Services, outgoing: Outgoing, base: str) -> None:
+        self._services = services
+        self._outgoing = outgoing
+        self._base = base
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._to_cancel: set[str] = set()
+
+    async def create(self, caller: Principal, message: wire.InferenceIn) -> None:
+        """Writes `accepted`, later chunks and the result. Raises Forbidden, TooMany, NotFound,
+        InvalidRequest."""
+        caller.need("predict")
+        if len(self._tasks) >= AT_ONCE:
+            raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
+        version = await self._services.runnables.get(caller, parse_reference(message.model))
+        prediction = await self._services.submitter.submit(
+            Submission(user_id=caller.user_id, version=version, input=message.inputs, source="ws")
+        )
+        if message.on_disconnect == "cancel":
+            self._to_cancel.add(prediction.id)
+        await self._outgoing.write(
+            wire.AcceptedOut(
+                request_id=message.request_id, prediction_id=prediction.id, status=prediction.status
+            )
+        )
+        task = self._tasks[prediction.id] = asyncio.ensure_future(self._follow(prediction, message))
+        task.add_done_callback(lambda _: self._tasks.pop(prediction.id, None))
+
+    def stop(self) -> None:
+        """The client has left."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._services.disconnects.cancel_abandoned(list(self._to_cancel))
+
+    def render(self, prediction: Prediction) -> dict[str, Any]:
+        """As GET /v1/predictions/{id} answers it."""
+        return self._services.view.render(prediction, self._base)
+
+    async def _follow(self, prediction: Prediction, message: wire.InferenceIn) -> None:
+        with contextlib.suppress(WebSocketDisconnect):
+            try:
+                if message.stream:
+                    await self._write_chunks(prediction.id, message.request_id)
+                prediction = await self._services.follower.end_of(prediction)
+            except LovageError as error:
+                await self._outgoing.write_error(error, message.request_id, prediction.id)
+                return
+            self._to_cancel.discard(prediction.id)
+            result = wire.ResultOut(
+                request_id=message.request_id,
+                prediction_id=prediction.id,
+                status=prediction.status,
+                prediction=self.render(prediction),
+            )
+            await self._outgoing.write(result)
+
+    async def _write_chunks(self, prediction_id: str, request_id: str | None) -> None:
+        events = self._services.follower.stream(prediction_id)
+        async with contextlib.aclosing(events) as opened:  # type: ignore[type-var]
+            async for event in opened:
+                if event.event == "output":
+                    index = int(event.id.rpartition(":")[2])
+                    await self._outgoing.write(
+                        wire.ChunkOut(
+                            request_id=request_id, prediction_id=prediction_id, index=index, data=event.data
+                        )
+                    )
