@@ -1,2 +1,2 @@
-"""Ways to run a model, one file each. Import of this package or of any runtime module imports no model
-library."""
+"""Ways to run a model: base and registry here, one folder a family. Importing a runtime's own module imports
+no model library."""

@@ -1,0 +1,1 @@
+"""Pictures from text: diffusers pipelines."""

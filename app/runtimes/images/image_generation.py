@@ -1,5 +1,5 @@
-"""Pictures from text with any diffusers pipeline that takes a prompt. Says every step, can be stopped at
-each."""
+"""Pictures from text with any diffusers pipeline that takes a prompt. Reports every step and can be stopped
+at each."""
 
 import inspect
 import queue
@@ -55,6 +55,41 @@ class Picture:
     number: int
 
 
+class _BatchState:
+    """Which jobs of a running batch have ended, and how many pictures the others still miss."""
+
+    def __init__(self, batch: Sequence[Job], feed: Feed) -> None:
+        self._batch, self._feed = batch, feed
+        self._missing = {job.id: job.prepared["images"] for job in batch}
+
+    def is_open(self, picture: Picture) -> bool:
+        """Whether its job has not ended."""
+        return bool(self._missing[picture.job.id])
+
+    def report(self, step: int, part: int, parts: int) -> Iterator[tuple[str, Event]]:
+        """After a step: the progress of every open job, or its end when it is canceled."""
+        for job in self._batch:
+            if not self._missing[job.id]:
+                continue
+            if self._feed.canceled(job.id):
+                self._missing[job.id] = 0
+                yield job.id, Canceled()
+            else:
+                steps = job.prepared["steps"]
+                yield job.id, Progress(min(part * steps + step, parts * steps), parts * steps)
+
+    def save(self, picture: Picture, image: Any) -> Iterator[tuple[str, Event]]:
+        """Writes the picture's file, unless its job was canceled; the last one of a job ends it."""
+        job = picture.job
+        if not self.is_open(picture):
+            return
+        image.save(Path(job.folder) / f"output-{picture.number}.png", format="PNG")
+        self._missing[job.id] -= 1
+        if not self._missing[job.id]:
+            files = [file_out(f"output-{number}.png") for number in range(job.prepared["images"])]
+            yield job.id, Finished(files, {"seed": job.prepared["seed"], "steps": job.prepared["steps"]})
+
+
 class ImageGeneration(Runtime):
     """Requests of one size, step count and guidance share a batch; each picture has its own generator, seeded
     with the request's seed + n, so the batch it runs in does not change it. Length is the number of pictures.
@@ -67,8 +102,8 @@ class ImageGeneration(Runtime):
         outputs={"": {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}},
         reads=weights.PRECISION,
         config={
-            "default_steps": schema.integer("Steps when none are asked for.", minimum=1, maximum=500),
-            "default_guidance": schema.number("Guidance when none is asked for.", minimum=0, maximum=50),
+            "default_steps": schema.integer("Steps of requests that do not say.", minimum=1, maximum=500),
+            "default_guidance": schema.number("Guidance of requests that do not say.", minimum=0, maximum=50),
             "images_at_once": schema.integer(
                 "Most pictures in one pass, for memory's sake.", minimum=1, maximum=512
             ),
@@ -100,17 +135,17 @@ class ImageGeneration(Runtime):
         return cls(pipe, model)
 
     def prepare(self, job: Job) -> None:
-        given, config = schema.with_defaults(INPUTS, job.input), self._model.config
-        width, height = given.get("width") or self._width, given.get("height") or self._height
+        values, config = schema.with_defaults(INPUTS, job.input), self._model.config
+        width, height = values.get("width") or self._width, values.get("height") or self._height
         if width % self._scale or height % self._scale:
             raise ValueError(f"width and height must be multiples of {self._scale}")
         job.prepared = {
             "width": width,
             "height": height,
-            "steps": given.get("steps") or config.get("default_steps", 30),
-            "guidance": given.get("guidance", config.get("default_guidance", 7.5)),
-            "seed": given.get("seed", random.randrange(2**32)),
-            "images": given["num_images"],
+            "steps": values.get("steps") or config.get("default_steps", 30),
+            "guidance": values.get("guidance", config.get("default_guidance", 7.5)),
+            "seed": values.get("seed", random.randrange(2**32)),
+            "images": values["num_images"],
         }
         job.length = job.prepared["images"]
         job.batch_key = (width, height, job.prepared["steps"], job.prepared["guidance"])
@@ -118,89 +153,73 @@ class ImageGeneration(Runtime):
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         for job in batch:
             yield job.id, Log(f"Using seed: {job.prepared['seed']}\n")
-        wanted = [Picture(job, number) for job in batch for number in range(job.prepared["images"])]
-        missing = {job.id: job.prepared["images"] for job in batch}
-        gone: set[str] = set()
-        parts = -(-len(wanted) // self._at_once)
+        state = _BatchState(batch, feed)
+        pictures = [Picture(job, number) for job in batch for number in range(job.prepared["images"])]
+        parts = -(-len(pictures) // self._at_once)
         for part in range(parts):
-            now = [one for one in wanted[part * self._at_once :][: self._at_once] if one.job.id not in gone]
-            for step, pictures in self._steps(now):
-                yield from self._watch(batch, feed, gone, missing, (step, part, parts))
-                if all(one.job.id in gone for one in now):
+            now = [
+                picture
+                for picture in pictures[part * self._at_once :][: self._at_once]
+                if state.is_open(picture)
+            ]
+            for step, images in self._steps(now):
+                yield from state.report(step, part, parts)
+                if not any(map(state.is_open, now)):
                     break
-                for one, picture in zip(now, pictures, strict=False):
-                    missing[one.job.id] -= 1
-                    yield from _saved(one, picture, gone, done=not missing[one.job.id])
+                for picture, image in zip(now, images, strict=False):
+                    yield from state.save(picture, image)
 
-    def _watch(
-        self,
-        batch: Sequence[Job],
-        feed: Feed,
-        gone: set[str],
-        missing: dict[str, int],
-        at: tuple[int, int, int],
-    ) -> Iterator[tuple[str, Event]]:
-        """After a step: tells those who wait, and lets those go who canceled."""
-        step, part, parts = at
-        for job in batch:
-            if job.id in gone or not missing[job.id]:
-                continue
-            if feed.canceled(job.id):
-                gone.add(job.id)
-                yield job.id, Canceled()
-            else:
-                steps = job.prepared["steps"]
-                yield job.id, Progress(min(part * steps + step, parts * steps), parts * steps)
-
-    def _steps(self, wanted: Sequence[Picture]) -> Iterator[tuple[int, list[Any]]]:
-        """(number, nothing) after each step and at last (number, the pictures). Closing it stops the pipeline
+    def _steps(self, pictures: Sequence[Picture]) -> Iterator[tuple[int, list[Any]]]:
+        """(number, nothing) after each step and at last (number, the images). Closing it stops the pipeline
         at a step.
 
         On a thread of its own, because the pipeline calls back and this must yield meanwhile.
         """
-        told: queue.SimpleQueue[tuple[int, list[Any]] | BaseException] = queue.SimpleQueue()
+        steps: queue.SimpleQueue[tuple[int, list[Any]] | BaseException] = queue.SimpleQueue()
         stop = threading.Event()
-        thread = threading.Thread(target=self._draw, args=(wanted, told, stop), daemon=True)
-        if wanted:
+        thread = threading.Thread(target=self._draw, args=(pictures, steps, stop), daemon=True)
+        if pictures:
             thread.start()
         try:
-            pictures: list[Any] = []
-            while wanted and not pictures:
-                if isinstance(item := told.get(), BaseException):
+            images: list[Any] = []
+            while pictures and not images:
+                if isinstance(item := steps.get(), BaseException):
                     raise item
-                pictures = item[1]
+                images = item[1]
                 yield item
         finally:
             stop.set()
-            if wanted:
+            if pictures:
                 thread.join()
 
-    def _draw(self, wanted: Sequence[Picture], told: Any, stop: threading.Event) -> None:
+    def _draw(self, pictures: Sequence[Picture], steps: Any, stop: threading.Event) -> None:
         import torch
 
         torch.set_num_threads(max(1, self._model.threads))  # a setting of each thread
 
         def on_step(pipe: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            told.put((step + 1, []))
+            steps.put((step + 1, []))
             if stop.is_set():
                 pipe._interrupt = True
             return tensors
 
         try:
             with torch.inference_mode():
-                answer = self._pipe(**self._arguments(wanted), callback_on_step_end=on_step)
-            told.put((wanted[0].job.prepared["steps"], list(answer.images)))
+                answer = self._pipe(**self._arguments(pictures), callback_on_step_end=on_step)
+            steps.put((pictures[0].job.prepared["steps"], list(answer.images)))
         except BaseException as error:  # noqa: BLE001 - passed on to the batch thread, which raises it
-            told.put(error)
+            steps.put(error)
 
-    def _arguments(self, wanted: Sequence[Picture]) -> dict[str, Any]:
-        """What this pipeline takes of what was asked for: some know no negative prompt, some no guidance."""
+    def _arguments(self, pictures: Sequence[Picture]) -> dict[str, Any]:
+        """What this pipeline takes of what the requests say: some know no negative prompt, some no
+        guidance."""
         import torch
 
-        first, seeds = wanted[0].job.prepared, [one.job.prepared["seed"] + one.number for one in wanted]
+        first = pictures[0].job.prepared
+        seeds = [picture.job.prepared["seed"] + picture.number for picture in pictures]
         arguments = {
-            "prompt": [one.job.input["prompt"] for one in wanted],
-            "negative_prompt": [one.job.input.get("negative_prompt") or "" for one in wanted],
+            "prompt": [picture.job.input["prompt"] for picture in pictures],
+            "negative_prompt": [picture.job.input.get("negative_prompt") or "" for picture in pictures],
             "width": first["width"],
             "height": first["height"],
             "num_inference_steps": first["steps"],
@@ -221,14 +240,3 @@ def own_size(pipe: Any, scale: int) -> tuple[int, int]:
     size = size or getattr(pipe, "default_sample_size", None) or 64
     height, width = size if isinstance(size, list | tuple) else (size, size)
     return height * scale, width * scale
-
-
-def _saved(one: Picture, picture: Any, gone: set[str], *, done: bool) -> Iterator[tuple[str, Event]]:
-    """Writes the picture; the last one of a job ends it."""
-    if one.job.id in gone:
-        return
-    picture.save(Path(one.job.folder) / f"output-{one.number}.png", format="PNG")
-    if done:
-        asked = one.job.prepared
-        names = [file_out(f"output-{number}.png") for number in range(asked["images"])]
-        yield one.job.id, Finished(names, {"seed": asked["seed"], "steps": asked["steps"]})

@@ -1,0 +1,1 @@
+"""The other tasks of transformers, one schema each."""

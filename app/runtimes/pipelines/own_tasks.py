@@ -23,7 +23,8 @@ class QuestionAnswering:
     gave it."""
 
     def __init__(self, net: Any, tokenizer: Any, device: str) -> None:
-        self.net, self._tokenizer, self._device = net, tokenizer, device
+        self.net, self._tokenizer = net, tokenizer
+        self._device = device
         positions = getattr(net.config, "max_position_embeddings", None) or 512
         self._limit = min(384, positions, tokenizer.model_max_length)
 
@@ -35,9 +36,12 @@ class QuestionAnswering:
         return cls(net, weights.load_tokenizer(weights.model_folder(model), model), model.device)
 
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-        return [self._one(one["question"], one["context"], int(one.get("top_k") or 1)) for one in inputs]
+        return [
+            self._find_answers(values["question"], values["context"], int(values.get("top_k") or 1))
+            for values in inputs
+        ]
 
-    def _one(self, question: str, context: str, top_k: int) -> Any:
+    def _find_answers(self, question: str, context: str, top_k: int) -> Any:
         windows = self._tokenizer(
             question,
             context,
@@ -47,20 +51,20 @@ class QuestionAnswering:
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        found: dict[tuple[int, int], float] = {}
+        scores: dict[tuple[int, int], float] = {}
         for number, chances in enumerate(self._chances(windows)):
             offsets, parts = windows["offset_mapping"][number], windows.sequence_ids(number)
             for score, start, end in _spans(chances, [part == 1 for part in parts], top_k):
                 span = (offsets[start][0], offsets[end][1])
-                found[span] = max(score, found.get(span, 0.0))
-        best = sorted(found.items(), key=lambda item: -item[1])[:top_k]
+                scores[span] = max(score, scores.get(span, 0.0))
+        best = sorted(scores.items(), key=lambda item: -item[1])[:top_k]
         answers = [{"score": score, "start": a, "end": b, "answer": context[a:b]} for (a, b), score in best]
         return answers[0] if top_k == 1 and answers else answers
 
     def _chances(self, windows: Any) -> list[tuple[Any, Any]]:
         """Logits of start and end, for each window."""
-        rows, found = windows["input_ids"], []
-        for number, row in enumerate(rows):
+        logits = []
+        for number, row in enumerate(windows["input_ids"]):
             ids, mask = padded([row], 0, self._device)
             more = {}
             if "token_type_ids" in windows:
@@ -69,8 +73,8 @@ class QuestionAnswering:
                 )
             with torch.inference_mode():
                 out = self.net(input_ids=ids, attention_mask=mask, **more)
-            found.append((out.start_logits[0].float().cpu(), out.end_logits[0].float().cpu()))
-        return found
+            logits.append((out.start_logits[0].float().cpu(), out.end_logits[0].float().cpu()))
+        return logits
 
 
 def _spans(logits: tuple[Any, Any], usable: Sequence[bool], count: int) -> list[tuple[float, int, int]]:
@@ -83,7 +87,7 @@ def _spans(logits: tuple[Any, Any], usable: Sequence[bool], count: int) -> list[
     scores = (start[:, None] * end[None, :]).triu().tril(MOST_ANSWER_TOKENS - 1)
     best = scores.flatten().topk(min(count, scores.numel()))
     pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    return [(score, place // len(usable), place % len(usable)) for score, place in pairs if score > 0]
+    return [(score, index // len(usable), index % len(usable)) for score, index in pairs if score > 0]
 
 
 class TextToText:
@@ -92,7 +96,8 @@ class TextToText:
     keys: ClassVar[dict[str, str]] = {"summarization": "summary_text", "translation": "translation_text"}
 
     def __init__(self, net: Any, tokenizer: Any, model: ModelSpec) -> None:
-        self.net, self._tokenizer, self._device = net, tokenizer, model.device
+        self.net, self._tokenizer = net, tokenizer
+        self._device = model.device
         self._key = self.keys.get(model.task, "generated_text")
 
     @classmethod
@@ -103,18 +108,19 @@ class TextToText:
         return cls(net, weights.load_tokenizer(weights.model_folder(model), model), model)
 
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-        rows = self._tokenizer([one["text"] for one in inputs], truncation=True)["input_ids"]
+        rows = self._tokenizer([values["text"] for values in inputs], truncation=True)["input_ids"]
         ids, mask = padded(rows, self._tokenizer.pad_token_id or 0, self._device)
         with torch.inference_mode():
-            made = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs))
-        return [{self._key: text} for text in self._tokenizer.batch_decode(made, skip_special_tokens=True)]
+            ids = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs))
+        return [{self._key: text} for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
 class Captions:
     """What a picture shows, in words: {generated_text}."""
 
     def __init__(self, net: Any, processor: Any, device: str) -> None:
-        self.net, self._processor, self._device = net, processor, device
+        self.net, self._processor = net, processor
+        self._device = device
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Captions":
@@ -128,10 +134,12 @@ class Captions:
         )
 
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-        seen = self._processor(images=[one["image"] for one in inputs], return_tensors="pt").to(self._device)
+        pictures = [values["image"] for values in inputs]
+        processed = self._processor(images=pictures, return_tensors="pt").to(self._device)
+        pixels = processed["pixel_values"].to(self.net.dtype)
         with torch.inference_mode():
-            made = self.net.generate(pixel_values=seen["pixel_values"].to(self.net.dtype), **_limits(inputs))
-        texts = self._processor.batch_decode(made, skip_special_tokens=True)
+            ids = self.net.generate(pixel_values=pixels, **_limits(inputs))
+        texts = self._processor.batch_decode(ids, skip_special_tokens=True)
         return [{"generated_text": text.strip()} for text in texts]
 
 

@@ -20,7 +20,7 @@ Call = Callable[[list[dict[str, Any]], dict[str, Any]], list[Any]]
 
 
 class Pipeline(Runtime):
-    """The version's task chooses the schema. Works that share their options share a batch; length is in
+    """The version's task chooses the schema. Jobs that share their options share a batch; length is in
     characters."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
@@ -32,7 +32,8 @@ class Pipeline(Runtime):
     )
 
     def __init__(self, call: Call, net: Any, task: str, rate: int) -> None:
-        self._call, self._net, self._task, self._rate = call, net, task, rate
+        self._call, self._net = call, net
+        self._task, self._rate = task, rate
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Pipeline":
@@ -46,20 +47,20 @@ class Pipeline(Runtime):
             raise ValueError(f"the task must be one of {', '.join(TASKS)}")
         pipe = library_pipeline(model)
         rate = getattr(getattr(pipe, "feature_extractor", None), "sampling_rate", 16_000)
-        return cls(lambda inputs, options: through(pipe, inputs, options), pipe.model, model.task, rate)
+        return cls(lambda inputs, options: call_pipeline(pipe, inputs, options), pipe.model, model.task, rate)
 
     def prepare(self, job: Job) -> None:
-        given = schema.with_defaults(TASKS[self._task], job.input)
-        job.prepared = {**given, **self._read(given)}
+        values = schema.with_defaults(TASKS[self._task], job.input)
+        job.prepared = {**values, **self._read_files(values)}
         names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
-        job.batch_key = repr(sorted((name, given[name]) for name in names if name in given))
-        job.length = max([1, *(len(given[name]) for name in ("text", "context") if name in given)])
+        job.batch_key = repr(sorted((name, values[name]) for name in names if name in values))
+        job.length = max([1, *(len(values[name]) for name in ("text", "context") if name in values)])
 
-    def _read(self, given: dict[str, Any]) -> dict[str, Any]:
-        if "image" in given:
-            return {"image": media.read_picture(given["image"])}
-        if "audio" in given:
-            samples = media.read_wav(given["audio"], self._rate)
+    def _read_files(self, values: dict[str, Any]) -> dict[str, Any]:
+        if "image" in values:
+            return {"image": media.read_picture(values["image"])}
+        if "audio" in values:
+            samples = media.read_wav(values["audio"], self._rate)
             # Other formats are left to transformers, which asks ffmpeg.
             return {} if samples is None else {"audio": {"raw": samples, "sampling_rate": self._rate}}
         return {}
@@ -96,14 +97,14 @@ def library_pipeline(model: ModelSpec) -> Any:
     return pipe
 
 
-def through(pipe: Any, inputs: list[dict[str, Any]], options: dict[str, Any]) -> list[Any]:
+def call_pipeline(pipe: Any, inputs: list[dict[str, Any]], options: dict[str, Any]) -> list[Any]:
     """One call; as one batch where the model can pad, else one after the other."""
     tokenizer = getattr(pipe, "tokenizer", None)
     together = pipe.task not in SHOWS_PADDING and (tokenizer is None or tokenizer.pad_token_id is not None)
-    given = [next(one[name] for name in MAIN if name in one) for one in inputs]
-    if len(given) == 1:  # some pipelines unwrap the answer to a list of one
-        return [pipe(given[0], **options)]
-    return list(pipe(given, batch_size=len(given) if together else 1, **options))
+    values = [next(prepared[name] for name in MAIN if name in prepared) for prepared in inputs]
+    if len(values) == 1:  # some pipelines unwrap the answer to a list of one
+        return [pipe(values[0], **options)]
+    return list(pipe(values, batch_size=len(values) if together else 1, **options))
 
 
 class Cleaner:

@@ -1,0 +1,1 @@
+"""A folder's own Python code as a model."""

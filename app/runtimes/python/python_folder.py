@@ -42,25 +42,20 @@ class PythonFolder(Runtime):
         predictor = module.Predictor() if hasattr(module, "Predictor") else module
         if hasattr(predictor, "load"):
             takes = inspect.signature(predictor.load).parameters
-            predictor.load(
-                **{
-                    name: value
-                    for name, value in {"device": model.device, "path": folder}.items()
-                    if name in takes
-                }
-            )
+            offered = {"device": model.device, "path": folder}
+            predictor.load(**{name: value for name, value in offered.items() if name in takes})
         return cls(predictor)
 
     def prepare(self, job: Job) -> None:
         job.prepared = dict(job.input)
-        for name, one in self._parameters.items():
+        for name, parameter in self._parameters.items():
             value = job.input.get(name)
-            if isinstance(value, str) and ("Path" in (hint := str(one.annotation)) or "File" in hint):
+            if isinstance(value, str) and ("Path" in (hint := str(parameter.annotation)) or "File" in hint):
                 job.prepared[name] = Path(value)
-            elif name not in job.input and hasattr(one.default, "default"):
+            elif name not in job.input and hasattr(parameter.default, "default"):
                 # `x: int = Input(default=None)`: without a value the function would get the description
                 # itself.
-                job.prepared[name] = one.default.default
+                job.prepared[name] = parameter.default.default
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         for job in batch:
@@ -68,14 +63,14 @@ class PythonFolder(Runtime):
                 yield job.id, Canceled()
                 continue
             try:
-                yield from self._one(job, feed)
+                yield from self._predict(job, feed)
             except Exception as error:  # noqa: BLE001 - the user's code may raise anything; this item fails
                 yield job.id, Failed(f"{type(error).__name__}: {error}")
 
-    def _one(self, job: Job, feed: Feed) -> Iterator[tuple[str, Event]]:
+    def _predict(self, job: Job, feed: Feed) -> Iterator[tuple[str, Event]]:
         answer = self._predictor.predict(**job.prepared)
         if not inspect.isgenerator(answer):
-            yield job.id, Finished(filed(answer, job))
+            yield job.id, Finished(copy_files(answer, job))
             return
         chunks = []
         for piece in answer:
@@ -83,7 +78,7 @@ class PythonFolder(Runtime):
                 answer.close()
                 yield job.id, Canceled()
                 return
-            chunks.append(filed(piece, job))
+            chunks.append(copy_files(piece, job))
             yield job.id, Chunk(chunks[-1])
         yield job.id, Finished(chunks)
 
@@ -92,8 +87,8 @@ class PythonFolder(Runtime):
             self._predictor.unload()
 
 
-def filed(value: Any, job: Job) -> Any:
-    """A value with each Path copied into the work's folder and named as a file."""
+def copy_files(value: Any, job: Job) -> Any:
+    """A value with each Path copied into the job's folder and named as a file."""
     if isinstance(value, Path):
         target = Path(job.folder) / value.name
         if value.resolve() == target.resolve():
@@ -105,5 +100,5 @@ def filed(value: Any, job: Job) -> Any:
         shutil.copyfile(value, target)
         return file_out(target.name)
     if isinstance(value, list | tuple):
-        return [filed(part, job) for part in value]
-    return {name: filed(part, job) for name, part in value.items()} if isinstance(value, dict) else value
+        return [copy_files(part, job) for part in value]
+    return {name: copy_files(part, job) for name, part in value.items()} if isinstance(value, dict) else value

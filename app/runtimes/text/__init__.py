@@ -1,0 +1,1 @@
+"""Text from causal language models: continuous batching, its fallback, sampling and detokenizing."""

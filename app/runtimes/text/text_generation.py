@@ -152,8 +152,8 @@ class TextGeneration(Runtime):
         from app.runtimes.text.static_batching import StaticBatch
 
         if self._is_continuous:
-            slots = ContinuousBatch(self._model, self._start, self._slots, self._device)
-            return slots.generate(batch, feed)
+            continuous = ContinuousBatch(self._model, self._start, self._slots, self._device)
+            return continuous.generate(batch, feed)
         return StaticBatch(self._net, self._start, self._device, self._threads).generate(batch, feed)
 
     def _start(self, job: Job) -> "TextRun":
