@@ -44,13 +44,15 @@ class Caller:
     """One connection. `stream`: read the output's pieces as they come."""
 
     def __init__(self, target: Target, *, timeout: float, stream: bool) -> None:
-        self._target, self._timeout, self._stream = target, timeout, stream
+        self._target, self._timeout = target, timeout
+        self._stream = stream
         self.connection = Connection(target)
-        self._made = ""
+        self._prediction_id = ""
 
-    def request(self, version: str, given: dict[str, Any]) -> bytes:
-        """The prepared bytes of a prediction; they may be sent any number of times."""
-        body = {"version": version, "input": given}
+    def request(self, version: str, values: dict[str, Any]) -> bytes:
+        """The prepared bytes of a prediction with these input values; they may be sent any number of
+        times."""
+        body = {"version": version, "input": values}
         wait = {} if self._stream else {"Prefer": f"wait={max(1, min(LONGEST_WAIT, int(self._timeout)))}"}
         return self._target.request("POST", "/v1/predictions", body, **wait)
 
@@ -58,12 +60,12 @@ class Caller:
         """Sends it and sees it through. `due` (`time.perf_counter`) is when it should have been sent; None:
         now."""
         due = time.perf_counter() if due is None else due
-        self._made = ""
+        self._prediction_id = ""
         try:
             async with asyncio.timeout(self._timeout):
-                return await (self._streamed(request, due) if self._stream else self._waited(request, due))
+                return await (self._follow(request, due) if self._stream else self._wait(request, due))
         except TimeoutError:
-            await self._give_up()
+            await self._cancel()
             return Sample(time.perf_counter() - due, f"no result within {self._timeout:g} s")
         except Refused as error:
             return Sample(time.perf_counter() - due, str(error)[:LONGEST_REASON])
@@ -76,25 +78,30 @@ class Caller:
         status, body = await self.connection.send(request)
         return parsed(status, body)
 
-    async def _waited(self, request: bytes, due: float) -> Sample:
-        found = await self._call(request)
-        self._made = found["id"]
-        while found["status"] not in TERMINAL:
+    async def _create(self, request: bytes) -> Any:
+        prediction = await self._call(request)
+        self._prediction_id = prediction["id"]
+        return prediction
+
+    async def _wait(self, request: bytes, due: float) -> Sample:
+        prediction = await self._create(request)
+        while prediction["status"] not in TERMINAL:
             await asyncio.sleep(POLL_SECONDS)
-            found = await self._call(self._target.request("GET", f"/v1/predictions/{self._made}"))
+            poll = self._target.request("GET", f"/v1/predictions/{self._prediction_id}")
+            prediction = await self._call(poll)
         seconds = time.perf_counter() - due
-        if found["status"] != "succeeded":
-            raise Refused(f"{found['status']}: {found.get('error') or ''}")
-        metrics = found["metrics"]
+        if prediction["status"] != "succeeded":
+            raise Refused(f"{prediction['status']}: {prediction.get('error') or ''}")
+        metrics = prediction["metrics"]
         return Sample(seconds, batch_size=metrics.get("batch_size"), padding=metrics.get("padding"))
 
-    async def _streamed(self, request: bytes, due: float) -> Sample:
-        found = await self._call(request)
-        self._made = found["id"]
-        if "stream" not in found["urls"]:
+    async def _follow(self, request: bytes, due: float) -> Sample:
+        prediction = await self._create(request)
+        if "stream" not in prediction["urls"]:
             raise Refused("this model does not stream; leave `stream` out of the experiment")
-        path = urlsplit(found["urls"]["stream"]).path
-        first, pieces, reason = None, 0, "the stream ended without an end"
+        path = urlsplit(prediction["urls"]["stream"]).path
+        first, pieces = None, 0
+        reason = "the stream ended without an end"
         async with aclosing(
             self._events(self._target.request("GET", path, Accept="text/event-stream"))
         ) as events:
@@ -123,15 +130,15 @@ class Caller:
                     if event:
                         yield event
 
-    async def _give_up(self) -> None:
+    async def _cancel(self) -> None:
         """A prediction that took too long must not go on running beside the next ones."""
         self.connection.close()
-        if not self._made:
+        if not self._prediction_id:
             return
         try:
             async with asyncio.timeout(5):
                 await self.connection.send(
-                    self._target.request("POST", f"/v1/predictions/{self._made}/cancel")
+                    self._target.request("POST", f"/v1/predictions/{self._prediction_id}/cancel")
                 )
         except (TimeoutError, Lost):
             self.connection.close()

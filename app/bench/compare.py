@@ -55,7 +55,7 @@ class Line:
     more_is_better: bool
 
     @property
-    def verdict(self) -> str:
+    def conclusion(self) -> str:
         """`better`, `worse`, `within the spread` or, with single runs, `spread unknown`."""
         if self.ratio.low is None:
             return "spread unknown"
@@ -98,15 +98,15 @@ def _lines(a: LevelResult, b: LevelResult) -> list[Line]:
     for name, figure, more in FIGURES:
         ours = [value for value in map(figure, a.runs) if value is not None]
         theirs = [value for value in map(figure, b.runs) if value is not None]
-        found = ratio(ours, theirs)
-        if found is not None:
-            lines.append(Line(a.name, name, statistics.median(ours), statistics.median(theirs), found, more))
+        change = ratio(ours, theirs)
+        if change is not None:
+            lines.append(Line(a.name, name, statistics.median(ours), statistics.median(theirs), change, more))
     return lines
 
 
 def _reasons(first: Result, second: Result) -> list[str]:
     a, b = first.experiment, second.experiment
-    asked: list[tuple[str, Any, Any]] = [
+    fields: list[tuple[str, Any, Any]] = [
         ("model", a.model.partition(":")[0], b.model.partition(":")[0]),
         ("mode", a.mode, b.mode),
         ("stream", a.stream, b.stream),
@@ -115,8 +115,8 @@ def _reasons(first: Result, second: Result) -> list[str]:
         ("devices", sorted(first.where.devices), sorted(second.where.devices)),
         ("platform on the machine that sends the load", first.where.local, second.where.local),
     ]
-    found = [f"{name}: {_shown(one)} and {_shown(other)}" for name, one, other in asked if one != other]
-    return found + (["inputs: they were not the same"] if first.inputs != second.inputs else [])
+    reasons = [f"{name}: {_shown(left)} and {_shown(right)}" for name, left, right in fields if left != right]
+    return reasons + (["inputs: they were not the same"] if first.inputs != second.inputs else [])
 
 
 def _changed(first: Result, second: Result) -> list[str]:
@@ -129,17 +129,21 @@ def _changed(first: Result, second: Result) -> list[str]:
         ("python", first.where.python, second.where.python),
         ("workers", first.where.devices, second.where.devices),
     ]
-    return [f"{name}: {_shown(one)} → {_shown(two)}" for name, one, two in [*config, *other] if one != two]
+    return [
+        f"{name}: {_shown(left)} → {_shown(right)}"
+        for name, left, right in [*config, *other]
+        if left != right
+    ]
 
 
 def _notes(first: Result, second: Result, pairs: list[tuple[LevelResult, LevelResult]]) -> list[str]:
     both = (("first", first), ("second", second))
-    notes = [f"the {which} result was interrupted" for which, one in both if not one.complete]
-    notes += [f"{which}: {one.where.busy}" for which, one in both if one.where.busy]
+    notes = [f"the {which} result was interrupted" for which, result in both if not result.complete]
+    notes += [f"{which}: {result.where.busy}" for which, result in both if result.where.busy]
     for name in ("count", "seconds", "warm_up", "timeout"):
-        one, other = getattr(first.experiment, name), getattr(second.experiment, name)
-        if one != other:
-            notes.append(f"{name}: {_shown(one)} and {_shown(other)}")
+        left, right = getattr(first.experiment, name), getattr(second.experiment, name)
+        if left != right:
+            notes.append(f"{name}: {_shown(left)} and {_shown(right)}")
     keys = {a.key for a, _ in pairs}
     alone = [level.name for result in (first, second) for level in result.levels if level.key not in keys]
     notes += [f"only one of them has: {', '.join(dict.fromkeys(alone))}"] if alone else []
@@ -154,7 +158,7 @@ def _notes(first: Result, second: Result, pairs: list[tuple[LevelResult, LevelRe
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        value = ", ".join(f"{name} {one}" for name, one in value.items())
+        value = ", ".join(f"{name} {part}" for name, part in value.items())
     elif isinstance(value, list):
         value = ", ".join(map(str, value))
     return "none" if value in (None, "") else str(value)

@@ -70,7 +70,7 @@ class Target:
 
 @dataclass
 class _Answer:
-    """What the parser tells of one answer."""
+    """What the parser has read of one answer."""
 
     parts: list[bytes] = field(default_factory=list)
     begun: bool = False

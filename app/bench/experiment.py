@@ -28,7 +28,7 @@ Rate = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
 
 
 # In place of pydantic's own words.
-SAID = {
+SENTENCES = {
     "extra_forbidden": "is not a field here",
     "missing": "is required",
     "string_pattern_mismatch": "has not the form that is wanted",
@@ -150,44 +150,42 @@ class Experiment(BaseModel):
 def read(path: Path, changes: dict[str, Any] | None = None) -> Experiment:
     """An experiment from a file, with `changes` to its fields. Raises BadExperiment naming the file and the
     fields."""
-    given = with_preset(_changed(_parsed(path), changes or {}))
-    given.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:64])
+    fields = with_preset(_changed(_parsed(path), changes or {}))
+    fields.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem)[:64])
     try:
-        return Experiment.model_validate(given, context={"folder": path.parent})
+        return Experiment.model_validate(fields, context={"folder": path.parent})
     except ValidationError as error:
         raise BadExperiment("\n".join(f"{path}: {line}" for line in sentences(error))) from None
 
 
-def _changed(given: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """With changes over it; what a change stands in the place of is dropped, as a count's duration."""
-    dropped = {"count": ("duration",), "duration": ("count",), "mode": ("rate", "concurrency")}
-    gone = {name for change in changes for name in dropped.get(change, ())}
-    return {**{name: value for name, value in given.items() if name not in gone}, **changes}
+def _changed(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """With changes over them; what a change excludes is dropped, as a count excludes a duration."""
+    excluded = {"count": ("duration",), "duration": ("count",), "mode": ("rate", "concurrency")}
+    dropped = {name for change in changes for name in excluded.get(change, ())}
+    return {**{name: value for name, value in fields.items() if name not in dropped}, **changes}
 
 
-def with_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """What the preset says beneath what is given; an unknown preset is left for the validation to name."""
-    preset = PRESETS.get(str(given.get("preset")), {})
-    batching = given.get("batching")
-    merged = {**preset, **given}
+def with_preset(fields: dict[str, Any]) -> dict[str, Any]:
+    """The experiment's fields over its preset's; an unknown preset is left for the validation to name."""
+    preset = PRESETS.get(str(fields.get("preset")), {})
+    batching = fields.get("batching")
+    merged = {**preset, **fields}
     if isinstance(batching, dict):
         merged["batching"] = {**preset.get("batching", {}), **batching}
-    if given.get("mode") == "open" and "concurrency" not in given:
+    if fields.get("mode") == "open" and "concurrency" not in fields:
         merged.pop("concurrency", None)
     return merged
 
 
 def sentences(error: ValidationError) -> list[str]:
     """One for each wrong field, the field first; what the alternatives of a field say is joined."""
-    found: dict[str, list[str]] = {}
-    for one in error.errors():
-        field = ".".join(str(part) for part in one["loc"] if not _is_alternative(part))
-        said = SAID.get(one["type"]) or one["msg"].removeprefix("Value error, ").replace(
-            "Input should be", "must be"
-        )
-        found.setdefault(field, []).append(said)
-    joined = ((field, " or ".join(dict.fromkeys(said))) for field, said in found.items())
-    return [f"{field}: {said}" if field else said for field, said in joined]
+    faults: dict[str, list[str]] = {}
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"] if not _is_alternative(part))
+        message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        faults.setdefault(field, []).append(SENTENCES.get(fault["type"]) or message)
+    joined = ((field, " or ".join(dict.fromkeys(messages))) for field, messages in faults.items())
+    return [f"{field}: {message}" if field else message for field, message in joined]
 
 
 def _is_alternative(part: str | int) -> bool:
@@ -205,7 +203,7 @@ def find(name: str) -> Path:
     for suffix in (".yaml", ".toml"):
         if (SHIPPED / f"{name}{suffix}").is_file():
             return SHIPPED / f"{name}{suffix}"
-    shipped = sorted(one.stem for one in SHIPPED.glob("*.yaml")) if SHIPPED.is_dir() else []
+    shipped = sorted(path.stem for path in SHIPPED.glob("*.yaml")) if SHIPPED.is_dir() else []
     raise BadExperiment(
         f"{name}: no such file" + (f"; shipped experiments are: {', '.join(shipped)}" if shipped else "")
     )
@@ -218,10 +216,8 @@ def _parsed(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise BadExperiment(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise BadExperiment(
-            f"{path}: is not {'TOML' if path.suffix == '.toml' else 'YAML'}: {said}"
-        ) from None
+        kind = "TOML" if path.suffix == ".toml" else "YAML"
+        raise BadExperiment(f"{path}: is not {kind}: {' '.join(str(error).split())}") from None
     if not isinstance(value, dict):
         raise BadExperiment(f"{path}: must hold fields, such as model and inputs")
-    return {str(key): one for key, one in value.items()}
+    return {str(name): field for name, field in value.items()}

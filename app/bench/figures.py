@@ -16,8 +16,8 @@ from app.bench.caller import Sample
 from app.bench.load import Raw
 
 
-class Times(BaseModel):
-    """Milliseconds."""
+class Latencies(BaseModel):
+    """Of many predictions, in milliseconds."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,8 +41,8 @@ class Run(BaseModel):
     succeeded: int
     errors: dict[str, int]
     throughput: float
-    latency_ms: Times | None
-    first_ms: Times | None = None
+    latency_ms: Latencies | None
+    first_ms: Latencies | None = None
     pieces_per_second: float | None = None
     cpu_ms: dict[str, float]
     bench_cpu_ms: float | None = None
@@ -64,29 +64,29 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def times(seconds: Sequence[float]) -> Times | None:
+def latencies(seconds: Sequence[float]) -> Latencies | None:
     """None when there are none."""
     if not seconds:
         return None
-    ordered = sorted(one * 1000 for one in seconds)
+    ordered = sorted(each * 1000 for each in seconds)
     shares = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-    found = {name: round(percentile(ordered, share), 3) for name, share in shares.items()}
-    return Times(mean=round(statistics.fmean(ordered), 3), max=round(ordered[-1], 3), **found)
+    percentiles = {name: round(percentile(ordered, share), 3) for name, share in shares.items()}
+    return Latencies(mean=round(statistics.fmean(ordered), 3), max=round(ordered[-1], 3), **percentiles)
 
 
 def summary(raw: Raw, cpu_seconds: Mapping[str, float], bench_seconds: float) -> Run:
     """One run's figures."""
-    good = [one for one in raw.samples if not one.error]
-    errors = Counter(one.error for one in raw.samples if one.error)
+    good = [sample for sample in raw.samples if not sample.error]
+    errors = Counter(sample.error for sample in raw.samples if sample.error)
     each = 1000 / len(good) if good else 0.0
-    pieces = sum(one.pieces for one in good)
+    pieces = sum(sample.pieces for sample in good)
     return Run(
         seconds=round(raw.seconds, 4),
         succeeded=len(good),
         errors=dict(errors.most_common()),
         throughput=round(len(good) / raw.seconds, 3) if raw.seconds else 0.0,
-        latency_ms=times([one.seconds for one in good]),
-        first_ms=times([one.first for one in good if one.first is not None]),
+        latency_ms=latencies([sample.seconds for sample in good]),
+        first_ms=latencies([sample.first for sample in good if sample.first is not None]),
         pieces_per_second=round(pieces / raw.seconds, 2) if pieces else None,
         cpu_ms={name: round(seconds * each, 4) for name, seconds in cpu_seconds.items()} if good else {},
         bench_cpu_ms=round(bench_seconds * each, 4) if good else None,
@@ -96,7 +96,7 @@ def summary(raw: Raw, cpu_seconds: Mapping[str, float], bench_seconds: float) ->
 
 
 def _mean(samples: Sequence[Sample], name: str) -> float | None:
-    values = [getattr(one, name) for one in samples if getattr(one, name) is not None]
+    values = [value for sample in samples if (value := getattr(sample, name)) is not None]
     return round(statistics.fmean(values), 4) if values else None
 
 
@@ -108,8 +108,8 @@ def median(runs: Sequence[Run]) -> Run:
         succeeded=sum(run.succeeded for run in runs),
         errors=dict(sum((Counter(run.errors) for run in runs), Counter[str]()).most_common()),
         throughput=statistics.median(run.throughput for run in runs),
-        latency_ms=_median_times([run.latency_ms for run in runs]),
-        first_ms=_median_times([run.first_ms for run in runs]),
+        latency_ms=_median_latencies([run.latency_ms for run in runs]),
+        first_ms=_median_latencies([run.first_ms for run in runs]),
         pieces_per_second=_median([run.pieces_per_second for run in runs]),
         cpu_ms={part: statistics.median(run.cpu_ms.get(part, 0.0) for run in runs) for part in parts},
         bench_cpu_ms=_median([run.bench_cpu_ms for run in runs]),
@@ -123,11 +123,11 @@ def _median(values: Sequence[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _median_times(values: Sequence[Times | None]) -> Times | None:
+def _median_latencies(values: Sequence[Latencies | None]) -> Latencies | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    found: dict[str, Any] = {
-        name: statistics.median(getattr(one, name) for one in known) for name in Times.model_fields
+    medians: dict[str, Any] = {
+        name: statistics.median(getattr(each, name) for each in known) for name in Latencies.model_fields
     }
-    return Times(**found)
+    return Latencies(**medians)

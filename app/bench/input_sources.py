@@ -77,13 +77,13 @@ class Texts(BaseModel):
 
     def make(self) -> list[Object]:
         """The inputs."""
-        chance = random.Random(self.seed)
-        return [self._one(chance) for _ in range(self.number)]
+        generator = random.Random(self.seed)
+        return [self._make_input(generator) for _ in range(self.number)]
 
-    def _one(self, chance: random.Random) -> Object:
-        words = round(chance.lognormvariate(math.log(self.median), self.spread))
-        text = " ".join(chance.choice(WORDS) for _ in range(min(self.most, max(self.least, words))))
-        varied = {name: chance.randint(low, high) for name, (low, high) in self.vary.items()}
+    def _make_input(self, generator: random.Random) -> Object:
+        words = round(generator.lognormvariate(math.log(self.median), self.spread))
+        text = " ".join(generator.choice(WORDS) for _ in range(min(self.most, max(self.least, words))))
+        varied = {name: generator.randint(low, high) for name, (low, high) in self.vary.items()}
         return {**self.also, **varied, self.into: text}
 
 
@@ -110,8 +110,8 @@ class Inputs(BaseModel):
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        given = [name for name in Inputs.model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
+        sources = [name for name in Inputs.model_fields if getattr(self, name) is not None]
+        if len(sources) != 1:
             raise ValueError("give exactly one of fixed, list, file, texts")
         return self
 
@@ -132,30 +132,30 @@ class Inputs(BaseModel):
         return from_file(self.file) if self.file else self.texts.make() if self.texts else []
 
 
-def from_file(wanted: FromFile) -> list[Object]:
+def from_file(source: FromFile) -> list[Object]:
     """A file's inputs. Raises ValueError with a sentence."""
-    path = Path(wanted.path)
+    path = Path(source.path)
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise ValueError(f"{path.name}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path.name}: is not UTF-8 text") from None
-    values = _values(path, text, wanted)
+    values = _values(path, text, source)
     if not values:
         raise ValueError(f"{path.name}: holds no input")
-    return [{**wanted.also, **value} for value in values]
+    return [{**source.also, **value} for value in values]
 
 
-def _values(path: Path, text: str, wanted: FromFile) -> list[Object]:
+def _values(path: Path, text: str, source: FromFile) -> list[Object]:
     if path.suffix not in (".json", ".jsonl"):
-        return [{wanted.into: line} for line in text.splitlines() if line.strip()]
+        return [{source.into: line} for line in text.splitlines() if line.strip()]
     lines = [line for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else [text]
     try:
         values = [json.loads(line) for line in lines]
     except json.JSONDecodeError as error:
         raise ValueError(f"{path.name}: is not JSON: {error.msg}") from None
     values = values[0] if path.suffix == ".json" else values
-    if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise ValueError(f"{path.name}: must hold one object for each input")
     return values

@@ -15,12 +15,11 @@ from itertools import count as counting
 
 from app.bench.caller import Caller, Sample
 
-MOST_IN_FLIGHT = (
-    2_000  # of an open loop: beyond it the platform has lost the race, and this process would follow it
-)
+# Of an open loop: beyond it the platform has lost the race, and this process would follow it.
+MOST_IN_FLIGHT = 2_000
 NOT_SENT = f"not sent: {MOST_IN_FLIGHT} were in flight"
 
-Said = Callable[[int], None]
+OnEnded = Callable[[int], None]  # how many predictions have ended
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Raw:
 
 
 async def closed(
-    make: Callable[[], Caller], requests: Sequence[bytes], callers: int, amount: Amount, said: Said
+    make: Callable[[], Caller], requests: Sequence[bytes], callers: int, amount: Amount, on_ended: OnEnded
 ) -> Raw:
-    """`callers` at once. `said` is told how many have ended."""
+    """`callers` at once."""
     raw = Raw()
     async with _opened(make, callers) as all_callers:
         numbers = counting()
@@ -55,7 +54,7 @@ async def closed(
                 if amount.seconds is not None and time.perf_counter() - began >= amount.seconds:
                     return
                 raw.samples.append(await caller.predict(requests[number % len(requests)]))
-                said(len(raw.samples))
+                on_ended(len(raw.samples))
 
         await asyncio.gather(*(work(caller) for caller in all_callers))
         raw.seconds = time.perf_counter() - began
@@ -65,16 +64,16 @@ async def closed(
 def arrivals(rate: float, amount: Amount, seed: int) -> list[float]:
     """When each prediction of an open loop is due, in seconds: a Poisson process, the same for the same
     seed."""
-    chance, now = random.Random(seed), 0.0
+    generator, now = random.Random(seed), 0.0
     due: list[float] = []
     while len(due) < (amount.count or float("inf")) and (amount.seconds is None or now < amount.seconds):
         due.append(now)
-        now += chance.expovariate(rate)
+        now += generator.expovariate(rate)
     return due
 
 
 async def open_loop(
-    make: Callable[[], Caller], requests: Sequence[bytes], due: Sequence[float], said: Said
+    make: Callable[[], Caller], requests: Sequence[bytes], due: Sequence[float], on_ended: OnEnded
 ) -> Raw:
     """Predictions at the times `due`, in seconds from the beginning."""
     raw = Raw()
@@ -82,13 +81,13 @@ async def open_loop(
     running: set[asyncio.Task[None]] = set()
     began = time.perf_counter()
 
-    async def one(number: int) -> None:
+    async def predict(number: int) -> None:
         caller = idle.pop() if idle else make()
         try:
             raw.samples.append(await caller.predict(requests[number % len(requests)], began + due[number]))
         finally:
             idle.append(caller)
-        said(len(raw.samples))
+        on_ended(len(raw.samples))
 
     try:
         for number, moment in enumerate(due):
@@ -96,7 +95,7 @@ async def open_loop(
             if len(running) >= MOST_IN_FLIGHT:
                 raw.samples.append(Sample(0.0, NOT_SENT))
                 continue
-            task = asyncio.create_task(one(number))
+            task = asyncio.create_task(predict(number))
             running.add(task)
             task.add_done_callback(running.discard)
         await asyncio.gather(*running)

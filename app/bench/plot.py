@@ -4,6 +4,7 @@ installed there is no picture and a sentence that says so.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from app.bench.results import LevelResult
 
@@ -21,6 +22,9 @@ def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult
         from pygal.style import CleanStyle
     except ImportError:
         return MISSING
+    rates, heights = _values(lines)
+    if not rates:
+        return "no plot was drawn: nothing succeeded"
     chart = pygal.XY(
         width=WIDTH,
         height=HEIGHT,
@@ -33,22 +37,11 @@ def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult
         js=(),
         truncate_legend=-1,
     )
-    rates, heights = _found(lines)
-    if not rates:
-        return "no plot was drawn: nothing succeeded"
     # Bounds of its own: where all values are one, pygal's logarithmic axis has no length and shows nothing.
     chart.xrange, chart.range = _around(rates), _around(heights)
     for name, levels in lines:
-        known = [
-            (level.median.throughput, level.median.latency_ms, level.name)
-            for level in levels
-            if level.median.latency_ms
-        ]
         for percentile in ("p50", "p95"):
-            points = [
-                {"value": (rate, getattr(times, percentile)), "label": level} for rate, times, level in known
-            ]
-            chart.add(f"{name} {percentile}".strip(), points)
+            chart.add(f"{name} {percentile}".strip(), _points(levels, percentile))
     try:
         path.write_bytes(chart.render())
     except OSError as error:
@@ -56,7 +49,18 @@ def draw(path: Path, title: str, lines: Sequence[tuple[str, Sequence[LevelResult
     return ""
 
 
-def _found(lines: Sequence[tuple[str, Sequence[LevelResult]]]) -> tuple[list[float], list[float]]:
+def _points(levels: Sequence[LevelResult], percentile: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "value": (level.median.throughput, getattr(level.median.latency_ms, percentile)),
+            "label": level.name,
+        }
+        for level in levels
+        if level.median.latency_ms
+    ]
+
+
+def _values(lines: Sequence[tuple[str, Sequence[LevelResult]]]) -> tuple[list[float], list[float]]:
     """All values across and upwards."""
     runs = [level.median for _, levels in lines for level in levels]
     rates = [run.throughput for run in runs if run.latency_ms]

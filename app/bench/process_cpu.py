@@ -33,16 +33,16 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 def usage(launcher: int | None) -> Usage:
     """Seconds so far of each part of the platform that this `lovage up` started; nothing when there is
     none."""
-    found: Usage = {}
+    seconds: Usage = {}
     for child in _children(launcher):
         part = _part(child)
         if part:
-            found.setdefault(part, {}).update(_times(child))
+            seconds.setdefault(part, {}).update(_times(child))
         if part == "worker":
-            found.setdefault(MODELS, {}).update(_models(child))
-    for one in found.get(MODELS, {}):
-        found["worker"].pop(one, None)
-    return found
+            seconds.setdefault(MODELS, {}).update(_models(child))
+    for model in seconds.get(MODELS, {}):
+        seconds["worker"].pop(model, None)
+    return seconds
 
 
 def spent(before: Usage, after: Usage) -> dict[str, float]:
@@ -64,25 +64,25 @@ def _children(pid: int | None) -> list[psutil.Process]:
 
 
 def _models(worker: psutil.Process) -> dict[Process, float]:
-    found: dict[Process, float] = {}
+    seconds: dict[Process, float] = {}
     with suppress(psutil.Error):
         for server in worker.children():
             if FORK_SERVER in _words(server):
                 for model in server.children():
-                    found |= _times(model)
-    return found
+                    seconds |= _times(model)
+    return seconds
 
 
 def _times(process: psutil.Process, *, ended: bool = False) -> dict[Process, float]:
     """Of it and all its living children; `ended`: what their children used that have ended is theirs."""
-    found: dict[Process, float] = {}
+    seconds: dict[Process, float] = {}
     with suppress(psutil.Error):
-        for one in (process, *process.children(recursive=True)):
+        for each in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
-                times = one.cpu_times()
-                of_ended = times.children_user + times.children_system if ended else 0.0
-                found[one.pid, one.create_time()] = times.user + times.system + of_ended
-    return found
+                times = each.cpu_times()
+                by_ended = times.children_user + times.children_system if ended else 0.0
+                seconds[each.pid, each.create_time()] = times.user + times.system + by_ended
+    return seconds
 
 
 def _part(process: psutil.Process) -> str:
@@ -91,7 +91,7 @@ def _part(process: psutil.Process) -> str:
     for part, name in SERVERS:
         if program.startswith(name):
             return part
-    return next((part for part, wanted in PARTS if set(wanted) <= set(words)), "")
+    return next((part for part, required in PARTS if set(required) <= set(words)), "")
 
 
 def _words(process: psutil.Process) -> list[str]:

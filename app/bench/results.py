@@ -64,10 +64,10 @@ class LevelResult(BaseModel):
     runs: list[Run] = Field(min_length=1)
 
     @classmethod
-    def of(
+    def from_runs(
         cls, runs: list[Run], *, concurrency: int | None = None, rate: float | None = None
     ) -> "LevelResult":
-        """From its runs."""
+        """A level with the medians of its runs."""
         return cls(concurrency=concurrency, rate=rate, median=median(runs), runs=runs)
 
     @property

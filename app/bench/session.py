@@ -1,6 +1,6 @@
 """Runs an experiment: for each level a warm-up and so many runs, their figures collected as they come.
 
-Knows the loads and the figures. Does not know files or terminals; what happens is told to `say`.
+Knows the loads and the figures. Does not know files or terminals; what happens is reported as Moments.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import platform as machine
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -19,11 +19,12 @@ from app.bench.caller import Caller
 from app.bench.connection import Target
 from app.bench.experiment import Experiment
 from app.bench.figures import Run, summary
-from app.bench.load import Amount, Raw, Said, arrivals, closed, open_loop
+from app.bench.load import Amount, OnEnded, Raw, arrivals, closed, open_loop
 from app.bench.process_cpu import Usage, spent, usage
 from app.bench.results import LevelResult, Result, Where, level_name
 
 LOAD_SECONDS = 600.0  # the first prediction may fetch and load the model
+REPORT_SECONDS = 0.1  # between two reports of one run
 MOST_WARM_CALLERS = 16  # of an open loop's warm-up
 Level = tuple[int | None, float | None]
 
@@ -49,7 +50,7 @@ class Moment:
     finished: Run | None = None
 
 
-Say = Callable[[Moment], None]
+Report = Callable[[Moment], None]
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Platform:
 class Session:
     """One experiment on one platform."""
 
-    def __init__(self, platform: Platform, experiment: Experiment, say: Say) -> None:
-        self._platform, self._experiment, self._write = platform, experiment, say
+    def __init__(self, platform: Platform, experiment: Experiment, report: Report) -> None:
+        self._platform, self._experiment = platform, experiment
+        self._report = report
         self._inputs = experiment.inputs.make()
         self._levels: dict[Level, list[Run]] = {}
         self._ready: versions.Ready | None = None
@@ -84,18 +86,18 @@ class Session:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Has the version ready. Raises NoCopy or CallFailed."""
-        with versions.prepared(
+        with versions.prepare_version(
             self._platform.call, self._experiment.model, self._experiment.policy()
         ) as ready:
             self._ready = ready
-            self._requests = [self._caller().request(ready.id, given) for given in self._inputs]
+            self._requests = [self._caller().request(ready.id, values) for values in self._inputs]
             yield
 
     def repeat(self, number: int) -> None:
         """Every level once, so that a machine's slow minute hits them all. Raises Unusable."""
         if number == 1:
-            self._write(Moment("the first prediction (it loads the model)", 0, 0, total=1))
-        self._try_one(self._requests[0])
+            self._report(Moment("the first prediction (it loads the model)", 0, 0, total=1))
+        self._predict_once(self._requests[0])
         for level in self._all_levels():
             self._warm_up(level)
             run = self._one_run(level, number)
@@ -104,7 +106,9 @@ class Session:
     def result(self, *, complete: bool) -> Result:
         """What was measured so far; call it only when `measured` is true."""
         assert self._ready is not None
-        levels = [LevelResult.of(runs, concurrency=key[0], rate=key[1]) for key, runs in self._levels.items()]
+        levels = [
+            LevelResult.from_runs(runs, concurrency=key[0], rate=key[1]) for key, runs in self._levels.items()
+        ]
         digest = hashlib.sha256(orjson.dumps(self._inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Result(
             complete=complete,
@@ -131,9 +135,9 @@ class Session:
             self._platform.target, timeout=timeout or self._experiment.timeout, stream=self._experiment.stream
         )
 
-    def _try_one(self, request: bytes) -> None:
-        """Loads the model; what is wrong with the input or the model is said here and not a thousand
-        times."""
+    def _predict_once(self, request: bytes) -> None:
+        """Loads the model; what is wrong with the input or the model is raised here and not counted a
+        thousand times."""
         caller = self._caller(LOAD_SECONDS)
 
         async def once() -> str:
@@ -150,43 +154,44 @@ class Session:
         if number:
             callers = min(level[0] or MOST_WARM_CALLERS, number)
             moment = Moment(level_name(*level), 0, self._experiment.repeats, total=number)
-            asyncio.run(
-                closed(self._caller, self._requests, callers, Amount(count=number), self._saying(moment))
-            )
+            amount, on_ended = Amount(count=number), self._reporter(moment)
+            asyncio.run(closed(self._caller, self._requests, callers, amount, on_ended))
 
     def _one_run(self, level: Level, number: int) -> Run:
-        asked = self._experiment
-        moment = Moment(level_name(*level), number, asked.repeats, total=asked.count, seconds=asked.seconds)
-        with _cpu(self._platform.launcher) as cpu:
-            raw = asyncio.run(self._load(level, number, self._saying(moment)))
-        run = summary(raw, *cpu())
-        self._write(
-            Moment(moment.level, number, asked.repeats, len(raw.samples), asked.count, asked.seconds, run)
+        experiment = self._experiment
+        moment = Moment(
+            level_name(*level),
+            number,
+            experiment.repeats,
+            total=experiment.count,
+            seconds=experiment.seconds,
         )
+        with _cpu(self._platform.launcher) as cpu:
+            raw = asyncio.run(self._load(level, number, self._reporter(moment)))
+        run = summary(raw, *cpu())
+        self._report(replace(moment, done=len(raw.samples), finished=run))
         return run
 
-    async def _load(self, level: Level, number: int, said: Said) -> Raw:
-        asked = self._experiment
-        amount = Amount(asked.count, asked.seconds)
+    async def _load(self, level: Level, number: int, on_ended: OnEnded) -> Raw:
+        amount = Amount(self._experiment.count, self._experiment.seconds)
         callers, rate = level
-        if rate is not None:
-            return await open_loop(
-                self._caller, self._requests, arrivals(rate, amount, asked.seed + number), said
-            )
-        return await closed(self._caller, self._requests, callers or 1, amount, said)
+        if rate is None:
+            return await closed(self._caller, self._requests, callers or 1, amount, on_ended)
+        due = arrivals(rate, amount, self._experiment.seed + number)
+        return await open_loop(self._caller, self._requests, due, on_ended)
 
-    def _saying(self, moment: Moment) -> Said:
-        """At most ten times a second: telling costs time that belongs to the load."""
-        told = 0.0
+    def _reporter(self, moment: Moment) -> OnEnded:
+        """Reports at most ten times a second: it costs time that belongs to the load."""
+        reported_at = 0.0
 
-        def said(done: int) -> None:
-            nonlocal told
+        def on_ended(done: int) -> None:
+            nonlocal reported_at
             now = time.perf_counter()
-            if now - told >= 0.1:
-                told = now
-                self._write(Moment(moment.level, moment.run, moment.runs, done, moment.total, moment.seconds))
+            if now - reported_at >= REPORT_SECONDS:
+                reported_at = now
+                self._report(replace(moment, done=done))
 
-        return said
+        return on_ended
 
 
 @contextmanager

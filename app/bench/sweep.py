@@ -1,7 +1,7 @@
 """The same experiment over several batch sizes, and which of them is best for what. Choosing is a pure
 function.
 
-A version has a batch size but no say in how many callers come, so a batch size is judged over all levels
+A version has a batch size but no say in how many callers come, so a batch size is scored over all levels
 together: by the geometric mean, over the levels, of its figure as a share of the best at that level. Sizes
 that differ by a few percent, or of which each was the better one in some repeat, count as equal, and among
 equals the simpler wins: `auto`, then the smaller.
@@ -34,7 +34,7 @@ class Cell(BaseModel):
 
 class Goal(BaseModel):
     """The best policy for a goal. `version` is what `POST /v1/models/{owner}/{name}/versions` takes; `score`
-    is 1 for a size that is best at every level; `at`, `throughput` and `p95_ms` tell of the level where it
+    is 1 for a size that is best at every level; `at`, `throughput` and `p95_ms` are of the level where it
     does best.
     """
 
@@ -77,27 +77,31 @@ def scores(cells: Sequence[Cell], goal: str, pick: Callable[[LevelResult], Run])
     keys = [
         level.key
         for level in cells[0].levels
-        if all(level.key in [one.key for one in cell.levels] for cell in cells)
+        if all(level.key in [other.key for other in cell.levels] for cell in cells)
     ]
     tables = [{level.key: value(pick(level), goal) for level in cell.levels} for cell in cells]
     best = {key: max(table[key] for table in tables) for key in keys}
     shares = [[table[key] / best[key] for key in keys if best[key]] for table in tables]
-    return [math.prod(one) ** (1 / len(one)) if one else 0.0 for one in shares]
+    return [math.prod(row) ** (1 / len(row)) if row else 0.0 for row in shares]
 
 
 def best(cells: Sequence[Cell], goal: str) -> tuple[Cell, float]:
     """The cell to take for this goal, and its score. `cells` is not empty."""
-    found = scores(cells, goal, lambda level: level.median)
-    top = max(range(len(cells)), key=found.__getitem__)
+    medians = scores(cells, goal, lambda level: level.median)
+    top = max(range(len(cells)), key=medians.__getitem__)
     repeats = min(len(level.runs) for cell in cells for level in cell.levels)
-    single = [scores(cells, goal, lambda level, at=at: level.runs[at]) for at in range(repeats)]  # type: ignore[misc]
+    by_repeat = [_scores_of_repeat(cells, goal, number) for number in range(repeats)]
     alike = [
         at
-        for at, score in enumerate(found)
-        if score >= found[top] * (1 - ALIKE) or any(one[at] > one[top] for one in single)
+        for at, score in enumerate(medians)
+        if score >= medians[top] * (1 - ALIKE) or any(repeat[at] > repeat[top] for repeat in by_repeat)
     ]
     chosen = min(alike, key=lambda at: _simplicity(cells[at].max_batch_size))
-    return cells[chosen], found[chosen]
+    return cells[chosen], medians[chosen]
+
+
+def _scores_of_repeat(cells: Sequence[Cell], goal: str, number: int) -> list[float]:
+    return scores(cells, goal, lambda level: level.runs[number])
 
 
 def _simplicity(size: int | str) -> float:
@@ -109,7 +113,7 @@ def choose(cells: Sequence[Cell], version: dict[str, Any]) -> dict[str, Goal]:
     chosen = {}
     for goal in GOALS:
         cell, score = best(cells, goal)
-        level = max(cell.levels, key=lambda one: value(one.median, goal))
+        level = max(cell.levels, key=lambda level: value(level.median, goal))
         run = level.median
         if run.latency_ms is None:
             continue  # nothing succeeded

@@ -11,31 +11,36 @@ from typing import Any
 
 from app.bench import versions
 from app.bench.experiment import Experiment
-from app.bench.session import Moment, Platform, Say, Session
+from app.bench.session import Moment, Platform, Report, Session
 from app.bench.sweep import Cell, Size, Sweep, choose
 
 
 class SweepSession:
     """One sweep on one platform. `sizes` are different and not empty."""
 
-    def __init__(self, platform: Platform, experiment: Experiment, sizes: Sequence[Size], say: Say) -> None:
-        self._platform, self._experiment, self._write = platform, experiment, say
+    def __init__(
+        self, platform: Platform, experiment: Experiment, sizes: Sequence[Size], report: Report
+    ) -> None:
+        self._platform, self._experiment = platform, experiment
+        self._report = report
         self._sessions = {size: self._session(size) for size in sizes}
         self._done: set[Size] = set()
         self._version: dict[str, Any] = {}
 
     def _session(self, size: Size) -> Session:
-        def said(moment: Moment) -> None:
-            self._write(replace(moment, level=f"batch {size}, {moment.level}"))
+        def report(moment: Moment) -> None:
+            self._report(replace(moment, level=f"batch {size}, {moment.level}"))
 
         batching = self._experiment.batching.model_copy(update={"max_batch_size": size})
-        return Session(self._platform, self._experiment.model_copy(update={"batching": batching}), said)
+        return Session(self._platform, self._experiment.model_copy(update={"batching": batching}), report)
 
     def run(self) -> Sweep:
         """All of it. Raises Unusable, NoCopy or CallFailed; after an interruption `result` has what was
         measured until then."""
         with ExitStack() as stack:
-            self._version = versions.body(versions.find(self._platform.call, self._experiment.model), {})
+            self._version = versions.version_body(
+                versions.find(self._platform.call, self._experiment.model), {}
+            )
             for session in self._sessions.values():
                 stack.enter_context(session.opened())
             for number in range(1, self._experiment.repeats + 1):
@@ -58,7 +63,8 @@ class SweepSession:
             if size in self._done
         }
         cells = [
-            Cell(max_batch_size=size, config=one.config, levels=one.levels) for size, one in results.items()
+            Cell(max_batch_size=size, config=result.config, levels=result.levels)
+            for size, result in results.items()
         ]
         where = next(iter(results.values())).where
         return Sweep(

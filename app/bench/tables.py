@@ -5,17 +5,19 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from app.bench.compare import Line
-from app.bench.figures import Run, Times
+from app.bench.figures import Latencies, Run
 from app.bench.results import LevelResult, Result
 from app.bench.sweep import Sweep
 
 
-def of_result(result: Result) -> Table:
+def result_table(result: Result) -> Table:
     """The medians of every level; in brackets the least and the greatest of the repeats."""
     streams = any(level.median.first_ms for level in result.levels)
-    asked = result.experiment
+    experiment = result.experiment
     runs = max((len(level.runs) for level in result.levels), default=0)
-    title = f"{asked.name}: {asked.model}, medians of {runs} run{'s' if runs > 1 else ''}; times in ms"
+    title = (
+        f"{experiment.name}: {experiment.model}, medians of {runs} run{'s' if runs > 1 else ''}; times in ms"
+    )
     table = Table("load", "per second", "p50", "p90", "p95", "p99", title=title, title_justify="left")
     for name in ("first p50", "first p95", "pieces/s") if streams else ("batch", "padding"):
         table.add_column(name)
@@ -26,12 +28,12 @@ def of_result(result: Result) -> Table:
         kind = _stream(run) if streams else _batch(run)
         cpu = "" if run.cpu_total_ms is None else f"{run.cpu_total_ms:.2f}"
         table.add_row(
-            level.name, _with_range(level), *_times(run.latency_ms), *kind, cpu, str(run.failed or "")
+            level.name, _with_range(level), *_latencies(run.latency_ms), *kind, cpu, str(run.failed or "")
         )
     return table
 
 
-def of_cpu(levels: Sequence[LevelResult]) -> Table | None:
+def cpu_table(levels: Sequence[LevelResult]) -> Table | None:
     """CPU milliseconds of one prediction, by part of the platform; None when they are not known."""
     parts = sorted({part for level in levels for part in level.median.cpu_ms})
     if not parts:
@@ -45,23 +47,23 @@ def of_cpu(levels: Sequence[LevelResult]) -> Table | None:
     return table
 
 
-def of_errors(levels: Sequence[LevelResult]) -> list[str]:
+def error_lines(levels: Sequence[LevelResult]) -> list[str]:
     """What went wrong and how often, the most frequent first."""
     return [
-        f"{level.name}: {count} × {said}"
+        f"{level.name}: {count} × {error}"
         for level in levels
-        for said, count in list(level.median.errors.items())[:3]
+        for error, count in list(level.median.errors.items())[:3]
     ]
 
 
-def of_comparison(lines: Sequence[Line]) -> Table:
+def comparison_table(lines: Sequence[Line]) -> Table:
     """Ratios, the second by the first."""
     table = Table("load", "figure", "first", "second", "ratio", "spread", "")
     colours = {"better": "green", "worse": "red"}
     for line in lines:
         low, high = line.ratio.low, line.ratio.high
         spread = "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
-        colour = colours.get(line.verdict, "dim")
+        colour = colours.get(line.conclusion, "dim")
         table.add_row(
             line.level,
             line.figure,
@@ -69,12 +71,12 @@ def of_comparison(lines: Sequence[Line]) -> Table:
             _number(line.second),
             f"{line.ratio.value:.2f}",
             spread,
-            f"[{colour}]{line.verdict}[/]",
+            f"[{colour}]{line.conclusion}[/]",
         )
     return table
 
 
-def of_sweep(sweep: Sweep) -> tuple[Table, Table]:
+def sweep_tables(sweep: Sweep) -> tuple[Table, Table]:
     """Every cell, and the choice for each goal."""
     levels = list(dict.fromkeys(level.name for cell in sweep.cells for level in cell.levels))
     cells = Table(
@@ -85,23 +87,21 @@ def of_sweep(sweep: Sweep) -> tuple[Table, Table]:
         cells.add_row(str(cell.max_batch_size), *(_cell(by_name.get(name)) for name in levels))
     goals = Table("goal", "max_batch_size", "does best at", "per second", "p95 ms", "of the best")
     for name, goal in sweep.goals.items():
-        cells_of = (
+        goals.add_row(
+            name,
             str(goal.max_batch_size),
             goal.at,
             f"{goal.throughput:.0f}",
             _number(goal.p95_ms),
             f"{goal.score:.0%}",
         )
-        goals.add_row(name, *cells_of)
     return cells, goals
 
 
 def _cell(run: Run | None) -> str:
-    return (
-        ""
-        if run is None or run.latency_ms is None
-        else f"{_number(run.throughput)} / {_number(run.latency_ms.p95)}"
-    )
+    if run is None or run.latency_ms is None:
+        return ""
+    return f"{_number(run.throughput)} / {_number(run.latency_ms.p95)}"
 
 
 def _with_range(level: LevelResult) -> str:
@@ -111,8 +111,8 @@ def _with_range(level: LevelResult) -> str:
     )
 
 
-def _times(found: Times | None) -> list[str]:
-    return [_number(getattr(found, name)) if found else "" for name in ("p50", "p90", "p95", "p99")]
+def _latencies(latencies: Latencies | None) -> list[str]:
+    return [_number(getattr(latencies, name)) if latencies else "" for name in ("p50", "p90", "p95", "p99")]
 
 
 def _stream(run: Run) -> list[str]:

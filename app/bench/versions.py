@@ -19,7 +19,8 @@ Call = Callable[..., Any]  # (method, path, json=…) -> parsed JSON; raises Cal
 
 
 class CallFailed(Exception):
-    """The platform refused, or did not answer; `code` tells which to whoever gave the callable."""
+    """The platform refused, or did not answer; `code` is the exit code that the callable's maker has for
+    it."""
 
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
@@ -50,14 +51,14 @@ def find(call: Call, model: str) -> dict[str, Any]:
     return dict(latest)
 
 
-def merged(config: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
+def merge_policy(config: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
     """A version's configuration with a policy over it. A batching key that is `auto` is left out: it means
     the same."""
-    found = {**config, **policy}
-    return {name: value for name, value in found.items() if value != AUTO or name not in BATCHING}
+    merged = {**config, **policy}
+    return {name: value for name, value in merged.items() if value != AUTO or name not in BATCHING}
 
 
-def body(version: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def version_body(version: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """What `POST /v1/models/{owner}/{name}/versions` takes to make the same version with another
     configuration."""
     if version["source"] == "path:…":
@@ -67,7 +68,7 @@ def body(version: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
         )
     schemas = version["openapi_schema"]["components"]["schemas"]
     properties = {
-        name: _changes(name, one, schemas) for name, one in schemas["Input"].get("properties", {}).items()
+        name: _changes(name, shown, schemas) for name, shown in schemas["Input"].get("properties", {}).items()
     }
     return {
         "source": version["source"],
@@ -89,22 +90,21 @@ def _changes(name: str, shown: Mapping[str, Any], schemas: Mapping[str, Any]) ->
 
 
 @contextmanager
-def prepared(call: Call, model: str, policy: Mapping[str, Any]) -> Iterator[Ready]:
+def prepare_version(call: Call, model: str, policy: Mapping[str, Any]) -> Iterator[Ready]:
     """The version that runs the model with this policy. Raises NoCopy."""
     version = find(call, model)
-    config = merged(version["config"], policy)
-    if config == merged(version["config"], {}):
+    config = merge_policy(version["config"], policy)
+    if config == merge_policy(version["config"], {}):
         yield Ready(version["id"], version["config"])
         return
     owner = call("GET", "/v1/account")["username"]
     name = f"{PREFIX}{model.partition(':')[0].partition('/')[2][:40].strip('.-_')}-{secrets.token_hex(3)}"
-    wanted = body(version, {"keep_alive": KEEP_ALIVE_SECONDS, **config})
+    copy = version_body(version, {"keep_alive": KEEP_ALIVE_SECONDS, **config})
     description = f"A copy of {model} for `lovage bench`; it may be removed."
-    made = call("POST", "/v1/models", json={"name": name, "description": description, "version": wanted})
+    model_copy = call("POST", "/v1/models", json={"name": name, "description": description, "version": copy})
     try:
-        yield Ready(made["latest_version"]["id"], config)
+        yield Ready(model_copy["latest_version"]["id"], config)
     finally:
-        with suppress(
-            CallFailed
-        ):  # a platform that went away in the middle must not take the figures with it
+        # A platform that went away in the middle must not take the figures with it.
+        with suppress(CallFailed):
             call("DELETE", f"/v1/models/{owner}/{name}")

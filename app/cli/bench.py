@@ -32,6 +32,7 @@ from app.cli.connection import (
     show_json,
     stop,
 )
+from app.domain import version_settings
 from app.settings import load_client
 
 Kind_co = TypeVar("Kind_co", covariant=True)
@@ -125,7 +126,7 @@ def compare(
     one, other = (_result(path) for path in (first, second))
     found = compared(one, other)
     if as_json:
-        lines = [{**asdict(line), "verdict": line.verdict} for line in found.lines]
+        lines = [{**asdict(line), "verdict": line.conclusion} for line in found.lines]
         show_json({**asdict(found), "lines": lines})
     else:
         _show_comparison(found)
@@ -155,7 +156,7 @@ def sweep(
     path = output or results.default_path(FOLDER, asked.name, "sweep")
     _save(path, made)
     console = _console()
-    for table in tables.of_sweep(made):
+    for table in tables.sweep_tables(made):
         console.print(table)
     if made.where.busy:
         _say(f"Note: {made.where.busy}")
@@ -265,15 +266,17 @@ def _measured(make: Callable[[Progress], Work[Kind_co]], asked: Experiment) -> K
 
 
 def _sizes(text: str) -> list[Size]:
+    bounds = version_settings.SETTINGS["max_batch_size"].number
     sizes: list[Size] = []
     for one in text.split(","):
         word = one.strip()
         if word == "auto":
             sizes.append("auto")
-        elif word.isdigit() and 1 <= int(word) <= 4_096:
+        elif word.isdigit() and bounds["minimum"] <= int(word) <= bounds["maximum"]:
             sizes.append(int(word))
         else:
-            stop(f"--batch: {word or text!r}: must be auto or a whole number from 1 to 4096", EXIT_USAGE)
+            span = f"{bounds['minimum']} to {bounds['maximum']}"
+            stop(f"--batch: {word or text!r}: must be auto or a whole number from {span}", EXIT_USAGE)
     return list(dict.fromkeys(sizes))
 
 
@@ -300,8 +303,8 @@ def _draw(path: Path, title: str, lines: Any) -> None:
 
 def _show(result: Result) -> None:
     console = _console()
-    console.print(tables.of_result(result))
-    cpu = tables.of_cpu(result.levels)
+    console.print(tables.result_table(result))
+    cpu = tables.cpu_table(result.levels)
     if cpu:
         console.print(cpu)
     else:
@@ -311,7 +314,7 @@ def _show(result: Result) -> None:
         )
     if result.where.busy:
         _say(f"Note: {result.where.busy}")
-    for line in tables.of_errors(result.levels):
+    for line in tables.error_lines(result.levels):
         console.print(f"[red]errors[/] {line}", highlight=False)
 
 
@@ -323,7 +326,7 @@ def _show_comparison(found: Comparison) -> None:
         for line in lines:
             console.print(f"{word} {line}", highlight=False, markup=False)
     if found.lines:
-        console.print(tables.of_comparison(found.lines))
+        console.print(tables.comparison_table(found.lines))
 
 
 def _end(result: Result) -> None:

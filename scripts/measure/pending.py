@@ -3,14 +3,12 @@
 # Paths that begin so may be over a bar of `sizes`.
 SIZES: tuple[str, ...] = (
     "app/api",
-    "app/bench",
     "app/cli",
     "app/coalesce.py",
     "app/composition.py",
     "app/composition_worker.py",
     "app/db",
     "app/domain",
-    "app/runtimes",
     "app/services",
     "app/worker",
 )
@@ -18,7 +16,6 @@ SIZES: tuple[str, ...] = (
 # Paths that begin so may hold retired words.
 WORDS: tuple[str, ...] = (
     "app/api",
-    "app/bench",
     "app/broker",
     "app/cli",
     "app/coalesce.py",
@@ -28,10 +25,7 @@ WORDS: tuple[str, ...] = (
     "app/events",
     "app/outbound",
     "app/redis_pipe.py",
-    "app/runtimes",
     "app/services",
     "app/storage",
     "app/worker",
-    "docs/reference/bench.md",
-    "docs/runtimes.md",
 )

@@ -12,7 +12,7 @@ from app.bench import compare as comparing
 from app.bench import plot, process_cpu, sweep, versions
 from app.bench.caller import Refused, Sample, parsed, parsed_event
 from app.bench.experiment import Experiment
-from app.bench.figures import Run, median, percentile, summary, times
+from app.bench.figures import Run, latencies, median, percentile, summary
 from app.bench.load import Amount, Raw, arrivals
 from app.bench.results import LevelResult, Result, Where
 
@@ -36,7 +36,10 @@ def result(*rates: float, levels: tuple[int, ...] = (8,), **changes: Any) -> Res
         "where": where,
         **changes,
     }
-    made = [LevelResult.of([run(rate, 1000 / rate) for rate in rates], concurrency=level) for level in levels]
+    made = [
+        LevelResult.from_runs([run(rate, 1000 / rate) for rate in rates], concurrency=level)
+        for level in levels
+    ]
     return Result(**given, levels=made)
 
 
@@ -49,10 +52,10 @@ def test_a_percentile_is_the_smallest_value_that_covers_the_share() -> None:
 def test_times_are_milliseconds_in_any_order() -> None:
     seconds = [one / 1000 for one in range(1, 101)]
     random.Random(1).shuffle(seconds)
-    found = times(seconds)
+    found = latencies(seconds)
     assert found is not None
     assert (found.p50, found.p99, found.max, found.mean) == (50, 99, 100, 50.5)
-    assert times([]) is None
+    assert latencies([]) is None
 
 
 def test_a_run_counts_successes_only_and_names_its_errors() -> None:
@@ -106,14 +109,14 @@ def test_a_ratio_has_the_spread_of_the_repeats() -> None:
 def test_what_repeating_does_not_explain_is_called_better_or_worse() -> None:
     found = comparing.compare(result(100, 110, 120), result(200, 210, 220))
     assert not found.reasons
-    verdicts = {line.figure: line.verdict for line in found.lines}
+    verdicts = {line.figure: line.conclusion for line in found.lines}
     assert verdicts == {"throughput /s": "better", "p50 ms": "better", "p95 ms": "better", "p99 ms": "better"}
-    assert {one.verdict for one in comparing.compare(result(100, 150), result(140, 160)).lines} == {
+    assert {one.conclusion for one in comparing.compare(result(100, 150), result(140, 160)).lines} == {
         "within the spread"
     }
-    assert {one.verdict for one in comparing.compare(result(100), result(300)).lines} == {"spread unknown"}
+    assert {one.conclusion for one in comparing.compare(result(100), result(300)).lines} == {"spread unknown"}
     worse = comparing.compare(result(200, 210), result(100, 110)).lines
-    assert {one.verdict for one in worse} == {"worse"}
+    assert {one.conclusion for one in worse} == {"worse"}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,8 @@ def test_what_was_changed_on_purpose_is_no_reason() -> None:
 def cell(size: Any, *levels: tuple[int, list[tuple[float, float]]]) -> sweep.Cell:
     """(concurrency, [(throughput, p95), …])"""
     made = [
-        LevelResult.of([run(*figures) for figures in runs], concurrency=callers) for callers, runs in levels
+        LevelResult.from_runs([run(*figures) for figures in runs], concurrency=callers)
+        for callers, runs in levels
     ]
     return sweep.Cell(max_batch_size=size, config={"max_batch_size": size}, levels=made)
 
@@ -193,7 +197,7 @@ def test_among_sizes_that_noise_cannot_tell_apart_auto_wins() -> None:
 def test_a_size_at_which_nothing_succeeded_is_never_chosen() -> None:
     dead = Run(seconds=1, succeeded=0, errors={"gone": 3}, throughput=0, latency_ms=None, cpu_ms={})
     cells = [
-        sweep.Cell(max_batch_size="auto", config={}, levels=[LevelResult.of([dead], concurrency=1)]),
+        sweep.Cell(max_batch_size="auto", config={}, levels=[LevelResult.from_runs([dead], concurrency=1)]),
         cell(4, (1, [(5, 5)])),
     ]
     assert {goal.max_batch_size for goal in sweep.choose(cells, {}).values()} == {4}
@@ -229,7 +233,7 @@ def test_a_copy_of_a_version_says_everything_that_a_version_may_say() -> None:
         "task": "",
         "openapi_schema": {"components": {"schemas": schemas}},
     }
-    made = versions.body(version, {"max_batch_size": 4})
+    made = versions.version_body(version, {"max_batch_size": 4})
     assert made["config"] == {"max_batch_size": 4}
     wanted = {
         "mode": {"enum": ["a", "b"], "type": "string", "x-order": 1, "default": "a"},
@@ -237,11 +241,11 @@ def test_a_copy_of_a_version_says_everything_that_a_version_may_say() -> None:
     }
     assert made["input_schema"] == {"properties": wanted, "required": ["text"]}
     with pytest.raises(versions.NoCopy, match="owner"):
-        versions.body({**version, "source": "path:…"}, {})
+        versions.version_body({**version, "source": "path:…"}, {})
 
 
 def test_auto_is_what_is_meant_when_nothing_is_said() -> None:
-    assert versions.merged(
+    assert versions.merge_policy(
         {"joins": True, "max_batch_size": 3}, {"max_batch_size": "auto", "dtype": "auto"}
     ) == {
         "joins": True,
@@ -268,7 +272,9 @@ def test_a_plot_has_a_point_for_each_level(tmp_path: Path) -> None:
     assert drawn.count("8 in flight") == drawn.count("9 in flight") == 2, "p50 and p95"
     assert "src=" not in drawn, "it asks nobody for anything"
     nothing = Run(seconds=1, succeeded=0, errors={"gone": 3}, throughput=0, latency_ms=None, cpu_ms={})
-    assert "nothing succeeded" in plot.draw(path, "mine", [("", [LevelResult.of([nothing], concurrency=1)])])
+    assert "nothing succeeded" in plot.draw(
+        path, "mine", [("", [LevelResult.from_runs([nothing], concurrency=1)])]
+    )
 
 
 def test_without_the_library_a_sentence_stands_for_the_plot(

@@ -1,0 +1,44 @@
+"""The examples of docs/runtimes.md work as they stand there."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from running import load, outputs
+
+from app.domain.errors import InvalidRequest
+from app.runtimes import registry
+from app.services.catalogue.version_maker import check_config
+
+PAGE = (Path(__file__).parents[2] / "docs" / "runtimes.md").read_text()
+RUNTIME, PREDICTOR = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+
+
+@pytest.fixture
+def shout(tmp_path: Path):
+    """The documented runtime, found as its file in a folder of RUNTIME_PATHS."""
+    folder = tmp_path / "runtimes"
+    folder.mkdir()
+    (folder / "shout_runtime.py").write_text(RUNTIME)
+    [report] = registry.discover([folder])
+    assert report.error == ""
+    yield report.spec
+    registry.discover([])
+
+
+def test_the_documented_runtime_is_found_and_runs(shout, tmp_path: Path) -> None:
+    runtime = load("shout", config={"mark": "?"})
+    assert outputs(runtime, [{"text": "lovage"}, {"text": "celery"}], tmp_path) == ["LOVAGE?", "CELERY?"]
+    assert outputs(load("shout"), [{"text": "a"}], tmp_path) == ["A!"]
+
+
+def test_the_documented_configuration_is_accepted(shout) -> None:
+    check_config({"mark": "?", "max_batch_size": 8}, asdict(shout))
+    with pytest.raises(InvalidRequest, match="is not read by the runtime 'shout'"):
+        check_config({"dtype": "auto"}, asdict(shout))
+
+
+def test_the_documented_predictor_runs(tmp_path: Path) -> None:
+    (tmp_path / "predictor.py").write_text(PREDICTOR)
+    assert outputs(load("python", tmp_path), [{"name": "Ada", "times": 2}], tmp_path) == ["Hello, Ada Ada"]
