@@ -23,6 +23,7 @@ from app.events.writer import EventWriter
 from app.runtimes.demo import package_roots
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.sources import SourceReader
@@ -162,7 +163,8 @@ def build_services(
     database = core.database
     access, accounts = build_access(settings, database, threads)
     runnables = Runnables(database, threads, settings.principal_cache_seconds)
-    catalogue = Catalogue(database, build_version_maker(settings, database), runnables.forget)
+    maker = build_version_maker(settings, database)
+    versions = ModelVersions(database, maker, runnables.forget)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
     positions = QueuePositions(database, threads)
     subscriptions = Subscriptions(reader, health, positions, threads)
@@ -171,7 +173,8 @@ def build_services(
         options=api_options(settings),
         access=access,
         accounts=accounts,
-        catalogue=catalogue,
+        catalogue=Catalogue(database, maker, runnables.forget),
+        versions=versions,
         runnables=runnables,
         deployments=Deployments(database),
         files=build_files(settings, core),
@@ -181,7 +184,7 @@ def build_services(
         limits=build_rate_limits(settings),
         audit=Audit(database, threads),
         subscriptions=subscriptions,
-        stats=VersionStats(database, catalogue),
+        stats=VersionStats(database, versions),
         runtimes=RuntimeIndex(database),
         metrics=ApiMetrics(
             database,
@@ -228,7 +231,7 @@ def build_access(
         cache_seconds=settings.principal_cache_seconds,
         allow_anonymous=settings.allow_anonymous,
     )
-    tries = rate_limits.tries(settings.redis_url, rate_limits.parsed(settings.rate_limit_logins))
+    tries = rate_limits.open_tries(settings.redis_url, rate_limits.parse_limit(settings.rate_limit_logins))
     return access, Accounts(database, signer, access, tries, allow_registration=settings.allow_registration)
 
 
@@ -239,7 +242,7 @@ def build_rate_limits(settings: Settings) -> RateLimits:
         "calls": settings.rate_limit_calls,
         "key": settings.rate_limit_key,
     }
-    limits = {name: rate_limits.parsed(text) for name, text in texts.items()}
+    limits = {name: rate_limits.parse_limit(text) for name, text in texts.items()}
     return RateLimits(rate_limits.Windows(settings.redis_url), limits)
 
 

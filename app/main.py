@@ -35,6 +35,7 @@ from app.api.rest import (
     stats,
     streams,
     users,
+    versions,
     webhooks,
 )
 from app.api.server import Leaving
@@ -48,6 +49,7 @@ ROUTERS = (
     files,
     webhooks,
     models,
+    versions,
     deployments,
     serving,
     runtimes,

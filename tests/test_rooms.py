@@ -15,6 +15,8 @@ PLANTED = {
     "the-bench-is-a-client": ("app/bench/planted.py", "import app.services.predictions.submit"),
     "plain-domain": ("app/domain/planted.py", "import orjson"),
     "edges-hold-no-decisions": ("app/api/rest/planted.py", "import sqlalchemy"),
+    "rows-stay-below": ("app/api/rest/planted.py", "import app.db.users"),
+    "tables-stay-in-the-database-room": ("app/services/people/planted.py", "import app.db.tables"),
     "edges-dont-know-each-other": ("app/api/openai/planted.py", "import app.api.rest.wire"),
     "no-cycles-among-siblings": ("app/services/people/planted.py", "import app.services.predictions.submit"),
     "only-roots-read-settings": ("app/services/planted.py", "import app.settings"),

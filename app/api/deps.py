@@ -14,6 +14,7 @@ from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.version_stats import VersionStats
@@ -61,6 +62,7 @@ class Services:
     access: Access
     accounts: Accounts
     catalogue: Catalogue
+    versions: ModelVersions
     runnables: Runnables
     deployments: Deployments
     files: Files

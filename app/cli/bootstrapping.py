@@ -16,7 +16,8 @@ from app.runtimes import registry
 from app.runtimes.demo import demo_minilm_folder, shipped_folder
 from app.services.catalogue import runtime_index
 from app.services.catalogue.catalogue import Catalogue
-from app.services.catalogue.version_maker import NewVersion
+from app.services.catalogue.model_versions import ModelVersions
+from app.services.catalogue.version_maker import VersionRequest
 from app.services.people.access import SCOPES, Principal, digest
 from app.settings import Settings
 
@@ -27,11 +28,11 @@ OWNER = "demo"
 
 def bootstrap(settings: Settings) -> None:
     """Adds what is missing and leaves what is there."""
-    found = registry.list_all(settings.runtime_folders)
+    runtimes = registry.list_all(settings.runtime_folders)
     database = Database(connect(settings.database_url, pool=2, application="lovage-bootstrap"))
     try:
         with database.unit() as session:
-            runtime_index.write(session, found)
+            runtime_index.write(session, runtimes)
         settings.lovage_data_dir.mkdir(parents=True, exist_ok=True)
         principal = asyncio.run(_admin(settings, database))
         _demo_models(settings, database, principal)
@@ -50,7 +51,7 @@ async def _admin(settings: Settings, database: Database) -> Principal:
             write_private(settings.lovage_data_dir / PASSWORD_FILE, password + "\n")
         key_file = settings.lovage_data_dir / KEY_FILE
         if not _key_works(database, key_file):
-            write_private(key_file, accounts.issue_key(user.id, "lovage up", list(SCOPES)).key + "\n")
+            write_private(key_file, accounts.issue_key(user.id, "lovage up", list(SCOPES)).secret + "\n")
         await access.close()
     return Principal(user.id, user.username, frozenset(SCOPES), is_admin=True)
 
@@ -63,36 +64,37 @@ def _key_works(database: Database, key_file: Path) -> bool:
 
 
 def _demo_models(settings: Settings, database: Database, principal: Principal) -> None:
-    catalogue = Catalogue(database, composition.build_version_maker(settings, database))
+    maker = composition.build_version_maker(settings, database)
+    catalogue, versions = Catalogue(database, maker), ModelVersions(database, maker)
     for name, (description, version) in demo_versions().items():
         values: dict[str, Any] = {"visibility": "public", "description": description}
         try:
             catalogue.create(principal, OWNER, name, values, version)
         except Conflict:
-            catalogue.add_version(principal, OWNER, name, version)
+            versions.add(principal, OWNER, name, version)
 
 
-def demo_versions() -> dict[str, tuple[str, NewVersion]]:
+def demo_versions() -> dict[str, tuple[str, VersionRequest]]:
     """The demo models whose files are on this machine, by name."""
     minilm, words, digits = demo_minilm_folder(), shipped_folder("words"), shipped_folder("digits")
-    found = {
+    versions = {
         "echo": (
             "Answers what it is sent; for trying things out.",
-            NewVersion("none", "echo", config={"joins": True}),
+            VersionRequest("none", "echo", config={"joins": True}),
         )
     }
     if minilm:
-        found["minilm"] = (
+        versions["minilm"] = (
             "Turns a text into 384 numbers (all-MiniLM-L6-v2).",
-            NewVersion(f"path:{minilm}", "embedding"),
+            VersionRequest(f"path:{minilm}", "embedding"),
         )
     if words:
         text = "Continues a text in the manner of nineteenth-century novels."
-        found["words"] = (text, NewVersion(f"path:{words}", "text-generation"))
+        versions["words"] = (text, VersionRequest(f"path:{words}", "text-generation"))
     if digits:
         config = {"default_steps": 20, "default_guidance": 3.0}
-        found["digits"] = (
+        versions["digits"] = (
             "Draws a handwritten digit.",
-            NewVersion(f"path:{digits}", "image-generation", config=config),
+            VersionRequest(f"path:{digits}", "image-generation", config=config),
         )
-    return found
+    return versions

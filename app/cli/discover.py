@@ -15,7 +15,7 @@ from app.cli import models
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
 from app.runtimes import registry
 from app.services.catalogue.model_kind import kind_of
-from app.services.catalogue.runtime_index import listed
+from app.services.catalogue.runtime_index import list_local
 from app.services.catalogue.sources import SourceReader
 from app.settings import folders, load_client
 
@@ -62,7 +62,7 @@ def runtimes(
     scanned = [*folders(load_client().runtime_paths), *map(_folder, path or [])]
     found = [
         one
-        for one in listed(registry.list_all(scanned))
+        for one in list_local(registry.list_all(scanned))
         if one.fits(task=task, hardware=hardware, query=query)
     ]
     if as_json:
@@ -132,7 +132,7 @@ def _models(root: Path) -> Iterator[FoundModel]:
 
 
 def _looked(folder: Path) -> FoundModel:
-    looked = SourceReader([folder]).look(f"path:{folder}").files
+    looked = SourceReader([folder]).inspect(f"path:{folder}").files
     assert looked is not None
     config: Any = looked.configs.get("config.json")
     architectures = config.get("architectures") if isinstance(config, dict) else None
@@ -140,7 +140,7 @@ def _looked(folder: Path) -> FoundModel:
     problem = "" if runtime else "its files do not tell what it does"
     if runtime != "python" and not looked.has_safetensors:
         problem = "pickled weights only" if looked.pickles else "no weights"
-    elif looked.wants_own_code:
+    elif looked.needs_own_code:
         problem = "wants to run its own code"
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

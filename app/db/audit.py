@@ -1,18 +1,18 @@
 """Queries about the audit log."""
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from app.db.objects import to_object, values_of
 from app.db.tables import AuditRow
+from app.domain.audit import AuditEntry, NewAuditEntry
 
 
-def add(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Adds entries."""
-    session.execute(insert(AuditRow), list(rows))
+def add(session: Session, entry: NewAuditEntry) -> None:
+    """Adds an entry."""
+    session.execute(insert(AuditRow), [values_of(entry)])
 
 
 def page(
@@ -23,7 +23,7 @@ def page(
     action: str | None,
     username: str | None,
     since: datetime | None,
-) -> list[AuditRow]:
+) -> list[AuditEntry]:
     """Entries, newest first, with ids below `before`; only of this action, by this user, from this time
     on."""
     query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit)
@@ -35,7 +35,7 @@ def page(
         query = query.where(AuditRow.username == username)
     if since:
         query = query.where(AuditRow.at >= since)
-    return list(session.scalars(query))
+    return [to_object(AuditEntry, row) for row in session.scalars(query)]
 
 
 def forget(session: Session, days: int, limit: int) -> int:

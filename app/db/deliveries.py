@@ -1,42 +1,19 @@
-"""Queries about the webhook outbox. Rows are written in the transaction of the state change they tell of."""
+"""Queries about the webhook outbox. Rows are written in the transaction of the state change that they are
+about."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import orjson
 from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session
 
+from app.db.objects import to_object
 from app.db.tables import DeliveryAttemptRow, DeliveryRow
+from app.domain.deliveries import Delivery, DeliveryAttempt, DeliveryResult, DueDelivery
 
 LEASE_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery taken for sending. `secret` is its user's, None for an anonymous prediction's."""
-
-    id: str
-    event: str
-    url: str
-    body: bytes
-    tries: int
-    secret: str | None
-    user_id: UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one try. `delay` in seconds until the next, None: no other."""
-
-    id: str
-    status: int | None
-    error: str | None
-    seconds: float
-    delay: float | None
 
 
 def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -71,19 +48,21 @@ TAKE_DUE = text(f"""
               (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret""")
 
 
-def take_due(session: Session, limit: int, open_now: Mapping[str, int], per_host: int) -> list[Delivery]:
+def take_due(session: Session, limit: int, open_now: Mapping[str, int], per_host: int) -> list[DueDelivery]:
     """Leases at most `limit` of what is due, longest first; with those of `open_now` no host has more than
     `per_host`."""
     full = [host for host, count in open_now.items() if count >= per_host]
     busy = orjson.dumps(dict(open_now)).decode()
-    return _on_sent(
-        session, TAKE_DUE, limit=limit, full=full, open=busy, per_host=per_host, looked_at=LOOKED_AT
-    )
-
-
-def _on_sent(session: Session, statement: Any, **params: Any) -> list[Delivery]:
-    rows = session.execute(statement, {**params, "lease": LEASE_SECONDS}).mappings()
-    return [Delivery(**{**row, "body": bytes(row["body"])}) for row in rows]
+    params = {
+        "limit": limit,
+        "full": full,
+        "open": busy,
+        "per_host": per_host,
+        "looked_at": LOOKED_AT,
+        "lease": LEASE_SECONDS,
+    }
+    rows = session.execute(TAKE_DUE, params).mappings()
+    return [DueDelivery(**{**row, "body": bytes(row["body"])}) for row in rows]
 
 
 RECORD = text("""
@@ -95,31 +74,45 @@ RECORD = text("""
     WHERE d.id = r.id""")
 
 
-def record(session: Session, results: Sequence[Result]) -> None:
+def record(session: Session, results: Sequence[DeliveryResult]) -> None:
     """Writes the tries and when to try again (never again when delivered or given up)."""
-    rows = [{"id": one.id, "error": one.error, "delay": one.delay} for one in results]
+    rows = [{"id": result.id, "error": result.error, "delay": result.delay} for result in results]
     session.execute(RECORD, {"rows": orjson.dumps(rows).decode()})
     attempts = [
-        {"delivery_id": one.id, "status_code": one.status, "error": one.error, "seconds": one.seconds}
-        for one in results
+        {
+            "delivery_id": result.id,
+            "status_code": result.status,
+            "error": result.error,
+            "seconds": result.seconds,
+        }
+        for result in results
     ]
     session.execute(insert(DeliveryAttemptRow), attempts)
 
 
-def of_prediction(session: Session, prediction_id: str) -> list[tuple[DeliveryRow, list[DeliveryAttemptRow]]]:
+def by_prediction(session: Session, prediction_id: str) -> list[Delivery]:
     """A prediction's deliveries in order, each with its tries."""
-    found = list(
-        session.scalars(
-            select(DeliveryRow)
-            .where(DeliveryRow.prediction_id == prediction_id)
-            .order_by(DeliveryRow.created_at, DeliveryRow.id)
-        )
+    query = select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id)
+    rows = session.scalars(query.order_by(DeliveryRow.created_at, DeliveryRow.id)).all()
+    attempts: dict[str, list[DeliveryAttempt]] = {row.id: [] for row in rows}
+    of_these = select(DeliveryAttemptRow).where(DeliveryAttemptRow.delivery_id.in_(attempts))
+    for attempt in session.scalars(of_these.order_by(DeliveryAttemptRow.id)):
+        attempts[attempt.delivery_id].append(to_object(DeliveryAttempt, attempt))
+    return [_delivery(row, attempts[row.id]) for row in rows]
+
+
+def _delivery(row: DeliveryRow, attempts: Sequence[DeliveryAttempt]) -> Delivery:
+    return Delivery(
+        id=row.id,
+        event=row.event,
+        url=row.url,
+        tries=row.tries,
+        created_at=row.created_at,
+        next_at=row.next_at,
+        delivered_at=row.delivered_at,
+        given_up_at=row.given_up_at,
+        attempts=tuple(attempts),
     )
-    attempts: dict[str, list[DeliveryAttemptRow]] = {row.id: [] for row in found}
-    wanted = DeliveryAttemptRow.delivery_id.in_(attempts)
-    for attempt in session.scalars(select(DeliveryAttemptRow).where(wanted).order_by(DeliveryAttemptRow.id)):
-        attempts[attempt.delivery_id].append(attempt)
-    return [(row, attempts[row.id]) for row in found]
 
 
 REDELIVER = text("""
@@ -153,5 +146,5 @@ FORGET_OLD = text(
 
 
 def forget_old(session: Session, days: int, limit: int) -> None:
-    """Removes at most `limit` deliveries that are settled and older than `days`."""
+    """Removes at most `limit` deliveries that are over and older than `days`."""
     session.execute(FORGET_OLD, {"days": days, "limit": limit})

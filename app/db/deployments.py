@@ -4,45 +4,57 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.pages import Page, page
+from app.db.objects import to_object, values_of
+from app.db.pages import page
 from app.db.tables import DeploymentRow
+from app.domain.deployments import Deployment, NewDeployment
+from app.domain.pages import Page
 
 
-def by_name(session: Session, owner: str, name: str) -> DeploymentRow | None:
+def _deployment(row: DeploymentRow) -> Deployment:
+    return to_object(Deployment, row)
+
+
+def by_name(session: Session, owner: str, name: str) -> Deployment | None:
     """The deployment that has this name now."""
     named = (DeploymentRow.owner == owner, DeploymentRow.name == name, DeploymentRow.deleted_at.is_(None))
-    return session.scalars(select(DeploymentRow).where(*named)).first()
+    row = session.scalars(select(DeploymentRow).where(*named)).first()
+    return _deployment(row) if row else None
 
 
-def by_id(session: Session, deployment_id: UUID) -> DeploymentRow | None:
+def by_id(session: Session, deployment_id: UUID) -> Deployment | None:
     """One deployment, deleted or not."""
-    return session.get(DeploymentRow, deployment_id)
+    row = session.get(DeploymentRow, deployment_id)
+    return _deployment(row) if row else None
 
 
-def of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[DeploymentRow]:
+def by_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[Deployment]:
     """A user's deployments, newest first."""
     own = select(DeploymentRow).where(DeploymentRow.owner_id == user_id, DeploymentRow.deleted_at.is_(None))
-    return page(session, own, DeploymentRow.created_at, DeploymentRow.id, cursor=cursor, limit=limit)
+    rows = page(session, own, DeploymentRow.created_at, DeploymentRow.id, cursor=cursor, limit=limit)
+    return rows.map(_deployment)
 
 
-def add(session: Session, row: DeploymentRow) -> None:
+def add(session: Session, deployment: NewDeployment) -> Deployment:
     """Inserts at once. Raises IntegrityError when the name is taken."""
+    row = DeploymentRow(**values_of(deployment))
     session.add(row)
     session.flush()
+    return _deployment(row)
 
 
-def release(session: Session, row: DeploymentRow, values: Mapping[str, Any], by: str) -> None:
-    """The next release: sets some of the row's columns."""
-    for name, value in values.items():
-        setattr(row, name, value)
-    row.number, row.released_at, row.released_by = DeploymentRow.number + 1, func.now(), by
-    session.flush()
-    session.refresh(row)
+def release(session: Session, deployment_id: UUID, values: Mapping[str, Any], username: str) -> Deployment:
+    """The next release: sets some of the columns."""
+    counted = {"number": DeploymentRow.number + 1, "released_at": func.now(), "released_by": username}
+    statement = update(DeploymentRow).where(DeploymentRow.id == deployment_id).values(**values, **counted)
+    rows = session.scalars(statement.returning(DeploymentRow), execution_options={"populate_existing": True})
+    return _deployment(rows.one())
 
 
-def remove(row: DeploymentRow) -> None:
+def remove(session: Session, deployment_id: UUID) -> None:
     """Marks the deployment as deleted."""
-    row.deleted_at = func.now()
+    named = DeploymentRow.id == deployment_id
+    session.execute(update(DeploymentRow).where(named).values(deleted_at=func.now()))

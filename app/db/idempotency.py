@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from app.db.tables import IdempotencyRow
 
 
-def by_key(session: Session, user_id: UUID, operation: str, key: str) -> IdempotencyRow | None:
-    """What this key of the user has made."""
-    return session.get(IdempotencyRow, (user_id, operation, key))
+def by_key(session: Session, user_id: UUID, operation: str, key: str) -> tuple[bytes, str] | None:
+    """(hash of the request, id of the resource) of what this key of the user has made."""
+    row = session.get(IdempotencyRow, (user_id, operation, key))
+    return (bytes(row.request_hash), row.resource) if row else None
 
 
 def put(session: Session, values: dict[str, Any]) -> bool:

@@ -4,37 +4,48 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, text, true
-from sqlalchemy.orm import Session, load_only
+from sqlalchemy import ColumnElement, func, or_, select, text, true, update
+from sqlalchemy.orm import Session
 
-from app.db.pages import Page, page
+from app.db.objects import to_object, values_of
+from app.db.pages import page
 from app.db.tables import ModelRow
+from app.domain.models import Model, ModelName, NewModel
+from app.domain.pages import Page
 
 
-def by_name(session: Session, owner: str, name: str) -> ModelRow | None:
+def _model(row: ModelRow) -> Model:
+    return to_object(Model, row)
+
+
+def by_name(session: Session, owner: str, name: str) -> Model | None:
     """The model that has this name now."""
     named = (ModelRow.owner == owner, ModelRow.name == name, ModelRow.deleted_at.is_(None))
-    return session.scalars(select(ModelRow).where(*named)).first()
+    row = session.scalars(select(ModelRow).where(*named)).first()
+    return _model(row) if row else None
 
 
-def by_id(session: Session, model_id: UUID) -> ModelRow | None:
+def by_id(session: Session, model_id: UUID) -> Model | None:
     """One model, deleted or not."""
-    return session.get(ModelRow, model_id)
+    row = session.get(ModelRow, model_id)
+    return _model(row) if row else None
 
 
-def add(session: Session, row: ModelRow) -> None:
+def add(session: Session, model: NewModel) -> Model:
     """Inserts at once. Raises IntegrityError when the name is taken."""
+    row = ModelRow(**values_of(model))
     session.add(row)
     session.flush()
+    return _model(row)
 
 
-def _visible_to(user_id: UUID | None, everything: bool) -> Select[ModelRow]:
+def _visible_to(user_id: UUID | None, everything: bool) -> tuple[ColumnElement[bool], ...]:
     public = ModelRow.visibility == "public"
     mine = public if user_id is None else or_(public, ModelRow.owner_id == user_id)
-    return select(ModelRow).where(ModelRow.deleted_at.is_(None), true() if everything else mine)
+    return ModelRow.deleted_at.is_(None), true() if everything else mine
 
 
-def visible(
+def list_visible(
     session: Session,
     user_id: UUID | None,
     *,
@@ -42,35 +53,38 @@ def visible(
     cursor: str | None,
     limit: int,
     query: str = "",
-) -> Page[ModelRow]:
+) -> Page[Model]:
     """Public models and the user's own; with `everything`, all. `query`: words that name or description must
     hold."""
-    statement = _visible_to(user_id, everything)
+    statement = select(ModelRow).where(*_visible_to(user_id, everything))
     for word in query.split():
         like = "%" + word.replace("\\", "\\\\").replace("%", r"\%").replace("_", r"\_") + "%"
         fields = (ModelRow.owner + "/" + ModelRow.name, ModelRow.description)
         statement = statement.where(or_(*(field.ilike(like) for field in fields)))
-    return page(session, statement, ModelRow.created_at, ModelRow.id, cursor=cursor, limit=limit)
+    rows = page(session, statement, ModelRow.created_at, ModelRow.id, cursor=cursor, limit=limit)
+    return rows.map(_model)
 
 
-def names(session: Session, user_id: UUID | None, *, everything: bool, limit: int) -> list[ModelRow]:
+def list_names(session: Session, user_id: UUID | None, *, everything: bool, limit: int) -> list[ModelName]:
     """The newest of the visible models, with their names and times only."""
-    columns = load_only(ModelRow.owner, ModelRow.name, ModelRow.created_at, raiseload=True)
-    statement = _visible_to(user_id, everything).options(columns)
-    return list(
-        session.scalars(statement.order_by(ModelRow.created_at.desc(), ModelRow.id.desc()).limit(limit))
+    statement = select(ModelRow.owner, ModelRow.name, ModelRow.created_at)
+    newest = statement.where(*_visible_to(user_id, everything)).order_by(
+        ModelRow.created_at.desc(), ModelRow.id.desc()
     )
+    return [ModelName(*row) for row in session.execute(newest.limit(limit))]
 
 
-def change(row: ModelRow, values: Mapping[str, Any]) -> None:
-    """Sets some of the row's columns; written at the unit of work's end."""
-    for name, value in values.items():
-        setattr(row, name, value)
+def change(session: Session, model: Model, values: Mapping[str, Any]) -> Model:
+    """Sets some of the columns, if any."""
+    if not values:
+        return model
+    statement = update(ModelRow).where(ModelRow.id == model.id).values(**values).returning(ModelRow)
+    return _model(session.scalars(statement, execution_options={"populate_existing": True}).one())
 
 
-def remove(row: ModelRow) -> None:
+def remove(session: Session, model_id: UUID) -> None:
     """Marks the model as deleted."""
-    row.deleted_at = func.now()
+    session.execute(update(ModelRow).where(ModelRow.id == model_id).values(deleted_at=func.now()))
 
 
 RUN_COUNTS = text("SELECT model, count(*) FROM predictions GROUP BY model")

@@ -5,33 +5,18 @@ added.
 """
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import orjson
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.domain.errors import wrong_field
+from app.domain.pages import Page
 
-R = TypeVar("R")
-T = TypeVar("T")
 LARGEST = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some results and the cursors of the pages beside them; None where there is none."""
-
-    results: list[T]
-    next: str | None = None
-    previous: str | None = None
-
-    def map(self, change: Callable[[T], R]) -> "Page[R]":
-        """The same page of other things."""
-        return Page([change(one) for one in self.results], self.next, self.previous)
 
 
 @dataclass(frozen=True, slots=True)

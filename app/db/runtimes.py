@@ -1,6 +1,6 @@
 """Queries about runtimes: what the fleet's workers said at their last start that they can run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -15,12 +15,13 @@ BROKEN = "broken:"
 
 def all_specs(session: Session) -> dict[str, dict[str, Any]]:
     """Every usable runtime's spec (the fields of runtimes.base.RuntimeSpec) by its name."""
-    return {row.name: row.spec for row in everything(session) if not row.name.startswith(BROKEN)}
+    return {name: spec for name, spec, _ in list_all(session) if not name.startswith(BROKEN)}
 
 
-def everything(session: Session) -> Sequence[RuntimeRow]:
-    """The broken files, too."""
-    return session.scalars(select(RuntimeRow).order_by(RuntimeRow.name)).all()
+def list_all(session: Session) -> list[tuple[str, dict[str, Any], str]]:
+    """(name, spec, origin) of every runtime and of every broken file, by name."""
+    columns = select(RuntimeRow.name, RuntimeRow.spec, RuntimeRow.origin)
+    return [(name, spec, origin) for name, spec, origin in session.execute(columns.order_by(RuntimeRow.name))]
 
 
 def put(
@@ -32,9 +33,7 @@ def put(
     """
     seen = set((origins or {}).values())
     session.execute(delete(RuntimeRow).where(RuntimeRow.name.startswith(BROKEN), RuntimeRow.origin.in_(seen)))
-    for name in sorted(
-        specs
-    ):  # one order for all workers: two that start together must not lock each other out
+    for name in sorted(specs):  # one order for all workers: two that start together must not deadlock
         values = {
             "spec": dict(specs[name]),
             "origin": (origins or {}).get(name, "built-in"),

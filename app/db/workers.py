@@ -9,13 +9,14 @@ import orjson
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from app.db.objects import to_object, values_of
 from app.db.tables import WorkerRow
-from app.domain.workers import ClassCount
+from app.domain.workers import ClassCount, NewWorker, Worker
 
 
-def register(session: Session, row: WorkerRow) -> None:
+def register(session: Session, worker: NewWorker) -> None:
     """Adds a fresh incarnation."""
-    session.add(row)
+    session.add(WorkerRow(**values_of(worker)))
 
 
 BEAT = text("""
@@ -41,14 +42,11 @@ def stop(session: Session, worker: UUID) -> None:
     )
 
 
-def live(session: Session, dead_after: float) -> list[WorkerRow]:
-    """Workers heard of within `dead_after` seconds (the database's clock)."""
+def live(session: Session, dead_after: float) -> list[Worker]:
+    """Workers that have sent a heartbeat within `dead_after` seconds (the database's clock)."""
     fresh = text("seen_at > now() - :dead_after * interval '1 s'").bindparams(dead_after=dead_after)
-    return list(
-        session.scalars(
-            select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)
-        )
-    )
+    query = select(WorkerRow).where(WorkerRow.stopped_at.is_(None), fresh).order_by(WorkerRow.device)
+    return [to_object(Worker, row) for row in session.scalars(query)]
 
 
 COUNT_BY_CLASS = text("""

@@ -26,7 +26,7 @@ UNMEASURED_SECONDS = 1.0  # of every worker, when none has run the version latel
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class VersionTrouble:
     """Why a worker does not run a version now, and in how many seconds it tries again. `lasting`: new
     predictions are better refused than accepted."""
 
@@ -48,7 +48,7 @@ class WorkerFacts:
     running: int
     loaded: Mapping[str, int] = field(default_factory=dict)
     pace: Mapping[str, float] = field(default_factory=dict)
-    troubles: Mapping[str, Trouble] = field(default_factory=dict)
+    troubles: Mapping[str, VersionTrouble] = field(default_factory=dict)
     waiting: int = 0
     memory_bytes: int = 0
     draining: bool = False
@@ -160,7 +160,7 @@ def _best(
     return best.worker.pinned, strategy, f"{best.worker.pinned}: {best.reason}"
 
 
-def closed(now: Situation) -> Trouble | None:
+def lasting_trouble(now: Situation) -> VersionTrouble | None:
     """The trouble that ends soonest, when every worker that could run the version says that it is
     unhealthy."""
     if not any(now.version in worker.troubles for worker in now.workers):

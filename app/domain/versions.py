@@ -5,7 +5,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 NAME_RULE = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"  # in a sentence
@@ -77,6 +79,34 @@ class VersionSpec:
         fields = {name: getattr(self, name) for name in self.__slots__}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteVersion:
+    """A version that can be registered: `spec` has its address, the rest follows from the spec."""
+
+    spec: VersionSpec
+    output_schema: dict[str, Any]
+    streams: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A registered version. `facts`, by class of device: what workers chose and measured when they loaded it;
+    they are not part of its address."""
+
+    id: str
+    model_id: UUID
+    source: str
+    runtime: str
+    task: str
+    config: dict[str, Any]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    streams: bool
+    facts: dict[str, Any]
+    created_by: UUID | None
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

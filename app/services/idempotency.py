@@ -23,25 +23,25 @@ HEADER = "Idempotency-Key"
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
-    """The wish that a request has its effect once. `asked` is what was asked, as JSON; keys count for each
+class IdempotentRequest:
+    """A request that is to have its effect once. `content` is what it says, as JSON; keys count for each
     operation apart."""
 
     operation: str
     key: str
-    asked: Any
+    content: Any
 
     @classmethod
-    def of(cls, operation: str, key: str | None, asked: Any) -> "Once | None":
+    def with_key(cls, operation: str, key: str | None, content: Any) -> "IdempotentRequest | None":
         """None for a caller that sent no key."""
-        return cls(operation, key, asked) if key is not None else None
+        return cls(operation, key, content) if key is not None else None
 
     def fingerprint(self) -> bytes:
         """SHA-256: the same key with another request is refused by it."""
-        return hashlib.sha256(orjson.dumps(self.asked, option=orjson.OPT_SORT_KEYS)).digest()
+        return hashlib.sha256(orjson.dumps(self.content, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-class MadeBefore(Exception):
+class CreatedBefore(Exception):
     """The key has made `resource` (an id) already. Not an error: it ends the transaction that would have made
     another."""
 
@@ -56,24 +56,26 @@ def other_request() -> InvalidRequest:
     return InvalidRequest(f"{HEADER} {sentence}.", (FieldError(HEADER, "value", sentence),))
 
 
-def look(session: Session, user_id: UUID, once: Once | None) -> None:
-    """Raises MadeBefore when the key has made something, InvalidRequest when that was for another request."""
-    found = table.by_key(session, user_id, once.operation, once.key) if once else None
-    if once is None or found is None:
+def check_unused(session: Session, user_id: UUID, request: IdempotentRequest | None) -> None:
+    """Raises CreatedBefore when the key has made something, InvalidRequest when that was for another
+    request."""
+    use = table.by_key(session, user_id, request.operation, request.key) if request else None
+    if request is None or use is None:
         return
-    if bytes(found.request_hash) != once.fingerprint():
+    request_hash, resource = use
+    if request_hash != request.fingerprint():
         raise other_request()
-    raise MadeBefore(found.resource)
+    raise CreatedBefore(resource)
 
 
-def claim(session: Session, user_id: UUID, once: Once | None, resource: str) -> None:
-    """Writes down that the key makes `resource`, to be made in this very transaction. Raises like `look`."""
-    if once is None:
+def record(session: Session, user_id: UUID, request: IdempotentRequest | None, resource: str) -> None:
+    """Writes down that the key makes `resource`, to be made in this very transaction. Raises like
+    `check_unused`."""
+    if request is None:
         return
-    values = {"user_id": user_id, "operation": once.operation, "key": once.key}
-    if table.put(session, {**values, "request_hash": once.fingerprint(), "resource": resource}):
+    values = {"user_id": user_id, "operation": request.operation, "key": request.key}
+    if table.put(session, {**values, "request_hash": request.fingerprint(), "resource": resource}):
         return
-    look(session, user_id, once)
-    raise Unavailable(
-        f"This {HEADER} was forgotten just now. Try again.", retry_after=1
-    )  # swept since the insert met it
+    check_unused(session, user_id, request)
+    # The insert met the key, and the sweep has removed it since.
+    raise Unavailable(f"This {HEADER} was forgotten just now. Try again.", retry_after=1)

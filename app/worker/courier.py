@@ -19,8 +19,8 @@ import structlog
 
 from app.coalesce import ThreadCoalescer
 from app.db import deliveries as table
-from app.db.deliveries import Delivery, Result
 from app.db.session import Database
+from app.domain.deliveries import DeliveryResult, DueDelivery
 from app.domain.errors import Unavailable
 from app.domain.webhooks import SCHEDULE, next_delay
 from app.observe import metrics
@@ -67,7 +67,7 @@ class Courier:
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="courier")
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._record: ThreadCoalescer[Result, None] = ThreadCoalescer(self._record_group, limit=GROUP)
+        self._record: ThreadCoalescer[DeliveryResult, None] = ThreadCoalescer(self._record_group, limit=GROUP)
         self._wake, self._closing = threading.Event(), threading.Event()
         self._busy = False
         self.on_idle: Callable[[], None] = lambda: None
@@ -122,7 +122,7 @@ class Courier:
             begun += [self._threads.submit(self._send, delivery) for delivery in taken]
         return begun
 
-    def _take(self) -> list[Delivery]:
+    def _take(self) -> list[DueDelivery]:
         with self._lock:
             capacity = self.concurrency - self._open.total()
             open_now = dict(self._open)
@@ -134,12 +134,12 @@ class Courier:
             self._open.update(host_of(delivery.url) for delivery in taken)
         return taken
 
-    def _record_group(self, results: list[Result]) -> Sequence[None]:
+    def _record_group(self, results: list[DeliveryResult]) -> Sequence[None]:
         with self._database.unit() as session:
             table.record(session, results)
         return [None] * len(results)
 
-    def _send(self, delivery: Delivery) -> None:
+    def _send(self, delivery: DueDelivery) -> None:
         try:
             self._try(delivery)
         except Unavailable:
@@ -151,7 +151,7 @@ class Courier:
                 self._open -= Counter({host_of(delivery.url): 1})
             self._wake.set()
 
-    def _try(self, delivery: Delivery) -> None:
+    def _try(self, delivery: DueDelivery) -> None:
         outcome = self._sender.send(
             delivery.url, delivery.id, delivery.body, [delivery.secret or self._anonymous]
         )
@@ -183,7 +183,7 @@ class Courier:
         self._sender.close()
 
 
-def count(result: Result) -> None:
+def count(result: DeliveryResult) -> None:
     """One try more."""
     outcome = "delivered" if result.error is None else "given_up" if result.delay is None else "again"
     metrics.DELIVERIES.labels(outcome).inc()
@@ -191,12 +191,12 @@ def count(result: Result) -> None:
 
 
 def check(
-    delivery: Delivery, outcome: Outcome, jitter: float, schedule: Sequence[float] = SCHEDULE["completed"]
-) -> Result:
+    delivery: DueDelivery, outcome: Outcome, jitter: float, schedule: Sequence[float] = SCHEDULE["completed"]
+) -> DeliveryResult:
     """What to write down: delivered, again in `delay` seconds, or given up. `schedule` is for the end of a
     prediction."""
     delay = None
     if outcome.error is not None:
         chosen = schedule if delivery.event == "completed" else SCHEDULE[delivery.event]
         delay = next_delay(chosen, delivery.tries + 1, outcome.status, outcome.retry_after, jitter)
-    return Result(delivery.id, outcome.status, outcome.error, round(outcome.seconds, 3), delay)
+    return DeliveryResult(delivery.id, outcome.status, outcome.error, round(outcome.seconds, 3), delay)

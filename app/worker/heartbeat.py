@@ -13,10 +13,10 @@ import structlog
 
 from app.db import predictions, versions, workers
 from app.db.session import Database
-from app.db.tables import WorkerRow
 from app.domain import queue_names
 from app.domain.errors import Unavailable
 from app.domain.routing import WorkerFacts
+from app.domain.workers import NewWorker
 from app.engine.devices import Device
 from app.engine.engine import Engine
 from app.engine.loaded_model import LoadedModel
@@ -113,7 +113,7 @@ class Heartbeat:
             "capability": device.capability,
             "driver": device.driver,
         }
-        row = WorkerRow(
+        worker = NewWorker(
             id=self._recorder.worker,
             host=self._post.host,
             pid=getpid(),
@@ -124,7 +124,7 @@ class Heartbeat:
             slots=self._post.slots,
         )
         with self._database.unit() as session:
-            workers.register(session, row)
+            workers.register(session, worker)
 
     def _run(self) -> None:
         due = time.monotonic() + self._seconds

@@ -83,7 +83,7 @@ class ModelPreloader:
     def _named(session: Session, names: Sequence[str]) -> list[tuple[str, dict[str, object]]]:
         found = []
         for name in names:
-            _, version = versions.named(session, name) or (None, None)
+            _, version = versions.by_reference(session, name) or (None, None)
             if version is None:
                 log.warning("nothing_to_prefetch", name=name)
             else:

@@ -8,8 +8,9 @@ from typing import Any
 from app.coalesce import ThreadCoalescer
 from app.db import versions
 from app.db.session import Database
-from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import ModelUnavailable
+from app.domain.models import Model
+from app.domain.versions import Version as RegisteredVersion
 
 KEPT = 512
 
@@ -52,14 +53,14 @@ class Versions:
         return [_version(*found[one]) if one in found else None for one in ids]
 
 
-def _version(row: VersionRow, model: ModelRow) -> Version:
+def _version(version: RegisteredVersion, model: Model) -> Version:
     return Version(
-        row.id,
-        f"{model.owner}/{model.name}",
-        row.source,
-        row.runtime,
-        row.task,
-        row.config,
-        row.input_schema,
-        row.output_schema,
+        version.id,
+        model.full_name,
+        version.source,
+        version.runtime,
+        version.task,
+        version.config,
+        version.input_schema,
+        version.output_schema,
     )

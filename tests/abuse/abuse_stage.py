@@ -20,7 +20,6 @@ import httpx
 import orjson
 import psutil
 
-from app.db import keys, users
 from app.db.session import Database
 from app.db.tables import ApiKeyRow, UserRow
 from app.outbound.webhook_signing import new_secret
@@ -157,9 +156,9 @@ class Stage:
             webhook_secret=new_secret(),
         )
         with self.database.unit() as session:
-            users.add(session, row)
-            keys.add(
-                session,
+            session.add(row)
+            session.flush()
+            session.add(
                 ApiKeyRow(user_id=row.id, name="k", prefix=key[:12], hash=digest(key), scopes=list(scopes)),
             )
         headers = {"Authorization": f"Bearer {key}"}

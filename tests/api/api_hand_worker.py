@@ -11,8 +11,8 @@ from typing import Any
 
 from app.composition import open_core
 from app.db import workers
-from app.db.tables import WorkerRow
 from app.domain.predictions import Prediction, Status
+from app.domain.workers import NewWorker
 from app.events.channels import ChunkFrame
 from app.services.predictions.lifecycle import Ending, ProgressUpdate
 from app.settings import Settings
@@ -28,7 +28,7 @@ class HandWorker:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "HandWorker":
-        row = WorkerRow(
+        worker = NewWorker(
             id=self._id,
             host="testhost",
             pid=1,
@@ -37,10 +37,9 @@ class HandWorker:
             device_facts={"name": "Test CPU"},
             queues=["cpu", "cpu@testhost", "any"],
             slots=8,
-            models=[],
         )
         with self._core.database.unit() as session:
-            workers.register(session, row)
+            workers.register(session, worker)
         self._thread.start()
         return self
 

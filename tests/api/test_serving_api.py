@@ -7,7 +7,6 @@ from uuid import uuid4
 import pytest
 import redis
 
-from app.db import workers
 from app.db.tables import WorkerRow
 from app.events import channels
 from app.events.model_commands import ModelCommand
@@ -35,7 +34,7 @@ def live(api: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> Post:
         }
         row = WorkerRow(id=uuid4(), **values)
         with database.unit() as session:
-            workers.register(session, row)
+            session.add(row)
         return row
 
     return register

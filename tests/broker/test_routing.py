@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.routing import STRATEGIES, Choice, Situation, Trouble, WorkerFacts, choose, closed, why_not
+from app.domain.routing import (
+    STRATEGIES,
+    Choice,
+    Situation,
+    VersionTrouble,
+    WorkerFacts,
+    choose,
+    lasting_trouble,
+    why_not,
+)
 from app.domain.versions import Placement
 
 
@@ -119,21 +128,23 @@ def test_more_memory_is_required_than_the_class_has_everywhere() -> None:
 
 
 def test_an_unhealthy_worker_is_left_out_and_only_when_all_are_the_version_is_closed() -> None:
-    ill = worker("cuda:0", troubles={"v": Trouble("it dies", 9)})
+    ill = worker("cuda:0", troubles={"v": VersionTrouble("it dies", 9)})
     assert choice([ill, worker("cuda:1")]).queue == "cuda:1@h"
-    assert closed(Situation("v", Placement(), [ill, worker("cuda:1")])) is None
-    worse = replace(ill, device="cuda:1", troubles={"v": Trouble("it dies", 4)})
-    assert closed(Situation("v", Placement(), [ill, worse])) == Trouble("it dies", 4)
-    passing = replace(ill, device="cuda:2", troubles={"v": Trouble("it dies", 4, lasting=False)})
-    assert closed(Situation("v", Placement(), [ill, passing])) is None
+    assert lasting_trouble(Situation("v", Placement(), [ill, worker("cuda:1")])) is None
+    worse = replace(ill, device="cuda:1", troubles={"v": VersionTrouble("it dies", 4)})
+    assert lasting_trouble(Situation("v", Placement(), [ill, worse])) == VersionTrouble("it dies", 4)
+    passing = replace(ill, device="cuda:2", troubles={"v": VersionTrouble("it dies", 4, lasting=False)})
+    assert lasting_trouble(Situation("v", Placement(), [ill, passing])) is None
     assert choice([passing]).queue == "cuda"
-    assert closed(Situation("other", Placement(), [ill, worse])) is None
-    assert closed(Situation("v", Placement(device="cpu"), [ill, worker()])) is None
-    assert closed(Situation("v", Placement(device="cuda"), [ill, worker()])) == Trouble("it dies", 9)
+    assert lasting_trouble(Situation("other", Placement(), [ill, worse])) is None
+    assert lasting_trouble(Situation("v", Placement(device="cpu"), [ill, worker()])) is None
+    assert lasting_trouble(Situation("v", Placement(device="cuda"), [ill, worker()])) == VersionTrouble(
+        "it dies", 9
+    )
 
 
 CLASSES = ["cpu", "cuda:0", "cuda:1", "odd:3"]
-TROUBLES = st.sampled_from([{}, {}, {"v": Trouble("ill", 1.0)}])
+TROUBLES = st.sampled_from([{}, {}, {"v": VersionTrouble("ill", 1.0)}])
 WORKERS = st.lists(
     st.builds(
         WorkerFacts,

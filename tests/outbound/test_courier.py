@@ -90,7 +90,7 @@ def due_now(database: Database) -> None:
 
 def stored(database: Database) -> list[Any]:
     with database.unit() as session:
-        return table.of_prediction(session, "p" * 26)
+        return [(delivery, delivery.attempts) for delivery in table.by_prediction(session, "p" * 26)]
 
 
 def test_a_delivery_is_signed_with_its_users_secret(database: Database, courier: Courier) -> None:

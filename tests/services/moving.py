@@ -8,8 +8,8 @@ from prediction_rows import row
 from app.composition import Core
 from app.db import predictions as table
 from app.db import workers
-from app.db.tables import WorkerRow
 from app.domain.predictions import Prediction, Status
+from app.domain.workers import NewWorker
 from app.services.predictions.lifecycle import Ending
 
 
@@ -21,7 +21,7 @@ def accepted(core: Core, **more: Any) -> Prediction:
 def living_worker(core: Core, device: str = "cpu", **facts: Any) -> UUID:
     """A worker whose heartbeat is fresh; `facts` are its device's."""
     worker = uuid4()
-    values = {
+    values: dict[str, Any] = {
         "host": "h",
         "pid": 1,
         "device": device,
@@ -31,7 +31,7 @@ def living_worker(core: Core, device: str = "cpu", **facts: Any) -> UUID:
         "slots": 4,
     }
     with core.database.unit() as session:
-        workers.register(session, WorkerRow(id=worker, **values))
+        workers.register(session, NewWorker(id=worker, **values))
     return worker
 
 

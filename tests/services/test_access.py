@@ -58,7 +58,7 @@ def lookups(database):
 
 async def test_many_calls_with_one_key_cost_one_query(make_access, accounts, lookups):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, access = accounts.issue_key(user.id, "k", ["predict"]).key, make_access()
+    key, access = accounts.issue_key(user.id, "k", ["predict"]).secret, make_access()
     found = await asyncio.gather(*(access.principal(f"Bearer {key}") for _ in range(50)))
     assert {one.user_id for one in found} == {user.id}
     assert len(lookups) <= 2
@@ -73,27 +73,27 @@ async def test_a_revoked_key_is_refused_at_once_however_long_it_is_trusted(make_
         database, signer, access, Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True
     )
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    made = accounts.issue_key(user.id, "k", list(SCOPES))
-    principal = await access.principal(f"Bearer {made.key}")
-    accounts.revoke_key(principal, made.row.id)
+    issued = accounts.issue_key(user.id, "k", list(SCOPES))
+    principal = await access.principal(f"Bearer {issued.secret}")
+    accounts.revoke_key(principal, issued.key.id)
     with pytest.raises(Unauthenticated):
-        await access.principal(f"Bearer {made.key}")
+        await access.principal(f"Bearer {issued.secret}")
     await access.close()
 
 
 async def test_a_lookup_that_began_before_a_revocation_is_not_remembered(make_access, accounts):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    made, access = accounts.issue_key(user.id, "k", ["predict"]), make_access()
-    asking = asyncio.create_task(access.principal(f"Bearer {made.key}"))
+    issued, access = accounts.issue_key(user.id, "k", ["predict"]), make_access()
+    asking = asyncio.create_task(access.principal(f"Bearer {issued.secret}"))
     await asyncio.sleep(0)
-    access.forget_key(made.row.id)
+    access.forget_key(issued.key.id)
     await asyncio.gather(asking, return_exceptions=True)
     assert access._cache == {}
     await access.close()
 
 
 async def test_keys_are_revoked_in_threads_while_others_are_looked_up(make_access, monkeypatch):
-    async def find(_credential: str) -> Principal:
+    async def look_up(_credential: str) -> Principal:
         return Principal(uuid4(), "ada", frozenset())
 
     def revoke() -> None:
@@ -101,7 +101,7 @@ async def test_keys_are_revoked_in_threads_while_others_are_looked_up(make_acces
             access.forget_key(uuid4())
 
     access, asked = make_access(), threading.Event()
-    monkeypatch.setattr(access, "_find", find)
+    monkeypatch.setattr(access, "_look_up", look_up)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     revoking = asyncio.get_running_loop().run_in_executor(None, revoke)
@@ -116,7 +116,7 @@ async def test_keys_are_revoked_in_threads_while_others_are_looked_up(make_acces
 
 async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts, database, signer):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, token = accounts.issue_key(user.id, "k", ["predict"]).key, signer.issue(user.id)
+    key, token = accounts.issue_key(user.id, "k", ["predict"]).secret, signer.issue(user.id)
     with database.unit() as session:
         session.execute(text("UPDATE users SET disabled_at = now()"))
     access = make_access()
@@ -128,7 +128,7 @@ async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts
 
 async def test_a_key_of_a_former_administrator_loses_the_admin_scope(make_access, accounts):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, access = accounts.issue_key(user.id, "k", list(SCOPES)).key, make_access()
+    key, access = accounts.issue_key(user.id, "k", list(SCOPES)).secret, make_access()
     principal = await access.principal(f"Token {key}")
     assert principal.scopes == {"predict", "models"}
     with pytest.raises(Forbidden, match="'admin'"):

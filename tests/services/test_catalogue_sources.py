@@ -73,10 +73,10 @@ def test_a_folder_must_lie_under_a_root(tmp_path):
     (root / "m" / "model.safetensors").write_bytes(b"x" * 10)
     (root / "m" / "passwd").symlink_to("/etc/passwd")
     reader = SourceReader([root])
-    looked = reader.look("path:m")
-    assert str(looked.source) == f"path:{root}/m"
-    assert looked.files.names == ["model.safetensors"]
-    assert reader.look(f"path:{root}/m").fingerprint == looked.fingerprint
+    inspected = reader.inspect("path:m")
+    assert str(inspected.source) == f"path:{root}/m"
+    assert inspected.files.names == ["model.safetensors"]
+    assert reader.inspect(f"path:{root}/m").fingerprint == inspected.fingerprint
     for bad in (
         "path:../outside",
         "path:link",
@@ -86,7 +86,7 @@ def test_a_folder_must_lie_under_a_root(tmp_path):
         "path:m/model.safetensors",
     ):
         with pytest.raises(InvalidRequest, match="source"):
-            reader.look(bad)
+            reader.inspect(bad)
 
 
 def test_configuration_keys_are_checked_by_name():
@@ -143,10 +143,10 @@ def hub():
 
 
 def test_a_hub_revision_is_pinned_to_its_commit(hub):
-    looked = SourceReader([], hub).look("hf:org/bert@main")
-    assert str(looked.source) == f"hf:org/bert@{COMMIT}"
-    assert kind_of(looked.files) == ("embedding", "")
-    assert looked.files.has_safetensors
+    inspected = SourceReader([], hub).inspect("hf:org/bert@main")
+    assert str(inspected.source) == f"hf:org/bert@{COMMIT}"
+    assert kind_of(inspected.files) == ("embedding", "")
+    assert inspected.files.has_safetensors
 
 
 @pytest.mark.parametrize(
@@ -154,9 +154,9 @@ def test_a_hub_revision_is_pinned_to_its_commit(hub):
 )
 def test_what_the_hub_does_not_have_is_told(hub, source, word):
     with pytest.raises(InvalidRequest, match=word):
-        SourceReader([], hub).look(source)
+        SourceReader([], hub).inspect(source)
 
 
 def test_a_hub_that_cannot_be_reached_is_unavailable():
     with pytest.raises(Unavailable, match="hub cannot be reached"):
-        SourceReader([], "http://127.0.0.1:9").look("hf:org/bert")
+        SourceReader([], "http://127.0.0.1:9").inspect("hf:org/bert")

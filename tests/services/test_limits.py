@@ -11,14 +11,14 @@ from waiting import eventually
 
 from app.db.session import Database
 from app.domain.errors import TooMany
-from app.services.people.rate_limits import RateLimits, TooManyCalls, Windows, parsed, tries
+from app.services.people.rate_limits import RateLimits, TooManyCalls, Windows, open_tries, parse_limit
 from app.services.predictions.backlog import Backlog, TooManyWaiting
 
 NOWHERE = "redis://127.0.0.1:1"
 
 
 def limits_of(redis_url: str, text: str) -> RateLimits:
-    return RateLimits(Windows(redis_url), {"calls": parsed(text), "off": parsed("")})
+    return RateLimits(Windows(redis_url), {"calls": parse_limit(text), "off": parse_limit("")})
 
 
 def let_in(limits: RateLimits, caller: str, tries: int) -> int:
@@ -85,25 +85,28 @@ def test_a_redis_that_does_not_answer_keeps_no_caller_waiting() -> None:
 
 def test_wrong_passwords_are_counted_by_every_process_and_right_ones_are_not(servers) -> None:
     name = str(uuid4())
-    first, second = (tries(servers.redis_url, parsed("3/minute")) for _ in range(2))
+    first, second = (open_tries(servers.redis_url, parse_limit("3/minute")) for _ in range(2))
     for each in (first, second) * 5:
-        each.take([name])
-        each.hand_back([name])
+        each.count([name])
+        each.uncount([name])
     for each in (first, second, first):
-        each.take([name])
+        each.count([name])
     with pytest.raises(TooMany, match="wrong passwords"):
-        second.take(["somebody else", name])
+        second.count(["somebody else", name])
     for _ in range(3):
-        second.take(["somebody else"])
+        second.count(["somebody else"])
 
 
 @pytest.mark.parametrize("with_redis", [True, False])
 def test_many_tries_at_once_are_no_more_than_allowed(servers, with_redis: bool) -> None:
-    name, counted = str(uuid4()), tries(servers.redis_url if with_redis else NOWHERE, parsed("5/minute"))
+    name, counted = (
+        str(uuid4()),
+        open_tries(servers.redis_url if with_redis else NOWHERE, parse_limit("5/minute")),
+    )
 
     def one(_: int) -> bool:
         try:
-            counted.take([name])
+            counted.count([name])
         except TooMany:
             return False
         return True

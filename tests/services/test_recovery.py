@@ -17,7 +17,7 @@ from app.db import predictions as table
 from app.db import workers
 from app.domain.errors import StorageFailed, Unavailable
 from app.domain.predictions import Status
-from app.services.platform.fleet import facts
+from app.services.platform.fleet import worker_facts
 from app.services.predictions.queue_rebalance import Rebalancer
 
 
@@ -112,7 +112,9 @@ def test_a_long_queue_is_looked_through_bit_by_bit_again_and_again(core: Core) -
         moved = []
         for _ in range(times):
             with core.database.unit() as session:
-                moved.append(rebalancer.move(session, [facts(row) for row in workers.live(session, 15)]))
+                moved.append(
+                    rebalancer.move(session, [worker_facts(row) for row in workers.live(session, 15)])
+                )
         return moved
 
     moved = moves(6)

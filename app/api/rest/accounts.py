@@ -12,9 +12,9 @@ from starlette.responses import Response
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, IdempotencyKey, ServicesDep, as_utc, limited_by_address, note, origin_of
 from app.api.problems import declared
-from app.db.tables import ApiKeyRow
 from app.domain.errors import NotFound, TooMany, Unauthenticated
-from app.services.idempotency import Once
+from app.domain.users import ApiKey
+from app.services.idempotency import IdempotentRequest
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 
@@ -98,8 +98,8 @@ class KeyOut(BaseModel):
     last_used_at: datetime | None
 
     @classmethod
-    def of(cls, row: ApiKeyRow) -> "KeyOut":
-        return cls.model_validate(row, from_attributes=True)
+    def from_key(cls, key: ApiKey) -> "KeyOut":
+        return cls.model_validate(key, from_attributes=True)
 
 
 class NewKeyOut(KeyOut):
@@ -125,10 +125,10 @@ class KeysOut(BaseModel):
     openapi_extra={"security": []},
     dependencies=[Depends(limited_by_address)],
 )
-def register(request: Request, services: ServicesDep, wanted: RegisterIn, key: IdempotencyKey) -> AccountOut:
+def register(request: Request, services: ServicesDep, body: RegisterIn, key: IdempotencyKey) -> AccountOut:
     """An account of your own. Switched off by ALLOW_REGISTRATION=false."""
-    user, new = services.accounts.register(wanted.email, wanted.username, wanted.password, key)
-    if new:
+    user, is_new = services.accounts.register(body.email, body.username, body.password, key)
+    if is_new:
         services.audit.note("account.created", user.username, user.username, origin_of(request), user.id)
     return AccountOut(
         username=user.username,
@@ -189,7 +189,7 @@ def create_key(
     request: Request,
     services: ServicesDep,
     caller: Caller,
-    wanted: KeyIn,
+    body: KeyIn,
     key: IdempotencyKey,
     response: Response,
 ) -> NewKeyOut:
@@ -198,17 +198,17 @@ def create_key(
     So a repeated Idempotency-Key makes no second key, but is answered 409 `secret_shown_once` with the id of
     the first.
     """
-    once = Once.of("keys.create", key, wanted.model_dump(exclude_unset=True))
-    made = services.accounts.create_key(caller, wanted.name, list(wanted.scopes), wanted.expires_at, once)
-    note(request, caller, "key.created", str(made.row.id), scopes=made.row.scopes)
+    idempotent = IdempotentRequest.with_key("keys.create", key, body.model_dump(exclude_unset=True))
+    issued = services.accounts.create_key(caller, body.name, body.scopes, body.expires_at, idempotent)
+    note(request, caller, "key.created", str(issued.key.id), scopes=issued.key.scopes)
     response.headers["Cache-Control"] = "no-store"
-    return NewKeyOut(key=made.key, **KeyOut.of(made.row).model_dump())
+    return NewKeyOut(key=issued.secret, **KeyOut.from_key(issued.key).model_dump())
 
 
 @router.get("/v1/keys", operation_id="keys.list", summary="List your API keys", responses=declared(401, 403))
 def list_keys(services: ServicesDep, caller: Caller) -> KeysOut:
     """Your keys, newest first, with when each was last used (to the minute)."""
-    return KeysOut(results=[KeyOut.of(row) for row in services.accounts.keys(caller)])
+    return KeysOut(results=[KeyOut.from_key(key) for key in services.accounts.keys(caller)])
 
 
 @router.delete(
@@ -222,8 +222,8 @@ def delete_key(request: Request, services: ServicesDep, caller: Caller, key_id: 
     """Ends a key, at once in this process and within PRINCIPAL_CACHE_SECONDS in others. A key may end
     itself."""
     try:
-        found = UUID(key_id)
+        parsed = UUID(key_id)
     except ValueError:
         raise NotFound("The requested key could not be found.") from None
-    services.accounts.revoke_key(caller, found)
-    note(request, caller, "key.revoked", str(found))
+    services.accounts.revoke_key(caller, parsed)
+    note(request, caller, "key.revoked", str(parsed))

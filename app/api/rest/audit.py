@@ -47,7 +47,7 @@ def list_audit(
     """Logins, keys, accounts and administrators' acts, newest first. Administrators only."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
         raise wrong_field("cursor", "is not one of this list", "format")
-    rows = services.audit.page(
+    entries = services.audit.page(
         caller,
         before=int(cursor) if cursor else None,
         limit=limit + 1,
@@ -55,6 +55,6 @@ def list_audit(
         username=username,
         since=in_utc("since", since),
     )
-    results = [AuditOut.model_validate(row, from_attributes=True) for row in rows[:limit]]
-    after = str(results[-1].id) if len(rows) > limit else None
+    results = [AuditOut.model_validate(entry, from_attributes=True) for entry in entries[:limit]]
+    after = str(results[-1].id) if len(entries) > limit else None
     return PageOut(previous=None, next=link(request, after), results=results)

@@ -14,12 +14,12 @@ from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Servic
 from app.api.problems import declared
 from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
 from app.api.rest.wire import PageOut, PredictionOut, page_out
-from app.db.tables import DeploymentRow
+from app.domain.deployments import Deployment
 from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.versions import RunnableVersion
 from app.services.catalogue.deployments import ANY_HARDWARE
 from app.services.catalogue.runnable import parse_reference
-from app.services.idempotency import Once
+from app.services.idempotency import IdempotentRequest
 from app.services.people.access import Principal
 
 router = APIRouter(tags=["Deployments"], route_class=CheckedRoute)
@@ -95,18 +95,18 @@ class DeploymentOut(BaseModel):
     current_release: ReleaseOut
 
 
-def deployment_out(row: DeploymentRow) -> DeploymentOut:
-    """The wire object of a row."""
+def deployment_out(deployment: Deployment) -> DeploymentOut:
+    """The wire object of a deployment."""
     return DeploymentOut(
-        owner=row.owner,
-        name=row.name,
+        owner=deployment.owner,
+        name=deployment.name,
         current_release=ReleaseOut(
-            number=row.number,
-            model=row.model,
-            version=row.version_id,
-            created_at=row.released_at,
-            created_by=AuthorOut(username=row.released_by, name=row.released_by),
-            configuration=ConfigurationOut.model_validate(row, from_attributes=True),
+            number=deployment.number,
+            model=deployment.model,
+            version=deployment.version_id,
+            created_at=deployment.released_at,
+            created_by=AuthorOut(username=deployment.released_by, name=deployment.released_by),
+            configuration=ConfigurationOut.model_validate(deployment, from_attributes=True),
         ),
     )
 
@@ -131,15 +131,15 @@ async def _version(services: Services, caller: Principal, model: str, version: s
     responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
 async def create_deployment(
-    services: ServicesDep, caller: CanModel, wanted: DeploymentIn, key: IdempotencyKey
+    services: ServicesDep, caller: CanModel, body: DeploymentIn, key: IdempotencyKey
 ) -> DeploymentOut:
     """A name of yours for a version that you may run."""
     caller.need_user()
-    version = await _version(services, caller, wanted.model, wanted.version)
-    values = wanted.model_dump(include={"hardware", "min_instances", "max_instances"})
-    once = Once.of("deployments.create", key, wanted.model_dump(exclude_unset=True))
+    version = await _version(services, caller, body.model, body.version)
+    values = body.model_dump(include={"hardware", "min_instances", "max_instances"})
+    idempotent = IdempotentRequest.with_key("deployments.create", key, body.model_dump(exclude_unset=True))
     return deployment_out(
-        await run_sync(services.deployments.create, caller, wanted.name, version, values, once)
+        await run_sync(services.deployments.create, caller, body.name, version, values, idempotent)
     )
 
 
@@ -176,13 +176,13 @@ def get_deployment(services: ServicesDep, caller: Caller, owner: str, name: str)
     responses=declared(401, 403, 404, 413, 415, 422),
 )
 async def update_deployment(
-    services: ServicesDep, caller: CanModel, owner: str, name: str, wanted: DeploymentPatch
+    services: ServicesDep, caller: CanModel, owner: str, name: str, body: DeploymentPatch
 ) -> DeploymentOut:
     """The next release. Predictions that were made before stay with theirs."""
-    values: dict[str, Any] = wanted.model_dump(exclude_none=True)
-    given = values.pop("version", None)
-    row = await run_sync(services.deployments.get, caller, owner, name)
-    version = await _version(services, caller, row.model, given) if given else None
+    values: dict[str, Any] = body.model_dump(exclude_none=True)
+    version_id = values.pop("version", None)
+    now = await run_sync(services.deployments.get, caller, owner, name)
+    version = await _version(services, caller, now.model, version_id) if version_id else None
     return deployment_out(await run_sync(services.deployments.change, caller, owner, name, version, values))
 
 
@@ -217,8 +217,8 @@ async def create_deployment_prediction(
     `deployment`."""
     began = time.monotonic()
     caller, asked = await read_asked(request, ModelPredictionIn)
-    row = await run_sync(services.deployments.get, caller, owner, name)
-    device = "" if row.hardware == ANY_HARDWARE else row.hardware
+    deployment = await run_sync(services.deployments.get, caller, owner, name)
+    device = "" if deployment.hardware == ANY_HARDWARE else deployment.hardware
     return await create(
-        request, caller, asked, row.version_id, began, deployment=f"{row.owner}/{row.name}", device=device
+        request, caller, asked, deployment.version_id, began, deployment=deployment.full_name, device=device
     )

@@ -16,8 +16,8 @@ from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, ServicesDep,
 from app.api.headers import byte_range
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
-from app.db.tables import FileRow
 from app.domain.errors import InvalidRequest, wrong_field
+from app.domain.files import UploadedFile
 from app.services.files.files import Content
 
 router = APIRouter(tags=["Files"])
@@ -77,19 +77,19 @@ class FileOut(BaseModel):
     urls: dict[str, str]
 
 
-def file_out(row: FileRow, base: str) -> FileOut:
-    """The wire object of a row."""
-    own = f"{base}/v1/files/{row.id}"
+def file_out(file: UploadedFile, base: str) -> FileOut:
+    """The wire object of a file; `base` is the API's URL."""
+    own = f"{base}/v1/files/{file.id}"
     return FileOut(
-        id=row.id,
-        name=row.name,
-        content_type=row.content_type,
-        size=row.size,
-        etag=row.md5,
-        checksums={"sha256": row.sha256, "md5": row.md5},
-        metadata=row.details,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
+        id=file.id,
+        name=file.name,
+        content_type=file.content_type,
+        size=file.size,
+        etag=file.md5,
+        checksums={"sha256": file.sha256, "md5": file.md5},
+        metadata=file.details,
+        created_at=file.created_at,
+        expires_at=file.expires_at,
         urls={"get": own, "content": f"{own}/content"},
     )
 
@@ -119,21 +119,19 @@ async def create_file(
         name = _text(form, "filename") or content.filename or "file"
         kind = _text(form, "type") or content.content_type or "application/octet-stream"
         details = await _metadata(form)
-        row = await run_sync(services.files.upload, caller, content.file, name, kind, details, key)
-    return file_out(row, base_url(request))
+        file = await run_sync(services.files.upload, caller, content.file, name, kind, details, key)
+    return file_out(file, base_url(request))
 
 
 def _text(form: FormData, name: str) -> str | None:
-    found = form.get(name)
-    return found if isinstance(found, str) else None
+    value = form.get(name)
+    return value if isinstance(value, str) else None
 
 
 async def _metadata(form: FormData) -> dict[str, Any]:
     """One client sends text, another a part with a file name."""
-    found = form.get("metadata")
-    content = (
-        await found.read(METADATA_LIMIT + 1) if isinstance(found, UploadFile) else (found or "").encode()
-    )
+    part = form.get("metadata")
+    content = await part.read(METADATA_LIMIT + 1) if isinstance(part, UploadFile) else (part or "").encode()
     if not content:
         return {}
     if len(content) > METADATA_LIMIT:
@@ -154,10 +152,8 @@ def list_files(
     request: Request, services: ServicesDep, caller: CanPredict, cursor: Cursor = None, limit: Limit = 100
 ) -> PageOut[FileOut]:
     """Your files, newest first."""
-    base = base_url(request)
-    return page_out(
-        request, services.files.page(caller, cursor=cursor, limit=limit).map(lambda row: file_out(row, base))
-    )
+    base, page = base_url(request), services.files.page(caller, cursor=cursor, limit=limit)
+    return page_out(request, page.map(lambda file: file_out(file, base)))
 
 
 @router.get(
@@ -179,8 +175,8 @@ async def signed_content(
     """The signature is the right to read; no other credential is needed. One byte range may be asked for."""
     whole = await run_sync(services.files.open_signed, key, expires, signature)
     part = byte_range(request.headers.get("range"), whole.size)
-    found = await run_sync(services.files.open_signed, key, expires, signature, part) if part else whole
-    return _send(found, part, filename or key.rsplit("/", 1)[-1])
+    content = await run_sync(services.files.open_signed, key, expires, signature, part) if part else whole
+    return _send(content, part, filename or key.rsplit("/", 1)[-1])
 
 
 def _send(content: Content, part: tuple[int, int] | None, name: str) -> Response:
@@ -197,9 +193,9 @@ def _send(content: Content, part: tuple[int, int] | None, name: str) -> Response
     if part:
         headers["Content-Range"] = f"bytes {first}-{last}/{content.size}"
     status = 206 if part else 200
-    answer = StreamingResponse(content.blocks, status, headers)
-    answer.headers["Content-Type"] = content.content_type
-    return answer
+    response = StreamingResponse(content.blocks, status, headers)
+    response.headers["Content-Type"] = content.content_type
+    return response
 
 
 @router.get(
@@ -219,9 +215,9 @@ def get_file(request: Request, services: ServicesDep, caller: CanPredict, file_i
 )
 async def read_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> Response:
     """The bytes of your own file. One byte range may be asked for."""
-    row = await run_sync(services.files.get, caller, file_id)
-    part = byte_range(request.headers.get("range"), row.size)
-    return _send(await run_sync(services.files.open, row, part), part, row.name)
+    file = await run_sync(services.files.get, caller, file_id)
+    part = byte_range(request.headers.get("range"), file.size)
+    return _send(await run_sync(services.files.open, file, part), part, file.name)
 
 
 @router.get(
@@ -244,8 +240,8 @@ async def download_file(
 ) -> Response:
     """The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's
     webhook secret."""
-    row, found = await run_sync(services.files.open_shared, file_id, owner, expiry, signature)
-    return _send(found, None, row.name)
+    file, content = await run_sync(services.files.open_shared, file_id, owner, expiry, signature)
+    return _send(content, None, file.name)
 
 
 @router.delete(

@@ -4,7 +4,7 @@ import asyncio
 import json
 from contextlib import suppress
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
@@ -25,14 +25,14 @@ from app.api.deps import (
     note,
 )
 from app.api.problems import declared
-from app.api.rest.version_wire import VersionOut, version_out
-from app.api.rest.wire import PageOut, PredictionOut, page_out
-from app.db.pages import Page
-from app.db.tables import ModelRow, VersionRow
+from app.api.rest.versions import VersionIn, VersionOut, version_out
+from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import LovageError, wrong_field
-from app.services.catalogue.catalogue import Listed
-from app.services.catalogue.version_maker import NewVersion
-from app.services.idempotency import Once
+from app.domain.models import Model, ModelName
+from app.domain.pages import Page
+from app.services.catalogue.catalogue import ListedModel
+from app.services.catalogue.visibility import may_change
+from app.services.idempotency import IdempotentRequest
 from app.services.people.access import Principal
 
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
@@ -42,30 +42,6 @@ NOT_OF_AN_EXAMPLE = ("webhook", "webhook_events_filter", "routing", "deployment"
 MOST_NAMES = 10_000  # about 1 MB of JSON
 Url = Annotated[str | None, Field(max_length=2_048, pattern=r"^https?://[^\x00-\x20]+$")]
 Text = Annotated[str | None, Field(max_length=10_000, pattern=r"^[^\x00]*$")]
-
-
-class VersionIn(BaseModel):
-    """Where a version's files come from and how it runs. What is left out is inferred from the files."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}]}
-    )
-
-    source: str = Field(
-        "none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`."
-    )
-    runtime: str = Field("", max_length=64, description="A runtime's name, e.g. text-generation.")
-    task: str = Field("", max_length=64, description="A task's name, e.g. text-classification.")
-    config: dict[str, Any] = Field(
-        default_factory=dict, description="dtype, max_batch_size, max_wait_ms, timeout, …"
-    )
-    input_schema: dict[str, Any] | None = Field(
-        None, description="Changes to the runtime's inputs: defaults, bounds, choices, descriptions."
-    )
-
-    def asked(self) -> NewVersion:
-        """As the catalogue takes it."""
-        return NewVersion(self.source, self.runtime, self.task, self.config, self.input_schema)
 
 
 class ModelFacts(BaseModel):
@@ -151,43 +127,43 @@ class ModelListOut(PageOut[ModelOut]):
     data: list[OpenAIModelOut]
 
 
-def model_out(services: Services, caller: Principal, listed: Listed, base: str) -> ModelOut:
+def model_out(services: Services, caller: Principal, listed: ListedModel, base: str) -> ModelOut:
     """A model as this caller sees it."""
-    row, latest = listed.row, listed.latest
-    own = caller.owns(row.owner_id) or caller.is_operator
+    model, latest = listed.model, listed.latest
+    own = may_change(caller, model)
     return ModelOut(
-        id=f"{row.owner}/{row.name}",
-        created=int(row.created_at.timestamp()),
-        owned_by=row.owner,
-        url=f"{base}/v1/models/{row.owner}/{row.name}",
-        owner=row.owner,
-        name=row.name,
-        description=row.description,
-        visibility=row.visibility,
-        github_url=row.github_url,
-        paper_url=row.paper_url,
-        license_url=row.license_url,
-        cover_image_url=row.cover_image_url,
+        id=model.full_name,
+        created=int(model.created_at.timestamp()),
+        owned_by=model.owner,
+        url=f"{base}/v1/models/{model.full_name}",
+        owner=model.owner,
+        name=model.name,
+        description=model.description,
+        visibility=model.visibility,
+        github_url=model.github_url,
+        paper_url=model.paper_url,
+        license_url=model.license_url,
+        cover_image_url=model.cover_image_url,
         run_count=listed.run_count,
-        created_at=row.created_at,
+        created_at=model.created_at,
         latest_version=version_out(services, latest, source=own) if latest else None,
     )
 
 
-def _openai(row: ModelRow) -> OpenAIModelOut:
-    return OpenAIModelOut(
-        id=f"{row.owner}/{row.name}", created=int(row.created_at.timestamp()), owned_by=row.owner
-    )
+def _openai(model: Model | ModelName) -> OpenAIModelOut:
+    return OpenAIModelOut(id=model.full_name, created=int(model.created_at.timestamp()), owned_by=model.owner)
 
 
 async def _list_out(
-    request: Request, services: Services, caller: Principal, page: Page[Listed]
+    request: Request, services: Services, caller: Principal, page: Page[ListedModel]
 ) -> ModelListOut:
     return ModelListOut(
         previous=link(request, page.previous),
         next=link(request, page.next),
-        results=await asyncio.gather(*(_shown(request, services, caller, one) for one in page.results)),
-        data=[_openai(one.row) for one in page.results],
+        results=await asyncio.gather(
+            *(_with_example(request, services, caller, listed) for listed in page.results)
+        ),
+        data=[_openai(listed.model) for listed in page.results],
     )
 
 
@@ -202,10 +178,11 @@ async def list_models(
     `limit`: OpenAI's clients read no second page.
     """
     page = await run_sync(lambda: services.catalogue.page(caller, cursor=cursor, limit=limit))
-    found = await _list_out(request, services, caller, page)
-    if found.next and not request.query_params.keys() & {"cursor", "limit"}:
-        found.data = [_openai(row) for row in await run_sync(services.catalogue.names, caller, MOST_NAMES)]
-    return found
+    answer = await _list_out(request, services, caller, page)
+    if answer.next and not request.query_params.keys() & {"cursor", "limit"}:
+        names = await run_sync(services.catalogue.names, caller, MOST_NAMES)
+        answer.data = [_openai(name) for name in names]
+    return answer
 
 
 def _words(body: bytes) -> str:
@@ -223,7 +200,7 @@ def _words(body: bytes) -> str:
     return words
 
 
-# OpenAPI 3.1 has no word for the method QUERY, so the document tells of it in the description above.
+# OpenAPI 3.1 has no word for the method QUERY, so the document mentions it in the description above.
 @router.api_route("/v1/models", methods=["QUERY"], include_in_schema=False)
 async def search_models(
     request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
@@ -242,19 +219,15 @@ async def search_models(
     responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
 def create_model(
-    request: Request, services: ServicesDep, caller: CanModel, wanted: ModelIn, key: IdempotencyKey
+    request: Request, services: ServicesDep, caller: CanModel, body: ModelIn, key: IdempotencyKey
 ) -> ModelOut:
     """A model, and with `version` its first version."""
-    values = wanted.model_dump(include=set(ModelFacts.model_fields))
-    owner = wanted.owner or caller.username
-    version = wanted.version.asked() if wanted.version else None
-    once = Once.of("models.create", key, wanted.model_dump(exclude_unset=True))
-    return model_out(
-        services,
-        caller,
-        services.catalogue.create(caller, owner, wanted.name, values, version, once),
-        base_url(request),
-    )
+    values = body.model_dump(include=set(ModelFacts.model_fields))
+    owner = body.owner or caller.username
+    version = body.version.as_request() if body.version else None
+    idempotent = IdempotentRequest.with_key("models.create", key, body.model_dump(exclude_unset=True))
+    listed = services.catalogue.create(caller, owner, body.name, values, version, idempotent)
+    return model_out(services, caller, listed, base_url(request))
 
 
 @router.get(
@@ -267,24 +240,24 @@ async def get_model(
     request: Request, services: ServicesDep, caller: Caller, owner: str, name: str
 ) -> ModelOut:
     """One model with its newest version."""
-    return await _shown(
-        request, services, caller, await run_sync(services.catalogue.get, caller, owner, name)
-    )
+    listed = await run_sync(services.catalogue.get, caller, owner, name)
+    return await _with_example(request, services, caller, listed)
 
 
-async def _shown(request: Request, services: Services, caller: Principal, listed: Listed) -> ModelOut:
-    """The model with its example."""
-    await services.fleet.look()
-    found = model_out(services, caller, listed, base_url(request))
-    found.default_example = await _example(request, services, listed)
-    return found
+async def _with_example(
+    request: Request, services: Services, caller: Principal, listed: ListedModel
+) -> ModelOut:
+    await services.fleet.refresh()
+    model = model_out(services, caller, listed, base_url(request))
+    model.default_example = await _example(request, services, listed.model)
+    return model
 
 
-async def _example(request: Request, services: Services, listed: Listed) -> PredictionOut | None:
-    if listed.row.default_example is None:
+async def _example(request: Request, services: Services, model: Model) -> PredictionOut | None:
+    if model.default_example is None:
         return None
     try:
-        prediction = await services.follower.get(listed.row.default_example)
+        prediction = await services.follower.get(model.default_example)
     except LovageError:
         return None  # its data may have been removed; a model is no worse without its example
     shown = services.view.render(prediction, base_url(request))
@@ -300,15 +273,14 @@ async def _example(request: Request, services: Services, listed: Listed) -> Pred
     responses=declared(401, 403, 404, 413, 415, 422),
 )
 async def update_model(
-    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, wanted: ModelPatch
+    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, body: ModelPatch
 ) -> ModelOut:
     """Changes what is said of a model, and who may see it."""
-    values = wanted.model_dump(exclude_unset=True, exclude={"weights_url"})
+    values = body.model_dump(exclude_unset=True, exclude={"weights_url"})
     if "visibility" in values and values["visibility"] is None:
         del values["visibility"]
-    return await _shown(
-        request, services, caller, await run_sync(services.catalogue.change, caller, owner, name, values)
-    )
+    listed = await run_sync(services.catalogue.change, caller, owner, name, values)
+    return await _with_example(request, services, caller, listed)
 
 
 @router.delete(
@@ -333,7 +305,7 @@ def delete_model(request: Request, services: ServicesDep, caller: CanModel, owne
 )
 def readme(services: ServicesDep, caller: Caller, owner: str, name: str) -> Response:
     """Markdown; empty when there is none."""
-    return PlainTextResponse(services.catalogue.get(caller, owner, name).row.readme or "")
+    return PlainTextResponse(services.catalogue.get(caller, owner, name).model.readme or "")
 
 
 @router.get(
@@ -346,73 +318,6 @@ async def examples(
     request: Request, services: ServicesDep, caller: Caller, owner: str, name: str
 ) -> PageOut[PredictionOut]:
     """Predictions that its owner chose to show."""
-    example = await _example(request, services, await run_sync(services.catalogue.get, caller, owner, name))
+    listed = await run_sync(services.catalogue.get, caller, owner, name)
+    example = await _example(request, services, listed.model)
     return PageOut(results=[example] if example else [])
-
-
-@router.post(
-    "/v1/models/{owner}/{name}/versions",
-    operation_id="models.versions.create",
-    summary="Create a version",
-    status_code=201,
-    responses=declared(401, 403, 404, 410, 413, 415, 422),
-)
-def create_version(
-    services: ServicesDep, caller: CanModel, owner: str, name: str, wanted: VersionIn, key: IdempotencyKey
-) -> VersionOut:
-    """A new version. The same content gives the same version again."""
-    once = Once.of("models.versions.create", key, [owner, name, wanted.model_dump(exclude_unset=True)])
-    return version_out(
-        services, services.catalogue.add_version(caller, owner, name, wanted.asked(), once), source=True
-    )
-
-
-@router.get(
-    "/v1/models/{owner}/{name}/versions",
-    operation_id="models.versions.list",
-    summary="List a model's versions",
-    responses=declared(401, 404, 422),
-)
-def list_versions(
-    request: Request,
-    services: ServicesDep,
-    caller: Caller,
-    owner: str,
-    name: str,
-    cursor: Cursor = None,
-    limit: Limit = 100,
-) -> PageOut[VersionOut]:
-    """A model's versions, newest first."""
-    page = services.catalogue.version_page(caller, owner, name, cursor=cursor, limit=limit)
-    return page_out(request, page.map(lambda row: version_out(services, row, source=_is_maker(caller, row))))
-
-
-def _is_maker(caller: Principal, row: VersionRow) -> bool:
-    return caller.is_operator or (caller.user_id is not None and row.created_by == caller.user_id)
-
-
-@router.get(
-    "/v1/models/{owner}/{name}/versions/{version_id}",
-    operation_id="models.versions.get",
-    summary="Get a version",
-    responses=declared(401, 404),
-)
-def get_version(services: ServicesDep, caller: Caller, owner: str, name: str, version_id: str) -> VersionOut:
-    """One version with the schema of its input and output."""
-    row = services.catalogue.version(caller, owner, name, version_id)
-    return version_out(services, row, source=_is_maker(caller, row))
-
-
-@router.delete(
-    "/v1/models/{owner}/{name}/versions/{version_id}",
-    operation_id="models.versions.delete",
-    summary="Delete a version",
-    status_code=204,
-    responses=declared(401, 403, 404),
-)
-def delete_version(
-    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, version_id: str
-) -> None:
-    """Nothing new can be run with it. Predictions made with it stay readable."""
-    services.catalogue.remove_version(caller, owner, name, version_id)
-    note(request, caller, "version.deleted", f"{owner}/{name}:{version_id}")

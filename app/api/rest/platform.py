@@ -11,10 +11,9 @@ from starlette.responses import JSONResponse, Response
 from app import __version__
 from app.api.deps import Caller, ServicesDep, base_url, caller_of
 from app.api.problems import declared
-from app.db.tables import WorkerRow
 from app.domain.errors import Unauthenticated
 from app.domain.queue_counts import QueueCount
-from app.services.platform.health import loaded_on
+from app.domain.workers import Worker
 
 router = APIRouter(tags=["Platform"])
 PUBLIC: dict[str, Any] = {"security": []}
@@ -152,21 +151,20 @@ async def health() -> HealthOut:
     responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
-def ready(request: Request, services: ServicesDep) -> Response:
-    """Asks the database, Redis and the workers' heartbeats. Without a worker predictions wait: that is told,
-    and no 503.
+def readiness(request: Request, services: ServicesDep) -> Response:
+    """Tries the database, Redis and the workers' heartbeats. Without a worker predictions wait: `checks` says
+    so, and it is no 503.
 
-    A process that was told to stop says 503 with `process` among the checks, while it still answers
+    A process that is about to stop says 503 with `process` among the checks, while it still answers
     everything.
     """
-    found = services.health.readiness()
+    result = services.health.readiness()
     if request.app.state.leaving.begun:
-        found.checks["process"] = "is about to end"
-    body = ReadyOut(
-        status="ready" if found.ready else "unavailable", checks=found.checks, workers=found.workers
-    )
-    headers = {"Cache-Control": "no-store"} | ({} if found.ready else {"Retry-After": "2"})
-    return JSONResponse(body.model_dump(), 200 if found.ready else 503, headers)
+        result.checks["process"] = "is about to end"
+    ready = result.ready
+    body = ReadyOut(status="ready" if ready else "unavailable", checks=result.checks, workers=result.workers)
+    headers = {"Cache-Control": "no-store"} | ({} if ready else {"Retry-After": "2"})
+    return JSONResponse(body.model_dump(), 200 if ready else 503, headers)
 
 
 @router.get(
@@ -187,9 +185,9 @@ async def status(request: Request, services: ServicesDep) -> StatusOut:
         devices=_devices(live),
         waiting=census.waiting,
         running=census.running,
-        models_loaded=sum(len(loaded_on(row)) for row in live),
+        models_loaded=sum(len(worker.loaded_models) for worker in live),
         queues=[_queue(count) for count in census.queues] if operator else None,
-        workers=[_worker(row) for row in live] if operator else None,
+        workers=[_worker(worker) for worker in live] if operator else None,
     )
 
 
@@ -204,14 +202,14 @@ def _queue(count: QueueCount) -> QueueOut:
     return QueueOut.model_validate(count, from_attributes=True)
 
 
-def _devices(live: list[WorkerRow]) -> dict[str, int]:
-    classes = [row.device_class for row in live]
+def _devices(live: list[Worker]) -> dict[str, int]:
+    classes = [worker.device_class for worker in live]
     return {name: classes.count(name) for name in sorted(set(classes))}
 
 
-def _worker(row: WorkerRow) -> WorkerOut:
-    values = {name: getattr(row, name) for name in WorkerOut.model_fields if name != "id"}
-    return WorkerOut(id=str(row.id), **values)
+def _worker(worker: Worker) -> WorkerOut:
+    values = {name: getattr(worker, name) for name in WorkerOut.model_fields if name != "id"}
+    return WorkerOut(id=str(worker.id), **values)
 
 
 @router.get(
@@ -223,26 +221,25 @@ def _worker(row: WorkerRow) -> WorkerOut:
 )
 def hardware(services: ServicesDep, caller: Caller) -> list[HardwareOut]:
     """The devices of the live workers."""
-    kinds: dict[tuple[str, str], list[WorkerRow]] = {}
-    for row in services.health.workers():
-        kinds.setdefault(
-            (row.device_class, str(row.device_facts.get("name") or row.device_class)), []
-        ).append(row)
-    return [_kind(sku, name, rows) for (sku, name), rows in sorted(kinds.items())]
+    kinds: dict[tuple[str, str], list[Worker]] = {}
+    for worker in services.health.workers():
+        name = str(worker.device_facts.get("name") or worker.device_class)
+        kinds.setdefault((worker.device_class, name), []).append(worker)
+    return [_kind(sku, name, workers) for (sku, name), workers in sorted(kinds.items())]
 
 
-def _kind(sku: str, name: str, rows: list[WorkerRow]) -> HardwareOut:
-    facts, models = rows[0].device_facts, [model for row in rows for model in row.models]
+def _kind(sku: str, name: str, workers: list[Worker]) -> HardwareOut:
+    facts, models = workers[0].device_facts, [model for worker in workers for model in worker.models]
     states = [model["state"] for model in models]
     return HardwareOut(
         sku=sku,
         name=name,
-        workers=len(rows),
+        workers=len(workers),
         total_bytes=int(facts.get("total_bytes") or 0),
         capability=str(facts.get("capability") or ""),
         driver=str(facts.get("driver") or ""),
-        slots=sum(row.slots for row in rows),
-        running=sum(row.running for row in rows),
+        slots=sum(worker.slots for worker in workers),
+        running=sum(worker.running for worker in workers),
         versions_loaded=states.count("ready"),
         versions_unhealthy=states.count("unhealthy"),
         loaded_bytes=sum(int(model.get("bytes") or 0) for model in models),

@@ -48,5 +48,5 @@ def list_runtimes(
 ) -> RuntimesOut:
     """What can run models here. `task` and `hardware` (a device class, such as cpu or cuda) are exact; every
     word of `query` must stand in the name, the description or the metadata."""
-    found = services.runtimes.find(task=task, hardware=hardware, query=query, whole=caller.is_operator)
-    return RuntimesOut(results=[RuntimeOut.model_validate(asdict(one)) for one in found])
+    entries = services.runtimes.find(task=task, hardware=hardware, query=query, whole=caller.is_operator)
+    return RuntimesOut(results=[RuntimeOut.model_validate(asdict(entry)) for entry in entries])

@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Services, ServicesDep, note
 from app.api.problems import declared
-from app.db.tables import VersionRow
 from app.domain.errors import Unavailable, wrong_field
+from app.domain.versions import Version
 from app.events.model_commands import LOAD, UNLOAD
-from app.services.catalogue.catalogue import Catalogue
 from app.services.people.access import Principal
 from app.services.platform.fleet import Candidate
 
@@ -48,7 +47,7 @@ class RoutingOut(BaseModel):
     candidates: list[CandidateOut] | None
 
 
-class OrderIn(BaseModel):
+class ModelCommandIn(BaseModel):
     """What to load or unload, and where: every worker that could run it unless some are named."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"workers": ["cpu@host"]}]})
@@ -59,34 +58,25 @@ class OrderIn(BaseModel):
     )
 
 
-class OrderOut(BaseModel):
-    """`asked`: the workers that were told. What came of it: `serving` of the version."""
+class ModelCommandOut(BaseModel):
+    """`asked`: the workers that got the command. What came of it: `serving` of the version."""
 
     version: str
     asked: list[str]
 
 
-def _candidate(version: str, one: Candidate) -> CandidateOut:
-    worker = one.worker
+def _candidate(version: str, candidate: Candidate) -> CandidateOut:
+    worker = candidate.worker
     return CandidateOut(
         worker=worker.pinned,
         device_class=worker.device_class,
-        score=None if one.score is None else round(one.score, 6),
-        reason=one.reason,
+        score=None if candidate.score is None else round(candidate.score, 6),
+        reason=candidate.reason,
         running=worker.running,
         waiting=worker.waiting,
         slots=worker.slots,
         loaded=version in worker.loaded,
         seconds=worker.pace.get(version),
-    )
-
-
-def wanted_version(
-    catalogue: Catalogue, caller: Principal, owner: str, name: str, version: str
-) -> VersionRow:
-    """The version that is named, else the model's newest. Raises NotFound."""
-    return (
-        catalogue.version(caller, owner, name, version) if version else catalogue.newest(caller, owner, name)
     )
 
 
@@ -106,15 +96,15 @@ async def routing(
 ) -> RoutingOut:
     """The queue that a prediction made now would wait in, by the version's strategy or another one, and each
     worker's score."""
-    row = await run_sync(wanted_version, services.catalogue, caller, owner, name, version)
+    named = await run_sync(services.versions.get, caller, owner, name, version)
     trusted = caller.username == owner or caller.is_operator
-    choice = await services.fleet.explain(row.id, row.config, strategy or "")
+    choice = await services.fleet.explain(named.id, named.config, strategy or "")
     return RoutingOut(
-        version=row.id,
+        version=named.id,
         queue=choice.queue,
         strategy=choice.strategy,
         reasons=list(choice.reasons),
-        candidates=[_candidate(row.id, one) for one in choice.candidates] if trusted else None,
+        candidates=[_candidate(named.id, candidate) for candidate in choice.candidates] if trusted else None,
     )
 
 
@@ -131,17 +121,15 @@ async def load(
     caller: CanModel,
     owner: str,
     name: str,
-    wanted: OrderIn | None = None,
-) -> OrderOut:
-    """Tells workers to load a version, so that its first prediction need not wait. An unhealthy one is tried
-    at once; a worker that has it does nothing."""
-    row = await run_sync(
-        services.catalogue.own_version, caller, owner, name, wanted.version if wanted else ""
-    )
-    workers = await _workers(services, row, wanted)
+    body: ModelCommandIn | None = None,
+) -> ModelCommandOut:
+    """Has workers load a version, so that its first prediction need not wait. An unhealthy one is tried at
+    once; a worker that has it does nothing."""
+    version = await _own_version(services, caller, owner, name, body)
+    workers = await _workers(services, version, body)
     if not workers:
         raise Unavailable("No live worker could run this version.", retry_after=5)
-    return await _told(request, services, caller, row, LOAD, workers)
+    return await _send_command(request, services, caller, version, LOAD, workers)
 
 
 @router.post(
@@ -157,29 +145,40 @@ async def unload(
     caller: CanModel,
     owner: str,
     name: str,
-    wanted: OrderIn | None = None,
-) -> OrderOut:
-    """Tells workers to unload a version, pinned or not, once nothing of it runs or waits there. The next
+    body: ModelCommandIn | None = None,
+) -> ModelCommandOut:
+    """Has workers unload a version, pinned or not, once nothing of it runs or waits there. The next
     prediction loads it."""
-    row = await run_sync(
-        services.catalogue.own_version, caller, owner, name, wanted.version if wanted else ""
-    )
-    return await _told(request, services, caller, row, UNLOAD, await _workers(services, row, wanted))
+    version = await _own_version(services, caller, owner, name, body)
+    workers = await _workers(services, version, body)
+    return await _send_command(request, services, caller, version, UNLOAD, workers)
 
 
-async def _workers(services: Services, row: VersionRow, wanted: OrderIn | None) -> list[str]:
-    able = await services.fleet.able(row.config)
-    if wanted is None or wanted.workers is None:
+async def _own_version(
+    services: Services, caller: Principal, owner: str, name: str, body: ModelCommandIn | None
+) -> Version:
+    version_id = body.version if body else ""
+    return await run_sync(services.versions.get_own, caller, owner, name, version_id)
+
+
+async def _workers(services: Services, version: Version, body: ModelCommandIn | None) -> list[str]:
+    able = await services.fleet.able(version.config)
+    if body is None or body.workers is None:
         return able
-    if strange := [one for one in wanted.workers if one not in able]:
-        raise wrong_field("workers", f"'{strange[0]}' is no live worker that could run this version")
-    return wanted.workers
+    if unable := [worker for worker in body.workers if worker not in able]:
+        raise wrong_field("workers", f"'{unable[0]}' is no live worker that could run this version")
+    return body.workers
 
 
-async def _told(
-    request: Request, services: Services, caller: Principal, row: VersionRow, act: str, workers: list[str]
-) -> OrderOut:
+async def _send_command(
+    request: Request,
+    services: Services,
+    caller: Principal,
+    version: Version,
+    action: str,
+    workers: list[str],
+) -> ModelCommandOut:
     if workers:
-        await run_sync(services.model_commands.publish, act, row.id, workers)
-        note(request, caller, f"version.{act}", row.id, workers=workers)
-    return OrderOut(version=row.id, asked=workers)
+        await run_sync(services.model_commands.publish, action, version.id, workers)
+        note(request, caller, f"version.{action}", version.id, workers=workers)
+    return ModelCommandOut(version=version.id, asked=workers)

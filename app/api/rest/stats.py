@@ -95,7 +95,7 @@ def stats(
 ) -> Any:
     """Phases by p50, p95 and p99, throughput, batch sizes, padding and errors. For the model's owner and
     operators."""
-    return services.stats.of(
+    return services.stats.summarize(
         caller, owner, name, version_id, window_seconds(window, since, datetime.now(UTC))
     )
 

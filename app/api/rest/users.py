@@ -9,7 +9,7 @@ from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, Cursor, Limit, ServicesDep, note
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
-from app.db.tables import UserRow
+from app.domain.users import User
 
 router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 
@@ -24,8 +24,8 @@ class UserOut(BaseModel):
     disabled_at: datetime | None
 
     @classmethod
-    def of(cls, row: UserRow) -> "UserOut":
-        return cls.model_validate(row, from_attributes=True)
+    def from_user(cls, user: User) -> "UserOut":
+        return cls.model_validate(user, from_attributes=True)
 
 
 class UserPatch(BaseModel):
@@ -41,7 +41,8 @@ def list_users(
     request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
 ) -> PageOut[UserOut]:
     """Everybody who has an account, newest first. Administrators only."""
-    return page_out(request, services.accounts.users(caller, cursor=cursor, limit=limit).map(UserOut.of))
+    users = services.accounts.users(caller, cursor=cursor, limit=limit)
+    return page_out(request, users.map(UserOut.from_user))
 
 
 @router.patch(
@@ -51,11 +52,11 @@ def list_users(
     responses=declared(401, 403, 404, 409, 413, 415, 422),
 )
 def update_user(
-    request: Request, services: ServicesDep, caller: Caller, username: str, wanted: UserPatch
+    request: Request, services: ServicesDep, caller: Caller, username: str, body: UserPatch
 ) -> UserOut:
     """A disabled user's tokens and keys are answered 401 `account_disabled`, at once in this process and
     within PRINCIPAL_CACHE_SECONDS in others. Their predictions go on; nothing of theirs is removed.
     Administrators only."""
-    row = services.accounts.set_disabled(caller, username, wanted.disabled)
-    note(request, caller, "user.disabled" if wanted.disabled else "user.enabled", row.username)
-    return UserOut.of(row)
+    user = services.accounts.set_disabled(caller, username, body.disabled)
+    note(request, caller, "user.disabled" if body.disabled else "user.enabled", user.username)
+    return UserOut.from_user(user)

@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from app.api.deps import CanPredict, ServicesDep
 from app.api.problems import declared
-from app.db.tables import DeliveryAttemptRow, DeliveryRow
 
 router = APIRouter(tags=["Webhooks"])
 
@@ -59,22 +58,6 @@ class RedeliveredOut(BaseModel):
     redelivered: list[str]
 
 
-def _out(row: DeliveryRow, attempts: list[DeliveryAttemptRow]) -> DeliveryOut:
-    pending = row.next_at is not None
-    return DeliveryOut(
-        id=row.id,
-        event=row.event,
-        url=row.url,
-        status="pending" if pending else "delivered" if row.delivered_at else "given_up",
-        tries=row.tries,
-        created_at=row.created_at,
-        next_at=row.next_at,
-        delivered_at=row.delivered_at,
-        given_up_at=row.given_up_at,
-        attempts=[AttemptOut.model_validate(one, from_attributes=True) for one in attempts],
-    )
-
-
 @router.get(
     "/v1/webhooks/default/secret",
     operation_id="webhooks.secret",
@@ -95,8 +78,9 @@ def secret(services: ServicesDep, caller: CanPredict) -> SecretOut:
 async def list_deliveries(services: ServicesDep, caller: CanPredict, prediction_id: str) -> DeliveriesOut:
     """What was sent, when, and what the receiver answered, try by try."""
     await services.follower.own(caller.user_id, prediction_id)
-    found = await run_sync(services.deliveries.of, prediction_id)
-    return DeliveriesOut(results=[_out(row, attempts) for row, attempts in found])
+    deliveries = await run_sync(services.deliveries.list_deliveries, prediction_id)
+    results = [DeliveryOut.model_validate(delivery, from_attributes=True) for delivery in deliveries]
+    return DeliveriesOut(results=results)
 
 
 @router.post(

@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import link
-from app.db.pages import Page
+from app.domain.pages import Page
 
 T = TypeVar("T")
 

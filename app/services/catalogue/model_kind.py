@@ -57,7 +57,7 @@ class ModelFiles:
         return [name for name in self.names if name.endswith(PICKLES)]
 
     @property
-    def wants_own_code(self) -> bool:
+    def needs_own_code(self) -> bool:
         """Whether the model asks for Python code of its author to be run."""
         configs = (self.configs.get(name) for name in CODE_FILES)
         return any(isinstance(config, dict) and "auto_map" in config for config in configs)

@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from sqlalchemy.orm import Session
-
 from app.coalesce import Coalescer
 from app.db import versions
 from app.db.session import Database
-from app.db.tables import ModelRow, VersionRow
 from app.domain.errors import NotFound, wrong_field
-from app.domain.versions import VERSION_ID, RunnableVersion, is_name
-from app.services.catalogue.catalogue import NO_MODEL, NO_VERSION, may_see
+from app.domain.models import Model
+from app.domain.versions import VERSION_ID, RunnableVersion, Version, is_name
+from app.services.catalogue.visibility import NO_MODEL, NO_VERSION, NO_VERSIONS_YET, may_see
 from app.services.people.access import Principal
 
 REFERENCE = re.compile(
@@ -31,10 +29,10 @@ KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """`version` is None for a model that has none yet."""
+class _Reference:
+    """What a reference means. `version` is None for a model that has none yet."""
 
-    model: ModelRow
+    model: Model
     version: RunnableVersion | None
     until: float
 
@@ -54,31 +52,31 @@ class Runnables:
 
     def __init__(self, database: Database, threads: Executor, keep_seconds: float) -> None:
         self._database, self._threads, self._seconds = database, threads, keep_seconds
-        self._kept: dict[str, _Found] = {}
+        self._kept: dict[str, _Reference] = {}
         self._lock = threading.Lock()  # a change comes from a thread, at any moment
         self._changes = 0
-        self._find: Coalescer[str, _Found | None] = Coalescer(self._find_group)
+        self._look_up: Coalescer[str, _Reference | None] = Coalescer(self._look_up_group)
 
     async def get(self, principal: Principal, reference: str) -> RunnableVersion:
-        """What `parse_reference` let through, if the caller may run it. Raises NotFound: no more is told to
-        others."""
-        found = self._kept.get(reference)
-        if found is None or found.until < time.monotonic():
+        """What `parse_reference` let through, if the caller may run it. Raises NotFound, which says no more
+        to others."""
+        known = self._kept.get(reference)
+        if known is None or known.until < time.monotonic():
             changes = self._changes
-            found = await self._find(reference)
+            known = await self._look_up(reference)
             with self._lock:
-                if found and changes == self._changes:
-                    self._keep(reference, found)
-        if found is None or not may_see(principal, found.model):
+                if known and changes == self._changes:
+                    self._keep(reference, known)
+        if known is None or not may_see(principal, known.model):
             raise NotFound(NO_VERSION if VERSION_ID.search(reference) else NO_MODEL)
-        if found.version is None:
-            raise NotFound("This model has no versions yet.")
-        return found.version
+        if known.version is None:
+            raise NotFound(NO_VERSIONS_YET)
+        return known.version
 
-    def _keep(self, reference: str, found: _Found) -> None:
+    def _keep(self, reference: str, known: _Reference) -> None:
         if len(self._kept) >= KEPT:
             self._kept.clear()
-        self._kept[reference] = found
+        self._kept[reference] = known
 
     def forget(self) -> None:
         """Something was changed in the catalogue. Called from any thread."""
@@ -86,25 +84,25 @@ class Runnables:
             self._changes += 1
             self._kept = {}
 
-    async def _find_group(self, references: list[str]) -> Sequence[_Found | None]:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._look_up, references)
+    async def _look_up_group(self, references: list[str]) -> Sequence[_Reference | None]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, references)
 
-    def _look_up(self, references: list[str]) -> list[_Found | None]:
+    def _read(self, references: list[str]) -> list[_Reference | None]:
         until = time.monotonic() + self._seconds
         with self._database.unit() as session:
-            found = {one: self._look(session, one, until) for one in dict.fromkeys(references)}
-        return [found[one] for one in references]
-
-    @staticmethod
-    def _look(session: Session, reference: str, until: float) -> _Found | None:
-        found = versions.named(session, reference)
-        if found is None:
-            return None
-        model, version = found
-        return _Found(model, _runnable(version, model) if version else None, until)
+            known = {
+                reference: _reference(versions.by_reference(session, reference), until)
+                for reference in dict.fromkeys(references)
+            }
+        return [known[reference] for reference in references]
 
 
-def _runnable(version: VersionRow, model: ModelRow) -> RunnableVersion:
-    return RunnableVersion(
-        version.id, f"{model.owner}/{model.name}", version.input_schema, version.streams, version.config
-    )
+def _reference(pair: tuple[Model, Version | None] | None, until: float) -> _Reference | None:
+    if pair is None:
+        return None
+    model, version = pair
+    return _Reference(model, _runnable(version, model) if version else None, until)
+
+
+def _runnable(version: Version, model: Model) -> RunnableVersion:
+    return RunnableVersion(version.id, model.full_name, version.input_schema, version.streams, version.config)

@@ -77,50 +77,50 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, (list, tuple, set)) else ()
 
 
-def written(one: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def as_written(runtime: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """(name, what is written of it) for one of `registry.list_all`."""
-    metadata = _plain(one["metadata"])
-    if not one["error"]:
-        return one["name"], {**one["spec"], METADATA: metadata}
-    name = runtimes.BROKEN + hashlib.sha256(one["origin"].encode()).hexdigest()[:32]
-    return name, {ERROR: one["error"][:MOST_ERROR], METADATA: metadata}
+    metadata = _plain(runtime["metadata"])
+    if not runtime["error"]:
+        return runtime["name"], {**runtime["spec"], METADATA: metadata}
+    name = runtimes.BROKEN + hashlib.sha256(runtime["origin"].encode()).hexdigest()[:32]
+    return name, {ERROR: runtime["error"][:MOST_ERROR], METADATA: metadata}
 
 
 def _plain(value: Any) -> Any:
     """Python literals as JSON: sets and tuples as lists, everything strange as its text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
 
 
-def write(session: Session, found: Sequence[Mapping[str, Any]]) -> None:
+def write(session: Session, known: Sequence[Mapping[str, Any]]) -> None:
     """What a worker found (`registry.list_all`) is known to the fleet from now on."""
-    specs = [(one["origin"], *written(one)) for one in found]
+    specs = [(runtime["origin"], *as_written(runtime)) for runtime in known]
     runtimes.put(
         session, {name: spec for _, name, spec in specs}, {name: origin for origin, name, _ in specs}
     )
 
 
-def listed(found: Sequence[Mapping[str, Any]]) -> list[Entry]:
-    """The entries of a look at the files themselves."""
-    return [entry(one["name"], written(one)[1], one["origin"]) for one in found]
+def list_local(known: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """The entries of a look at the files themselves (`registry.list_all`)."""
+    return [entry(runtime["name"], as_written(runtime)[1], runtime["origin"]) for runtime in known]
 
 
-def of_fleet(session: Session) -> list[Entry]:
+def list_fleet(session: Session) -> list[Entry]:
     """The entries that the fleet's workers wrote."""
     return [
-        entry("" if row.name.startswith(runtimes.BROKEN) else row.name, row.spec, row.origin)
-        for row in runtimes.everything(session)
+        entry("" if name.startswith(runtimes.BROKEN) else name, spec, origin)
+        for name, spec, origin in runtimes.list_all(session)
     ]
 
 
-def in_public(one: Entry) -> Entry:
+def in_public(entry: Entry) -> Entry:
     """For callers who are no operators: paths of the server and traces of its files are not theirs to
     read."""
-    hidden = one.origin.rpartition("/")[2]
-    return replace(one, origin=hidden, error="cannot be imported" if one.error else "")
+    file_name = entry.origin.rpartition("/")[2]
+    return replace(entry, origin=file_name, error="cannot be imported" if entry.error else "")
 
 
 class RuntimeIndex:
@@ -134,9 +134,7 @@ class RuntimeIndex:
     ) -> list[Entry]:
         """Those that fit, by name, broken files last; `whole`: with the server's paths and errors."""
         with self._database.unit() as session:
-            found = of_fleet(session)
-        fitting = [one for one in found if one.fits(task=task, hardware=hardware, query=query)]
-        return [
-            one if whole else in_public(one)
-            for one in sorted(fitting, key=lambda one: (bool(one.error), one.name))
-        ]
+            entries = list_fleet(session)
+        fitting = [entry for entry in entries if entry.fits(task=task, hardware=hardware, query=query)]
+        ordered = sorted(fitting, key=lambda entry: (bool(entry.error), entry.name))
+        return ordered if whole else [in_public(entry) for entry in ordered]

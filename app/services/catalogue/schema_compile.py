@@ -88,7 +88,7 @@ def compile_schema(schema: Schema) -> Check:
 def _typed(schema: Schema) -> Check:
     kind = schema.get("type")
     if isinstance(kind, list):
-        return _any_of([{**schema, "type": one} for one in kind])
+        return _any_of([{**schema, "type": name} for name in kind])
     if kind is None:
         return free_value
     return MAKERS[kind](schema)
@@ -99,37 +99,39 @@ def _or_null(check: Check) -> Check:
 
 
 def _among(check: Check, allowed: list[Any]) -> Check:
-    names = ", ".join(str(one) for one in allowed[:30])
+    names = ", ".join(str(choice) for choice in allowed[:30])
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
-        if not any(one == value and isinstance(one, bool) == isinstance(value, bool) for one in allowed):
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
+        if not any(
+            choice == value and isinstance(choice, bool) == isinstance(value, bool) for choice in allowed
+        ):
             wrong(errors, path, "enum", f"must be one of: {names}")
             return value
         return check(value, path, errors)
 
-    return run
+    return check_value
 
 
 def _any_of(choices: list[Schema]) -> Check:
     checks = [compile_schema(choice) for choice in choices]
     kinds = " or ".join(dict.fromkeys(str(choice.get("type", "value")) for choice in choices))
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         best: Errors = []
         for check in checks:
-            found: Errors = []
-            checked = check(value, path, found)
-            if not found:
+            faults: Errors = []
+            checked = check(value, path, faults)
+            if not faults:
                 return checked
             if not best or (best[0].type == "invalid_type" and best[0].field == path):
-                best = found  # the choice of the right type has the better sentence
+                best = faults  # the choice of the right type has the better sentence
         if all(error.type == "invalid_type" and error.field == path for error in best):
             wrong(errors, path, "invalid_type", f"must be {kinds}, not {name_of(value)}")
         else:
             errors.extend(best[: MAX_ERRORS - len(errors)])
         return value
 
-    return run
+    return check_value
 
 
 def name_of(value: Any) -> str:
@@ -138,8 +140,8 @@ def name_of(value: Any) -> str:
     return names.get(type(value), "null" if value is None else type(value).__name__)
 
 
-def _mistyped(errors: Errors, path: str, wanted: str, value: Any) -> None:
-    wrong(errors, path, "invalid_type", f"must be {wanted}, not {name_of(value)}")
+def _mistyped(errors: Errors, path: str, expected: str, value: Any) -> None:
+    wrong(errors, path, "invalid_type", f"must be {expected}, not {name_of(value)}")
 
 
 def _string(schema: Schema) -> Check:
@@ -147,7 +149,7 @@ def _string(schema: Schema) -> Check:
     pattern = re.compile(schema["pattern"]) if "pattern" in schema else None
     is_file = schema.get("format") == "uri"
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if type(value) is not str:
             _mistyped(errors, path, "a string", value)
         elif fault := text_fault(value):
@@ -162,14 +164,14 @@ def _string(schema: Schema) -> Check:
             wrong(errors, path, "format", "must be an http, https or data URL")
         return value
 
-    return run
+    return check_value
 
 
 def _bounds(schema: Schema) -> Callable[[float, str, Errors], None]:
     low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     above, below = schema.get("exclusiveMinimum", -math.inf), schema.get("exclusiveMaximum", math.inf)
 
-    def run(value: float, path: str, errors: Errors) -> None:
+    def check_value(value: float, path: str, errors: Errors) -> None:
         if value < low:
             wrong(errors, path, "number_gte", f"must be at least {low}")
         elif value > high:
@@ -179,13 +181,13 @@ def _bounds(schema: Schema) -> Callable[[float, str, Errors], None]:
         elif value >= below and below != math.inf:
             wrong(errors, path, "number_lt", f"must be less than {below}")
 
-    return run
+    return check_value
 
 
 def _integer(schema: Schema) -> Check:
     bounds = _bounds(schema)
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if type(value) is float and value.is_integer() and abs(value) <= MAX_EXACT_FLOAT:
             value = int(value)  # JSON Schema counts 20.0 as an integer, and some clients send it so
         if type(value) is not int:
@@ -196,13 +198,13 @@ def _integer(schema: Schema) -> Check:
             bounds(value, path, errors)
         return value
 
-    return run
+    return check_value
 
 
 def _number(schema: Schema) -> Check:
     bounds = _bounds(schema)
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if type(value) is not float and type(value) is not int:
             _mistyped(errors, path, "a number", value)
         elif fault := number_fault(value):
@@ -211,32 +213,32 @@ def _number(schema: Schema) -> Check:
             bounds(value, path, errors)
         return value
 
-    return run
+    return check_value
 
 
 def _boolean(schema: Schema) -> Check:
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if type(value) is not bool:
             _mistyped(errors, path, "true or false", value)
         return value
 
-    return run
+    return check_value
 
 
 def _null(schema: Schema) -> Check:
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if value is not None:
             _mistyped(errors, path, "null", value)
         return value
 
-    return run
+    return check_value
 
 
 def _array(schema: Schema) -> Check:
     item = compile_schema(schema["items"]) if isinstance(schema.get("items"), dict) else free_value
     fewest, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if type(value) is not list:
             _mistyped(errors, path, "an array", value)
         elif len(value) < fewest:
@@ -247,7 +249,7 @@ def _array(schema: Schema) -> Check:
             return _items(item, value, path, errors)
         return value
 
-    return run
+    return check_value
 
 
 def _items(item: Check, values: list[Any], path: str, errors: Errors) -> list[Any]:
@@ -260,20 +262,20 @@ def _items(item: Check, values: list[Any], path: str, errors: Errors) -> list[An
 
 
 def _object(schema: Schema) -> Check:
-    properties = {name: compile_schema(one) for name, one in schema.get("properties", {}).items()}
+    properties = {name: compile_schema(field) for name, field in schema.get("properties", {}).items()}
     required, extra = schema.get("required", ()), schema.get("additionalProperties", True)
     others = compile_schema(extra) if isinstance(extra, dict) else free_value
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         if type(value) is not dict:
             _mistyped(errors, path, "an object", value)
             return value
         for name in required:
             if name not in value:
                 wrong(errors, f"{path}.{name}", "required", "is required")
-        return {name: one(name, value[name], path, errors) for name in value}
+        return {name: check_property(name, value[name], path, errors) for name in value}
 
-    def one(name: str, value: Any, path: str, errors: Errors) -> Any:
+    def check_property(name: str, value: Any, path: str, errors: Errors) -> Any:
         if name in properties:
             return properties[name](value, f"{path}.{name}", errors)
         if extra is False or name == FILE_KEY or text_fault(name):
@@ -281,7 +283,7 @@ def _object(schema: Schema) -> Check:
             return value
         return others(value, f"{path}.{name}", errors)
 
-    return run
+    return check_value
 
 
 MAKERS: dict[str, Callable[[Schema], Check]] = {
@@ -303,10 +305,10 @@ def free_value(value: Any, path: str, errors: Errors, depth: int = 0) -> Any:
     elif fault := _scalar_fault(value):
         wrong(errors, path, "format", fault)
     elif type(value) is list:
-        for index, one in enumerate(value):
-            free_value(one, f"{path}.{index}", errors, depth + 1)
+        for index, item in enumerate(value):
+            free_value(item, f"{path}.{index}", errors, depth + 1)
     elif type(value) is dict:
-        for name, one in value.items():
+        for name, item in value.items():
             if name == FILE_KEY or text_fault(name):
                 wrong(
                     errors,
@@ -314,7 +316,7 @@ def free_value(value: Any, path: str, errors: Errors, depth: int = 0) -> Any:
                     "additional_property_not_allowed",
                     f"must not have a key {FILE_KEY} or one with NUL",
                 )
-            free_value(one, f"{path}.{name[:100]}", errors, depth + 1)
+            free_value(item, f"{path}.{name[:100]}", errors, depth + 1)
     return value
 
 
@@ -331,7 +333,7 @@ def _by_library(schema: Schema) -> Check:
 
     validator = Draft202012Validator(schema)
 
-    def run(value: Any, path: str, errors: Errors) -> Any:
+    def check_value(value: Any, path: str, errors: Errors) -> Any:
         free_value(value, path, errors)
         if not errors:
             for fault in list(validator.iter_errors(value))[:MAX_ERRORS]:
@@ -341,4 +343,4 @@ def _by_library(schema: Schema) -> Check:
                 )
         return value
 
-    return run
+    return check_value

@@ -1,7 +1,7 @@
 """Looks at where a version's files come from, before it is registered: pins the revision and lists the files.
 
 `hf:` asks the hub (HF_ENDPOINT honoured), `path:` looks into a folder under a model root, `s3:` is taken as
-it is. Downloads no weights and judges nothing; workers fetch.
+it is. Downloads no weights and decides nothing; workers fetch.
 """
 
 import contextlib
@@ -18,15 +18,14 @@ from app.outbound.hub import INFO_SECONDS, HubClient, HubFailed, HubGated, HubNo
 from app.services.catalogue.model_kind import CONFIG_FILES, ModelFiles
 
 LARGEST_CONFIG = 4_000_000  # bytes
-EDGE = (
-    1 << 20
-)  # of a large file, its first and last MiB go into the fingerprint: gigabytes must not be read here
+# Of a large file, its first and last MiB go into the fingerprint: gigabytes must not be read here.
+EDGE = 1 << 20
 MOST_FILES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A source as it will be stored, its files (None: not looked at), and a hash of what a path held."""
+class InspectedSource:
+    """A source as it will be stored, its files (None: not read), and a hash of what a folder held."""
 
     source: Source
     files: ModelFiles | None = None
@@ -45,7 +44,7 @@ class SourceReader:
         self._roots = [root.resolve() for root in roots]
         self._hub = HubClient(hf_endpoint, hf_token, saved_login=False)
 
-    def look(self, text: str) -> Looked:
+    def inspect(self, text: str) -> InspectedSource:
         """Raises InvalidRequest naming `source`, or Unavailable when the hub cannot be reached."""
         try:
             source = parse_source(text)
@@ -55,16 +54,16 @@ class SourceReader:
             return self._repository(source)
         if source.kind == "path":
             return self._folder(source)
-        return Looked(source)
+        return InspectedSource(source)
 
-    def _folder(self, source: Source) -> Looked:
+    def _folder(self, source: Source) -> InspectedSource:
         folder = self._under_root(source.location)
         if folder is None:
             raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
         names = sorted(_walk(folder))
         configs = {name: _parsed((folder / name).read_bytes()) for name in CONFIG_FILES if name in names}
         files = ModelFiles(names, configs)
-        return Looked(replace(source, location=str(folder)), files, _fingerprint(folder, names))
+        return InspectedSource(replace(source, location=str(folder)), files, _fingerprint(folder, names))
 
     def _under_root(self, location: str) -> Path | None:
         for root in self._roots:
@@ -74,7 +73,7 @@ class SourceReader:
                     return folder
         return None
 
-    def _repository(self, source: Source) -> Looked:
+    def _repository(self, source: Source) -> InspectedSource:
         try:
             repository = self._hub.repository(source.location, source.revision, seconds=INFO_SECONDS)
             names = sorted(name for name, _ in repository.files)
@@ -92,7 +91,7 @@ class SourceReader:
             ) from error
         configs = {name: _parsed(content) for name, content in contents.items()}
         files = ModelFiles(names, configs, repository.tag)
-        return Looked(replace(source, revision=repository.commit), files)
+        return InspectedSource(replace(source, revision=repository.commit), files)
 
 
 def _walk(folder: Path) -> Iterator[str]:
@@ -105,16 +104,16 @@ def _walk(folder: Path) -> Iterator[str]:
 
 
 def _fingerprint(folder: Path, names: list[str]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in names:
         path = folder / name
-        found.update(f"{name}\x00{path.stat().st_size}\x00".encode())
+        digest.update(f"{name}\x00{path.stat().st_size}\x00".encode())
         with path.open("rb") as file:
-            found.update(file.read(EDGE))
+            digest.update(file.read(EDGE))
             if path.stat().st_size > 2 * EDGE:
                 file.seek(-EDGE, 2)
-            found.update(file.read(EDGE))
-    return found.hexdigest()
+            digest.update(file.read(EDGE))
+    return digest.hexdigest()
 
 
 def _parsed(content: bytes) -> Any:

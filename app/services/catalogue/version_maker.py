@@ -15,16 +15,16 @@ from app.db.session import Database
 from app.domain import version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import schema_of
-from app.domain.versions import Source, VersionSpec
+from app.domain.versions import CompleteVersion, Source, VersionSpec
 from app.services.catalogue.model_kind import ModelFiles, kind_for_task, kind_of
 from app.services.catalogue.schema_compile import Errors, compile_schema
-from app.services.catalogue.sources import Looked, SourceReader, wrong_source
+from app.services.catalogue.sources import InspectedSource, SourceReader, wrong_source
 from app.services.catalogue.version_schema import Schema, override_inputs
 from app.services.people.access import Principal
 
 
 @dataclass(frozen=True, slots=True)
-class NewVersion:
+class VersionRequest:
     """What a caller asks for. Empty runtime and task: to be inferred from the files."""
 
     source: str = "none"
@@ -32,15 +32,6 @@ class NewVersion:
     task: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     input_schema: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MadeVersion:
-    """A complete version: `spec` has the address, the rest follows from the spec."""
-
-    spec: VersionSpec
-    output_schema: Schema
-    streams: bool
 
 
 class VersionMaker:
@@ -53,21 +44,21 @@ class VersionMaker:
         self._database, self._sources = database, sources
         self._trusted = trusted
 
-    def make(self, principal: Principal, model: str, version: NewVersion) -> MadeVersion:
+    def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
         away."""
         specs = self._specs()
-        looked = self._sources.look(version.source)
-        if looked.source.kind == "s3" and not principal.is_operator:
+        inspected = self._sources.inspect(version.source)
+        if inspected.source.kind == "s3" and not principal.is_operator:
             # The server's own credentials read the bucket, and with them the files of everybody.
             raise Forbidden("Only administrators can register models from s3:// sources.")
-        runtime, task = _runtime_and_task(version, looked, specs)
+        runtime, task = _runtime_and_task(version, inspected, specs)
         spec = specs[runtime]
         if spec.get("admin_only") and not principal.is_operator:
             raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
-        self._check_files(spec, runtime, looked)
+        self._check_files(spec, runtime, inspected)
         check_config(version.config, spec)
-        return _complete(model, version, looked, spec, task)
+        return _complete(model, version, inspected, spec, task)
 
     def _specs(self) -> dict[str, dict[str, Any]]:
         with self._database.unit() as session:
@@ -76,18 +67,18 @@ class VersionMaker:
             raise Unavailable("No worker has said yet what it can run. Start a worker first.", retry_after=5)
         return specs
 
-    def _check_files(self, spec: dict[str, Any], runtime: str, looked: Looked) -> None:
+    def _check_files(self, spec: dict[str, Any], runtime: str, inspected: InspectedSource) -> None:
         if not spec.get("needs_source", True):
             return
-        if looked.source.kind == "none":
+        if inspected.source.kind == "none":
             raise wrong_source(f"is required by the runtime '{runtime}'")
-        if looked.files is None or runtime == "python":
+        if inspected.files is None or runtime == "python":
             return
-        if not looked.files.has_safetensors:
-            if looked.files.pickles:
+        if not inspected.files.has_safetensors:
+            if inspected.files.pickles:
                 raise wrong_source("has pickled weights, which may run code; convert them to safetensors")
             raise wrong_source("has no weights in safetensors")
-        if looked.files.wants_own_code and not self._is_trusted(looked.source):
+        if inspected.files.needs_own_code and not self._is_trusted(inspected.source):
             raise wrong_source(
                 "wants to run its own code (auto_map), which this server does not allow for it"
             )
@@ -97,9 +88,9 @@ class VersionMaker:
 
 
 def _runtime_and_task(
-    version: NewVersion, looked: Looked, specs: dict[str, dict[str, Any]]
+    version: VersionRequest, inspected: InspectedSource, specs: dict[str, dict[str, Any]]
 ) -> tuple[str, str]:
-    inferred = kind_of(looked.files or ModelFiles(()))
+    inferred = kind_of(inspected.files or ModelFiles(()))
     runtime, task = version.runtime, version.task
     if not runtime and task:
         runtime, task = kind_for_task(task)
@@ -154,24 +145,24 @@ def _refusal(name: str, runtime: str, schemas: Mapping[str, Schema]) -> str:
 
 
 def _complete(
-    model: str, version: NewVersion, looked: Looked, spec: dict[str, Any], task: str
-) -> MadeVersion:
+    model: str, version: VersionRequest, inspected: InspectedSource, spec: dict[str, Any], task: str
+) -> CompleteVersion:
     if spec["name"] == "python":
-        inputs, outputs, streams = _python_schemas(looked.source)
+        inputs, outputs, streams = _python_schemas(inspected.source)
     else:
         inputs = spec["inputs"].get(task) or spec["inputs"][""]
         outputs = spec["outputs"].get(task) or spec["outputs"].get("") or {}
         streams = bool(spec.get("streams"))
     version_spec = VersionSpec(
         model=model,
-        source=str(looked.source),
+        source=str(inspected.source),
         runtime=spec["name"],
         task=task,
         config=version.config,
         input_schema=override_inputs(inputs, version.input_schema),
-        fingerprint=looked.fingerprint,
+        fingerprint=inspected.fingerprint,
     )
-    return MadeVersion(version_spec, outputs, streams)
+    return CompleteVersion(version_spec, outputs, streams)
 
 
 def _python_schemas(source: Source) -> tuple[Schema, Schema, bool]:

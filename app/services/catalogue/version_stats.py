@@ -9,7 +9,7 @@ from app.db.version_stats import SAMPLE, Summary
 from app.domain.phases import DIGITS, PHASES
 from app.domain.predictions import TERMINAL
 from app.domain.timestamps import timestamp
-from app.services.catalogue.catalogue import Catalogue
+from app.services.catalogue.model_versions import ModelVersions
 from app.services.people.access import Principal
 
 LONGEST_WINDOW = 30 * 86_400.0  # seconds
@@ -18,40 +18,41 @@ LONGEST_WINDOW = 30 * 86_400.0  # seconds
 class VersionStats:
     """One for each API process."""
 
-    def __init__(self, database: Database, catalogue: Catalogue) -> None:
-        self._database, self._catalogue = database, catalogue
+    def __init__(self, database: Database, versions: ModelVersions) -> None:
+        self._database, self._versions = database, versions
 
-    def of(
+    def summarize(
         self, principal: Principal, owner: str, name: str, version_id: str, seconds: float
     ) -> dict[str, Any]:
         """Of the last `seconds`. Raises NotFound, Forbidden, Unavailable."""
-        version = self._catalogue.watched_version(principal, owner, name, version_id)
+        version = self._versions.get_for_statistics(principal, owner, name, version_id)
         with self._database.unit() as session:
-            found = version_stats.summary(session, version.id, seconds)
-        return {"model": f"{owner}/{name}", "version": version.id, "window_seconds": seconds, **told(found)}
+            summary = version_stats.summary(session, version.id, seconds)
+        head = {"model": f"{owner}/{name}", "version": version.id, "window_seconds": seconds}
+        return {**head, **as_json(summary)}
 
 
-def told(found: Summary) -> dict[str, Any]:
+def as_json(summary: Summary) -> dict[str, Any]:
     """The summary as callers see it. Rates are over the time that the sample reaches back."""
-    span = max(1e-6, (found.until - found.since).total_seconds())
-    batches = sum(number for _, _, number in found.sizes)
-    batched = sum(count for _, count, _ in found.sizes)
+    span = max(1e-6, (summary.until - summary.since).total_seconds())
+    batches = sum(number for _, _, number in summary.sizes)
+    batched = sum(count for _, count, _ in summary.sizes)
     return {
-        "since": timestamp(found.since),
-        "until": timestamp(found.until),
-        "predictions": found.count,
+        "since": timestamp(summary.since),
+        "until": timestamp(summary.until),
+        "predictions": summary.count,
         "sample_limit": SAMPLE,
-        "complete": found.complete,
-        "statuses": {status.value: found.statuses.get(status.value, 0) for status in sorted(TERMINAL)},
-        "errors": {code or "unknown": count for code, count in sorted(found.errors.items())},
-        "devices": dict(sorted(found.devices.items())),
-        "per_second": round(found.count / span, 4),
-        "seconds": {name: _rounded(found.seconds.get(name)) for name in (*PHASES, "total")},
+        "complete": summary.complete,
+        "statuses": {status.value: summary.statuses.get(status.value, 0) for status in sorted(TERMINAL)},
+        "errors": {code or "unknown": count for code, count in sorted(summary.errors.items())},
+        "devices": dict(sorted(summary.devices.items())),
+        "per_second": round(summary.count / span, 4),
+        "seconds": {name: _rounded(summary.seconds.get(name)) for name in (*PHASES, "total")},
         "batches": {
             "mean_size": round(batched / batches, 3) if batches else None,
-            "sizes": [_bucket(*one) for one in found.sizes],
+            "sizes": [_bucket(*size) for size in summary.sizes],
         },
-        "padding": {"mean": _share(found.padding_mean), "p95": _share(found.padding_p95)},
+        "padding": {"mean": _share(summary.padding_mean), "p95": _share(summary.padding_p95)},
     }
 
 

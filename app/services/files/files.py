@@ -11,23 +11,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
+from uuid import UUID
 
 from app.db import files as table
 from app.db import users
-from app.db.pages import Page
 from app.db.session import Database
-from app.db.tables import FileRow
 from app.domain.errors import Gone, InvalidRequest, NotFound, PayloadTooLarge
+from app.domain.files import NewFile, UploadedFile
+from app.domain.pages import Page
 from app.domain.predictions import is_id, new_id
 from app.domain.versions import is_name
 from app.services import idempotency
-from app.services.idempotency import MadeBefore, Once
+from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people.access import Principal
 from app.storage.base import BLOCK, Range, Storage
 from app.storage.signing import UrlSigner
 
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
 CONTENT_TYPE = re.compile(r"[\w.+-]{1,127}/[\w.+-]{1,127}\Z")
+DEFAULT_TYPE = "application/octet-stream"
 NO_FILE = "The requested file could not be found."
 NO_LINK = "This link is not valid, or it has expired."
 
@@ -47,7 +49,7 @@ def share_signature(secret: str, owner: str, file_id: str, expiry: int) -> bytes
     return base64.b64encode(hmac.digest(secret.encode(), f"{owner} {file_id} {expiry}".encode(), "sha256"))
 
 
-def standard(signature: str) -> bytes:
+def in_standard_base64(signature: str) -> bytes:
     """The same in standard base64 with its padding, whichever way it was written into a URL."""
     text = (
         signature.replace("-", "+").replace("_", "/").replace(" ", "+").rstrip("=").encode("utf-8", "replace")
@@ -72,55 +74,59 @@ class Files:
         content_type: str,
         details: dict[str, Any],
         key: str | None = None,
-    ) -> FileRow:
+    ) -> UploadedFile:
         """Stores the bytes first, then the row that names them. Empty files are fine. Raises PayloadTooLarge.
 
         The same idempotency key, bytes and description give the file that exists already; InvalidRequest for
         others, Gone when it has been deleted.
         """
         principal.need("predict")
-        file_id = new_id(time.time_ns() // 1_000_000)
-        row = FileRow(
-            id=file_id,
-            user_id=principal.need_user(),
-            name=UNPRINTABLE.sub("_", name)[-255:] or "file",
-            content_type=content_type if CONTENT_TYPE.match(content_type) else "application/octet-stream",
-            details=details,
-            storage_key=f"files/{file_id}",
-            expires_at=datetime.now(UTC) + timedelta(hours=self._hours) if self._hours else None,
-        )
+        user_id, file_id = principal.need_user(), new_id(time.time_ns() // 1_000_000)
         with tempfile.NamedTemporaryFile(prefix="lovage-upload-") as copy:
-            self._copy(content, copy, row)
-            once = Once.of("files.create", key, [row.sha256, name, content_type, details])
+            size, sha256, md5 = self._copy(content, copy)
+            file = NewFile(
+                id=file_id,
+                user_id=user_id,
+                name=UNPRINTABLE.sub("_", name)[-255:] or "file",
+                content_type=content_type if CONTENT_TYPE.match(content_type) else DEFAULT_TYPE,
+                size=size,
+                sha256=sha256,
+                md5=md5,
+                details=details,
+                storage_key=f"files/{file_id}",
+                expires_at=datetime.now(UTC) + timedelta(hours=self._hours) if self._hours else None,
+            )
+            description = [sha256, name, content_type, details]
+            idempotent = IdempotentRequest.with_key("files.create", key, description)
             try:
-                self._keep(row, Path(copy.name), once)
-            except MadeBefore as before:
-                return self._made(before.resource)
-        return row
+                return self._store(user_id, file, Path(copy.name), idempotent)
+            except CreatedBefore as before:
+                return self._created_before(before.resource)
 
-    def _keep(self, row: FileRow, copy: Path, once: Once | None) -> None:
-        """Raises MadeBefore; the bytes of a file that lost the race with its twin are removed."""
-        assert row.user_id is not None
+    def _store(
+        self, user_id: UUID, file: NewFile, copy: Path, idempotent: IdempotentRequest | None
+    ) -> UploadedFile:
+        """Raises CreatedBefore; the bytes of a file that lost the race with its twin are removed."""
         with self._database.unit() as session:
-            idempotency.look(session, row.user_id, once)
-        self._storage.put(row.storage_key, copy, row.content_type)
+            idempotency.check_unused(session, user_id, idempotent)
+        self._storage.put(file.storage_key, copy, file.content_type)
         try:
             with self._database.unit() as session:
-                idempotency.claim(session, row.user_id, once, row.id)
-                table.add(session, row)
-        except (MadeBefore, InvalidRequest):
-            self._storage.delete([row.storage_key])
+                idempotency.record(session, user_id, idempotent, file.id)
+                return table.add(session, file)
+        except (CreatedBefore, InvalidRequest):
+            self._storage.delete([file.storage_key])
             raise
 
-    def _made(self, file_id: str) -> FileRow:
+    def _created_before(self, file_id: str) -> UploadedFile:
         with self._database.unit() as session:
-            found = table.by_id(session, file_id)
-        if found is None:
+            file = table.by_id(session, file_id)
+        if file is None:
             raise Gone("The file that this Idempotency-Key has made is deleted or expired.")
-        return found
+        return file
 
-    def _copy(self, content: IO[bytes], copy: Any, row: FileRow) -> None:
-        """Copies and measures in one pass."""
+    def _copy(self, content: IO[bytes], copy: Any) -> tuple[int, str, str]:
+        """Copies and measures in one pass: (bytes, SHA-256, MD5). Raises PayloadTooLarge."""
         sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
         while block := content.read(BLOCK):
             size += len(block)
@@ -130,32 +136,34 @@ class Files:
             md5.update(block)
             copy.write(block)
         copy.flush()
-        row.size, row.sha256, row.md5 = size, sha256.hexdigest(), md5.hexdigest()
+        return size, sha256.hexdigest(), md5.hexdigest()
 
-    def get(self, principal: Principal, file_id: str) -> FileRow:
+    def get(self, principal: Principal, file_id: str) -> UploadedFile:
         """The caller's own file. Raises NotFound, also for somebody else's."""
         with self._database.unit() as session:
-            found = table.by_id(session, file_id) if is_id(file_id) else None
-        if found is None or principal.user_id is None or not principal.owns(found.user_id):
+            file = table.by_id(session, file_id) if is_id(file_id) else None
+        if file is None or principal.user_id is None or not principal.owns(file.user_id):
             raise NotFound(NO_FILE)
-        return found
+        return file
 
-    def page(self, principal: Principal, *, cursor: str | None = None, limit: int = 100) -> Page[FileRow]:
+    def page(
+        self, principal: Principal, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[UploadedFile]:
         """The caller's files, newest first."""
         with self._database.unit() as session:
-            return table.of_user(session, principal.need_user(), cursor=cursor, limit=limit)
+            return table.by_user(session, principal.need_user(), cursor=cursor, limit=limit)
 
     def remove(self, principal: Principal, file_id: str) -> None:
-        """Deletes the row, then the bytes: bytes without a row are wasted room, a row without bytes would be
+        """Deletes the row, then the bytes: bytes without a row are wasted space, a row without bytes would be
         a lie."""
-        row = self.get(principal, file_id)
+        file = self.get(principal, file_id)
         with self._database.unit() as session:
-            table.remove(session, row)
-        self._storage.delete([row.storage_key])
+            table.forget(session, [file.id])
+        self._storage.delete([file.storage_key])
 
-    def open(self, row: FileRow, part: Range | None = None) -> Content:
+    def open(self, file: UploadedFile, part: Range | None = None) -> Content:
         """A file's bytes. Raises Gone when they are no longer there."""
-        return self._open(row.storage_key, part)
+        return self._open(file.storage_key, part)
 
     def open_signed(self, key: str, expires: int, signature: str, part: Range | None = None) -> Content:
         """The bytes behind a URL that the storage signed. Raises NotFound for a wrong or expired
@@ -164,19 +172,26 @@ class Files:
             raise NotFound(NO_LINK)
         return self._open(key, part)
 
-    def open_shared(self, file_id: str, owner: str, expiry: int, signature: str) -> tuple[FileRow, Content]:
+    def open_shared(
+        self, file_id: str, owner: str, expiry: int, signature: str
+    ) -> tuple[UploadedFile, Content]:
         """A file by a link that its owner has signed (`share_signature`). Raises NotFound for any other,
         Gone."""
         with self._database.unit() as session:
-            row = table.by_id(session, file_id) if is_id(file_id) else None
+            file = table.by_id(session, file_id) if is_id(file_id) else None
             user = users.by_username(session, owner) if is_name(owner) else None
-        if row is None or user is None or row.user_id != user.id or expiry < time.time() or user.disabled_at:
-            raise NotFound(NO_LINK)
-        if not hmac.compare_digest(
-            share_signature(user.webhook_secret, owner, file_id, expiry), standard(signature)
+        if (
+            file is None
+            or user is None
+            or file.user_id != user.id
+            or expiry < time.time()
+            or user.disabled_at
         ):
             raise NotFound(NO_LINK)
-        return row, self.open(row)
+        expected = share_signature(user.webhook_secret, owner, file_id, expiry)
+        if not hmac.compare_digest(expected, in_standard_base64(signature)):
+            raise NotFound(NO_LINK)
+        return file, self.open(file)
 
     def _open(self, key: str, part: Range | None) -> Content:
         try:

@@ -1,7 +1,7 @@
 """Whether a URL can be the file that a model wants, by its text alone: refused at once instead of failing in
 a worker.
 
-Fetches nothing. What only the bytes at an address can tell is left to the worker.
+Fetches nothing. What only the bytes at an address can show is left to the worker.
 """
 
 import base64

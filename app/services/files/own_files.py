@@ -1,7 +1,7 @@
 """Whether the uploaded files that an input names are its caller's: a worker reads them for whoever made the
 prediction.
 
-Knows no HTTP. Asked of every prediction, so inputs without such files cost no query.
+Knows no HTTP. Every prediction passes here, so inputs without such files cost no query.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ class OwnFiles:
     def __init__(self, database: Database, threads: Executor) -> None:
         self._database, self._threads = database, threads
 
-    async def check(self, user_id: UUID | None, schema: dict[str, Any], given: dict[str, Any]) -> None:
-        """`given` has the inputs' own names. Raises InvalidInput naming those that name somebody else's
-        files, or none's."""
-        named = own_files(schema, given)
+    async def check(self, user_id: UUID | None, schema: dict[str, Any], inputs: dict[str, Any]) -> None:
+        """`inputs` have their own names, not their aliases. Raises InvalidInput naming those that name
+        somebody else's files, or none's."""
+        named = own_files(schema, inputs)
         if not named:
             return
 
@@ -34,19 +34,19 @@ class OwnFiles:
                 return files.owned(session, user_id, [file_id for _, file_id in named]) if user_id else set()
 
         mine = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        strange = dict.fromkeys(name for name, file_id in named if file_id not in mine)
-        if strange:
+        others = dict.fromkeys(name for name, file_id in named if file_id not in mine)
+        if others:
             sentence = "names a file that does not exist or has expired"
-            raise InvalidInput(tuple(FieldError(f"input.{name}", "value", sentence) for name in strange))
+            raise InvalidInput(tuple(FieldError(f"input.{name}", "value", sentence) for name in others))
 
 
-def own_files(schema: dict[str, Any], given: dict[str, Any]) -> list[tuple[str, str]]:
-    """(input name, file id) of every uploaded file that the input names."""
-    found = []
+def own_files(schema: dict[str, Any], inputs: dict[str, Any]) -> list[tuple[str, str]]:
+    """(input name, file id) of every uploaded file that the inputs name."""
+    files_named = []
     for name, field in schema.get("properties", {}).items():
-        value = given.get(name) if takes_files(field) else None
+        value = inputs.get(name) if takes_files(field) else None
         for text in value if isinstance(value, list) else [value]:
             with suppress(ValueError):  # no URL at all
                 if isinstance(text, str) and (file_id := own_file(text)):
-                    found.append((name, file_id))
-    return found
+                    files_named.append((name, file_id))
+    return files_named

@@ -20,15 +20,15 @@ from sqlalchemy.orm import Session
 from app.coalesce import Coalescer
 from app.db import keys, users
 from app.db.session import Database
-from app.db.tables import ApiKeyRow, UserRow
 from app.domain.errors import AccountDisabled, Forbidden, LovageError, Unauthenticated
+from app.domain.users import ApiKey, User
 from app.services.people.tokens import TokenSigner
 
 KEY_PREFIX = "lov_"
 KEY_BYTES = 32
 SHOWN_CHARACTERS = 12  # of a key, in lists
 SCOPES = ("predict", "models", "admin")
-KEPT = 10_000  # credentials remembered; when full, all are forgotten
+CACHED = 10_000  # credentials remembered; when full, all are forgotten
 LONGEST_CREDENTIAL = 4_096  # characters; our tokens have about 250
 
 
@@ -65,7 +65,7 @@ class Principal:
 
 
 ANONYMOUS = Principal(None, "anonymous", frozenset({"predict"}))
-DISABLED = Principal(None, "", frozenset())  # stands for any account that is disabled; never given out
+DISABLED = Principal(None, "", frozenset())  # stands for any account that is disabled; no caller gets it
 
 
 def new_key() -> str:
@@ -78,13 +78,13 @@ def digest(credential: str) -> bytes:
     return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
 
 
-def scopes_of(user: UserRow) -> frozenset[str]:
+def scopes_of(user: User) -> frozenset[str]:
     """All that a user may do: what a token from a password may."""
     return frozenset(SCOPES) if user.is_admin else frozenset(SCOPES) - {"admin"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedPrincipal:
     principal: Principal
     until: float
 
@@ -101,13 +101,14 @@ class Access:
         cache_seconds: float,
         allow_anonymous: bool,
     ) -> None:
-        self._database, self._signer, self._threads = database, signer, threads
+        self._database, self._signer = database, signer
+        self._threads = threads
         self._seconds, self._allow_anonymous = cache_seconds, allow_anonymous
-        self._cache: dict[bytes, _Kept] = {}
+        self._cache: dict[bytes, _CachedPrincipal] = {}
         self._lock = threading.Lock()  # a revocation comes from a thread, at any moment
-        self._revocations = 0  # a lookup that began before a revocation must not be remembered after it
-        self._find: Coalescer[str, Principal | None] = Coalescer(self._find_group, lanes=2)
-        self._notes: set[asyncio.Future[None]] = set()
+        self._revocations = 0  # a look-up that began before a revocation must not be remembered after it
+        self._look_up: Coalescer[str, Principal | None] = Coalescer(self._look_up_group, lanes=2)
+        self._touches: set[asyncio.Future[None]] = set()
 
     async def principal(self, authorization: str | None) -> Principal:
         """The caller behind an `Authorization` header's value. Raises Unauthenticated."""
@@ -125,57 +126,55 @@ class Access:
             or len(credential) > LONGEST_CREDENTIAL
         ):
             raise Unauthenticated("The Authorization header must be 'Bearer <token>'.")
-        return await self._known(credential)
+        return await self._principal_of(credential)
 
-    async def _known(self, credential: str) -> Principal:
+    async def _principal_of(self, credential: str) -> Principal:
         name = digest(credential)
-        kept = self._cache.get(name)
-        if kept and kept.until > time.monotonic():
-            return kept.principal
+        cached = self._cache.get(name)
+        if cached and cached.until > time.monotonic():
+            return cached.principal
         revocations = self._revocations
-        found = await self._find(credential)
-        if found is None:
+        principal = await self._look_up(credential)
+        if principal is None:
             raise Unauthenticated("You did not pass a valid authentication token.")
-        if found is DISABLED:
+        if principal is DISABLED:
             raise AccountDisabled
         with self._lock:
             if revocations == self._revocations:
-                self._keep(name, found)
-        return found
+                self._remember(name, principal)
+        return principal
 
-    def _keep(self, name: bytes, principal: Principal) -> None:
-        if len(self._cache) >= KEPT:
+    def _remember(self, name: bytes, principal: Principal) -> None:
+        if len(self._cache) >= CACHED:
             self._cache.clear()
-        self._cache[name] = _Kept(principal, time.monotonic() + self._seconds)
+        self._cache[name] = _CachedPrincipal(principal, time.monotonic() + self._seconds)
 
-    async def _find_group(self, credentials: list[str]) -> Sequence[Principal | None]:
+    async def _look_up_group(self, credentials: list[str]) -> Sequence[Principal | None]:
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._threads, self._look_up, credentials)
-        used = [one.key_id for one in found if one and one.key_id]
+        principals = await loop.run_in_executor(self._threads, self._read, credentials)
+        used = [principal.key_id for principal in principals if principal and principal.key_id]
         if used:  # beside the request, which does not wait for it
-            note = loop.run_in_executor(self._threads, self._touch, used)
-            self._notes.add(note)
-            note.add_done_callback(self._notes.discard)
-        return found
+            touch = loop.run_in_executor(self._threads, self._touch, used)
+            self._touches.add(touch)
+            touch.add_done_callback(self._touches.discard)
+        return principals
 
-    def _look_up(self, credentials: list[str]) -> list[Principal | None]:
-        hashes = {one: digest(one) for one in credentials if one.startswith(KEY_PREFIX)}
+    def _read(self, credentials: list[str]) -> list[Principal | None]:
+        hashes = {text: digest(text) for text in credentials if text.startswith(KEY_PREFIX)}
         with self._database.unit() as session:
-            rows = keys.by_hashes(session, list(hashes.values())) if hashes else {}
-            by_token = {one: self._by_token(session, one) for one in credentials if one not in hashes}
-        by_key = {one: _of_key(*rows[hashed]) for one, hashed in hashes.items() if hashed in rows}
-        return [by_key.get(one) or by_token.get(one) for one in credentials]
+            pairs = keys.by_hashes(session, list(hashes.values())) if hashes else {}
+            by_token = {text: self._by_token(session, text) for text in credentials if text not in hashes}
+        by_key = {text: _by_key(*pairs[hashed]) for text, hashed in hashes.items() if hashed in pairs}
+        return [by_key.get(text) or by_token.get(text) for text in credentials]
 
     def _by_token(self, session: Session, credential: str) -> Principal | None:
         user_id = self._signer.verify(credential)
         user = users.by_id(session, user_id) if user_id else None
         if user is None:
             return None
-        return (
-            Principal(user.id, user.username, scopes_of(user), user.is_admin)
-            if user.disabled_at is None
-            else DISABLED
-        )
+        if user.disabled_at is not None:
+            return DISABLED
+        return Principal(user.id, user.username, scopes_of(user), user.is_admin)
 
     def _touch(self, ids: list[UUID]) -> None:
         try:
@@ -192,18 +191,20 @@ class Access:
         """A user was disabled: none of their credentials is trusted any more from now on."""
         self._forget(lambda principal: principal.user_id == user_id)
 
-    def _forget(self, is_meant: Callable[[Principal], bool]) -> None:
+    def _forget(self, is_revoked: Callable[[Principal], bool]) -> None:
         with self._lock:
             self._revocations += 1
-            self._cache = {name: kept for name, kept in self._cache.items() if not is_meant(kept.principal)}
+            self._cache = {
+                name: cached for name, cached in self._cache.items() if not is_revoked(cached.principal)
+            }
 
     async def close(self) -> None:
-        """Waits for lookups and notes under way."""
-        await self._find.close()
-        await asyncio.gather(*self._notes, return_exceptions=True)
+        """Waits for look-ups under way, and for what is written of the keys' use."""
+        await self._look_up.close()
+        await asyncio.gather(*self._touches, return_exceptions=True)
 
 
-def _of_key(key: ApiKeyRow, user: UserRow) -> Principal:
+def _by_key(key: ApiKey, user: User) -> Principal:
     if user.disabled_at is not None:
         return DISABLED
     scopes = frozenset(key.scopes) & scopes_of(user)

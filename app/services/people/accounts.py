@@ -4,6 +4,7 @@ Calls block (SQL, and hashing on purpose): use threads.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -11,9 +12,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 
 from app.db import keys, users
-from app.db.pages import Page
 from app.db.session import Database
-from app.db.tables import ApiKeyRow, UserRow
 from app.domain.errors import (
     AccountDisabled,
     Conflict,
@@ -23,11 +22,13 @@ from app.domain.errors import (
     Unauthenticated,
     wrong_field,
 )
+from app.domain.pages import Page
 from app.domain.storable import text_fault
+from app.domain.users import ApiKey, NewApiKey, NewUser, User
 from app.domain.versions import is_name
 from app.outbound.webhook_signing import new_secret
 from app.services import idempotency
-from app.services.idempotency import MadeBefore, Once
+from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people import passwords
 from app.services.people.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
 from app.services.people.rate_limits import Tries
@@ -38,11 +39,11 @@ EMAIL = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,255}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
-    """A key as its maker sees it, once: `key` is the whole secret."""
+class IssuedKey:
+    """A key as its maker sees it, once: `secret` is the whole key."""
 
-    row: ApiKeyRow
-    key: str
+    key: ApiKey
+    secret: str
 
 
 class Accounts:
@@ -57,12 +58,11 @@ class Accounts:
         *,
         allow_registration: bool,
     ) -> None:
-        self._database, self._signer, self._access, self._tries = database, signer, access, tries
+        self._database, self._signer = database, signer
+        self._access, self._tries = access, tries
         self._allow_registration = allow_registration
 
-    def register(
-        self, email: str, username: str, password: str, key: str | None = None
-    ) -> tuple[UserRow, bool]:
+    def register(self, email: str, username: str, password: str, key: str | None = None) -> tuple[User, bool]:
         """A new account for anybody, and whether it is new: the same idempotency key and request give the
         account of before.
 
@@ -70,44 +70,52 @@ class Accounts:
         """
         if not self._allow_registration:
             raise Forbidden("Registration is closed on this server. Ask its administrator for an account.")
-        # Whose key it is says the address; the password is compared with the account's, so that no quick hash
+        # The address says whose key it is; the password is compared with the account's, so that no quick hash
         # of it is kept.
-        once = Once.of("auth.register", key, [email.strip().lower(), username.lower()])
+        content = [email.strip().lower(), username.lower()]
+        idempotent = IdempotentRequest.with_key("auth.register", key, content)
         try:
-            return self.create(email, username, password, once=once), True
+            return self.create(email, username, password, idempotent=idempotent), True
         except Conflict:
-            before = self._registered(email.strip().lower(), password, once) if once else None
+            before = self._registered(email.strip().lower(), password, idempotent) if idempotent else None
             if before is None:
                 raise
             return before, False
 
-    def _registered(self, email: str, password: str, once: Once) -> UserRow | None:
+    def _registered(self, email: str, password: str, idempotent: IdempotentRequest) -> User | None:
         """The account of this address, if the key has made it. Guesses of its password count like those at
         signing in."""
         with self._database.unit() as session:
             user = users.by_login(session, email)
             try:
                 if user:
-                    idempotency.look(session, user.id, once)
+                    idempotency.check_unused(session, user.id, idempotent)
                 return None
-            except MadeBefore:
+            except CreatedBefore:
                 assert user is not None
         names = (f"account {user.id}",)
-        self._tries.take(names)
+        self._tries.count(names)
         if not passwords.matches(password, user.password_hash):
             raise idempotency.other_request()
-        self._tries.hand_back(names)
+        self._tries.uncount(names)
         return user
 
     def create(
-        self, email: str, username: str, password: str, *, is_admin: bool = False, once: Once | None = None
-    ) -> UserRow:
-        """A new account, whatever the settings say: the door of `register` and of the first start."""
+        self,
+        email: str,
+        username: str,
+        password: str,
+        *,
+        is_admin: bool = False,
+        idempotent: IdempotentRequest | None = None,
+    ) -> User:
+        """A new account, whatever the settings say: for `register` and for the first start. Raises
+        InvalidRequest, Conflict."""
         email, username = email.strip().lower(), username.lower()
         _check_account(email, username, password)
         if username in RESERVED and not is_admin:
             raise Conflict("username: is reserved.")
-        row = UserRow(
+        new = NewUser(
             email=email,
             username=username,
             password_hash=passwords.hashed(password),
@@ -118,12 +126,12 @@ class Accounts:
             with self._database.unit() as session:
                 if not is_admin and users.owns_name(session, username):
                     raise Conflict("username: is taken.")
-                users.add(session, row)
-                idempotency.claim(session, row.id, once, str(row.id))
+                user = users.add(session, new)
+                idempotency.record(session, user.id, idempotent, str(user.id))
         except IntegrityError as error:
             field = "email" if "email" in str(error.orig) else "username"
             raise Conflict(f"{field}: is taken.") from None
-        return row
+        return user
 
     def sign_in(self, login: str, password: str, peer: str) -> tuple[str, int]:
         """An access token and its lifetime in seconds. `peer`: the caller's address, for limiting guesses.
@@ -134,21 +142,21 @@ class Accounts:
             user = None if text_fault(login) else users.by_login(session, login)
         # An account has one count, by whichever of its names it is called.
         names = (f"account {user.id}" if user else f"login {login.lower()[:320]}", f"peer {peer}")
-        self._tries.take(names)
+        self._tries.count(names)
         if not passwords.matches(password, user.password_hash if user else None) or user is None:
             raise Unauthenticated("Incorrect username or password.")
-        self._tries.hand_back(names)
+        self._tries.uncount(names)
         if user.disabled_at is not None:
             raise AccountDisabled
         return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
 
-    def users(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[UserRow]:
+    def users(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[User]:
         """Everybody, newest first. Raises Forbidden for anybody but an administrator."""
         need_operator(principal)
         with self._database.unit() as session:
-            return users.listed(session, cursor=cursor, limit=limit)
+            return users.list_all(session, cursor=cursor, limit=limit)
 
-    def set_disabled(self, principal: Principal, username: str, disabled: bool) -> UserRow:
+    def set_disabled(self, principal: Principal, username: str, disabled: bool) -> User:
         """Disables or enables a user: their tokens and keys end, or work again, at once in this process.
 
         Raises Forbidden for anybody but an administrator, NotFound, Conflict for the administrator's own
@@ -158,38 +166,38 @@ class Accounts:
         if disabled and username == principal.username:
             raise Conflict("You cannot disable your own account: nobody might be left to enable it.")
         with self._database.unit() as session:
-            found = users.set_disabled(session, username, disabled) if is_name(username) else None
-        if found is None:
+            user = users.set_disabled(session, username, disabled) if is_name(username) else None
+        if user is None:
             raise NotFound("The requested user could not be found.")
-        self._access.forget_user(found.id)
-        return found
+        self._access.forget_user(user.id)
+        return user
 
-    def user(self, principal: Principal) -> UserRow:
+    def user(self, principal: Principal) -> User:
         """The caller's own account."""
         with self._database.unit() as session:
-            found = users.by_id(session, principal.need_user())
-        if found is None:
+            user = users.by_id(session, principal.need_user())
+        if user is None:
             raise NotFound("This account no longer exists.")
-        return found
+        return user
 
-    def keys(self, principal: Principal) -> list[ApiKeyRow]:
+    def keys(self, principal: Principal) -> list[ApiKey]:
         """The caller's keys, newest first."""
         with self._database.unit() as session:
-            return keys.of_user(session, principal.need_user())
+            return keys.by_user(session, principal.need_user())
 
     def create_key(
         self,
         principal: Principal,
         name: str,
-        scopes: list[str],
+        scopes: Sequence[str],
         expires_at: datetime | None = None,
-        once: Once | None = None,
-    ) -> NewKey:
+        idempotent: IdempotentRequest | None = None,
+    ) -> IssuedKey:
         """A new key for the caller. A scoped key may not make keys: a leaked one would outlive its
         revocation.
 
-        With `once`, a repeated call raises SecretShownOnce: the key is there, and nobody can say its secret
-        again.
+        With `idempotent`, a repeated call raises SecretShownOnce: the key is there, and nobody can say its
+        secret again.
         """
         may_manage_keys(principal)
         if expires_at and expires_at <= datetime.now(UTC):
@@ -197,8 +205,8 @@ class Accounts:
         if "admin" in scopes and not principal.is_operator:
             raise Forbidden("Only administrators can make keys with the scope 'admin'.")
         try:
-            return self.issue_key(principal.need_user(), name, scopes, expires_at, once)
-        except MadeBefore as before:
+            return self.issue_key(principal.need_user(), name, scopes, expires_at, idempotent)
+        except CreatedBefore as before:
             raise SecretShownOnce(
                 f"This Idempotency-Key has made the key {before.resource} already, whose secret was shown"
                 " once and is not kept. Delete that key and make another."
@@ -208,36 +216,34 @@ class Accounts:
         self,
         user_id: UUID,
         name: str,
-        scopes: list[str],
+        scopes: Sequence[str],
         expires_at: datetime | None = None,
-        once: Once | None = None,
-    ) -> NewKey:
-        """A new key for a user, without questions: the door of `create_key` and of the first start. Raises
-        MadeBefore."""
-        key = new_key()
-        unique = [scope for scope in SCOPES if scope in scopes]
-        row = ApiKeyRow(
+        idempotent: IdempotentRequest | None = None,
+    ) -> IssuedKey:
+        """A new key for a user, whoever calls: for `create_key` and for the first start. Raises
+        CreatedBefore."""
+        secret = new_key()
+        new = NewApiKey(
             id=uuid4(),
             user_id=user_id,
             name=name,
-            prefix=key[:SHOWN_CHARACTERS],
-            hash=digest(key),
-            scopes=unique,
+            prefix=secret[:SHOWN_CHARACTERS],
+            hash=digest(secret),
+            scopes=[scope for scope in SCOPES if scope in scopes],
             expires_at=expires_at,
         )
         with self._database.unit() as session:
-            idempotency.claim(session, user_id, once, str(row.id))
-            keys.add(session, row)
-        return NewKey(row, key)
+            idempotency.record(session, user_id, idempotent, str(new.id))
+            return IssuedKey(keys.add(session, new), secret)
 
     def revoke_key(self, principal: Principal, key_id: UUID) -> None:
         """Ends a key of the caller, at once in this process. Raises NotFound. A key may end itself."""
         if principal.key_id != key_id:
             may_manage_keys(principal)
         with self._database.unit() as session:
-            found = keys.remove(session, principal.need_user(), key_id)
+            removed = keys.remove(session, principal.need_user(), key_id)
         self._access.forget_key(key_id)
-        if not found:
+        if not removed:
             raise NotFound("The requested key could not be found.")
 
 

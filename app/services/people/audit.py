@@ -12,11 +12,13 @@ import structlog
 
 from app.db import audit
 from app.db.session import Database
-from app.db.tables import AuditRow
+from app.domain.audit import AuditEntry, NewAuditEntry
 from app.domain.errors import Forbidden, LovageError
 from app.services.people.access import Principal
 
 log = structlog.get_logger(__name__)
+
+LOGGED = ("action", "user_id", "username", "target", "address", "request_id")  # of an entry, in our own log
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +45,22 @@ class Audit:
         **details: Any,
     ) -> None:
         """Adds an entry soon; returns at once."""
-        row = {
-            "action": action,
-            "user_id": user_id,
-            "username": _clean(username)[:320],
-            "target": _clean(target)[:2_000],
-            "address": origin.address[:64],
-            "request_id": origin.request_id[:64],
-            "details": details,
-        }
-        self._threads.submit(self._write, row)
+        entry = NewAuditEntry(
+            action=action,
+            user_id=user_id,
+            username=_clean(username)[:320],
+            target=_clean(target)[:2_000],
+            address=origin.address[:64],
+            request_id=origin.request_id[:64],
+            details=details,
+        )
+        self._threads.submit(self._write, entry)
 
-    def _write(self, row: dict[str, Any]) -> None:
-        log.info("audit", **{name: str(value) for name, value in row.items() if name != "details"})
+    def _write(self, entry: NewAuditEntry) -> None:
+        log.info("audit", **{name: str(getattr(entry, name)) for name in LOGGED})
         try:
             with self._database.unit() as session:
-                audit.add(session, [row])
+                audit.add(session, entry)
         except LovageError as error:
             log.error("audit_not_stored", reason=str(error))
         except Exception:  # nobody looks at this thread's answer
@@ -73,7 +75,7 @@ class Audit:
         action: str | None = None,
         username: str | None = None,
         since: datetime | None = None,
-    ) -> list[AuditRow]:
+    ) -> list[AuditEntry]:
         """Entries, newest first. Raises Forbidden for anybody but an administrator."""
         if not principal.is_operator:
             raise Forbidden("Only administrators can read the audit log.")

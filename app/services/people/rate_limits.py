@@ -1,7 +1,7 @@
 """How often callers may call: moving windows over Redis (the library `limits`), shared by all API processes.
 
-The request path never waits for Redis: it decides by what this process knows, and a thread of its own tells
-Redis of what was let in and learns what is left, some twenty times a second. One process alone lets nobody
+The request path never waits for Redis: it decides by what this process knows, and a thread of its own reports
+to Redis what was let in and reads what is left, some twenty times a second. One process alone lets nobody
 over; several together let a caller over by at most what they take in between two reports. While Redis is
 away, each process counts for itself.
 """
@@ -9,7 +9,7 @@ away, each process counts for itself.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
@@ -30,7 +30,7 @@ AWAY_SECONDS = 2.0  # after a failure Redis is not asked for so long
 KEPT = 20_000  # callers remembered; the ones that have been quiet for longest are forgotten
 
 
-def parsed(text: str) -> RateLimitItem | None:
+def parse_limit(text: str) -> RateLimitItem | None:
     """A limit such as `600/minute`; None for an empty text. Raises ValueError."""
     return parse(text) if text.strip() else None
 
@@ -47,30 +47,30 @@ class Windows:
         self._away_until = 0.0
 
     def take(self, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
-        """Counts `count` more, as far as there is room; returns what is left and the Unix time when all is
+        """Counts `count` more, as far as the limit allows; returns what is left and the Unix time when all is
         free again."""
-        return self._ask(lambda windows: _take(windows, limit, name, count))
+        return self._call(lambda windows: _take(windows, limit, name, count))
 
     def look(self, limit: RateLimitItem, name: str) -> tuple[int, float]:
         """The same without counting."""
-        return self._ask(lambda windows: _look(windows, limit, name))
+        return self._call(lambda windows: _look(windows, limit, name))
 
     def enter(self, limit: RateLimitItem, name: str) -> bool:
-        """One more, if there is room: asked and counted in one step."""
-        return self._ask(lambda windows: bool(windows.hit(limit, name)))
+        """One more, if the limit allows: checked and counted in one step."""
+        return self._call(lambda windows: bool(windows.hit(limit, name)))
 
-    def leave(self, limit: RateLimitItem, name: str) -> None:
-        """One of `enter` was none, whether it was let in or not. For fixed windows only."""
-        self._ask(lambda windows: windows.storage.incr(limit.key_for(name), limit.get_expiry(), -1))
+    def undo_enter(self, limit: RateLimitItem, name: str) -> None:
+        """Takes one `enter` back, whether it was let in or not. For fixed windows only."""
+        self._call(lambda windows: windows.storage.incr(limit.key_for(name), limit.get_expiry(), -1))
 
-    def _ask(self, question: Callable[[RateLimiter], Answer]) -> Answer:
+    def _call(self, operation: Callable[[RateLimiter], Answer]) -> Answer:
         if time.monotonic() >= self._away_until:
             try:
-                return question(self._shared)
+                return operation(self._shared)
             except Exception as error:  # noqa: BLE001 - `limits` passes all errors of Redis on
                 log.warning("limits_without_redis", reason=str(error)[:200])
                 self._away_until = time.monotonic() + AWAY_SECONDS
-        return question(self._own)
+        return operation(self._own)
 
 
 def _take(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
@@ -87,13 +87,12 @@ def _look(windows: RateLimiter, limit: RateLimitItem, name: str) -> tuple[int, f
 
 
 @dataclass(slots=True)
-class _Known:
+class _CallerCount:
     """What this process knows of one caller: `left` as of the last report, `pending` let in since."""
 
     left: int
     reset: float
     pending: int = 0
-    asked: float = field(default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class RateLimits:
     def __init__(self, windows: Windows, limits: dict[str, RateLimitItem | None]) -> None:
         self._windows = windows
         self._limits = {name: limit for name, limit in limits.items() if limit}
-        self._known: dict[tuple[str, str], _Known] = {}
+        self._counts: dict[tuple[str, str], _CallerCount] = {}
         self._due: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._some, self._closing = threading.Event(), threading.Event()
@@ -133,32 +132,33 @@ class RateLimits:
             self._thread.start()
 
     def count(self, policy: str, caller: str) -> Standing | None:
-        """One more call. None when the policy is off. Raises TooMany with the seconds until there is room."""
+        """One more call. None when the policy is off. Raises TooManyCalls with the seconds until more are
+        allowed."""
         limit = self._limits.get(policy)
         if limit is None:
             return None
         now, name = time.time(), (policy, caller)
         with self._lock:
-            known = self._known.get(name) or self._remember(name, limit)
+            counted = self._counts.get(name) or self._remember(name, limit)
             self._due.add(name)
-            free = known.left - known.pending
+            free = counted.left - counted.pending
             if free > 0:
-                known.pending += 1
+                counted.pending += 1
         self._some.set()
-        seconds = max(1, round(known.reset - now)) if known.reset > now else int(limit.get_expiry())
+        seconds = max(1, round(counted.reset - now)) if counted.reset > now else int(limit.get_expiry())
         standing = Standing(policy, limit.amount, int(limit.get_expiry()), max(0, free - 1), seconds)
         if free <= 0:
             metrics.RATE_LIMITED.labels(policy).inc()
             raise TooManyCalls(standing)
         return standing
 
-    def _remember(self, name: tuple[str, str], limit: RateLimitItem) -> _Known:
-        if len(self._known) >= KEPT:
-            for old in list(self._known)[: KEPT // 2]:
-                if not self._known[old].pending:
-                    del self._known[old]
-        known = self._known[name] = _Known(limit.amount, 0.0)
-        return known
+    def _remember(self, name: tuple[str, str], limit: RateLimitItem) -> _CallerCount:
+        if len(self._counts) >= KEPT:
+            for old in list(self._counts)[: KEPT // 2]:
+                if not self._counts[old].pending:
+                    del self._counts[old]
+        counted = self._counts[name] = _CallerCount(limit.amount, 0.0)
+        return counted
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -173,14 +173,14 @@ class RateLimits:
     def _report(self) -> None:
         with self._lock:
             due, self._due = self._due, set()
-            asked = {name: self._known[name].pending for name in due if name in self._known}
-        for (policy, caller), count in asked.items():
+            pending = {name: self._counts[name].pending for name in due if name in self._counts}
+        for (policy, caller), count in pending.items():
             limit = self._limits[policy]
-            take = self._windows.take(limit, caller, count) if count else self._windows.look(limit, caller)
+            window = self._windows.take(limit, caller, count) if count else self._windows.look(limit, caller)
             with self._lock:
-                if known := self._known.get((policy, caller)):  # it may have been forgotten meanwhile
-                    known.left, known.reset = take
-                    known.pending -= count
+                if counted := self._counts.get((policy, caller)):  # it may have been forgotten meanwhile
+                    counted.left, counted.reset = window
+                    counted.pending -= count
 
     def close(self) -> None:
         self._closing.set()
@@ -205,31 +205,31 @@ class Tries:
     """Wrong passwords, counted for each account and each address alike. Blocks.
 
     A try is counted before the password is looked at, so that many at once do not pass together; the right
-    one is given back.
+    one is uncounted.
     """
 
     def __init__(self, windows: Windows, limit: RateLimitItem | None) -> None:
         self._windows, self._limit = windows, limit
 
-    def take(self, names: Sequence[str]) -> None:
+    def count(self, names: Sequence[str]) -> None:
         """One more try for each of the names, or for none: raises TooMany when one of them has used up its
         tries."""
         if self._limit is None:
             return
         for number, name in enumerate(names, 1):
             if not self._windows.enter(self._limit, f"try {name}"):
-                self.hand_back(names[:number])
+                self.uncount(names[:number])
                 _, reset = self._windows.look(self._limit, f"try {name}")
                 seconds = max(1.0, reset - time.time())
                 raise TooMany("Too many wrong passwords. Wait before trying again.", retry_after=seconds)
 
-    def hand_back(self, names: Sequence[str]) -> None:
+    def uncount(self, names: Sequence[str]) -> None:
         """The password was right, or was not looked at."""
         if self._limit is not None:
             for name in names:
-                self._windows.leave(self._limit, f"try {name}")
+                self._windows.undo_enter(self._limit, f"try {name}")
 
 
-def tries(redis_url: str, limit: RateLimitItem | None) -> Tries:
+def open_tries(redis_url: str, limit: RateLimitItem | None) -> Tries:
     """Windows that begin with a name's first try: there are few tries, and each counts."""
     return Tries(Windows(redis_url, FixedWindowRateLimiter), limit)

@@ -1,8 +1,8 @@
-"""What the live workers can do, read from their heartbeats and kept for a moment; asks the routing policy.
+"""What the live workers can do, read from their heartbeats and kept for a moment; chooses queues by the
+routing policy.
 
-Whoever needs a picture when there is none of late waits for the next one, all together. What this process has
-sent to a worker since the picture was made is added to it, so that a burst does not all go to who was idle a
-moment ago.
+Callers who find the last reading too old wait for the next one, all for the same. What this process has sent
+to a worker since the reading is added to it, so that a burst does not all go to who was idle a moment ago.
 """
 
 import asyncio
@@ -15,31 +15,30 @@ from typing import Any
 
 from app.db import queue_counts, workers
 from app.db.session import Database
-from app.db.tables import WorkerRow
 from app.domain import routing
 from app.domain.errors import ModelUnhealthy
-from app.domain.routing import Candidate, Choice, Situation, Trouble, WorkerFacts
+from app.domain.routing import Candidate, Choice, Situation, VersionTrouble, WorkerFacts
 from app.domain.versions import Placement
+from app.domain.workers import Worker
 
-__all__ = ["Candidate", "Choice", "Fleet", "Serving", "facts"]
+__all__ = ["Candidate", "Choice", "Fleet", "Serving", "worker_facts"]
 
 KEEP_SECONDS = 2.0  # heartbeats come every 5 s: reading more often learns little
 COUNTED = 1_000  # predictions counted in a pinned queue
 TURNS_KEPT = 10_000
-RETRY_SECONDS = (
-    2.0  # at least: a version that is being tried again is known to be well with the next heartbeat
-)
+# At least: a version that is being tried again is known to be well with the next heartbeat.
+RETRY_SECONDS = 2.0
 LOADED, TROUBLED = ("loading", "ready"), ("failed", "unhealthy")
 
 
-def facts(row: WorkerRow) -> WorkerFacts:
-    """A worker's row as the routing policy wants it."""
-    models = {str(model["version"]): model for model in row.models}
+def worker_facts(worker: Worker) -> WorkerFacts:
+    """A worker as the routing policy reads it."""
+    models = {str(model["version"]): model for model in worker.models}
     return WorkerFacts(
-        device=row.device,
-        host=row.host,
-        slots=row.slots,
-        running=row.running,
+        device=worker.device,
+        host=worker.host,
+        slots=worker.slots,
+        running=worker.running,
         loaded={
             version: model.get("in_use", 0)
             for version, model in models.items()
@@ -50,14 +49,14 @@ def facts(row: WorkerRow) -> WorkerFacts:
         troubles={
             version: _trouble(model) for version, model in models.items() if model.get("state") in TROUBLED
         },
-        memory_bytes=int(row.device_facts.get("total_bytes") or 0),
-        draining=not row.queues,
+        memory_bytes=int(worker.device_facts.get("total_bytes") or 0),
+        draining=not worker.queues,
     )
 
 
-def _trouble(model: dict[str, Any]) -> Trouble:
+def _trouble(model: dict[str, Any]) -> VersionTrouble:
     reason, retry_in = str(model.get("reason") or "it does not say why"), float(model.get("retry_in") or 0.0)
-    return Trouble(reason, retry_in, lasting=model["state"] == "unhealthy")
+    return VersionTrouble(reason, retry_in, lasting=model["state"] == "unhealthy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +81,8 @@ class Fleet:
     def __init__(
         self, database: Database, threads: Executor, dead_after: float, strategy: str = routing.DEFAULT
     ) -> None:
-        self._database, self._threads, self._dead_after, self._strategy = (
-            database,
-            threads,
-            dead_after,
-            strategy,
-        )
+        self._database, self._threads = database, threads
+        self._dead_after, self._strategy = dead_after, strategy
         self._workers: Sequence[WorkerFacts] = ()
         self._sent: Counter[str] = Counter()
         self._turns: Counter[str] = Counter()
@@ -98,7 +93,7 @@ class Fleet:
         """The queue for a prediction of this version, with the reasons. Raises ModelUnhealthy when every live
         worker that could run it says that it is."""
         now = await self._situation(version, Placement.of(config))
-        if trouble := routing.closed(now):
+        if trouble := routing.lasting_trouble(now):
             raise unhealthy(trouble)
         choice = routing.choose(now, self._strategy)
         self._sent[choice.queue] += 1
@@ -112,11 +107,11 @@ class Fleet:
         return routing.choose(now, self._strategy)
 
     async def _situation(self, version: str, placement: Placement) -> Situation:
-        await self.look()
+        await self.refresh()
         return Situation(version, placement, self._workers, self._sent, self._turns[version])
 
-    async def look(self) -> None:
-        """A fresh picture, unless there is one of late."""
+    async def refresh(self) -> None:
+        """Reads the workers again, unless that was done within KEEP_SECONDS."""
         if time.monotonic() - self._read_at > KEEP_SECONDS:
             if self._reading is None:
                 self._reading = asyncio.ensure_future(self._read())
@@ -135,14 +130,14 @@ class Fleet:
     def live(self) -> list[WorkerFacts]:
         """The live workers, from the database."""
         with self._database.unit() as session:
-            found = [facts(row) for row in workers.live(session, self._dead_after)]
-            pinned = [worker.pinned for worker in found]
-            counts = queue_counts.in_queues(session, pinned, COUNTED) if found else []
-        return [replace(worker, waiting=count.waiting) for worker, count in zip(found, counts, strict=True)]
+            live = [worker_facts(worker) for worker in workers.live(session, self._dead_after)]
+            pinned = [worker.pinned for worker in live]
+            counts = queue_counts.in_queues(session, pinned, COUNTED) if live else []
+        return [replace(worker, waiting=count.waiting) for worker, count in zip(live, counts, strict=True)]
 
     async def able(self, config: dict[str, Any]) -> list[str]:
         """The live workers, by their pinned queues, that could run a version of this configuration."""
-        await self.look()
+        await self.refresh()
         placement = Placement.of(config)
         return [
             worker.pinned
@@ -151,8 +146,7 @@ class Fleet:
         ]
 
     def serving(self, version: str, config: dict[str, Any]) -> Serving:
-        """How the fleet stands to a version, as the last picture has it. Blocks when there is none of
-        late."""
+        """How the fleet stands to a version, by the last reading. Blocks when that is too old."""
         if time.monotonic() - self._read_at > KEEP_SECONDS:
             self._workers, self._read_at = self.live(), time.monotonic()
             self._sent.clear()
@@ -160,20 +154,20 @@ class Fleet:
 
 
 def serving(now: Situation) -> Serving:
-    """Pure: from the workers' facts."""
+    """How the workers of a situation stand to its version. Pure."""
     able = [
         worker for worker in now.workers if not worker.draining and routing.is_able(now.placement, worker)
     ]
     loaded = [worker for worker in able if now.version in worker.loaded]
     troubles = [trouble for worker in able if (trouble := worker.troubles.get(now.version))]
-    soonest = min(troubles, key=lambda one: one.retry_in, default=Trouble(""))
+    soonest = min(troubles, key=lambda trouble: trouble.retry_in, default=VersionTrouble(""))
     status = "loaded" if loaded else "unloaded" if able else "unserved"
     if troubles and len(troubles) == len(able):
-        status = "unhealthy" if routing.closed(now) else "failed"
+        status = "unhealthy" if routing.lasting_trouble(now) else "failed"
     return Serving(status, len(able), len(loaded), len(troubles), soonest.reason, soonest.retry_in)
 
 
-def unhealthy(trouble: Trouble) -> ModelUnhealthy:
+def unhealthy(trouble: VersionTrouble) -> ModelUnhealthy:
     """The refusal, with when to come back."""
     seconds = max(RETRY_SECONDS, trouble.retry_in)
     return ModelUnhealthy(

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.db import queue_counts, workers
 from app.db.session import Database
-from app.db.tables import WorkerRow
 from app.domain.errors import LovageError
 from app.domain.queue_counts import QueueCount
+from app.domain.workers import Worker
 
 SLOW_SECONDS, KEEP_TIMES = 0.1, 20.0  # a count that took longer is kept for so many times as long
-REDIS_SECONDS = 1.5  # a probe must answer sooner than those who ask give up
+REDIS_SECONDS = 1.5  # a probe must answer before its caller gives up
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Readiness:
     def ready(self) -> bool:
         """Whether a prediction made now is accepted. Without a worker it waits, which is no reason to take
         the API away."""
-        return all(said == "ok" for part, said in self.checks.items() if part != "workers")
+        return all(result == "ok" for part, result in self.checks.items() if part != "workers")
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
     """What the fleet holds: the live workers, each queue in which anything waits, how many run."""
 
-    workers: list[WorkerRow]
+    workers: list[Worker]
     queues: list[QueueCount]
     running: int
 
@@ -44,11 +44,6 @@ class Census:
     def waiting(self) -> int:
         """In all queues."""
         return sum(queue.waiting for queue in self.queues)
-
-
-def loaded_on(row: WorkerRow) -> list[str]:
-    """Names of the models that a worker has ready; its others are being loaded, or in trouble."""
-    return sorted(model["model"] for model in row.models if model["state"] == "ready")
 
 
 class Health:
@@ -63,14 +58,15 @@ class Health:
         )
 
     def readiness(self) -> Readiness:
-        """Asks every part once."""
+        """Tries every part once."""
+        checks = {"database": "ok", "redis": self._ping_redis()}
         try:
             live = self.workers()
-            database, some = "ok", "ok" if live else "no live worker"
         except LovageError:
-            live, database, some = [], "cannot be reached", "not known: the database cannot be reached"
-        checks = {"database": database, "redis": self._ping_redis(), "workers": some}
-        return Readiness(checks, [f"{row.device}@{row.host}" for row in live])
+            checks["database"] = "cannot be reached"
+            return Readiness({**checks, "workers": "not known: the database cannot be reached"})
+        names = [f"{worker.device}@{worker.host}" for worker in live]
+        return Readiness({**checks, "workers": "ok" if live else "no live worker"}, names)
 
     def _ping_redis(self) -> str:
         try:
@@ -79,7 +75,7 @@ class Health:
             return "cannot be reached"
         return "ok"
 
-    def workers(self) -> list[WorkerRow]:
+    def workers(self) -> list[Worker]:
         """The live workers."""
         with self._database.unit() as session:
             return workers.live(session, self._dead_after)

@@ -3,7 +3,7 @@ block."""
 
 from app.db import deliveries, users
 from app.db.session import Database
-from app.db.tables import DeliveryAttemptRow, DeliveryRow
+from app.domain.deliveries import Delivery
 from app.domain.errors import NotFound
 from app.services.people.access import Principal
 from app.services.predictions.after_commit import Notifier
@@ -15,10 +15,10 @@ class DeliveryLog:
     def __init__(self, database: Database, notifier: Notifier) -> None:
         self._database, self._notifier = database, notifier
 
-    def of(self, prediction_id: str) -> list[tuple[DeliveryRow, list[DeliveryAttemptRow]]]:
+    def list_deliveries(self, prediction_id: str) -> list[Delivery]:
         """A prediction's deliveries in order, each with its tries."""
         with self._database.unit() as session:
-            return deliveries.of_prediction(session, prediction_id)
+            return deliveries.by_prediction(session, prediction_id)
 
     def send_again(self, prediction_id: str, delivery_id: str | None = None) -> list[str]:
         """Makes one delivery, or all, due now: the same id and body, a new signature. Raises NotFound."""

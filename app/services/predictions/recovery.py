@@ -17,7 +17,7 @@ from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import StorageFailed, Unavailable
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
-from app.services.platform.fleet import facts
+from app.services.platform.fleet import worker_facts
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.prediction_view import output_prefix
@@ -103,7 +103,7 @@ class Recovery:
         with self._database.unit() as session:
             closed_workers = workers.close_silent(session, self._limits.dead_after)
             workers.forget(session, KEEP_WORKERS_DAYS)
-            live = [facts(row) for row in workers.live(session, self._limits.dead_after)]
+            live = [worker_facts(row) for row in workers.live(session, self._limits.dead_after)]
             self._rebalancer.move(session, live)
         alive = {worker.pinned for worker in live if not worker.draining}
         for worker in closed_workers:
@@ -119,7 +119,7 @@ class Recovery:
         the next sweep."""
         with self._database.unit() as session:
             self._rebalancer.move(
-                session, [facts(row) for row in workers.live(session, self._limits.dead_after)]
+                session, [worker_facts(row) for row in workers.live(session, self._limits.dead_after)]
             )
         self.notify_again()
 

@@ -18,7 +18,7 @@ import structlog
 from app.domain.errors import LovageError
 from app.domain.predictions import TERMINAL
 from app.events.reader import EventReader
-from app.services.platform.health import Census, Health, loaded_on
+from app.services.platform.health import Census, Health
 from app.services.predictions.queue_position import QueuePositions
 
 log = structlog.get_logger(__name__)
@@ -135,7 +135,10 @@ class Subscriptions:
 
 def backend(census: Census) -> dict[str, Any]:
     """The live workers and what each has loaded."""
-    workers = [{"device": row.device, "host": row.host, "models": loaded_on(row)} for row in census.workers]
+    workers = [
+        {"device": worker.device, "host": worker.host, "models": worker.loaded_models}
+        for worker in census.workers
+    ]
     loaded = sum(len(worker["models"]) for worker in workers)
     return {"live_workers": len(workers), "models_loaded": loaded, "workers": workers}
 

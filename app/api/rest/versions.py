@@ -1,0 +1,166 @@
+"""The versions of models: register, list, get, delete; and how the live workers stand to one."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.bodies import CheckedRoute
+from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Services, ServicesDep, note
+from app.api.problems import declared
+from app.api.rest.wire import PageOut, page_out
+from app.domain.versions import Version
+from app.services.catalogue.version_maker import VersionRequest
+from app.services.catalogue.version_schema import openapi_schema
+from app.services.idempotency import IdempotentRequest
+from app.services.people.access import Principal
+
+router = APIRouter(tags=["Models"], route_class=CheckedRoute)
+
+COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
+
+
+class VersionIn(BaseModel):
+    """Where a version's files come from and how it runs. What is left out is inferred from the files."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}]}
+    )
+
+    source: str = Field(
+        "none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`."
+    )
+    runtime: str = Field("", max_length=64, description="A runtime's name, e.g. text-generation.")
+    task: str = Field("", max_length=64, description="A task's name, e.g. text-classification.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="dtype, max_batch_size, max_wait_ms, timeout, …"
+    )
+    input_schema: dict[str, Any] | None = Field(
+        None, description="Changes to the runtime's inputs: defaults, bounds, choices, descriptions."
+    )
+
+    def as_request(self) -> VersionRequest:
+        """As the catalogue takes it."""
+        return VersionRequest(self.source, self.runtime, self.task, self.config, self.input_schema)
+
+
+class ServingOut(BaseModel):
+    """How the live workers stand to a version. `workers` could run it, `loaded_on` of them have it, on
+    `troubled_on` its process keeps dying or its load failed: `reason` says why, and in `retry_in` seconds it
+    is tried again. While it is `unhealthy` new predictions are refused; `unserved`: no live worker could run
+    it, predictions wait."""
+
+    status: Literal["loaded", "unloaded", "failed", "unhealthy", "unserved"]
+    workers: int
+    loaded_on: int
+    troubled_on: int
+    reason: str
+    retry_in: float
+
+
+class VersionOut(BaseModel):
+    """A version. Its content never changes: its id is the hash of its content."""
+
+    id: str
+    created_at: datetime
+    cog_version: str = COG_VERSION
+    openapi_schema: dict[str, Any]
+    source: str
+    runtime: str
+    task: str
+    config: dict[str, Any]
+    streams: bool
+    facts: dict[str, Any] = Field(
+        description="By class of device: what workers chose and measured when they loaded it."
+    )
+    serving: ServingOut
+
+
+def version_out(services: Services, version: Version, *, source: bool) -> VersionOut:
+    """`source` of a folder is shown to its owner only: it says where things are on the server."""
+    hidden = version.source.startswith("path:") and not source
+    return VersionOut(
+        id=version.id,
+        created_at=version.created_at,
+        openapi_schema=openapi_schema(version.input_schema, version.output_schema),
+        source="path:…" if hidden else version.source,
+        runtime=version.runtime,
+        task=version.task,
+        config=version.config,
+        streams=version.streams,
+        facts=version.facts,
+        serving=ServingOut(**asdict(services.fleet.serving(version.id, version.config))),
+    )
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/versions",
+    operation_id="models.versions.create",
+    summary="Create a version",
+    status_code=201,
+    responses=declared(401, 403, 404, 410, 413, 415, 422),
+)
+def create_version(
+    services: ServicesDep, caller: CanModel, owner: str, name: str, body: VersionIn, key: IdempotencyKey
+) -> VersionOut:
+    """A new version. The same content gives the same version again."""
+    content = [owner, name, body.model_dump(exclude_unset=True)]
+    idempotent = IdempotentRequest.with_key("models.versions.create", key, content)
+    version = services.versions.add(caller, owner, name, body.as_request(), idempotent)
+    return version_out(services, version, source=True)
+
+
+@router.get(
+    "/v1/models/{owner}/{name}/versions",
+    operation_id="models.versions.list",
+    summary="List a model's versions",
+    responses=declared(401, 404, 422),
+)
+def list_versions(
+    request: Request,
+    services: ServicesDep,
+    caller: Caller,
+    owner: str,
+    name: str,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> PageOut[VersionOut]:
+    """A model's versions, newest first."""
+    page = services.versions.page(caller, owner, name, cursor=cursor, limit=limit)
+    return page_out(
+        request,
+        page.map(lambda version: version_out(services, version, source=_is_maker(caller, version))),
+    )
+
+
+def _is_maker(caller: Principal, version: Version) -> bool:
+    return caller.is_operator or (caller.user_id is not None and version.created_by == caller.user_id)
+
+
+@router.get(
+    "/v1/models/{owner}/{name}/versions/{version_id}",
+    operation_id="models.versions.get",
+    summary="Get a version",
+    responses=declared(401, 404),
+)
+def get_version(services: ServicesDep, caller: Caller, owner: str, name: str, version_id: str) -> VersionOut:
+    """One version with the schema of its input and output."""
+    version = services.versions.get(caller, owner, name, version_id)
+    return version_out(services, version, source=_is_maker(caller, version))
+
+
+@router.delete(
+    "/v1/models/{owner}/{name}/versions/{version_id}",
+    operation_id="models.versions.delete",
+    summary="Delete a version",
+    status_code=204,
+    responses=declared(401, 403, 404),
+)
+def delete_version(
+    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, version_id: str
+) -> None:
+    """Nothing new can be run with it. Predictions made with it stay readable."""
+    services.versions.remove(caller, owner, name, version_id)
+    note(request, caller, "version.deleted", f"{owner}/{name}:{version_id}")

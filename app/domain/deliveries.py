@@ -1,0 +1,62 @@
+"""A webhook on its way to its receiver: as its owner sees it, as the courier sends it, what came of it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAttempt:
+    """One try: the receiver's status code, or why there was none; `seconds` it took."""
+
+    at: datetime
+    status_code: int | None
+    error: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event of a prediction for its webhook. `id` is the same over all tries. `next_at` is None when
+    nothing more is to be done."""
+
+    id: str
+    event: str
+    url: str
+    tries: int
+    created_at: datetime
+    next_at: datetime | None
+    delivered_at: datetime | None
+    given_up_at: datetime | None
+    attempts: tuple[DeliveryAttempt, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """pending, delivered or given_up."""
+        if self.next_at is not None:
+            return "pending"
+        return "delivered" if self.delivered_at else "given_up"
+
+
+@dataclass(frozen=True, slots=True)
+class DueDelivery:
+    """A delivery taken for sending. `secret` is its user's, None for an anonymous prediction's."""
+
+    id: str
+    event: str
+    url: str
+    body: bytes
+    tries: int
+    secret: str | None = field(repr=False)
+    user_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What came of one try. `delay` in seconds until the next, None: no other."""
+
+    id: str
+    status: int | None
+    error: str | None
+    seconds: float
+    delay: float | None

@@ -1,0 +1,47 @@
+"""People's accounts and their API keys. An object named New… is what is written, the other what was read."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """An account to be made. `email` is in lower case, `webhook_secret` is `whsec_` and standard base64."""
+
+    email: str
+    username: str
+    password_hash: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User(NewUser):
+    """An account; a disabled one keeps everything and may do nothing."""
+
+    id: UUID
+    created_at: datetime
+    disabled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewApiKey:
+    """A key to be made. `prefix` is how it begins, so that a person knows which one it is; `hash` is the
+    SHA-256 of the whole key, which itself is stored nowhere."""
+
+    id: UUID
+    user_id: UUID
+    name: str
+    prefix: str
+    hash: bytes = field(repr=False)
+    scopes: list[str]
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey(NewApiKey):
+    """A key; `last_used_at` is right to the minute."""
+
+    created_at: datetime
+    last_used_at: datetime | None = None

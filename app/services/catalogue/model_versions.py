@@ -1,0 +1,117 @@
+"""The versions of models: registered, listed, removed. Knows no HTTP. Calls block (SQL, sometimes the hub):
+use threads."""
+
+from collections.abc import Callable
+
+from app.db import versions
+from app.db.session import Database
+from app.domain.errors import Forbidden, Gone, NotFound
+from app.domain.pages import Page
+from app.domain.versions import Version
+from app.services import idempotency
+from app.services.catalogue.version_maker import VersionMaker, VersionRequest
+from app.services.catalogue.visibility import (
+    NO_VERSIONS_YET,
+    latest_of,
+    may_change,
+    own_model,
+    version_of,
+    visible_model,
+)
+from app.services.idempotency import CreatedBefore, IdempotentRequest
+from app.services.people.access import Principal
+
+
+class ModelVersions:
+    """One for each API process. `on_change` is called after any change that may revoke a right to run
+    something."""
+
+    def __init__(
+        self, database: Database, maker: VersionMaker, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self._database, self._maker = database, maker
+        self._on_change = on_change
+
+    def add(
+        self,
+        principal: Principal,
+        owner: str,
+        name: str,
+        version: VersionRequest,
+        idempotent: IdempotentRequest | None = None,
+    ) -> Version:
+        """A version of the caller's model; the same content gives the same version again.
+
+        With `idempotent`, a repeated call gives it without a look at its files; Gone when it has been deleted
+        since.
+        """
+        try:
+            return self._add(principal, owner, name, version, idempotent)
+        except CreatedBefore as before:
+            with self._database.unit() as session:
+                created, _ = versions.by_id(session, before.resource) or (None, None)
+            if created is None:
+                raise Gone("The version that this Idempotency-Key has made is deleted.") from None
+            return created
+
+    def _add(
+        self,
+        principal: Principal,
+        owner: str,
+        name: str,
+        version: VersionRequest,
+        idempotent: IdempotentRequest | None,
+    ) -> Version:
+        with self._database.unit() as session:
+            own_model(session, principal, owner, name)
+            idempotency.check_unused(session, principal.need_user(), idempotent)
+        complete = self._maker.make(principal, f"{owner}/{name}", version)  # slow, so outside a transaction
+        with self._database.unit() as session:
+            idempotency.record(session, principal.need_user(), idempotent, complete.spec.address())
+            model = own_model(session, principal, owner, name)
+            added = versions.put(session, model.id, complete, principal.user_id)
+        self._on_change()
+        return added
+
+    def page(
+        self, principal: Principal, owner: str, name: str, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[Version]:
+        """A model's versions, newest first."""
+        with self._database.unit() as session:
+            model = visible_model(session, principal, owner, name)
+            return versions.by_model(session, model.id, cursor=cursor, limit=limit)
+
+    def get(self, principal: Principal, owner: str, name: str, version_id: str = "") -> Version:
+        """A version, the newest unless one is named. Raises NotFound."""
+        with self._database.unit() as session:
+            model = visible_model(session, principal, owner, name)
+            version = version_of(session, model, version_id) if version_id else latest_of(session, model)
+        return _existing(version)
+
+    def get_own(self, principal: Principal, owner: str, name: str, version_id: str = "") -> Version:
+        """A version of the caller's own model, the newest unless one is named. Raises NotFound, Forbidden."""
+        with self._database.unit() as session:
+            model = own_model(session, principal, owner, name)
+            version = version_of(session, model, version_id) if version_id else latest_of(session, model)
+        return _existing(version)
+
+    def get_for_statistics(self, principal: Principal, owner: str, name: str, version_id: str) -> Version:
+        """One version, for those who may know how it is used. Raises NotFound, Forbidden."""
+        with self._database.unit() as session:
+            model = visible_model(session, principal, owner, name)
+            if not may_change(principal, model):
+                raise Forbidden("Only the owner of this model and operators can see its statistics.")
+            return version_of(session, model, version_id)
+
+    def remove(self, principal: Principal, owner: str, name: str, version_id: str) -> None:
+        """Hides a version; nothing new can be run with it."""
+        with self._database.unit() as session:
+            model = own_model(session, principal, owner, name)
+            versions.remove(session, version_of(session, model, version_id).id)
+        self._on_change()
+
+
+def _existing(version: Version | None) -> Version:
+    if version is None:
+        raise NotFound(NO_VERSIONS_YET)
+    return version
