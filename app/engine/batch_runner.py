@@ -27,8 +27,11 @@ from app.runtimes.base import Job, Runtime
 STICKY = ("AcceleratorError",)
 STICKY_TEXTS = ("CUDA error", "device-side assert", "HIP error")
 EXIT_STICKY = 70
-# So many jobs failing alone, one after the other and with the same words, are the model's fault, not the
-# inputs'.
+# Every input of a batch that raised is run alone before it fails, unless that has taken so many seconds and
+# so many have failed one after the other with the same words: then that is taken for the model's fault, and
+# what is left is run in its groups once. A model that raises after half a minute would otherwise keep its
+# device busy for a batch of 32 for a quarter of an hour.
+ISOLATION_SECONDS = 10.0
 SAME_FAILURES = 3
 
 
@@ -128,11 +131,12 @@ class BatchRunner:
         self.inbox, self._outbox = inbox, outbox
         self._capture = capture
         self._failures: list[str] = []
+        self._failing_since = 0.0
         self._drained = False
 
     def run_batch(self, entries: Sequence[Entry]) -> None:
         """Runs the batch until everybody has an ending."""
-        self._failures = []
+        self._failures, self._failing_since = [], 0.0
         self._run(entries, 0)
         self.running = None
         self.flush()
@@ -148,9 +152,6 @@ class BatchRunner:
 
     def _run(self, entries: Sequence[Entry], depth: int) -> None:
         if not (entries := self._without_canceled(entries)):
-            return
-        if self._keeps_failing():
-            self._fail_open(RunningBatch(self, entries), lambda: Failed(self._failures[-1]))
             return
         batch = self.running = RunningBatch(self, entries, depth)
         self.send_started(entries)
@@ -207,16 +208,19 @@ class BatchRunner:
         entries, text = list(batch.open.values()), error_text(error)
         if is_out_of_memory(error):
             self._shrink_limits(entries)
-        if len(entries) <= 1 or self._keeps_failing():
+        self._failing_since = self._failing_since or time.monotonic()
+        if len(entries) <= 1 or self._is_hopeless(text):
             self._failures.append(text)
             self._fail_open(batch, lambda: Failed(text, error_code(error)))
             return
         for group in isolation_groups(entries, 1 if is_out_of_memory(error) else depth + 1):
             self._run(group, depth + 1)
 
-    def _keeps_failing(self) -> bool:
-        last = self._failures[-SAME_FAILURES:]
-        return len(last) == SAME_FAILURES and len(set(last)) == 1
+    def _is_hopeless(self, text: str) -> bool:
+        """Whether the inputs of a batch that raised this need not be run one by one any more."""
+        if time.monotonic() - self._failing_since < ISOLATION_SECONDS:
+            return False
+        return self._failures[-SAME_FAILURES:] == [text] * SAME_FAILURES
 
     def _shrink_limits(self, entries: Sequence[Entry]) -> None:
         """The next batches hold at most half the cells that did not fit; a job alone is always tried. Several

@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from app.domain.work import Event, Finished
+import pytest
+
+from app.domain.work import Event, Failed, Finished
+from app.engine import batch_runner
 from app.engine.batch_policy import Limits
 from app.engine.batch_runner import BatchRunner
 from app.engine.frames import FrameReader, unpack
@@ -67,20 +70,26 @@ class TooLarge:
 
 
 def test_the_halves_of_a_batch_that_did_not_fit_find_its_memory_free() -> None:
+    model = TooLarge()
+    ends = run_to_ends(model, "abcd")
+    assert {name: end.output for name, end in ends.items()} == {name: name for name in "abcd"}
+    assert model.seen[0] == (4, 0)
+    assert {held for _, held in model.seen} == {0}, "(rows, what earlier runs hold)"
+
+
+def run_to_ends(model: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The ending of each job of one batch."""
     ours, theirs = socket.socketpair()
-    model, outbox = TooLarge(), Outbox(theirs)
+    outbox = Outbox(theirs)
     runner = BatchRunner(model, Inbox(Rules()), outbox, SimpleNamespace(drain=lambda: None))  # type: ignore[arg-type]
-    runner.run_batch([Entry(Job(name, {})) for name in "abcd"])
+    runner.run_batch([Entry(Job(name, {})) for name in names])
     outbox.close()
     theirs.close()
     reader, messages = FrameReader(ours), []
     while group := reader.read():
         messages += group
     ours.close()
-    ends = dict(unpack(packed) for _, events in messages for packed in events)
-    assert {name: end.output for name, end in ends.items()} == {name: name for name in "abcd"}  # type: ignore[union-attr]
-    assert model.seen[0] == (4, 0)
-    assert {held for _, held in model.seen} == {0}, "(rows, what earlier runs hold)"
+    return dict(unpack(packed) for _, events in messages for packed in events)
 
 
 class Lanes:
@@ -130,6 +139,47 @@ def test_nobody_joins_a_batch_that_is_run_again() -> None:
         ["a2"],
         ["a3"],
     ]
+
+
+class Unreadable:
+    """A model that raises for a whole batch when it cannot read one input of it."""
+
+    ends_together = False
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+
+    def run(self, batch: Sequence[Job], feed: Any) -> Iterator[tuple[str, Event]]:
+        self.batches.append([job.id for job in batch])
+        if any(job.id.startswith("bad") for job in batch):
+            raise ValueError("cannot identify image file")
+        for job in batch:
+            yield job.id, Finished(job.id)
+
+
+MIXED = [f"{word}{number}" for number in range(4) for word in ("good", "bad", "bad")]
+
+
+@pytest.mark.parametrize(
+    "names", [["bad1", "bad2", "bad3", "bad4", "good1", "good2", "good3", "good4"], MIXED, MIXED[::-1]]
+)
+def test_an_input_never_fails_with_the_error_of_others(names: list[str]) -> None:
+    model = Unreadable()
+    ends = run_to_ends(model, names)
+    assert {name for name, end in ends.items() if isinstance(end, Finished)} == {
+        name for name in names if name.startswith("good")
+    }
+
+
+def test_a_model_that_is_slow_to_fail_is_given_up_but_every_group_was_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batch_runner, "ISOLATION_SECONDS", 0.0)
+    model, names = Unreadable(), [f"bad{number:02}" for number in range(16)]
+    ends = run_to_ends(model, names)
+    assert all(isinstance(end, Failed) for end in ends.values())
+    assert [len(batch) for batch in model.batches] == [16, 8, *[1] * 8, 8], "the second half is not cut"
+    assert {name for batch in model.batches[1:] for name in batch} == set(names)
 
 
 class Crowded(Lanes):
