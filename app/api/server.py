@@ -38,7 +38,10 @@ class Server(uvicorn.Server):
         leaving: Leaving = self.lifespan.state["leaving"]
         leaving.begun = True
         until = time.monotonic() + self._drain_seconds
-        while time.monotonic() < until and len(self._captured_signals) < 2:  # noqa: ASYNC110 - signals set no Event
+        while self._is_draining(until):  # noqa: ASYNC110 - a signal's handler sets no Event
             await asyncio.sleep(TURN_SECONDS)
         asyncio.get_running_loop().call_later(OPEN_SECONDS, leaving.hurry)
         await super().shutdown(sockets)  # type: ignore[arg-type]
+
+    def _is_draining(self, until: float) -> bool:
+        return time.monotonic() < until and len(self._captured_signals) < 2

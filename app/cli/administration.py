@@ -24,12 +24,12 @@ def add_to(app: typer.Typer) -> None:
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List everybody who has an account."""
-    found = Api().every("/v1/users")
+    users = Api().every("/v1/users")
     if as_json:
-        show_json(found)
+        show_json(users)
         return
     table = Table("username", "email", "admin", "created", "disabled")
-    for user in found:
+    for user in users:
         times = [(user[name] or "")[:16].replace("T", " ") for name in ("created_at", "disabled_at")]
         table.add_row(user["username"], user["email"], "yes" if user["is_admin"] else "", *times)
     Console(highlight=False).print(table)
@@ -57,20 +57,20 @@ def audit(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show who did what to accounts, keys and models, newest first."""
-    asked = {"action": action, "username": user, "since": since.isoformat() if since else ""}
-    found = Api().every("/v1/audit", {name: value for name, value in asked.items() if value}, most=limit)
+    filters = {"action": action, "username": user, "since": since.isoformat() if since else ""}
+    entries = Api().every("/v1/audit", {name: value for name, value in filters.items() if value}, most=limit)
     if as_json:
-        show_json(found)
+        show_json(entries)
         return
     table = Table("at", "action", "user", "target", "address", "details")
-    for one in found:
-        details = " ".join(f"{name}={value}" for name, value in one["details"].items())
+    for entry in entries:
+        details = " ".join(f"{name}={value}" for name, value in entry["details"].items())
         table.add_row(
-            one["at"][:19].replace("T", " "),
-            one["action"],
-            one["username"],
-            one["target"],
-            one["address"],
+            entry["at"][:19].replace("T", " "),
+            entry["action"],
+            entry["username"],
+            entry["target"],
+            entry["address"],
             details,
         )
     Console(highlight=False).print(table)

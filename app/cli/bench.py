@@ -99,10 +99,10 @@ def run(
 ) -> None:
     """Run an experiment. Exit code 0 done, 1 refused or nothing succeeded, 2 a bad experiment, 3 unreachable,
     4 interrupted."""
-    asked = _experiment(experiment, preset, changes)
+    plan = _experiment(experiment, preset, changes)
     platform = _platform(url)
-    result = _measured(lambda progress: Session(platform, asked, progress), asked)
-    path = output or results.default_path(FOLDER, asked.name)
+    result = _measured(lambda progress: Session(platform, plan, progress), plan)
+    path = output or results.default_path(FOLDER, plan.name)
     _save(path, result)
     if as_json:
         print(result.model_dump_json(indent=2, by_alias=True))
@@ -110,7 +110,7 @@ def run(
         _show(result)
         _say(f"Result: {path}")
     if plot:
-        _draw(path, asked.name, [("", result.levels)])
+        _draw(path, plan.name, [("", result.levels)])
     _end(result)
 
 
@@ -123,14 +123,13 @@ def compare(
     comparable."""
     from app.bench.compare import compare as compared
 
-    one, other = (_result(path) for path in (first, second))
-    found = compared(one, other)
+    comparison = compared(_result(first), _result(second))
     if as_json:
-        lines = [{**asdict(line), "verdict": line.conclusion} for line in found.lines]
-        show_json({**asdict(found), "lines": lines})
+        lines = [{**asdict(line), "verdict": line.conclusion} for line in comparison.lines]
+        show_json({**asdict(comparison), "lines": lines})
     else:
-        _show_comparison(found)
-    raise typer.Exit(EXIT_FAILED if found.reasons else 0)
+        _show_comparison(comparison)
+    raise typer.Exit(EXIT_FAILED if comparison.reasons else 0)
 
 
 def sweep(
@@ -150,21 +149,23 @@ def sweep(
     both."""
     sizes = _sizes(batch)
     levels = [f"concurrency=[{concurrency}]"] if concurrency else []
-    asked = _experiment(experiment, "", [*(changes or []), *levels])
+    plan = _experiment(experiment, "", [*(changes or []), *levels])
     platform = _platform(url)
-    made = _measured(lambda progress: SweepSession(platform, asked, sizes, progress), asked)
-    path = output or results.default_path(FOLDER, asked.name, "sweep")
-    _save(path, made)
+    result = _measured(lambda progress: SweepSession(platform, plan, sizes, progress), plan)
+    path = output or results.default_path(FOLDER, plan.name, "sweep")
+    _save(path, result)
     console = _console()
-    for table in tables.sweep_tables(made):
+    for table in tables.sweep_tables(result):
         console.print(table)
-    if made.where.busy:
-        _say(f"Note: {made.where.busy}")
+    if result.where.busy:
+        _say(f"Note: {result.where.busy}")
     _say(f"Result: {path}")
     _say(f"Apply one as a new version: lovage bench apply {path} --goal balanced")
     if plot:
-        _draw(path, asked.name, [(f"batch {cell.max_batch_size}", cell.levels) for cell in made.cells])
-    raise typer.Exit(0 if made.complete and made.goals else EXIT_CANCELED if made.goals else EXIT_FAILED)
+        _draw(path, plan.name, [(f"batch {cell.max_batch_size}", cell.levels) for cell in result.cells])
+    raise typer.Exit(
+        0 if result.complete and result.goals else EXIT_CANCELED if result.goals else EXIT_FAILED
+    )
 
 
 def apply(
@@ -177,33 +178,33 @@ def apply(
 ) -> None:
     """Make a version with the best policy that a sweep found. It becomes the model's newest version."""
     try:
-        found = results.read(file, Sweep)
+        result = results.read(file, Sweep)
     except BadResult as error:
         stop(str(error), EXIT_USAGE)
-    chosen = {str(name): one for name, one in found.goals.items()}.get(goal)
+    chosen = {str(name): policy for name, policy in result.goals.items()}.get(goal)
     if chosen is None:
-        stop(f"--goal: must be one of {', '.join(found.goals)}", EXIT_USAGE)
-    path = model or found.model.partition(":")[0]
+        stop(f"--goal: must be one of {', '.join(result.goals)}", EXIT_USAGE)
+    path = model or result.model.partition(":")[0]
     if path.count("/") != 1:
         stop(f"--model: {path}: must be owner/name", EXIT_USAGE)
-    made = _api(url).call("POST", f"/v1/models/{path}/versions", json=chosen.version)
-    print(f"{path}:{made['id']}")
+    version = _api(url).call("POST", f"/v1/models/{path}/versions", json=chosen.version)
+    print(f"{path}:{version['id']}")
     measured = f"{chosen.throughput:.0f}/s with p95 {chosen.p95_ms:.0f} ms at {chosen.at}"
     _say(f"max_batch_size: {chosen.max_batch_size}; measured {measured}")
 
 
 def _experiment(name: str, preset: str, changes: list[str] | None) -> Experiment:
-    given: dict[str, Any] = {"preset": preset} if preset else {}
-    for one in changes or []:
-        field, equals, text = one.partition("=")
+    values: dict[str, Any] = {"preset": preset} if preset else {}
+    for change in changes or []:
+        field, equals, text = change.partition("=")
         if not equals or not field:
-            stop(f"--set {one}: must be field=value", EXIT_USAGE)
+            stop(f"--set {change}: must be field=value", EXIT_USAGE)
         try:
-            given[field] = yaml.safe_load(text)
+            values[field] = yaml.safe_load(text)
         except yaml.YAMLError:
             stop(f"--set {field}: is not YAML: {text}", EXIT_USAGE)
     try:
-        return read(find(name), given)
+        return read(find(name), values)
     except BadExperiment as error:
         stop(str(error), EXIT_USAGE)
 
@@ -240,10 +241,10 @@ def _ask(api: Api, method: str, path: str, **kwargs: Any) -> Any:
         raise versions.CallFailed(str(error), error.code) from None
 
 
-def _measured(make: Callable[[Progress], Work[Kind_co]], asked: Experiment) -> Kind_co:
+def _measured(make: Callable[[Progress], Work[Kind_co]], plan: Experiment) -> Kind_co:
     """The work's result; when it is interrupted or the platform goes away, of what was measured until
     then."""
-    with Progress(asked) as progress:
+    with Progress(plan) as progress:
         try:
             work = make(progress)
         except versions.CallFailed as error:
@@ -251,25 +252,25 @@ def _measured(make: Callable[[Progress], Work[Kind_co]], asked: Experiment) -> K
         try:
             return work.run()
         except KeyboardInterrupt:
-            said, code = "interrupted before anything was measured", EXIT_CANCELED
+            reason, code = "interrupted before anything was measured", EXIT_CANCELED
         except (Unusable, versions.NoCopy) as error:
-            said, code = str(error), EXIT_FAILED
+            reason, code = str(error), EXIT_FAILED
         except Lost as error:
-            said, code = str(error), EXIT_UNREACHABLE
+            reason, code = str(error), EXIT_UNREACHABLE
         except versions.CallFailed as error:
-            said, code = str(error), error.code
+            reason, code = str(error), error.code
     if not work.measured:
-        stop(said, code)
+        stop(reason, code)
     if code != EXIT_CANCELED:
-        _say(f"lovage: {said}")
+        _say(f"lovage: {reason}")
     return work.result(complete=False)
 
 
 def _sizes(text: str) -> list[Size]:
     bounds = version_settings.SETTINGS["max_batch_size"].number
     sizes: list[Size] = []
-    for one in text.split(","):
-        word = one.strip()
+    for part in text.split(","):
+        word = part.strip()
         if word == "auto":
             sizes.append("auto")
         elif word.isdigit() and bounds["minimum"] <= int(word) <= bounds["maximum"]:
@@ -318,15 +319,15 @@ def _show(result: Result) -> None:
         console.print(f"[red]errors[/] {line}", highlight=False)
 
 
-def _show_comparison(found: Comparison) -> None:
+def _show_comparison(comparison: Comparison) -> None:
     console = _console()
-    for reason in found.reasons:
+    for reason in comparison.reasons:
         console.print(f"[red]Not comparable:[/] {reason}", highlight=False)
-    for word, lines in (("Changed:", found.changed), ("Note:", found.notes)):
+    for title, lines in (("Changed:", comparison.changed), ("Note:", comparison.notes)):
         for line in lines:
-            console.print(f"{word} {line}", highlight=False, markup=False)
-    if found.lines:
-        console.print(tables.comparison_table(found.lines))
+            console.print(f"{title} {line}", highlight=False, markup=False)
+    if comparison.lines:
+        console.print(tables.comparison_table(comparison.lines))
 
 
 def _end(result: Result) -> None:

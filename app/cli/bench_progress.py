@@ -22,12 +22,12 @@ class Progress:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
         )
         self._bar = Bar(*columns, console=console, transient=True) if console.is_terminal else None
         self._console = console
-        self._task = self._bar.add_task(experiment.name, total=1, told="") if self._bar else None
+        self._task = self._bar.add_task(experiment.name, total=1, count="") if self._bar else None
         self._now: tuple[str, int] = ("", -1)
         self._began = 0.0
 
@@ -50,7 +50,7 @@ class Progress:
             self._finished(moment)
         elif self._bar and self._task is not None:
             self._bar.update(
-                self._task, description=_title(moment), completed=self._share(moment), told=_told(moment)
+                self._task, description=_title(moment), completed=self._share(moment), count=_count(moment)
             )
         elif moment.runs == 0:
             print(moment.level, file=sys.stderr, flush=True)
@@ -74,5 +74,5 @@ def _title(moment: Moment) -> str:
     return f"{moment.level}, " + (f"run {moment.run} of {moment.runs}" if moment.run else "warm-up")
 
 
-def _told(moment: Moment) -> str:
+def _count(moment: Moment) -> str:
     return f"{moment.done}" + (f" of {moment.total}" if moment.total else " done")

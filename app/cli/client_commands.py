@@ -43,27 +43,27 @@ def run(
 ) -> None:
     """Run a model and show its output. Exit code 0 succeeded, 1 failed, 3 unreachable, 4 canceled."""
     api = Api()
-    given = inputs.parse(i or [], _schema(api, model))
-    made = api.call("POST", "/v1/predictions", json={"version": model, "input": given})
+    values = inputs.parse(i or [], _schema(api, model))
+    prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values})
     try:
-        if stream and "stream" in made["urls"]:
-            _print_stream(api, made["urls"]["stream"])
-            ended = _follow(api, made["id"], quiet=True)
+        if stream and "stream" in prediction["urls"]:
+            _print_stream(api, prediction["urls"]["stream"])
+            ended = _follow(api, prediction["id"], quiet=True)
         else:
-            ended = _follow(api, made["id"], quiet=as_json)
+            ended = _follow(api, prediction["id"], quiet=as_json)
     except KeyboardInterrupt:
-        api.call("POST", f"/v1/predictions/{made['id']}/cancel")
-        stop(f"canceled {made['id']}", EXIT_CANCELED)
-    _finish(ended, as_json, printed=stream and "stream" in made["urls"], folder=output)
+        api.call("POST", f"/v1/predictions/{prediction['id']}/cancel")
+        stop(f"canceled {prediction['id']}", EXIT_CANCELED)
+    _finish(ended, as_json, printed=stream and "stream" in prediction["urls"], folder=output)
 
 
 def get(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Show one prediction as it is now."""
-    found = Api().call("GET", f"/v1/predictions/{prediction}")
+    details = Api().call("GET", f"/v1/predictions/{prediction}")
     if as_json:
-        show_json(found)
+        show_json(details)
     else:
-        _describe(found)
+        _describe(details)
 
 
 def watch(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
@@ -73,9 +73,9 @@ def watch(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
 
 def cancel(prediction: str) -> None:
     """Cancel a prediction: one that waits never starts, one that runs stops at its next step."""
-    found = Api().call("POST", f"/v1/predictions/{prediction}/cancel")
-    said = "already " + found["status"] if found["status"] in ("succeeded", "failed") else "canceled"
-    print(f"{prediction}: {said if found['status'] in TERMINAL else 'stopping'}")
+    details = Api().call("POST", f"/v1/predictions/{prediction}/cancel")
+    outcome = "already " + details["status"] if details["status"] in ("succeeded", "failed") else "canceled"
+    print(f"{prediction}: {outcome if details['status'] in TERMINAL else 'stopping'}")
 
 
 def ls(
@@ -98,13 +98,13 @@ def ls(
         print("No predictions yet. Make one: lovage run demo/echo -i text=hello")
         return
     table = Table("id", "model", "status", "created", "seconds")
-    for one in page["results"]:
-        seconds = one["metrics"].get("total_time")
+    for prediction in page["results"]:
+        seconds = prediction["metrics"].get("total_time")
         table.add_row(
-            one["id"],
-            one["model"],
-            one["status"],
-            one["created_at"][:19].replace("T", " "),
+            prediction["id"],
+            prediction["model"],
+            prediction["status"],
+            prediction["created_at"][:19].replace("T", " "),
             f"{seconds:.2f}" if seconds else "",
         )
     Console().print(table)
@@ -115,10 +115,10 @@ def _schema(api: Api, model: str) -> dict[str, Any]:
     path, _, version = model.partition(":")
     if path.count("/") != 1:
         return {}
-    found = api.call("GET", f"/v1/models/{path}" + (f"/versions/{version}" if version else ""))
-    one = found if version else found.get("latest_version") or {}
+    answer = api.call("GET", f"/v1/models/{path}" + (f"/versions/{version}" if version else ""))
+    details = answer if version else answer.get("latest_version") or {}
     schema: dict[str, Any] = (
-        one.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
+        details.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
     )
     return schema
 
@@ -129,34 +129,33 @@ def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
     began = time.monotonic()
     with console.status("queued", spinner="dots") as line:
         while True:
-            found: dict[str, Any] = api.call("GET", f"/v1/predictions/{prediction_id}")
-            if found["status"] in TERMINAL:
+            prediction: dict[str, Any] = api.call("GET", f"/v1/predictions/{prediction_id}")
+            if prediction["status"] in TERMINAL:
                 break
-            line.update(f"{_phase(found)} · {time.monotonic() - began:.0f} s")
+            line.update(f"{_phase(prediction)} · {time.monotonic() - began:.0f} s")
             time.sleep(POLL_SECONDS if time.monotonic() - began > 1 else POLL_SECONDS / 4)
     if not quiet and console.is_terminal:
-        console.print(
-            f"[dim]{prediction_id} {found['status']} in {found['metrics'].get('total_time', 0):.2f} s[/]"
-        )
-    return found
+        seconds = prediction["metrics"].get("total_time", 0)
+        console.print(f"[dim]{prediction_id} {prediction['status']} in {seconds:.2f} s[/]")
+    return prediction
 
 
-def _phase(found: dict[str, Any]) -> str:
-    if found["status"] == "starting":
+def _phase(prediction: dict[str, Any]) -> str:
+    if prediction["status"] == "starting":
         return "queued"
-    if steps := found.get("progress"):
+    if steps := prediction.get("progress"):
         return f"running, step {steps['done']} of {steps['total']}"
-    lines = (found["logs"] or "").strip().splitlines()
+    lines = (prediction["logs"] or "").strip().splitlines()
     return f"running · {lines[-1][:60]}" if lines else "loading or running"
 
 
 def _print_stream(api: Api, url: str) -> None:
     """Prints chunks as they come; the end is read from the prediction afterwards."""
     try:
-        wanted = {"Accept": "text/event-stream"}
+        headers = {"Accept": "text/event-stream"}
         with (
             httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client,
-            client.stream("GET", url, headers=wanted) as answer,
+            client.stream("GET", url, headers=headers) as answer,
         ):
             for event, data in _events(answer.iter_lines()):
                 if event == "output":
@@ -182,14 +181,14 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
             data.append(line[5:].removeprefix(" "))
 
 
-def _finish(found: dict[str, Any], as_json: bool, *, printed: bool, folder: Path) -> None:
+def _finish(prediction: dict[str, Any], as_json: bool, *, printed: bool, folder: Path) -> None:
     if as_json:
-        show_json(found)
-    elif found["status"] == "failed":
-        print(f"lovage: {found['error']}", file=sys.stderr)
-    elif found["status"] == "succeeded" and not printed:
-        _show_output(found["output"], found["id"], folder)
-    raise typer.Exit(EXIT_CODES[found["status"]])
+        show_json(prediction)
+    elif prediction["status"] == "failed":
+        print(f"lovage: {prediction['error']}", file=sys.stderr)
+    elif prediction["status"] == "succeeded" and not printed:
+        _show_output(prediction["output"], prediction["id"], folder)
+    raise typer.Exit(EXIT_CODES[prediction["status"]])
 
 
 def _show_output(output: Any, prediction_id: str, folder: Path) -> None:
@@ -226,18 +225,18 @@ def _save(url: str, prediction_id: str, folder: Path) -> str:
     return str(target)
 
 
-def _describe(found: dict[str, Any]) -> None:
+def _describe(prediction: dict[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for name in ("id", "model", "version", "status", "created_at", "started_at", "completed_at", "error"):
-        if found.get(name):
-            console.print(f"{name:13}{found[name]}", markup=False)
-    timings = {name: value for name, value in found["metrics"].items() if value is not None}
+        if prediction.get(name):
+            console.print(f"{name:13}{prediction[name]}", markup=False)
+    timings = {name: value for name, value in prediction["metrics"].items() if value is not None}
     console.print(
         f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()), markup=False
     )
     for name in ("input", "output", "logs"):
-        if found.get(name) is not None and found[name] != "":
-            text = str(found[name])
+        if prediction.get(name) is not None and prediction[name] != "":
+            text = str(prediction[name])
             console.print(
                 f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}", markup=False
             )

@@ -63,16 +63,16 @@ class Api:
             stop(str(error), error.code)
 
     def every(
-        self, path: str, asked: dict[str, Any] | None = None, *, most: int | None = None
+        self, path: str, params: dict[str, Any] | None = None, *, most: int | None = None
     ) -> list[dict[str, Any]]:
         """The results of page after page, `most` at most."""
-        found: list[dict[str, Any]] = []
-        page = self.call("GET", path, params={**(asked or {}), "limit": min(PAGE, most or PAGE)})
-        found += page["results"]
-        while page["next"] and (most is None or len(found) < most):
+        results: list[dict[str, Any]] = []
+        page = self.call("GET", path, params={**(params or {}), "limit": min(PAGE, most or PAGE)})
+        results += page["results"]
+        while page["next"] and (most is None or len(results) < most):
             page = self.call("GET", page["next"])
-            found += page["results"]
-        return found[:most]
+            results += page["results"]
+        return results[:most]
 
     def ask(self, method: str, path: str, **kwargs: Any) -> Any:
         """Like `call`, for commands that have something to save first. Raises ApiError."""
@@ -123,7 +123,7 @@ def _local_url(data_dir: Path) -> str:
     return platform.api_url if platform else "http://127.0.0.1:8000"
 
 
-def named(model: str) -> tuple[str, str]:
+def split_model(model: str) -> tuple[str, str]:
     """The address of a model and the version's id ("" for the newest)."""
     path, _, version = model.partition(":")
     if path.count("/") != 1 or path.startswith("/") or path.endswith("/"):

@@ -60,26 +60,26 @@ def runtimes(
     if context.invoked_subcommand:
         return
     scanned = [*folders(load_client().runtime_paths), *map(_folder, path or [])]
-    found = [
-        one
-        for one in list_local(registry.list_all(scanned))
-        if one.fits(task=task, hardware=hardware, query=query)
+    specs = [
+        spec
+        for spec in list_local(registry.list_all(scanned))
+        if spec.fits(task=task, hardware=hardware, query=query)
     ]
     if as_json:
-        show_json([asdict(one) for one in found])
+        show_json([asdict(spec) for spec in specs])
         return
-    if not found:
+    if not specs:
         print("No runtime fits. `lovage discover` without options lists them all.")
         return
     table = Table("runtime", "tasks", "hardware", "from", "what it does")
-    for one in found:
-        said = f"[red]{_escaped(one.error)}[/]" if one.error else _escaped(one.description)
+    for spec in specs:
+        text = f"[red]{_escaped(spec.error)}[/]" if spec.error else _escaped(spec.description)
         table.add_row(
-            one.name or "-",
-            ", ".join(one.tasks),
-            ", ".join(one.hardware) or "any",
-            _escaped(one.origin),
-            said,
+            spec.name or "-",
+            ", ".join(spec.tasks),
+            ", ".join(spec.hardware) or "any",
+            _escaped(spec.origin),
+            text,
         )
     Console().print(table)
 
@@ -93,23 +93,25 @@ def find_models(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Find model folders as Hugging Face lays them out, and register them on request."""
-    found = [one for one in _models(_folder(folder)) if not task or task in (one.runtime, one.task)]
+    matches = [model for model in _models(_folder(folder)) if not task or task in (model.runtime, model.task)]
     if as_json:
-        show_json([asdict(one) for one in found])
-    elif found:
-        _print(found)
+        show_json([asdict(model) for model in matches])
+    elif matches:
+        _print(matches)
     else:
         print(f"No models under {folder}. A model is a folder with one of: {', '.join(MARKS)}")
-    for one in found if register else []:
-        if not one.problem:
-            models.add(f"path:{one.folder}", name=one.name)
+    for model in matches if register else []:
+        if not model.problem:
+            models.add(f"path:{model.folder}", name=model.name)
 
 
-def _print(found: list[FoundModel]) -> None:
+def _print(matches: list[FoundModel]) -> None:
     table = Table("model", "runtime", "task", "architecture", "size", "folder")
-    for one in found:
-        how = f"[red]{_escaped(one.problem)}[/]" if one.problem else one.runtime
-        table.add_row(one.name, how, one.task, one.architecture, _size(one.bytes), _escaped(one.folder))
+    for model in matches:
+        how = f"[red]{_escaped(model.problem)}[/]" if model.problem else model.runtime
+        table.add_row(
+            model.name, how, model.task, model.architecture, _size(model.bytes), _escaped(model.folder)
+        )
     Console().print(table)
 
 
@@ -128,7 +130,7 @@ def _models(root: Path) -> Iterator[FoundModel]:
             below.clear()
             yield _looked(Path(folder))
         else:
-            below[:] = sorted(one for one in below if not one.startswith("."))
+            below[:] = sorted(name for name in below if not name.startswith("."))
 
 
 def _looked(folder: Path) -> FoundModel:
@@ -137,7 +139,7 @@ def _looked(folder: Path) -> FoundModel:
     config: Any = looked.configs.get("config.json")
     architectures = config.get("architectures") if isinstance(config, dict) else None
     runtime, task = kind_of(looked) or ("", "")
-    problem = "" if runtime else "its files do not tell what it does"
+    problem = "" if runtime else "its files do not show what it does"
     if runtime != "python" and not looked.has_safetensors:
         problem = "pickled weights only" if looked.pickles else "no weights"
     elif looked.needs_own_code:

@@ -33,17 +33,17 @@ def create(
     body: dict[str, Any] = {"name": name, "scopes": scope or ["predict"]}
     if days is not None:
         body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
-    made = Api().call("POST", "/v1/keys", json=body)
+    created = Api().call("POST", "/v1/keys", json=body)
     if as_json:
-        show_json(made)
+        show_json(created)
     else:
-        print(made["key"])
+        print(created["key"])
 
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List your keys; the keys themselves are not kept."""
-    found = Api().call("GET", "/v1/keys")
-    rows = found["results"] if isinstance(found, dict) else found
+    answer = Api().call("GET", "/v1/keys")
+    rows = answer["results"] if isinstance(answer, dict) else answer
     if as_json:
         show_json(rows)
         return

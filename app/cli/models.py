@@ -8,11 +8,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, named, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, split_model, stop
 
 NOT_FOUND = 404
 POLL_SECONDS = 0.5
-TOLD_SECONDS = 4.0  # until a heartbeat tells of a load that failed, not of one before it
+REPORT_SECONDS = 4.0  # until a heartbeat reports that this load has failed, not one before it
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,15 +32,15 @@ def add_to(app: typer.Typer) -> None:
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List the models that you may run."""
-    found = Api().every("/v1/models")
+    rows = Api().every("/v1/models")
     if as_json:
-        show_json(found)
+        show_json(rows)
         return
-    if not found:
+    if not rows:
         print("No models yet. Add one: lovage models add hf:org/name")
         return
     table = Table("model", "visibility", "runs", "version", "description")
-    for model in found:
+    for model in rows:
         version = (model.get("latest_version") or {}).get("id", "")[:12]
         table.add_row(
             f"{model['owner']}/{model['name']}",
@@ -69,7 +69,7 @@ def add(
     version: dict[str, Any] = {"source": source, "config": _object(config)}
     version |= {key: value for key, value in {"runtime": runtime, "task": task}.items() if value}
     if _exists(api, owner, model):
-        made = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
+        created = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
     else:
         values = {
             "owner": owner,
@@ -77,36 +77,35 @@ def add(
             "visibility": "public" if public else "private",
             "version": version,
         }
-        made = api.call(
+        created = api.call(
             "POST", "/v1/models", json=values | ({"description": description} if description else {})
         )["latest_version"]
-    print(f"{owner}/{model}:{made['id']}")
+    print(f"{owner}/{model}:{created['id']}")
     print(f"Run it: lovage run {owner}/{model} -i …   (its inputs: lovage models show {owner}/{model})")
 
 
 def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Show a model and its inputs."""
-    found = Api().call("GET", f"/v1/models/{_path(model)}")
+    details = Api().call("GET", f"/v1/models/{_path(model)}")
     if as_json:
-        show_json(found)
+        show_json(details)
         return
     console = Console(highlight=False)
-    latest = found.get("latest_version") or {}
-    console.print(
-        f"[bold]{found['owner']}/{found['name']}[/]  {found['visibility']}  {found['description'] or ''}"
-    )
+    latest = details.get("latest_version") or {}
+    name = f"{details['owner']}/{details['name']}"
+    console.print(f"[bold]{name}[/]  {details['visibility']}  {details['description'] or ''}")
     console.print(f"version {latest.get('id', 'none yet')}")
     if latest:
         console.print(served(latest["serving"]), markup=False)
     schema = latest.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
     table = Table("input", "type", "default", "description")
-    for name, wanted in sorted(
+    for name, field in sorted(
         schema.get("properties", {}).items(), key=lambda item: item[1].get("x-order", 0)
     ):
-        kind = wanted.get("type") or "/".join(one.get("type", "?") for one in wanted.get("anyOf", []))
+        kind = field.get("type") or "/".join(choice.get("type", "?") for choice in field.get("anyOf", []))
         needed = " (required)" if name in schema.get("required", []) else ""
-        default = json.dumps(wanted["default"]) if "default" in wanted else ""
-        table.add_row(name + needed, kind, default, wanted.get("description", ""))
+        default = json.dumps(field["default"]) if "default" in field else ""
+        table.add_row(name + needed, kind, default, field.get("description", ""))
     console.print(table)
 
 
@@ -135,10 +134,10 @@ def load(
 ) -> None:
     """Have the workers load a model, so that its first prediction need not wait."""
     api = Api()
-    path, version = named(model)
-    told = _order(api, "load", path, version, worker, as_json)
+    path, version = split_model(model)
+    answer = _send_command(api, "load", path, version, worker, as_json)
     if wait:
-        print(_until_loaded(api, f"/v1/models/{path}/versions/{told['version']}"))
+        print(_until_loaded(api, f"/v1/models/{path}/versions/{answer['version']}"))
 
 
 def unload(
@@ -150,33 +149,33 @@ def unload(
 ) -> None:
     """Have the workers unload a model once nothing of it runs or waits; the next prediction loads it
     again."""
-    path, version = named(model)
-    _order(Api(), "unload", path, version, worker, as_json)
+    path, version = split_model(model)
+    _send_command(Api(), "unload", path, version, worker, as_json)
 
 
-def _order(
+def _send_command(
     api: Api, act: str, path: str, version: str, workers: list[str] | None, as_json: bool
 ) -> dict[str, Any]:
-    wanted = {key: value for key, value in {"version": version, "workers": workers}.items() if value}
-    told: dict[str, Any] = api.call("POST", f"/v1/models/{path}/{act}", json=wanted)
+    body = {key: value for key, value in {"version": version, "workers": workers}.items() if value}
+    answer: dict[str, Any] = api.call("POST", f"/v1/models/{path}/{act}", json=body)
     if as_json:
-        show_json(told)
+        show_json(answer)
     else:
         print(
-            f"asked to {act} {path}: " + (", ".join(told["asked"]) or "nobody, no live worker could run it")
+            f"asked to {act} {path}: " + (", ".join(answer["asked"]) or "nobody, no live worker could run it")
         )
-    return told
+    return answer
 
 
 def _until_loaded(api: Api, address: str) -> str:
-    """Polls until a worker has it, then tells how they stand to it."""
+    """Polls until a worker has it; how the workers stand to it then."""
     began = time.monotonic()
     while True:
         serving = api.call("GET", address)["serving"]
-        told_by_now = time.monotonic() - began > TOLD_SECONDS
+        is_reported = time.monotonic() - began > REPORT_SECONDS
         if serving["status"] == "loaded":
             return served(serving)
-        if told_by_now and serving["status"] in ("failed", "unhealthy"):
+        if is_reported and serving["status"] in ("failed", "unhealthy"):
             stop(served(serving))
         time.sleep(POLL_SECONDS)
 

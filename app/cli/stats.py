@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.connection import JSON, Api, named, show_json, stop
+from app.cli.connection import JSON, Api, show_json, split_model, stop
 from app.domain.phases import PHASES
 
 BAR = 30  # characters of the longest bar
@@ -24,40 +24,40 @@ def stats(
 ) -> None:
     """Show where the time of a model's latest predictions went."""
     api = Api()
-    name, version = named(model)
+    name, version = split_model(model)
     if not version:
         latest = api.call("GET", f"/v1/models/{name}")["latest_version"]
         if latest is None:
             stop(f"{name} has no versions yet")
         version = latest["id"]
-    found = api.call("GET", f"/v1/models/{name}/versions/{version}/stats", params={"window": window})
+    summary = api.call("GET", f"/v1/models/{name}/versions/{version}/stats", params={"window": window})
     if as_json:
-        show_json(found)
+        show_json(summary)
     else:
-        _print(found)
+        _print(summary)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(summary: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(
-        f"[bold]{found['model']}[/]  {found['version'][:12]}  since"
-        f" {found['since'][:19].replace('T', ' ')} UTC"
+        f"[bold]{summary['model']}[/]  {summary['version'][:12]}  since"
+        f" {summary['since'][:19].replace('T', ' ')} UTC"
     )
-    if not found["predictions"]:
+    if not summary["predictions"]:
         console.print("No predictions have ended in this time. A longer one: --window 7d")
         return
-    ended = ", ".join(f"{count} {status}" for status, count in found["statuses"].items() if count)
-    devices = ", ".join(f"{device} ({count})" for device, count in found["devices"].items())
-    console.print(f"{ended}; {found['per_second']:.3g} a second{'; on ' + devices if devices else ''}")
-    if not found["complete"]:
+    ended = ", ".join(f"{count} {status}" for status, count in summary["statuses"].items() if count)
+    devices = ", ".join(f"{device} ({count})" for device, count in summary["devices"].items())
+    console.print(f"{ended}; {summary['per_second']:.3g} a second{'; on ' + devices if devices else ''}")
+    if not summary["complete"]:
         console.print(
             "[dim]The time asked for holds more predictions than were looked at: this is the latest part of"
             " it.[/]"
         )
-    console.print(_phases(found["seconds"]))
-    if found["batches"]["sizes"]:
-        console.print(_batches(found))
-    for code, count in found["errors"].items():
+    console.print(_phases(summary["seconds"]))
+    if summary["batches"]["sizes"]:
+        console.print(_batches(summary))
+    for code, count in summary["errors"].items():
         console.print(f"failed with {code}: {count}")
 
 
@@ -72,15 +72,15 @@ def _phases(seconds: dict[str, dict[str, float] | None]) -> Table:
     return table
 
 
-def _batches(found: dict[str, Any]) -> Table:
-    sizes, padding = found["batches"]["sizes"], found["padding"]
-    most = max(one["predictions"] for one in sizes)
+def _batches(summary: dict[str, Any]) -> Table:
+    sizes, padding = summary["batches"]["sizes"], summary["padding"]
+    most = max(row["predictions"] for row in sizes)
     table = Table("batch of", "predictions", "batches", "", caption_justify="left")
-    for one in sizes:
-        rows = str(one["to"]) if one["from"] == one["to"] else f"{one['from']} to {one['to']}"
-        bar = "█" * max(1, round(BAR * one["predictions"] / most))
-        table.add_row(rows, str(one["predictions"]), f"{one['batches']:.0f}", bar)
+    for row in sizes:
+        size = str(row["to"]) if row["from"] == row["to"] else f"{row['from']} to {row['to']}"
+        bar = "█" * max(1, round(BAR * row["predictions"] / most))
+        table.add_row(size, str(row["predictions"]), f"{row['batches']:.0f}", bar)
     table.caption = (
-        f"mean {found['batches']['mean_size']:.1f}; padding {padding['mean']:.1%}, p95 {padding['p95']:.1%}"
+        f"mean {summary['batches']['mean_size']:.1f}; padding {padding['mean']:.1%}, p95 {padding['p95']:.1%}"
     )
     return table

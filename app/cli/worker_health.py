@@ -1,4 +1,4 @@
-"""`python -m app.cli.worker_health` ends with 0 when a worker of this host has sent a heartbeat lately: for
+"""`python -m app.cli.worker_health` exits with 0 when a worker of this host has sent a heartbeat lately: for
 containers."""
 
 import sys
@@ -16,11 +16,8 @@ def main() -> int:
     database = Database(connect(settings.database_url, pool=1, application="lovage-health"))
     try:
         with database.unit() as session:
-            return (
-                0
-                if any(row.host == this_host() for row in workers.live(session, settings.dead_after_seconds))
-                else 1
-            )
+            live = workers.live(session, settings.dead_after_seconds)
+            return 0 if any(row.host == this_host() for row in live) else 1
     except Unavailable:
         return 1
     finally:

@@ -2,8 +2,8 @@
 
 # Paths that begin so may be over a bar of `sizes`.
 SIZES: tuple[str, ...] = (
-    "app/api",
-    "app/cli",
+    "app/api/rest",
+    "app/cli/bootstrapping.py",
     "app/coalesce.py",
     "app/composition.py",
     "app/composition_worker.py",
@@ -15,9 +15,9 @@ SIZES: tuple[str, ...] = (
 
 # Paths that begin so may hold retired words.
 WORDS: tuple[str, ...] = (
-    "app/api",
+    "app/api/rest",
     "app/broker",
-    "app/cli",
+    "app/cli/bootstrapping.py",
     "app/coalesce.py",
     "app/composition_worker.py",
     "app/db",
