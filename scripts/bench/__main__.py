@@ -39,17 +39,17 @@ def run(name: str) -> list[Line] | None:
         status = status_of([sys.executable, "-m", f"scripts.bench.{name}"], {LINES_FILE: str(file)})
         if status or not file.is_file():
             return None
-        return [Line(**one) for one in json.loads(file.read_text("utf-8"))]
+        return [Line(**values) for values in json.loads(file.read_text("utf-8"))]
 
 
 def status_of(command: list[str], env: dict[str, str]) -> int:
-    """The exit status of a bench. When this program is told to stop, the bench is too, and has the time to
-    end its platform."""
+    """The exit status of a bench. When this program is stopped, the bench is too, and has the time to end its
+    platform."""
     with terminable(), subprocess.Popen(command, env={**os.environ, **env}) as child:
         try:
             return child.wait()
-        except (KeyboardInterrupt, SystemExit) as told:
-            if isinstance(told, SystemExit):  # Ctrl-C has reached it by itself
+        except (KeyboardInterrupt, SystemExit) as interruption:
+            if isinstance(interruption, SystemExit):  # Ctrl-C has reached it by itself
                 child.terminate()
             child.wait()
             raise
@@ -57,7 +57,7 @@ def status_of(command: list[str], env: dict[str, str]) -> int:
 
 def table(lines: list[Line]) -> str:
     """A Markdown table."""
-    rows = "\n".join(f"| {one.what} | {one.value} | {one.wanted} | {one.limit} |" for one in lines)
+    rows = "\n".join(f"| {line.what} | {line.value} | {line.wanted} | {line.limit} |" for line in lines)
     return f"| what | measured | wanted | limit in the same run |\n|---|---|---|---|\n{rows}\n"
 
 
@@ -69,7 +69,7 @@ def written(page: str, name: str, lines: list[Line]) -> str:
     new = f"{begin}{time.strftime('%d %B %Y')}, {machine}:\n\n{table(lines)}{end}"
     changed, count = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: new, page, flags=re.DOTALL)
     if count != 1:
-        raise ValueError(f"{PAGE.name} has no place for {name}: {begin.strip()} … {end}")
+        raise ValueError(f"{PAGE.name} has no marks for {name}: {begin.strip()} … {end}")
     return changed
 
 

@@ -25,7 +25,7 @@ from scripts.bench.stage import Line, Stage, show, stage
 
 READY_BAR, BACK_BAR = 1.5, 25_000_000
 IDLE_SECONDS = 8
-# two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
+# Two of them, each 90 MB of weights, its own pages and its share of the libraries; a third does not fit
 CACHE_BYTES = 600_000_000
 TEXT = {"text": "a text"}
 
@@ -33,7 +33,7 @@ TEXT = {"text": "a text"}
 def memory(stage: Stage) -> int:
     """PSS of the worker's tree in bytes."""
     worker = stage.family.of("worker", "--device")[0]
-    return sum(pss(one.pid) for one in [worker, *worker.children(recursive=True)])
+    return sum(pss(process.pid) for process in [worker, *worker.children(recursive=True)])
 
 
 def drop_from_page_cache(folder: Path) -> None:
@@ -76,7 +76,7 @@ class Story:
     """The models of one run, and what was measured. Times in seconds, memory in bytes."""
 
     def __init__(self, stage: Stage, root: Path, config: dict[str, str]) -> None:
-        self._stage, self._root, self._config = stage, root, config
+        self._stage, self._config = stage, config
         self.folders = {name: root / name for name in ("first", "second", "third")}
         self.ready: list[float] = []
         self.loads: list[float] = []
@@ -90,36 +90,34 @@ class Story:
         )
         drop_from_page_cache(self.folders[name])
         began = time.perf_counter()
-        found = self._stage.predict(version, TEXT)
-        return time.perf_counter() - began, found["metrics"]["load"]
+        prediction = self._stage.predict(version, TEXT)
+        return time.perf_counter() - began, prediction["metrics"]["load"]
 
     def run(self, number: int) -> None:
         """Once: the second beside the first, the third instead of the first, none at all."""
-        before = self._settled()
+        before = self._memory_at_rest()
         self._first_call("first", number)
         seconds, load = self._first_call("second", number)
         self.ready.append(seconds)
         self.loads.append(load)
-        two = self._settled()
+        two = self._memory_at_rest()
         self._first_call("third", number)
         if not until(lambda: len(self._stage.family.models()) == 2, 5):
             raise RuntimeError(f"{len(self._stage.family.models())} models are loaded, and two were to be")
-        self.evicted.append(self._settled() - two)
+        self.evicted.append(self._memory_at_rest() - two)
         if not until(lambda: not self._stage.family.models(), IDLE_SECONDS * 3):
             raise RuntimeError("idle models were not unloaded")
-        self.left.append(self._settled() - before)
+        self.left.append(self._memory_at_rest() - before)
 
-    def _settled(self) -> int:
+    def _memory_at_rest(self) -> int:
         time.sleep(0.3)
         return memory(self._stage)
 
 
 def lines(story: Story, kind: str, limit: float) -> list[Line]:
     """The rows of the table."""
-    ready, bar = (
-        f"{median(story.ready):.2f} s ({', '.join(f'{one:.2f}' for one in story.ready)})",
-        f"≤ {BACK_BAR / 1e6:.0f} MB",
-    )
+    each = ", ".join(f"{seconds:.2f}" for seconds in story.ready)
+    ready, bar = f"{median(story.ready):.2f} s ({each})", f"≤ {BACK_BAR / 1e6:.0f} MB"
     evicted, left = f"{median(story.evicted) / 1e6:+.0f} MB", f"{median(story.left) / 1e6:+.0f} MB"
     return [
         Line(
@@ -129,7 +127,7 @@ def lines(story: Story, kind: str, limit: float) -> list[Line]:
             f"in process {limit:.2f} s",
         ),
         Line("of it, loading", f"{median(story.loads):.2f} s", ""),
-        Line("a third model in the place of the first: PSS of the worker's tree grew by", evicted, bar),
+        Line("a third model in the place of the first: PSS of the worker's tree gained", evicted, bar),
         Line("after all were unloaded for being idle: PSS above what it was before", left, bar),
     ]
 

@@ -30,16 +30,18 @@ from scripts.bench.stage import Line, Stage, cpu, show, stage
 from scripts.bench.streams import open_stream
 
 TIMES_BAR, STEPS_BAR = 3.5, 3
-REQUESTS, LEAST, MOST = 32, 16, 128
-RUNNING, LATE_AFTER, TRIES = 16, 8, 3
+REQUESTS = 32
+LEAST, MOST = 16, 128  # new tokens
+RUNNING, LATE_AFTER = 16, 8  # neighbours, and tokens that one of them has when the newcomer arrives
+TRIES = 3
 
 
 def inputs() -> list[dict[str, Any]]:
     """The same ones every time."""
-    chance = random.Random(1)
+    generator = random.Random(1)
     lengths = [LEAST + n * (MOST - LEAST) // (REQUESTS - 1) for n in range(REQUESTS)]
-    chance.shuffle(lengths)
-    prompts = [" ".join(chance.choices(random_models.WORDS, k=chance.randint(4, 24))) for _ in lengths]
+    generator.shuffle(lengths)
+    prompts = [" ".join(generator.choices(random_models.WORDS, k=generator.randint(4, 24))) for _ in lengths]
     return [
         {"prompt": prompt, "max_new_tokens": length, "temperature": 0}
         for prompt, length in zip(prompts, lengths, strict=True)
@@ -82,10 +84,10 @@ class InProcess:
             ModelSpec("alone", "bench/alone", "text-generation", path=str(folder), threads=threads)
         )
 
-    def run(self, given: list[dict[str, Any]]) -> Speed:
+    def run(self, inputs: list[dict[str, Any]]) -> Speed:
         """All of them as one batch."""
         speed, own = Speed(), psutil.Process()
-        jobs = [Job(one["prompt"], dict(one)) for one in given]
+        jobs = [Job(values["prompt"], dict(values)) for values in inputs]
         for job in jobs:
             self._runtime.prepare(job)
         began, before = time.perf_counter(), cpu([own])
@@ -96,15 +98,13 @@ class InProcess:
         speed.seconds, speed.cpu = time.perf_counter() - began, cpu([own]) - before
         return speed
 
-    def one_at_a_time(self, given: list[dict[str, Any]]) -> Speed:
+    def one_at_a_time(self, inputs: list[dict[str, Any]]) -> Speed:
         whole = Speed()
-        for one in given:
-            part = self.run([one])
-            whole.tokens, whole.seconds, whole.cpu = (
-                whole.tokens + part.tokens,
-                whole.seconds + part.seconds,
-                whole.cpu + part.cpu,
-            )
+        for values in inputs:
+            part = self.run([values])
+            whole.tokens += part.tokens
+            whole.seconds += part.seconds
+            whole.cpu += part.cpu
             whole.texts |= part.texts
         return whole
 
@@ -115,11 +115,11 @@ class Served:
     def __init__(self, stage: Stage, version: str) -> None:
         self._stage, self._version = stage, version
 
-    async def _stream(self, given: dict[str, Any]) -> Any:
+    async def _stream(self, values: dict[str, Any]) -> Any:
         """The pieces as they come, after the POST."""
         target, connection = self._stage.target, Connection(self._stage.target)
         status, body = await connection.send(
-            target.request("POST", "/v1/predictions", {"version": self._version, "input": given})
+            target.request("POST", "/v1/predictions", {"version": self._version, "input": values})
         )
         connection.close()
         if status != 201:
@@ -135,14 +135,14 @@ class Served:
                 break
         writer.close()
 
-    async def _read(self, given: dict[str, Any], speed: Speed) -> None:
-        speed.texts[given["prompt"]] = "".join([piece async for piece in self._stream(given)])
-        speed.tokens += given["max_new_tokens"]
+    async def _read(self, values: dict[str, Any], speed: Speed) -> None:
+        speed.texts[values["prompt"]] = "".join([piece async for piece in self._stream(values)])
+        speed.tokens += values["max_new_tokens"]
 
-    def run(self, given: list[dict[str, Any]], at_once: int) -> Speed:
+    def run(self, inputs: list[dict[str, Any]], at_once: int) -> Speed:
         """So many at once, each with a reader of its own."""
         models = self._stage.family.models()
-        speed, waiting = Speed(), list(reversed(given))
+        speed, waiting = Speed(), list(reversed(inputs))
 
         async def work() -> None:
             while waiting:
@@ -161,19 +161,19 @@ class Served:
         token."""
         counted: list[int] = [0]
 
-        async def neighbour(given: dict[str, Any], told: asyncio.Event | None) -> None:
-            async for _ in self._stream(given):
-                if told is not None:
+        async def neighbour(values: dict[str, Any], is_under_way: asyncio.Event | None) -> None:
+            async for _ in self._stream(values):
+                if is_under_way is not None:
                     counted[0] += 1
                     if counted[0] == LATE_AFTER:
-                        told.set()
+                        is_under_way.set()
 
         async def story() -> int:
-            told = asyncio.Event()
-            others = [dict(one, max_new_tokens=32) for one in ALL[: RUNNING + 1]]
-            tasks = [asyncio.ensure_future(neighbour(one, None)) for one in others[2:]]
-            tasks.append(asyncio.ensure_future(neighbour(others[1], told)))
-            await told.wait()
+            is_under_way = asyncio.Event()
+            others = [dict(values, max_new_tokens=32) for values in ALL[: RUNNING + 1]]
+            tasks = [asyncio.ensure_future(neighbour(values, None)) for values in others[2:]]
+            tasks.append(asyncio.ensure_future(neighbour(others[1], is_under_way)))
+            await is_under_way.wait()
             before, stream = counted[0], self._stream(dict(others[0], max_new_tokens=LEAST))
             await anext(stream)
             steps = counted[0] - before
@@ -191,7 +191,11 @@ def same(ours: Speed, truth: Speed) -> int:
 
 
 def measure(path: Served, alone: InProcess, runs: int) -> list[Line]:
-    ratios, costs, limits, rates, wrong = [], [], [], [], 0
+    ratios: list[float] = []
+    costs: list[float] = []
+    limits: list[float] = []
+    rates: list[float] = []
+    wrong = 0
     for _ in range(runs):
         single, batch = path.run(SOME, 1), path.run(ALL, REQUESTS)
         own, together = alone.one_at_a_time(SOME), alone.run(ALL)
@@ -202,10 +206,8 @@ def measure(path: Served, alone: InProcess, runs: int) -> list[Line]:
         wrong += same(batch, single) + same(batch, together) + same(single, own)
     steps = sorted(path.late() for _ in range(TRIES))
     what = f"{REQUESTS} texts of {LEAST} to {MOST} tokens to {REQUESTS} readers"
-    value, limit = (
-        f"{median(ratios):.1f} times ({median(rates):.0f} tokens/s)",
-        f"in process {median(limits):.1f} times",
-    )
+    value = f"{median(ratios):.1f} times ({median(rates):.0f} tokens/s)"
+    limit = f"in process {median(limits):.1f} times"
     waited = f"{steps[len(steps) // 2]}, {steps[-1]}"
     return [
         Line(f"{what}: tokens/s of one at a time", value, f"≥ {TIMES_BAR} times", limit),

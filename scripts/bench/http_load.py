@@ -57,7 +57,9 @@ async def flood(
 ) -> tuple[float, list[float], list[bytes]]:
     """Sends all requests over so many connections. Returns (seconds, each one's seconds, bodies); raises on
     another status."""
-    waiting, times, bodies = list(reversed(requests)), [], []
+    waiting = list(reversed(requests))
+    times: list[float] = []
+    bodies: list[bytes] = []
 
     async def work() -> None:
         connection = Connection(target)

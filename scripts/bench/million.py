@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
+from typing import Any, cast
 from uuid import uuid4
 
 import orjson
@@ -33,7 +34,7 @@ from scripts.bench.stage import Line, Stage, show, stage
 
 MOST_TIMES = 2.0
 QUEUE = "cuda"
-NOT_ASKED = ("/status", "a worker's claim of 64")  # the empty platform has no 64 to claim
+WITHOUT_BAR = ("/status", "a worker's claim of 64")  # the empty platform has no 64 to claim
 INSERT = """
     INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, notified_at)
     SELECT %(prefix)s || lpad(n::text, 16, '0'), user_id, version_id, model, queue, routing, input, now()
@@ -44,12 +45,14 @@ class Calls:
     """Each method makes `number` calls one after the other and gives the seconds of each."""
 
     def __init__(self, stage: Stage, version: str, number: int) -> None:
-        self._target, self._client, self._number = stage.target, stage.client, number
+        self._target, self._number = stage.target, number
         self._body = {"version": version, "input": {"text": "x"}}
         self.ids: list[str] = []
 
     async def _send(self, requests: list[bytes], expect: int) -> tuple[list[float], list[bytes]]:
-        connection, times, bodies = Connection(self._target), [], []
+        connection = Connection(self._target)
+        times: list[float] = []
+        bodies: list[bytes] = []
         for request in requests:
             began = time.perf_counter()
             status, body = await connection.send(request)
@@ -64,20 +67,20 @@ class Calls:
         requests = [self._target.request(method, path, body) for path in paths]
         times, bodies = asyncio.run(self._send(requests, expect))
         if expect == 201:
-            self.ids = [orjson.loads(one)["id"] for one in bodies]
+            self.ids = [orjson.loads(body)["id"] for body in bodies]
         return times
 
     def create(self) -> list[float]:
         return self._timed("POST", ["/v1/predictions"] * self._number, self._body, 201)
 
     def get(self) -> list[float]:
-        return self._timed("GET", [f"/v1/predictions/{one}" for one in self.ids])
+        return self._timed("GET", [f"/v1/predictions/{prediction_id}" for prediction_id in self.ids])
 
     def listing(self, query: str) -> Callable[[], list[float]]:
         return lambda: self._timed("GET", [f"/v1/predictions?{query}"] * (self._number // 4))
 
     def cancel(self) -> list[float]:
-        return self._timed("POST", [f"/v1/predictions/{one}/cancel" for one in self.ids])
+        return self._timed("POST", [f"/v1/predictions/{prediction_id}/cancel" for prediction_id in self.ids])
 
     def status(self) -> list[float]:
         return self._timed("GET", ["/status"] * (self._number // 10))
@@ -91,7 +94,7 @@ class Calls:
             "list, succeeded": "limit=20&status=succeeded",
             "list of another model": "limit=20&model=demo/echo",
         }
-        calls = {"create": self.create, "get (with its place in the queue)": self.get}
+        calls = {"create": self.create, "get (with its position in the queue)": self.get}
         calls |= {name: self.listing(query) for name, query in queries.items()}
         return {**calls, "cancel": self.cancel, "/status": self.status}
 
@@ -101,20 +104,20 @@ def recovery(stage: Stage) -> Iterator[tuple[Recovery, Database]]:
     """The clock's sweep in this process, on the platform's servers."""
     platform = stage.platform
     database = Database(connect(platform.database_url, application="bench"))
-    redis_marker, notifier = (
-        RedisMarker(redis_client.connect(platform.redis_url)),
-        Notifier(Silence(), Silence()),
-    )  # type: ignore[arg-type]
-    lifecycle = Lifecycle(database, None, notifier, 3)  # type: ignore[arg-type]
+    redis = redis_client.connect(platform.redis_url)
+    silence: Any = Silence()
+    notifier, nobody = Notifier(silence, silence), cast(Any, None)
+    lifecycle = Lifecycle(database, nobody, notifier, 3)
+    limits = SweepLimits(10, 24 * 365)
     try:
-        yield Recovery(database, lifecycle, notifier, redis_marker, None, SweepLimits(10, 24 * 365)), database  # type: ignore[arg-type]
+        yield Recovery(database, lifecycle, notifier, RedisMarker(redis), nobody, limits), database
     finally:
-        redis_marker.close()
+        redis.close()
         database.close()
 
 
 class Silence:
-    """Announces nothing: the sweep is to find nothing that wants it."""
+    """Notifies nobody: the sweep is to find nothing that wants it."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **more: None
@@ -176,11 +179,11 @@ def measured(stage: Stage, calls: Calls, number: int) -> dict[str, Callable[[], 
 
 def prepared(stage: Stage, number: int) -> Calls:
     """A platform with a version that nobody runs, and with warm caches and connections."""
-    made = stage.client.post(
+    answer = stage.client.post(
         "/v1/models", json={"name": "elsewhere", "version": {"runtime": "echo", "config": {"device": QUEUE}}}
     )
-    made.raise_for_status()
-    calls = Calls(stage, made.json()["latest_version"]["id"], number)
+    answer.raise_for_status()
+    calls = Calls(stage, answer.json()["latest_version"]["id"], number)
     stage.predict("demo/echo", {"text": "x"})
     for call in measured(stage, calls, number).values():
         call()
@@ -189,13 +192,15 @@ def prepared(stage: Stage, number: int) -> Calls:
 
 def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) -> list[Line]:
     """In turns, so that what else the machine does hits both alike."""
-    one, other = prepared(empty, number), prepared(full, number)
-    other.create()
-    print(f"{waiting:,} inserted in {fill(full, other.ids[0], waiting):.0f} s", flush=True)
+    idle_calls, loaded_calls = prepared(empty, number), prepared(full, number)
+    loaded_calls.create()
+    print(f"{waiting:,} inserted in {fill(full, loaded_calls.ids[0], waiting):.0f} s", flush=True)
     without: dict[str, list[float]] = {}
     under: dict[str, list[float]] = {}
     for _ in range(rounds):
-        pairs = zip(measured(empty, one, number).items(), measured(full, other, number).values(), strict=True)
+        on_empty = measured(empty, idle_calls, number)
+        on_full = measured(full, loaded_calls, number)
+        pairs = zip(on_empty.items(), on_full.values(), strict=True)
         for (name, idle), loaded in pairs:
             without.setdefault(name, []).extend(idle())
             under.setdefault(name, []).extend(loaded())
@@ -204,9 +209,9 @@ def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) 
 
 def line(name: str, waiting: int, without: float, under: float) -> Line:
     """A row; times in milliseconds."""
-    wanted = "" if name in NOT_ASKED else f"≤ {MOST_TIMES:.0f} times"
+    bar = "" if name in WITHOUT_BAR else f"≤ {MOST_TIMES:.0f} times"
     value = f"{under:.1f} ms ({under / without:.2f} times)"
-    return Line(f"{name}, {waiting:,} waiting: p50", value, wanted, f"empty {without:.1f} ms")
+    return Line(f"{name}, {waiting:,} waiting: p50", value, bar, f"empty {without:.1f} ms")
 
 
 def main() -> int:

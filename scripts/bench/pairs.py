@@ -23,18 +23,20 @@ from scripts.bench import random_models
 from scripts.bench.stage import Line, Stage, cpu, show, stage
 
 PADDING_BAR, TIMES_BAR = 0.10, 2.0
-IN_FLIGHT, LEAST, MOST, SPECIAL = 128, 16, 256, 3
+IN_FLIGHT = 128
+LEAST, MOST = 16, 256  # tokens of a pair
+SPECIAL = 3  # tokens that the model adds
 RUNTIMES = Path(__file__).parent / "runtimes"
 
 
 def pairs(number: int) -> list[dict[str, Any]]:
     """The same ones every time; a word of the list is one token, and three are the model's own."""
-    chance, made = random.Random(1), []
+    generator, inputs = random.Random(1), []
     for _ in range(number):
-        words = chance.choices(random_models.WORDS, k=chance.randint(LEAST, MOST) - SPECIAL)
-        query = chance.randint(1, min(12, len(words) - 1))
-        made.append({"query": " ".join(words[:query]), "texts": [" ".join(words[query:])]})
-    return made
+        words = generator.choices(random_models.WORDS, k=generator.randint(LEAST, MOST) - SPECIAL)
+        query = generator.randint(1, min(12, len(words) - 1))
+        inputs.append({"query": " ".join(words[:query]), "texts": [" ".join(words[query:])]})
+    return inputs
 
 
 class Served:
@@ -43,16 +45,16 @@ class Served:
     def __init__(self, stage: Stage, version: str) -> None:
         self._stage, self._version = stage, version
 
-    def run(self, given: list[dict[str, Any]]) -> tuple[float, float, list[dict[str, Any]]]:
+    def run(self, inputs: list[dict[str, Any]]) -> tuple[float, float, list[dict[str, Any]]]:
         """(pairs a second, pairs for each second of CPU of the model's process, predictions)."""
         models = self._stage.family.models()
         before = cpu(models)
-        seconds, _, found = self._stage.predict_all(self._version, given, IN_FLIGHT)
+        seconds, _, predictions = self._stage.predict_all(self._version, inputs, IN_FLIGHT)
         spent = cpu(models) - before
-        return len(given) / seconds, len(given) / spent, found
+        return len(inputs) / seconds, len(inputs) / spent, predictions
 
 
-def alone(folder: Path, given: list[dict[str, Any]], threads: int) -> float:
+def alone(folder: Path, inputs: list[dict[str, Any]], threads: int) -> float:
     """Pairs a second of the model alone, sorted by length."""
     import torch
 
@@ -62,20 +64,21 @@ def alone(folder: Path, given: list[dict[str, Any]], threads: int) -> float:
     runtime = PairScoring.load(
         ModelSpec("alone", "bench/alone", "pair-scoring", path=str(folder), threads=threads)
     )
-    jobs = [Job(str(number), one) for number, one in enumerate(given)]
+    jobs = [Job(str(number), values) for number, values in enumerate(inputs)]
     for job in jobs:
         runtime.prepare(job)
     began = time.perf_counter()
     list(runtime.run(jobs, Alone()))
-    return len(given) / (time.perf_counter() - began)
+    return len(inputs) / (time.perf_counter() - began)
 
 
 def waste(predictions: list[dict[str, Any]]) -> float:
     """The share of all cells that hold padding: each prediction's part of its batch's cells, by the batch's
     padding."""
-    tokens = [one["metrics"]["input_tokens"] for one in predictions]
-    cells = [one["metrics"]["input_tokens"] / (1 - one["metrics"]["padding"]) for one in predictions]
-    return 1 - sum(tokens) / sum(cells)
+    metrics = [prediction["metrics"] for prediction in predictions]
+    tokens = sum(each["input_tokens"] for each in metrics)
+    cells: float = sum(each["input_tokens"] / (1 - each["padding"]) for each in metrics)
+    return 1 - tokens / cells
 
 
 def measure(stage: Stage, folder: Path, number: int, runs: int) -> list[Line]:
@@ -84,18 +87,22 @@ def measure(stage: Stage, folder: Path, number: int, runs: int) -> list[Line]:
     arriving = Served(
         stage, theirs := stage.model("arrival", folder, "arrival-order", max_batch_size=32, fused=False)
     )
-    given = pairs(number)
+    inputs = pairs(number)
     for version in (ours, theirs):
-        stage.predict(version, given[0])
-    times, costs, rates, wastes, limits = [], [], [], [], []
+        stage.predict(version, inputs[0])
+    times: list[float] = []
+    costs: list[float] = []
+    rates: list[float] = []
+    wastes: list[float] = []
+    limits: list[float] = []
     for _ in range(runs):
-        rate, cost, found = sorting.run(given)
-        other_rate, other_cost, _ = arriving.run(given)
+        rate, cost, predictions = sorting.run(inputs)
+        other_rate, other_cost, _ = arriving.run(inputs)
         times.append(rate / other_rate)
         costs.append(cost / other_cost)
         rates.append(rate)
-        wastes.append(waste(found))
-        limits.append(alone(folder, given, os.cpu_count() or 1))
+        wastes.append(waste(predictions))
+        limits.append(alone(folder, inputs, os.cpu_count() or 1))
     limit = f"in process, all sorted {median(limits):.0f}/s"
     value = f"{median(times):.2f} times ({median(rates):.0f}/s)"
     return [

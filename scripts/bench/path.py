@@ -34,7 +34,8 @@ class Bench:
     """Runs against one platform."""
 
     def __init__(self, stage: Stage, runs: int) -> None:
-        self.platform, self.family, self.runs = stage.platform, stage.family, runs
+        self.platform, self.family = stage.platform, stage.family
+        self.runs = runs
         self.target, self.client = stage.target, stage.client
 
     def accept(self, number: int) -> list[Line]:
@@ -46,8 +47,8 @@ class Bench:
                 theirs.append(self._creates(Target(port, {}), [process], number))
                 self._forget_baseline()
                 self._drain()
-        rate, their_rate = median([one[0] for one in ours]), median([one[0] for one in theirs])
-        cost, their_cost = median([one[1] for one in ours]), median([one[1] for one in theirs])
+        rate, cost = (median(figures) for figures in zip(*ours, strict=True))
+        their_rate, their_cost = (median(figures) for figures in zip(*theirs, strict=True))
         return [
             Line(
                 "create, 64 connections: API CPU of one",
@@ -97,7 +98,9 @@ class Bench:
 
     def flood(self, number: int) -> list[Line]:
         """All submitted, then waited for; and 64 in flight with Prefer: wait."""
-        whole, closed, rates = [], [], []
+        whole: list[float] = []
+        closed: list[float] = []
+        rates: list[float] = []
         for _ in range(self.runs):
             before = cpu_seconds(self._platform_processes())
             requests = [self.target.request("POST", "/v1/predictions", ECHO)] * number

@@ -49,39 +49,39 @@ class Stage:
 
     def model(self, name: str, folder: Path, runtime: str, **config: Any) -> str:
         """Registers a folder of this machine as a model; the id of its version."""
-        wanted = {"source": f"path:{folder}", "runtime": runtime, "config": config}
-        made = self.client.post("/v1/models", json={"name": name, "version": wanted})
-        if made.is_error:
-            raise RuntimeError(made.text)
-        return str(made.json()["latest_version"]["id"])
+        version = {"source": f"path:{folder}", "runtime": runtime, "config": config}
+        answer = self.client.post("/v1/models", json={"name": name, "version": version})
+        if answer.is_error:
+            raise RuntimeError(answer.text)
+        return str(answer.json()["latest_version"]["id"])
 
-    def predict(self, version: str, given: dict[str, Any]) -> dict[str, Any]:
+    def predict(self, version: str, values: dict[str, Any]) -> dict[str, Any]:
         """One prediction, waited for. It must succeed."""
-        made = self.client.post(
-            "/v1/predictions", json={"version": version, "input": given}, headers={"Prefer": "wait=60"}
+        answer = self.client.post(
+            "/v1/predictions", json={"version": version, "input": values}, headers={"Prefer": "wait=60"}
         )
-        made.raise_for_status()
-        found: dict[str, Any] = made.json()
-        if found["status"] != "succeeded":
-            raise RuntimeError(f"{version}: {found['status']} {found['error']}")
-        return found
+        answer.raise_for_status()
+        prediction: dict[str, Any] = answer.json()
+        if prediction["status"] != "succeeded":
+            raise RuntimeError(f"{version}: {prediction['status']} {prediction['error']}")
+        return prediction
 
     def predict_all(
-        self, version: str, given: list[dict[str, Any]], connections: int
+        self, version: str, inputs: list[dict[str, Any]], connections: int
     ) -> tuple[float, list[float], list[dict[str, Any]]]:
         """(seconds in all, seconds of each, the predictions as they ended), so many in flight. All must
         succeed."""
         requests = [
             self.target.request(
-                "POST", "/v1/predictions", {"version": version, "input": one}, Prefer="wait=60"
+                "POST", "/v1/predictions", {"version": version, "input": values}, Prefer="wait=60"
             )
-            for one in given
+            for values in inputs
         ]
         seconds, times, bodies = asyncio.run(flood(self.target, requests, connections, 201))
-        found = [orjson.loads(body) for body in bodies]
-        if bad := next((one for one in found if one["status"] != "succeeded"), None):
+        predictions = [orjson.loads(body) for body in bodies]
+        if bad := next((each for each in predictions if each["status"] != "succeeded"), None):
             raise RuntimeError(str(bad)[:500])
-        return seconds, times, found
+        return seconds, times, predictions
 
 
 @contextlib.contextmanager
@@ -105,15 +105,15 @@ def stage(**env: str) -> Iterator[Stage]:
 
 def cpu(processes: list[psutil.Process]) -> float:
     """User and system seconds of these processes alone."""
-    times = [one.cpu_times() for one in processes]
-    return sum(one.user + one.system for one in times)
+    times = [process.cpu_times() for process in processes]
+    return sum(each.user + each.system for each in times)
 
 
 def show(lines: list[Line]) -> None:
     """The table; for `make bench` also as data, into the file that it names."""
     table = Table("what", "measured", "wanted", "limit in the same run")
-    for one in lines:
-        table.add_row(one.what, one.value, one.wanted, one.limit)
+    for line in lines:
+        table.add_row(line.what, line.value, line.wanted, line.limit)
     Console(width=180).print(table)
     if file := os.environ.get(LINES_FILE):
-        Path(file).write_text(json.dumps([asdict(one) for one in lines]), "utf-8")
+        Path(file).write_text(json.dumps([asdict(line) for line in lines]), "utf-8")

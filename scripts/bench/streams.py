@@ -26,10 +26,12 @@ from app.runtimes.demo import shipped_folder
 from scripts.bench.http_load import Connection, Target
 from scripts.bench.stage import Line, Stage, cpu, show, stage
 
-FIRST_BAR_MS, CPU_BAR, GROWTH_BAR_KB = 25.0, 0.60, 1024
+FIRST_BAR_MS = 25.0
+CPU_BAR = 0.60  # of a core
+MEMORY_BAR_KB = 1024
 PROMPT = {"prompt": "Once upon a time", "max_new_tokens": 16, "temperature": 0}
 READERS, RATE = 200, 50
-SETTLE_SECONDS = 3.0  # connections and buffers come into being before the window begins
+WARM_UP_SECONDS = 3.0  # connections and buffers come into being before the window begins
 
 
 class Alongside:
@@ -50,11 +52,11 @@ class Alongside:
         began = time.perf_counter()
         job = Job("alone", dict(PROMPT))
         self._runtime.prepare(job)
-        found = 0.0
+        seconds = 0.0
         for _, event in self._runtime.run([job], Alone()):
-            if isinstance(event, Chunk) and not found:
-                found = time.perf_counter() - began
-        return found
+            if isinstance(event, Chunk) and not seconds:
+                seconds = time.perf_counter() - began
+        return seconds
 
 
 async def first_event(target: Target, body: dict[str, Any]) -> float:
@@ -66,12 +68,12 @@ async def first_event(target: Target, body: dict[str, Any]) -> float:
         raise RuntimeError(f"answered {status}: {answer!r}")
     reader, writer = await open_stream(target, orjson.loads(answer)["urls"]["stream"])
     await reader.readuntil(b"event: output")
-    found = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     while b"event: done" not in await reader.readline():
         pass
     writer.close()
     maker.close()
-    return found
+    return seconds
 
 
 async def open_stream(target: Target, url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -88,7 +90,9 @@ def path_of(url: str) -> str:
 
 def first_token(stage: Stage, number: int) -> Line:
     """Path and model in turns."""
-    alone, over, own = Alongside(os.cpu_count() or 1), [], []
+    alone = Alongside(os.cpu_count() or 1)
+    over: list[float] = []
+    own: list[float] = []
     for n in range(number + 3):
         mine = alone.first()
         seconds = asyncio.run(first_event(stage.target, {"version": "demo/words", "input": PROMPT}))
@@ -108,7 +112,8 @@ class Counting(asyncio.Protocol):
     """A reader that only counts what came and remembers the tail, so that 200 of them cost little."""
 
     def __init__(self, hello: bytes) -> None:
-        self._hello, self.events, self.tail = hello, 0, b""
+        self._hello = hello
+        self.events, self.tail = 0, b""
         self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -125,33 +130,34 @@ class Counting(asyncio.Protocol):
 async def read_together(
     port: int, hello: bytes, watched: psutil.Process, seconds: float
 ) -> tuple[float, int, list[Counting]]:
-    """READERS read; (CPU share of a core, bytes that the watched process grew by) in the middle, and the
+    """READERS read; (CPU share of a core, bytes that the watched process gained) in the middle, and the
     readers."""
     loop, readers = asyncio.get_running_loop(), []
     for _ in range(READERS):
         _, reader = await loop.create_connection(lambda: Counting(hello), "127.0.0.1", port)
         readers.append(reader)
-    await asyncio.sleep(SETTLE_SECONDS)
-    began, before, memory = time.perf_counter(), cpu([watched]), watched.memory_info().rss
+    await asyncio.sleep(WARM_UP_SECONDS)
+    began, memory = time.perf_counter(), watched.memory_info().rss
+    before = cpu([watched])
     await asyncio.sleep(seconds)
     share = (cpu([watched]) - before) / (time.perf_counter() - began)
-    growth = watched.memory_info().rss - memory
-    await asyncio.wait_for(asyncio.gather(*(one.ended for one in readers)), 60)
-    return share, growth, readers
+    gained = watched.memory_info().rss - memory
+    await asyncio.wait_for(asyncio.gather(*(reader.ended for reader in readers)), 60)
+    return share, gained, readers
 
 
 def many_readers(stage: Stage, seconds: float) -> list[Line]:
     """One prediction, READERS readers."""
-    chunks = int((seconds + SETTLE_SECONDS * 2) * RATE)
+    chunks = int((seconds + WARM_UP_SECONDS * 2) * RATE)
     body = {
         "version": "demo/echo",
         "input": {"text": "token " * 50, "chunks": chunks, "seconds": chunks / RATE},
     }
-    made = stage.client.post("/v1/predictions", json=body).json()
-    hello = stage.target.request("GET", path_of(made["urls"]["stream"]), Connection="close")
+    prediction = stage.client.post("/v1/predictions", json=body).json()
+    hello = stage.target.request("GET", path_of(prediction["urls"]["stream"]), Connection="close")
     api = stage.family.of("api")[0]
-    share, growth, readers = asyncio.run(read_together(stage.target.port, hello, api, seconds))
-    lost = [one for one in readers if one.events != chunks or b"event: done" not in one.tail]
+    share, gained, readers = asyncio.run(read_together(stage.target.port, hello, api, seconds))
+    lost = [each for each in readers if each.events != chunks or b"event: done" not in each.tail]
     if lost:
         raise RuntimeError(
             f"{len(lost)} readers did not get all {chunks} events and the end: {lost[0].events}"
@@ -167,9 +173,9 @@ def many_readers(stage: Stage, seconds: float) -> list[Line]:
             f"a bare server {bare:.0%}",
         ),
         Line(
-            f"{what}: memory grown in {seconds:.0f} s",
-            f"{growth / 1024:.0f} KB",
-            f"flat (≤ {GROWTH_BAR_KB} KB)",
+            f"{what}: memory gained in {seconds:.0f} s",
+            f"{gained / 1024:.0f} KB",
+            f"flat (≤ {MEMORY_BAR_KB} KB)",
         ),
     ]
 
@@ -195,7 +201,7 @@ def bare_server(pipe: Any, seconds: float) -> None:
         server = await asyncio.start_server(lambda reader, writer: writers.append(writer), "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         event = b"event: output\nid: 1700000000:100\ndata: token token\n\n"
-        for _ in range(int((seconds + SETTLE_SECONDS * 2) * RATE)):
+        for _ in range(int((seconds + WARM_UP_SECONDS * 2) * RATE)):
             for writer in writers:
                 writer.write(event)
             await asyncio.sleep(1 / RATE)

@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from app.runtimes.demo import demo_minilm_folder
@@ -22,21 +23,22 @@ from scripts.bench.random_models import WORDS
 from scripts.bench.stage import Line, Stage, show, stage
 
 NUMBER = 2_000
-MEDIAN, LEAST, MOST, SPREAD = 24, 5, 250, 0.8
+LEAST, MOST = 5, 250  # tokens
+MEDIAN, SPREAD = 24, 0.8  # log-normal
 BATCHES = (8, 16, 32, 64)
-# What is asked of (dtype, predictions in flight), as a share.
+# The bar of (dtype, predictions in flight), as a share.
 BARS = {("float32", 128): 0.66, ("float32", 512): 0.75, ("auto", 128): 1.2}
 ALONE = 100
 
 
 def texts() -> list[str]:
     """The same ones every time. A word of this list is one token."""
-    chance = random.Random(1)
+    generator = random.Random(1)
     lengths = [
-        min(MOST, max(LEAST, round(chance.lognormvariate(math.log(MEDIAN), SPREAD)))) - 2
+        min(MOST, max(LEAST, round(generator.lognormvariate(math.log(MEDIAN), SPREAD)))) - 2
         for _ in range(NUMBER)
     ]
-    return [" ".join(chance.choice(WORDS) for _ in range(length)) for length in lengths]
+    return [" ".join(generator.choice(WORDS) for _ in range(length)) for length in lengths]
 
 
 class InProcess:
@@ -61,9 +63,10 @@ class InProcess:
 
     def rate_for(self, seconds: float, batch: int) -> float:
         """Texts a second of random batches of neighbours, for about so long."""
-        chance, began, done = random.Random(2), time.perf_counter(), 0
+        generator, done = random.Random(2), 0
+        began = time.perf_counter()
         while time.perf_counter() - began < seconds:
-            at = chance.randrange(len(self._rows) - batch)
+            at = generator.randrange(len(self._rows) - batch)
             self._run(self._rows[at : at + batch])
             done += batch
         return done / (time.perf_counter() - began)
@@ -77,11 +80,11 @@ class InProcess:
             pooled = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
             torch.nn.functional.normalize(pooled, dim=1).tolist()
 
-    def one(self) -> list[float]:
+    def time_single(self) -> list[float]:
         """Seconds of single texts, a hundred of them in random order: what one prediction at a time costs the
         model."""
         rows = random.Random(3).sample(self._rows, ALONE)
-        return [_timed(lambda row=row: self._run([row])) for row in rows]
+        return [_timed(partial(self._run, [row])) for row in rows]
 
 
 class Served:
@@ -103,26 +106,27 @@ class Served:
         seconds, _, predictions = self.run(dtype, texts(), connections)
         return len(predictions) / seconds, predictions
 
-    def one(self, dtype: str) -> list[float]:
-        """Seconds of single predictions, one after the other, of the same texts as `InProcess.one` draws."""
+    def time_single(self, dtype: str) -> list[float]:
+        """Seconds of single predictions, one after the other, of the same texts as `InProcess.time_single`
+        draws."""
         rows = sorted(texts(), key=len)
         return self.run(dtype, random.Random(3).sample(rows, ALONE), 1)[1]
 
     def run(
-        self, dtype: str, given: list[str], connections: int
+        self, dtype: str, inputs: list[str], connections: int
     ) -> tuple[float, list[float], list[dict[str, Any]]]:
         """As `Stage.predict_all`."""
-        return self.stage.predict_all(self.versions[dtype], [{"text": text} for text in given], connections)
+        return self.stage.predict_all(self.versions[dtype], [{"text": text} for text in inputs], connections)
 
 
-def _timed(action: Callable[[], None]) -> float:
+def _timed(action: Callable[[], object]) -> float:
     began = time.perf_counter()
     action()
     return time.perf_counter() - began
 
 
 def mean(predictions: list[dict[str, Any]], metric: str) -> float:
-    return statistics.mean(one["metrics"][metric] for one in predictions)
+    return float(statistics.mean(each["metrics"][metric] for each in predictions))
 
 
 def share(path: Served, alone: InProcess, dtype: str, connections: int, best: int, runs: int) -> Line:
@@ -137,21 +141,22 @@ def share(path: Served, alone: InProcess, dtype: str, connections: int, best: in
         rates.append(rate)
         shares.append(rate / limits[-1])
     batch = f"batch {mean(predictions, 'batch_size'):.0f}, padding {mean(predictions, 'padding'):.0%}"
-    told = f"{statistics.median(shares):.2f} ({statistics.median(rates):.0f}/s, {batch})"
+    value = f"{statistics.median(shares):.2f} ({statistics.median(rates):.0f}/s, {batch})"
     limit = f"{statistics.median(limits):.0f}/s, fp32, sorted by {best}"
-    return Line(f"texts, {dtype}, {connections} in flight: share", told, f"≥ {bar}", limit)
+    return Line(f"texts, {dtype}, {connections} in flight: share", value, f"≥ {bar}", limit)
 
 
 def lone(path: Served, alone: InProcess, runs: int) -> Line:
     """One text in flight: the medians of the runs' medians, the model's measured after each run of the
     path."""
-    path.one("float32")
+    path.time_single("float32")
     pairs = [
-        [statistics.median(found) * 1000 for found in (path.one("float32"), alone.one())] for _ in range(runs)
+        [statistics.median(times) * 1000 for times in (path.time_single("float32"), alone.time_single())]
+        for _ in range(runs)
     ]
-    ours, model = (statistics.median(found) for found in zip(*pairs, strict=True))
-    told = f"{ours:.1f} ms, {ours - model:.1f} above"
-    return Line("texts, fp32, one in flight: p50", told, "≤ 6 ms above the model", f"{model:.1f} ms")
+    ours, model = (statistics.median(medians) for medians in zip(*pairs, strict=True))
+    value = f"{ours:.1f} ms, {ours - model:.1f} above"
+    return Line("texts, fp32, one in flight: p50", value, "≤ 6 ms above the model", f"{model:.1f} ms")
 
 
 def measure(runs: int, dtypes: tuple[str, ...] = ("float32", "auto")) -> list[Line]:

@@ -66,18 +66,18 @@ def measure(processes: int, threads: int, wait: str, seconds: float) -> float:
         for _ in range(processes)
     ]
     try:
-        for one in running:
-            if not one.stdout or one.stdout.readline() != "ready\n":
+        for process in running:
+            if not process.stdout or process.stdout.readline() != "ready\n":
                 raise SystemExit("a measuring process did not start; try it alone: " + " ".join(command))
-        for one in running:
-            assert one.stdin
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        return sum(float(one.communicate()[0]) for one in running)
+        for process in running:
+            assert process.stdin
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return sum(float(process.communicate()[0]) for process in running)
     finally:
-        for one in running:
-            one.kill()
-            one.wait()
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -87,9 +87,9 @@ def neighbours(number: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in busy:
-            one.kill()
-            one.wait()
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def main() -> int:
@@ -106,16 +106,16 @@ def main() -> int:
     lines = []
     for processes, threads in dict.fromkeys(shapes):
         for wait in WAITS if threads > 1 else ("asleep",):  # one thread waits for nobody
-            found = []
+            medians = []
             for busy in (0, cores):
                 with neighbours(busy):
                     time.sleep(0.2)
                     rates = [
                         measure(processes, threads, wait, arguments.seconds) for _ in range(arguments.runs)
                     ]
-                found.append(statistics.median(rates))
-            told = f"{found[0]:.0f} texts/s; {found[1]:.0f}/s beside busy neighbours"
-            lines.append(Line(f"{processes} x {threads} threads, {wait}", told, ""))
+                medians.append(statistics.median(rates))
+            value = f"{medians[0]:.0f} texts/s; {medians[1]:.0f}/s beside busy neighbours"
+            lines.append(Line(f"{processes} x {threads} threads, {wait}", value, ""))
     show(lines)
     return 0
 
