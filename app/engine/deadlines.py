@@ -33,9 +33,11 @@ def is_idle(idle: float, keep_alive: float | None, timeouts: Timeouts) -> bool:
 
 @dataclass(slots=True)
 class Actions:
-    """What to do now. `timed_out` and `canceled` get their endings; `isolate` these in smaller groups; `kill`
-    the process, `intended` or because it hangs (which then counts as its death)."""
+    """What to do now. `stop`: these have reached their limit and are asked to end by themselves; `timed_out`
+    and `canceled` get their endings; `isolate` these in smaller groups; `kill` the process, `intended` or
+    because it hangs (which then counts as its death)."""
 
+    stop: list[WorkItem] = field(default_factory=list)
     timed_out: list[WorkItem] = field(default_factory=list)
     canceled: list[WorkItem] = field(default_factory=list)
     isolate: list[WorkItem] = field(default_factory=list)
@@ -47,7 +49,7 @@ def check(items: Sequence[WorkItem], now: float, last_message_at: float, timeout
     """`now` and `last_message_at` (of the process) in monotonic seconds."""
     actions = Actions()
     running = [item for item in items if item.started_at]
-    _time_out(running, now, actions)
+    _time_out(running, now, timeouts, actions)
     _stop_canceled(items, running, now, timeouts, actions)
     waiting = [item for item in items if item.sent and not item.started_at]
     if waiting and not running and _silence(waiting, now, last_message_at) > timeouts.stall:
@@ -60,15 +62,19 @@ def _silence(waiting: Sequence[WorkItem], now: float, last_message_at: float) ->
     return now - max(last_message_at, *(item.accepted_at + item.load_seconds for item in waiting))
 
 
-def _time_out(running: Sequence[WorkItem], now: float, actions: Actions) -> None:
-    """One alone is at fault. Several at once are a batch that hangs because of one of them: run in smaller
-    groups."""
+def _time_out(running: Sequence[WorkItem], now: float, timeouts: Timeouts, actions: Actions) -> None:
+    """A late item is asked to stop; the process is killed only when that is not heeded, because its
+    neighbours would start over.
+
+    One alone that does not heed it is at fault. Several at once are a batch that hangs because of one of
+    them: run in smaller groups.
+    """
     late = [item for item in running if 0 < item.work.timeout < now - item.started_at]
-    if not late:
-        return
-    actions.kill = True
-    for item in late:
-        alone = len(late) == 1 or item.deaths >= GROUP_TIMEOUTS
+    actions.stop = [item for item in late if not item.late_at]
+    stuck = [item for item in late if item.late_at and now - item.late_at > timeouts.cancel]
+    actions.kill = bool(stuck)
+    for item in stuck:
+        alone = len(stuck) == 1 or item.deaths >= GROUP_TIMEOUTS
         (actions.timed_out if alone else actions.isolate).append(item)
 
 

@@ -45,7 +45,7 @@ def status_of(supervisor: ModelSupervisor) -> str:
 
 def describe(supervisor: ModelSupervisor) -> LoadedModel:
     """Measures the process's memory."""
-    supervisor.measure()
+    supervisor.state.measure(supervisor.record)
     with supervisor.lock:
         now = time.monotonic()
         record, state = supervisor.record, supervisor.state

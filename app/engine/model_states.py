@@ -127,6 +127,11 @@ class Ready(ModelState):
         self._declared_bytes = int(message.get("bytes") or 0)
         self.bytes = self._declared_bytes or loading.bytes
         self._held = False
+        self.interrupted = False
+
+    def expect_kill(self) -> None:
+        """Its process is to be killed because of one item's time limit; the others are not to blame."""
+        self.interrupted = self.link.expected = True
 
     def take_due(self, work: OpenWork) -> list[WorkItem]:
         return [] if self._held else work.take_due()

@@ -125,16 +125,14 @@ class ModelSupervisor:
             idle = self.record.is_idle(now, self._timeouts)
             actions = self.record.enforce_deadlines(now, state.link.last_message_at, self._timeouts)
             if actions.kill and actions.intended:
-                state.link.expected = True
+                state.expect_kill()
+        for item in actions.stop:
+            state.link.send(["cancel", item.wire_id])
         if actions.kill:
             state.link.kill()
         elif idle:
             self.evict(self._timeouts.evict)
         self._push()
-
-    def measure(self) -> None:
-        """How much memory its process has."""
-        self.state.measure(self.record)
 
     def resident(self) -> Resident | None:
         """As the memory budget sees it."""
@@ -181,10 +179,10 @@ class ModelSupervisor:
             self.record.on_ready(ready.since, ready.batch_size, loading.began)
             loading.succeed()
             if link.dead:
-                self._after_death(link, link.dead)
+                self._after_death(ready, link.dead)
         self._loader.preload(message.get("imported") or ())
         self._push()
-        self.measure()
+        ready.measure(self.record)
         self._budget.fit(self.version, ready.bytes)
 
     # Sending and receiving
@@ -216,15 +214,15 @@ class ModelSupervisor:
     def on_death(self, link: ModelLink, reason: str) -> None:
         with self.lock:
             if isinstance(self.state, Ready) and link is self.state.link:
-                self._after_death(link, reason)
+                self._after_death(self.state, reason)
 
-    def _after_death(self, link: ModelLink, reason: str) -> None:
+    def _after_death(self, ready: Ready, reason: str) -> None:
         now = time.monotonic()
-        if not link.expected:
+        if not ready.link.expected:
             self.record.on_crash(now, reason)
         self.state = without_process(self.record.health, now)
         if refusal := self.state.refusal(now):
             self.record.work.end_all(refusal)
-        self.record.work.requeue(reason)
+        self.record.work.requeue(reason, interrupted=ready.interrupted)
         if self.record.work:
             self._begin_loading()

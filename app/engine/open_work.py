@@ -106,19 +106,33 @@ class OpenWork:
         for group in retry_policy.isolation_groups(items, deaths):
             self._isolate(group)
 
-    def requeue(self, reason: str) -> None:
+    def requeue(self, reason: str, *, interrupted: bool = False) -> None:
         """Their process is gone: those that had been sent wait again, unless they were canceled or were sent
-        too often."""
+        too often. `interrupted`: it was killed because of others, and says nothing about these."""
         for item in [item for item in self.open.values() if item.sent]:
             item.reset()
             self._unsent[item.wire_id] = item
             if item.cancel_at:
                 self.end(item, Canceled())
-            elif item.resends > retry_policy.MOST_RESENDS:
-                error = f"the model's process ended {item.resends} times before an answer; {reason}"
-                self.end(item, Crashed(error))
-            elif item.resends >= retry_policy.BYSTANDER_DEATHS and not item.isolation_group:
-                self._isolate([item])
+            elif interrupted:
+                item.interruptions += 1
+            else:
+                self._count_resend(item, reason)
+        self._shield()
+
+    def _count_resend(self, item: WorkItem, reason: str) -> None:
+        item.resends += 1
+        if item.resends > retry_policy.MOST_RESENDS:
+            error = f"the model's process ended {item.resends} times before an answer; {reason}"
+            self.end(item, Crashed(error))
+        elif item.resends >= retry_policy.BYSTANDER_DEATHS and not item.isolation_group:
+            self._isolate([item])
+
+    def _shield(self) -> None:
+        """Those that were interrupted too often run together, and without anybody new."""
+        often = [item for item in self.open.values() if item.interruptions >= retry_policy.MOST_INTERRUPTIONS]
+        if shielded := [item for item in often if not item.isolation_group]:
+            self._isolate(shielded)
 
     def _isolate(self, group: Iterable[WorkItem]) -> None:
         name = f"isolated-{next(self._group_numbers)}"

@@ -19,8 +19,11 @@ PROBE_SECONDS = 600.0
 BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 5.0, 300.0
 # An item that was sent to so many processes that died is no bystander: its preparation may be what kills.
 BYSTANDER_DEATHS = 3
-# Times an item is sent again at most, for whatever reason.
+# Times an item is sent again at most, for whatever reason of its own process.
 MOST_RESENDS = 8
+# Who was interrupted so often because of neighbours' time limits is shielded from new neighbours: a caller
+# who sends short timeouts to a model that does not heed them would otherwise keep all others from ending.
+MOST_INTERRUPTIONS = 3
 
 
 def isolation_groups(items: Sequence[T], deaths: int) -> list[list[T]]:

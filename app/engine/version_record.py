@@ -63,6 +63,8 @@ class VersionRecord:
                 item.pass_on(event)
 
     def _on_end(self, item: WorkItem, event: Event) -> None:
+        if isinstance(event, Canceled) and item.late_at and not item.cancel_at:
+            event = item.timeout_failure(event.metrics)
         if isinstance(event, Finished):
             if not self.health.succeeded or self.health.backoffs:
                 self.health = retry_policy.after_success(self.health)
@@ -99,11 +101,13 @@ class VersionRecord:
     def enforce_deadlines(
         self, now: float, last_message_at: float, timeouts: deadlines.Timeouts
     ) -> deadlines.Actions:
-        """Ends what ran too long and what does not heed a cancel; whether to kill is left to the caller."""
+        """Ends what ran too long and what does not heed a cancel; to ask items to stop and to kill is left to
+        the caller."""
         actions = deadlines.check(list(self.work.open.values()), now, last_message_at, timeouts)
+        for item in actions.stop:
+            item.late_at = now
         for item in actions.timed_out:
-            error = f"it ran longer than its limit of {item.work.timeout:g} s"
-            self.end(item, Failed(error, code="run_timeout"))
+            self.end(item, item.timeout_failure())
         for item in actions.canceled:
             self.end(item, Canceled())
         if actions.isolate:

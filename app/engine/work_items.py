@@ -6,6 +6,7 @@ Plain state; knows frames, but no process and no lock.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from app.domain.work import Canceled, Chunk, Event, Failed, Finished, Log, Started, Work
 from app.engine.frames import encode
@@ -47,8 +48,10 @@ class WorkItem:
     """One item's way through the engine. Guarded by its supervisor's lock. Times are monotonic seconds, 0.0:
     not yet.
 
-    `deaths` counts processes that died while running it, `resends` all that it outlived. After a restart its
-    stream begins anew: of `seen` chunks of this run only those beyond the `delivered` ones are passed on.
+    `deaths` counts processes that died while running it, `resends` all that it outlived, but for those that
+    were killed because of a neighbour's time limit: these are `interruptions`. `late_at`: when it was asked
+    to stop because its own limit was reached. After a restart its stream begins anew: of `seen` chunks of
+    this run only those beyond the `delivered` ones are passed on.
     """
 
     work: Work
@@ -59,8 +62,10 @@ class WorkItem:
     sent: bool = False
     started_at: float = 0.0
     cancel_at: float = 0.0
+    late_at: float = 0.0
     deaths: int = 0
     resends: int = 0
+    interruptions: int = 0
     isolation_group: str = ""
     announced: bool = False
     delivered: int = 0
@@ -106,9 +111,15 @@ class WorkItem:
 
     def reset(self) -> None:
         """Back to waiting: its process is gone."""
-        self.sent, self.started_at = False, 0.0
+        self.sent = False
+        self.started_at = self.late_at = 0.0
         self.seen = 0
-        self.resends += 1
+
+    def timeout_failure(self, metrics: dict[str, Any] | None = None) -> Failed:
+        """The ending of one that ran longer than its limit."""
+        return Failed(
+            f"it ran longer than its limit of {self.work.timeout:g} s", "run_timeout", metrics or {}
+        )
 
     def frame(self) -> bytes:
         """The `work` message. Raises TypeError when the input is not JSON."""

@@ -12,7 +12,7 @@ import pytest
 from engine_support import RUNTIMES, Start, ending, events_of, spec, submit, work
 from waiting import eventually
 
-from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec
+from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec, Work
 from app.engine import retry_policy
 from app.engine.engine import Engine
 from app.engine.loaded_model import LoadedModel
@@ -103,6 +103,27 @@ def test_an_item_that_runs_too_long_is_killed_and_its_neighbours_run_again(
     assert late.code == "run_timeout"
     assert "0.3 s" in late.error
     assert all(isinstance(end, Finished) for end in ends)
+
+
+def test_a_short_timeout_of_one_caller_restarts_no_neighbour(shared_engine: Engine) -> None:
+    model = spec("echo", joins=True)
+    pid = shared_engine.load(model).pid
+    streams = [
+        submit(shared_engine, model, Work(f"stream-{i}-{pid}", {"text": "x", "seconds": 2.5, "chunks": 50}))
+        for i in range(7)
+    ]
+    for stream in streams:
+        next(stream.events())
+    for number in range(5):
+        hasty = Work(f"hasty-{number}-{pid}", {"text": "x", "seconds": 60, "chunks": 600}, timeout=0.2)
+        streams.append(submit(shared_engine, model, hasty))
+    ends = [ending(stream) for stream in streams]
+    assert [type(end) for end in ends] == [Finished] * 7 + [Failed] * 5
+    assert {(end.code, end.error) for end in ends[7:]} == {
+        ("run_timeout", "it ran longer than its limit of 0.2 s")
+    }
+    assert all(end.metrics["run"] >= 0.2 for end in ends[7:])
+    assert described(shared_engine, model).pid == pid
 
 
 def test_of_a_batch_that_hangs_together_only_the_one_at_fault_times_out(shared_engine: Engine) -> None:

@@ -20,6 +20,7 @@ from app.engine.batch_policy import (
 )
 from app.engine.model_cache import Resident, Step, Then
 from app.engine.model_states import Absent, BackingOff, without_process
+from app.engine.open_work import OpenWork
 from app.engine.retry_policy import Health
 from app.engine.work_items import Handle, WorkItem
 
@@ -233,13 +234,39 @@ TIMES = deadlines.Timeouts(cancel=3.0, stall=60.0)
 
 
 def test_a_batch_that_is_late_together_is_isolated_and_one_alone_is_at_fault() -> None:
-    together = [item(1.0, 5.0), item(1.0, 5.0), item(1.0)]
-    actions = deadlines.check(together, 7.0, 7.0, TIMES)
+    together = [item(1.0, 5.0, late_at=7.0), item(1.0, 5.0, late_at=7.0), item(1.0)]
+    actions = deadlines.check(together, 10.1, 7.0, TIMES)
     assert actions.isolate == together[:2]
     assert actions.kill
-    assert deadlines.check(together[1:], 7.0, 7.0, TIMES).timed_out == [together[1]]
-    again = [item(1.0, 5.0, deaths=2), item(1.0, 5.0, deaths=2)]
-    assert deadlines.check(again, 7.0, 7.0, TIMES).timed_out == again
+    assert deadlines.check(together[1:], 10.1, 7.0, TIMES).timed_out == [together[1]]
+    again = [item(1.0, 5.0, late_at=7.0, deaths=2), item(1.0, 5.0, late_at=7.0, deaths=2)]
+    assert deadlines.check(again, 10.1, 7.0, TIMES).timed_out == again
+
+
+def test_a_late_item_is_asked_to_stop_before_its_process_is_killed() -> None:
+    late, neighbour = item(1.0, 5.0), item(1.0)
+    assert deadlines.check([late, neighbour], 5.9, 5.9, TIMES) == deadlines.Actions()
+    assert deadlines.check([late, neighbour], 6.1, 6.1, TIMES) == deadlines.Actions(stop=[late])
+    asked = replace(late, late_at=6.1)
+    assert deadlines.check([asked, neighbour], 9.0, 9.0, TIMES) == deadlines.Actions()
+    assert deadlines.check([asked, neighbour], 9.2, 9.2, TIMES) == deadlines.Actions(
+        timed_out=[asked], kill=True
+    )
+
+
+def test_bystanders_of_a_kill_are_neither_blamed_nor_isolated_one_by_one() -> None:
+    open_work = OpenWork()
+    bystanders = [WorkItem(Work(name, {}), name, Handle(name, print)) for name in "abcd"]
+    for bystander in bystanders:
+        open_work.add(bystander)
+    for _ in range(retry_policy.MOST_INTERRUPTIONS + retry_policy.MOST_RESENDS):
+        assert open_work.take_due() == bystanders, "all together, every time"
+        open_work.requeue("killed for another", interrupted=True)
+    newcomer = WorkItem(Work("e", {}, timeout=0.1), "e", Handle("e", print))
+    open_work.add(newcomer)
+    assert open_work.take_due() == bystanders, "interrupted often enough, they are shielded from newcomers"
+    assert len(open_work) == 5
+    assert {bystander.resends for bystander in bystanders} == {0}
 
 
 @pytest.mark.parametrize(
