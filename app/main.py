@@ -92,14 +92,12 @@ def create_app(settings: Settings) -> FastAPI:
         license_info={"name": "MIT"},
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
-        redirect_slashes=False,  # a redirect would repeat the Host header, which is the caller's word
+        redirect_slashes=False,  # a redirect would repeat the Host header, which the caller chooses
     )
     app.state.settings = settings
     app.state.leaving = Leaving()
-    for module in (
-        *ROUTERS,
-        websocket,
-    ):  # as they are: FastAPI's `include_router` looks for the route of each request twice
+    # Not by FastAPI's `include_router`, which looks for the route of each request twice.
+    for module in (*ROUTERS, websocket):
         app.router.routes.extend(module.router.routes)
     problems.install(app)
     openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn)

@@ -53,9 +53,7 @@ class RequestBounds:
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
-        with contextlib.suppress(
-            ClientDisconnect
-        ):  # by the caller, or by our refusal: nobody reads an answer
+        with contextlib.suppress(ClientDisconnect):  # the caller's, or ours: nobody reads an answer
             await self._app(scope, exchange.receive, exchange.send)
 
 

@@ -48,9 +48,8 @@ class StopSignals:
         signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._count_one)
-        self._before[signal.SIGCHLD] = signal.signal(
-            signal.SIGCHLD, _do_nothing
-        )  # a handler is what wakes the loop
+        # A handler is what wakes the loop.
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)
         return self
 
     def __exit__(

@@ -33,10 +33,8 @@ def _write(path: str, text: str) -> None:
 
 def become_mapped_nobody() -> None:
     """In a fresh single-threaded child: go on owning our files, but let every program see us as `nobody`."""
-    user, group = (
-        os.geteuid(),
-        os.getegid(),
-    )  # inside, before the maps are written, both read as the overflow id
+    # Read here: inside, before the maps are written, both are the overflow id.
+    user, group = os.geteuid(), os.getegid()
     if _libc.unshare(CLONE_NEWUSER) != 0:
         code = ctypes.get_errno()
         raise OSError(code, f"unshare: {os.strerror(code)}")
