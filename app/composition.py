@@ -6,7 +6,7 @@ imported when a worker is built, so that an API process holds nothing of it. The
 reverse of opening.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import redis
@@ -156,9 +156,7 @@ async def open_api(settings: Settings) -> Api:
     return Api(core, threads, reader, build_services(settings, core, threads, reader))
 
 
-def build_services(
-    settings: Settings, core: Core, threads: ThreadPoolExecutor, reader: EventReader
-) -> Services:
+def build_services(settings: Settings, core: Core, threads: Executor, reader: EventReader) -> Services:
     """Everything that the API's routes use."""
     database = core.database
     access, accounts = build_access(settings, database, threads)
@@ -186,13 +184,7 @@ def build_services(
         subscriptions=subscriptions,
         stats=VersionStats(database, versions),
         runtimes=RuntimeIndex(database),
-        metrics=ApiMetrics(
-            database,
-            reader,
-            lambda: subscriptions.active,
-            core.publisher,
-            settings.dead_after_seconds,
-        ),
+        metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
         submitter=build_submitter(settings, core, fleet, threads),
         follower=Follower(database, reader, threads),
@@ -202,6 +194,19 @@ def build_services(
         lifecycle=core.lifecycle,
         view=core.view,
         storage=core.storage,
+    )
+
+
+def build_metrics(
+    settings: Settings, core: Core, reader: EventReader, subscriptions: Subscriptions
+) -> ApiMetrics:
+    """What `/metrics` shows."""
+    return ApiMetrics(
+        core.database,
+        reader,
+        lambda: subscriptions.active,
+        core.publisher,
+        settings.dead_after_seconds,
     )
 
 
@@ -219,9 +224,7 @@ def api_options(settings: Settings) -> ApiOptions:
     )
 
 
-def build_access(
-    settings: Settings, database: Database, threads: ThreadPoolExecutor
-) -> tuple[Access, Accounts]:
+def build_access(settings: Settings, database: Database, threads: Executor) -> tuple[Access, Accounts]:
     """Who may call, and how accounts are made and signed in to."""
     signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
     access = Access(
@@ -264,7 +267,7 @@ def build_files(settings: Settings, core: Core) -> Files:
     )
 
 
-def build_submitter(settings: Settings, core: Core, fleet: Fleet, threads: ThreadPoolExecutor) -> Submitter:
+def build_submitter(settings: Settings, core: Core, fleet: Fleet, threads: Executor) -> Submitter:
     checker = InputChecker(allow_private=settings.allow_private_addresses)
     backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
     return Submitter(

@@ -76,7 +76,8 @@ def _demo_models(settings: Settings, database: Database, principal: Principal) -
 
 def demo_versions() -> dict[str, tuple[str, VersionRequest]]:
     """The demo models whose files are on this machine, by name."""
-    minilm, words, digits = demo_minilm_folder(), shipped_folder("words"), shipped_folder("digits")
+    minilm = demo_minilm_folder()
+    words, digits = shipped_folder("words"), shipped_folder("digits")
     versions = {
         "echo": (
             "Answers what it is sent; for trying things out.",

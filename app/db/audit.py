@@ -1,6 +1,7 @@
 """Queries about the audit log."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
@@ -40,5 +41,7 @@ def page(
 
 def forget(session: Session, days: int, limit: int) -> int:
     """Removes at most `limit` entries older than `days`; returns how many."""
-    old = select(AuditRow.id).where(AuditRow.at < func.now() - func.make_interval(0, 0, 0, days)).limit(limit)
-    return session.execute(delete(AuditRow).where(AuditRow.id.in_(old))).rowcount  # type: ignore[attr-defined, no-any-return]
+    before = func.now() - func.make_interval(0, 0, 0, days)
+    old = select(AuditRow.id).where(AuditRow.at < before).limit(limit)
+    removed: Any = session.execute(delete(AuditRow).where(AuditRow.id.in_(old)))
+    return int(removed.rowcount)

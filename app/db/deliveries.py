@@ -44,7 +44,7 @@ TAKE_DUE = text(f"""
     )
     UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked
         WHERE d.id = locked.id
-    RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id,
+    RETURNING d.id, d.event, d.url, d.body, d.tries,
               (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret""")
 
 

@@ -15,9 +15,9 @@ LOCK = 7_205_601  # any number that nothing else in this database locks
 
 def config(url: str) -> Config:
     """Alembic's configuration for `url`, whatever the working directory."""
-    found = Config(str(ROOT / "alembic.ini"))
-    found.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    return found
+    alembic = Config(str(ROOT / "alembic.ini"))
+    alembic.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return alembic
 
 
 def upgrade(url: str, revision: str = "head") -> None:

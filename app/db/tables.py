@@ -98,7 +98,7 @@ class VersionRow(Base):
     )  # json, not jsonb: the order of properties is kept
     output_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
     streams: Mapped[bool] = mapped_column(Boolean)
-    # What workers measured and chose on loading it (dtype, agreement, batch curve); not part of the address.
+    # What workers measured and chose on loading it (dtype, agreement, cost model); not part of the address.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,6 @@ class DueDelivery:
     body: bytes
     tries: int
     secret: str | None = field(repr=False)
-    user_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
     ├── Unauthenticated           no or bad credentials
     │   └── AccountDisabled       good ones, of an account that an administrator has disabled
     ├── Forbidden                 known caller, missing scope or right
-    ├── NotFound                  absent, or somebody else's (existence is not told)
+    ├── NotFound                  absent, or somebody else's (no caller learns which)
     ├── Conflict                  it exists already, or the state does not allow it
     │   └── SecretShownOnce       a repeated request whose answer held a secret
     ├── Gone                      it was there; its data has expired
@@ -69,7 +69,7 @@ class InvalidInput(InvalidRequest):
 
 
 def _lines(fields: Iterable[FieldError]) -> str:
-    return "".join(f"- {one.field}: {one.description}\n" for one in fields)
+    return "".join(f"- {field.field}: {field.description}\n" for field in fields)
 
 
 def wrong_field(field: str, sentence: str, kind: str = "value") -> InvalidRequest:
@@ -140,16 +140,14 @@ class ModelUnhealthy(Unavailable):
 
 
 class PredictionError(LovageError):
-    """Why a prediction failed. `retryable` says whether the same input may succeed on another try."""
+    """Why a prediction failed."""
 
     code = "prediction_failed"
     title = "Prediction failed"
-    retryable = False
 
 
 class ModelUnavailable(PredictionError):
     code = "model_unavailable"
-    retryable = True
 
 
 class ModelFailed(PredictionError):
@@ -162,9 +160,7 @@ class RunTimeout(PredictionError):
 
 class WorkerCrashed(PredictionError):
     code = "worker_crashed"
-    retryable = True
 
 
 class StorageFailed(PredictionError):
     code = "storage_error"
-    retryable = True

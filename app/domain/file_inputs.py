@@ -1,8 +1,8 @@
 """Which inputs of a version are files, and which URLs name a file that was uploaded here. Pure.
 
-Whose such a file is, is asked when a prediction is made; the worker then reads it for whoever made it. So the
-one and the other, and the check of addresses between them, must see the same in a text, and they all ask
-here.
+When a prediction is made, it is checked that such a file is its caller's; the worker then reads it for
+whoever made the prediction. The check of addresses stands between the two. All three must parse a URL
+identically, so all three use this.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 OWN_FILE = re.compile(r"/v1/files/(?P<id>[0-9a-z]{26})\Z")
-LONGEST_OWN = 2_048  # characters: no URL of ours comes near, and splitting megabytes would hold others up
+LONGEST_OWN = 2_048  # characters: no URL of ours is near that, and splitting megabytes would hold others up
 
 
 def takes_files(field: Mapping[str, Any]) -> bool:

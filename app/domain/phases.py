@@ -18,7 +18,7 @@ PHASES = ("queue", *MEASURED, "store")
 DIGITS = 6  # microseconds, as Postgres keeps its times
 
 
-def of_run(engine: Mapping[str, Any], before: float, within: float) -> dict[str, Any]:
+def run_metrics(engine: Mapping[str, Any], before: float, within: float) -> dict[str, Any]:
     """A worker's metrics of one attempt: the engine's, with what came before it taking the work and after its
     answer.
 

@@ -1,5 +1,5 @@
-"""Whether bytes can be a picture, told from a few of them: early enough for a request to be refused, and
-nothing is decoded.
+"""Whether bytes can be a picture, by a few of them: early enough for a request to be refused, and nothing is
+decoded.
 
 Knows the beginnings of the usual formats, and of PNG its size and its end. What passes may still be broken; a
 model's process finds that out.
@@ -30,7 +30,7 @@ Read = Callable[[int, int], bytes]  # (offset, length) -> the bytes there, fewer
 
 
 def fault_of(read: Read, size: int) -> str | None:
-    """What is wrong with the picture, as the end of a sentence; None when nothing can be told against it."""
+    """What is wrong with the picture, as the end of a sentence; None when there is nothing."""
     head = read(0, 32)
     if not (head.startswith(BEGINNINGS) or head[:4] + head[8:12] == b"RIFFWEBP" or head[4:8] == b"ftyp"):
         return "is not a picture of a known format"

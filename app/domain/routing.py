@@ -1,8 +1,8 @@
 """Which queue a prediction goes to: a pure function over the live workers' heartbeats. No clock, no Redis, no
 Postgres.
 
-Every strategy gives each fitting worker a score, lower being better; the best one's pinned queue is taken, or
-its class's queue where whoever is free first may as well have it. A class queue is only used when every
+Every strategy gives each fitting worker a score, lower being better. The best one's pinned queue is chosen,
+or its class's queue where whoever is free first may as well have it. A class queue is only used when every
 worker that reads it fits.
 """
 
@@ -13,13 +13,16 @@ from typing import Any
 from app.domain import queue_names
 from app.domain.versions import Placement
 
-# Faster classes first; a version without a wish takes the best class that is alive.
+# Faster classes first; a version without a preference goes to the best class that is alive.
 CLASS_ORDER = ("cuda", "rocm", "mps", "xpu", "cpu")
 DEFAULT = "affinity"
 # What a choice says instead of a strategy's name.
-PINNED, CLASS_QUEUE = "pinned", "class"
+PINNED = "pinned"
+CLASS_QUEUE = "class"
 # Affinity's score is made of these: what matters more weighs more than everything below it together.
-TIER, CLASS, MOST_LOAD = 10_000.0, 100.0, 99.0
+TIER = 10_000.0
+CLASS = 100.0
+MOST_LOAD = 99.0
 # In turn, a worker with so many times its slots in work and waiting is passed over: it may be stuck.
 OVERLOADED = 2.0
 UNMEASURED_SECONDS = 1.0  # of every worker, when none has run the version lately: then only the load decides
@@ -39,8 +42,8 @@ class VersionTrouble:
 class WorkerFacts:
     """What routing knows of a live worker. `running` and `waiting` (in its pinned queue) count predictions;
     `memory_bytes` is its device's (0: not known). By version id: `loaded`, how many of its predictions the
-    worker holds; `pace`, the seconds that one took it lately; `limits`, how many it takes at most at once;
-    `troubles`, what is wrong with it there."""
+    worker holds; `pace`, the seconds that one of them took it lately; `limits`, how many it takes at most at
+    once; `troubles`, what is wrong with it there."""
 
     device: str
     host: str
@@ -79,21 +82,24 @@ class Situation:
         return worker.running + worker.waiting + self.sent.get(worker.pinned, 0)
 
     def load(self, worker: WorkerFacts) -> float:
-        """The same as a share of its slots; 1 and more: no room."""
+        """The same as a share of its slots; from 1 on all are taken."""
         return self.held(worker) / max(1, worker.slots)
 
-    def has_room(self, worker: WorkerFacts) -> bool:
+    def ahead(self, worker: WorkerFacts) -> int:
+        """Predictions that the worker would end before one more of the version: those of it that it holds,
+        and all that wait for the worker alone."""
+        return worker.loaded.get(self.version, 0) + worker.waiting + self.sent.get(worker.pinned, 0)
+
+    def has_capacity(self, worker: WorkerFacts) -> bool:
         """Whether the worker would take one more of the version now, rather than let it wait in its own
         queue."""
-        ahead = worker.loaded.get(self.version, 0) + worker.waiting + self.sent.get(worker.pinned, 0)
-        return self.load(worker) < 1 and (
-            self.version not in worker.limits or ahead < worker.limits[self.version]
-        )
+        limit = worker.limits.get(self.version)
+        return self.load(worker) < 1 and (limit is None or self.ahead(worker) < limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A live worker as the strategy sees it. `score`: lower is better; None: it is out of the question."""
+    """A live worker as the strategy rates it. `score`: lower is better; None: it is out of the question."""
 
     worker: WorkerFacts
     score: float | None
@@ -113,8 +119,8 @@ class Choice:
 
     def as_json(self) -> dict[str, Any]:
         """What is stored with the prediction."""
-        told = {"queue": self.queue, "strategy": self.strategy, "reasons": list(self.reasons)}
-        return {**told, "requires": dict(self.requires)} if self.requires else told
+        stored = {"queue": self.queue, "strategy": self.strategy, "reasons": list(self.reasons)}
+        return {**stored, "requires": dict(self.requires)} if self.requires else stored
 
 
 Scores = Callable[[Situation, Sequence[WorkerFacts]], Iterator[tuple[float, str]]]
@@ -128,35 +134,31 @@ def choose(now: Situation, default: str = DEFAULT) -> Choice:
     scores, may_pin = STRATEGIES[strategy]
     candidates = _candidates(now, scores)
     if "@" in placement.device:
-        return Choice(
-            placement.device,
-            PINNED,
-            (f"the version is pinned to {placement.device}",),
-            placement.required,
-            candidates,
-        )
-    fitting = [one for one in candidates if one.score is not None]
+        reasons = (f"the version is pinned to {placement.device}",)
+        return Choice(placement.device, PINNED, reasons, placement.required, candidates)
+    fitting = [candidate for candidate in candidates if candidate.score is not None]
     if not fitting:
         return _nobody(now, candidates)
-    chosen, reasons = _preferred(now, fitting) or fitting, []
-    if placement.preference and len(chosen) < len(fitting):
-        reasons = [f"preferred: {placement.preference}"]
-    queue, name, why = _best(now, chosen, may_pin, strategy)
-    return Choice(queue, name, (*reasons, why), placement.required, candidates)
+    preferred = _preferred(now, fitting) or fitting
+    queue, name, reason = _best(now, preferred, may_pin, strategy)
+    narrowed = placement.preference and len(preferred) < len(fitting)
+    why = (f"preferred: {placement.preference}", reason) if narrowed else (reason,)
+    return Choice(queue, name, why, placement.required, candidates)
 
 
 def _best(
     now: Situation, chosen: Sequence[Candidate], may_pin: MayPin, strategy: str
 ) -> tuple[str, str, str]:
     """The queue, what chose it, and why."""
-    best = min(chosen, key=_order)
+    best = min(chosen, key=_rating)
     device_class = best.worker.device_class
     by_class = len(chosen) == 1 or not may_pin(now, best.worker)
     if by_class and _is_safe(now, device_class, chosen):
         alone = "the only live worker that fits" if len(chosen) == 1 else "whoever of the class is free first"
         return device_class, CLASS_QUEUE, f"{alone}; {best.worker.pinned}: {best.reason}"
     if by_class:  # others read the class queue that must not have it
-        best = min((one for one in chosen if one.worker.device_class == device_class), key=_by_load(now))
+        of_class = [candidate for candidate in chosen if candidate.worker.device_class == device_class]
+        best = min(of_class, key=_by_load(now))
     return best.worker.pinned, strategy, f"{best.worker.pinned}: {best.reason}"
 
 
@@ -166,8 +168,11 @@ def lasting_trouble(now: Situation) -> VersionTrouble | None:
     if not any(now.version in worker.troubles for worker in now.workers):
         return None
     able = [worker for worker in now.workers if not worker.draining and is_able(now.placement, worker)]
-    troubles = [one for worker in able if (one := worker.troubles.get(now.version)) and one.lasting]
-    return min(troubles, key=lambda one: one.retry_in) if troubles and len(troubles) == len(able) else None
+    troubles = [worker.troubles[now.version] for worker in able if now.version in worker.troubles]
+    lasting = [trouble for trouble in troubles if trouble.lasting]
+    if not lasting or len(lasting) < len(able):
+        return None
+    return min(lasting, key=lambda trouble: trouble.retry_in)
 
 
 def why_not(version: str, placement: Placement, worker: WorkerFacts) -> str | None:
@@ -176,12 +181,9 @@ def why_not(version: str, placement: Placement, worker: WorkerFacts) -> str | No
         return "it is stopping"
     if reason := _cannot(placement, worker):
         return reason
-    trouble = worker.troubles.get(version)
-    return (
-        f"the version is {'unhealthy' if trouble.lasting else 'not well'} there: {trouble.reason}"
-        if trouble
-        else None
-    )
+    if (trouble := worker.troubles.get(version)) is None:
+        return None
+    return f"the version is {'unhealthy' if trouble.lasting else 'not well'} there: {trouble.reason}"
 
 
 def is_able(placement: Placement, worker: WorkerFacts) -> bool:
@@ -193,20 +195,20 @@ def _cannot(placement: Placement, worker: WorkerFacts) -> str | None:
     if placement.device and placement.device not in (worker.device_class, worker.device, worker.pinned):
         return f"the version requires {placement.device}"
     if placement.memory_bytes > worker.memory_bytes:
-        wanted, has = gigabytes(placement.memory_bytes), gigabytes(worker.memory_bytes)
-        return f"the version requires {wanted} of memory and it has {has}"
+        required, available = gigabytes(placement.memory_bytes), gigabytes(worker.memory_bytes)
+        return f"the version requires {required} of memory and it has {available}"
     return None
 
 
 def prefers(placement: Placement, worker: WorkerFacts) -> bool:
     """Whether the worker is what the version would rather have."""
-    wish = placement.preferred_device
-    right = not wish or wish in (worker.device_class, worker.device, worker.pinned)
-    return right and worker.memory_bytes >= placement.preferred_memory_bytes
+    device = placement.preferred_device
+    is_right = not device or device in (worker.device_class, worker.device, worker.pinned)
+    return is_right and worker.memory_bytes >= placement.preferred_memory_bytes
 
 
 def rank(worker: WorkerFacts) -> int:
-    """Place of the worker's class in CLASS_ORDER; unknown classes last."""
+    """Position of the worker's class in CLASS_ORDER; unknown classes last."""
     return CLASS_ORDER.index(worker.device_class) if worker.device_class in CLASS_ORDER else len(CLASS_ORDER)
 
 
@@ -220,11 +222,12 @@ def gigabytes(size: int) -> str:
 
 def _affinity(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tuple[float, str]]:
     for worker in fitting:
-        warm, load, room = now.version in worker.loaded, now.load(worker), now.has_room(worker)
-        tier = (0 if warm else 2) + (not room)
-        said = "has the model loaded" if warm else "has not loaded the model"
-        free = f"{worker.slots - now.held(worker)} free slots" if room else "no room for more of it now"
-        yield tier * TIER + rank(worker) * CLASS + min(load, MOST_LOAD), f"{said}, {free}"
+        is_warm, has_capacity = now.version in worker.loaded, now.has_capacity(worker)
+        tier = (0 if is_warm else 2) + (not has_capacity)
+        score = tier * TIER + rank(worker) * CLASS + min(now.load(worker), MOST_LOAD)
+        loaded = "has the model loaded" if is_warm else "has not loaded the model"
+        free = f"{worker.slots - now.held(worker)} free slots"
+        yield score, f"{loaded}, {free if has_capacity else 'no capacity for more of it now'}"
 
 
 def _least_loaded(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tuple[float, str]]:
@@ -233,35 +236,32 @@ def _least_loaded(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tu
 
 
 def _round_robin(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tuple[float, str]]:
-    places = {pinned: place for place, pinned in enumerate(sorted(worker.pinned for worker in fitting))}
+    in_turn = sorted({worker.pinned for worker in fitting})
     for worker in fitting:
-        turns = (places[worker.pinned] - now.turn) % len(places)
+        turns = (in_turn.index(worker.pinned) - now.turn) % len(in_turn)
         if worker.running + worker.waiting >= OVERLOADED * worker.slots:
-            yield float(turns + len(places)), "passed over: too much waits there"
+            yield float(turns + len(in_turn)), "passed over: too much waits there"
         else:
             yield float(turns), f"its turn comes after {turns} others" if turns else "its turn"
 
 
 def _best_performance(now: Situation, fitting: Sequence[WorkerFacts]) -> Iterator[tuple[float, str]]:
-    fastest = min(
-        (worker.pace[now.version] for worker in fitting if now.version in worker.pace),
-        default=UNMEASURED_SECONDS,
-    )
+    paces = [worker.pace[now.version] for worker in fitting if now.version in worker.pace]
+    fastest = min(paces, default=UNMEASURED_SECONDS)
     for worker in fitting:
-        pace = worker.pace.get(now.version)
-        ahead = worker.loaded.get(now.version, 0) + worker.waiting + now.sent.get(worker.pinned, 0)
+        pace, ahead = worker.pace.get(now.version), now.ahead(worker)
         measured = (
             f"{pace:.3g} s for each lately" if pace else "not measured: taken to be as fast as the fastest"
         )
         yield (pace or fastest) * (ahead + 1), f"{measured}, {ahead} before it"
 
 
-def _with_room(now: Situation, worker: WorkerFacts) -> bool:
-    return now.has_room(worker)
+def _has_capacity(now: Situation, worker: WorkerFacts) -> bool:
+    return now.has_capacity(worker)
 
 
-def _warm_with_room(now: Situation, worker: WorkerFacts) -> bool:
-    return now.version in worker.loaded and now.has_room(worker)
+def _is_warm_with_capacity(now: Situation, worker: WorkerFacts) -> bool:
+    return now.version in worker.loaded and now.has_capacity(worker)
 
 
 def _always(now: Situation, worker: WorkerFacts) -> bool:
@@ -269,8 +269,8 @@ def _always(now: Situation, worker: WorkerFacts) -> bool:
 
 
 STRATEGIES: dict[str, tuple[Scores, MayPin]] = {
-    "affinity": (_affinity, _warm_with_room),
-    "least-loaded": (_least_loaded, _with_room),
+    "affinity": (_affinity, _is_warm_with_capacity),
+    "least-loaded": (_least_loaded, _has_capacity),
     "round-robin": (_round_robin, _always),
     "best-performance": (_best_performance, _always),
 }
@@ -280,44 +280,49 @@ STRATEGIES: dict[str, tuple[Scores, MayPin]] = {
 
 
 def _candidates(now: Situation, scores: Scores) -> tuple[Candidate, ...]:
-    reasons = [why_not(now.version, now.placement, worker) for worker in now.workers]
-    fitting = [worker for worker, reason in zip(now.workers, reasons, strict=True) if reason is None]
-    scored = [Candidate(worker, *told) for worker, told in zip(fitting, scores(now, fitting), strict=True)]
-    unfit = [
-        Candidate(worker, None, reason)
-        for worker, reason in zip(now.workers, reasons, strict=True)
-        if reason is not None
+    """The fitting workers, best first, then the others with why not."""
+    reasons = [(worker, why_not(now.version, now.placement, worker)) for worker in now.workers]
+    fitting = [worker for worker, reason in reasons if reason is None]
+    scored = [
+        Candidate(worker, score, reason)
+        for worker, (score, reason) in zip(fitting, scores(now, fitting), strict=True)
     ]
-    return (*sorted(scored, key=_order), *unfit)
+    unfit = [Candidate(worker, None, reason) for worker, reason in reasons if reason is not None]
+    return (*sorted(scored, key=_rating), *unfit)
 
 
 def _preferred(now: Situation, fitting: Sequence[Candidate]) -> list[Candidate]:
-    """Those that the version would rather have and that have room."""
-    wants = now.placement
+    """Those that the version would rather have and that have free slots."""
+    placement = now.placement
     return [
-        one for one in fitting if wants.preference and prefers(wants, one.worker) and now.load(one.worker) < 1
+        candidate
+        for candidate in fitting
+        if placement.preference and prefers(placement, candidate.worker) and now.load(candidate.worker) < 1
     ]
 
 
-def _order(one: Candidate) -> tuple[float, int, str]:
-    return one.score or 0.0, rank(one.worker), one.worker.pinned
+def _rating(candidate: Candidate) -> tuple[float, int, str]:
+    return candidate.score or 0.0, rank(candidate.worker), candidate.worker.pinned
 
 
 def _by_load(now: Situation) -> Callable[[Candidate], tuple[float, str]]:
-    return lambda one: (now.load(one.worker), one.worker.pinned)
+    return lambda candidate: (now.load(candidate.worker), candidate.worker.pinned)
 
 
 def _is_safe(now: Situation, device_class: str, chosen: Sequence[Candidate]) -> bool:
     """Whether everybody who reads the class's queue may have it."""
-    may = {one.worker.pinned for one in chosen}
-    readers = [one for one in now.workers if one.device_class == device_class and not one.draining]
-    return all(one.pinned in may for one in readers)
+    may_have = {candidate.worker.pinned for candidate in chosen}
+    readers = [
+        worker for worker in now.workers if worker.device_class == device_class and not worker.draining
+    ]
+    return all(worker.pinned in may_have for worker in readers)
 
 
 def _nobody(now: Situation, candidates: tuple[Candidate, ...]) -> Choice:
     """It waits where those look first who may run it one day."""
     placement = now.placement
-    able = [one.worker for one in candidates if not one.worker.draining and is_able(placement, one.worker)]
+    workers = [candidate.worker for candidate in candidates if not candidate.worker.draining]
+    able = [worker for worker in workers if is_able(placement, worker)]
     if not placement.is_a_class:
         queue = queue_names.UNPLACED
     elif placement.device:

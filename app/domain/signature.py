@@ -48,7 +48,7 @@ WORDS = {
 LIST_WORDS = {"minLength": "minItems", "maxLength": "maxItems"}
 
 
-def schema_of(source: str) -> tuple[Schema, Schema, bool]:
+def read_schemas(source: str) -> tuple[Schema, Schema, bool]:
     """(input schema, output schema, whether it streams). Raises ValueError with a sentence."""
     try:
         tree = ast.parse(source)
@@ -67,8 +67,8 @@ def schema_of(source: str) -> tuple[Schema, Schema, bool]:
 
 def _predict(tree: ast.Module) -> ast.FunctionDef:
     """The function `predict`, in a class named Predictor or at the top level."""
-    places = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Predictor"]
-    for body in [*places, tree.body]:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Predictor"]
+    for body in [*(node.body for node in classes), tree.body]:
         for node in body:
             if isinstance(node, ast.AsyncFunctionDef) and node.name == "predict":
                 raise ValueError("`predict` must not be async")
@@ -79,41 +79,41 @@ def _predict(tree: ast.Module) -> ast.FunctionDef:
 
 def _arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
     """Each argument with its default, in order, without `self`."""
-    given = function.args
-    if given.vararg or given.kwarg or given.posonlyargs:
+    args = function.args
+    if args.vararg or args.kwarg or args.posonlyargs:
         raise ValueError("`predict` must name its arguments: no *args, **kwargs or positional-only ones")
-    missing = len(given.args) - len(given.defaults)
-    pairs = [*zip(given.args, [*[None] * missing, *given.defaults], strict=True)]
+    missing = len(args.args) - len(args.defaults)
+    pairs = [*zip(args.args, [*[None] * missing, *args.defaults], strict=True)]
     yield from pairs[1:] if pairs and pairs[0][0].arg == "self" else pairs
-    yield from zip(given.kwonlyargs, given.kw_defaults, strict=True)
+    yield from zip(args.kwonlyargs, args.kw_defaults, strict=True)
 
 
 def _property(arg: ast.arg, default: ast.expr | None, order: int) -> tuple[Schema, bool]:
-    """(schema, whether it must be given)."""
+    """(schema, whether a value is required)."""
     try:
-        found: Schema = {
+        schema: Schema = {
             "title": arg.arg.replace("_", " ").capitalize(),
             **_type(arg.annotation),
             "x-order": order,
         }
         if default is not None:
-            _take_default(found, default)
+            _add_default(schema, default)
     except (ValueError, TypeError, SyntaxError, RecursionError):
         raise ValueError(
             f"`{arg.arg}`: its annotation and its default must be literals of known types"
         ) from None
-    given = found.get("default", MISSING)
-    if given is None:
-        del found["default"]
-        found["nullable"] = True
-    return found, given is MISSING and not found.get("nullable")
+    value = schema.get("default", MISSING)
+    if value is None:
+        del schema["default"]
+        schema["nullable"] = True
+    return schema, value is MISSING and not schema.get("nullable")
 
 
-def _take_default(found: Schema, default: ast.expr) -> None:
+def _add_default(schema: Schema, default: ast.expr) -> None:
     if isinstance(default, ast.Call) and _name(default.func) in FIELDS:
-        _add_words(found, _words(default))
+        _add_words(schema, _words(default))
     else:
-        found["default"] = ast.literal_eval(default)
+        schema["default"] = ast.literal_eval(default)
 
 
 def _words(call: ast.Call) -> Schema:
@@ -167,21 +167,21 @@ def _choice(values: list[Any]) -> Schema:
 
 
 def _annotated(inner: ast.expr, notes: list[ast.expr]) -> Schema:
-    found = _type(inner)
+    schema = _type(inner)
     for note in notes:
         if isinstance(note, ast.Dict):
-            found |= ast.literal_eval(note)
+            schema |= ast.literal_eval(note)
         elif isinstance(note, ast.Call) and _name(note.func) in FIELDS:
-            _add_words(found, _words(note))
+            _add_words(schema, _words(note))
         elif isinstance(note, ast.Constant) and isinstance(note.value, str):
-            found["description"] = note.value
-    return found
+            schema["description"] = note.value
+    return schema
 
 
 def _union(parts: list[ast.expr]) -> Schema:
     schemas = [_type(part) for part in parts if not _is_none(part)]
-    one: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-    return {**one, "nullable": True} if len(schemas) < len(parts) else one
+    schema: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {**schema, "nullable": True} if len(schemas) < len(parts) else schema
 
 
 def _is_none(node: ast.expr) -> bool:
@@ -218,10 +218,11 @@ def _output(function: ast.FunctionDef, streams: bool) -> Schema:
         return {"title": "Output", **_without_bounds(_type(returns))}
     inside = returns.slice if isinstance(returns, ast.Subscript) else None
     first = inside.elts[0] if isinstance(inside, ast.Tuple) else inside
-    found: Schema = {"type": "array", "title": "Output", "items": _without_bounds(_type(first))}
-    name = _name(returns.value) if isinstance(returns, ast.Subscript) else ""
-    shown = {"x-cog-array-display": "concatenate"} if name == "ConcatenateIterator" else {}
-    return {**found, "x-cog-array-type": "iterator", **shown}
+    schema: Schema = {"type": "array", "title": "Output", "items": _without_bounds(_type(first))}
+    schema["x-cog-array-type"] = "iterator"
+    if isinstance(returns, ast.Subscript) and _name(returns.value) == "ConcatenateIterator":
+        schema["x-cog-array-display"] = "concatenate"
+    return schema
 
 
 def _without_bounds(schema: Schema) -> Schema:

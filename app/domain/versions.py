@@ -44,8 +44,7 @@ class Source:
 def parse_source(text: str) -> Source:
     """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix` or `none`.
 
-    Raises ValueError with a sentence. Whether a path lies under a model root is the catalogue's question, not
-    this one's.
+    Raises ValueError with a sentence. Whether a path lies under a model root is checked by the catalogue.
     """
     if text == "none":
         return Source("none")
@@ -122,7 +121,7 @@ class Placement:
     strategy: str = ""
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Placement":
+    def from_config(cls, config: Mapping[str, Any]) -> "Placement":
         """From `device`, `require`, `prefer` and `routing` of a version's configuration."""
         required, preferred = config.get("require") or {}, config.get("prefer") or {}
         device = str(required.get("device") or config.get("device") or "")
@@ -137,8 +136,8 @@ class Placement:
     @property
     def required(self) -> dict[str, Any]:
         """What is required, as `require` in the configuration; empty for nothing."""
-        wanted = {"device": self.device, "memory_bytes": self.memory_bytes}
-        return {name: value for name, value in wanted.items() if value}
+        everything = {"device": self.device, "memory_bytes": self.memory_bytes}
+        return {name: value for name, value in everything.items() if value}
 
     @property
     def is_a_class(self) -> bool:
@@ -156,7 +155,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class RunnableVersion:
-    """What the catalogue tells about a version that the caller may run."""
+    """As much of a version as a prediction needs, for a caller who may run it."""
 
     id: str
     model: str  # owner/name

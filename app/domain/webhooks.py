@@ -1,13 +1,12 @@
-"""The rules of webhooks: which events are told, when a delivery is tried again, what an answer means.
+"""The rules of webhooks: which events are sent, when a delivery is tried again, what an answer means.
 Pure."""
 
 from collections.abc import Sequence
 
-EVENTS = ("start", "output", "logs", "completed")
 DEFAULT_EVENTS = ("output", "completed")  # as Replicate, when no filter is given
 
 # Seconds before the 2nd, 3rd, … try. The end of a prediction is worth a day of trying (Standard Webhooks'
-# schedule, with a quick second try); news of a running one is stale after seconds.
+# schedule, with a quick second try); events of a running one are stale after seconds.
 SCHEDULE = {
     "completed": (5, 30, 300, 1800, 7200, 18_000, 36_000, 36_000),
     "start": (2, 10, 60),
@@ -20,7 +19,7 @@ SLOW_DOWN = frozenset({429, 502, 503, 504})
 
 
 def wants(chosen: Sequence[str] | None, event: str) -> bool:
-    """Whether a prediction with this `webhook_events_filter` (None or empty: the default) is to tell
+    """Whether a prediction with this `webhook_events_filter` (None or empty: the default) is to send
     `event`."""
     return event in (chosen or DEFAULT_EVENTS)
 

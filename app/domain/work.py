@@ -1,7 +1,7 @@
 """What a worker hands to the engine, what a runtime answers: plain data that crosses process borders as JSON.
 
 A prediction's answers are one stream of events; a plain result is a stream of one `Finished`. Files never
-travel: a runtime writes them into the work's folder and names them (`FileOut`).
+travel: a runtime writes them into the work's folder and names them (`file_out`).
 """
 
 from dataclasses import dataclass, field
@@ -108,8 +108,8 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The model process died under this work (crash, kill, out of memory). Not the end: the worker decides on
-    a retry."""
+    """The model process died under this work (crash, kill, out of memory). The end of this attempt: the
+    worker hands it back, and whether there is another is decided by how often it crashed."""
 
     error: str
 

@@ -33,12 +33,12 @@ def is_public(text: str) -> bool:
     except ValueError:
         return False
     return all(
-        one.is_global and not one.is_multicast and not one.is_reserved
-        for one in {address, inner(address)} - _wrapped(address)
+        each.is_global and not each.is_multicast and not each.is_reserved
+        for each in {address, inner(address)} - _wrapped(address)
     )
 
 
 def _wrapped(address: Address) -> set[Address]:
-    """A wrapping address is judged by what is inside: the prefixes of NAT64 and 6to4 themselves say
+    """A wrapping address counts as what is inside: the prefixes of NAT64 and 6to4 themselves say
     nothing."""
     return {address} if inner(address) != address else set()

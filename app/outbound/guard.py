@@ -102,11 +102,11 @@ class _PinnedBackend(httpcore.SyncBackend):
 
     def connect_tcp(self, host: str, port: int, *args: Any, **kwargs: Any) -> httpcore.NetworkStream:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"the name {host} does not resolve") from error
         failure: Exception = httpcore.ConnectError("no address")
-        for address in checked_addresses(found, self._allow_private):
+        for address in checked_addresses(infos, self._allow_private):
             try:
                 return super().connect_tcp(address, port, *args, **kwargs)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

@@ -42,7 +42,7 @@ class Sender:
         try:
             with self._client.stream("POST", url, content=body, headers=head) as answer:
                 self._read_some(answer, began)
-                return self._judge(answer, time.monotonic() - began)
+                return self._outcome(answer, time.monotonic() - began)
         except Refused as error:
             return Outcome(None, f"The URL {error}.", time.monotonic() - began)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -58,7 +58,7 @@ class Sender:
                 return
 
     @staticmethod
-    def _judge(answer: httpx.Response, seconds: float) -> Outcome:
+    def _outcome(answer: httpx.Response, seconds: float) -> Outcome:
         status = answer.status_code
         if is_delivered(status):
             return Outcome(status, None, seconds)

@@ -16,9 +16,8 @@ from app.storage.signing import UrlSigner
 
 TYPES = ".types"  # beside the files: content types, one small file each
 PARTIAL = ".partial"
-PLACE_TRIES = (
-    100  # a folder may be emptied, and so removed, by another process just before a file is put into it
-)
+# A folder may be emptied, and so removed, by another process just before a file is put into it.
+RENAME_TRIES = 100
 
 
 class LocalStorage:
@@ -44,11 +43,11 @@ class LocalStorage:
                 if isinstance(source, bytes):
                     out.write(source)
                 else:
-                    with source.open("rb") as given:
-                        shutil.copyfileobj(given, out, BLOCK)
+                    with source.open("rb") as content:
+                        shutil.copyfileobj(content, out, BLOCK)
                 out.flush()
                 os.fsync(out.fileno())
-            _place(name, target)
+            _rename(name, target)
         except BaseException:  # the half-written file is removed, then it is raised on
             with suppress(OSError):
                 os.unlink(name)
@@ -102,27 +101,27 @@ class LocalStorage:
     def list(self, prefix: str) -> Iterator[str]:
         """Walks only the deepest folder that the prefix names. Folders that vanish meanwhile are empty."""
         start = self._folder / checked(prefix.rpartition("/")[0]) if "/" in prefix else self._folder
-        found = (
+        keys = (
             str((Path(at) / name).relative_to(self._folder))
             for at, _, names in os.walk(start)
             for name in names
         )
         hidden = (TYPES + "/", PARTIAL + "/")
-        return iter(sorted(key for key in found if key.startswith(prefix) and not key.startswith(hidden)))
+        return iter(sorted(key for key in keys if key.startswith(prefix) and not key.startswith(hidden)))
 
     def url(self, key: str, seconds: int, base_url: str, filename: str | None = None) -> str:
         return self._signer.url(checked(key), seconds, base_url, filename)
 
 
-def _place(name: str, target: Path) -> None:
+def _rename(name: str, target: Path) -> None:
     """Renames into place. The folder is made last: a neighbour's deletion removes folders that look empty."""
-    for tries in range(1, PLACE_TRIES + 1):
+    for tries in range(1, RENAME_TRIES + 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(name, target)
             return
-        except (FileNotFoundError, FileExistsError):  # gone between two steps; mkdir tells that as either
-            if tries == PLACE_TRIES:
+        except (FileNotFoundError, FileExistsError):  # gone between two steps; mkdir raises either
+            if tries == RENAME_TRIES:
                 raise
 
 

@@ -27,12 +27,12 @@ class MemoryStorage:
             self._files[key] = (content, content_type)
 
     def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
-        found = self._files.get(checked(key))
-        if found is None:
+        file = self._files.get(checked(key))
+        if file is None:
             raise missing()
-        content, content_type = found
-        wanted = content if part is None else content[part[0] : part[1] + 1]
-        return (wanted[at : at + BLOCK] for at in range(0, len(wanted), BLOCK)), len(content), content_type
+        content, content_type = file
+        sent = content if part is None else content[part[0] : part[1] + 1]
+        return (sent[at : at + BLOCK] for at in range(0, len(sent), BLOCK)), len(content), content_type
 
     def exists(self, key: str) -> bool:
         return checked(key) in self._files

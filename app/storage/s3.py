@@ -45,15 +45,14 @@ class S3Storage:
                 )
 
     def open(self, key: str, part: Range | None = None) -> tuple[Iterator[bytes], int, str]:
-        wanted = {} if part is None else {"Range": f"bytes={part[0]}-{part[1]}"}
+        range_of_part = {} if part is None else {"Range": f"bytes={part[0]}-{part[1]}"}
         with _failures():
-            found = self._client.get_object(Bucket=self._bucket, Key=self._prefix + checked(key), **wanted)
-        size = (
-            int(found["ContentRange"].rpartition("/")[2])
-            if "ContentRange" in found
-            else found["ContentLength"]
-        )
-        return _blocks(found["Body"]), size, found.get("ContentType", "application/octet-stream")
+            answer = self._client.get_object(
+                Bucket=self._bucket, Key=self._prefix + checked(key), **range_of_part
+            )
+        whole = answer.get("ContentRange", "").rpartition("/")[2]
+        size = int(whole) if whole else answer["ContentLength"]
+        return _blocks(answer["Body"]), size, answer.get("ContentType", "application/octet-stream")
 
     def exists(self, key: str) -> bool:
         try:

@@ -74,7 +74,7 @@ class ModelPreloader:
         able = [
             version
             for version, config in dict(found).items()
-            if routing.is_able(Placement.of(config), self._me)
+            if routing.is_able(Placement.from_config(config), self._me)
         ]
         for version in able:
             self.load(version)

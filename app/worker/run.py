@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.file_inputs import takes_files
-from app.domain.phases import of_run
+from app.domain.phases import run_metrics
 from app.domain.predictions import Prediction
 from app.domain.webhooks import wants
 from app.domain.work import FILE_KEY
@@ -68,7 +68,7 @@ class Run:
             now = time.monotonic()
             submitted = self.submitted or now
             of_engine = getattr(self.tracker.ending, "metrics", {})
-            self.metrics = of_run(of_engine, submitted - self.began, now - submitted)
+            self.metrics = run_metrics(of_engine, submitted - self.began, now - submitted)
             self.metrics["device"] = device
 
     @property

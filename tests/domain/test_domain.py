@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.domain.errors import FieldError, InvalidInput
 from app.domain.predictions import is_id, new_id, retry_delay
-from app.domain.signature import schema_of
+from app.domain.signature import read_schemas
 from app.domain.versions import Source, VersionSpec, is_name, parse_source
 
 
@@ -137,7 +137,7 @@ class Predictor:
 
 
 def test_a_signature_becomes_a_schema() -> None:
-    inputs, output, streams = schema_of(PREDICTOR)
+    inputs, output, streams = read_schemas(PREDICTOR)
     properties = inputs["properties"]
     assert inputs["required"] == ["text"]
     assert [one["x-order"] for one in properties.values()] == list(range(11))
@@ -154,7 +154,7 @@ def test_a_signature_becomes_a_schema() -> None:
 
 
 def test_a_plain_function_does_not_stream() -> None:
-    inputs, output, streams = schema_of("def predict(x: dict) -> float:\n    return 1.0\n")
+    inputs, output, streams = read_schemas("def predict(x: dict) -> float:\n    return 1.0\n")
     assert (inputs["properties"]["x"]["type"], output["type"], streams) == ("object", "number", False)
 
 
@@ -168,4 +168,4 @@ def test_a_plain_function_does_not_stream() -> None:
 )
 def test_a_predictor_without_a_usable_predict_is_refused(source: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        schema_of(source)
+        read_schemas(source)

@@ -3,7 +3,7 @@
 import jsonschema
 import pytest
 
-from app.domain.signature import schema_of
+from app.domain.signature import read_schemas
 
 SOURCE = """
 from typing import Annotated, Iterator, Literal, Optional
@@ -33,7 +33,7 @@ class Predictor(BasePredictor):
 
 
 def test_a_signature_becomes_a_schema_without_running_the_file() -> None:
-    inputs, output, streams = schema_of(SOURCE)
+    inputs, output, streams = read_schemas(SOURCE)
     jsonschema.Draft202012Validator.check_schema(inputs)
     properties = inputs["properties"]
     assert list(properties) == sorted(properties, key=lambda name: properties[name]["x-order"])
@@ -80,11 +80,11 @@ def test_a_signature_becomes_a_schema_without_running_the_file() -> None:
 )
 def test_what_does_not_fit_is_told_in_a_sentence(source: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        schema_of(source)
+        read_schemas(source)
 
 
 def test_plain_functions_and_inner_generators_do_not_stream() -> None:
-    inputs, output, streams = schema_of(
+    inputs, output, streams = read_schemas(
         "def predict(n):\n    def each():\n        yield n\n    return list(each())"
     )
     assert inputs["required"] == ["n"]

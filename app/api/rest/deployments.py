@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Services, ServicesDep, note
 from app.api.problems import declared
-from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_asked, takes
+from app.api.rest.predictions import HEADERS, ModelPredictionIn, create, read_body, takes
 from app.api.rest.wire import PageOut, PredictionOut, page_out
 from app.domain.deployments import Deployment
 from app.domain.errors import InvalidRequest, NotFound, wrong_field
@@ -216,9 +216,9 @@ async def create_deployment_prediction(
     """Runs the version of the deployment's current release, on its hardware. The prediction names it in
     `deployment`."""
     began = time.monotonic()
-    caller, asked = await read_asked(request, ModelPredictionIn)
+    caller, body = await read_body(request, ModelPredictionIn)
     deployment = await run_sync(services.deployments.get, caller, owner, name)
     device = "" if deployment.hardware == ANY_HARDWARE else deployment.hardware
     return await create(
-        request, caller, asked, deployment.version_id, began, deployment=deployment.full_name, device=device
+        request, caller, body, deployment.version_id, began, deployment=deployment.full_name, device=device
     )

@@ -59,7 +59,7 @@ class PredictionIn(BaseModel):
     )
     model: str | None = Field(None, max_length=130, description="`owner/name`: its newest version.")
     input: dict[str, Any] = Field(description="The model's input; see its version's `openapi_schema`.")
-    webhook: str | None = Field(None, max_length=2_048, description="URL that is told of events, signed.")
+    webhook: str | None = Field(None, max_length=2_048, description="URL that is called at events, signed.")
     webhook_events_filter: list[Event] | None = Field(
         None, max_length=4, description="Default: output and completed."
     )
@@ -152,13 +152,13 @@ async def create_prediction(request: Request) -> Response:
     """Runs a version. Answers at once with `starting`; poll `urls.get`, stream, take a webhook, or wait
     (`Prefer`)."""
     began = time.monotonic()
-    caller, asked = await read_asked(request, PredictionIn)
-    if asked.model and asked.version:
+    caller, body = await read_body(request, PredictionIn)
+    if body.model and body.version:
         raise wrong_field("model", "give either version or model")
-    reference = asked.version or asked.model
+    reference = body.version or body.model
     if not reference:
         raise wrong_field("version", "is required (or model)")
-    return await create(request, caller, asked, parse_reference(reference), began)
+    return await create(request, caller, body, parse_reference(reference), began)
 
 
 @direct.post(
@@ -173,15 +173,15 @@ async def create_prediction(request: Request) -> Response:
 async def create_model_prediction(request: Request, owner: str, name: str) -> Response:
     """Like creating a prediction, with the model named by the address."""
     began = time.monotonic()
-    caller, asked = await read_asked(request, ModelPredictionIn)
+    caller, body = await read_body(request, ModelPredictionIn)
     try:
         reference = parse_reference(f"{owner}/{name}")
     except InvalidRequest:
         raise NotFound("The requested model could not be found.") from None
-    return await create(request, caller, asked, reference, began)
+    return await create(request, caller, body, reference, began)
 
 
-async def read_asked(request: Request, model: type[PredictionIn]) -> tuple[Principal, PredictionIn]:
+async def read_body(request: Request, model: type[PredictionIn]) -> tuple[Principal, PredictionIn]:
     """The caller and the body, in this order: who may not call does not learn what is wrong with the body."""
     caller = await caller_of(request)
     caller.need("predict")
@@ -194,7 +194,7 @@ async def read_asked(request: Request, model: type[PredictionIn]) -> tuple[Princ
 async def create(
     request: Request,
     caller: Principal,
-    asked: PredictionIn,
+    body: PredictionIn,
     reference: str,
     began: float,
     deployment: str | None = None,
@@ -203,7 +203,7 @@ async def create(
     """The answer to a creation that `began` at that monotonic second; with a deployment, its name and device
     class."""
     services = services_of(request)
-    submission = await _submission(request, services, caller, asked, reference)
+    submission = await _submission(request, services, caller, body, reference)
     if deployment:
         submission = replace(submission, deployment=deployment, device=device)
     prediction = await services.submitter.submit(submission)
@@ -215,37 +215,37 @@ async def create(
         left = seconds - ANSWER_SECONDS - (time.monotonic() - began)
         prediction = await services.follower.wait(prediction.id, max(0.0, left), prediction)
     headers["Location"] = f"{base}/v1/predictions/{prediction.id}"
-    body = services.view.render(prediction, base, as_starting=seconds is not None and not prediction.ended)
-    return answer(body, 201, headers)
+    as_starting = seconds is not None and not prediction.ended
+    return answer(services.view.render(prediction, base, as_starting=as_starting), 201, headers)
 
 
 async def _submission(
-    request: Request, services: Services, caller: Principal, asked: PredictionIn, reference: str
+    request: Request, services: Services, caller: Principal, body: PredictionIn, reference: str
 ) -> Submission:
     version = await services.runnables.get(caller, reference)
-    webhook, events = asked.webhook, asked.webhook_events_filter
-    if webhook is None and asked.webhook_completed is not None:
-        webhook, events = asked.webhook_completed, ["completed"]
+    webhook, events = body.webhook, body.webhook_events_filter
+    if webhook is None and body.webhook_completed is not None:
+        webhook, events = body.webhook_completed, ["completed"]
     _check_webhook(webhook, services.options.allow_private_addresses)
     return Submission(
         user_id=caller.user_id,
         version=version,
-        input=asked.input,
+        input=body.input,
         webhook=webhook,
         webhook_events=[str(event) for event in events] if events is not None else None,
         cancel_after=duration(request.headers.get("cancel-after")),
-        timeout=asked.timeout,
+        timeout=body.timeout,
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
-        stop_without_readers=_stops_without_readers(asked, version.streams),
+        stop_without_readers=_stops_without_readers(body, version.streams),
     )
 
 
-def _stops_without_readers(asked: PredictionIn, streams: bool) -> bool:
-    if asked.on_disconnect == "cancel" and not streams:
+def _stops_without_readers(body: PredictionIn, streams: bool) -> bool:
+    if body.on_disconnect == "cancel" and not streams:
         raise wrong_field(
             "on_disconnect", "cannot be `cancel`: this model does not stream, so nobody reads it"
         )
-    return asked.on_disconnect == "cancel"
+    return body.on_disconnect == "cancel"
 
 
 def _check_webhook(webhook: str | None, allow_private: bool) -> None:
@@ -285,20 +285,20 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     body = services.view.render(prediction, base_url(request))
-    if place := await services.positions.position(prediction):
-        body["queue"] = place.as_json()
-        headers["Retry-After"] = str(place.retry_after)
+    if position := await services.positions.position(prediction):
+        body["queue"] = position.as_json()
+        headers["Retry-After"] = str(position.retry_after)
     return answer(body, 200, headers)
 
 
-def matches(wanted: str | None, tag: str) -> bool:
+def matches(if_none_match: str | None, tag: str) -> bool:
     """Whether an `If-None-Match` names the tag, or anything."""
-    return wanted is not None and any(one.strip() in ("*", tag) for one in wanted.split(","))
+    return if_none_match is not None and any(name.strip() in ("*", tag) for name in if_none_match.split(","))
 
 
 def etag(prediction: Prediction) -> str:
-    """Changes with anything that its owner can see change, but for its place in the queue and the age of its
-    links."""
+    """Changes with anything that its owner can see change, but for its position in the queue and the age of
+    its links."""
     seen = (
         prediction.status,
         prediction.attempt,
@@ -345,7 +345,7 @@ async def list_predictions(
         created_before=in_utc("created_before", created_before),
     )
     base, view = base_url(request), services.view
-    results = [view.render(one, base) for one in page.results]
+    results = [view.render(prediction, base) for prediction in page.results]
     return answer(
         {"previous": link(request, page.previous), "next": link(request, page.next), "results": results}
     )

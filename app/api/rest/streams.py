@@ -25,8 +25,8 @@ router = APIRouter(tags=["Predictions"])
 
 TOGETHER = 64  # events in one write at most; a reader that does not read holds no more than this
 # Comments, which readers of events pass over and people see.
-DEAF_COMMENT = b": Redis cannot be reached: output comes twice a second until it is back\n\n"
-HEARING_COMMENT = b": Redis is back\n\n"
+OFFLINE_COMMENT = b": Redis cannot be reached: output comes twice a second until it is back\n\n"
+ONLINE_COMMENT = b": Redis is back\n\n"
 PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 15 to 30 s
 
 
@@ -70,18 +70,18 @@ class ReaderStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         whole = gone = False
 
-        async def hear() -> Message:
+        async def receive_noting_disconnect() -> Message:
             nonlocal gone
             message = await receive()
             gone = gone or message["type"] == "http.disconnect"
             return message
 
-        async def tell(message: Message) -> None:
+        async def send_noting_end(message: Message) -> None:
             nonlocal whole
             whole = whole or not message.get("more_body", True)
             await send(message)
 
-        await super().__call__(scope, hear, tell)
+        await super().__call__(scope, receive_noting_disconnect, send_noting_end)
         if gone and not whole:
             self._left()
 
@@ -98,20 +98,20 @@ def encode(event: StreamEvent) -> bytes:
 
 
 async def with_pings(
-    groups: AsyncGenerator[list[StreamEvent]], seconds: float, hears: Callable[[], bool] = lambda: True
+    groups: AsyncGenerator[list[StreamEvent]], seconds: float, is_live: Callable[[], bool] = lambda: True
 ) -> AsyncIterator[bytes]:
     """The events as bytes, those of a group together, and a comment when nothing was sent for `seconds` or
-    `hears` changes (looked at whenever a group comes, if only an empty one)."""
+    `is_live` changes (looked at whenever a group comes, if only an empty one)."""
     yield KEEPALIVE_COMMENT  # at once: the reader learns that the stream is open
-    sent, hearing = time.monotonic(), True
+    sent, live = time.monotonic(), True
     async with contextlib.aclosing(groups) as opened:
         async for group in opened:
             for at in range(0, len(group), TOGETHER):
                 yield b"".join(map(encode, group[at : at + TOGETHER]))
                 sent = time.monotonic()
-            if hears() is not hearing:
-                hearing = not hearing
-                yield HEARING_COMMENT if hearing else DEAF_COMMENT
+            if is_live() is not live:
+                live = not live
+                yield ONLINE_COMMENT if live else OFFLINE_COMMENT
             if not group and time.monotonic() - sent >= seconds:
                 yield KEEPALIVE_COMMENT
                 sent = time.monotonic()

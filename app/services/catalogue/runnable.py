@@ -51,7 +51,8 @@ class Runnables:
     """One for each API process, used from its event loop."""
 
     def __init__(self, database: Database, threads: Executor, keep_seconds: float) -> None:
-        self._database, self._threads, self._seconds = database, threads, keep_seconds
+        self._database, self._threads = database, threads
+        self._seconds = keep_seconds
         self._kept: dict[str, _Reference] = {}
         self._lock = threading.Lock()  # a change comes from a thread, at any moment
         self._changes = 0

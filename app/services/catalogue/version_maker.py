@@ -14,7 +14,7 @@ from app.db import runtimes
 from app.db.session import Database
 from app.domain import version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
-from app.domain.signature import schema_of
+from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec
 from app.services.catalogue.model_kind import ModelFiles, kind_for_task, kind_of
 from app.services.catalogue.schema_compile import Errors, compile_schema
@@ -170,7 +170,7 @@ def _python_schemas(source: Source) -> tuple[Schema, Schema, bool]:
     if source.kind != "path":
         raise wrong_source("of the runtime 'python' must be a path: source")
     try:
-        inputs, outputs, streams = schema_of((Path(source.location) / "predictor.py").read_text("utf-8"))
+        inputs, outputs, streams = read_schemas((Path(source.location) / "predictor.py").read_text("utf-8"))
     except (OSError, ValueError, SyntaxError) as error:
         reason = str(error) if isinstance(error, ValueError) else "cannot be read as Python"
         raise wrong_source(f"has a predictor.py that does not fit: {reason}") from None

@@ -63,7 +63,8 @@ class Files:
     def __init__(
         self, database: Database, storage: Storage, secret: str, *, max_bytes: int, retention_hours: float
     ) -> None:
-        self._database, self._storage, self._signer = database, storage, UrlSigner(secret)
+        self._database, self._storage = database, storage
+        self._signer = UrlSigner(secret)
         self._max_bytes, self._hours = max_bytes, retention_hours
 
     def upload(
@@ -127,7 +128,8 @@ class Files:
 
     def _copy(self, content: IO[bytes], copy: Any) -> tuple[int, str, str]:
         """Copies and measures in one pass: (bytes, SHA-256, MD5). Raises PayloadTooLarge."""
-        sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        size = 0
         while block := content.read(BLOCK):
             size += len(block)
             if size > self._max_bytes:

@@ -74,7 +74,7 @@ def new_key() -> str:
 
 
 def digest(credential: str) -> bytes:
-    """What is stored of a key. Plain SHA-256 is enough: a key is random, there is nothing to guess."""
+    """What is stored of a key. Plain SHA-256 is enough: a key is random, so no list of likely ones helps."""
     return hashlib.sha256(credential.encode("utf-8", "surrogateescape")).digest()
 
 

@@ -83,7 +83,7 @@ class Accounts:
             return before, False
 
     def _registered(self, email: str, password: str, idempotent: IdempotentRequest) -> User | None:
-        """The account of this address, if the key has made it. Guesses of its password count like those at
+        """The account of this address, if the key has made it. Wrong passwords count like those at
         signing in."""
         with self._database.unit() as session:
             user = users.by_login(session, email)
@@ -134,7 +134,8 @@ class Accounts:
         return user
 
     def sign_in(self, login: str, password: str, peer: str) -> tuple[str, int]:
-        """An access token and its lifetime in seconds. `peer`: the caller's address, for limiting guesses.
+        """An access token and its lifetime in seconds. `peer`: the caller's address, by which
+        wrong passwords are limited, too.
 
         Raises Unauthenticated (the same for unknown users and wrong passwords), AccountDisabled, TooMany.
         """

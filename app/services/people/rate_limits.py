@@ -46,10 +46,10 @@ class Windows:
         self._own = strategy(MemoryStorage())
         self._away_until = 0.0
 
-    def take(self, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
+    def count_up_to(self, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
         """Counts `count` more, as far as the limit allows; returns what is left and the Unix time when all is
         free again."""
-        return self._call(lambda windows: _take(windows, limit, name, count))
+        return self._call(lambda windows: _count_up_to(windows, limit, name, count))
 
     def look(self, limit: RateLimitItem, name: str) -> tuple[int, float]:
         """The same without counting."""
@@ -73,7 +73,7 @@ class Windows:
         return operation(self._own)
 
 
-def _take(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
+def _count_up_to(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
     if not windows.hit(limit, name, cost=count):
         left, _ = _look(windows, limit, name)
         if left:
@@ -176,7 +176,11 @@ class RateLimits:
             pending = {name: self._counts[name].pending for name in due if name in self._counts}
         for (policy, caller), count in pending.items():
             limit = self._limits[policy]
-            window = self._windows.take(limit, caller, count) if count else self._windows.look(limit, caller)
+            window = (
+                self._windows.count_up_to(limit, caller, count)
+                if count
+                else self._windows.look(limit, caller)
+            )
             with self._lock:
                 if counted := self._counts.get((policy, caller)):  # it may have been forgotten meanwhile
                     counted.left, counted.reset = window

@@ -92,7 +92,7 @@ class Fleet:
     async def route(self, version: str, config: dict[str, Any]) -> Choice:
         """The queue for a prediction of this version, with the reasons. Raises ModelUnhealthy when every live
         worker that could run it says that it is."""
-        now = await self._situation(version, Placement.of(config))
+        now = await self._situation(version, Placement.from_config(config))
         if trouble := routing.lasting_trouble(now):
             raise unhealthy(trouble)
         choice = routing.choose(now, self._strategy)
@@ -102,7 +102,7 @@ class Fleet:
 
     async def explain(self, version: str, config: dict[str, Any], strategy: str = "") -> Choice:
         """What `route` would choose now, by the version's strategy or by another one."""
-        placement = Placement.of(config)
+        placement = Placement.from_config(config)
         now = await self._situation(version, replace(placement, strategy=strategy) if strategy else placement)
         return routing.choose(now, self._strategy)
 
@@ -138,7 +138,7 @@ class Fleet:
     async def able(self, config: dict[str, Any]) -> list[str]:
         """The live workers, by their pinned queues, that could run a version of this configuration."""
         await self.refresh()
-        placement = Placement.of(config)
+        placement = Placement.from_config(config)
         return [
             worker.pinned
             for worker in self._workers
@@ -150,7 +150,7 @@ class Fleet:
         if time.monotonic() - self._read_at > KEEP_SECONDS:
             self._workers, self._read_at = self.live(), time.monotonic()
             self._sent.clear()
-        return serving(Situation(version, Placement.of(config), self._workers))
+        return serving(Situation(version, Placement.from_config(config), self._workers))
 
 
 def serving(now: Situation) -> Serving:

@@ -23,8 +23,9 @@ KEEP_SECONDS = 5.0  # several Prometheus servers, or an eager one, cost the data
 
 def may_scrape(token: str, authorization: str | None) -> bool:
     """Whether an Authorization header carries METRICS_TOKEN. An empty token lets nobody in by this way."""
-    scheme, _, given = (authorization or "").partition(" ")
-    return bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), token.encode())
+    scheme, _, credential = (authorization or "").partition(" ")
+    is_bearer = bool(token) and scheme.lower() == "bearer"
+    return is_bearer and hmac.compare_digest(credential.encode(), token.encode())
 
 
 class ApiMetrics:
@@ -38,7 +39,8 @@ class ApiMetrics:
         publisher: Publisher,
         dead_after: float,
     ) -> None:
-        self._database, self._reader, self._websockets = database, reader, websockets
+        self._database, self._reader = database, reader
+        self._websockets = websockets
         self._publisher, self._dead_after = publisher, dead_after
         own = Gauges(metrics.OF_API, self._own)
         self._all = Exposition(

@@ -42,9 +42,9 @@ class Property:
     required: bool
     nullable: bool
 
-    def of(self, given: dict[str, Any], errors: Errors) -> Any:
+    def value_from(self, inputs: dict[str, Any], errors: Errors) -> Any:
         """The value to use, or MISSING when it is left out and has no default."""
-        value = given.get(self.name, MISSING)
+        value = inputs.get(self.name, MISSING)
         if value is MISSING or (value is None and not self.nullable):
             return self._left_out(errors)
         return None if value is None else self.check(value, self.path, errors)
@@ -62,11 +62,11 @@ class CompiledInput:
 
     def __init__(self, schema: Schema) -> None:
         required = set(schema.get("required", ()))
-        named = schema.get("properties", {}).items()
-        self._properties = [self._property(name, one, name in required) for name, one in named]
-        self._names = {one.name for one in self._properties}
-        self._aliases = {alias: name for name, one in named for alias in one.get("x-aliases", ())}
-        self._ways = [tuple(one["required"]) for one in schema.get("oneOf", ())]
+        fields = schema.get("properties", {}).items()
+        self._properties = [self._property(name, field, name in required) for name, field in fields]
+        self._names = {field.name for field in self._properties}
+        self._aliases = {alias: name for name, field in fields for alias in field.get("x-aliases", ())}
+        self._ways = [tuple(way["required"]) for way in schema.get("oneOf", ())]
         self._files = _files_of(schema)
         extra = schema.get("additionalProperties", False)
         self._open = extra is not False
@@ -80,62 +80,56 @@ class CompiledInput:
             name, f"{ROOT}.{name}", check, default, required and default is MISSING, allows_null(schema)
         )
 
-    def __call__(self, given: Any, allow_private: bool) -> dict[str, Any]:
+    def __call__(self, inputs: Any, allow_private: bool) -> dict[str, Any]:
         """The input with defaults filled in; `allow_private` concerns the addresses of files.
 
         Raises InvalidInput that names every wrong field (the first 20).
         """
         errors: Errors = []
-        if type(given) is not dict:
-            wrong(errors, ROOT, "invalid_type", f"must be an object, not {name_of(given)}")
+        if type(inputs) is not dict:
+            wrong(errors, ROOT, "invalid_type", f"must be an object, not {name_of(inputs)}")
             raise InvalidInput(tuple(errors))
-        given = self._by_own_names(given)
-        checked = {one.name: one.of(given, errors) for one in self._properties}
-        self._unknown(given, checked, errors)
+        inputs = self._by_own_names(inputs)
+        checked = {field.name: field.value_from(inputs, errors) for field in self._properties}
+        self._check_unknown(inputs, checked, errors)
         if self._ways:
-            self._one_way(checked, errors)
+            self._check_ways(checked, errors)
         if self._files and not errors:
             self._check_files(checked, allow_private, errors)
         if errors:
             raise InvalidInput(tuple(errors))
         return {name: value for name, value in checked.items() if value is not MISSING}
 
-    def _by_own_names(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _by_own_names(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """An alias beside the name itself stays what it is: unknown."""
-        if not self._aliases or not any(name in self._aliases for name in given):
-            return given
-        own = {name: self._aliases.get(name, name) for name in given}
-        return {name if own[name] in given else own[name]: value for name, value in given.items()}
+        if not self._aliases or not any(name in self._aliases for name in inputs):
+            return inputs
+        own = {name: self._aliases.get(name, name) for name in inputs}
+        return {name if own[name] in inputs else own[name]: value for name, value in inputs.items()}
 
-    def _unknown(self, given: dict[str, Any], checked: dict[str, Any], errors: Errors) -> None:
-        for name in given.keys() - self._names:
+    def _check_unknown(self, inputs: dict[str, Any], checked: dict[str, Any], errors: Errors) -> None:
+        for name in inputs.keys() - self._names:
             path = f"{ROOT}.{name[:100]}"
             if self._open and not text_fault(name):
-                checked[name] = self._others(given[name], path, errors)
+                checked[name] = self._others(inputs[name], path, errors)
             else:
-                known = ", ".join(one.name for one in self._properties) or "none"
+                known = ", ".join(field.name for field in self._properties) or "none"
                 sentence = f"is not an input of this model; its inputs are: {known}"
                 wrong(errors, path, "additional_property_not_allowed", sentence)
 
-    def _one_way(self, checked: dict[str, Any], errors: Errors) -> None:
-        """Where inputs stand for each other, exactly one group of them must be given; an empty list is
+    def _check_ways(self, checked: dict[str, Any], errors: Errors) -> None:
+        """Where inputs stand for each other, exactly one group of them must be there; an empty list is
         none."""
-        there = {
-            name
-            for name, value in checked.items()
-            if value is not MISSING and value is not None and value != []
+        present = {
+            name for name, value in checked.items() if value is not MISSING and value not in (None, [])
         }
-        ways = [way for way in self._ways if there.issuperset(way)]
+        ways = [way for way in self._ways if present.issuperset(way)]
         if len(ways) == 1 or errors:
             return
         choice = ", or ".join(" and ".join(way) for way in self._ways)
         if ways:
-            wrong(
-                errors,
-                f"{ROOT}.{ways[-1][0]}",
-                "one_of",
-                f"stands for others that are given too: give {choice}",
-            )
+            sentence = f"stands for others that are given too: give {choice}"
+            wrong(errors, f"{ROOT}.{ways[-1][0]}", "one_of", sentence)
         else:
             wrong(errors, f"{ROOT}.{self._ways[0][0]}", "required", f"is required: give {choice}")
 
@@ -148,9 +142,9 @@ class CompiledInput:
 
 
 def _files_of(schema: Schema) -> dict[str, str]:
-    """Inputs that are files or lists of them, with the media type that is wanted."""
-    found = {name: one for name, one in schema.get("properties", {}).items() if takes_files(one)}
-    return {name: one.get("items", one).get("contentMediaType", "") for name, one in found.items()}
+    """Inputs that are files or lists of them, with the media type that they must have."""
+    fields = {name: field for name, field in schema.get("properties", {}).items() if takes_files(field)}
+    return {name: field.get("items", field).get("contentMediaType", "") for name, field in fields.items()}
 
 
 class InputChecker:
@@ -161,7 +155,7 @@ class InputChecker:
         self._kept, self._allow_private = kept, allow_private
         self._compiled: OrderedDict[str, CompiledInput] = OrderedDict()
 
-    def check(self, version: RunnableVersion, given: Any) -> dict[str, Any]:
+    def check(self, version: RunnableVersion, inputs: Any) -> dict[str, Any]:
         """The input to run with. Raises InvalidInput."""
         compiled = self._compiled.get(version.id)
         if compiled is None:
@@ -170,4 +164,4 @@ class InputChecker:
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(version.id)
-        return compiled(given, self._allow_private)
+        return compiled(inputs, self._allow_private)

@@ -25,8 +25,7 @@ def output_prefix(prediction_id: str) -> str:
 
 
 class PredictionView:
-    """Renders predictions. `public_url` stands in where no request tells how the API was reached
-    (webhooks)."""
+    """Renders predictions. `public_url` is used where no request says how the API was reached (webhooks)."""
 
     def __init__(self, storage: Storage, secret: str, public_url: str, file_url_seconds: int) -> None:
         self._storage = storage
@@ -40,19 +39,16 @@ class PredictionView:
         """The public object. `as_starting`: what a `Prefer: wait` that ran out answers, because clients take
         any other status for the end."""
         base = base_url or self._public_url
-        shown = prediction.output is not None and not as_starting
+        shown = prediction.ended or not as_starting
         answer: dict[str, Any] = {
             "id": prediction.id,
             "model": prediction.model,
             "version": prediction.version_id,
             "status": Status.STARTING if as_starting and not prediction.ended else prediction.status,
             "input": prediction.input,
-            "output": (
-                self._output(prediction.output, prediction.id, base) if shown or prediction.ended else None
-            ),
-            "error": (
-                prediction.error if prediction.ended else None
-            ),  # the reason of a cancel is known before it has worked
+            "output": self._output(prediction.output, prediction.id, base) if shown else None,
+            # The reason of a cancel is known before it has worked.
+            "error": prediction.error if prediction.ended else None,
             "logs": prediction.logs,
             "metrics": metrics(prediction),
             "created_at": timestamp(prediction.created_at),
@@ -124,12 +120,9 @@ def metrics(prediction: Prediction) -> dict[str, Any]:
     if prediction.completed_at is None:
         return dict(prediction.metrics)
     seconds = phases(prediction)
-    found: dict[str, Any] = {
-        **seconds,
-        **prediction.metrics,
-        **seconds,
-    }  # the phases first, and last word theirs
+    # The phases come first, and their values count.
+    shown: dict[str, Any] = {**seconds, **prediction.metrics, **seconds}
     if prediction.started_at is not None:
-        found["predict_time"] = found["run"]
-    found["total_time"] = round((prediction.completed_at - prediction.created_at).total_seconds(), DIGITS)
-    return found
+        shown["predict_time"] = shown["run"]
+    shown["total_time"] = round((prediction.completed_at - prediction.created_at).total_seconds(), DIGITS)
+    return shown

@@ -62,7 +62,7 @@ class Rebalancer:
 
 def queue_for(queue: str, kind: str | None, live: Sequence[WorkerFacts]) -> str:
     """Where what waits in `queue` and requires that should wait now."""
-    placement = Placement.of({"require": orjson.loads(kind) if kind else {}})
+    placement = Placement.from_config({"require": orjson.loads(kind) if kind else {}})
     if "@" in queue and placement.is_a_class:
         return queue_names.device_class(queue)
     return routing.choose(Situation("", placement, live)).queue
