@@ -93,9 +93,8 @@ class VersionRow(Base):
     runtime: Mapped[str] = mapped_column(String(64))
     task: Mapped[str] = mapped_column(String(64), server_default="")
     config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    input_schema: Mapped[dict[str, Any]] = mapped_column(
-        JSON
-    )  # json, not jsonb: the order of properties is kept
+    # json, not jsonb: the order of properties is kept
+    input_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
     output_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
     streams: Mapped[bool] = mapped_column(Boolean)
     # What workers measured and chose on loading it (dtype, agreement, cost model); not part of the address.
@@ -200,9 +199,8 @@ class DeploymentRow(Base):
     owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id"))
     owner: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(64))
-    number: Mapped[int] = mapped_column(
-        Integer, server_default="1"
-    )  # of the current release: every change is one
+    # of the current release: every change is one
+    number: Mapped[int] = mapped_column(Integer, server_default="1")
     model: Mapped[str] = mapped_column(String(129))
     version_id: Mapped[str] = mapped_column(String(64))
     hardware: Mapped[str] = mapped_column(String(64))  # a device class, or any
@@ -254,22 +252,20 @@ class RuntimeRow(Base):
 
 
 class DeliveryRow(Base):
-    """The webhook outbox: one row for each event to tell, written in the transaction of the state change."""
+    """The webhook outbox: one row for each event to send, written in the transaction of the state change."""
 
     __tablename__ = "deliveries"
 
-    id: Mapped[str] = mapped_column(
-        String(80), primary_key=True
-    )  # the webhook-id header, the same over all tries
+    # the webhook-id header, the same over all tries
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
     prediction_id: Mapped[str] = mapped_column(String(26), index=True)
     user_id: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))
     event: Mapped[str] = mapped_column(String(16))
     url: Mapped[str] = mapped_column(Text)
     body: Mapped[bytes] = mapped_column(LargeBinary)  # the very bytes that are signed
     tries: Mapped[int] = mapped_column(Integer, server_default="0")
-    next_at: Mapped[datetime | None] = mapped_column(
-        TIME, server_default=func.now()
-    )  # null: nothing more to do
+    # null: nothing more to do
+    next_at: Mapped[datetime | None] = mapped_column(TIME, server_default=func.now())
     leased_until: Mapped[datetime | None] = mapped_column(TIME)
     delivered_at: Mapped[datetime | None] = mapped_column(TIME)
     given_up_at: Mapped[datetime | None] = mapped_column(TIME)
@@ -334,9 +330,8 @@ class IdempotencyRow(Base):
     operation: Mapped[str] = mapped_column(String(32), primary_key=True)  # files.create, models.create, …
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
-    resource: Mapped[str] = mapped_column(
-        String(64)
-    )  # its id, never its content: an answer may hold a secret
+    # its id, never its content: an answer may hold a secret
+    resource: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
     __table_args__ = (Index("idempotency_keys_by_time", "created_at"),)

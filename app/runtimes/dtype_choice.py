@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.runtimes.weights import HALVES
-
 REPEATS = 3
+HALVES = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from app.runtimes.dtype_choice import Comparison
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-HALVES = ("bfloat16", "float16")
 
 # Settings of a version that `load_network` and `accelerate` read, for the `reads` of a runtime's spec.
 PRECISION = ("dtype",)

@@ -14,7 +14,7 @@ def sign_in(client, login, password=PASSWORD):
     return client.post("/v1/auth/token", data={"username": login, "password": password})
 
 
-def test_who_registers_can_sign_in_and_is_told_who_they_are(anonymous):
+def test_who_registers_can_sign_in_and_reads_who_they_are(anonymous):
     created = anonymous.post("/v1/auth/register", json=GRACE)
     assert created.status_code == 201, created.text
     for login in ("grace", "grace@example.com", "GRACE"):

@@ -122,7 +122,7 @@ def sign_in(person: Person, anonymous: httpx.Client) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "Idempotency-Key": "k"}
 
 
-def test_a_keys_secret_is_told_once_and_kept_nowhere(
+def test_a_keys_secret_is_shown_once_and_kept_nowhere(
     ada: Person, anonymous: httpx.Client, database: Any
 ) -> None:
     headers = sign_in(ada, anonymous)

@@ -40,7 +40,7 @@ def live(api: Any, database: Any, monkeypatch: pytest.MonkeyPatch) -> Post:
     return register
 
 
-def test_the_routing_of_a_model_is_told_with_every_workers_score(ada, echo, live) -> None:
+def test_the_routing_of_a_model_has_every_workers_score(ada, echo, live) -> None:
     version = echo["latest_version"]["id"]
     live("cuda:0", running=4)
     live(
@@ -221,7 +221,7 @@ def test_without_a_worker_that_could_there_is_nothing_to_load_on(ada, live) -> N
     assert ada.http.post("/v1/models/ada/far/unload").json()["asked"] == []
 
 
-def test_an_order_that_nobody_can_be_told_of_is_refused(start_server, make_person, live) -> None:
+def test_a_command_that_cannot_be_published_is_refused(start_server, make_person, live) -> None:
     unresponsive = start_server(redis_url="redis://127.0.0.1:1/0")
     eve = make_person("eve", server=unresponsive)
     eve.model("echo")
@@ -230,7 +230,7 @@ def test_an_order_that_nobody_can_be_told_of_is_refused(start_server, make_perso
     assert (refused.status_code, "Redis" in refused.json()["detail"]) == (503, True)
 
 
-def test_the_routing_of_what_one_may_not_see_is_not_told(ada, bob, live) -> None:
+def test_the_routing_of_what_one_may_not_see_is_not_found(ada, bob, live) -> None:
     ada.model("own")
     assert bob.http.get("/v1/models/ada/own/routing").status_code == 404
     assert ada.http.get("/v1/models/ada/own/routing", params={"version": "0" * 64}).status_code == 404

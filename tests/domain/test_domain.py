@@ -115,7 +115,7 @@ def test_names(text: str, good: bool) -> None:
     assert is_name(text) is good
 
 
-def test_wrong_inputs_are_told_one_a_line() -> None:
+def test_wrong_inputs_are_named_one_a_line() -> None:
     error = InvalidInput(
         (FieldError("input.a", "type", "must be a number"), FieldError("input.b", "missing", "is required"))
     )

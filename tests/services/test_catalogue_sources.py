@@ -152,7 +152,7 @@ def test_a_hub_revision_is_pinned_to_its_commit(hub):
 @pytest.mark.parametrize(
     ("source", "word"), [("hf:org/bert@nope", "revision"), ("hf:org/absent", "not found")]
 )
-def test_what_the_hub_does_not_have_is_told(hub, source, word):
+def test_what_the_hub_does_not_have_is_refused_by_name(hub, source, word):
     with pytest.raises(InvalidRequest, match=word):
         SourceReader([], hub).inspect(source)
 

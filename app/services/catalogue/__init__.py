@@ -1,0 +1,1 @@
+"""Models, their versions and deployments: registered, described, found, and what a caller may run."""

@@ -1,0 +1,1 @@
+"""Uploaded files, and which of them an input may name."""

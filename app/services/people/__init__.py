@@ -1,0 +1,1 @@
+"""Accounts, API keys, tokens, rate limits, and the audit log."""

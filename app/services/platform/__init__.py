@@ -1,0 +1,1 @@
+"""The platform as a whole: its fleet of workers, its health, its metrics."""
