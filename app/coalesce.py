@@ -20,15 +20,15 @@ class GroupSizeError(RuntimeError):
     """A group came back with another number of answers than it had items: a bug in the hop's function."""
 
 
-def take(waiting: deque[T], limit: int) -> list[T]:
-    """The next group: everything that waits, oldest first, at most `limit`."""
+def next_group(waiting: deque[T], limit: int) -> list[T]:
+    """Removes and returns the next group: everything that waits, oldest first, at most `limit`."""
     return [waiting.popleft() for _ in range(min(limit, len(waiting)))]
 
 
-def checked(answers: Sequence[R], asked: int) -> Sequence[R]:
+def check_size(answers: Sequence[R], size: int) -> Sequence[R]:
     """A group answers everyone or fails everyone."""
-    if len(answers) != asked:
-        raise GroupSizeError(f"a group of {asked} came back with {len(answers)} answers")
+    if len(answers) != size:
+        raise GroupSizeError(f"a group of {size} came back with {len(answers)} answers")
     return answers
 
 
@@ -43,7 +43,8 @@ class Coalescer(Generic[T, R]):
     def __init__(
         self, run: Callable[[list[T]], Awaitable[Sequence[R]]], *, limit: int = 256, lanes: int = 1
     ) -> None:
-        self._run, self._limit, self._free = run, limit, lanes
+        self._run, self._limit = run, limit
+        self._free = lanes
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._loops: set[asyncio.Task[None]] = set()
 
@@ -60,13 +61,13 @@ class Coalescer(Generic[T, R]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                await self._serve(take(self._waiting, self._limit))
+                await self._serve(next_group(self._waiting, self._limit))
         finally:
             self._free += 1
 
     async def _serve(self, group: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
-            answers = checked(await self._run([item for item, _ in group]), len(group))
+            answers = check_size(await self._run([item for item, _ in group]), len(group))
         except BaseException as error:  # everyone in the group is answered with it; an interrupt is raised on
             for _, future in group:
                 if not future.done():
@@ -85,72 +86,57 @@ class Coalescer(Generic[T, R]):
 
 
 class _Waiter(Generic[T, R]):
-    """One item in a thread-side queue; `lead` says that its thread is to run the next group."""
+    """One item in a thread-side queue; `lead` says whether its thread is to run the next group."""
 
-    __slots__ = ("blocking", "future", "item", "lead")
+    __slots__ = ("future", "item", "lead")
 
-    def __init__(self, item: T, blocking: bool) -> None:
-        self.item, self.blocking = item, blocking
+    def __init__(self, item: T) -> None:
+        self.item = item
         self.future: Future[R] = Future()
         self.lead: Future[bool] = Future()
 
 
 class ThreadCoalescer(Generic[T, R]):
     """For threads: `coalescer(item)` blocks until answered. The caller that finds the hop free runs the group
-    itself.
+    itself; one group runs at a time.
 
     So a lone call pays one lock and no thread switch. A leader runs one group, its own, and hands the lead to
     the oldest waiter: nobody is kept working for others after its own answer has come.
     """
 
-    def __init__(self, run: Callable[[list[T]], Sequence[R]], *, limit: int = 256, lanes: int = 1) -> None:
-        self._run, self._limit, self._free, self._lanes = run, limit, lanes, lanes
+    def __init__(self, run: Callable[[list[T]], Sequence[R]], *, limit: int = 256) -> None:
+        self._run, self._limit = run, limit
+        self._busy = False
         self._waiting: deque[_Waiter[T, R]] = deque()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
 
     def __call__(self, item: T) -> R:
-        waiter = self._enter(item, blocking=True)
+        waiter: _Waiter[T, R] = _Waiter(item)
+        with self._lock:
+            self._waiting.append(waiter)
+            if not self._busy:
+                self._busy = True
+                self._waiting[0].lead.set_result(True)
         if waiter.lead.result():
             self._lead()
         return waiter.future.result()
 
-    def submit(self, item: T) -> "Future[R]":
-        """Like a call, but returns at once; a free hop is served by a short-lived thread."""
-        return self._enter(item, blocking=False).future
-
-    def _enter(self, item: T, *, blocking: bool) -> _Waiter[T, R]:
-        waiter: _Waiter[T, R] = _Waiter(item, blocking)
-        with self._lock:
-            self._waiting.append(waiter)
-            if self._free:
-                self._free -= 1
-                self._promote()
-        return waiter
-
-    def _promote(self) -> None:
-        """Gives the lead to the oldest waiter. The lock is held and somebody waits."""
-        oldest = self._waiting[0]
-        if oldest.blocking:
-            oldest.lead.set_result(True)
-        else:
-            threading.Thread(target=self._lead, name="coalesce", daemon=True).start()
-
     def _lead(self) -> None:
         with self._lock:
-            group = take(self._waiting, self._limit)
+            group = next_group(self._waiting, self._limit)
         self._serve(group)
         with self._lock:
             if self._waiting:
-                self._promote()
+                self._waiting[0].lead.set_result(True)
             else:
-                self._free += 1
+                self._busy = False
                 self._idle.notify_all()
 
     def _serve(self, group: list[_Waiter[T, R]]) -> None:
         try:
-            answers = checked(self._run([waiter.item for waiter in group]), len(group))
-        except BaseException as error:  # noqa: BLE001 - everyone in the group is answered with it
+            answers = check_size(self._run([waiter.item for waiter in group]), len(group))
+        except BaseException as error:  # noqa: BLE001 - it reaches everyone of the group
             for waiter in group:
                 waiter.future.set_exception(error)
         else:
@@ -164,4 +150,4 @@ class ThreadCoalescer(Generic[T, R]):
         """Waits until everything accepted so far is answered; False when that took longer than `timeout`
         seconds."""
         with self._lock:
-            return self._idle.wait_for(lambda: self._free == self._lanes and not self._waiting, timeout)
+            return self._idle.wait_for(lambda: not self._busy, timeout)

@@ -53,6 +53,7 @@ from app.services.predictions.queue_position import QueuePositions
 from app.services.predictions.recovery import Recovery, SweepLimits
 from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
+from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.settings import Settings
 from app.storage import StorageOptions, open_storage
 from app.storage.base import Storage
@@ -99,7 +100,7 @@ def open_core(settings: Settings, *, application: str, pool: int, fail_fast: boo
     publisher.start()
     events.start()
     notifier = Notifier(publisher, events)
-    lifecycle = Lifecycle(database, view, notifier, settings.max_crashes)
+    lifecycle = Lifecycle(database, WebhookOutbox(view), notifier, settings.max_crashes)
     marker = RedisMarker(client)
     limits = SweepLimits(settings.dead_after_seconds, settings.retention_hours, settings.audit_days)
     return Core(database, client, storage, view, publisher, events, notifier, lifecycle, marker, limits)
@@ -161,8 +162,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     database = core.database
     access, accounts = build_access(settings, database, threads)
     runnables = Runnables(database, threads, settings.principal_cache_seconds)
-    maker = build_version_maker(settings, database)
-    versions = ModelVersions(database, maker, runnables.forget)
+    catalogue, versions = build_catalogue(settings, database, runnables)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
     positions = QueuePositions(database, threads)
     subscriptions = Subscriptions(reader, health, positions, threads)
@@ -171,7 +171,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         options=api_options(settings),
         access=access,
         accounts=accounts,
-        catalogue=Catalogue(database, maker, runnables.forget),
+        catalogue=catalogue,
         versions=versions,
         runnables=runnables,
         deployments=Deployments(database),
@@ -247,6 +247,14 @@ def build_rate_limits(settings: Settings) -> RateLimits:
     }
     limits = {name: rate_limits.parse_limit(text) for name, text in texts.items()}
     return RateLimits(rate_limits.Windows(settings.redis_url), limits)
+
+
+def build_catalogue(
+    settings: Settings, database: Database, runnables: Runnables
+) -> tuple[Catalogue, ModelVersions]:
+    """Models, and their versions."""
+    maker = build_version_maker(settings, database)
+    return Catalogue(database, maker, runnables.forget), ModelVersions(database, maker, runnables.forget)
 
 
 def build_version_maker(settings: Settings, database: Database) -> VersionMaker:

@@ -30,17 +30,20 @@ from app.settings import Settings
 from app.worker import metrics
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier, platform_secret
+from app.worker.ending_writer import EndingWriter
 from app.worker.health import HealthOptions, HealthPort
 from app.worker.heartbeat import Heartbeat, Post, this_host
+from app.worker.identity import WorkerIdentity
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake
 from app.worker.metrics import courier_exposition
 from app.worker.model_files import ModelFileOptions, ModelFiles
 from app.worker.model_preload import ModelPreloader
 from app.worker.outputs import Outputs
-from app.worker.process import AcceleratorWorker, CourierProcess, WorkerOptions, seconds_since_claim
-from app.worker.recorder import Recorder
-from app.worker.runner import Runner, RunOptions
+from app.worker.preparation import Preparation, RunOptions
+from app.worker.process import AcceleratorWorker, CourierProcess, WorkerOptions, WorkerParts
+from app.worker.run import InFlight
+from app.worker.runner import Runner
 from app.worker.version_cache import Versions
 
 MESSAGES_AT_ONCE = 10_000  # ids of some 300 bytes
@@ -55,20 +58,14 @@ ACCELERATOR_SHARE, MACHINE_SHARE = 0.85, 0.5
 
 
 def build_worker(settings: Settings, device_name: str, name: str = "") -> AcceleratorWorker:
-    """Runs predictions on one device. `name` tells several workers of one device on one host apart."""
+    """Runs predictions on one device. `name` distinguishes several workers of one device on one host."""
     device = devices.resolve(device_name)
     core = open_core(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
-    post = Post(
-        device, f"{name}.{this_host()}" if name not in ("", device.id) else this_host(), settings.worker_slots
-    )
-    engine, recorder = Engine(engine_options(settings, device)), Recorder(core.lifecycle)
-    runner = build_runner(settings, core, engine, recorder, device)
-    intake = Intake(recorder, runner, QueueLists(core.redis, post.queues), post.queues, settings.worker_slots)
+    host = f"{name}.{this_host()}" if name not in ("", device.id) else this_host()
+    post = Post(device, host, settings.worker_slots)
+    parts = build_parts(settings, core, post)
     celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
     hostname = f"{device.id}@{post.host}"
-    events = TaskEvents(celery, hostname)
-    preloader, recovery = ModelPreloader(core.database, engine, runner, post.facts), core.recovery()
-    exposition = metrics.exposition(engine, runner, recorder, settings.worker_slots)
     worker = AcceleratorWorker(
         options=worker_options(settings),
         post=post,
@@ -77,68 +74,93 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
         hostname=hostname,
         database=core.database,
         lifecycle=core.lifecycle,
-        recovery=recovery,
-        engine=engine,
-        recorder=recorder,
-        runner=runner,
-        heartbeat=Heartbeat(
-            core.database, engine, recorder, runner, recovery, post, settings.heartbeat_seconds
-        ),
-        intake=intake,
-        preloader=preloader,
-        listener=build_listener(core, runner, preloader),
-        task_events=events,
+        parts=parts,
+        task_events=TaskEvents(celery, hostname),
         health=HealthPort(
             health_options(settings),
-            exposition,
+            metrics.exposition(parts.engine, parts.runner, parts.ending_writer, post.slots),
             lambda: worker.is_alive(),  # noqa: PLW0108 - it is being built
         ),
         close=core.close,
     )
-    recorder.on_written, recorder.on_ended = intake.on_capacity, metrics.count_ended
-    intake.claimed = events.claimed
-    runner.ended = lambda prediction, status: events.ended(
-        prediction, status, seconds_since_claim(prediction)
-    )
-    consumer.attach(celery, names.TASK_PREDICT, intake, post.queues)
-    consumer.show_active(lambda: [run.prediction for run in list(runner.running.values())])
-    register_sweep(celery, recovery.sweep)
+    connect(parts, worker.task_events)
+    consumer.attach(celery, names.TASK_PREDICT, parts.intake, post.queues)
+    consumer.show_active(lambda: [run.prediction for run in parts.runner.in_flight.list_all()])
+    register_sweep(celery, parts.recovery.sweep)
     return worker
 
 
-def build_runner(
-    settings: Settings, core: Core, engine: Engine, recorder: Recorder, device: Device
-) -> Runner:
-    """What takes claimed predictions to their recorded end."""
-    return Runner(
+def connect(parts: WorkerParts, task_events: TaskEvents) -> None:
+    """Who is called when something was claimed, was written, or has ended."""
+    parts.ending_writer.on_written = parts.intake.on_capacity
+    parts.ending_writer.on_ended = metrics.count_ended
+    parts.intake.on_claimed = task_events.on_claimed
+    parts.runner.on_ended = task_events.on_ended
+
+
+def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:
+    """What takes predictions from their messages to their recorded ends, and a heartbeat."""
+    engine, identity = Engine(engine_options(settings, post.device)), WorkerIdentity()
+    ending_writer, recovery = EndingWriter(core.lifecycle), core.recovery()
+    options = run_options(settings, post.device)
+    preparation = build_preparation(settings, core, options)
+    runner = Runner(
         engine,
-        recorder,
+        core.lifecycle,
+        identity,
+        ending_writer,
         core.events,
-        Versions(core.database),
-        ModelFiles(model_file_options(settings)),
-        Inputs(
-            core.storage,
-            partial(find_file, core.database),
-            settings.max_upload_bytes,
-            settings.allow_private_addresses,
-        ),
+        preparation,
         Outputs(core.storage),
-        RunOptions(
-            device.torch_device,
-            threads_per_model(settings),
-            settings.run_timeout_seconds,
-            settings.trusted_code,
-            device.id,
-        ),
+        options,
+    )
+    intake = Intake(
+        core.lifecycle, identity, runner, QueueLists(core.redis, post.queues), post.queues, post.slots
+    )
+    heartbeat = Heartbeat(
+        core.database,
+        engine,
+        core.lifecycle,
+        identity,
+        runner.in_flight,
+        recovery,
+        post,
+        settings.heartbeat_seconds,
+    )
+    preloader = ModelPreloader(core.database, engine, preparation, post.facts)
+    listener = build_listener(core, runner.in_flight, preloader)
+    return WorkerParts(
+        engine, identity, ending_writer, runner, intake, heartbeat, recovery, preloader, listener
     )
 
 
-def build_listener(core: Core, runner: Runner, preloader: ModelPreloader) -> CommandListener:
-    """What the worker is told over Redis, and who acts on it."""
+def build_preparation(settings: Settings, core: Core, options: RunOptions) -> Preparation:
+    """What brings versions and input files to this machine."""
+    inputs = Inputs(
+        core.storage,
+        partial(find_file, core.database),
+        settings.max_upload_bytes,
+        settings.allow_private_addresses,
+    )
+    return Preparation(Versions(core.database), ModelFiles(model_file_options(settings)), inputs, options)
+
+
+def run_options(settings: Settings, device: Device) -> RunOptions:
+    return RunOptions(
+        device.torch_device,
+        threads_per_model(settings),
+        settings.run_timeout_seconds,
+        settings.trusted_code,
+        device.id,
+    )
+
+
+def build_listener(core: Core, in_flight: InFlight, preloader: ModelPreloader) -> CommandListener:
+    """The commands that come over Redis, and who carries them out."""
     return CommandListener(
         core.redis,
         {
-            channels.CANCEL: lambda data: runner.cancel(orjson.loads(data)),
+            channels.CANCEL: lambda data: in_flight.cancel(orjson.loads(data)),
             channels.MODEL_COMMANDS: lambda data: preloader.on_command(ModelCommand.decode(data)),
         },
     )
@@ -192,7 +214,7 @@ def engine_options(settings: Settings, device: Device) -> EngineOptions:
         free=partial(devices.free_bytes, device),
         threads=threads_per_model(settings),
         runtime_folders=tuple(map(str, settings.runtime_folders)),
-        cost_folder=str(settings.lovage_data_dir.absolute() / "curves"),
+        cost_folder=str(settings.lovage_data_dir.absolute() / "cost-models"),
         timeouts=Timeouts(setup=settings.setup_timeout_seconds, keep_alive=settings.model_idle_seconds),
     )
 

@@ -73,11 +73,11 @@ class Batch(Generic[G]):
     failure: Exception | None = None
 
 
-class RedisSender(Generic[G]):
-    """Thread-safe. A subclass says what waits: `_take` is called with `_wake` held and returns what is to go
-    now, None when nothing is; `_commands` turns it into commands. `_on_error` gets what Redis did not take,
-    `_on_bug` what could not be turned into commands, both on the sender's thread. `start` once, `close` at
-    the end."""
+class BatchSender(Generic[G]):
+    """Thread-safe. A subclass says what waits: `_next_group` is called with `_wake` held and returns what is
+    to go now, None when nothing is; `_commands` turns it into commands. `_on_error` gets what Redis did not
+    take, `_on_bug` what could not be turned into commands, both on the sender's thread. `start` once, `close`
+    at the end."""
 
     def __init__(self, client: "redis.Redis", name: str) -> None:
         self._pipe = RedisPipe(client)
@@ -87,10 +87,10 @@ class RedisSender(Generic[G]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _has_some(self) -> bool:
-        """With `_wake` held: whether `_take` would give something that is not to wait any longer."""
+        """With `_wake` held: whether `_next_group` would give something that is not to wait any longer."""
         raise NotImplementedError
 
-    def _take(self) -> G | None:
+    def _next_group(self) -> G | None:
         raise NotImplementedError
 
     def _commands(self, group: G) -> list[Command]:
@@ -111,7 +111,7 @@ class RedisSender(Generic[G]):
     def _begin_batch(self) -> Batch[G] | None:
         """With `_wake` held, after something was added: what the calling thread is to `_send`. None: the
         sender's thread will."""
-        if not self._sending and self._pipe.is_idle() and (group := self._take()) is not None:
+        if not self._sending and self._pipe.is_idle() and (group := self._next_group()) is not None:
             self._sending = True
             return Batch(group)
         self._wake.notify()
@@ -161,7 +161,7 @@ class RedisSender(Generic[G]):
             self._sending = False
             self._wait()
             if not self._sending:
-                if (group := self._take()) is None:
+                if (group := self._next_group()) is None:
                     return None
                 self._sending = True
                 return Batch(group)

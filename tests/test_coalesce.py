@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.coalesce import Coalescer, GroupSizeError, ThreadCoalescer, take
+from app.coalesce import Coalescer, GroupSizeError, ThreadCoalescer, next_group
 
 
 @given(st.lists(st.integers()), st.integers(1, 10))
 def test_groups_are_the_oldest_first_and_bounded(items: list[int], limit: int) -> None:
     waiting = deque(items)
     groups = []
-    while group := take(waiting, limit):
+    while group := next_group(waiting, limit):
         groups.append(group)
     assert [item for group in groups for item in group] == items
     assert all(len(group) <= limit for group in groups)
@@ -102,22 +102,31 @@ def test_a_lone_call_runs_in_its_own_thread() -> None:
     )
 
 
-def test_a_submitted_item_is_answered_without_a_waiting_thread_and_failures_reach_it() -> None:
+def test_a_failure_of_a_group_reaches_the_threads_of_it() -> None:
     def run(items: list[int]) -> list[int]:
         if 0 in items:
             raise ValueError("zero")
         return items
 
     hop = ThreadCoalescer(run, limit=1)
-    assert hop.submit(5).result(5) == 5
-    with pytest.raises(ValueError, match="zero"):
-        hop.submit(0).result(5)
+    assert hop(5) == 5
     with pytest.raises(ValueError, match="zero"):
         hop(0)
+    assert hop(6) == 6
 
 
 def test_close_says_whether_everything_was_answered_in_time() -> None:
-    hop = ThreadCoalescer(lambda items: time.sleep(0.3) or items)
-    hop.submit(1)
+    begun = threading.Event()
+
+    def run(items: list[int]) -> list[int]:
+        begun.set()
+        time.sleep(0.3)
+        return items
+
+    hop = ThreadCoalescer(run)
+    caller = threading.Thread(target=hop, args=(1,))
+    caller.start()
+    assert begun.wait(5)
     assert hop.close(0.01) is False
     assert hop.close(5) is True
+    caller.join()

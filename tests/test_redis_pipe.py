@@ -11,11 +11,11 @@ import redis
 from waiting import eventually
 
 from app import redis_client
-from app.coalesce import take
-from app.redis_pipe import Command, RedisSender
+from app.coalesce import next_group
+from app.redis_pipe import BatchSender, Command
 
 
-class Texts(RedisSender[list[str]]):
+class Texts(BatchSender[list[str]]):
     """Pushes texts onto a list, a group as one command; remembers who sent each group and what was lost."""
 
     def __init__(self, redis_url: str) -> None:
@@ -25,7 +25,7 @@ class Texts(RedisSender[list[str]]):
         self.lost: list[tuple[list[str], Exception]] = []
         self.broken: list[list[str]] = []
 
-    def say(self, text: str) -> None:
+    def push(self, text: str) -> None:
         with self._wake:
             self.waiting.append(text)
             batch = self._begin_batch()
@@ -34,13 +34,13 @@ class Texts(RedisSender[list[str]]):
     def _has_some(self) -> bool:
         return bool(self.waiting)
 
-    def _take(self) -> list[str] | None:
-        return take(self.waiting, 100) if self.waiting else None
+    def _next_group(self) -> list[str] | None:
+        return next_group(self.waiting, 100) if self.waiting else None
 
     def _commands(self, group: list[str]) -> list[Command]:
         self.groups.append((threading.current_thread().name, group))
-        if "unspeakable" in group:
-            raise ValueError("unspeakable")
+        if "not to be encoded" in group:
+            raise ValueError("not to be encoded")
         return [("RPUSH", "wrong" if "wrong" in group else "texts", *group)]
 
     def _on_error(self, group: list[str], error: redis.RedisError) -> None:
@@ -67,21 +67,21 @@ def texts(servers: Any, broker: redis.Redis) -> Iterator[Texts]:
     """One whose connection is open."""
     made = Texts(servers.redis_url)
     made.start()
-    made.say("first")
+    made.push("first")
     eventually(lambda: broker.llen("texts") == 1 and made.idle())
     yield made
     made.close()
 
 
-def told(broker: redis.Redis) -> list[str]:
+def pushed(broker: redis.Redis) -> list[str]:
     return broker.lrange("texts", 0, -1)  # type: ignore[return-value]
 
 
 def test_the_first_is_for_the_senders_thread_and_a_lone_one_leaves_from_its_callers(
     texts: Texts, broker: redis.Redis
 ) -> None:
-    texts.say("lone")
-    eventually(lambda: told(broker) == ["first", "lone"])
+    texts.push("lone")
+    eventually(lambda: pushed(broker) == ["first", "lone"])
     assert texts.groups == [("texts", ["first"]), (threading.current_thread().name, ["lone"])]
 
 
@@ -91,16 +91,16 @@ def test_while_redis_answers_nothing_others_gather_and_nobody_waits(
     broker.client_pause(800)
     began = time.monotonic()
     for number in range(50):
-        texts.say(str(number))
+        texts.push(str(number))
     assert time.monotonic() - began < 0.5
-    eventually(lambda: len(told(broker)) == 51)
+    eventually(lambda: len(pushed(broker)) == 51)
     assert [group for _, group in texts.groups[1:]] == [["0"], [str(number) for number in range(1, 50)]]
 
 
 def test_what_no_buffer_holds_is_not_its_callers_to_send(texts: Texts, broker: redis.Redis) -> None:
     broker.client_pause(800)
     began = time.monotonic()
-    texts.say("x" * 20_000_000)
+    texts.push("x" * 20_000_000)
     assert time.monotonic() - began < 0.5
     eventually(lambda: broker.llen("texts") == 2)
     assert texts.groups[-1][0] == threading.current_thread().name, "it was packed there"
@@ -112,51 +112,51 @@ def test_a_connection_that_ended_unseen_costs_nothing(texts: Texts, broker: redi
     for other in broker.client_list():
         if int(other["id"]) != batch:
             broker.client_kill_filter(_id=other["id"])
-    texts.say("afterwards")
-    eventually(lambda: told(broker) == ["first", "afterwards"])
+    texts.push("afterwards")
+    eventually(lambda: pushed(broker) == ["first", "afterwards"])
     assert texts.lost == []
     assert texts.groups[-1][0] == "texts", "who has to connect is not the caller"
 
 
 def test_what_redis_refuses_is_lost_alone(texts: Texts, broker: redis.Redis) -> None:
     broker.set("wrong", "no list")
-    texts.say("wrong")
+    texts.push("wrong")
     eventually(lambda: len(texts.lost) == 1 and texts.idle())
     assert texts.lost[0][0] == ["wrong"]
     assert isinstance(texts.lost[0][1], redis.ResponseError)
-    texts.say("right")
-    eventually(lambda: told(broker) == ["first", "right"])
+    texts.push("right")
+    eventually(lambda: pushed(broker) == ["first", "right"])
 
 
-def test_what_cannot_be_said_silences_no_other(texts: Texts, broker: redis.Redis) -> None:
-    texts.say("unspeakable")
-    eventually(lambda: texts.broken == [["unspeakable"]] and texts.idle())
-    texts.say("fine")
-    eventually(lambda: told(broker) == ["first", "fine"])
+def test_what_cannot_be_encoded_silences_no_other(texts: Texts, broker: redis.Redis) -> None:
+    texts.push("not to be encoded")
+    eventually(lambda: texts.broken == [["not to be encoded"]] and texts.idle())
+    texts.push("fine")
+    eventually(lambda: pushed(broker) == ["first", "fine"])
 
 
-def test_an_unreachable_redis_is_told_of_each_time() -> None:
+def test_an_unreachable_redis_is_an_error_each_time() -> None:
     texts = Texts("redis://127.0.0.1:1/0")
     texts.start()
     for number in range(2):
-        texts.say(str(number))
+        texts.push(str(number))
         eventually(lambda number=number: len(texts.lost) == number + 1 and texts.idle())
     assert all(isinstance(error, redis.ConnectionError) for _, error in texts.lost)
     texts.close()
 
 
 def test_many_threads_lose_nothing_and_closing_sends_the_rest(texts: Texts, broker: redis.Redis) -> None:
-    def say(name: int) -> None:
+    def push(name: int) -> None:
         for number in range(200):
-            texts.say(f"{name}-{number}")
+            texts.push(f"{name}-{number}")
 
-    threads = [threading.Thread(target=say, args=(name,)) for name in range(8)]
+    threads = [threading.Thread(target=push, args=(name,)) for name in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     texts.close()
-    found = told(broker)[1:]
+    found = pushed(broker)[1:]
     assert sorted(found) == sorted(f"{name}-{number}" for name in range(8) for number in range(200))
     for name in range(8):
         assert [one for one in found if one.startswith(f"{name}-")] == [

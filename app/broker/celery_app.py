@@ -1,8 +1,8 @@
 """The Celery application: its settings, each with its reason. Tasks are registered by the processes that run
 them.
 
-Celery rings the doorbell, Postgres holds the mail: a message carries an id, is acknowledged early, and may be
-lost, repeated or late without harm. There is no result backend: the one truth about a result is its row.
+Celery notifies, Postgres holds the truth: a message carries an id, is acknowledged early, and may be lost,
+repeated or late without harm. There is no result backend: the one truth about a result is its row.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ CeleryApp = Celery  # the type, for those outside this room who pass one on
 
 
 def make_celery(redis_url: str, *, sweep_seconds: float = 2.0) -> Celery:
-    """An application on this broker; `sweep_seconds` is how often the clock rings the sweep."""
+    """An application on this broker; `sweep_seconds` is how often the clock publishes the sweep's message."""
     app = Celery("lovage", broker=redis_url)
     app.conf.update(
         task_default_queue=queue_names.ANY,

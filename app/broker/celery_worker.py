@@ -1,5 +1,5 @@
-"""Runs Celery's worker in the process's main thread, and ends the process in order when it is told to
-stop."""
+"""Runs Celery's worker in the process's main thread, and ends the process in order at a stop
+signal."""
 
 import gc
 import os

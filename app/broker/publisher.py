@@ -16,9 +16,9 @@ import redis
 import structlog
 
 from app.broker import messages, names
-from app.coalesce import take
+from app.coalesce import next_group
 from app.domain import queue_names
-from app.redis_pipe import Command, RedisSender
+from app.redis_pipe import BatchSender, Command
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class MessageBatch:
     changes: list[Any]
 
 
-class Publisher(RedisSender[MessageBatch]):
+class Publisher(BatchSender[MessageBatch]):
     """`dropped` counts messages that were given up. `changes_channel`: where state changes are published, as
     JSON lists; what Redis does not take of them is dropped."""
 
@@ -73,9 +73,9 @@ class Publisher(RedisSender[MessageBatch]):
     def _has_some(self) -> bool:
         return bool(self._waiting)
 
-    def _take(self) -> MessageBatch | None:
+    def _next_group(self) -> MessageBatch | None:
         return (
-            MessageBatch(take(self._waiting, GROUP), take(self._changes, HELD_AT_MOST))
+            MessageBatch(next_group(self._waiting, GROUP), next_group(self._changes, HELD_AT_MOST))
             if self._waiting
             else None
         )

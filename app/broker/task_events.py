@@ -36,7 +36,7 @@ class TaskEvents:
     def start(self) -> None:
         self._thread.start()
 
-    def claimed(self, predictions: Sequence[Prediction]) -> None:
+    def on_claimed(self, predictions: Sequence[Prediction]) -> None:
         """They begin."""
         now = time.time()
         for prediction in predictions:
@@ -60,13 +60,14 @@ class TaskEvents:
         state.total_count.update(Counter({names.TASK_PREDICT: len(predictions)}))
         self._some.set()
 
-    def ended(self, prediction: Prediction, status: Status | None, seconds: float) -> None:
-        """Its end; None: it was handed back, and somebody else will tell of it."""
+    def on_ended(self, prediction: Prediction, status: Status | None) -> None:
+        """Its end; None: it was handed back, and its next worker publishes that."""
         if status is None:
             return
-        event: dict[str, Any] = {"type": KINDS[status], "uuid": prediction.id, "timestamp": time.time()}
-        if status is Status.SUCCEEDED:
-            event |= {"result": "", "runtime": seconds}
+        now, started_at = time.time(), prediction.started_at
+        event: dict[str, Any] = {"type": KINDS[status], "uuid": prediction.id, "timestamp": now}
+        if status is Status.SUCCEEDED:  # by this machine's clock: it is for a dashboard
+            event |= {"result": "", "runtime": max(0.0, now - started_at.timestamp()) if started_at else 0.0}
         elif status is Status.FAILED:
             event |= {"exception": f"PredictionFailed('{prediction.id}')", "traceback": ""}
         else:

@@ -17,17 +17,12 @@ import psycopg2.errors
 from sqlalchemy import TextClause
 from sqlalchemy.dialects.postgresql import psycopg2 as driver
 
+from app.db.planner import BY_INDEX
+
 DIALECT = driver.dialect()  # type: ignore[no-untyped-call]
-# A pooler between us and Postgres gives each transaction any server connection, which need not have heard of
+# A pooler between us and Postgres gives each transaction any server connection, which need not have received
 # our statements; a migration may change what one gives.
 UNUSABLE_PLAN = (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.FeatureNotSupported)
-# For the planner, which makes a kept plan at its first use and anew whenever the table was analysed: without
-# a look at the parameters, and by an index, as a plan made while a table was nearly empty is used when it has
-# grown.
-BY_INDEX = (
-    "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL"
-    " enable_bitmapscan = off; "
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +34,7 @@ class Prepared:
 
 
 @lru_cache(maxsize=64)
-def sql_of(statement: TextClause) -> str:
+def compile_sql(statement: TextClause) -> str:
     """As the driver wants it: `%(name)s` for `:name`. Our statements are constants of their modules."""
     return str(statement.compile(dialect=DIALECT))
 
@@ -47,11 +42,11 @@ def sql_of(statement: TextClause) -> str:
 @lru_cache(maxsize=64)
 def prepared(statement: TextClause) -> Prepared:
     """Named by its text, so that a name means the same whoever prepared it."""
-    sql, names = sql_of(statement), list(statement.compile(dialect=DIALECT).params)
+    sql, params = compile_sql(statement), list(statement.compile(dialect=DIALECT).params)
     name = f"lovage_{hashlib.sha256(sql.encode()).hexdigest()[:16]}"
-    numbered = sql % {one: f"${number}" for number, one in enumerate(names, 1)}
-    given = ", ".join(f"%({one})s" for one in names)
-    return Prepared(f"PREPARE {name} AS {numbered}", f"{BY_INDEX}EXECUTE {name} ({given})")
+    numbered = sql % {param: f"${number}" for number, param in enumerate(params, 1)}
+    values = ", ".join(f"%({param})s" for param in params)
+    return Prepared(f"PREPARE {name} AS {numbered}", f"{BY_INDEX}EXECUTE {name} ({values})")
 
 
 class Rows(list[dict[str, Any]]):
@@ -65,35 +60,35 @@ class Autocommit:
     """Looks like a session to who executes text. Each statement is committed by itself; used within
     `Database.autocommit`.
 
-    `known`: the statements that this connection has prepared; None in it: no more of that, somebody in
-    between forgets them.
+    `on_connection`: the statements that this connection has prepared; None in it: no more of that, a pooler
+    in between forgets them.
     """
 
-    def __init__(self, connection: Any, known: set[Prepared | None]) -> None:
-        self._connection, self._known = connection, known
+    def __init__(self, connection: Any, on_connection: set[Prepared | None]) -> None:
+        self._connection, self._on_connection = connection, on_connection
 
     def execute(self, statement: TextClause, params: Mapping[str, Any]) -> Rows:
         """Raises psycopg2.Error."""
         with self._connection.cursor() as cursor:
-            cursor.execute(sql_of(statement), params)
+            cursor.execute(compile_sql(statement), params)
             return self._rows(cursor)
 
     def execute_prepared(self, statement: TextClause, params: Mapping[str, Any]) -> Rows:
         """Like `execute`, with a plan that the connection keeps: for a statement with parameters whose one
-        right plan goes by the only index that serves it, however large the table."""
-        one = prepared(statement)
-        if None in self._known:
+        right plan goes by the only index that serves it, however large the table (`app/db/planner.py`)."""
+        form = prepared(statement)
+        if None in self._on_connection:
             return self.execute(statement, params)
         with self._connection.cursor() as cursor:
             try:
-                if one not in self._known:
+                if form not in self._on_connection:
                     with suppress(psycopg2.errors.DuplicatePreparedStatement):
-                        cursor.execute(one.prepare)
-                    self._known.add(one)
-                cursor.execute(one.run, params)
+                        cursor.execute(form.prepare)
+                    self._on_connection.add(form)
+                cursor.execute(form.run, params)
                 return self._rows(cursor)
             except UNUSABLE_PLAN:
-                self._known.add(None)
+                self._on_connection.add(None)
         return self.execute(statement, params)
 
     @staticmethod

@@ -17,6 +17,7 @@ from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
 
 from app.db.autocommit import Autocommit
+from app.db.planner import hidden
 from app.domain.predictions import Prediction, Status, lowest_id
 
 COLUMNS = (
@@ -27,7 +28,7 @@ COLUMNS = (
 RETURNING = "RETURNING " + ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
 
 
-def prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
+def as_prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
     """A row of COLUMNS as the domain's Prediction."""
     values = dict(row)
     values["status"] = Status(values["status"])
@@ -35,16 +36,16 @@ def prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
     return Prediction(**values)
 
 
-def run(session: Session | Autocommit, statement: TextClause, **params: Any) -> list[Prediction]:
+def execute(session: Session | Autocommit, statement: TextClause, **params: Any) -> list[Prediction]:
     """The rows that a statement returns (COLUMNS, or RETURNING of one that writes)."""
-    return [prediction(row) for row in session.execute(statement, params).mappings()]
+    return [as_prediction(row) for row in session.execute(statement, params).mappings()]
 
 
-def run_kept(session: Session | Autocommit, statement: TextClause, **params: Any) -> list[Prediction]:
-    """As `run`, with a plan that the connection keeps, where it can (`Autocommit.execute_prepared`)."""
+def execute_prepared(session: Session | Autocommit, statement: TextClause, **params: Any) -> list[Prediction]:
+    """As `execute`, with a plan that the connection keeps, where it can (`Autocommit.execute_prepared`)."""
     if isinstance(session, Autocommit):
-        return [prediction(row) for row in session.execute_prepared(statement, params)]
-    return run(session, statement, **params)
+        return [as_prediction(row) for row in session.execute_prepared(statement, params)]
+    return execute(session, statement, **params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +53,20 @@ class ById:
     """A statement about predictions by their ids, and the same about one of them, whose plan a connection can
     keep: planning is most of what Postgres does for a lone one, and nothing worth for each of a group."""
 
-    many: TextClause
-    one: TextClause
+    for_many: TextClause
+    for_one: TextClause
 
-    def run(self, session: Session | Autocommit, ids: Sequence[str], **params: Any) -> list[Prediction]:
-        """As `run`."""
+    def execute(self, session: Session | Autocommit, ids: Sequence[str], **params: Any) -> list[Prediction]:
+        """As the function `execute`."""
         if len(ids) == 1:
-            return run_kept(session, self.one, id=ids[0], **params)
-        return run(session, self.many, ids=list(ids), **params)
+            return execute_prepared(session, self.for_one, id=ids[0], **params)
+        return execute(session, self.for_many, ids=list(ids), **params)
 
 
 def by_id(sql: str) -> ById:
-    """`{ids}` in `sql` is the condition on `p.id`, `{status}` stands for `p.status`: hidden from the planner
-    where one is meant, who would take an index of those that wait, or run, for as good as the key while they
-    are few."""
-    return ById(
-        text(sql.format(ids="p.id = ANY(:ids)", status="p.status")),
-        text(sql.format(ids="p.id = :id", status="p.status || ''")),
-    )
+    """`{ids}` in `sql` is the condition on `p.id`. What it says of the status is `hidden`, so that it goes by
+    the key."""
+    return ById(text(sql.format(ids="p.id = ANY(:ids)")), text(sql.format(ids="p.id = :id")))
 
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -97,7 +94,7 @@ def insert(session: Session | Autocommit, rows: Sequence[Mapping[str, Any]]) -> 
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
     """
-    return run_kept(session, INSERT, rows=_json(rows))
+    return execute_prepared(session, INSERT, rows=_json(rows))
 
 
 BY_KEY = text(
@@ -113,15 +110,13 @@ def by_idempotency_key(
 ) -> dict[tuple[UUID, str], tuple[Prediction, str | None]]:
     """Predictions already made with these (user, key) pairs, with the hash (hex) of the request that made
     each."""
-    rows = session.execute(
-        BY_KEY, {"keys": _json([{"user_id": user, "key": key} for user, key in keys])}
-    ).mappings()
-    found = {}
-    for row in rows:
+    params = {"keys": _json([{"user_id": user, "key": key} for user, key in keys])}
+    by_key: dict[tuple[UUID, str], tuple[Prediction, str | None]] = {}
+    for row in session.execute(BY_KEY, params).mappings():
         values = dict(row)
         request_hash, key = values.pop("request_hash"), values.pop("idempotency_key")
-        found[(values["user_id"], key)] = (prediction(values), request_hash)
-    return found
+        by_key[values["user_id"], key] = (as_prediction(values), request_hash)
+    return by_key
 
 
 GET = by_id(f"SELECT {COLUMNS} FROM predictions AS p WHERE {{ids}}")
@@ -129,7 +124,7 @@ GET = by_id(f"SELECT {COLUMNS} FROM predictions AS p WHERE {{ids}}")
 
 def get(session: Session | Autocommit, ids: Sequence[str]) -> dict[str, Prediction]:
     """The predictions among `ids` that exist, by id."""
-    return {found.id: found for found in GET.run(session, ids)}
+    return {prediction.id: prediction for prediction in GET.execute(session, ids)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +140,11 @@ class Filter:
 
 # An id bears the time of the API process that made it, `created_at` is Postgres's: a list narrowed by time
 # looks so much further.
-CLOCKS_APART = timedelta(hours=1)
+CLOCK_SKEW = timedelta(hours=1)
 
 
 def page(
-    session: Session, wanted: Filter, *, before: str | None, after: str | None, limit: int
+    session: Session, narrowed: Filter, *, before: str | None, after: str | None, limit: int
 ) -> list[Prediction]:
     """At most `limit` predictions of one user, newest first, with ids below `before` or above `after` (one of
     them at most)."""
@@ -157,10 +152,10 @@ def page(
     clauses += [
         clause
         for value, clause in (
-            (wanted.status, "status = :status"),
-            (wanted.model, "model = :model"),
-            (wanted.created_after, "created_at >= :created_after AND id >= :least"),
-            (wanted.created_before, "created_at < :created_before AND id <= :most"),
+            (narrowed.status, "status = :status"),
+            (narrowed.model, "model = :model"),
+            (narrowed.created_after, "created_at >= :created_after AND id >= :least"),
+            (narrowed.created_before, "created_at < :created_before AND id <= :most"),
             (before, "id < :before"),
             (after, "id > :after"),
         )
@@ -168,13 +163,13 @@ def page(
     ]
     order = "ASC" if after is not None else "DESC"
     sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
-    params = {name: getattr(wanted, name) for name in Filter.__slots__}
+    params = {name: getattr(narrowed, name) for name in Filter.__slots__}
     params |= {
-        "least": _near(wanted.created_after, -CLOCKS_APART),
-        "most": _near(wanted.created_before, CLOCKS_APART),
+        "least": _near(narrowed.created_after, -CLOCK_SKEW),
+        "most": _near(narrowed.created_before, CLOCK_SKEW),
     }
-    found = run(session, text(sql), **params, before=before, after=after, limit=limit)
-    return found[::-1] if after is not None else found
+    predictions = execute(session, text(sql), **params, before=before, after=after, limit=limit)
+    return predictions[::-1] if after is not None else predictions
 
 
 def _near(moment: datetime | None, more: timedelta) -> str | None:
@@ -183,29 +178,27 @@ def _near(moment: datetime | None, more: timedelta) -> str | None:
     return lowest_id(max(0, int((moment.timestamp() + more.total_seconds()) * 1000))) if moment else None
 
 
-# The oldest of a queue are to come from the index of those that wait. `queue = …` would let the planner take
-# the primary key for the order, and walk through millions that have ended; between equal bounds it cannot.
-IN_QUEUE = "status = 'starting' AND queue BETWEEN {0} AND {0}"
-BY_AGE = "ORDER BY queue, id"
-
-PROGRESS = text(
-    """
+PROGRESS = text(f"""
     UPDATE predictions AS p SET output = coalesce(r.output, p.output), logs = coalesce(r.logs, p.logs),
            progress = coalesce(r.progress, p.progress)
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, output json, logs text,
         progress json)
     WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
-    RETURNING """
-    + ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
-)
+    {RETURNING}""")
 
 
 def progress(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-    """Writes growing outputs, logs and steps of running predictions; None leaves a field as it was."""
-    return run(session, PROGRESS, rows=_json(rows))
+    """Writes outputs, logs and steps of running predictions so far; None leaves a field as it was."""
+    return execute(session, PROGRESS, rows=_json(_by_id(rows)))
 
 
-# What it was given and gave is long, and only a webhook repeats it.
+def _by_id(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows to be updated, in the order in which every statement here locks them, so that two that come by the
+    same ones wait for each other and do not deadlock."""
+    return sorted(rows, key=lambda row: str(row["id"]))
+
+
+# What it was called with and what it answered is long, and only a webhook repeats it.
 LONG = {"input": "NULL", "output": "NULL", "logs": "''"}
 RETURNING_ENDED = "RETURNING " + ", ".join(
     (
@@ -225,15 +218,15 @@ FINISH = by_id(f"""
         error text,
          error_code text, logs text, metrics json, progress json)
     WHERE {{ids}} AND p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker
-        AND {{status}} = 'processing'
+        AND {hidden("p.status")} = 'processing'
     {RETURNING_ENDED}""")
 
 
 def finish(session: Session | Autocommit, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out
     of the answer; of those without a webhook the answer lacks LONG."""
-    rows = sorted(rows, key=lambda row: str(row["id"]))
-    return FINISH.run(session, [row["id"] for row in rows], rows=_json(rows))
+    rows = _by_id(rows)
+    return FINISH.execute(session, [row["id"] for row in rows], rows=_json(rows))
 
 
 CANCEL_WAITING = text(f"""
@@ -250,8 +243,8 @@ def cancel(
 ) -> tuple[list[Prediction], list[Prediction]]:
     """Ends the waiting ones and marks the running ones. Returns (ended, marked)."""
     ids = sorted(ids)
-    ended = run(session, CANCEL_WAITING, ids=ids, reason=reason)
-    return ended, run(session, CANCEL_RUNNING, ids=ids, reason=reason)
+    ended = execute(session, CANCEL_WAITING, ids=ids, reason=reason)
+    return ended, execute(session, CANCEL_RUNNING, ids=ids, reason=reason)
 
 
 HELD = text(
@@ -262,17 +255,6 @@ HELD = text(
 def held(session: Session, worker: UUID) -> list[tuple[str, int, bool]]:
     """What this worker runs by the database's account: (id, attempt, whether somebody wants it stopped)."""
     return [(row.id, row.attempt, row.cancel_requested) for row in session.execute(HELD, {"worker": worker})]
-
-
-OVERDUE = text("""
-    SELECT id FROM predictions WHERE deadline <= now() AND status IN ('starting', 'processing')
-        AND NOT cancel_requested
-    ORDER BY deadline LIMIT :limit""")
-
-
-def overdue(session: Session, limit: int) -> list[str]:
-    """Ids whose Cancel-After has passed."""
-    return list(session.execute(OVERDUE, {"limit": limit}).scalars())
 
 
 REQUEUE = text(f"""
@@ -288,20 +270,7 @@ REQUEUE = text(f"""
 def requeue(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """Recovery's move back to `starting`; `crashes` is what to add, `delay` in seconds, `queue` None to keep
     it."""
-    return run(session, REQUEUE, rows=_json(sorted(rows, key=lambda row: str(row["id"]))))
-
-
-HELD_BY_DEAD = text(f"""
-    SELECT {COLUMNS} FROM predictions AS p
-    WHERE p.status = 'processing' AND NOT EXISTS (
-        SELECT FROM workers w WHERE w.id = p.worker AND w.stopped_at IS NULL
-          AND w.seen_at > now() - :dead_after * interval '1 s')
-    LIMIT :limit FOR UPDATE SKIP LOCKED""")
-
-
-def held_by_dead(session: Session, dead_after: float, limit: int) -> list[Prediction]:
-    """Running predictions whose worker has been silent for `dead_after` seconds, or has stopped; locked."""
-    return run(session, HELD_BY_DEAD, dead_after=dead_after, limit=limit)
+    return execute(session, REQUEUE, rows=_json(_by_id(rows)))
 
 
 HELD_BY = text(
@@ -311,104 +280,7 @@ HELD_BY = text(
 
 def held_by(session: Session, worker: UUID) -> list[Prediction]:
     """Everything this worker runs; locked."""
-    return run(session, HELD_BY, worker=worker)
-
-
-UNNOTIFIED = text("""
-    UPDATE predictions SET notified_at = now()
-    WHERE id IN (SELECT id FROM predictions WHERE status = 'starting' AND notified_at IS NULL
-        AND run_after <= now()
-                 ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
-    RETURNING id, queue""")
-
-
-def take_unnotified(session: Session, limit: int) -> list[tuple[str, str]]:
-    """(id, queue) of waiting predictions that no message is known for; they are marked as rung."""
-    return [(row.id, row.queue) for row in session.execute(UNNOTIFIED, {"limit": limit})]
-
-
-WAITING = text("""
-    SELECT id, queue FROM predictions WHERE status = 'starting' AND run_after <= now() AND (queue,
-        id) > (:queue, :after)
-    ORDER BY queue, id LIMIT :limit""")
-
-
-def waiting(session: Session, queue: str, after: str, limit: int) -> list[tuple[str, str]]:
-    """(id, queue) of waiting predictions in order of queue and id, behind the given ones."""
-    found = session.execute(WAITING, {"queue": queue, "after": after, "limit": limit})
-    return [(row.id, row.queue) for row in found]
-
-
-# What waits somewhere because it must, by its routing: it stays there.
-IS_PINNED = "coalesce(routing ->> 'strategy', '') = 'pinned'"
-
-
-@dataclass(frozen=True, slots=True)
-class QueueSlice:
-    """What waits in a queue with ids above `after` up to `last`: `kinds` are the texts of what its routings
-    require (None: nothing), for those that may be moved."""
-
-    queue: str
-    after: str
-    last: str
-    count: int
-    kinds: list[str | None]
-
-
-QUEUE_SLICE = text(f"""
-    SELECT requires, held, max(id) AS last, count(*) AS number
-    FROM (SELECT id, routing ->> 'requires' AS requires, {IS_PINNED} AS held FROM predictions
-          WHERE {IN_QUEUE.format(":queue")} AND id > :after {BY_AGE} LIMIT :limit) AS looked_at
-    GROUP BY requires, held""")
-
-
-def queue_slice(session: Session, queue: str, after: str, limit: int) -> QueueSlice:
-    """The next so many of a queue: never all of it, as a million may wait there."""
-    rows = session.execute(QUEUE_SLICE, {"queue": queue, "after": after, "limit": limit}).all()
-    last, count = max((row.last for row in rows), default=after), sum(row.number for row in rows)
-    return QueueSlice(queue, after, last, count, [row.requires for row in rows if not row.held])
-
-
-MOVE_QUEUES = text(f"""
-    UPDATE predictions SET queue = r.new, notified_at = NULL
-    FROM json_to_recordset(:rows) AS r(requires text, new text)
-    WHERE queue = :queue AND status = 'starting' AND id > :after AND id <= :last AND NOT {IS_PINNED}
-      AND routing ->> 'requires' IS NOT DISTINCT FROM r.requires""")
-
-
-def move_queues(session: Session, part: QueueSlice, moves: Mapping[str | None, str]) -> int:
-    """Sends each kind of a stretch to another queue; it will be rung again. Returns how many."""
-    if not moves:
-        return 0
-    rows = _json([{"requires": kind, "new": new} for kind, new in moves.items()])
-    params = {"rows": rows, "queue": part.queue, "after": part.after, "last": part.last}
-    return session.execute(MOVE_QUEUES, params).rowcount  # type: ignore[no-any-return, attr-defined]
-
-
-# One index probe for each queue, however many wait in it: `SELECT DISTINCT` would read a million entries.
-QUEUES_WAITING = text("""
-    WITH RECURSIVE found AS (
-        SELECT min(queue) AS queue FROM predictions WHERE status = 'starting'
-        UNION ALL
-        SELECT (SELECT min(p.queue) FROM predictions p WHERE p.status = 'starting' AND p.queue > found.queue)
-        FROM found WHERE found.queue IS NOT NULL)
-    SELECT queue FROM found WHERE queue IS NOT NULL""")
-
-
-def queues_waiting(session: Session) -> list[str]:
-    """Queues that something waits in."""
-    return list(session.execute(QUEUES_WAITING).scalars())
-
-
-EXPIRED = text("""
-    SELECT id FROM predictions WHERE data_removed_at IS NULL
-        AND completed_at < now() - :hours * interval '1 h'
-    ORDER BY completed_at LIMIT :limit""")
-
-
-def expired(session: Session, hours: float, limit: int) -> list[str]:
-    """Ids of ended predictions whose data is older than the retention time."""
-    return list(session.execute(EXPIRED, {"hours": hours, "limit": limit}).scalars())
+    return execute(session, HELD_BY, worker=worker)
 
 
 REMOVE_DATA = text(f"""
@@ -419,19 +291,4 @@ REMOVE_DATA = text(f"""
 
 def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
     """Empties what a caller sent and got; the row with its times and metrics stays."""
-    return run(session, REMOVE_DATA, ids=sorted(ids))
-
-
-SWEEP_LOCK = text(
-    "SELECT pg_try_advisory_xact_lock(:key) AS mine, set_config('idle_in_transaction_session_timeout',"
-    " :longest, true)"
-)
-SWEEP_KEY, EXPIRY_KEY = 5_683_001, 5_683_002  # any numbers that nothing else locks
-# a process that was stopped in mid-sweep kept everybody else from sweeping for as long as it slept
-SWEEP_LONGEST = "20s"
-
-
-def lock_sweep(session: Session, key: int = SWEEP_KEY) -> bool:
-    """Whether this transaction alone may sweep now. Postgres ends it when it says nothing for
-    SWEEP_LONGEST."""
-    return bool(session.execute(SWEEP_LOCK, {"key": key, "longest": SWEEP_LONGEST}).one().mine)
+    return execute(session, REMOVE_DATA, ids=sorted(ids))

@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.plans import along_indexes
-from app.db.predictions import BY_AGE, IN_QUEUE, queues_waiting
+from app.db.planner import BY_AGE, IN_QUEUE, by_index
+from app.db.sweeps import queues_waiting
 from app.domain.queue_counts import QueueCount, WebhookCounts
 
 MOST_WEBHOOKS = 10_000  # looked at
@@ -26,7 +26,7 @@ WAITING_OF_ANONYMOUS = text(_WAITING.format("AND user_id IS NULL"))
 RUNNING = text("SELECT count(*) FROM predictions WHERE status = 'processing'")
 
 # The oldest has the first id, so its row is the only one that must be read.
-IN_QUEUES = text(f"""
+IN_QUEUES = by_index(f"""
     SELECT q.name AS queue,
            (SELECT count(*) FROM (SELECT FROM predictions WHERE {IN_QUEUE.format("q.name")} {BY_AGE}
                                   LIMIT CAST(:most AS bigint)) AS counted) AS waiting,
@@ -49,13 +49,11 @@ def waiting_of_user(session: Session, user_id: UUID | None, most: int) -> int:
 
 def in_queues(session: Session, queues: Sequence[str], most: int | None = None) -> list[QueueCount]:
     """What waits in each of these queues, in their order, counting at most `most` in each (None: all)."""
-    along_indexes(session)
     return _count(session, queues, most)
 
 
 def in_all_queues(session: Session, most: int | None = None) -> list[QueueCount]:
     """What waits in every queue in which anything waits, by their names."""
-    along_indexes(session)
     counts = _count(session, sorted(queues_waiting(session)), most)
     return [count for count in counts if count.waiting]
 
@@ -70,7 +68,7 @@ def running(session: Session) -> int:
     return int(session.scalar(RUNNING) or 0)
 
 
-FIRST_IDS = text(f"SELECT id FROM predictions WHERE {IN_QUEUE.format(':queue')} {BY_AGE} LIMIT :most")
+FIRST_IDS = by_index(f"SELECT id FROM predictions WHERE {IN_QUEUE.format(':queue')} {BY_AGE} LIMIT :most")
 
 
 def first_ids(session: Session, queue: str, most: int) -> list[str]:

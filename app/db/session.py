@@ -18,7 +18,7 @@ from app.db.autocommit import Autocommit
 from app.db.circuit_breaker import CircuitBreaker
 from app.domain.errors import Unavailable
 
-CONNECT_SECONDS = 2  # a dead Postgres is told to the caller within 3 s: 2 to connect, and some to answer
+CONNECT_SECONDS = 2  # a caller learns of a dead Postgres within 3 s: 2 to connect, and some to answer
 STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck one must not hold a thread
 POOL_WAIT_SECONDS = 2.5
 RESTED_SECONDS = 1.0  # a connection that was not used for so long is asked first whether it still lives
@@ -59,21 +59,21 @@ def connect(
             "keepalives_count": 3,
         },
     )
-    event.listen(engine, "connect", _made)
-    event.listen(engine, "checkin", _rests)
-    event.listen(engine, "checkout", partial(_still_lives, engine.dialect))
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "checkin", _on_checkin)
+    event.listen(engine, "checkout", partial(_check_alive, engine.dialect))
     return engine
 
 
-def _made(connection: Any, record: ConnectionPoolEntry) -> None:
+def _on_connect(connection: Any, record: ConnectionPoolEntry) -> None:
     record.info["made_at"] = time.monotonic()
 
 
-def _rests(connection: Any, record: ConnectionPoolEntry) -> None:
+def _on_checkin(connection: Any, record: ConnectionPoolEntry) -> None:
     record.info["rests_since"] = time.monotonic()
 
 
-def _still_lives(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+def _check_alive(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
     now = time.monotonic()
     if now - record.info.get("rests_since", now) > RESTED_SECONDS:
         try:
@@ -85,15 +85,16 @@ def _still_lives(dialect: Dialect, connection: Any, record: ConnectionPoolEntry,
 class Database:
     """Hands out units of work. One for each process, shared by its threads.
 
-    `impatient`: a Postgres that is there and does not answer is `Unavailable` after `patience.SECONDS`;
-    without it a unit waits until it answers, which is what a worker with a finished result wants.
+    `fail_fast`: a Postgres that is there and does not answer is `Unavailable` after
+    `circuit_breaker.SECONDS`; without it a unit waits until it answers, which is what a worker with a
+    finished result needs.
     """
 
     def __init__(self, engine: Engine, *, fail_fast: bool = False) -> None:
         self.engine = engine
         self._breaker = CircuitBreaker(self._ask) if fail_fast else None
         self._left_at = float("-inf")
-        event.listen(engine, "checkin", self._let_go)
+        event.listen(engine, "checkin", self._close_old)
 
     @contextmanager
     def unit(self) -> Iterator[Session]:
@@ -160,7 +161,7 @@ class Database:
         self._left_at = time.monotonic()
         self.engine.dispose()
 
-    def _let_go(self, connection: Any, record: ConnectionPoolEntry) -> None:
+    def _close_old(self, connection: Any, record: ConnectionPoolEntry) -> None:
         if record.info.get("made_at", self._left_at) < self._left_at:
             record.close()
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.plans import along_indexes
+from app.db.planner import by_index
 from app.domain.phases import MEASURED, PHASES
 
 LOOKED_AT = 100_000
@@ -18,7 +18,7 @@ SAMPLE = 10_000
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 INDEXED = "completed_at IS NOT NULL AND data_removed_at IS NULL"  # as the index predictions_retention has it
-REACH = text(f"""
+REACH = by_index(f"""
     SELECT now() AS until, now() - :seconds * interval '1 s' AS since, (
         SELECT completed_at FROM predictions
         WHERE {INDEXED} AND completed_at >= now() - :seconds * interval '1 s'
@@ -89,7 +89,6 @@ class Summary:
 
 def summary(session: Session, version_id: str, seconds: float) -> Summary:
     """The version's latest ended predictions of the last `seconds`."""
-    along_indexes(session)
     bounds = session.execute(REACH, {"seconds": seconds, "looked_at": LOOKED_AT}).one()
     since = bounds.reach or bounds.since
     params = {"version": version_id, "since": since, "until": bounds.until, "sample": SAMPLE}

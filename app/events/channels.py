@@ -10,10 +10,10 @@ import orjson
 
 from app.domain.predictions import Prediction, Status
 
-DONE = "lovage:done"  # {prediction: its ending, see `ending`, or null}
+ENDED = "lovage:done"  # {prediction: how it ended (`encode_ending`), or null}
 CANCEL = "lovage:cancel"
-STATE_CHANGES = "lovage:news"  # lists of [user, prediction, status, model]: every change of state
-MODEL_COMMANDS = "lovage:orders"  # [act, version, [worker, …]], for workers named by their pinned queues
+STATE_CHANGES = "lovage:changes"  # lists of [user, prediction, status, model]: every change of state
+MODEL_COMMANDS = "lovage:commands"  # [action, version, [worker, …]]; workers by their pinned queues
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
 
@@ -46,7 +46,7 @@ CHANGING = (
 )
 
 
-def ending(prediction: Prediction, output: Any, logs: str) -> str | None:
+def encode_ending(prediction: Prediction, output: Any, logs: str) -> str | None:
     """What an ended prediction's row says that it did not say when it was accepted; None when that is long.
     It spares those who wait for it a look into Postgres."""
     if _is_long(output):
@@ -62,16 +62,16 @@ def _is_long(output: Any) -> bool:
     if not isinstance(output, list | str):
         return False
     inside = (
-        sum(len(one) for one in output[:LONGEST_ENDING] if isinstance(one, list | str))
+        sum(len(item) for item in output[:LONGEST_ENDING] if isinstance(item, list | str))
         if isinstance(output, list)
         else 0
     )
     return len(output) + inside > LONGEST_ENDING
 
 
-def ended(accepted: Prediction, ending: str) -> Prediction | None:
-    """The prediction as its row is now, from what it was before and its `ending`; None for one that another
-    version told."""
+def apply_ending(accepted: Prediction, ending: str) -> Prediction | None:
+    """The prediction as its row is now, from what it was before and its encoded ending; None for an ending
+    that another release has encoded."""
     now = orjson.loads(ending)
     try:
         now["status"], now["worker"] = Status(now["status"]), UUID(now["worker"]) if now["worker"] else None

@@ -30,7 +30,7 @@ class ModelCommand:
 
 
 class ModelCommandPublisher:
-    """Blocks for a moment, because who sends a command wants to know that Redis took it."""
+    """Blocks for a moment, because who sends a command needs to know that Redis took it."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 GROUP = 64
 OPEN_PER_HOST = 5
-LOOK_SECONDS = 1.0  # between looks when no bell rings: a retry that falls due is sent within this
+LOOK_SECONDS = 1.0  # between looks when no message comes: a retry that falls due is sent within this
 
 
 def platform_secret(secret_key: str) -> str:
@@ -48,9 +48,9 @@ def host_of(url: str) -> str:
 
 
 class Courier:
-    """`start` once, `close` at the end. `heard` is called at each doorbell, `drain_bells` before each look
-    into Postgres: the rows say what is due, so bells that have not been listened to yet need not ring one by
-    one."""
+    """`start` once, `close` at the end. `on_message` is called at each message, `drain_messages` before each
+    look into Postgres: the rows say what is due, so messages that have not been read yet need not be handled
+    one by one."""
 
     def __init__(
         self,
@@ -62,8 +62,9 @@ class Courier:
         schedule: Sequence[float] = SCHEDULE["completed"],
         drain_messages: Callable[[], object] = lambda: None,
     ) -> None:
-        self._database, self._sender, self._anonymous = database, sender, anonymous_secret
-        self.concurrency, self._schedule, self._drain_messages = concurrency, schedule, drain_messages
+        self._database, self._sender = database, sender
+        self._anonymous_secret, self.concurrency = anonymous_secret, concurrency
+        self._schedule, self._drain_messages = schedule, drain_messages
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="courier")
         self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -77,12 +78,12 @@ class Courier:
         self._thread.start()
 
     def on_message(self, delivery_id: str) -> None:
-        """A doorbell rang: something is due."""
+        """Something is due."""
         self._wake.set()
 
     @property
     def is_reading(self) -> bool:
-        """Whether Celery should leave further bells where they are."""
+        """Whether Celery should leave further messages where they are."""
         return self._busy or self._wake.is_set() or self._closing.is_set()
 
     def _run(self) -> None:
@@ -102,37 +103,24 @@ class Courier:
             if not self.is_reading:
                 self.on_idle()
 
-    def deliver_due(self) -> int:
-        """Sends what is due now and waits for it. Returns how many were tried. Raises Unavailable."""
-        tried = 0
-        while True:
-            begun = self._send_due()
-            for one in begun:
-                one.result()
-            with self._lock:
-                idle = not self._open
-            if not begun and idle:
-                return tried
-            tried += len(begun)
-
     def _send_due(self) -> list[Future[None]]:
-        """Begins as many as there is room for, until nothing more can begin."""
+        """Begins as many as there are threads for, until nothing more can begin."""
         begun: list[Future[None]] = []
-        while not self._closing.is_set() and (taken := self._take()):
-            begun += [self._threads.submit(self._send, delivery) for delivery in taken]
+        while not self._closing.is_set() and (leased := self._lease()):
+            begun += [self._threads.submit(self._send, delivery) for delivery in leased]
         return begun
 
-    def _take(self) -> list[DueDelivery]:
+    def _lease(self) -> list[DueDelivery]:
         with self._lock:
             capacity = self.concurrency - self._open.total()
             open_now = dict(self._open)
         if capacity <= 0:
             return []
         with self._database.unit() as session:
-            taken = table.take_due(session, min(capacity, GROUP), open_now, OPEN_PER_HOST)
+            leased = table.take_due(session, min(capacity, GROUP), open_now, OPEN_PER_HOST)
         with self._lock:
-            self._open.update(host_of(delivery.url) for delivery in taken)
-        return taken
+            self._open.update(host_of(delivery.url) for delivery in leased)
+        return leased
 
     def _record_group(self, results: list[DeliveryResult]) -> Sequence[None]:
         with self._database.unit() as session:
@@ -153,7 +141,7 @@ class Courier:
 
     def _try(self, delivery: DueDelivery) -> None:
         outcome = self._sender.send(
-            delivery.url, delivery.id, delivery.body, [delivery.secret or self._anonymous]
+            delivery.url, delivery.id, delivery.body, [delivery.secret or self._anonymous_secret]
         )
         result = check(delivery, outcome, random.uniform(-1, 1), self._schedule)
         if outcome.error:
@@ -164,7 +152,7 @@ class Courier:
                 reason=outcome.error,
                 next_in=result.delay,
             )
-        count(result)
+        count_attempt(result)
         self._record(result)
 
     @property
@@ -183,8 +171,8 @@ class Courier:
         self._sender.close()
 
 
-def count(result: DeliveryResult) -> None:
-    """One try more."""
+def count_attempt(result: DeliveryResult) -> None:
+    """Counts one attempt more."""
     outcome = "delivered" if result.error is None else "given_up" if result.delay is None else "again"
     metrics.DELIVERIES.labels(outcome).inc()
     metrics.DELIVERY_SECONDS.observe(result.seconds)

@@ -40,7 +40,8 @@ class HealthPort:
     """`start` once, `stop` at the end. `ready` may raise Unavailable. Without a port both do nothing."""
 
     def __init__(self, options: HealthOptions, exposition: Exposition, ready: Callable[[], bool]) -> None:
-        self._options, self._exposition, self._ready = options, exposition, ready
+        self._options, self._exposition = options, exposition
+        self._ready = ready
         self._server: socketserver.ThreadingTCPServer | None = None
 
     def start(self) -> int:
@@ -116,7 +117,7 @@ def listen(
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Probes come every few seconds; they are no news."""
+            """Probes come every few seconds; they are not worth a line."""
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address, daemon_threads = True, True

@@ -1,4 +1,4 @@
-"""Says every few seconds that this worker lives, learns what is to be stopped, and sweeps when nobody else
+"""Writes every few seconds that this worker lives, learns what is to be stopped, and sweeps when nobody else
 does."""
 
 import socket
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import getpid
 from typing import Any
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -20,21 +21,21 @@ from app.domain.workers import NewWorker
 from app.engine.devices import Device
 from app.engine.engine import Engine
 from app.engine.loaded_model import LoadedModel
-from app.services.predictions.lifecycle import HandBack
+from app.services.predictions.attempts import HandBack
+from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
-from app.worker.recorder import Recorder
-from app.worker.runner import Runner
+from app.worker.identity import WorkerIdentity
+from app.worker.run import InFlight
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = (
-    1.0  # a version that was loaded or has become unhealthy is told sooner than the next heartbeat is due
-)
+# A version that was loaded or has become unhealthy is published sooner than the next heartbeat is due.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """This worker's place in the fleet."""
+    """This worker's position in the fleet."""
 
     device: Device
     host: str
@@ -52,16 +53,35 @@ class Post:
             self.device.id, self.host, self.slots, running=0, memory_bytes=self.device.total_bytes
         )
 
+    def row(self, worker: UUID) -> NewWorker:
+        """An incarnation of it in the database."""
+        device = self.device
+        return NewWorker(
+            id=worker,
+            host=self.host,
+            pid=getpid(),
+            device=device.id,
+            device_class=device.kind,
+            device_facts={
+                "name": device.name,
+                "total_bytes": device.total_bytes,
+                "capability": device.capability,
+                "driver": device.driver,
+            },
+            queues=self.queues,
+            slots=self.slots,
+        )
+
 
 def this_host() -> str:
     """A name for this machine that may stand in a queue's name."""
     return socket.gethostname().replace("@", "-")[:64]
 
 
-def on_recorded(model: LoadedModel) -> dict[str, Any]:
-    """What the fleet is told of a version on this worker. `in_use` counts what runs and waits; `pace` is in
+def as_published(model: LoadedModel) -> dict[str, Any]:
+    """What the fleet knows of a version on this worker. `in_use` counts what runs and waits; `pace` is in
     seconds."""
-    said: dict[str, Any] = {
+    values: dict[str, Any] = {
         "version": model.version,
         "model": model.model,
         "state": model.state,
@@ -72,7 +92,9 @@ def on_recorded(model: LoadedModel) -> dict[str, Any]:
         "limit": model.limit,
         "pinned": model.pinned,
     }
-    return {**said, "reason": model.reason, "retry_in": round(model.retry_in, 1)} if model.reason else said
+    return (
+        {**values, "reason": model.reason, "retry_in": round(model.retry_in, 1)} if model.reason else values
+    )
 
 
 class Heartbeat:
@@ -82,17 +104,20 @@ class Heartbeat:
         self,
         database: Database,
         engine: Engine,
-        recorder: Recorder,
-        runner: Runner,
+        lifecycle: Lifecycle,
+        identity: WorkerIdentity,
+        in_flight: InFlight,
         recovery: Recovery,
         post: Post,
         seconds: float,
     ) -> None:
-        self._database, self._engine, self._recorder, self._runner = database, engine, recorder, runner
-        self._recovery, self._post, self._seconds = recovery, post, seconds
-        self._strangers: set[tuple[str, int]] = set()
-        self._told: dict[str, str] = {}
-        self._learnt: dict[str, dict[str, Any]] = {}
+        self._database, self._engine = database, engine
+        self._lifecycle, self._identity = lifecycle, identity
+        self._in_flight, self._recovery = in_flight, recovery
+        self._post, self._seconds = post, seconds
+        self._strays: set[tuple[str, int]] = set()
+        self._published_states: dict[str, str] = {}
+        self._saved_facts: dict[str, dict[str, Any]] = {}
         self._stop = threading.Event()
         # A sweep may take long (a slow storage); nobody may take this worker for dead meanwhile.
         self._threads = [
@@ -106,25 +131,11 @@ class Heartbeat:
 
     def register(self) -> None:
         """Adds this incarnation's row. Raises Unavailable."""
-        device = self._post.device
-        facts = {
-            "name": device.name,
-            "total_bytes": device.total_bytes,
-            "capability": device.capability,
-            "driver": device.driver,
-        }
-        worker = NewWorker(
-            id=self._recorder.worker,
-            host=self._post.host,
-            pid=getpid(),
-            device=device.id,
-            device_class=device.kind,
-            device_facts=facts,
-            queues=self._post.queues,
-            slots=self._post.slots,
-        )
+        self._register(self._identity.id)
+
+    def _register(self, worker: UUID) -> None:
         with self._database.unit() as session:
-            workers.register(session, worker)
+            workers.register(session, self._post.row(worker))
 
     def _run(self) -> None:
         due = time.monotonic() + self._seconds
@@ -132,7 +143,7 @@ class Heartbeat:
             if time.monotonic() >= due:
                 self._try(self._beat)
                 due = time.monotonic() + self._seconds
-            elif self._engine.states() != self._told:
+            elif self._engine.states() != self._published_states:
                 self._try(self._beat)
 
     def _sweep(self) -> None:
@@ -145,72 +156,77 @@ class Heartbeat:
             step()
         except Unavailable:
             log.warning("heartbeat_missed", reason="the database cannot be reached")
-        except Exception:  # one bad step must not end the heartbeat
+        except Exception:  # a worker whose heart stops is taken for dead, whatever stopped it
             log.exception("heartbeat_broken")
 
     def _beat(self) -> None:
-        self._told = self._engine.states()
+        self._published_states = self._engine.states()
         loaded = self._engine.models()
-        models = [on_recorded(model) for model in loaded]
         with self._database.unit() as session:
             alive = workers.beat(
-                session, self._recorder.worker, running=len(self._runner.running), models=models
+                session,
+                self._identity.id,
+                running=len(self._in_flight),
+                models=[as_published(model) for model in loaded],
             )
-            held = predictions.held(session, self._recorder.worker)
-        self._runner.cancel([prediction_id for prediction_id, _, stop in held if stop])
-        self._learn(loaded)
+            held = predictions.held(session, self._identity.id)
+        self._in_flight.cancel([prediction_id for prediction_id, _, canceled in held if canceled])
+        self._save_facts(loaded)
         if alive:
-            self._return_strangers([(prediction_id, attempt) for prediction_id, attempt, _ in held])
+            self._hand_back_strays({(prediction_id, attempt) for prediction_id, attempt, _ in held})
         else:
-            self._start_again()
+            self._renew()
 
-    def _learn(self, loaded: Sequence[LoadedModel]) -> None:
-        """What a load found out (dtype, batches) is written to its version, once for each load."""
-        new = [one for one in loaded if one.facts and self._learnt.get(one.version) != one.facts]
+    def _save_facts(self, loaded: Sequence[LoadedModel]) -> None:
+        """What a load has measured and chosen (dtype, batches) is written to its version, once for each
+        load."""
+        new = [
+            model for model in loaded if model.facts and self._saved_facts.get(model.version) != model.facts
+        ]
         if not new:
             return
         with self._database.unit() as session:
-            for one in sorted(new, key=lambda one: one.version):
-                versions.learn(session, one.version, self._post.device.kind, one.facts)
-        self._learnt |= {one.version: one.facts for one in new}
+            for model in sorted(new, key=lambda model: model.version):
+                versions.learn(session, model.version, self._post.device.kind, model.facts)
+        self._saved_facts |= {model.version: model.facts for model in new}
 
-    def _return_strangers(self, held: list[tuple[str, int]]) -> None:
+    def _hand_back_strays(self, held: set[tuple[str, int]]) -> None:
         """What is ours by the database's account and does not run here at two beats in a row: a claim whose
         answer was lost with its connection, or an end that could not be written. Somebody else gets it."""
-        strangers = {one for one in held if one[0] not in self._runner.running}
-        for prediction_id, attempt in strangers & self._strangers:
-            log.warning("claim_returned", prediction=prediction_id, attempt=attempt)
-            self._recorder.hand_back(HandBack(prediction_id, attempt, self._recorder.worker))
-        self._strangers = strangers
+        strays = held - self._in_flight.attempts()
+        for prediction_id, attempt in strays & self._strays:
+            log.warning("claim_handed_back", prediction=prediction_id, attempt=attempt)
+            self._lifecycle.hand_back([HandBack(prediction_id, attempt, self._identity.id)])
+        self._strays = strays
 
-    def _start_again(self) -> None:
+    def _renew(self) -> None:
         """Declared dead (this process was stopped for long): what it holds belongs to others now, and it says
-        so by a new id."""
-        held = list(self._runner.running)
-        log.warning("declared_dead", worker=str(self._recorder.worker), dropped=len(held))
-        self._recorder.renew()
-        self.register()
-        self._runner.cancel(held)
+        so by a new id, whose row is there before anything is claimed under it."""
+        former, worker = self._identity.id, uuid4()
+        self._register(worker)
+        self._identity.renew(worker)
+        dropped = self._in_flight.drop_former(worker)
+        log.warning("declared_dead", worker=str(former), dropped=dropped)
 
     def drain(self) -> None:
-        """From now on nothing more is routed here; it still says that it lives, because it ends what it has
+        """From now on nothing more is routed here; its heartbeat goes on, because it ends what it has
         begun."""
         try:
             with self._database.unit() as session:
-                workers.drain(session, self._recorder.worker)
+                workers.drain(session, self._identity.id)
         except Unavailable:
-            log.warning("draining_not_heard", reason="the database cannot be reached")
+            log.warning("draining_not_written", reason="the database cannot be reached")
 
-    def stop(self, last: Callable[[], None]) -> None:
-        """Ends the threads, runs `last`, and closes the row."""
+    def stop(self, last_step: Callable[[], None]) -> None:
+        """Ends the threads, runs `last_step`, and closes the row."""
         self._stop.set()
         until = time.monotonic() + self._seconds + 5
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
         try:
-            last()
+            last_step()
             with self._database.unit() as session:
-                workers.stop(session, self._recorder.worker)
+                workers.stop(session, self._identity.id)
         except Unavailable:
-            log.warning("goodbye_not_heard", reason="the database cannot be reached; the sweep will notice")
+            log.warning("goodbye_not_written", reason="the database cannot be reached; the sweep will notice")

@@ -39,19 +39,19 @@ class Inputs:
         self._storage, self._find_file = storage, find_file
         self._max_bytes, self._allow_private = max_bytes, allow_private
 
-    def localize(self, given: dict[str, Any], schema: dict[str, Any], folder: Path) -> dict[str, Any]:
+    def localize(self, values: dict[str, Any], schema: dict[str, Any], folder: Path) -> dict[str, Any]:
         """The input with every file replaced by a path in `folder`. Raises InvalidInputFile with a
         sentence."""
-        local = dict(given)
-        for name, wanted in schema.get("properties", {}).items():
-            value = local.get(name) if takes_files(wanted) else None
+        local = dict(values)
+        for name, field in schema.get("properties", {}).items():
+            value = local.get(name) if takes_files(field) else None
             if isinstance(value, str):
-                local[name] = self._one(name, value, folder, 0)
+                local[name] = self._fetch(name, value, folder, 0)
             elif isinstance(value, list):
-                local[name] = [self._one(name, item, folder, number) for number, item in enumerate(value)]
+                local[name] = [self._fetch(name, item, folder, number) for number, item in enumerate(value)]
         return local
 
-    def _one(self, field: str, url: str, folder: Path, number: int) -> str:
+    def _fetch(self, field: str, url: str, folder: Path, number: int) -> str:
         try:
             if is_data(url):
                 return str(self._data(url, folder / f"in-{field}-{number}"))
@@ -79,10 +79,10 @@ class Inputs:
         return target
 
     def _own(self, file_id: str, folder: Path, stem: str) -> Path:
-        found = self._find_file(file_id)
-        if found is None:
+        stored = self._find_file(file_id)
+        if stored is None:
             raise ValueError("names a file that does not exist or has expired")
-        key, name = found
+        key, name = stored
         target = folder / (stem + Path(name).suffix[:10])
         content, _, _ = self._storage.open(key)
         with target.open("wb") as out:

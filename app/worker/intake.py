@@ -1,67 +1,89 @@
-"""Brings waiting predictions to this worker: by doorbells, by what else lies in its queues, and straight from
-Postgres.
+"""Brings waiting predictions to this worker: by their messages, by what else lies in its queues, and straight
+from Postgres.
 
 One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message
 after a rest. While more come, they are read from the same Redis lists here, in bulk: Celery's consumer costs
-some 0.6 ms of CPU for each. When the bells have been silent for a while, and once in a while although they
-ring, the oldest waiting rows are claimed without one (DESIGN, "Steal"): a bell may have been lost.
+some 0.6 ms of CPU for each. When no message has come for a while, and once in a while although they come, the
+oldest waiting rows are claimed without one: a message may have been lost.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 
 import structlog
 
 from app.broker.queue_lists import QueueLists
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction
+from app.observe import metrics
+from app.services.predictions.lifecycle import Lifecycle
 from app.worker.deferred import DeferredIds
-from app.worker.recorder import Recorder
+from app.worker.identity import WorkerIdentity
 from app.worker.runner import Runner
 
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
-QUIET_SECONDS = 1.0  # a bell that rings is faster than looking; silence this long makes a look worth it
+QUIET_SECONDS = 1.0  # a message is faster than looking; silence this long makes a look worth it
 LOOK_ANYWAY_SECONDS = 5.0
-LONE_SECONDS = 0.002  # a bell so long after the last claim is answered before Redis is asked for more
+LONE_SECONDS = 0.002  # a message so long after the last claim is claimed before Redis is asked for more
 LISTEN_FOR_SECONDS = 0.2  # silence after which Celery listens again
-LISTEN_SECONDS = 0.05  # for each wait for a bell; stopping waits as long
-POLL_SECONDS = 0.02  # between looks into Redis while something put off waits for room
+LISTEN_SECONDS = 0.05  # for each wait for a message; stopping waits as long
+POLL_SECONDS = 0.02  # between looks into Redis while something deferred waits for capacity
 AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
+
+_by_message, _by_poll = metrics.CLAIMED.labels("message"), metrics.CLAIMED.labels("poll")
+
+
+class State(Enum):
+    """IDLE: Celery's consumer waits for messages. LISTENING: the intake does, in its stead. CLAIMING: a claim
+    is under way. STOPPED: nothing more is claimed."""
+
+    IDLE = auto()
+    LISTENING = auto()
+    CLAIMING = auto()
+    STOPPED = auto()
 
 
 class Intake:
-    """`heard` is called at every doorbell, `room_freed` when something ended. Calls `claimed` with what is
-    about to run, and `on_idle` when Celery may listen again."""
+    """`on_message` is called at every message, `on_capacity` when something ended. Calls `on_claimed` with
+    what is about to run, and `on_idle` when Celery may listen again."""
 
     def __init__(
-        self, recorder: Recorder, runner: Runner, lists: QueueLists, queues: list[str], slots: int
+        self,
+        lifecycle: Lifecycle,
+        identity: WorkerIdentity,
+        runner: Runner,
+        lists: QueueLists,
+        queues: Sequence[str],
+        slots: int,
     ) -> None:
-        self._recorder, self._runner, self._lists = recorder, runner, lists
+        self._lifecycle, self._identity = lifecycle, identity
+        self._runner, self._lists = runner, lists
         self._queues, self._slots = queues, slots
-        self.claimed: Callable[[Sequence[Prediction]], None] = lambda predictions: None
+        self.on_claimed: Callable[[Sequence[Prediction]], None] = lambda predictions: None
         self.on_idle: Callable[[], None] = lambda: None
-        self._waiting: deque[str] = deque()
+        self._ids: deque[str] = deque()
         self._deferred = DeferredIds()
-        self._more = False  # Redis may hold messages that nobody has been told of
-        self._busy = self._listening = False
-        self._message_at = self._looked_at = self._claimed_at = time.monotonic()
+        self._unread = False  # Redis may hold messages that nobody has read
+        self._state = State.IDLE
+        self._message_at = self._looked_at = time.monotonic()
+        self._claimed_at = time.monotonic()
         self._wake = threading.Condition()
-        self._stopping = False
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def on_message(self, prediction_id: str) -> None:
-        """A doorbell rang just now."""
+        """A message came just now."""
         with self._wake:
             self._message_at = time.monotonic()
-            self._waiting.append(prediction_id)
-            self._more = True
+            self._ids.append(prediction_id)
+            self._unread = True
             self._wake.notify()
 
     def on_capacity(self) -> None:
@@ -71,124 +93,134 @@ class Intake:
 
     @property
     def is_reading(self) -> bool:
-        """Whether Celery should leave further messages where they are: they are taken from here, in bulk, or
+        """Whether Celery should leave further messages where they are: they are read from here, in bulk, or
         not at all."""
-        reads = self._busy or self._listening
-        return reads or self._more or bool(self._waiting) or self._stopping or self._capacity() <= 0
+        return self._state is not State.IDLE or self._unread or bool(self._ids) or self._free_slots() <= 0
 
-    def _capacity(self) -> int:
-        return self._slots - len(self._runner.running)
+    @property
+    def _is_stopped(self) -> bool:
+        return self._state is State.STOPPED
+
+    def _free_slots(self) -> int:
+        return self._slots - len(self._runner.in_flight)
+
+    def _enter(self, state: State) -> None:
+        with self._wake:
+            if not self._is_stopped:
+                self._state = state
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._is_stopped:
             try:
-                self._once()
+                self._claim_next()
             except Unavailable:
-                log.warning("doorbells_unanswered", reason="the database cannot be reached")
+                log.warning("messages_not_claimed", reason="the database cannot be reached")
                 time.sleep(LOOK_SECONDS)
-            except Exception:  # one bad round must not end the intake
+            except Exception:  # a worker that claims nothing any more would look healthy
                 log.exception("intake_broken")
                 time.sleep(LOOK_SECONDS)
             finally:
                 self._rest()
 
-    def _once(self) -> None:
-        ids = self._next()
+    def _claim_next(self) -> None:
+        ids = self._next_ids()
         if ids:
             self._claim(ids)
         now = time.monotonic()
-        silent = not ids and not self._more and now - self._message_at > QUIET_SECONDS
-        if silent or now - self._looked_at > LOOK_ANYWAY_SECONDS:
+        is_silent = not ids and not self._unread and now - self._message_at > QUIET_SECONDS
+        if is_silent or now - self._looked_at > LOOK_ANYWAY_SECONDS:
             self._looked_at = now
             self._claim_oldest()
 
     def _rest(self) -> None:
-        full = self._capacity() <= 0
-        self._more = self._more or full  # nobody reads then
-        self._busy, self._listening = (
-            False,
-            not full and time.monotonic() - self._message_at < LISTEN_FOR_SECONDS,
-        )
+        is_full = self._free_slots() <= 0
+        self._unread = self._unread or is_full  # nobody reads then
+        is_lively = time.monotonic() - self._message_at < LISTEN_FOR_SECONDS
+        self._enter(State.LISTENING if is_lively and not is_full else State.IDLE)
         if not self.is_reading:
             self.on_idle()
 
-    def _due(self) -> bool:
-        """Whether there is something to claim and room for it."""
-        if self._stopping or self._capacity() <= 0:
-            return self._stopping
-        return (
-            bool(self._waiting)
-            or self._more
-            or (len(self._deferred) > 0 and self._deferred.ready(self._runner.capacity()))
-        )
+    def _is_due(self) -> bool:
+        """Whether there is something to claim and capacity for it, or an end of it all."""
+        if self._is_stopped or self._free_slots() <= 0:
+            return self._is_stopped
+        if self._ids or self._unread:
+            return True
+        return self._deferred.count > 0 and self._deferred.has_capacity(self._runner.capacity())
 
-    def _next(self) -> list[str]:
+    def _next_ids(self) -> list[str]:
         """What to claim now; waits for it, but not longer than until the next look."""
-        self._listen()
+        was_listening = self._state is State.LISTENING
+        if was_listening and not self._is_due():
+            self._listen()
         with self._wake:
-            self._wake.wait_for(self._due, 0 if self._listening else LOOK_SECONDS)
-            capacity = min(AT_ONCE, self._capacity())
-            if self._stopping or not self._due():
+            self._wake.wait_for(self._is_due, 0 if was_listening else LOOK_SECONDS)
+            limit = min(AT_ONCE, self._free_slots())
+            if self._is_stopped or not self._is_due():
                 return []
-            self._busy = True
-            ids = self._deferred.take(self._runner.capacity(), capacity) if self._deferred else []
-            ids += [self._waiting.popleft() for _ in range(min(capacity - len(ids), len(self._waiting)))]
-        lone = len(ids) == 1 and time.monotonic() - self._claimed_at > LONE_SECONDS
-        if lone and self._listening:
-            self._more = False  # the next wait for a bell tells, with no question in between
-        elif len(ids) < capacity and self._more and not lone:
-            taken = self._lists.pop(capacity - len(ids))
-            self._more = len(taken) == capacity - len(ids)
-            self._message_at = time.monotonic() if taken else self._message_at
-            ids += taken
+            self._state = State.CLAIMING
+            ids = self._deferred.pop(self._runner.capacity(), limit) if self._deferred.count else []
+            ids += [self._ids.popleft() for _ in range(min(limit - len(ids), len(self._ids)))]
+        is_lone = len(ids) == 1 and time.monotonic() - self._claimed_at > LONE_SECONDS
+        if is_lone and was_listening:
+            self._unread = False  # the next wait for a message shows it, with no question in between
+        elif len(ids) < limit and self._unread and not is_lone:
+            ids += self._read(limit - len(ids))
+        return ids
+
+    def _read(self, limit: int) -> list[str]:
+        """At most so many messages from Redis."""
+        ids = self._lists.pop(limit)
+        self._unread = len(ids) == limit
+        if ids:
+            self._message_at = time.monotonic()
         return ids
 
     def _listen(self) -> None:
-        """Waits for a moment in Celery's place. What was put off waits for room at the same time, so Redis is
-        only asked then."""
-        if not self._listening or self._due():
-            return
-        if self._deferred:
+        """Waits for a moment in Celery's stead. What was deferred waits for capacity at the same time, so
+        Redis is only asked then."""
+        if self._deferred.count:
             with self._wake:
-                self._wake.wait_for(self._due, POLL_SECONDS)
-                self._more = True
+                self._wake.wait_for(self._is_due, POLL_SECONDS)
+                self._unread = True
             return
         for prediction_id in self._lists.wait(LISTEN_SECONDS):
             self.on_message(prediction_id)
 
     def _claim(self, ids: list[str]) -> None:
-        """No more of a version than there is room for: a flood of one model must not keep the others out."""
-        capacity, left = self._runner.capacity(), dict[str, str]()
+        """No more of a version than there is capacity for: a flood of one model must not keep the others
+        out."""
         try:
-            if min(capacity.values(), default=AT_ONCE) >= len(ids):
-                claimed = self._recorder.claim(ids)
-            else:
-                claimed, left = self._recorder.claim_within(ids, capacity)
+            claimed = self._lifecycle.claim(ids, self._identity.id, self._runner.capacity())
         except Unavailable:
-            self._waiting.extendleft(reversed(ids))  # nobody else has heard of them
+            self._ids.extendleft(reversed(ids))  # nobody else knows of their messages
             raise
-        self._deferred.add(left)
-        self._start(claimed)
+        if claimed.deferred:
+            self._deferred.add(claimed.deferred)
+        _by_message.inc(len(claimed.predictions))
+        self._start(claimed.predictions)
         self._claimed_at = time.monotonic()
 
     def _claim_oldest(self) -> None:
-        while (capacity := min(AT_ONCE, self._capacity())) > 0 and not self._stopping:
-            taken = self._recorder.claim_oldest(self._queues, capacity, self._runner.capacity())
-            if taken:
-                log.info("claimed_without_message", count=len(taken), first=taken[0].id)
-            self._start(taken)
-            if len(taken) < capacity:
+        while (limit := min(AT_ONCE, self._free_slots())) > 0 and not self._is_stopped:
+            capacity = self._runner.capacity()
+            claimed = self._lifecycle.claim_oldest(self._queues, self._identity.id, limit, capacity)
+            if claimed:
+                log.info("claimed_without_message", count=len(claimed), first=claimed[0].id)
+            _by_poll.inc(len(claimed))
+            self._start(claimed)
+            if len(claimed) < limit:
                 return
 
     def _start(self, predictions: Sequence[Prediction]) -> None:
         if predictions:
-            self.claimed(predictions)
+            self.on_claimed(predictions)
             self._runner.start(predictions)
 
     def stop(self) -> None:
         """No more claims; returns when one that is under way has been handed to the runner."""
         with self._wake:
-            self._stopping = True
+            self._state = State.STOPPED
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join(QUIET_SECONDS * 10)

@@ -9,7 +9,7 @@ from app.engine.engine import Engine
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges, Readings
 from app.worker.courier import Courier
-from app.worker.recorder import Recorder
+from app.worker.ending_writer import EndingWriter
 from app.worker.runner import Runner
 
 KEEP_SECONDS = 5.0  # measuring a model's memory reads its page tables
@@ -37,7 +37,7 @@ def count_ended(ended: Sequence[Prediction]) -> None:
         metrics.BATCHES.labels(metrics.bounded(model)).inc(number)
 
 
-def exposition(engine: Engine, runner: Runner, recorder: Recorder, slots: int) -> Exposition:
+def exposition(engine: Engine, runner: Runner, ending_writer: EndingWriter, slots: int) -> Exposition:
     """All metrics of an accelerator worker."""
 
     def read() -> Readings:
@@ -45,9 +45,9 @@ def exposition(engine: Engine, runner: Runner, recorder: Recorder, slots: int) -
         states = Counter(model.state for model in models)
         loaded = [((model.model, model.version[:12]), model) for model in models if model.state == "ready"]
         return {
-            "lovage_worker_running": {(): len(runner.running)},
+            "lovage_worker_running": {(): len(runner.in_flight)},
             "lovage_worker_slots": {(): slots},
-            "lovage_worker_endings_waiting": {(): recorder.waiting},
+            "lovage_worker_endings_waiting": {(): ending_writer.waiting},
             "lovage_models": {(state,): states[state] for state in ("ready", "loading", "unhealthy")},
             "lovage_model_memory_bytes": {labels: model.bytes for labels, model in loaded},
             "lovage_model_in_use": {labels: model.in_use for labels, model in loaded},

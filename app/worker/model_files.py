@@ -21,11 +21,13 @@ from app.outbound.s3 import S3Failed, S3Objects
 
 log = structlog.get_logger(__name__)
 
-Say = Callable[[str], None]
+LogLine = Callable[[str], None]
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
 # Weights in other formats and pictures in model cards; never needed by a runtime.
 UNWANTED = re.compile(
-    r"(^|/)\.|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$|^(onnx|openvino|coreml)/",
+    r"(^|/)\."
+    r"|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$"
+    r"|^(onnx|openvino|coreml)/",
     re.I,
 )
 DONE_MARK = ".complete"
@@ -53,7 +55,7 @@ class ModelFiles:
         self._options = options
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def local(self, source_text: str, say: Say) -> str:
+    def local(self, source_text: str, log_line: LogLine) -> str:
         """The local folder of a source ("" for none). Raises ModelUnavailable with a sentence."""
         source = parse_source(source_text)
         if source.kind == "none":
@@ -62,7 +64,7 @@ class ModelFiles:
             return str(self._folder(source))
         with self._locks[source_text]:
             fetch = self._from_hub if source.kind == "hf" else self._from_s3
-            return str(fetch(source, say))
+            return str(fetch(source, log_line))
 
     def _folder(self, source: Source) -> Path:
         folder = Path(source.location).resolve()
@@ -72,44 +74,44 @@ class ModelFiles:
             raise ModelUnavailable("The model's folder does not exist on this worker.")
         return folder
 
-    def _from_hub(self, source: Source, say: Say) -> Path:
+    def _from_hub(self, source: Source, log_line: LogLine) -> Path:
         folder = self._options.cache / "hf" / source.location.replace("/", "--") / (source.revision or "main")
         if (folder / DONE_MARK).exists():
             return folder
         try:
-            self._download(source, folder, say)
+            self._download(source, folder, log_line)
         except (HubFailed, OSError, ValueError) as error:
             raise _not_downloaded(source, error) from error
         return folder
 
-    def _download(self, source: Source, folder: Path, say: Say) -> None:
+    def _download(self, source: Source, folder: Path, log_line: LogLine) -> None:
         hub = HubClient(self._options.hf_endpoint, self._options.hf_token, saved_login=True)
-        wanted = wanted_files(hub.repository(source.location, source.revision, sizes=True).files)
-        total, done = sum(size for _, size in wanted), 0
-        say(f"Downloading {source}: {len(wanted)} files, {megabytes(total)}\n")
-        for number, (name, size) in enumerate(wanted, 1):
+        files = wanted_files(hub.repository(source.location, source.revision, sizes=True).files)
+        total, done = sum(size for _, size in files), 0
+        log_line(f"Downloading {source}: {len(files)} files, {megabytes(total)}\n")
+        for number, (name, size) in enumerate(files, 1):
             hub.download(source.location, name, source.revision, folder)
             done += size
-            say(f"Downloaded {name} ({number}/{len(wanted)}, {megabytes(done)} of {megabytes(total)})\n")
+            log_line(f"Downloaded {name} ({number}/{len(files)}, {megabytes(done)} of {megabytes(total)})\n")
         (folder / DONE_MARK).touch()
 
-    def _from_s3(self, source: Source, say: Say) -> Path:
+    def _from_s3(self, source: Source, log_line: LogLine) -> Path:
         bucket, _, prefix = source.location.partition("/")
         folder = self._options.cache / "s3" / bucket / prefix
         if (folder / DONE_MARK).exists():
             return folder
         try:
-            self._download_objects(bucket, prefix.rstrip("/") + "/", folder, say)
+            self._download_objects(bucket, prefix.rstrip("/") + "/", folder, log_line)
         except (S3Failed, OSError) as error:
             raise _not_downloaded(source, error) from error
         return folder
 
-    def _download_objects(self, bucket: str, prefix: str, folder: Path, say: Say) -> None:
+    def _download_objects(self, bucket: str, prefix: str, folder: Path, log_line: LogLine) -> None:
         options = self._options
         keys = (options.s3_access_key_id or None, options.s3_secret_access_key or None)
         objects = S3Objects(s3.connect(options.s3_endpoint_url or None, options.s3_region, *keys))
-        found = objects.list_objects(bucket, prefix)
-        files = [(name, size) for name, size in wanted_files(found) if name and not name.endswith("/")]
+        listed = objects.list_objects(bucket, prefix)
+        files = [(name, size) for name, size in wanted_files(listed) if name and not name.endswith("/")]
         if not files:  # and no mark: they may be put there yet
             raise ModelUnavailable(f"s3://{bucket}/{prefix} holds no files.")
         for name, size in files:
@@ -118,7 +120,7 @@ class ModelFiles:
                 raise ModelUnavailable("An object under the source's prefix has an unusable name.")
             target.parent.mkdir(parents=True, exist_ok=True)
             objects.download(bucket, prefix + name, target)
-            say(f"Downloaded {name} ({megabytes(size)})\n")
+            log_line(f"Downloaded {name} ({megabytes(size)})\n")
         (folder / DONE_MARK).touch()
 
 
@@ -131,11 +133,11 @@ def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
 def wanted_files(files: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
     """The files to fetch: everything but weights in other formats. Raises ModelUnavailable when only pickles
     are there."""
-    wanted = [(name, size) for name, size in files if not UNWANTED.search(name)]
+    kept = [(name, size) for name, size in files if not UNWANTED.search(name)]
     has_pickles = any(name.lower().endswith(PICKLES) for name, _ in files)
-    if has_pickles and not any(name.endswith(".safetensors") for name, _ in wanted):
+    if has_pickles and not any(name.endswith(".safetensors") for name, _ in kept):
         raise ModelUnavailable("The source has pickled weights only; Lovage loads safetensors only.")
-    return wanted
+    return kept
 
 
 def megabytes(size: int) -> str:

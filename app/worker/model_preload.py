@@ -1,4 +1,4 @@
-"""Which versions this worker keeps loaded without a prediction that needs them: those it was ordered to load,
+"""Which versions this worker keeps loaded without a prediction that needs them: those that a command names,
 and those to be there from the start. Knows no HTTP and no eviction.
 """
 
@@ -17,7 +17,7 @@ from app.domain.routing import WorkerFacts
 from app.domain.versions import Placement
 from app.engine.engine import Engine
 from app.events.model_commands import LOAD, ModelCommand
-from app.worker.runner import Runner
+from app.worker.preparation import Preparation
 
 log = structlog.get_logger(__name__)
 
@@ -27,15 +27,18 @@ AT_ONCE = 2  # downloads and loads; more would only share one disk
 class ModelPreloader:
     """Thread-safe; returns at once, the loading is done beside."""
 
-    def __init__(self, database: Database, engine: Engine, runner: Runner, me: WorkerFacts) -> None:
-        self._database, self._engine, self._runner, self._me = database, engine, runner, me
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stock")
+    def __init__(
+        self, database: Database, engine: Engine, preparation: Preparation, worker: WorkerFacts
+    ) -> None:
+        self._database, self._engine = database, engine
+        self._preparation, self._worker = preparation, worker
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="preload")
         self._loading: set[str] = set()
         self._lock = threading.Lock()
 
     def on_command(self, command: ModelCommand) -> None:
-        """Does nothing for an order to other workers, and nothing new for one that was given before."""
-        if self._me.pinned not in command.workers:
+        """Does nothing for a command to other workers, and nothing new for one that came before."""
+        if self._worker.pinned not in command.workers:
             return
         if command.action == LOAD:
             self.load(command.version)
@@ -51,8 +54,12 @@ class ModelPreloader:
         self._threads.submit(self._load, version)
 
     def _load(self, version: str) -> None:
+        def log_download(text: str) -> None:
+            log.info("fetching", version=version, said=text.strip())
+
         try:
-            loaded = self._engine.load(self._runner.spec_of(version), anyway=True)
+            ready = self._preparation.fetch(version, log_download)
+            loaded = self._engine.load(ready.spec, anyway=True)
             log.info("loaded", version=version, model=loaded.model, seconds=round(loaded.load_seconds, 3))
         except LovageError as error:
             log.warning("not_loaded", version=version, reason=error.detail)
@@ -62,33 +69,33 @@ class ModelPreloader:
             with self._lock:
                 self._loading.discard(version)
 
-    def prefetch(self, wanted: Iterable[str]) -> None:
+    def load_all(self, names: Iterable[str]) -> None:
         """Loads the named versions and models, and the newest versions that say `prefetch`, as far as they
         may run here."""
         try:
             with self._database.unit() as session:
-                found = [*self._named(session, list(wanted)), *versions.prefetched(session)]
+                configs = [*self._named(session, list(names)), *versions.prefetched(session)]
         except LovageError as error:
-            log.warning("nothing_prefetched", reason=error.detail)
+            log.warning("nothing_preloaded", reason=error.detail)
             return
         able = [
             version
-            for version, config in dict(found).items()
-            if routing.is_able(Placement.from_config(config), self._me)
+            for version, config in dict(configs).items()
+            if routing.is_able(Placement.from_config(config), self._worker)
         ]
         for version in able:
             self.load(version)
 
     @staticmethod
     def _named(session: Session, names: Sequence[str]) -> list[tuple[str, dict[str, object]]]:
-        found = []
+        configs = []
         for name in names:
             _, version = versions.by_reference(session, name) or (None, None)
             if version is None:
-                log.warning("nothing_to_prefetch", name=name)
+                log.warning("nothing_to_preload", name=name)
             else:
-                found.append((version.id, version.config))
-        return found
+                configs.append((version.id, version.config))
+        return configs
 
     def close(self) -> None:
         """Begins nothing more."""

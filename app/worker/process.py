@@ -14,7 +14,6 @@ from app.broker.task_events import TaskEvents
 from app.db import workers
 from app.db.session import Database
 from app.domain.errors import Unavailable
-from app.domain.predictions import Prediction
 from app.engine.engine import Engine
 from app.runtimes import registry
 from app.services.catalogue import runtime_index
@@ -22,11 +21,13 @@ from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier
+from app.worker.ending_writer import EndingWriter
 from app.worker.health import HealthPort
 from app.worker.heartbeat import Heartbeat, Post
+from app.worker.identity import WorkerIdentity
 from app.worker.intake import Intake
 from app.worker.model_preload import ModelPreloader
-from app.worker.recorder import Recorder
+from app.worker.run import Stop
 from app.worker.runner import Runner
 
 log = structlog.get_logger(__name__)
@@ -45,9 +46,24 @@ class WorkerOptions:
     runtime_folders: Sequence[Path]
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerParts:
+    """What a worker consists of, beside what every process has and what is Celery's."""
+
+    engine: Engine
+    identity: WorkerIdentity
+    ending_writer: EndingWriter
+    runner: Runner
+    intake: Intake
+    heartbeat: Heartbeat
+    recovery: Recovery
+    preloader: ModelPreloader
+    listener: CommandListener
+
+
 @dataclass(slots=True)
 class AcceleratorWorker:
-    """Runs predictions on one device. `run` does not return; `close` disconnects."""
+    """Runs predictions on one device. `start` once, `drain` at the end; `close` disconnects."""
 
     options: WorkerOptions
     post: Post
@@ -56,39 +72,33 @@ class AcceleratorWorker:
     hostname: str
     database: Database
     lifecycle: Lifecycle
-    recovery: Recovery
-    engine: Engine
-    recorder: Recorder
-    runner: Runner
-    heartbeat: Heartbeat
-    intake: Intake
-    preloader: ModelPreloader
-    listener: CommandListener
+    parts: WorkerParts
     task_events: TaskEvents
     health: HealthPort
     close: Callable[[], None]
 
     def start(self) -> None:
         """The engine warms up while the worker registers."""
-        self.engine.start()
+        parts = self.parts
+        parts.engine.start()
         specs = registry.list_all(list(self.options.runtime_folders))
         with self.database.unit() as session:
             runtime_index.write(session, specs)
-        self.heartbeat.register()
-        parts: tuple[Any, ...] = (
-            self.recorder,
-            self.heartbeat,
-            self.intake,
-            self.listener,
+        parts.heartbeat.register()
+        starting: tuple[Any, ...] = (
+            parts.ending_writer,
+            parts.heartbeat,
+            parts.intake,
+            parts.listener,
             self.task_events,
             self.health,
         )
-        for part in parts:
+        for part in starting:
             part.start()
-        self.preloader.prefetch(self.options.preload)
+        parts.preloader.load_all(self.options.preload)
         log.info(
             "worker_ready",
-            worker=str(self.recorder.worker),
+            worker=str(parts.identity.id),
             device=self.post.device.id,
             queues=list(self.queues),
         )
@@ -97,30 +107,32 @@ class AcceleratorWorker:
         """Whether its heartbeat arrives. Raises Unavailable."""
         with self.database.unit() as session:
             live = workers.live(session, self.options.dead_after_seconds)
-        return any(row.id == self.recorder.worker for row in live)
+        return any(row.id == self.parts.identity.id for row in live)
 
     def drain(self) -> None:
         """Stops claiming, gives what runs its grace, hands the rest back."""
-        self.intake.stop()
-        self.listener.stop()
-        self.preloader.close()
-        self.runner.draining = True
-        self.heartbeat.drain()
-        log.info("draining", running=len(self.runner.running), grace_seconds=self.options.grace_seconds)
+        parts, grace = self.parts, self.options.grace_seconds
+        parts.intake.stop()
+        parts.listener.stop()
+        parts.preloader.close()
+        parts.runner.draining = True
+        parts.heartbeat.drain()
+        log.info("draining", running=len(parts.runner.in_flight), grace_seconds=grace)
         self._hand_back_waiting()
-        self.engine.stop(self.options.grace_seconds)
-        self._await_runs(lambda: bool(self.runner.running))
-        self.recorder.close(FINAL_SECONDS)
-        self.heartbeat.stop(self._hand_back_running)
+        parts.engine.stop(grace)
+        self._await_runs(lambda: len(parts.runner.in_flight) > 0)
+        parts.ending_writer.close(FINAL_SECONDS)
+        parts.heartbeat.stop(self._hand_back_running)
         self.health.stop()
-        self.runner.close()
+        parts.runner.close()
         self.close()
 
     def _hand_back_waiting(self) -> None:
         """What has not begun is for the other workers now, and so is what waits in this worker's own
         queue."""
-        self.runner.hand_back_waiting()
-        self._await_runs(lambda: any(run.handed_back for run in list(self.runner.running.values())))
+        in_flight = self.parts.runner.in_flight
+        in_flight.hand_back_waiting()
+        self._await_runs(lambda: any(run.stopped is Stop.HAND_BACK for run in in_flight.list_all()))
         self._empty_own_queue()
 
     @staticmethod
@@ -131,12 +143,12 @@ class AcceleratorWorker:
 
     def _empty_own_queue(self) -> None:
         try:
-            self.recovery.empty_unread_queues()
+            self.parts.recovery.empty_unread_queues()
         except Unavailable:
             log.warning("queue_left_to_the_sweep", reason="the database cannot be reached")
 
     def _hand_back_running(self) -> None:
-        count = self.lifecycle.hand_back_all(self.recorder.worker)
+        count = self.lifecycle.hand_back_all(self.parts.identity.id)
         if count:
             log.info("handed_back", count=count)
             self._empty_own_queue()
@@ -162,8 +174,3 @@ class CourierProcess:
         self.courier.close()
         self.health.stop()
         self.close()
-
-
-def seconds_since_claim(prediction: Prediction) -> float:
-    """By this machine's clock: for a dashboard."""
-    return max(0.0, time.time() - prediction.started_at.timestamp()) if prediction.started_at else 0.0

@@ -1,103 +1,250 @@
-"""A prediction in flight on this worker, and what becomes of its news: plain state, no thread, no
-database."""
+"""An attempt in flight on this worker, what it has produced so far, and all of them together: plain state, no
+thread, no database."""
 
 import time
+from collections import Counter
+from collections.abc import Iterable
+from enum import IntEnum, auto
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.domain.file_inputs import takes_files
+from app.domain.errors import RunTimeout
 from app.domain.phases import run_metrics
-from app.domain.predictions import Prediction
+from app.domain.predictions import Prediction, Status
 from app.domain.webhooks import wants
-from app.domain.work import FILE_KEY
+from app.domain.work import (
+    FILE_KEY,
+    Canceled,
+    Chunk,
+    Crashed,
+    Event,
+    Failed,
+    Finished,
+    Log,
+    Progress,
+    Started,
+)
 from app.engine.work_items import Handle
-from app.services.predictions.lifecycle import ProgressUpdate
-from app.worker.tracker import Tracker
+from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
+
+LOG_LIMIT = 200_000  # characters kept of a prediction's logs: the end is what people look for
+TOO_LONG = "It ran longer than its timeout of {:g} s."
+UNASKED_CANCEL = "its model reported a cancel that nobody asked for"
+
+Fence = tuple[str, int, UUID]  # id, attempt and the worker that claimed it
+
+
+class Stop(IntEnum):
+    """Why a run is stopped; of two reasons the greater counts. HAND_BACK: another worker is to have it.
+    CANCEL: its caller or its deadline asked. DROP: it is not this worker's any more, so nothing may be
+    recorded of it."""
+
+    HAND_BACK = auto()
+    CANCEL = auto()
+    DROP = auto()
 
 
 class Run:
-    """What a cancel needs to reach the prediction, and what it has produced so far."""
+    """What a cancel needs to reach the attempt, and what it has produced. `ending` is set by the last event;
+    `changed` names what is to be written: output, logs, progress."""
 
     __slots__ = (
         "began",
-        "canceled",
+        "changed",
+        "chunks",
+        "ending",
         "folder",
-        "handed_back",
         "handle",
         "has_own_timeout",
         "in_batch",
+        "logs",
         "metrics",
         "prediction",
+        "progress",
         "reason",
+        "stopped",
         "submitted",
-        "tracker",
-        "written",
+        "updates",
     )
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
-        self.tracker = Tracker()
         self.handle: Handle | None = None
         self.folder: Path | None = None
-        self.canceled = prediction.cancel_requested
+        self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
         self.has_own_timeout = False  # its caller allows it less time than its version does
         self.in_batch = False  # it has begun
-        self.reason: str | None = None  # why it was stopped
-        self.handed_back = False  # somebody else is to have it
+        self.reason: str | None = None  # why it was canceled
         self.began = time.monotonic()
         self.submitted = 0.0  # when the engine got it
         self.metrics: dict[str, Any] = {}
-        self.written = 0
+        self.chunks: list[Any] = []
+        self.logs = ""
+        self.progress: dict[str, int] | None = None
+        self.ending: Finished | Failed | Canceled | Crashed | None = None
+        self.changed: set[str] = set()
+        self.updates = 0
 
-    def cancel(self) -> None:
+    @property
+    def fence(self) -> Fence:
+        prediction = self.prediction
+        assert prediction.worker is not None
+        return prediction.id, prediction.attempt, prediction.worker
+
+    def stop(self, reason: Stop) -> None:
         """May come before the engine has the work, or after it has ended."""
-        self.canceled = True
+        if self.stopped is None or reason > self.stopped:
+            self.stopped = reason
         if self.handle:
             self.handle.cancel()
 
-    def hand_back(self) -> None:
-        """Stops it, not for its caller but for another worker; may come before the engine has the work."""
-        self.handed_back = True
-        if self.handle:
-            self.handle.cancel()
+    def on_event(self, event: Event) -> int | None:
+        """Records an event; the number of a chunk that can be published live, else None."""
+        match event:
+            case Started():
+                self.in_batch = True
+            case Chunk(data):
+                self.chunks.append(data)
+                self.changed.add("output")
+                return None if isinstance(data, dict) and FILE_KEY in data else len(self.chunks) - 1
+            case Log(text):
+                self.log(text)
+            case Progress(done, total):
+                self.progress = {"done": done, "total": total}
+                self.changed.add("progress")
+            case _:
+                self.ending = event
+        return None
+
+    def log(self, text: str) -> None:
+        """Adds to the logs. NUL cannot be stored in Postgres."""
+        self.logs = (self.logs + text.replace("\x00", "\ufffd"))[-LOG_LIMIT:]
+        self.changed.add("logs")
 
     def measure(self, device: str) -> None:
         """The attempt has ended: says where its time went, once."""
         if not self.metrics:
             now = time.monotonic()
             submitted = self.submitted or now
-            of_engine = getattr(self.tracker.ending, "metrics", {})
-            self.metrics = run_metrics(of_engine, submitted - self.began, now - submitted)
+            by_engine = getattr(self.ending, "metrics", {})
+            self.metrics = run_metrics(by_engine, submitted - self.began, now - submitted)
             self.metrics["device"] = device
 
+    def hand_back(self) -> HandBack | None:
+        """How an ending that is no answer goes back to waiting; None for one that is to be recorded. A cancel
+        is recorded only where the caller or a deadline asked for it."""
+        match self.ending, self.stopped:
+            case Crashed() | Canceled(), Stop.CANCEL:
+                return None
+            case Crashed(reason), _:
+                return HandBack(*self.fence, crashes=1, reason=reason)
+            case Canceled(), None:
+                return HandBack(*self.fence, crashes=1, reason=UNASKED_CANCEL)
+            case Canceled(), _:
+                return HandBack(*self.fence)
+        return None
+
+    def conclude(self, device: str) -> None:
+        """The ending is to be recorded: a crash of what was canceled counts as the cancel, and so does the
+        end of the caller's own time."""
+        if isinstance(self.ending, Crashed):
+            self.ending = Canceled()
+        self.measure(device)
+        if self.has_own_timeout and isinstance(self.ending, Failed) and self.ending.code == RunTimeout.code:
+            self.reason = TOO_LONG.format(self.prediction.timeout)
+            self.ending = Canceled()
+
+    def as_ending(self, output: Any) -> Ending:
+        """What is recorded of it; `output` with its files stored."""
+        error, code = self.reason, None
+        if isinstance(self.ending, Failed):
+            error, code = self.ending.error or "The model failed without a message.", self.ending.code
+        return Ending(
+            *self.fence,
+            self.status,
+            output,
+            error,
+            code,
+            self.logs,
+            self.metrics,
+            self.progress,
+            bool(self.prediction.webhook),
+        )
+
     @property
-    def fence(self) -> tuple[str, int, UUID]:
-        """Id, attempt and the worker that claimed it."""
-        prediction = self.prediction
-        assert prediction.worker is not None
-        return prediction.id, prediction.attempt, prediction.worker
+    def status(self) -> Status:
+        """The terminal status that the ending stands for."""
+        if isinstance(self.ending, Finished):
+            return Status.SUCCEEDED
+        return Status.CANCELED if isinstance(self.ending, Canceled) else Status.FAILED
+
+    @property
+    def output(self) -> Any:
+        """The whole output at the end; before it, and after a failure, what has come so far."""
+        return self.ending.output if isinstance(self.ending, Finished) else self.chunks or None
 
     def progress_update(self) -> ProgressUpdate | None:
-        """What has grown since the last call, to be written; None for nothing, or when the end is already
-        known."""
-        tracker, prediction = self.tracker, self.prediction
-        if tracker.ending is not None or not tracker.changed:
+        """What has changed since the last call, to be written; None for nothing, or when it has ended."""
+        if self.ending is not None or not self.changed:
             return None
-        changed, tracker.changed = tracker.changed, set()
-        files = any(isinstance(chunk, dict) for chunk in tracker.chunks)  # not stored before the end
-        output = list(tracker.chunks) if "output" in changed and not files else None
-        events = {"output": output is not None, "logs": "logs" in changed}
-        tell = tuple(
-            event
-            for event, due in events.items()
-            if due and prediction.webhook and wants(prediction.webhook_events, event)
-        )
-        self.written += 1
-        logs = tracker.logs if "logs" in changed else None
-        return ProgressUpdate(
-            *self.fence, output, logs, tracker.progress, tell, prediction.attempt * 100_000 + self.written
-        )
+        changed, self.changed = self.changed, set()
+        files = any(isinstance(chunk, dict) for chunk in self.chunks)  # not stored before the end
+        output = list(self.chunks) if "output" in changed and not files else None
+        due = {"output": output is not None, "logs": "logs" in changed}
+        webhook, chosen = self.prediction.webhook, self.prediction.webhook_events
+        events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
+        self.updates += 1
+        logs = self.logs if "logs" in changed else None
+        number = self.prediction.attempt * 100_000 + self.updates
+        return ProgressUpdate(*self.fence, output, logs, self.progress, events, number)
+
+
+class InFlight:
+    """The runs of a worker, by their fences: a late end of attempt 1 never removes attempt 2. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Fence, Run] = {}
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def add(self, run: Run) -> bool:
+        """False, and nothing changed, when this very attempt is here already."""
+        return self._runs.setdefault(run.fence, run) is run
+
+    def remove(self, run: Run) -> None:
+        self._runs.pop(run.fence, None)
+
+    def list_all(self) -> list[Run]:
+        return list(self._runs.values())
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """Stops every attempt of these predictions, because somebody asked for it."""
+        canceled = set(ids)
+        for run in self.list_all():
+            if run.prediction.id in canceled:
+                run.stop(Stop.CANCEL)
+
+    def hand_back_waiting(self) -> None:
+        """Hands back what no batch has begun, for another worker to begin at once; what runs goes on."""
+        for run in self.list_all():
+            if not run.in_batch and run.stopped is None:
+                run.stop(Stop.HAND_BACK)
+
+    def drop_former(self, worker: UUID) -> int:
+        """Stops what was claimed under another identity than this: it is others' by now. Returns how many."""
+        former = [run for run in self.list_all() if run.prediction.worker != worker]
+        for run in former:
+            run.stop(Stop.DROP)
+        return len(former)
+
+    def count_by_version(self) -> Counter[str]:
+        return Counter(run.prediction.version_id for run in self.list_all())
+
+    def attempts(self) -> set[tuple[str, int]]:
+        """(id, attempt) of each."""
+        return {(prediction_id, attempt) for prediction_id, attempt, _ in list(self._runs)}
 
 
 def has_files(output: Any) -> bool:
@@ -107,23 +254,3 @@ def has_files(output: Any) -> bool:
     if isinstance(output, list) and output and not isinstance(output[0], (float, int, str)):
         return any(has_files(value) for value in output)
     return False
-
-
-def may_write_files(schema: dict[str, Any]) -> bool:
-    """Whether an output of this schema may hold files; a schema that does not say leaves it open."""
-    if choices := schema.get("anyOf"):
-        return any(may_write_files(choice) for choice in choices)
-    kind = schema.get("type")
-    if kind == "object" and schema.get("properties"):
-        return any(may_write_files(field) for field in schema["properties"].values())
-    if kind == "array":
-        return may_write_files(schema.get("items", {}))
-    if kind == "string":
-        return schema.get("format") == "uri"
-    return kind not in ("number", "integer", "boolean", "null")
-
-
-def wants_files(given: dict[str, Any], schema: dict[str, Any]) -> bool:
-    """Whether this input names files (fields of `format: uri`, lists of them included)."""
-    properties = schema.get("properties", {})
-    return any(value and takes_files(properties.get(name, {})) for name, value in given.items())

@@ -42,15 +42,15 @@ class Versions:
         return self._kept(version_id)
 
     def _look(self, version_id: str) -> Version:
-        found = self._read(version_id)
-        if found is None:
+        version = self._read(version_id)
+        if version is None:
             raise ModelUnavailable("The version of this prediction no longer exists.")
-        return found
+        return version
 
     def _read_group(self, ids: list[str]) -> Sequence[Version | None]:
         with self._database.unit() as session:
-            found = versions.by_ids(session, set(ids))
-        return [_version(*found[one]) if one in found else None for one in ids]
+            rows = versions.by_ids(session, set(ids))
+        return [_version(*rows[version_id]) if version_id in rows else None for version_id in ids]
 
 
 def _version(version: RegisteredVersion, model: Model) -> Version:

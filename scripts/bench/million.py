@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from app import redis_client
 from app.broker.redis_marker import RedisMarker
-from app.db.claims import claim_oldest
+from app.db.claims import oldest
 from app.db.session import Database, connect
 from app.domain.predictions import new_id
 from app.services.predictions.after_commit import Notifier
@@ -142,7 +142,7 @@ def claims(stage: Stage, number: int) -> list[float]:
 
         def claim() -> None:
             with Session(database.engine) as session:
-                claim_oldest(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64)
+                oldest(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64, {})
                 session.rollback()
 
         return [seconds(claim) for _ in range(number)]

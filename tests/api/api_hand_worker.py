@@ -50,7 +50,9 @@ class HandWorker:
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):
-            for prediction in self._core.lifecycle.claim_oldest(["cpu", "cpu@testhost", "any"], self._id, 8):
+            for prediction in self._core.lifecycle.claim_oldest(
+                ["cpu", "cpu@testhost", "any"], self._id, 8, {}
+            ):
                 self._answer(prediction)
 
     def _answer(self, prediction: Prediction) -> None:

@@ -164,8 +164,8 @@ def test_flower_sees_what_becomes_of_a_prediction_in_celerys_own_events(broker: 
     with receiving(celery, broker, events):
         task_events = TaskEvents(celery, "cpu@here")
         task_events.start()
-        task_events.claimed([prediction()])
-        task_events.ended(prediction(), Status.SUCCEEDED, 0.5)
+        task_events.on_claimed([prediction()])
+        task_events.on_ended(prediction(), Status.SUCCEEDED)
         eventually(lambda: len(events) == 3)
     assert [event["type"] for event in events] == ["task-received", "task-started", "task-succeeded"]
     assert {event["uuid"] for event in events} == {IDS[0]}

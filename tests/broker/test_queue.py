@@ -1,4 +1,4 @@
-"""Our messages are Celery's, and the doorbell survives Redis."""
+"""Our messages are Celery's, and notifications survive an outage of Redis."""
 
 import base64
 import json

@@ -21,10 +21,12 @@ KEPT = text(
     " 'lovage_%'"
 )
 NOBODY = "0" * 26
-OF_ONE = (
-    (table.GET, {"id": NOBODY}),
-    (table.FINISH, {"id": NOBODY, "rows": "[]"}),
-    (claims.CLAIM, {"id": NOBODY, "worker": uuid4(), "with_start_webhook": False}),
+CLAIM = {"worker": uuid4(), "with_start_webhook": False, "capacity": "{}"}
+BY_KEY = (
+    (table.GET.for_one, {"id": NOBODY}),
+    (table.FINISH.for_one, {"id": NOBODY, "rows": "[]"}),
+    (claims.BY_ID, {"id": NOBODY, **CLAIM}),
+    (claims.BY_IDS, {"ids": [NOBODY, "1" * 26], **CLAIM}),
 )
 
 
@@ -50,6 +52,7 @@ def test_a_plan_is_made_once_and_leaves_the_session_as_it_was(one: Database) -> 
         for setting, usual in (
             ("enable_seqscan", "on"),
             ("enable_bitmapscan", "on"),
+            ("enable_sort", "on"),
             ("plan_cache_mode", "auto"),
         ):
             assert session.execute(text(f"SHOW {setting}")).scalar_one() == usual
@@ -77,23 +80,25 @@ def test_a_plan_made_for_few_rows_will_do_for_millions(
     with one.autocommit() as single, single._connection.cursor() as cursor:
         if analysed:
             cursor.execute("ANALYZE predictions")
-        for statement, given in OF_ONE:
-            single.execute_prepared(statement.one, given)
+        for statement, params in BY_KEY:
+            single.execute_prepared(statement, params)
             cursor.execute(
-                autocommit_sql.prepared(statement.one).run.replace("EXECUTE", "EXPLAIN EXECUTE"), given
+                autocommit_sql.prepared(statement).run.replace("EXECUTE", "EXPLAIN EXECUTE"), params
             )
             plan = "\n".join(line for (line,) in cursor.fetchall())
             assert "Index Cond: ((id)::text = " in plan
-            [(index, other)] = re.findall(r"using predictions_(\w+)|(Seq|Bitmap)", plan)
-            assert index in indexes, plan
-            assert not other, plan
+            scans = re.findall(r"using predictions_(\w+)|((?:Seq Scan|Bitmap Heap Scan) on \w+)", plan)
+            assert scans, plan
+            for index, other in scans:
+                assert index in indexes, plan
+                assert not other, plan
 
 
 def test_every_kept_statement_takes_what_it_is_given(one: Database) -> None:
-    for ids in ([], [NOBODY]):
+    for ids in ([], [NOBODY], [NOBODY, "1" * 26]):
         with one.autocommit() as statement:
             assert table.get(statement, ids) == {}
-            assert claims.claim(statement, ids, uuid4(), with_start_webhook=False) == []
+            assert claims.by_ids(statement, ids, uuid4(), {}, with_start_webhook=False) == []
             assert table.insert(statement, []) == []
             assert table.finish(statement, [{"id": one_id} for one_id in ids]) == []
 
@@ -114,7 +119,7 @@ def test_one_that_somebody_else_prepared_on_the_connection_is_used(one: Database
     with one.autocommit() as statement:
         table.get(statement, [NOBODY])
     with one.autocommit() as statement:
-        statement._known.clear()
+        statement._on_connection.clear()
         assert table.get(statement, [NOBODY]) == {}
     assert kept(one) == [(2, 0)]
 
@@ -123,7 +128,7 @@ def test_after_a_statement_that_failed_the_next_is_answered(one: Database) -> No
     with one.autocommit() as statement:
         table.get(statement, [NOBODY])
         with pytest.raises(psycopg2.DataError):
-            claims.claim(statement, [NOBODY], "no uuid", with_start_webhook=False)  # type: ignore[arg-type]
+            claims.by_ids(statement, [NOBODY], "no uuid", {}, with_start_webhook=False)  # type: ignore[arg-type]
         assert table.get(statement, [NOBODY]) == {}
     with one.autocommit() as statement:
         assert table.get(statement, [NOBODY]) == {}

@@ -10,7 +10,7 @@ from app.db import predictions as table
 from app.db import workers
 from app.domain.predictions import Prediction, Status
 from app.domain.workers import NewWorker
-from app.services.predictions.lifecycle import Ending
+from app.services.predictions.attempts import Ending
 
 
 def accepted(core: Core, **more: Any) -> Prediction:
@@ -37,9 +37,13 @@ def living_worker(core: Core, device: str = "cpu", **facts: Any) -> UUID:
 
 def claimed(core: Core, worker: UUID, **more: Any) -> Prediction:
     """One running prediction of this worker."""
-    [found] = core.lifecycle.claim([accepted(core, **more).id], worker)
-    assert found is not None
-    return found
+    [prediction] = claim(core, worker, accepted(core, **more).id)
+    return prediction
+
+
+def claim(core: Core, worker: UUID, *ids: str) -> list[Prediction]:
+    """Those of the predictions that are this worker's now; it has capacity for all."""
+    return core.lifecycle.claim(ids, worker, {}).predictions
 
 
 def ending(prediction: Prediction, status: Status = Status.SUCCEEDED, **more: Any) -> Ending:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-from moving import accepted, claimed, ending, living_worker
+from moving import accepted, claim, claimed, ending, living_worker
 from waiting import eventually
 
 from app.composition import Core
@@ -16,9 +16,11 @@ from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.events import channels
 from app.events.channels import ChunkFrame
-from app.events.reader import QUEUE_LIMIT, ChunkSubscription, EventReader
+from app.events.chunk_subscription import QUEUE_LIMIT, ChunkSubscription
+from app.events.reader import EventReader
+from app.services.predictions.attempts import ProgressUpdate
 from app.services.predictions.follow import Follower, StreamEvent, next_number
-from app.services.predictions.lifecycle import FEW, ProgressUpdate
+from app.services.predictions.lifecycle import FEW
 from app.settings import Settings
 
 
@@ -70,11 +72,9 @@ async def test_a_wait_ends_when_the_prediction_does(core: Core, follower: Follow
     assert time.monotonic() - began < 1.5
 
 
-async def test_who_waits_is_told_the_end_as_its_row_says_it(
-    core: Core, follower: Follower, monkeypatch
-) -> None:
+async def test_who_waits_gets_the_end_as_its_row_says_it(core: Core, follower: Follower, monkeypatch) -> None:
     waiting = accepted(core, input={"text": "in"})
-    [running] = core.lifecycle.claim([waiting.id], living_worker(core))
+    [running] = claim(core, living_worker(core), waiting.id)
     told = {
         "output": {"vector": [0.1, -2e-9], "é": None},
         "logs": "line\n",
@@ -89,7 +89,7 @@ async def test_who_waits_is_told_the_end_as_its_row_says_it(
     assert found == await follower.get(waiting.id)
 
 
-async def test_what_was_canceled_while_it_ran_is_told_so(core: Core, follower: Follower) -> None:
+async def test_what_was_canceled_while_it_ran_is_shown_so(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
     core.lifecycle.cancel([running.id], "enough")
     later(0.3, lambda: core.lifecycle.finish([ending(running)]))
@@ -110,14 +110,14 @@ async def test_a_long_end_and_many_at_once_are_read_from_their_rows(
     assert found == await asyncio.gather(*(follower.get(one.id) for one in running))
 
 
-async def test_news_that_nobody_understands_silence_no_other(core: Core, follower: Follower) -> None:
+async def test_an_event_that_nobody_understands_silences_no_other(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
-    core.events.done({object(): None}, [])  # type: ignore[dict-item]
-    core.redis.publish(channels.DONE, b"\xff")
+    core.events.ended({object(): None}, [])  # type: ignore[dict-item]
+    core.redis.publish(channels.ENDED, b"\xff")
     later(0.3, lambda: core.lifecycle.finish([ending(running, output="x")]))
     began = time.monotonic()
     assert (await follower.wait(running.id, 10)).output == "x"
-    assert time.monotonic() - began < 1.5, "it was told, and did not have to look"
+    assert time.monotonic() - began < 1.5, "it was published, and nobody had to look"
 
 
 async def test_a_wait_that_runs_out_answers_as_it_is(core: Core, follower: Follower) -> None:
@@ -160,14 +160,14 @@ async def collect(follower: Follower, prediction: Prediction, after: str | None 
     return [event async for event in follower.stream(prediction.id, after)]
 
 
-def tell(core: Core, running: Prediction, number: int, text: str) -> None:
+def publish(core: Core, running: Prediction, number: int, text: str) -> None:
     core.events.chunk(running.id, ChunkFrame(running.attempt, number, text))
 
 
 async def test_live_chunks_come_in_order_and_then_the_end(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
     for number in range(5):
-        later(0.1 + 0.05 * number, lambda n=number: tell(core, running, n, f"c{n}"))
+        later(0.1 + 0.05 * number, lambda n=number: publish(core, running, n, f"c{n}"))
     later(0.6, lambda: core.lifecycle.finish([ending(running, output=[f"c{n}" for n in range(5)])]))
     events = await collect(follower, running)
     assert [event.data for event in events if event.event == "output"] == [f"c{n}" for n in range(5)]
@@ -188,12 +188,12 @@ async def test_a_late_reader_gets_everything_and_a_resuming_one_the_rest(
 async def test_chunks_that_redis_lost_are_filled_in_from_the_row(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
     assert running.worker
-    tell(core, running, 0, "a")
+    publish(core, running, 0, "a")
     kept = core.redis
     eventually(lambda: kept.xlen(channels.kept(running.id)))
     kept.delete(channels.kept(running.id))
     core.lifecycle.save_progress([ProgressUpdate(running.id, running.attempt, running.worker, ["a", "b"])])
-    later(0.3, lambda: tell(core, running, 3, "d"))  # a gap: 2 was never heard
+    later(0.3, lambda: publish(core, running, 3, "d"))  # a gap: 2 never came
     later(0.6, lambda: core.lifecycle.finish([ending(running, output=["a", "b", "c", "d"])]))
     assert [event.data for event in await collect(follower, running)] == ["a", "b", "c", "d", "{}"]
 
@@ -208,11 +208,11 @@ async def test_a_reader_that_stops_reading_holds_little_and_still_misses_nothing
     core: Core, follower: Follower
 ) -> None:
     running = claimed(core, living_worker(core))
-    tell(core, running, 0, "c0")
+    publish(core, running, 0, "c0")
     events = follower.stream(running.id)
     got = [(await anext(events)).data]
     for number in range(1, 2 * QUEUE_LIMIT + 500):
-        tell(core, running, number, f"c{number}")
+        publish(core, running, number, f"c{number}")
     kept = core.redis
     while kept.xlen(channels.kept(running.id)) < 2 * QUEUE_LIMIT + 500:
         await asyncio.sleep(0.01)
@@ -221,14 +221,14 @@ async def test_a_reader_that_stops_reading_holds_little_and_still_misses_nothing
     assert got == [*(f"c{n}" for n in range(2 * QUEUE_LIMIT + 500)), "{}"]
 
 
-async def test_a_full_mailbox_is_emptied_and_says_look_again() -> None:
+async def test_a_full_subscription_is_emptied_and_says_look_again() -> None:
     subscription = ChunkSubscription()
     for number in range(QUEUE_LIMIT):
         subscription.put(ChunkFrame(1, number, "x"))
-    assert (len((await subscription.take(0))[0]), await subscription.take(0)) == (QUEUE_LIMIT, ([], False))
+    assert (len((await subscription.read(0))[0]), await subscription.read(0)) == (QUEUE_LIMIT, ([], False))
     for number in range(QUEUE_LIMIT + 1):
         subscription.put(ChunkFrame(1, number, "x"))
-    assert await subscription.take(0) == ([], True)
+    assert await subscription.read(0) == ([], True)
 
 
 async def test_failures_and_cancels_say_so(core: Core, follower: Follower) -> None:

@@ -1,17 +1,20 @@
 """Every move of a prediction: who may make it, what it writes, and what a late one does (nothing)."""
 
+import time
 from dataclasses import replace
 from uuid import uuid4
 
 import orjson
 import pytest
-from moving import accepted, claimed, ending, living_worker, now, row
-from sqlalchemy import select
+from moving import accepted, claim, claimed, ending, living_worker, now, row
+from sqlalchemy import select, text
 
 from app.composition import Core
+from app.db import claims
 from app.db.tables import DeliveryRow
 from app.domain.predictions import Status
-from app.services.predictions.lifecycle import HandBack, ProgressUpdate
+from app.services.predictions.attempts import HandBack, ProgressUpdate
+from app.services.predictions.lifecycle import Claimed
 
 HOOK = "http://receiver.test/hook"
 
@@ -30,10 +33,53 @@ def outbox(core: Core, prediction_id: str) -> list[DeliveryRow]:
 def test_a_prediction_is_claimed_once(core: Core) -> None:
     waiting = accepted(core)
     first, second = living_worker(core), living_worker(core)
-    [mine] = core.lifecycle.claim([waiting.id], first)
-    assert mine is not None
+    [mine] = claim(core, first, waiting.id)
     assert (mine.status, mine.attempt, mine.worker) == (Status.PROCESSING, 1, first)
-    assert core.lifecycle.claim([waiting.id, "0" * 26], second) == [None, None]
+    assert core.lifecycle.claim([waiting.id, "0" * 26], second, {}) == Claimed([], {})
+    assert claim(core, second, waiting.id) == []
+
+
+@pytest.mark.parametrize("webhook", [None, HOOK], ids=["no webhook", "a webhook for the start"])
+def test_of_a_version_no_more_are_claimed_than_there_is_capacity_for(core: Core, webhook: str | None) -> None:
+    """The oldest first; the others are named, for when there is more."""
+    events = {"webhook": webhook, "webhook_events": ["start"] if webhook else None}
+    heavy = sorted(accepted(core, version_id="h" * 64, **events).id for _ in range(3))
+    light = [accepted(core, version_id="l" * 64, **events).id for _ in range(3)]
+    taken = claimed(core, living_worker(core), version_id="h" * 64).id
+    got = core.lifecycle.claim([*heavy, *light, taken], living_worker(core), {"h" * 64: 2, "x": 0})
+    assert {each.id for each in got.predictions} == {*heavy[:2], *light}
+    assert got.deferred == {heavy[2]: "h" * 64}
+    assert core.lifecycle.claim(heavy[2:], living_worker(core), {"h" * 64: 0}) == Claimed([], got.deferred)
+    [last] = core.lifecycle.claim(heavy[2:], living_worker(core), {"h" * 64: 1}).predictions
+    assert last.id == heavy[2]
+    assert len(outbox(core, last.id)) == bool(webhook)
+
+
+def test_webhooks_for_the_start_share_a_versions_capacity_with_those_without(core: Core) -> None:
+    plain = [accepted(core).id for _ in range(2)]
+    told = sorted(accepted(core, webhook=HOOK, webhook_events=["start"]).id for _ in range(3))
+    got = core.lifecycle.claim([*told, *plain], living_worker(core), {"v" * 64: 3})
+    assert {each.id for each in got.predictions} == {*plain, told[0]}
+    assert set(got.deferred) == set(told[1:])
+    assert [len(outbox(core, prediction_id)) for prediction_id in told] == [1, 0, 0]
+
+
+def test_a_claim_leaves_a_locked_row_to_whoever_has_it(core: Core) -> None:
+    """So two claims that come by the same rows in another order wait for each other in no case."""
+    first, second = accepted(core).id, accepted(core).id
+    with core.database.unit() as session:
+        session.execute(text("SELECT FROM predictions WHERE id = :id FOR UPDATE"), {"id": first})
+        [mine] = claim(core, living_worker(core), second, first)
+    assert mine.id == second
+    assert [each.id for each in claim(core, living_worker(core), first)] == [first]
+
+
+def test_a_passed_deadline_is_neither_claimed_nor_deferred(core: Core) -> None:
+    late = accepted(core, cancel_after=0.001).id
+    time.sleep(0.01)
+    for ids in ([late], [late, accepted(core).id]):
+        got = core.lifecycle.claim(ids, living_worker(core), {"v" * 64: 0})
+        assert late not in {each.id for each in got.predictions} | got.deferred.keys()
 
 
 def test_a_success_is_recorded_once(core: Core) -> None:
@@ -53,6 +99,16 @@ def test_a_success_is_recorded_once(core: Core) -> None:
     assert now(core, running).status is Status.SUCCEEDED
 
 
+def test_a_late_end_beside_the_real_one_is_not_taken_for_it(core: Core) -> None:
+    former = claimed(core, living_worker(core))
+    core.lifecycle.hand_back_all(former.worker or uuid4())
+    [again] = claim(core, living_worker(core), former.id)
+    late, real = core.lifecycle.finish([ending(former, output="late"), ending(again, output="real")])
+    assert late is None
+    assert real is not None
+    assert now(core, again).output == "real"
+
+
 @pytest.mark.parametrize(
     "change", [{"attempt": 2}, {"attempt": 0}, {"worker": uuid4()}], ids=["newer", "older", "another worker"]
 )
@@ -68,15 +124,14 @@ def test_a_write_without_the_fence_changes_nothing(core: Core, change: dict[str,
 def test_a_zombie_whose_work_was_retried_writes_nothing(core: Core) -> None:
     zombie = claimed(core, living_worker(core))
     core.lifecycle.hand_back([HandBack(zombie.id, zombie.attempt, zombie.worker or uuid4(), crashes=1)])
-    [again] = core.lifecycle.claim([zombie.id], living_worker(core))
-    assert again is not None
+    [again] = claim(core, living_worker(core), zombie.id)
     assert again.attempt == 2
     assert core.lifecycle.finish([ending(zombie, output="zombie's")]) == [None]
     assert core.lifecycle.finish([ending(again, output="owner's")]) != [None]
     assert now(core, again).output == "owner's"
 
 
-def test_growth_shows_output_logs_and_steps(core: Core) -> None:
+def test_progress_shows_output_logs_and_steps(core: Core) -> None:
     running = claimed(core, living_worker(core))
     assert running.worker
     assert core.lifecycle.save_progress(
@@ -91,7 +146,7 @@ def test_a_waiting_prediction_that_is_canceled_never_starts(core: Core) -> None:
     waiting = accepted(core)
     found = core.lifecycle.cancel([waiting.id])
     assert found[waiting.id].status is Status.CANCELED
-    assert core.lifecycle.claim([waiting.id], living_worker(core)) == [None]
+    assert claim(core, living_worker(core), waiting.id) == []
 
 
 def test_a_running_prediction_that_is_canceled_ends_so_whatever_the_model_answers(core: Core) -> None:
@@ -114,8 +169,7 @@ def test_three_deaths_end_it_as_failed_with_a_reason(core: Core) -> None:
     for attempt in (1, 2, 3):
         with core.database.unit() as session:
             session.connection().exec_driver_sql("UPDATE predictions SET run_after = now()")
-        [running] = core.lifecycle.claim([waiting.id], living_worker(core))
-        assert running is not None
+        [running] = claim(core, living_worker(core), waiting.id)
         assert running.attempt == attempt
         core.lifecycle.hand_back([HandBack(running.id, attempt, running.worker or uuid4(), 1, "signal 9")])
     found = now(core, waiting)
@@ -132,18 +186,39 @@ def test_a_stopping_worker_hands_everything_back_without_blame(core: Core) -> No
         assert (now(core, one).status, now(core, one).crashes) == (Status.STARTING, 0)
 
 
-def test_work_given_back_after_a_cancel_ends_as_canceled(core: Core) -> None:
+def test_work_handed_back_after_a_cancel_ends_as_canceled(core: Core) -> None:
     running = claimed(core, living_worker(core))
     core.lifecycle.cancel([running.id])
     core.lifecycle.hand_back([HandBack(running.id, 1, running.worker or uuid4())])
     assert now(core, running).status is Status.CANCELED
 
 
-def test_the_oldest_waiting_rows_are_stolen_without_a_message(core: Core) -> None:
-    waiting = [accepted(core, queue=queue) for queue in ("cpu", "cpu", "cuda", "cpu")]
-    stolen = core.lifecycle.claim_oldest(["cpu"], living_worker(core), 2)
-    assert {one.id for one in stolen} == {waiting[0].id, waiting[1].id} or len(stolen) == 2
-    assert all(one.status is Status.PROCESSING and one.queue == "cpu" for one in stolen)
+def test_the_oldest_waiting_rows_are_claimed_without_a_message(core: Core) -> None:
+    for queue in ("cpu", "cpu", "cuda", "cpu"):
+        accepted(core, queue=queue)
+    oldest = core.lifecycle.claim_oldest(["cpu"], living_worker(core), 2, {})
+    assert len(oldest) == 2
+    assert all(each.status is Status.PROCESSING and each.queue == "cpu" for each in oldest)
+
+
+def test_of_the_oldest_no_more_of_a_version_are_claimed_than_there_is_capacity_for(core: Core) -> None:
+    """What waits behind a full version is reached, also behind more of it than are looked at otherwise."""
+    heavy, light = "h" * 64, "l" * 64
+    core.lifecycle.accept([row(version_id=heavy) for _ in range(50)])
+    core.lifecycle.accept([row(version_id=light) for _ in range(3)])
+    worker = living_worker(core)
+    first = core.lifecycle.claim_oldest(["cpu"], worker, 4, {heavy: 2})
+    assert [each.version_id for each in first] == [heavy, heavy]
+    second = core.lifecycle.claim_oldest(["cpu"], worker, 4, {heavy: 0})
+    assert [each.version_id for each in second] == [light] * 3
+
+
+def test_who_looks_at_the_same_moment_gets_the_next_ones(core: Core) -> None:
+    core.lifecycle.accept([row() for _ in range(8)])
+    with core.database.unit() as session:
+        first = claims.oldest(session, ["cpu"], living_worker(core), 4, {})
+        second = core.lifecycle.claim_oldest(["cpu"], living_worker(core), 4, {})
+    assert len({each.id for each in [*first, *second]}) == 8
 
 
 def test_the_events_that_were_asked_for_are_in_the_outbox(core: Core) -> None:
@@ -152,21 +227,25 @@ def test_the_events_that_were_asked_for_are_in_the_outbox(core: Core) -> None:
     )
     assert running.worker
     core.lifecycle.save_progress(
-        [ProgressUpdate(running.id, 1, running.worker, ["a"], "log", tell=("output", "logs"), number=7)]
+        [
+            ProgressUpdate(
+                running.id, 1, running.worker, ["a"], "log", webhook_events=("output", "logs"), number=7
+            )
+        ]
     )
     core.lifecycle.finish([ending(running, output=["a"])])
-    told = {one.id: orjson.loads(one.body) for one in outbox(core, running.id)}
-    assert {name.removeprefix(f"msg_{running.id}_"): body["status"] for name, body in told.items()} == {
+    bodies = {each.id: orjson.loads(each.body) for each in outbox(core, running.id)}
+    assert {name.removeprefix(f"msg_{running.id}_"): body["status"] for name, body in bodies.items()} == {
         "start": "starting",
         "output_7": "processing",
         "completed": "succeeded",
     }
-    last = told[f"msg_{running.id}_completed"]
+    last = bodies[f"msg_{running.id}_completed"]
     assert (last["input"], last["output"]) == (running.input, ["a"])
     assert all(one.url == HOOK for one in outbox(core, running.id))
 
 
-def test_without_a_filter_output_and_completed_are_told_and_without_a_webhook_nothing(core: Core) -> None:
+def test_without_a_filter_output_and_completed_are_sent_and_without_a_webhook_nothing(core: Core) -> None:
     told = claimed(core, living_worker(core), webhook=HOOK)
     silent = claimed(core, living_worker(core))
     core.lifecycle.finish([ending(told), ending(silent)])

@@ -1,4 +1,4 @@
-"""Sweeps: what they settle, and what they leave alone."""
+"""Sweeps: what they move, and what they leave alone."""
 
 import os
 import time
@@ -13,8 +13,7 @@ from waiting import eventually
 
 from app.broker import names
 from app.composition import Core
-from app.db import predictions as table
-from app.db import workers
+from app.db import sweeps, workers
 from app.domain.errors import StorageFailed, Unavailable
 from app.domain.predictions import Status
 from app.services.platform.fleet import worker_facts
@@ -61,23 +60,23 @@ def test_a_worker_declared_dead_learns_it_at_its_next_heartbeat(core: Core) -> N
 
 def test_a_dead_workers_pinned_queue_is_moved_to_its_class(core: Core) -> None:
     living_worker(core)
-    stranded = accepted(core, queue="cuda:0@gone")
+    unread = accepted(core, queue="cuda:0@gone")
     waiting = accepted(core, queue="cpu@h")
     core.recovery().recover_dead()
-    assert now(core, stranded).queue == "cuda"
+    assert now(core, unread).queue == "cuda"
     assert now(core, waiting).queue == "cpu@h"
 
 
 def test_what_requires_more_than_its_class_waits_for_a_worker_that_has_it(core: Core) -> None:
     routing = {"strategy": "least-loaded", "requires": {"memory_bytes": 40}}
     living_worker(core, "cuda")
-    stranded = accepted(core, queue="cuda:0@gone", routing=routing)
+    unread = accepted(core, queue="cuda:0@gone", routing=routing)
     simple = accepted(core, queue="cuda:0@gone")
     core.recovery().recover_dead()
-    assert (now(core, stranded).queue, now(core, simple).queue) == ("unplaced", "cuda")
+    assert (now(core, unread).queue, now(core, simple).queue) == ("unplaced", "cuda")
     living_worker(core, "rocm", total_bytes=64)
     core.recovery().recover_dead()
-    assert now(core, stranded).queue == "rocm"
+    assert now(core, unread).queue == "rocm"
 
 
 def test_what_is_pinned_to_a_worker_waits_for_it(core: Core) -> None:
@@ -135,7 +134,7 @@ def test_a_draining_workers_queue_is_emptied_at_once(core: Core) -> None:
     assert now(core, waiting).queue == "cpu"
 
 
-def test_a_wiped_redis_is_noticed_and_everything_waiting_is_rung_again(core: Core) -> None:
+def test_a_wiped_redis_is_noticed_and_everything_waiting_is_notified_of_again(core: Core) -> None:
     for _ in range(5):
         accepted(core)
     emptied(core)
@@ -145,14 +144,14 @@ def test_a_wiped_redis_is_noticed_and_everything_waiting_is_rung_again(core: Cor
     assert not core.redis_marker.is_missing()
 
 
-def test_with_the_marker_there_nothing_is_rung_twice(core: Core) -> None:
+def test_with_the_marker_there_nothing_is_notified_of_twice(core: Core) -> None:
     core.redis_marker.set()
     for _ in range(5):
         accepted(core)
     assert core.recovery().notify_again() == 0
 
 
-def test_work_handed_back_is_rung_by_the_sweep(core: Core) -> None:
+def test_work_handed_back_is_notified_of_by_the_sweep(core: Core) -> None:
     core.redis_marker.set()
     worker = living_worker(core)
     claimed(core, worker)
@@ -205,7 +204,7 @@ def test_one_process_sweeps_at_a_time(core: Core) -> None:
     overdue = accepted(core, cancel_after=0.01)
     time.sleep(0.05)
     with core.database.unit() as session:
-        assert table.lock_sweep(session)
+        assert sweeps.lock_sweep(session)
         core.recovery().sweep()
         assert now(core, overdue).status is Status.STARTING, "somebody else is at it"
     core.recovery().sweep()
@@ -236,7 +235,7 @@ def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) ->
 def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "SWEEP_LONGEST", "100ms")
+    monkeypatch.setattr(sweeps, "SWEEP_LONGEST", "100ms")
     with core.database.unit() as session:
         session.execute(text(EXPIRED_FILE))
     others_may = []
@@ -245,7 +244,7 @@ def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(
         def delete(self, keys: object) -> None:
             time.sleep(0.5)  # longer than a lock lasts
             with core.database.unit() as session:
-                others_may.append(table.lock_sweep(session))
+                others_may.append(sweeps.lock_sweep(session))
 
     recovery = core.recovery()
     recovery._storage = Slow()  # type: ignore[assignment]
@@ -275,7 +274,7 @@ def test_removed_data_leaves_no_copy_in_the_outbox(core: Core) -> None:
         assert session.execute(text("SELECT count(*) FROM deliveries")).scalar_one() == 0
 
 
-def test_a_wiped_redis_is_told_of_ten_thousand_in_seconds(core: Core) -> None:
+def test_a_wiped_redis_is_notified_of_ten_thousand_in_seconds(core: Core) -> None:
     """The bar is 10 s; a quiet machine takes well under one."""
     core.lifecycle.accept([row() for _ in range(10_000)])
     connection = core.redis
@@ -284,7 +283,7 @@ def test_a_wiped_redis_is_told_of_ten_thousand_in_seconds(core: Core) -> None:
     began = time.monotonic()
     assert core.recovery().notify_again() == 10_000
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 10_000)
-    print(f"announced again within {time.monotonic() - began:.2f} s")
+    print(f"published again within {time.monotonic() - began:.2f} s")
     assert core.recovery().notify_again() == 0, "their messages are in Redis"
 
 
@@ -295,7 +294,7 @@ MANY_MORE = """
     FROM predictions, generate_series(1, :number) AS n WHERE id = :like"""
 
 
-def test_what_waits_with_its_message_in_redis_is_announced_to_nobody_again(core: Core) -> None:
+def test_what_waits_with_its_message_in_redis_is_notified_of_no_second_time(core: Core) -> None:
     living_worker(core)
     first = accepted(core)
     assert messages(core) >= 1
@@ -332,15 +331,15 @@ def published(connection: redis.Redis) -> int:
 def test_a_sweeper_that_was_frozen_keeps_the_others_waiting_for_seconds_only(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "SWEEP_LONGEST", "200ms")
+    monkeypatch.setattr(sweeps, "SWEEP_LONGEST", "200ms")
 
     def others_may() -> bool:
         with core.database.unit() as session:
-            return table.lock_sweep(session)
+            return sweeps.lock_sweep(session)
 
     def frozen() -> None:
         with core.database.unit() as session:
-            assert table.lock_sweep(session)
+            assert sweeps.lock_sweep(session)
             assert not others_may()
             eventually(others_may)
 

@@ -12,12 +12,14 @@ from app.composition import Core
 from app.db.tables import ModelRow, UserRow, VersionRow
 from app.engine.engine import Engine, EngineOptions
 from app.runtimes import registry
+from app.worker.ending_writer import EndingWriter
+from app.worker.identity import WorkerIdentity
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake
 from app.worker.model_files import ModelFiles
 from app.worker.outputs import Outputs
-from app.worker.recorder import Recorder
-from app.worker.runner import Runner, RunOptions
+from app.worker.preparation import Preparation, RunOptions
+from app.worker.runner import Runner
 from app.worker.version_cache import Versions
 
 VERSION = "e" * 64
@@ -58,22 +60,38 @@ def echo(core: Core) -> str:
 
 @pytest.fixture
 def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[SimpleNamespace]:
-    """Recorder, runner and intake as a worker has them, not started."""
-    recorder = Recorder(core.lifecycle)
-    place = RunOptions("cpu", 1, 60.0, frozenset())
-    runner = Runner(
-        engine,
-        recorder,
-        core.events,
+    """What takes predictions through a worker, as a worker has it, not started."""
+    identity, ending_writer = WorkerIdentity(), EndingWriter(core.lifecycle)
+    options = RunOptions("cpu", 1, 60.0, frozenset())
+    preparation = Preparation(
         Versions(core.database),
         ModelFiles(composition.model_file_options(settings)),
         Inputs(core.storage, lambda _: None, 1_000_000, True),
-        Outputs(core.storage),
-        place,
+        options,
     )
-    intake = Intake(recorder, runner, QueueLists(core.redis, ["cpu"]), ["cpu"], 16)
-    recorder.on_written = intake.on_capacity
-    yield SimpleNamespace(core=core, recorder=recorder, runner=runner, intake=intake, version=echo)
+    runner = Runner(
+        engine,
+        core.lifecycle,
+        identity,
+        ending_writer,
+        core.events,
+        preparation,
+        Outputs(core.storage),
+        options,
+    )
+    intake = Intake(core.lifecycle, identity, runner, QueueLists(core.redis, ["cpu"]), ["cpu"], 16)
+    ending_writer.on_written = intake.on_capacity
+    yield SimpleNamespace(
+        core=core,
+        engine=engine,
+        identity=identity,
+        ending_writer=ending_writer,
+        preparation=preparation,
+        runner=runner,
+        in_flight=runner.in_flight,
+        intake=intake,
+        version=echo,
+    )
     intake.stop()
-    recorder.close(1)
+    ending_writer.close(1)
     runner.close()

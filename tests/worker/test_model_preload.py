@@ -16,8 +16,8 @@ ME = WorkerFacts("cpu", "h", 4, 0)
 
 
 @pytest.fixture
-def stock(parts: SimpleNamespace, engine: Engine) -> Iterator[ModelPreloader]:
-    made = ModelPreloader(parts.core.database, engine, parts.runner, ME)
+def preloader(parts: SimpleNamespace, engine: Engine) -> Iterator[ModelPreloader]:
+    made = ModelPreloader(parts.core.database, engine, parts.preparation, ME)
     engine.release(parts.version)
     eventually(lambda: parts.version not in engine.states())
     yield made
@@ -30,18 +30,18 @@ def configure(parts: SimpleNamespace, config: str) -> None:
         session.execute(text("UPDATE versions SET config = CAST(:config AS jsonb)"), {"config": config})
 
 
-def test_orders_to_this_worker_are_obeyed_once_and_those_to_others_not(
-    parts, stock: ModelPreloader, engine: Engine
+def test_commands_to_this_worker_are_carried_out_once_and_those_to_others_not(
+    parts, preloader: ModelPreloader, engine: Engine
 ) -> None:
-    stock.on_command(ModelCommand(LOAD, parts.version, ("cuda:0@h",)))
+    preloader.on_command(ModelCommand(LOAD, parts.version, ("cuda:0@h",)))
     assert parts.version not in engine.states()
     for _ in range(3):
-        stock.on_command(ModelCommand(LOAD, parts.version, ("cuda:0@h", "cpu@h")))
+        preloader.on_command(ModelCommand(LOAD, parts.version, ("cuda:0@h", "cpu@h")))
     eventually(lambda: engine.is_ready(parts.version))
-    stock.on_command(ModelCommand(UNLOAD, parts.version, ("cuda:0@h",)))
+    preloader.on_command(ModelCommand(UNLOAD, parts.version, ("cuda:0@h",)))
     assert engine.is_ready(parts.version)
-    stock.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
-    stock.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
+    preloader.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
+    preloader.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
     eventually(lambda: parts.version not in engine.states())
 
 
@@ -57,15 +57,15 @@ def test_orders_to_this_worker_are_obeyed_once_and_those_to_others_not(
     ],
 )
 def test_what_is_to_be_there_from_the_start_is_loaded_where_it_may_run(
-    parts, stock: ModelPreloader, engine: Engine, named: list[str], config: str, there: bool
+    parts, preloader: ModelPreloader, engine: Engine, named: list[str], config: str, there: bool
 ) -> None:
     configure(parts, config)
-    stock.prefetch(named)
-    assert bool(stock._loading or parts.version in engine.states()) is there
+    preloader.load_all(named)
+    assert bool(preloader._loading or parts.version in engine.states()) is there
     if there:
         eventually(lambda: engine.is_ready(parts.version))
 
 
-def test_a_version_that_is_gone_is_no_bodys_fault(parts, stock: ModelPreloader) -> None:
-    stock.load("f" * 64)
-    eventually(lambda: not stock._loading)
+def test_a_version_that_is_gone_is_no_bodys_fault(parts, preloader: ModelPreloader) -> None:
+    preloader.load("f" * 64)
+    eventually(lambda: not preloader._loading)

@@ -46,7 +46,7 @@ def assert_adds_up(metrics: dict[str, Any]) -> None:
 @pytest.fixture
 def working(parts: SimpleNamespace) -> SimpleNamespace:
     """The parts, running, with the version echo loaded."""
-    parts.recorder.start()
+    parts.ending_writer.start()
     parts.intake.start()
     run(parts, parts.version, {"text": "loads it"})
     return parts
@@ -95,7 +95,7 @@ def test_waiting_for_a_worker_is_queue_and_loading_is_load(parts: SimpleNamespac
     version = add_version(parts, "echo", load_seconds=0.5)
     ids = accept(parts, {"text": "early"}, version=version)
     time.sleep(0.4)  # no worker is there yet
-    parts.recorder.start()
+    parts.ending_writer.start()
     parts.intake.start()
     parts.intake.on_message(ids[0])
     eventually(lambda: bool(shown(parts, ids)[0]["completed_at"]), 60)

@@ -1,4 +1,4 @@
-"""From a doorbell to the recorded end, inside one worker."""
+"""From a message to the recorded end, inside one worker."""
 
 import os
 import subprocess
@@ -6,10 +6,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -21,20 +23,25 @@ from app.broker import messages, names
 from app.broker.queue_lists import message_id_of
 from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status, new_id
+from app.domain.work import Canceled
+from app.engine import devices
 from app.engine.engine import Engine
-from app.services.predictions.lifecycle import Ending, HandBack
+from app.services.predictions.attempts import Ending, HandBack
+from app.services.predictions.lifecycle import Claimed
+from app.worker.ending_writer import EndingWriter
+from app.worker.heartbeat import Heartbeat, Post
 from app.worker.intake import LOOK_ANYWAY_SECONDS
-from app.worker.recorder import Recorder
-from app.worker.run import Run, has_files, may_write_files, wants_files
-from app.worker.runner import SCRATCH, forget_scratch_of_the_dead
+from app.worker.preparation import file_inputs, may_write_files
+from app.worker.run import Run, Stop, has_files
+from app.worker.scratch import SCRATCH, remove_scratch_of_the_dead
 
 
 def start(parts: SimpleNamespace) -> None:
-    parts.recorder.start()
+    parts.ending_writer.start()
     parts.intake.start()
 
 
-def test_one_bell_brings_all_that_waits_in_redis(parts: SimpleNamespace, settings: Any) -> None:
+def test_one_message_brings_all_that_waits_in_redis(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, *({"text": f"t{n}"} for n in range(100)))
     connection = redis.Redis.from_url(settings.redis_url)
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 100)
@@ -44,10 +51,10 @@ def test_one_bell_brings_all_that_waits_in_redis(parts: SimpleNamespace, setting
     assert [one.output for one in rows(parts, ids)] == [f"t{n}" for n in range(100)]
     assert connection.llen(names.KEY_PREFIX + "cpu") == 0
     eventually(lambda: not parts.intake.is_reading)
-    assert not parts.runner.running
+    assert not parts.in_flight
 
 
-def test_while_bells_ring_the_intake_reads_them_itself(parts: SimpleNamespace, settings: Any) -> None:
+def test_while_messages_come_the_intake_reads_them_itself(parts: SimpleNamespace, settings: Any) -> None:
     connection = redis.Redis.from_url(settings.redis_url)
     start(parts)
     [first] = accept(parts, {"text": "x"})
@@ -66,13 +73,13 @@ def test_no_more_than_the_slots_are_held(parts: SimpleNamespace) -> None:
     parts.intake.on_message(ids[0])
     end = time.monotonic() + 20
     while not all_ended(parts, ids)() and time.monotonic() < end:
-        most = max(most, len(parts.runner.running))
+        most = max(most, len(parts.in_flight))
         time.sleep(0.01)
     assert all_ended(parts, ids)()
     assert 8 <= most <= 16
 
 
-def test_what_nobody_rings_for_is_claimed_after_a_second(parts: SimpleNamespace, settings: Any) -> None:
+def test_what_no_message_comes_for_is_claimed_after_a_second(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, {"text": "silent"})
     connection = redis.Redis.from_url(settings.redis_url)
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
@@ -82,7 +89,7 @@ def test_what_nobody_rings_for_is_claimed_after_a_second(parts: SimpleNamespace,
 
 
 def notify_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: float) -> None:
-    """Bells that never fall silent, of predictions that are not there."""
+    """Messages that never stop, about predictions that are not there."""
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, "it did not come about"
@@ -90,30 +97,30 @@ def notify_others(parts: SimpleNamespace, until: Callable[[], bool], seconds: fl
         time.sleep(0.1)
 
 
-def test_bells_that_postgres_does_not_answer_are_answered_later(
+def test_messages_that_come_while_postgres_is_away_are_claimed_later(
     parts: SimpleNamespace, settings: Any
 ) -> None:
     ids = accept(parts, {"text": "kept"})
-    connection, claim, tries = redis.Redis.from_url(settings.redis_url), parts.recorder.claim, []
+    connection, claim, tries = redis.Redis.from_url(settings.redis_url), parts.core.lifecycle.claim, []
     eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
     connection.delete(names.KEY_PREFIX + "cpu")
 
-    def away_at_first(wanted: list[str]) -> list[Prediction]:
+    def away_at_first(wanted: list[str], *more: Any) -> Claimed:
         tries.append(wanted)
         if len(tries) == 1:
             raise Unavailable("away")
-        found: list[Prediction] = claim(wanted)
-        return found
+        claimed: Claimed = claim(wanted, *more)
+        return claimed
 
-    parts.recorder.claim = away_at_first
-    parts.recorder.claim_oldest = lambda *_: []
+    parts.core.lifecycle.claim = away_at_first
+    parts.core.lifecycle.claim_oldest = lambda *_: []
     start(parts)
     parts.intake.on_message(ids[0])
     notify_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
-    assert ids[0] in tries[0], "its only bell was lost at first"
+    assert ids[0] in tries[0], "its only message was lost at first"
 
 
-def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(
+def test_a_lost_message_is_made_up_for_though_others_never_stop(
     parts: SimpleNamespace, settings: Any
 ) -> None:
     ids = accept(parts, {"text": "lost"})
@@ -124,7 +131,7 @@ def test_a_lost_bell_is_made_up_for_though_others_never_fall_silent(
     notify_others(parts, all_ended(parts, ids), 20)
 
 
-def test_a_late_bell_changes_nothing(parts: SimpleNamespace) -> None:
+def test_a_late_message_changes_nothing(parts: SimpleNamespace) -> None:
     ids = accept(parts, {"text": "once"})
     start(parts)
     parts.intake.on_message(ids[0])
@@ -185,7 +192,7 @@ def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
     parts.intake.on_message(ids[0])
     eventually(lambda: rows(parts, ids)[0].status is Status.PROCESSING)
     parts.core.lifecycle.cancel(ids)
-    parts.runner.cancel(ids)
+    parts.in_flight.cancel(ids)
     eventually(all_ended(parts, ids))
     assert rows(parts, ids)[0].status is Status.CANCELED
 
@@ -230,46 +237,49 @@ def ending(output: str) -> Ending:
 @pytest.mark.parametrize("away", [0, 2])
 def test_one_ending_that_cannot_be_stored_fails_alone(away: int) -> None:
     lifecycle = Refusing("poison", away)
-    recorder = Recorder(lifecycle)  # type: ignore[arg-type]
-    told: dict[str, bool] = {}
+    writer = EndingWriter(lifecycle)  # type: ignore[arg-type]
+    recorded: dict[str, bool] = {}
     for output in ("a", "poison", "b"):
-        recorder.finish(ending(output), lambda written, output=output: told.setdefault(output, written))
-    recorder.start()
-    eventually(lambda: len(told) == 3)
-    recorder.close(1)
-    assert told == {"a": True, "poison": True, "b": True}
+        writer.write(ending(output), lambda written, output=output: recorded.setdefault(output, written))
+    writer.start()
+    eventually(lambda: len(recorded) == 3)
+    writer.close(1)
+    assert recorded == {"a": True, "poison": True, "b": True}
     statuses = {one.id: one.status for one in lifecycle.written}
     assert statuses == {"a": Status.SUCCEEDED, "poison": Status.FAILED, "b": Status.SUCCEEDED}
 
 
 def test_endings_are_kept_while_the_database_is_away_and_given_up_at_the_end() -> None:
     lifecycle = Refusing(away=10_000)
-    recorder = Recorder(lifecycle)  # type: ignore[arg-type]
-    recorder.finish(ending("a"), lambda written: None)
-    recorder.start()
+    writer = EndingWriter(lifecycle)  # type: ignore[arg-type]
+    writer.write(ending("a"), lambda written: None)
+    writer.start()
     began = time.monotonic()
-    recorder.close(0.5)
+    writer.close(0.5)
     assert time.monotonic() - began < 3
     assert lifecycle.written == []
 
 
-def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespace) -> None:
-    from app.engine import devices
-    from app.worker.heartbeat import Heartbeat, Post
-
-    post = Post(devices.resolve("cpu"), "h", 4)
-    heart = Heartbeat(
+def heartbeat(parts: SimpleNamespace, seconds: float = 5.0, recovery: Any = None) -> Heartbeat:
+    """This worker's, registered."""
+    made = Heartbeat(
         parts.core.database,
-        parts.runner._engine,
-        parts.recorder,
-        parts.runner,
-        parts.core.recovery(),
-        post,
-        5,
+        parts.engine,
+        parts.core.lifecycle,
+        parts.identity,
+        parts.in_flight,
+        recovery or parts.core.recovery(),
+        Post(devices.resolve("cpu"), "h", 4),
+        seconds,
     )
-    heart.register()
+    made.register()
+    return made
+
+
+def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespace) -> None:
+    heart = heartbeat(parts)
     (lost,) = accept(parts, {"text": "x"})
-    parts.core.lifecycle.claim([lost], parts.recorder.worker)  # the answer of this claim never came
+    parts.core.lifecycle.claim([lost], parts.identity.id, {})  # the answer of this claim never came
     heart._beat()
     assert rows(parts, [lost])[0].status is Status.PROCESSING, "it may just be on its way"
     heart._beat()
@@ -277,37 +287,125 @@ def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespac
     assert (back.status, back.crashes) == (Status.STARTING, 0)
 
 
-def test_a_return_that_breaks_leaves_no_slot_taken(
+def bury(parts: SimpleNamespace) -> None:
+    """Its lease ran out while it slept, and somebody else's sweep has seen it."""
+    with parts.core.database.unit() as session:
+        session.execute(text("UPDATE workers SET stopped_at = now()"))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["claimed before its burial", "claimed after it"])
+def test_what_a_woken_worker_held_waits_again_and_is_not_canceled(parts: SimpleNamespace, late: bool) -> None:
+    """Nobody asked for a cancel: 27 of 40 ended so after 25 s of sleep. What the worker has claimed after its
+    burial still bears its fence, so a cancel would be recorded."""
+    heart = heartbeat(parts)
+    former = parts.identity.id
+    ids = accept(parts, {"text": "x", "seconds": 60}, {"text": "y", "seconds": 60})
+    if late:
+        bury(parts)
+    parts.ending_writer.start()
+    parts.runner.start(parts.core.lifecycle.claim(ids, former, {}).predictions)
+    eventually(lambda: in_use(parts.engine, parts.version) == 2)
+    bury(parts)
+    heart._beat()
+    assert parts.identity.id != former
+    eventually(lambda: len(parts.in_flight) == 0)
+    again = rows(parts, ids)
+    assert [(each.status, each.crashes, each.error) for each in again] == [(Status.STARTING, 0, None)] * 2
+    claimed = parts.core.lifecycle.claim(ids, parts.identity.id, {}).predictions
+    assert [each.attempt for each in claimed] == [2, 2]
+
+
+def test_what_was_claimed_while_the_worker_was_declared_dead_is_handed_back_unrun(
+    parts: SimpleNamespace,
+) -> None:
+    (prediction_id,) = accept(parts, {"text": "x"})
+    claimed = parts.core.lifecycle.claim([prediction_id], parts.identity.id, {}).predictions
+    parts.identity.renew(uuid4())
+    parts.runner.start(claimed)
+    eventually(lambda: len(parts.in_flight) == 0)
+    (row_,) = rows(parts, [prediction_id])
+    assert (row_.status, row_.crashes) == (Status.STARTING, 0)
+
+
+def test_a_cancel_that_nobody_asked_for_is_handed_back_as_a_crash(parts: SimpleNamespace) -> None:
+    (prediction_id,) = accept(parts, {"text": "x"})
+    [prediction] = parts.core.lifecycle.claim([prediction_id], parts.identity.id, {}).predictions
+    run = Run(prediction)
+    parts.in_flight.add(run)
+    parts.runner._on_event(run, Canceled())
+    eventually(lambda: len(parts.in_flight) == 0)
+    (row_,) = rows(parts, [prediction_id])
+    assert (row_.status, row_.crashes) == (Status.STARTING, 1)
+
+
+def test_of_two_reasons_to_stop_the_greater_counts() -> None:
+    run = Run(prediction_of(1))
+    for reason, counts in (
+        (Stop.HAND_BACK, Stop.HAND_BACK),
+        (Stop.CANCEL, Stop.CANCEL),
+        (Stop.HAND_BACK, Stop.CANCEL),
+        (Stop.DROP, Stop.DROP),
+        (Stop.CANCEL, Stop.DROP),
+    ):
+        run.stop(reason)
+        assert run.stopped is counts
+
+
+def prediction_of(attempt: int, worker: UUID = UUID(int=1)) -> Prediction:
+    return Prediction(
+        "p", None, "v", "a/b", Status.PROCESSING, "cpu", datetime.now(UTC), attempt=attempt, worker=worker
+    )
+
+
+def test_a_late_end_of_an_attempt_does_not_remove_the_next(parts: SimpleNamespace) -> None:
+    """The second was canceled by nobody, saved no progress and was handed back while it ran."""
+    first, second = Run(prediction_of(1)), Run(prediction_of(2))
+    for run in (first, second):
+        assert parts.in_flight.add(run)
+    assert not parts.in_flight.add(Run(prediction_of(2))), "it runs already"
+    parts.runner._ended(first, None)
+    assert parts.in_flight.list_all() == [second]
+    parts.runner._ended(first, None)
+    assert parts.in_flight.attempts() == {("p", 2)}
+    parts.in_flight.cancel(["p"])
+    assert (first.stopped, second.stopped) == (None, Stop.CANCEL)
+
+
+def test_an_attempt_that_runs_under_another_number_is_a_stray(parts: SimpleNamespace) -> None:
+    """By the database's account this worker runs attempt 1; what runs here is attempt 2 of a lost claim."""
+    heart = heartbeat(parts)
+    (prediction_id,) = accept(parts, {"text": "x"})
+    [prediction] = parts.core.lifecycle.claim([prediction_id], parts.identity.id, {}).predictions
+    parts.in_flight.add(Run(replace(prediction, attempt=2)))
+    for _ in range(2):
+        heart._beat()
+    assert rows(parts, [prediction_id])[0].status is Status.STARTING
+
+
+def test_a_hand_back_that_breaks_leaves_no_slot_taken(
     parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(one: HandBack) -> None:
+    def broken(hand_backs: list[HandBack]) -> None:
         raise RuntimeError("not the database's absence")
 
-    monkeypatch.setattr(parts.recorder, "hand_back", broken)
-    (one,) = accept(parts, {"text": "x"})
-    [prediction] = parts.recorder.claim([one])
-    run = parts.runner.running[one] = Run(prediction)
-    parts.runner._hand_back_run(run, HandBack(*run.fence, crashes=1))
-    assert parts.runner.running == {}
+    monkeypatch.setattr(parts.core.lifecycle, "hand_back", broken)
+    (prediction_id,) = accept(parts, {"text": "x"})
+    [prediction] = parts.core.lifecycle.claim([prediction_id], parts.identity.id, {}).predictions
+    run = Run(prediction)
+    parts.in_flight.add(run)
+    parts.runner._hand_back(run, HandBack(*run.fence, crashes=1))
+    assert len(parts.in_flight) == 0
 
 
 def test_a_sweep_that_takes_long_keeps_no_heartbeat_back(parts: SimpleNamespace) -> None:
-    from app.engine import devices
-    from app.worker.heartbeat import Heartbeat, Post
-
     over, begun, beats = threading.Event(), threading.Event(), []
 
     def sweep() -> None:
         begun.set()
         over.wait(20)
 
-    recovery: Any = SimpleNamespace(sweep=sweep)
-    post = Post(devices.resolve("cpu"), "h", 4)
-    heart = Heartbeat(
-        parts.core.database, parts.runner._engine, parts.recorder, parts.runner, recovery, post, 0.05
-    )
+    heart = heartbeat(parts, 0.05, SimpleNamespace(sweep=sweep))
     heart._beat = lambda: beats.append(time.monotonic())  # type: ignore[method-assign]
-    heart.register()
     heart.start()
     assert begun.wait(10)
     seen = len(beats)
@@ -335,14 +433,12 @@ def test_what_may_hold_files() -> None:
     assert not may_write_files({"type": "object", "properties": {"label": {"type": "string"}}})
     assert has_files([{"$file": "a"}])
     assert not has_files([[0.1], [0.2]])
-    assert wants_files({"image": "http://x"}, {"properties": {"image": uri}})
-    assert wants_files({"images": ["http://x"]}, {"properties": {"images": {"type": "array", "items": uri}}})
-    assert not wants_files(
-        {"text": "http://x", "image": None}, {"properties": {"text": {"type": "string"}, "image": uri}}
-    )
+    assert file_inputs({"properties": {"image": uri}}) == ("image",)
+    assert file_inputs({"properties": {"images": {"type": "array", "items": uri}}}) == ("images",)
+    assert file_inputs({"properties": {"text": {"type": "string"}}}) == ()
 
 
-def test_growth_is_written_while_it_runs(parts: SimpleNamespace) -> None:
+def test_progress_is_written_while_it_runs(parts: SimpleNamespace) -> None:
     (slow,) = accept(parts, {"text": "a", "chunks": 20, "seconds": 4})
     start(parts)
     parts.intake.on_message(slow)
@@ -352,7 +448,7 @@ def test_growth_is_written_while_it_runs(parts: SimpleNamespace) -> None:
     assert 0 < len(seen.output) < 20
     with parts.core.database.unit() as session:
         session.execute(text("UPDATE predictions SET attempt = attempt + 1"))  # somebody else has it now
-    eventually(lambda: slow not in parts.runner.running, 10)
+    eventually(lambda: len(parts.in_flight) == 0, 10)
 
 
 def test_a_second_attempt_leaves_no_file_of_the_first(parts: SimpleNamespace) -> None:
@@ -375,5 +471,5 @@ def test_scratch_folders_of_killed_workers_are_removed(
     dead, alive = tmp_path / f"{SCRATCH}{gone.pid}-x", tmp_path / f"{SCRATCH}{os.getpid()}-x"
     for folder in (dead, alive):
         (folder / "run").mkdir(parents=True)
-    forget_scratch_of_the_dead()
+    remove_scratch_of_the_dead()
     assert [folder.name for folder in tmp_path.iterdir()] == [alive.name]

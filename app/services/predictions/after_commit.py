@@ -1,4 +1,4 @@
-"""What goes out after a commit (`stop` alone: before it): doorbells for workers and couriers, news for
+"""What goes out after a commit (`stop` alone: before it): messages for workers and couriers, events for
 readers. None of it is needed for correctness."""
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ class Notifier:
         self._publisher, self._events = publisher, events
 
     def accepted(self, predictions: Sequence[Prediction]) -> None:
-        """A worker is to look at them. Their first news goes with the bell."""
+        """A worker is to look at them. Their first change of state goes with the message."""
         self._publisher.publish(
             ((prediction.queue, prediction.id) for prediction in predictions), _changes(predictions)
         )
@@ -26,25 +26,24 @@ class Notifier:
         self._events.state_changes(_changes(predictions), soon=True)
 
     def claimed(self, predictions: Sequence[Prediction]) -> None:
-        """A worker runs them; it will also tell their end."""
+        """A worker runs them; it will also publish their end."""
         self._events.state_changes(_changes(predictions))
 
     def notify(self, pairs: Sequence[tuple[str, str]]) -> None:
-        """The same for (id, queue) pairs."""
+        """A worker is to look at these (id, queue) pairs."""
         self._publisher.publish((queue, prediction_id) for prediction_id, queue in pairs)
 
     def ended(
         self, predictions: Sequence[Prediction], endings: Mapping[str, str | None] | None = None
     ) -> None:
-        """They will not change again. `endings`, by id: what those who wait are told at once
-        (`events.channels.ending`)."""
+        """They will not change again. `endings`, by id: what those who wait learn at once
+        (`events.channels.encode_ending`)."""
         if predictions:
-            self._events.done(
-                {one.id: (endings or {}).get(one.id) for one in predictions}, _changes(predictions)
-            )
+            by_id = {prediction.id: (endings or {}).get(prediction.id) for prediction in predictions}
+            self._events.ended(by_id, _changes(predictions))
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
-        """Their workers are asked to stop them."""
+        """Their workers are to stop them."""
         if predictions:
             self._events.cancel([prediction.id for prediction in predictions])
 
@@ -61,4 +60,8 @@ class Notifier:
 
 
 def _changes(predictions: Sequence[Prediction]) -> list[list[str]]:
-    return [[str(one.user_id), one.id, one.status.value, one.model] for one in predictions if one.user_id]
+    return [
+        [str(prediction.user_id), prediction.id, prediction.status.value, prediction.model]
+        for prediction in predictions
+        if prediction.user_id
+    ]

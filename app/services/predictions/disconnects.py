@@ -30,14 +30,15 @@ class Disconnects:
     def __init__(
         self, reader: EventReader, lifecycle: Lifecycle, notifier: Notifier, threads: Executor
     ) -> None:
-        self._reader, self._lifecycle, self._notifier, self._threads = reader, lifecycle, notifier, threads
+        self._reader, self._lifecycle = reader, lifecycle
+        self._notifier, self._threads = notifier, threads
         self._looking: set[asyncio.Task[None]] = set()
 
     def cancel_abandoned(self, ids: Sequence[str], reason: str = NO_CALLER) -> None:
         """Stops them. Returns at once.
 
-        Their workers are told first and the database after that: a commit takes as long as a model's step, or
-        several, and the worker's own ending is the same `canceled`.
+        Their workers are notified first and the database is written after that: a commit takes as long as a
+        model's step, or several, and the worker's own ending is the same `canceled`.
         """
         if ids:
             self._notifier.stop(ids)

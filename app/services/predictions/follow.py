@@ -25,10 +25,11 @@ from app.domain.errors import NotFound, Unavailable, wrong_field
 from app.domain.predictions import Prediction, Status, is_id
 from app.events import channels
 from app.events.channels import ChunkFrame
-from app.events.reader import ChunkSubscription, EventReader
+from app.events.chunk_subscription import ChunkSubscription
+from app.events.reader import EventReader
 
-LOOK_SECONDS = 2.0  # between looks while Redis is heard
-LOOK_SECONDS_OFFLINE = 0.5  # and while it is not
+LOOK_SECONDS = 2.0  # between looks into Postgres while events come from Redis
+LOOK_SECONDS_OFFLINE = 0.5  # and while none do
 FOR_LONG = 30.0
 READ_LIMIT = 256
 NO_PREDICTION = "The requested prediction could not be found."
@@ -58,7 +59,8 @@ class Follower:
     """One for each API process."""
 
     def __init__(self, database: Database, reader: EventReader, threads: Executor) -> None:
-        self._database, self._reader, self._threads = database, reader, threads
+        self._database, self._threads = database, threads
+        self._reader = reader
         self._get: Coalescer[str, Prediction | None] = Coalescer(self._read_group, limit=READ_LIMIT, lanes=2)
         self._leaving = False
 
@@ -69,26 +71,26 @@ class Follower:
 
     async def get(self, prediction_id: str) -> Prediction:
         """The prediction as it is now. Raises NotFound."""
-        found = await self._get(prediction_id) if is_id(prediction_id) else None
-        if found is None:
+        prediction = await self._get(prediction_id) if is_id(prediction_id) else None
+        if prediction is None:
             raise NotFound(NO_PREDICTION)
-        return found
+        return prediction
 
     async def own(self, user_id: UUID | None, prediction_id: str) -> Prediction:
         """A prediction of this user (None: of an anonymous caller). Raises NotFound, also for somebody
         else's."""
-        found = await self.get(prediction_id)
-        if found.user_id != user_id:
+        prediction = await self.get(prediction_id)
+        if prediction.user_id != user_id:
             raise NotFound(NO_PREDICTION)
-        return found
+        return prediction
 
     async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:
         def read() -> dict[str, Prediction]:
             with self._database.autocommit() as statement:
                 return table.get(statement, list(set(ids)))
 
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        return [found.get(prediction_id) for prediction_id in ids]
+        predictions = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        return [predictions.get(prediction_id) for prediction_id in ids]
 
     async def wait(self, prediction_id: str, seconds: float, before: Prediction | None = None) -> Prediction:
         """The prediction when it has ended, or as it is after `seconds` or when this process leaves;
@@ -98,12 +100,11 @@ class Follower:
             while True:
                 left = until - time.monotonic()
                 if left > 0 and await done.wait(min(left, self._poll_seconds())):
-                    return (before and done.ending and channels.ended(before, done.ending)) or await self.get(
-                        prediction_id
-                    )
-                found = await self.get(prediction_id)
-                if found.ended or self._leaving or time.monotonic() >= until:
-                    return found
+                    ended = before and done.ending and channels.apply_ending(before, done.ending)
+                    return ended or await self.get(prediction_id)
+                prediction = await self.get(prediction_id)
+                if prediction.ended or self._leaving or time.monotonic() >= until:
+                    return prediction
 
     async def end_of(self, prediction: Prediction) -> Prediction:
         """The prediction when it has ended, however long that takes. Raises NotFound, Unavailable when this
@@ -116,7 +117,7 @@ class Follower:
 
     @property
     def is_live(self) -> bool:
-        """Whether Redis tells of what happens right now; without it, looking once in a while does."""
+        """Whether events come from Redis right now; without them, one looks once in a while."""
         return self._reader.healthy
 
     def _poll_seconds(self) -> float:
@@ -134,12 +135,12 @@ class Follower:
         created_before: datetime | None = None,
     ) -> Page:
         """One page of a user's predictions. Raises InvalidRequest for a cursor that was not made here."""
-        wanted = Filter(user_id, Status(status) if status else None, model, created_after, created_before)
+        narrowed = Filter(user_id, Status(status) if status else None, model, created_after, created_before)
         before, after = parse_cursor(cursor)
 
         def read() -> list[Prediction]:
             with self._database.unit() as session:
-                return table.page(session, wanted, before=before, after=after, limit=limit + 1)
+                return table.page(session, narrowed, before=before, after=after, limit=limit + 1)
 
         rows = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         more = len(rows) > limit
@@ -178,12 +179,12 @@ class Follower:
         tail = _Tail(int(prediction.created_at.timestamp()), next_number(after))
         with self._reader.live(prediction.id) as subscription:
             if not prediction.ended:
-                await self._reader.listen_to(prediction.id)
+                await self._reader.subscribe(prediction.id)
             while True:
                 row = asyncio.ensure_future(self.get(prediction.id))  # Postgres answers beside Redis
                 try:
                     async for frames in self._reader.kept(prediction.id):
-                        yield tail.take(frames)
+                        yield tail.read(frames)
                     prediction = await row
                 finally:
                     row.cancel()
@@ -192,17 +193,17 @@ class Follower:
                     yield tail.ending(prediction)
                 if prediction.ended or self._leaving:
                     return
-                async for frames in self._until_told(subscription):
-                    yield tail.take(frames)
+                async for frames in self._until_look_due(subscription):
+                    yield tail.read(frames)
                     if tail.gap:
                         break
 
-    async def _until_told(self, subscription: ChunkSubscription) -> AsyncIterator[list[ChunkFrame]]:
+    async def _until_look_due(self, subscription: ChunkSubscription) -> AsyncIterator[list[ChunkFrame]]:
         """Frames as they come, until a look at the row is due; then an empty group, if it is due because of
         silence."""
         look = False
         while not look and not self._leaving:
-            frames, look = await subscription.take(self._poll_seconds())
+            frames, look = await subscription.read(self._poll_seconds())
             look = look or not frames
             yield frames
 
@@ -215,9 +216,10 @@ class _Tail:
     """What one stream reader has had: the number of the next chunk it needs."""
 
     def __init__(self, base: int, number: int) -> None:
-        self._base, self._next, self.gap = base, number, False
+        self._base, self._next = base, number
+        self.gap = False
 
-    def take(self, frames: Sequence[ChunkFrame]) -> list[StreamEvent]:
+    def read(self, frames: Sequence[ChunkFrame]) -> list[StreamEvent]:
         """Those of the frames that are next; a later one means that something was missed."""
         events = []
         for frame in frames:

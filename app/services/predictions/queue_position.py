@@ -21,10 +21,10 @@ from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction, Status
 
 LOOK_SECONDS = 1.0
-COUNTED = 1_000  # places told; further back it is "more than so many"
+COUNTED = 1_000  # positions shown; further back it is "more than so many"
 SPEEDS = 60  # looks remembered
 QUEUES = 1_000
-MINE = 100  # places of one user told at once
+MINE = 100  # positions of one user shown at once
 LONGEST_HINT, SHORTEST_HINT = 30, 1
 
 
@@ -72,7 +72,7 @@ class QueuePositions:
         self._queues: dict[str, _Queue] = {}
 
     async def position(self, prediction: Prediction) -> QueuePosition | None:
-        """Its place; None when it does not wait, or when that cannot be told just now: a place is a
+        """Its position; None when it does not wait, or when that is not to be had just now: a position is a
         courtesy."""
         if prediction.status is not Status.STARTING:
             return None
@@ -82,7 +82,7 @@ class QueuePositions:
             return None
 
     async def positions_by_user(self, users: Sequence[UUID]) -> dict[UUID, list[tuple[str, QueuePosition]]]:
-        """Ids and places of each user's waiting predictions, the first MINE of each; users without any are
+        """Ids and positions of each user's waiting predictions, the first MINE of each; users without any are
         left out.
 
         Raises Unavailable.
@@ -92,10 +92,10 @@ class QueuePositions:
             with self._database.unit() as session:
                 return queue_counts.first_of_users(session, users, MINE)
 
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        by_user = await asyncio.get_running_loop().run_in_executor(self._threads, read)
         return {
-            user: [(one, await self._position(queue, one)) for one, queue in waiting]
-            for user, waiting in found.items()
+            user: [(id_, await self._position(queue, id_)) for id_, queue in waiting]
+            for user, waiting in by_user.items()
         }
 
     async def _position(self, name: str, prediction_id: str) -> QueuePosition:

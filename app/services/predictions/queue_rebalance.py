@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import orjson
 from sqlalchemy.orm import Session
 
-from app.db import predictions as table
-from app.db import workers
+from app.db import sweeps, workers
 from app.domain import queue_names, routing
 from app.domain.routing import Situation, WorkerFacts
 from app.domain.versions import Placement
@@ -32,25 +31,24 @@ class Rebalancer:
         self._after: dict[str, str] = {}
 
     def move(self, session: Session, live: Sequence[WorkerFacts]) -> int:
-        """Returns how many were moved; they will be rung again."""
+        """Returns how many were moved; they are to be notified of again."""
         read = {
             queue
             for worker in live
             if not worker.draining
             for queue in (worker.pinned, worker.device_class, queue_names.ANY)
         }
-        unread = [queue for queue in table.queues_waiting(session) if queue not in read]
+        unread = [queue for queue in sweeps.queues_waiting(session) if queue not in read]
         lately = workers.classes_seen(session, CLASS_SECONDS) if unread else ()
         return sum(self._rebalance_queue(session, queue, live) for queue in unread if queue not in lately)
 
     def _rebalance_queue(self, session: Session, queue: str, live: Sequence[WorkerFacts]) -> int:
         moved = 0
         for _ in range(SLICES):
-            part = table.queue_slice(session, queue, self._after.pop(queue, ""), self._looked_at)
-            places = {kind: queue_for(queue, kind, live) for kind in part.kinds}
-            now = table.move_queues(
-                session, part, {kind: place for kind, place in places.items() if place != queue}
-            )
+            part = sweeps.queue_slice(session, queue, self._after.pop(queue, ""), self._looked_at)
+            queues = {kind: queue_for(queue, kind, live) for kind in part.kinds}
+            moves = {kind: other for kind, other in queues.items() if other != queue}
+            now = sweeps.move_queues(session, part, moves)
             moved += now
             if part.count < self._looked_at:
                 break

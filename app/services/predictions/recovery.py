@@ -1,7 +1,7 @@
 """Sweeps: bounded, idempotent, safe to run twice and by any process. Nothing depends on one instance of the
 clock.
 
-What they settle: running work of dead workers, waiting work that nobody was told about, queues that nobody
+What they look for: running work of dead workers, waiting work that nobody was notified of, queues that nobody
 reads, passed deadlines, expired data.
 """
 
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.broker.redis_marker import RedisMarker
-from app.db import audit, deliveries, files, idempotency, workers
-from app.db import predictions as table
+from app.db import audit, deliveries, files, idempotency, sweeps, workers
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import StorageFailed, Unavailable
@@ -54,8 +53,9 @@ class Recovery:
         storage: Storage,
         limits: SweepLimits,
     ) -> None:
-        self._database, self._lifecycle, self._notifier = database, lifecycle, notifier
-        self._redis_marker, self._storage, self._limits = redis_marker, storage, limits
+        self._database, self._lifecycle = database, lifecycle
+        self._notifier, self._redis_marker = notifier, redis_marker
+        self._storage, self._limits = storage, limits
         self._in_touch_since: float | None = None
         self._rebalancer = Rebalancer()
 
@@ -64,7 +64,7 @@ class Recovery:
         try:
             knows = self._knows_who_is_silent()
             with self._database.unit() as session:
-                if not table.lock_sweep(
+                if not sweeps.lock_sweep(
                     session
                 ):  # held until this transaction ends, so not by a process that has died
                     return
@@ -82,7 +82,7 @@ class Recovery:
         sweep goes on."""
         try:
             with self._database.unit() as session:
-                if table.lock_sweep(session, table.EXPIRY_KEY):
+                if sweeps.lock_sweep(session, sweeps.EXPIRY_KEY):
                     self.expire()
         except (
             StorageFailed,
@@ -91,8 +91,8 @@ class Recovery:
             log.warning("expiry_later", reason=error.detail)
 
     def _knows_who_is_silent(self) -> bool:
-        """After an outage of the database every worker looks silent: they are given half their time to be
-        heard again."""
+        """After an outage of the database every worker looks silent: they are given half their time for
+        another heartbeat."""
         if self._in_touch_since is None:
             self._in_touch_since = time.monotonic()
         return time.monotonic() - self._in_touch_since >= self._limits.dead_after / 2
@@ -115,7 +115,7 @@ class Recovery:
         )
 
     def empty_unread_queues(self) -> None:
-        """Moves what waits where nobody reads and rings for it: a worker that stops need not leave that to
+        """Moves what waits where nobody reads and notifies of it: a worker that stops need not leave that to
         the next sweep."""
         with self._database.unit() as session:
             self._rebalancer.move(
@@ -124,15 +124,15 @@ class Recovery:
         self.notify_again()
 
     def notify_again(self) -> int:
-        """Announces what no message is known for; all that waits, when Redis has lost its data. Returns how
-        many."""
+        """Publishes a message for what none is known for; for all that waits, when Redis has lost its data.
+        Returns how many."""
         notified = 0
         if self._redis_marker.is_missing():
             notified += self._notify_all()
             self._redis_marker.set()
         for _ in range(NOTIFY_GROUPS):
             with self._database.unit() as session:
-                pairs = table.take_unnotified(session, NOTIFY_GROUP)
+                pairs = sweeps.take_unnotified(session, NOTIFY_GROUP)
             self._notifier.notify(pairs)
             notified += len(pairs)
             if len(pairs) < NOTIFY_GROUP:
@@ -140,12 +140,13 @@ class Recovery:
         return notified
 
     def _notify_all(self) -> int:
-        queue, after, notified = "", "", 0
+        queue, after = "", ""
+        notified = 0
         while True:
             with self._database.unit() as session:
-                pairs = table.waiting(session, queue, after, NOTIFY_GROUP)
+                pairs = sweeps.waiting(session, queue, after, NOTIFY_GROUP)
             if not pairs:
-                log.warning("rang_everything_again", count=notified)
+                log.warning("notified_of_everything_again", count=notified)
                 return notified
             self._notifier.notify(pairs)
             (after, queue), notified = pairs[-1], notified + len(pairs)
@@ -153,7 +154,7 @@ class Recovery:
     def cancel_overdue(self) -> int:
         """Ends what is past its Cancel-After. Returns how many."""
         with self._database.unit() as session:
-            ids = table.overdue(session, LIMIT)
+            ids = sweeps.overdue(session, LIMIT)
         if ids:
             self._lifecycle.cancel(ids, DEADLINE_REASON)
         return len(ids)
@@ -169,7 +170,7 @@ class Recovery:
         if not self._limits.retention_hours:
             return 0
         with self._database.unit() as session:
-            ids = table.expired(session, self._limits.retention_hours, LIMIT)
+            ids = sweeps.expired(session, self._limits.retention_hours, LIMIT)
         for prediction_id in ids:
             self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
         return len(self._lifecycle.remove_data(ids)) if ids else 0
@@ -178,10 +179,10 @@ class Recovery:
         """Uploaded files past their time: first the content, then the row, so that a failure in between is
         tried again."""
         with self._database.unit() as session:
-            found = files.expired(session, LIMIT)
-        if not found:
+            expired = files.expired(session, LIMIT)
+        if not expired:
             return
-        self._storage.delete([key for _, key in found])
+        self._storage.delete([key for _, key in expired])
         with self._database.unit() as session:
-            files.forget(session, [file_id for file_id, _ in found])
-        log.info("files_expired", count=len(found))
+            files.forget(session, [file_id for file_id, _ in expired])
+        log.info("files_expired", count=len(expired))

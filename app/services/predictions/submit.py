@@ -1,7 +1,7 @@
-"""Accepting a prediction: checked against its version's input schema, written to Postgres, then announced to
+"""Accepting a prediction: checked against its version's input schema, written to Postgres, then published to
 a queue.
 
-Knows no HTTP. After the commit the prediction exists; the announcement may be lost without harm (DESIGN,
+Knows no HTTP. After the commit the prediction exists; its message may be lost without harm (DESIGN,
 principle 1). Requests that arrive while an INSERT runs share the next one (principle 3).
 """
 
@@ -52,7 +52,7 @@ class Submission:
     device: str = ""  # a device class that the deployment wants, if the version does not say
     stop_without_readers: bool = False
 
-    def asked(self) -> dict[str, Any]:
+    def requested(self) -> dict[str, Any]:
         """What is kept in `routing` beside the policy's choice."""
         kept = {
             "deployment": self.deployment,
@@ -61,8 +61,8 @@ class Submission:
         return {name: value for name, value in kept.items() if value}
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of what was asked: the same key with another body is refused by it."""
-        asked: list[Any] = [
+        """SHA-256 (hex) of the request: the same key with another body is refused by it."""
+        request: list[Any] = [
             self.version.id,
             self.input,
             self.webhook,
@@ -70,8 +70,8 @@ class Submission:
             self.cancel_after,
             self.timeout,
         ]
-        asked += [more] if (more := self.asked()) else []
-        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        request += [more] if (more := self.requested()) else []
+        return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class Submitter:
@@ -87,19 +87,16 @@ class Submitter:
         backlog: Backlog,
         threads: Executor,
     ) -> None:
-        self._database, self._lifecycle, self._checker, self._own_files = (
-            database,
-            lifecycle,
-            checker,
-            own_files,
-        )
-        self._fleet, self._backlog, self._threads = fleet, backlog, threads
+        self._database, self._lifecycle = database, lifecycle
+        self._checker, self._own_files = checker, own_files
+        self._fleet, self._backlog = fleet, backlog
+        self._threads = threads
         self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(
             self._insert_group, limit=INSERT_LIMIT, lanes=2
         )
 
     async def submit(self, submission: Submission) -> Prediction:
-        """Checks, writes, announces. The same idempotency key and body give the prediction that exists
+        """Checks, writes, notifies. The same idempotency key and body give the prediction that exists
         already.
 
         Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
@@ -122,7 +119,7 @@ class Submitter:
             "version_id": version.id,
             "model": version.model,
             "queue": choice.queue,
-            "routing": {**choice.as_json(), **submission.asked()},
+            "routing": {**choice.as_json(), **submission.requested()},
             "source": submission.source,
             "input": checked,
             "stream": version.streams,
@@ -149,10 +146,10 @@ class Submitter:
             with self._database.unit() as session:
                 return table.by_idempotency_key(session, [(user, key)])[(user, key)]
 
-        found, request_hash = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        prediction, request_hash = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         if request_hash != submission.fingerprint():
             raise other_request()
-        return found
+        return prediction
 
     async def close(self) -> None:
         """Waits for the inserts under way."""

@@ -1,9 +1,9 @@
-"""News for those who watch rather than ask: state changes of one's own predictions, and how the fleet and its
-queues change.
+"""Events for subscribers: state changes of their own predictions, and how the fleet and its queues change.
 
-Changes of predictions come over Redis from every process (events); the fleet, its queues and the places of
-the watchers' own predictions are looked at once a second for all watchers of this process together, and not
-at all while nobody watches. A watcher is told what is other than what it was told last. Knows no WebSocket.
+Changes of predictions come over Redis from every process (events); the fleet, its queues and the positions of
+the subscribers' own predictions are looked at once a second for all subscriptions of this process together,
+and not at all without any. A subscription is sent what differs from what it was sent last. Knows no
+WebSocket.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ LOOK_SECONDS = 1.0
 
 @dataclass(eq=False)
 class Subscription:
-    """`tell(topic, data)` must not block. `topics` may be changed at any time."""
+    """`send(topic, data)` must not block. `topics` may be changed at any time."""
 
     user_id: UUID | None
     is_operator: bool
@@ -37,7 +37,7 @@ class Subscription:
     last_sent: dict[str, Any] = field(default_factory=dict)
 
     def update(self, topic: str, now: Any, data: dict[str, Any]) -> None:
-        """Tells it of `data` unless `now`, what of it matters, is what it knows."""
+        """Sends `data` unless `now`, what of it matters, was sent last."""
         if topic in self.topics and self.last_sent.get(topic) != now:
             self.last_sent[topic] = now
             self.send(topic, data)
@@ -49,18 +49,14 @@ class Subscriptions:
     def __init__(
         self, reader: EventReader, health: Health, queue_positions: QueuePositions, threads: Executor
     ) -> None:
-        self._reader, self._health, self._queue_positions, self._threads = (
-            reader,
-            health,
-            queue_positions,
-            threads,
-        )
+        self._reader, self._health = reader, health
+        self._queue_positions, self._threads = queue_positions, threads
         self._subscriptions: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
         reader.on_state_changes = self._on_state_changes
 
     def join(self, subscription: Subscription) -> None:
-        """From now on it is told of its topics."""
+        """From now on it is sent its topics."""
         self._subscriptions.add(subscription)
         self.changed(subscription)
 
@@ -69,22 +65,22 @@ class Subscriptions:
 
     @property
     def active(self) -> int:
-        """How many watch."""
+        """How many there are."""
         return len(self._subscriptions)
 
     def changed(self, subscription: Subscription) -> None:
-        """It has other topics now: of new ones it will hear how things stand."""
+        """It has other topics now: of new ones it is sent how things stand."""
         subscription.last_sent = {
             topic: known for topic, known in subscription.last_sent.items() if topic in subscription.topics
         }
-        if self._task is None and self._wanted("backend", "queue"):
+        if self._task is None and self._is_subscribed("backend", "queue"):
             self._task = asyncio.ensure_future(self._look_again_and_again())
 
-    def _wanted(self, *topics: str) -> bool:
+    def _is_subscribed(self, *topics: str) -> bool:
         return any(subscription.topics.intersection(topics) for subscription in self._subscriptions)
 
     def _on_state_changes(self, changes: list[list[str]]) -> None:
-        """[user, prediction, status, model] of each change; a watcher hears of its own."""
+        """[user, prediction, status, model] of each change; a subscription gets its user's own."""
         by_user: dict[str, list[Subscription]] = {}
         for subscription in self._subscriptions:
             if subscription.user_id and subscription.topics & {"status", "inference"}:
@@ -99,10 +95,10 @@ class Subscriptions:
 
     async def _look_again_and_again(self) -> None:
         try:
-            while self._wanted("backend", "queue"):
+            while self._is_subscribed("backend", "queue"):
                 try:
                     await self._look()
-                except LovageError as error:  # the database is away: there is no news
+                except LovageError as error:  # the database is away: there is nothing new
                     log.debug("topics_not_read", reason=error.detail)
                 except Exception:  # one bad look must not end all later ones
                     log.exception("topics_broken")
@@ -116,17 +112,14 @@ class Subscriptions:
         for subscription in list(self._subscriptions):
             data = fleet if subscription.is_operator else totals(fleet)
             subscription.update("backend", data, data)
-        users = {one.user_id for one in self._subscriptions if one.user_id and "queue" in one.topics}
+        users = {each.user_id for each in self._subscriptions if each.user_id and "queue" in each.topics}
         positions = await self._queue_positions.positions_by_user(list(users)) if users else {}
         for subscription in list(self._subscriptions):
-            known = depths if subscription.is_operator else totals(depths)
+            shown = depths if subscription.is_operator else totals(depths)
             mine = positions.get(subscription.user_id, []) if subscription.user_id else []
-            now = known, [(one, position.position) for one, position in mine]  # the estimates always change
-            subscription.update(
-                "queue",
-                now,
-                {**known, "mine": [{"prediction_id": one, **position.as_json()} for one, position in mine]},
-            )
+            now = shown, [(id_, position.position) for id_, position in mine]  # the estimates always change
+            listed = [{"prediction_id": id_, **position.as_json()} for id_, position in mine]
+            subscription.update("queue", now, {**shown, "mine": listed})
 
     def close(self) -> None:
         if self._task:

@@ -1,0 +1,89 @@
+"""What a worker says of an attempt (progress, end, hand-back), and the rules of handing one back: pure."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from app.domain.errors import WorkerCrashed
+from app.domain.predictions import Prediction, Status, retry_delay
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressUpdate:
+    """What a running prediction has produced so far: whole new values, or None for what did not change.
+    `webhook_events` lists those that are due for it."""
+
+    id: str
+    attempt: int
+    worker: UUID
+    output: Any = None
+    logs: str | None = None
+    progress: dict[str, int] | None = None
+    webhook_events: tuple[str, ...] = ()
+    number: int = 0  # distinguishes the webhooks of one prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended. `output` holds storage keys in its file references. `has_webhook`: it may have a
+    webhook, which must be written with it; without any, a group of ends is one statement."""
+
+    id: str
+    attempt: int
+    worker: UUID
+    status: Status
+    output: Any = None
+    error: str | None = None
+    error_code: str | None = None
+    logs: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    progress: dict[str, int] | None = None
+    has_webhook: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """An attempt handed back unfinished: by a worker that stops (`crashes` 0) or after a crash (1)."""
+
+    id: str
+    attempt: int
+    worker: UUID
+    crashes: int = 0
+    reason: str = ""
+
+
+def is_last(prediction: Prediction, hand_back: HandBack, max_crashes: int) -> bool:
+    """Whether this was the last attempt: a cancel was requested, or its process has died too often."""
+    return prediction.cancel_requested or prediction.crashes + hand_back.crashes >= max_crashes
+
+
+def requeue_row(prediction: Prediction, hand_back: HandBack, other_queue: str | None) -> dict[str, Any]:
+    """The row that makes it wait again. `other_queue`: where to, if its own is not read any more; what must
+    not run just anywhere stays, and the sweep knows where it may go."""
+    routing = prediction.routing or {}
+    is_bound = routing.get("strategy") == "pinned" or routing.get("requires")
+    return {
+        "id": hand_back.id,
+        "attempt": hand_back.attempt,
+        "worker": hand_back.worker,
+        "crashes": hand_back.crashes,
+        "delay": retry_delay(prediction.crashes + hand_back.crashes) if hand_back.crashes else 0.0,
+        "queue": None if is_bound else other_queue,
+    }
+
+
+def last_ending(prediction: Prediction, hand_back: HandBack) -> Ending:
+    """Its end without another attempt: canceled if that was requested, else failed with the reason."""
+    crashes = prediction.crashes + hand_back.crashes
+    reason = f": {hand_back.reason}" if hand_back.reason else ""
+    return Ending(
+        prediction.id,
+        hand_back.attempt,
+        hand_back.worker,
+        Status.CANCELED if prediction.cancel_requested else Status.FAILED,
+        output=prediction.output,
+        error=f"Its process died {crashes} times while running it{reason}.",
+        error_code=WorkerCrashed.code,
+        logs=prediction.logs,
+        metrics=prediction.metrics,
+    )

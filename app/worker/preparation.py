@@ -1,0 +1,104 @@
+"""What must be there before the engine can have a prediction: its version, the version's files, the input's
+files. Blocks; the runner does it on threads of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.domain.file_inputs import takes_files
+from app.domain.version_settings import number_of
+from app.domain.work import ModelSpec
+from app.worker.inputs import Inputs
+from app.worker.model_files import ModelFiles
+from app.worker.version_cache import KEPT, Versions
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where and how this worker runs models."""
+
+    device: str
+    threads: int
+    run_timeout: float
+    trusted: frozenset[str]
+    name: str = ""  # of the device, where it is not torch's
+
+    @property
+    def label(self) -> str:
+        """The device as metrics name it."""
+        return self.name or self.device
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyVersion:
+    """A version whose files are on this machine. `file_inputs`: names of the inputs that may name files;
+    `timeout` in seconds of running."""
+
+    spec: ModelSpec
+    input_schema: dict[str, Any]
+    file_inputs: tuple[str, ...]
+    may_write_files: bool
+    timeout: float
+
+
+class Preparation:
+    """Thread-safe. `ready` holds the versions that were fetched, by id."""
+
+    def __init__(
+        self, versions: Versions, model_files: ModelFiles, inputs: Inputs, options: RunOptions
+    ) -> None:
+        self._versions, self._model_files = versions, model_files
+        self._inputs, self._options = inputs, options
+        self.ready: dict[str, ReadyVersion] = {}
+
+    def fetch(self, version_id: str, log: Callable[[str], None]) -> ReadyVersion:
+        """Looks the version up and brings its files here; `log` is given the lines of a download. Raises
+        ModelUnavailable."""
+        version, options = self._versions.get(version_id), self._options
+        spec = ModelSpec(
+            version.id,
+            version.model,
+            version.runtime,
+            version.task,
+            self._model_files.local(version.source, log),
+            version.config,
+            options.device,
+            options.threads,
+            version.source.removeprefix("hf:") in options.trusted,
+        )
+        ready = ReadyVersion(
+            spec,
+            version.input_schema,
+            file_inputs(version.input_schema),
+            may_write_files(version.output_schema),
+            number_of(version.config, "timeout") or options.run_timeout,
+        )
+        if len(self.ready) >= KEPT:
+            self.ready.clear()
+        self.ready[version.id] = ready
+        return ready
+
+    def localize(self, version: ReadyVersion, values: dict[str, Any], folder: Path) -> dict[str, Any]:
+        """The input with its files as local paths in `folder`, which is made. Raises InvalidInputFile."""
+        folder.mkdir()
+        return self._inputs.localize(values, version.input_schema, folder)
+
+
+def file_inputs(schema: dict[str, Any]) -> tuple[str, ...]:
+    """The inputs that may name files (fields of `format: uri`, lists of them included)."""
+    return tuple(name for name, field in schema.get("properties", {}).items() if takes_files(field))
+
+
+def may_write_files(schema: dict[str, Any]) -> bool:
+    """Whether an output of this schema may hold files; a schema that does not say leaves it open."""
+    if choices := schema.get("anyOf"):
+        return any(may_write_files(choice) for choice in choices)
+    kind = schema.get("type")
+    if kind == "object" and schema.get("properties"):
+        return any(may_write_files(field) for field in schema["properties"].values())
+    if kind == "array":
+        return may_write_files(schema.get("items", {}))
+    if kind == "string":
+        return schema.get("format") == "uri"
+    return kind not in ("number", "integer", "boolean", "null")
