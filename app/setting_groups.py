@@ -271,6 +271,14 @@ class WorkerSettings(BaseSettings):
     setup_timeout_seconds: float = Field(
         600, ge=1, description="Longest loading time of a model (its download not counted)."
     )
+    model_silence_seconds: float = Field(
+        30,
+        ge=10,
+        description=(
+            "A model process without a sign of life for so long is killed: it is stopped, or stuck in code"
+            " that never lets go of the interpreter."
+        ),
+    )
     run_timeout_seconds: float = Field(
         1800, ge=1, description="Longest run of one prediction unless its version says otherwise."
     )

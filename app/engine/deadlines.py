@@ -6,19 +6,22 @@ from dataclasses import dataclass, field
 
 from app.engine.work_items import WorkItem
 
+# A model process without a sign of life for so long is said to be unresponsive. It gives one every second.
+UNRESPONSIVE_SECONDS = 5.0
 # An item that timed out in a group so often is at fault itself.
 GROUP_TIMEOUTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `setup`: longest load; `cancel`: given to a running item to stop; `stall`: silence while items
-    wait and none runs; `evict`: given to a process to end by itself; `keep_alive`: idle time before unloading
-    (0: never)."""
+    """Seconds. `setup`: longest load; `cancel`: given to a running item to stop; `stall`: without an event
+    while items wait and none runs; `silence`: without a sign of life; `evict`: given to a process to end by
+    itself; `keep_alive`: idle time before unloading (0: never)."""
 
     setup: float = 600.0
     cancel: float = 3.0
     stall: float = 60.0
+    silence: float = 30.0
     evict: float = 2.0
     keep_alive: float = 0.0
 
@@ -35,7 +38,7 @@ def is_idle(idle: float, keep_alive: float | None, timeouts: Timeouts) -> bool:
 class Actions:
     """What to do now. `stop`: these have reached their limit and are asked to end by themselves; `timed_out`
     and `canceled` get their endings; `isolate` these in smaller groups; `kill` the process, `intended` or
-    because it hangs (which then counts as its death)."""
+    because it hangs, with the `reason` (which then counts as its death)."""
 
     stop: list[WorkItem] = field(default_factory=list)
     timed_out: list[WorkItem] = field(default_factory=list)
@@ -43,23 +46,30 @@ class Actions:
     isolate: list[WorkItem] = field(default_factory=list)
     kill: bool = False
     intended: bool = True
+    reason: str = ""
 
 
-def check(items: Sequence[WorkItem], now: float, last_message_at: float, timeouts: Timeouts) -> Actions:
-    """`now` and `last_message_at` (of the process) in monotonic seconds."""
+def check(
+    items: Sequence[WorkItem], now: float, last_event_at: float, timeouts: Timeouts, silence: float = 0.0
+) -> Actions:
+    """`now` and `last_event_at` (of the process) in monotonic seconds; `silence`: how long it has given no
+    sign of life."""
+    if silence > timeouts.silence:
+        return Actions(kill=True, intended=False, reason=f"it gave no sign of life for {silence:.0f} s")
     actions = Actions()
     running = [item for item in items if item.started_at]
     _time_out(running, now, timeouts, actions)
     _stop_canceled(items, running, now, timeouts, actions)
     waiting = [item for item in items if item.sent and not item.started_at]
-    if waiting and not running and _silence(waiting, now, last_message_at) > timeouts.stall:
+    if waiting and not running and _stalled_seconds(waiting, now, last_event_at) > timeouts.stall:
         actions.kill, actions.intended = True, False
+        actions.reason = f"it has begun nothing for {timeouts.stall:g} s"
     return actions
 
 
-def _silence(waiting: Sequence[WorkItem], now: float, last_message_at: float) -> float:
-    """Seconds without a message while these wait."""
-    return now - max(last_message_at, *(item.accepted_at + item.load_seconds for item in waiting))
+def _stalled_seconds(waiting: Sequence[WorkItem], now: float, last_event_at: float) -> float:
+    """Without an event while these wait."""
+    return now - max(last_event_at, *(item.accepted_at + item.load_seconds for item in waiting))
 
 
 def _time_out(running: Sequence[WorkItem], now: float, timeouts: Timeouts, actions: Actions) -> None:

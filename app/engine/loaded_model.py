@@ -4,18 +4,21 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.engine import deadlines
 from app.engine.capacity import DEFAULT_BATCH_SIZE, UNMEASURED
 from app.engine.model_states import BackingOff, Ready
 from app.engine.model_supervisor import ModelSupervisor
 
+UNRESPONSIVE = "unresponsive"
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A snapshot. `state` is loading, ready, failed (its last load did) or unhealthy (then `reason` and
-    `retry_in` seconds say more), or absent; `bytes` is the measured share of memory (PSS, or the weights on
-    an accelerator); `in_use` counts the items that have no ending yet; `idle` in seconds; `last_used` in Unix
-    time; `pace` is the seconds that one item took it lately; `limit` how many it holds at most; `facts` what
-    was chosen and measured at its load."""
+    """A snapshot. `state` is loading, ready, unresponsive (its process gives no sign of life), failed (its
+    last load did) or unhealthy (of these `reason` and `retry_in` seconds say more), or absent; `bytes` is the
+    measured share of memory (PSS, or the weights on an accelerator); `in_use` counts the items that have no
+    ending yet; `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one item took it
+    lately; `limit` how many it holds at most; `facts` what was chosen and measured at its load."""
 
     version: str
     model: str
@@ -40,7 +43,26 @@ def status_of(supervisor: ModelSupervisor) -> str:
     health = supervisor.record.health
     if health.unhealthy:
         return "unhealthy"
-    return BackingOff.name if health.until else supervisor.state.name
+    if health.until:
+        return BackingOff.name
+    return UNRESPONSIVE if unresponsive_seconds(supervisor) else supervisor.state.name
+
+
+def unresponsive_seconds(supervisor: ModelSupervisor) -> float:
+    """Since when its process gives no sign of life; 0 when it does."""
+    state = supervisor.state
+    if isinstance(state, Ready) and state.silence > deadlines.UNRESPONSIVE_SECONDS:
+        return state.silence
+    return 0.0
+
+
+def trouble_of(supervisor: ModelSupervisor, now: float) -> tuple[str, float]:
+    """Why it is not well, and in how many seconds another process is tried."""
+    if seconds := unresponsive_seconds(supervisor):
+        reason = f"its process has given no sign of life for {seconds:.0f} s"
+        return reason, max(0.0, supervisor.timeouts.silence - seconds)
+    health = supervisor.record.health
+    return health.reason, max(0.0, health.until - now)
 
 
 def describe(supervisor: ModelSupervisor) -> LoadedModel:
@@ -50,6 +72,7 @@ def describe(supervisor: ModelSupervisor) -> LoadedModel:
         now = time.monotonic()
         record, state = supervisor.record, supervisor.state
         ready = state if isinstance(state, Ready) else None
+        reason, retry_in = trouble_of(supervisor, now)
         return LoadedModel(
             version=record.spec.version,
             model=record.spec.model,
@@ -62,8 +85,8 @@ def describe(supervisor: ModelSupervisor) -> LoadedModel:
             pinned=record.pinned,
             pid=state.link.pid if state.link else 0,
             batch_size=record.batch_size,
-            reason=record.health.reason,
-            retry_in=max(0.0, record.health.until - now),
+            reason=reason,
+            retry_in=retry_in,
             pace=record.pace,
             limit=record.limit,
             facts=ready.facts if ready else {},

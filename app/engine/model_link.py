@@ -24,6 +24,8 @@ from app.engine.frames import FrameReader, encode
 # death.
 EXIT_SECONDS = 1.0
 FINAL_OUTPUT_CHARACTERS = 2000
+# What a process says once a second, when it says nothing else.
+ALIVE = [["alive", None]]
 
 
 class DiedLoadingError(ModelUnavailable):
@@ -40,7 +42,8 @@ class Owner(Protocol):
 
 class ModelLink:
     """Thread-safe. `expected` is set before an intended end, so that the owner can tell it from a crash.
-    `ready`: what the process says of itself when it has loaded, or why it has not (ModelUnavailable)."""
+    `ready`: what the process says of itself when it has loaded, or why it has not (ModelUnavailable).
+    `last_alive_at`: when it gave a sign of life; `last_event_at`: when it did more than that."""
 
     def __init__(self, client: ForkServerClient, owner: Owner, fork_timeout: float) -> None:
         """Forks the process. Raises ForkServerDied, OSError, TimeoutError."""
@@ -49,7 +52,8 @@ class ModelLink:
         self.dead = ""
         self._dying = ""
         self.ready: Future[dict[str, Any]] = Future()
-        self.last_message_at = time.monotonic()
+        self._kill_reason = ""
+        self.last_alive_at = self.last_event_at = time.monotonic()
         self._fork(fork_timeout)
         self._send_bytes: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group)
         self._unsent: deque[bytes] = deque()
@@ -90,9 +94,11 @@ class ModelLink:
             self.ready.set_exception(ModelUnavailable(value))
         elif kind == "dying":
             self._dying = f": {value}"
+        # or alive: among other messages there is nothing more to it
 
-    def kill(self) -> None:
-        """SIGKILL, at once."""
+    def kill(self, reason: str = "") -> None:
+        """SIGKILL, at once; `reason` is what its owner reads of its death."""
+        self._kill_reason = self._kill_reason or reason
         self._client.kill(self.pid)
 
     def close(self, grace: float) -> None:
@@ -150,8 +156,10 @@ class ModelLink:
         reader = FrameReader(self._sock)
         with contextlib.suppress(OSError):
             while messages := reader.read():
-                self.last_message_at = time.monotonic()
-                self._owner.on_messages(self, messages)
+                self.last_alive_at = time.monotonic()
+                if messages != ALIVE:
+                    self.last_event_at = self.last_alive_at
+                    self._owner.on_messages(self, messages)
         reason = self._reason()
         self._sock.close()
         os.close(self._log_fd)
@@ -170,7 +178,10 @@ class ModelLink:
         output = output[-FINAL_OUTPUT_CHARACTERS:]
         if status is None:
             self.expected = True  # the fork server's death says nothing about the work that ran
-        return describe_exit(status) + self._dying + (f"; last output: {output}" if output else "")
+        ending = (
+            f"its process was killed: {self._kill_reason}" if self._kill_reason else describe_exit(status)
+        )
+        return ending + self._dying + (f"; last output: {output}" if output else "")
 
 
 def describe_exit(status: int | None) -> str:

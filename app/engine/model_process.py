@@ -39,6 +39,10 @@ from app.runtimes.base import Job, Runtime
 PRELOADABLE = re.compile(r"(transformers|diffusers|torch)(\.[A-Za-z0-9_]+)+")
 # Time to unload after the socket has ended; the engine kills after its own grace anyway.
 UNLOAD_SECONDS = 2.0
+# How often a loaded process gives a sign of life. A thread of its own does it, because the others may be busy
+# with a long input for many seconds; it is silent when the process is stopped, or when code that never lets
+# go of the interpreter runs.
+ALIVE_SECONDS = 1.0
 
 
 def main(socket_fd: int, log_read: int, log_write: int) -> int:
@@ -77,6 +81,7 @@ class ModelProcess:
             self._outbox.send_message("failed", error_text(error))
             self._outbox.close()
             return 1
+        threading.Thread(target=self._give_signs_of_life, name="alive", daemon=True).start()
         self._run_batches()
         self._unload()
         return 0
@@ -104,6 +109,10 @@ class ModelProcess:
         rules.cost_model, rules.unpadded = measured or DEFAULT_COST, runtime.unpadded
         if measured:
             rules.limits = cost_model.auto_limits(measured, rules.limits, spec.config)
+
+    def _give_signs_of_life(self) -> None:
+        while not self._ended.wait(ALIVE_SECONDS):
+            self._outbox.send_message("alive", None)
 
     def _run_batches(self) -> None:
         assert self._runner is not None

@@ -18,6 +18,9 @@ from app.engine.retry_policy import PROBE_SECONDS, Health
 from app.engine.version_record import VersionRecord
 from app.engine.work_items import WorkItem
 
+# Between two looks at a process lie 0.1 s; what is longer, this process has slept through.
+LONGEST_STEP_SECONDS = 0.5
+
 
 class ModelState:
     """What the supervisor asks of every state; the defaults are those of a model without a process. `name` is
@@ -128,6 +131,20 @@ class Ready(ModelState):
         self.bytes = self._declared_bytes or loading.bytes
         self._held = False
         self.interrupted = False
+        self.silence = 0.0
+        self._checked_at = now
+        self._alive_at = link.last_alive_at
+
+    def check_silence(self, now: float) -> float:
+        """For how many seconds the process has given no sign of life. Called a few times a second.
+
+        Only time in which this process itself was awake counts: after a laptop's sleep nobody is dead.
+        """
+        step = min(now - self._checked_at, LONGEST_STEP_SECONDS)
+        is_alive = self.link.last_alive_at != self._alive_at
+        self.silence = 0.0 if is_alive else self.silence + step
+        self._checked_at, self._alive_at = now, self.link.last_alive_at
+        return self.silence
 
     def expect_kill(self) -> None:
         """Its process is to be killed because of one item's time limit; the others are not to blame."""

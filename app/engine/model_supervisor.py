@@ -39,7 +39,7 @@ class ModelSupervisor:
         self.state: ModelState = Absent()
         self.lock = threading.RLock()
         self._loader, self._budget = loader, budget
-        self._timeouts = timeouts
+        self.timeouts = timeouts
 
     def submit(self, spec: ModelSpec, items: Sequence[WorkItem]) -> None:
         """Every item will get an ending."""
@@ -122,16 +122,17 @@ class ModelSupervisor:
                 self._begin_loading()
             if not isinstance(state, Ready):
                 return
-            idle = self.record.is_idle(now, self._timeouts)
-            actions = self.record.enforce_deadlines(now, state.link.last_message_at, self._timeouts)
+            idle = self.record.is_idle(now, self.timeouts)
+            silence = state.check_silence(now)
+            actions = self.record.enforce_deadlines(now, state.link.last_event_at, self.timeouts, silence)
             if actions.kill and actions.intended:
                 state.expect_kill()
         for item in actions.stop:
             state.link.send(["cancel", item.wire_id])
         if actions.kill:
-            state.link.kill()
+            state.link.kill(actions.reason)
         elif idle:
-            self.evict(self._timeouts.evict)
+            self.evict(self.timeouts.evict)
         self._push()
 
     def resident(self) -> Resident | None:
@@ -190,8 +191,9 @@ class ModelSupervisor:
     def _push(self) -> None:
         """Sends what is due. Called, without the lock, after everything that may have changed that."""
         with self.lock:
-            due, link = self.state.take_due(self.record.work), self.state.link
-        if not due or link is None:
+            state = self.state
+            due = state.take_due(self.record.work)
+        if not due or (link := state.link) is None:
             return
         frames, refused = encode_items(due)
         for item, error in refused:

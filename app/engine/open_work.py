@@ -41,20 +41,20 @@ class OpenWork:
 
     def take_due(self) -> list[WorkItem]:
         """Those to be sent now; they count as sent."""
-        due = self._due()
+        if not self._unsent:
+            return []
+        due = self._next_group() if self._isolated else list(self._unsent.values())
         for item in due:
             item.sent = True
-            self._unsent.pop(item.wire_id, None)
+            del self._unsent[item.wire_id]
         return due
 
-    def _due(self) -> list[WorkItem]:
+    def _next_group(self) -> list[WorkItem]:
         """While anybody is isolated, only one group is inside the process.
 
         So a death says something about that group and nobody else: a preparation that kills would otherwise
         blame the batch beside it.
         """
-        if not self._unsent or not self._isolated:
-            return list(self._unsent.values())
         if self.in_flight:
             return []
         first = next(item.isolation_group for item in self.open.values() if item.isolation_group)

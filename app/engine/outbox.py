@@ -43,7 +43,7 @@ class Outbox:
             self._waiting.extend(("event", pair) for pair in events)
 
     def send_message(self, kind: str, value: Any) -> None:
-        """`kind` is ready, failed, dying or log. Raises TypeError for what is not JSON."""
+        """`kind` is ready, alive, failed, dying or log. Raises TypeError for what is not JSON."""
         self._put(("message", encode([kind, value])))
 
     def close(self) -> None:

@@ -99,11 +99,11 @@ class VersionRecord:
         self.work.blame(reason)
 
     def enforce_deadlines(
-        self, now: float, last_message_at: float, timeouts: deadlines.Timeouts
+        self, now: float, last_event_at: float, timeouts: deadlines.Timeouts, silence: float
     ) -> deadlines.Actions:
         """Ends what ran too long and what does not heed a cancel; to ask items to stop and to kill is left to
         the caller."""
-        actions = deadlines.check(list(self.work.open.values()), now, last_message_at, timeouts)
+        actions = deadlines.check(list(self.work.open.values()), now, last_event_at, timeouts, silence)
         for item in actions.stop:
             item.late_at = now
         for item in actions.timed_out:

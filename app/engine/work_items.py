@@ -151,10 +151,12 @@ def encode_items(items: Sequence[WorkItem]) -> tuple[list[bytes], list[tuple[Wor
     """
     frames: list[bytes] = []
     refused: list[tuple[WorkItem, str]] = []
+    canceled: list[bytes] = []
     for item in items:
         try:
             frames.append(item.frame())
         except TypeError as error:
             refused.append((item, str(error)))
-    frames += [encode(["cancel", item.wire_id]) for item in items if item.cancel_at]
-    return frames, refused
+        if item.cancel_at:
+            canceled.append(encode(["cancel", item.wire_id]))
+    return frames + canceled, refused

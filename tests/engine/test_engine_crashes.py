@@ -5,15 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from engine_support import RUNTIMES, Start, ending, events_of, spec, submit, work
+from engine_support import QUICK, RUNTIMES, Start, ending, events_of, spec, submit, work
 from waiting import eventually
 
 from app.domain.work import Canceled, Chunk, Crashed, Failed, Finished, Log, ModelSpec, Work
-from app.engine import retry_policy
+from app.engine import deadlines, retry_policy
 from app.engine.engine import Engine
 from app.engine.loaded_model import LoadedModel
 from app.engine.model_link import describe_exit
@@ -77,6 +78,40 @@ def test_a_preparation_that_kills_is_found_too(shared_engine: Engine) -> None:
 def test_a_preparation_that_hangs_is_a_death(start_engine: Start) -> None:
     engine = start_engine()
     assert isinstance(ending(submit(engine, spec(), work("prepare_hang"))), Crashed)
+
+
+def test_a_frozen_process_is_said_to_be_unresponsive_and_killed_in_time(
+    start_engine: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "UNRESPONSIVE_SECONDS", 2.0)
+    engine, model = start_engine(timeouts=replace(QUICK, silence=4.0)), spec(max_batch_size=1)
+    pid = engine.load(model).pid
+    running = submit(engine, model, work("steps", steps=60, text="ran again"))
+    waiting = submit(engine, model, work("pid"))
+    next(running.events())
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: engine.states()[model.version] == "unresponsive")
+    assert "no sign of life for" in (snapshot := described(engine, model)).reason
+    assert 0 < snapshot.retry_in < 2.0
+    assert ending(running).output == "ran again"
+    assert ending(waiting).output != pid
+    eventually(lambda: not psutil.pid_exists(pid))
+    assert engine.states()[model.version] == "ready"
+
+
+def test_a_frozen_process_with_one_item_says_why_it_was_killed(start_engine: Start) -> None:
+    engine, model = start_engine(timeouts=replace(QUICK, silence=2.5)), spec()
+    stuck = submit(engine, model, work("hang_in_c"))
+    crashed = ending(stuck)
+    assert isinstance(crashed, Crashed)
+    assert "its process was killed: it gave no sign of life for" in crashed.error
+
+
+def test_a_process_that_prepares_for_long_or_is_idle_is_not_taken_for_frozen(start_engine: Start) -> None:
+    engine, model = start_engine(timeouts=replace(QUICK, silence=2.5, stall=20.0)), spec()
+    pid = engine.load(model).pid
+    slow = submit(engine, model, work("pid", prepare_seconds=4.0))
+    assert ending(slow).output == pid
 
 
 def test_a_broken_device_context_ends_the_process_not_the_model(shared_engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from app.engine.batch_policy import (
     padding_share,
 )
 from app.engine.model_cache import Resident, Step, Then
-from app.engine.model_states import Absent, BackingOff, without_process
+from app.engine.model_states import Absent, BackingOff, Loading, Ready, without_process
 from app.engine.open_work import OpenWork
 from app.engine.retry_policy import Health
 from app.engine.work_items import Handle, WorkItem
@@ -297,8 +298,27 @@ def test_an_unresponsive_item_is_answered_but_its_process_only_killed_when_it_is
     )
 
 
+def test_a_process_without_a_sign_of_life_is_killed_whatever_it_runs() -> None:
+    running = item(1.0)
+    assert deadlines.check([running], 9.0, 9.0, TIMES, silence=29.0) == deadlines.Actions()
+    assert deadlines.check([running], 9.0, 9.0, TIMES, silence=31.0) == deadlines.Actions(
+        kill=True, intended=False, reason="it gave no sign of life for 31 s"
+    )
+
+
+def test_silence_counts_only_while_the_engine_itself_was_awake() -> None:
+    link = SimpleNamespace(last_alive_at=100.0)
+    ready = Ready(Loading(), link, {}, 100.0)  # type: ignore[arg-type]
+    assert [ready.check_silence(now) for now in (100.25, 100.5)] == [0.25, 0.5]
+    assert ready.check_silence(200.5) == 1.0, "stopped for 100 s"
+    link.last_alive_at = 200.6
+    assert ready.check_silence(200.75) == 0.0
+
+
 def test_silence_while_items_wait_counts_as_a_hang() -> None:
     waiting = item(0.0)
     assert not deadlines.check([waiting], 59.0, 0.0, TIMES).kill
-    assert deadlines.check([waiting], 61.0, 0.0, TIMES) == deadlines.Actions(kill=True, intended=False)
+    assert deadlines.check([waiting], 61.0, 0.0, TIMES) == deadlines.Actions(
+        kill=True, intended=False, reason="it has begun nothing for 60 s"
+    )
     assert not deadlines.check([waiting, item(1.0)], 61.0, 0.0, TIMES).kill

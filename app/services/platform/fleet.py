@@ -28,7 +28,7 @@ COUNTED = 1_000  # predictions counted in a pinned queue
 TURNS_KEPT = 10_000
 # At least: a version that is being tried again is known to be well with the next heartbeat.
 RETRY_SECONDS = 2.0
-LOADED, TROUBLED = ("loading", "ready"), ("failed", "unhealthy")
+LOADED, TROUBLED = ("loading", "ready"), ("unresponsive", "failed", "unhealthy")
 
 
 def worker_facts(worker: Worker) -> WorkerFacts:

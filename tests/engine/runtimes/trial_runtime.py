@@ -66,6 +66,7 @@ class Trial(Runtime):
             die()
         if do == "prepare_hang":
             time.sleep(600)
+        time.sleep(job.input.get("prepare_seconds", 0))
         job.length = int(job.input.get("length", 1))
         job.batch_key = job.input.get("key", "")
 
