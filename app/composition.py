@@ -34,6 +34,7 @@ from app.services.files.own_files import OwnFiles
 from app.services.people import rate_limits
 from app.services.people.access import Access
 from app.services.people.accounts import Accounts
+from app.services.people.api_keys import ApiKeys
 from app.services.people.audit import Audit
 from app.services.people.rate_limits import RateLimits
 from app.services.people.tokens import TokenSigner
@@ -171,6 +172,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         options=api_options(settings),
         access=access,
         accounts=accounts,
+        keys=ApiKeys(database, access),
         catalogue=catalogue,
         versions=versions,
         runnables=runnables,

@@ -21,6 +21,7 @@ from app.services.catalogue.version_stats import VersionStats
 from app.services.files.files import Files
 from app.services.people.access import Access, Principal
 from app.services.people.accounts import Accounts
+from app.services.people.api_keys import ApiKeys
 from app.services.people.audit import Audit, Origin
 from app.services.people.rate_limits import RateLimits, TooManyCalls
 from app.services.platform.fleet import Fleet
@@ -61,6 +62,7 @@ class Services:
     options: ApiOptions
     access: Access
     accounts: Accounts
+    keys: ApiKeys
     catalogue: Catalogue
     versions: ModelVersions
     runnables: Runnables

@@ -19,6 +19,7 @@ from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.version_maker import VersionRequest
 from app.services.people.access import SCOPES, Principal, digest
+from app.services.people.api_keys import ApiKeys
 from app.settings import Settings
 
 ADMIN, ADMIN_EMAIL = "admin", "admin@lovage.example"
@@ -51,7 +52,8 @@ async def _admin(settings: Settings, database: Database) -> Principal:
             write_private(settings.lovage_data_dir / PASSWORD_FILE, password + "\n")
         key_file = settings.lovage_data_dir / KEY_FILE
         if not _key_works(database, key_file):
-            write_private(key_file, accounts.issue_key(user.id, "lovage up", list(SCOPES)).secret + "\n")
+            issued = ApiKeys(database, access).issue(user.id, "lovage up", SCOPES)
+            write_private(key_file, issued.secret + "\n")
         await access.close()
     return Principal(user.id, user.username, frozenset(SCOPES), is_admin=True)
 

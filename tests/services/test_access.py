@@ -12,6 +12,7 @@ from sqlalchemy import event, text
 from app.domain.errors import Forbidden, Unauthenticated
 from app.services.people.access import SCOPES, Access, Principal
 from app.services.people.accounts import Accounts
+from app.services.people.api_keys import ApiKeys
 from app.services.people.rate_limits import Tries, Windows
 from app.services.people.tokens import TokenSigner
 
@@ -43,6 +44,11 @@ def accounts(database, signer, make_access):
 
 
 @pytest.fixture
+def keys(database, make_access):
+    return ApiKeys(database, make_access())
+
+
+@pytest.fixture
 def lookups(database):
     """Statements that read keys, as they happen."""
     seen: list[str] = []
@@ -56,9 +62,9 @@ def lookups(database):
     event.remove(database.engine, "before_cursor_execute", note)
 
 
-async def test_many_calls_with_one_key_cost_one_query(make_access, accounts, lookups):
+async def test_many_calls_with_one_key_cost_one_query(make_access, accounts, keys, lookups):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, access = accounts.issue_key(user.id, "k", ["predict"]).secret, make_access()
+    key, access = keys.issue(user.id, "k", ["predict"]).secret, make_access()
     found = await asyncio.gather(*(access.principal(f"Bearer {key}") for _ in range(50)))
     assert {one.user_id for one in found} == {user.id}
     assert len(lookups) <= 2
@@ -67,23 +73,21 @@ async def test_many_calls_with_one_key_cost_one_query(make_access, accounts, loo
     await access.close()
 
 
-async def test_a_revoked_key_is_refused_at_once_however_long_it_is_trusted(make_access, database, signer):
+async def test_a_revoked_key_is_refused_at_once_however_long_it_is_trusted(make_access, accounts, database):
     access = make_access()
-    accounts = Accounts(
-        database, signer, access, Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True
-    )
+    keys = ApiKeys(database, access)
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    issued = accounts.issue_key(user.id, "k", list(SCOPES))
+    issued = keys.issue(user.id, "k", list(SCOPES))
     principal = await access.principal(f"Bearer {issued.secret}")
-    accounts.revoke_key(principal, issued.key.id)
+    keys.revoke(principal, issued.key.id)
     with pytest.raises(Unauthenticated):
         await access.principal(f"Bearer {issued.secret}")
     await access.close()
 
 
-async def test_a_lookup_that_began_before_a_revocation_is_not_remembered(make_access, accounts):
+async def test_a_lookup_that_began_before_a_revocation_is_not_remembered(make_access, accounts, keys):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    issued, access = accounts.issue_key(user.id, "k", ["predict"]), make_access()
+    issued, access = keys.issue(user.id, "k", ["predict"]), make_access()
     asking = asyncio.create_task(access.principal(f"Bearer {issued.secret}"))
     await asyncio.sleep(0)
     access.forget_key(issued.key.id)
@@ -114,9 +118,9 @@ async def test_keys_are_revoked_in_threads_while_others_are_looked_up(make_acces
     await revoking  # raised when it went over a dictionary that grew meanwhile
 
 
-async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts, database, signer):
+async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts, keys, database, signer):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, token = accounts.issue_key(user.id, "k", ["predict"]).secret, signer.issue(user.id)
+    key, token = keys.issue(user.id, "k", ["predict"]).secret, signer.issue(user.id)
     with database.unit() as session:
         session.execute(text("UPDATE users SET disabled_at = now()"))
     access = make_access()
@@ -126,9 +130,9 @@ async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts
     await access.close()
 
 
-async def test_a_key_of_a_former_administrator_loses_the_admin_scope(make_access, accounts):
+async def test_a_key_of_a_former_administrator_loses_the_admin_scope(make_access, accounts, keys):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, access = accounts.issue_key(user.id, "k", list(SCOPES)).secret, make_access()
+    key, access = keys.issue(user.id, "k", list(SCOPES)).secret, make_access()
     principal = await access.principal(f"Token {key}")
     assert principal.scopes == {"predict", "models"}
     with pytest.raises(Forbidden, match="'admin'"):

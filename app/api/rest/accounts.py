@@ -199,7 +199,7 @@ def create_key(
     the first.
     """
     idempotent = IdempotentRequest.with_key("keys.create", key, body.model_dump(exclude_unset=True))
-    issued = services.accounts.create_key(caller, body.name, body.scopes, body.expires_at, idempotent)
+    issued = services.keys.create(caller, body.name, body.scopes, body.expires_at, idempotent)
     note(request, caller, "key.created", str(issued.key.id), scopes=issued.key.scopes)
     response.headers["Cache-Control"] = "no-store"
     return NewKeyOut(key=issued.secret, **KeyOut.from_key(issued.key).model_dump())
@@ -208,7 +208,7 @@ def create_key(
 @router.get("/v1/keys", operation_id="keys.list", summary="List your API keys", responses=declared(401, 403))
 def list_keys(services: ServicesDep, caller: Caller) -> KeysOut:
     """Your keys, newest first, with when each was last used (to the minute)."""
-    return KeysOut(results=[KeyOut.from_key(key) for key in services.accounts.keys(caller)])
+    return KeysOut(results=[KeyOut.from_key(key) for key in services.keys.list_own(caller)])
 
 
 @router.delete(
@@ -225,5 +225,5 @@ def delete_key(request: Request, services: ServicesDep, caller: Caller, key_id: 
         parsed = UUID(key_id)
     except ValueError:
         raise NotFound("The requested key could not be found.") from None
-    services.accounts.revoke_key(caller, parsed)
+    services.keys.revoke(caller, parsed)
     note(request, caller, "key.revoked", str(parsed))
