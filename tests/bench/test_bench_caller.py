@@ -157,7 +157,7 @@ def chunked(*events: str) -> Answer:
 OUTPUT, DONE = "event: output\nid: 1\ndata: é\n\n", "event: done\nid: 2\ndata: {}\n\n"
 
 
-async def test_a_stream_tells_of_its_first_piece_and_its_pieces() -> None:
+async def test_a_streams_first_piece_is_timed_and_its_pieces_counted() -> None:
     async with serving(create=says(body()), stream=chunked(": open\n\n", OUTPUT, OUTPUT, DONE)) as server:
         found = await predicted(server, stream=True)
     assert found.error == ""

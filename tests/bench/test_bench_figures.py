@@ -109,8 +109,13 @@ def test_a_ratio_has_the_spread_of_the_repeats() -> None:
 def test_what_repeating_does_not_explain_is_called_better_or_worse() -> None:
     found = comparing.compare(result(100, 110, 120), result(200, 210, 220))
     assert not found.reasons
-    verdicts = {line.figure: line.conclusion for line in found.lines}
-    assert verdicts == {"throughput /s": "better", "p50 ms": "better", "p95 ms": "better", "p99 ms": "better"}
+    conclusions = {line.figure: line.conclusion for line in found.lines}
+    assert conclusions == {
+        "throughput /s": "better",
+        "p50 ms": "better",
+        "p95 ms": "better",
+        "p99 ms": "better",
+    }
     assert {one.conclusion for one in comparing.compare(result(100, 150), result(140, 160)).lines} == {
         "within the spread"
     }
@@ -183,7 +188,7 @@ def test_a_sweep_chooses_over_all_levels() -> None:
     assert chosen["latency"].at == "1 in flight"
 
 
-def test_among_sizes_that_noise_cannot_tell_apart_auto_wins() -> None:
+def test_among_sizes_that_noise_cannot_distinguish_auto_wins() -> None:
     noisy = [
         cell(8, (1, [(100, 10), (120, 8)])),
         cell("auto", (1, [(104, 9), (90, 11)])),

@@ -72,7 +72,7 @@ def test_a_file_that_holds_no_fields_is_refused(tmp_path: Path, text: str, said:
         read(tmp_path / "mine.yaml")
 
 
-def test_a_missing_file_tells_which_experiments_are_shipped() -> None:
+def test_a_missing_files_sentence_lists_the_shipped_experiments() -> None:
     with pytest.raises(BadExperiment, match="echo, minilm, words"):
         find("nothing-here")
     assert find("echo").name == "echo.yaml"

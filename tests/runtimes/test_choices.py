@@ -1,4 +1,4 @@
-"""What is decided at load: the precision by a trial, the pooling by the folder; what is not understood is
+"""What is decided at load: the precision by measuring, the pooling by the folder; what is not understood is
 refused."""
 
 import json
@@ -27,10 +27,10 @@ def test_half_precision_is_taken_only_where_the_answers_agree(
     monkeypatch.setattr(dtype_choice, "fast_half_precision", lambda device: "bfloat16")
     net = torch.nn.Linear(64, 64)
     given = torch.ones(4, 64)
-    trial = Comparison(
+    comparison = Comparison(
         lambda one: one(given.to(one.weight.dtype)), lambda a, b: 1 - float((a - b).abs().max()), least
     )
-    used, facts = dtype_choice.choose(net, "cpu", trial)
+    used, facts = dtype_choice.choose(net, "cpu", comparison)
     assert facts["dtype"] in expected
     assert str(used.weight.dtype) == "torch." + facts["dtype"]
     assert 0.9 < facts["dtype_agreement"] <= 1

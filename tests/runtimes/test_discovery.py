@@ -73,7 +73,7 @@ def test_a_broken_file_is_reported_and_the_others_work(tmp_path: Path, text: str
     assert registry.find("echo").__module__ == "app.runtimes.echo"
 
 
-def test_a_name_that_is_gone_or_was_never_there_is_told_with_the_known_ones(tmp_path: Path) -> None:
+def test_a_name_that_is_gone_or_was_never_there_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "hf_good.py").write_text(GOOD.replace("NAME", "loud"))
     registry.discover([tmp_path])
     registry.find("loud")

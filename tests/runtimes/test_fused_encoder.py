@@ -39,9 +39,9 @@ def asked(side: str = "right") -> dict[str, Any]:
     """Rows of LENGTHS, padded on one side."""
     torch.manual_seed(1)
     longest = max(LENGTHS)
-    places = torch.arange(longest).expand(len(LENGTHS), longest)
+    positions = torch.arange(longest).expand(len(LENGTHS), longest)
     lengths = torch.tensor(LENGTHS)[:, None]
-    real = places < lengths if side == "right" else places >= longest - lengths
+    real = positions < lengths if side == "right" else positions >= longest - lengths
     ids = torch.where(real, torch.randint(5, 100, real.shape), 1)
     return {"input_ids": ids, "attention_mask": real.long()}
 
@@ -153,7 +153,7 @@ def test_packed_weights_count_as_bytes() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is mapped")
-def test_the_pages_of_packed_weights_are_given_back(tmp_path: Path) -> None:
+def test_the_pages_of_packed_weights_are_released(tmp_path: Path) -> None:
     """Those of a file; what no file holds stays as it was."""
     made("Bert", hidden_size=256, intermediate_size=512).save_pretrained(tmp_path)
     net = AutoModel.from_pretrained(tmp_path)

@@ -78,7 +78,7 @@ def test_a_signature_becomes_a_schema_without_running_the_file() -> None:
         ("def predict(a: 'int int'): ...", "`a`: its annotation"),
     ],
 )
-def test_what_does_not_fit_is_told_in_a_sentence(source: str, words: str) -> None:
+def test_what_does_not_fit_is_refused_with_a_sentence(source: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_schemas(source)
 
