@@ -44,7 +44,7 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
     """Memory that can be had without swapping, within this container's limit when it has one.
 
     Files that were read and are not in use count as free, in a container as outside: a model that was just
-    downloaded would otherwise take its own room.
+    downloaded would otherwise take its own memory.
     """
     free = psutil.virtual_memory().available
     with contextlib.suppress(OSError, ValueError):

@@ -12,6 +12,7 @@ from app.worker.courier import Courier
 from app.worker.ending_writer import EndingWriter
 from app.worker.runner import Runner
 
+MODEL_STATES = ("ready", "loading", "unresponsive", "unhealthy")
 KEEP_SECONDS = 5.0  # measuring a model's memory reads its page tables
 _phase_seconds = {name: metrics.PHASE_SECONDS.labels(name) for name in PHASES}
 _queue, _run, _total = (metrics.PREDICTION_SECONDS.labels(name) for name in ("queue", "run", "total"))
@@ -48,7 +49,7 @@ def exposition(engine: Engine, runner: Runner, ending_writer: EndingWriter, slot
             "lovage_worker_running": {(): len(runner.in_flight)},
             "lovage_worker_slots": {(): slots},
             "lovage_worker_endings_waiting": {(): ending_writer.waiting},
-            "lovage_models": {(state,): states[state] for state in ("ready", "loading", "unhealthy")},
+            "lovage_models": {(state,): states[state] for state in MODEL_STATES},
             "lovage_model_memory_bytes": {labels: model.bytes for labels, model in loaded},
             "lovage_model_in_use": {labels: model.in_use for labels, model in loaded},
             "lovage_model_budget_bytes": {(): engine.budget_bytes},
