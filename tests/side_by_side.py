@@ -17,6 +17,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Folders whose tests share one platform; they take longest, so they begin first.
 SHARED_PLATFORM = ("end_to_end", "chaos", "abuse")
+# Their platforms are put under load, with a limit of seconds for the answers.
+ALONE = ("chaos", "abuse")
 PLATFORM_TIMEOUT = 300  # seconds; the first test of such a folder waits until everything has started
 
 TURNSTILE = Path(__file__).with_name("conftest.py")
@@ -44,8 +46,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolderOrFi
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if platform_folder(item.nodeid) and item.get_closest_marker("timeout") is None:
+        folder = platform_folder(item.nodeid)
+        if folder and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PLATFORM_TIMEOUT))
+        if folder in ALONE:
+            item.add_marker(pytest.mark.alone)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not platform_folder(item.nodeid))  # stable: the others stay as they are
 

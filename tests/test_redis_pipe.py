@@ -85,6 +85,7 @@ def test_the_first_is_for_the_senders_thread_and_a_lone_one_leaves_from_its_call
     assert texts.groups == [("texts", ["first"]), (threading.current_thread().name, ["lone"])]
 
 
+@pytest.mark.alone
 def test_while_redis_answers_nothing_others_gather_and_nobody_waits(
     texts: Texts, broker: redis.Redis
 ) -> None:
@@ -97,6 +98,7 @@ def test_while_redis_answers_nothing_others_gather_and_nobody_waits(
     assert [group for _, group in texts.groups[1:]] == [["0"], [str(number) for number in range(1, 50)]]
 
 
+@pytest.mark.alone
 def test_what_no_buffer_holds_is_not_its_callers_to_send(texts: Texts, broker: redis.Redis) -> None:
     broker.client_pause(800)
     began = time.monotonic()

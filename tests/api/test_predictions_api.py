@@ -86,6 +86,7 @@ def test_waiting_answers_with_the_result(ada, echo, worker):
     assert (answer.json()["status"], answer.json()["output"]) == ("succeeded", "Hi")
 
 
+@pytest.mark.alone
 def test_a_wait_that_runs_out_says_starting_in_time(ada, echo, worker):
     began = time.monotonic()
     wanted = {"version": "ada/echo", "input": {"seconds": 3, "chunks": 2, "text": "x"}}

@@ -3,6 +3,7 @@
 import time
 
 import httpx
+import pytest
 from api_people import Person, Server
 
 from app.services.predictions.queue_position import COUNTED, left_since, position_in
@@ -23,6 +24,7 @@ def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> N
     assert ada.http.get(url, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
 
 
+@pytest.mark.alone
 def test_a_repeated_create_of_an_ended_prediction_answers_at_once(
     ada: Person, echo, worker, start_server
 ) -> None:

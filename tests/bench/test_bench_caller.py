@@ -215,6 +215,7 @@ async def test_in_an_open_loop_a_stall_shows_in_everything_that_it_delays() -> N
     assert [one.seconds >= wanted for one, wanted in zip(samples, (0.2, 0.4, 0.6), strict=True)] == [True] * 3
 
 
+@pytest.mark.alone
 async def test_an_open_loop_does_not_wait_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(create=says(body(), after=0.3)) as server:
         make = lambda: Caller(server.target, timeout=5, stream=False)  # noqa: E731

@@ -22,6 +22,7 @@ from app.runtimes.encoders.embedding import Embedding
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
+@pytest.mark.alone
 def test_a_curl_like_post_answers_201_at_once_and_the_poll_shows_the_result(client: httpx.Client) -> None:
     client.post(
         "/v1/predictions",

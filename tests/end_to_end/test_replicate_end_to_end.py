@@ -137,6 +137,7 @@ def receiver() -> Iterator[Receiver]:
     started = Receiver()
     yield started
     started.server.shutdown()
+    started.server.server_close()
 
 
 def test_a_webhook_is_delivered_and_its_signature_validates(remote: Client, receiver: Receiver) -> None:

@@ -27,6 +27,7 @@ def test_the_fit_finds_the_cost_model_that_made_the_samples(
         assert fitted.batch_cost(rows, length) == pytest.approx(true.batch_cost(rows, length), rel=0.05)
 
 
+@pytest.mark.alone
 def test_measuring_keeps_its_budget_and_leaves_the_dear_shapes_out() -> None:
     runtime = Trial({"probe": True, "token_seconds": 1e-3})
     samples = cost_model.measure(runtime, budget=0.4)

@@ -163,6 +163,7 @@ def test_a_slow_or_absent_receiver_is_recorded(database: Database, courier: Cour
     assert all(attempts[0].error.startswith("No answer") for _, attempts in stored(database))
 
 
+@pytest.mark.alone
 def test_a_slow_host_holds_its_few_and_another_does_not_wait(database: Database, sender: Sender) -> None:
     slow, quick = Receiver([200], delay=0.5), Receiver([200])
     put(database, slow.url, *(f"msg_s{n:02}" for n in range(40)))

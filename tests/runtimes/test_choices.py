@@ -126,6 +126,7 @@ def test_more_requests_than_slots_all_end(tmp_path: Path) -> None:
     assert [ended[str(n)].metrics["output_tokens"] for n in range(11)] == [3 + n % 4 for n in range(11)]  # type: ignore[union-attr]
 
 
+@pytest.mark.alone
 def test_echo_runs_side_by_side_and_fails_on_request(tmp_path: Path) -> None:
     import time
 

@@ -140,6 +140,7 @@ def hub():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+    server.server_close()
 
 
 def test_a_hub_revision_is_pinned_to_its_commit(hub):

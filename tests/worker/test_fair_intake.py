@@ -107,6 +107,7 @@ def test_slow_claims_are_made_in_groups(parts: SimpleNamespace, monkeypatch: pyt
     assert len(claims) < 24, claims
 
 
+@pytest.mark.alone
 def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
     ids = accept(parts, *({"text": "x", "seconds": 0.3} for _ in range(32)))
     parts.ending_writer.start()

@@ -134,6 +134,7 @@ def hub() -> Iterator[Hub]:
     made = Hub(SHIPPED / "words")
     yield made
     made.server.shutdown()
+    made.server.server_close()
 
 
 def sources(settings: Settings, hub_url: str = "http://127.0.0.1:1") -> ModelFiles:
