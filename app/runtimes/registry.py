@@ -70,13 +70,8 @@ def names() -> list[str]:
 
 
 def specs() -> list[RuntimeSpec]:
-    """The specs of all runtimes that can be imported; `problems` lists the others."""
+    """The specs of all runtimes that can be imported; `list_all` has the others, too."""
     return [runtime.spec for _, runtime, _ in _all() if runtime]
-
-
-def problems() -> list[Discovered]:
-    """Built-ins and entry points that cannot be imported, each with its error."""
-    return [Discovered(path=name, error=error) for name, runtime, error in _all() if runtime is None]
 
 
 def list_all(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -88,7 +83,7 @@ def list_all(folders: Sequence[Path]) -> list[dict[str, Any]]:
     files = discover(folders)
     names_of_files = {report.spec.name for report in files if report.spec}
     others = [
-        Discovered(origin(name), runtime.spec if runtime else None, error)
+        Discovered(_origin(name), runtime.spec if runtime else None, error)
         for name, runtime, error in _all()
         if name not in names_of_files
     ]
@@ -104,7 +99,7 @@ def list_all(folders: Sequence[Path]) -> list[dict[str, Any]]:
     ]
 
 
-def origin(name: str) -> str:
+def _origin(name: str) -> str:
     """Where a runtime that is not from a file comes from."""
     return BUILT_IN_ORIGIN if name in BUILT_IN else f"plug-in {name}"
 
