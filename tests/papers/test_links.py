@@ -57,6 +57,13 @@ def test_python_files_that_a_paper_names_exist(paper: Path) -> None:
         assert any(file == name or file.endswith("/" + name) for file in existing), f"there is no {name}"
 
 
+@pytest.mark.parametrize(("page", "room"), [("celery.md", "broker"), ("engine.md", "engine")])
+def test_the_page_of_a_room_names_every_file_of_it(page: str, room: str) -> None:
+    text = (DOCS / "architecture" / page).read_text()
+    names = {file.name for file in (ROOT / "app" / room).glob("*.py")} - {"__init__.py"}
+    assert sorted(name for name in names if f"`{name}`" not in text) == []
+
+
 @pytest.mark.parametrize("paper", PAPERS, ids=name_of)
 def test_tests_that_a_paper_names_exist(paper: Path) -> None:
     defined = {
