@@ -51,9 +51,9 @@ coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and e
 	@$(PYTEST) -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include="app/domain/*,app/services/*,app/engine/*" --fail-under=90
 check: $(DEV_MARK) ## Lint, types, rooms, measures
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python -m scripts.measure
-measure: $(DEV_MARK) ## Sizes of functions and classes, retired words, where things lie: each against its bar
-	@$(BIN)/python -m scripts.measure $(ARGS)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python -m scripts.measure && $(BIN)/python -m scripts.measure.hops
+measure: $(DEV_MARK) ## Sizes of functions and classes, retired words, where things lie, files on the way: each against its bar
+	@$(BIN)/python -m scripts.measure $(ARGS) && $(BIN)/python -m scripts.measure.hops
 fmt: $(DEV_MARK) ## Format and mend what can be mended
 	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
 bench: $(DEV_MARK) ## Measure the accept path and the whole path (minutes)

@@ -56,7 +56,7 @@ class Runner:
         self._engine, self._lifecycle = engine, lifecycle
         self._identity, self._ending_writer = identity, ending_writer
         self._events, self._preparation = events, preparation
-        self._outputs, self._options = outputs, options
+        self._outputs, self._device = outputs, options.label
         self.on_ended: OnEnded = lambda prediction, status: None
         self.in_flight = InFlight()
         self.draining = False
@@ -111,7 +111,7 @@ class Runner:
             self._fail(run, Failed(BROKEN, ModelFailed.code))
 
     def _fail(self, run: Run, failure: Failed) -> None:
-        run.measure(self._options.label)
+        run.measure(self._device)
         run.ending = failure
         self._record(run, None)
 
@@ -172,7 +172,7 @@ class Runner:
             else:
                 self._threads.submit(self._hand_back, run, hand_back)
             return
-        run.conclude(self._options.label)
+        run.conclude(self._device)
         if run.folder and has_files(run.output):
             self._threads.submit(self._guard, run, self._store)
         else:

@@ -1,0 +1,74 @@
+"""Whatever the statistics say, what is looked up by an index is read from that index: app/db/planner.py."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import TextClause, text
+
+from app.db import claims, queue_counts, sweeps
+from app.db.planner import BY_INDEX
+from app.db.session import Database
+
+ENDED = """
+    INSERT INTO predictions (id, version_id, model, queue, status, completed_at)
+    SELECT '0' || lpad(n::text, 25, '0'), 'v', 'a/b', 'cpu', 'succeeded', now()
+    FROM generate_series(1, :number) AS n"""
+WAITING = """
+    INSERT INTO predictions (id, version_id, model, queue, notified_at)
+    SELECT '1' || lpad(n::text, 25, '0'), 'v', 'a/b', 'cpu', now() FROM generate_series(1, :number) AS n"""
+END_ALL = "UPDATE predictions SET status = 'succeeded', completed_at = now() WHERE status = 'starting'"
+CLAIM = {"worker": uuid4(), "capacity": "{}"}
+IDS = [f"1{n:025}" for n in range(1, 65)]
+LOOKS: dict[str, tuple[TextClause, dict[str, Any], set[str]]] = {
+    "a claim by ids": (claims.BY_IDS, {**CLAIM, "ids": IDS, "with_start_webhook": False}, {"pkey"}),
+    "what still waits of them": (claims.STILL_WAITING, {"ids": IDS}, {"pkey"}),
+    "a claim of the oldest": (
+        claims.OLDEST,
+        {**CLAIM, "queues": ["cpu", "any"], "limit": 64, "candidates": 256, "looked_at": 2_000},
+        {"waiting", "pkey"},
+    ),
+    "the first of a queue": (queue_counts.FIRST_IDS, {"queue": "cpu", "most": 1_000}, {"waiting"}),
+    "how many wait": (queue_counts.IN_QUEUES, {"queues": ["cpu"], "most": 1_000}, {"waiting"}),
+    "a slice of a queue": (sweeps.QUEUE_SLICE, {"queue": "cpu", "after": "", "limit": 500}, {"waiting"}),
+    "all that waits": (sweeps.WAITING, {"queue": "", "after": "", "limit": 2_000}, {"waiting"}),
+    "the queues": (sweeps.QUEUES_WAITING, {}, {"waiting"}),
+}
+FEW, MANY = 20, 20_000
+
+
+def fill(database: Database, believed: int, there: int, ended: int = MANY) -> None:
+    """`there` predictions wait beside some that have ended; Postgres believes in another number."""
+    with database.unit() as session:
+        session.execute(text("TRUNCATE predictions CASCADE"))
+        session.execute(text(ENDED), {"number": ended})
+        session.execute(text(WAITING), {"number": believed})
+        session.execute(text("ANALYZE predictions"))
+        if there < believed:
+            session.execute(text(END_ALL))
+        session.execute(text(WAITING.replace("'1'", "'2'")), {"number": there})
+
+
+@pytest.mark.parametrize(("believed", "there"), [(FEW, MANY), (MANY, FEW)], ids=["a burst", "after a flood"])
+def test_stale_statistics_change_no_plan(database: Database, believed: int, there: int) -> None:
+    fill(database, believed, there)
+    for name, (statement, params, indexes) in LOOKS.items():
+        with database.unit() as session:
+            sql = statement.text.replace(BY_INDEX, "")
+            settings = BY_INDEX if BY_INDEX in statement.text else ""
+            plan = "\n".join(session.execute(text(f"{settings}EXPLAIN {sql}"), params).scalars())
+        scans = re.findall(r"using predictions_(\w+)|(Seq Scan|Bitmap Heap Scan) on predictions", plan)
+        assert {index or other for index, other in scans} == indexes, f"{name}\n{plan}"
+
+
+def test_settings_alone_do_not_choose_between_two_indexes(database: Database) -> None:
+    """Why the wording is needed: were it not, this would go by `predictions_waiting`."""
+    fill(database, MANY, FEW, ended=100)
+    sql = (
+        "EXPLAIN SELECT id, version_id FROM predictions WHERE status = 'starting' AND queue = 'cpu'"
+        f" AND {claims.IS_DUE.format('')} ORDER BY queue, id LIMIT 64"
+    )
+    with database.unit() as session:
+        plan = "\n".join(session.execute(text(BY_INDEX + sql)).scalars())
+    assert "using predictions_pkey" in plan
