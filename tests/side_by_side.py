@@ -21,9 +21,6 @@ SHARED_PLATFORM = ("end_to_end", "chaos", "abuse")
 ALONE = ("chaos", "abuse")
 PLATFORM_TIMEOUT = 300  # seconds; the first test of such a folder waits until everything has started
 
-TURNSTILE = Path(__file__).with_name("conftest.py")
-MACHINE = Path(__file__)  # locked shared by every running test, exclusively by one that must be alone
-
 
 class ByFolderOrFile(LoadScopeScheduling):
     """Gives a process a file at a time, or one of the folders with a shared platform."""
@@ -55,25 +52,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: not platform_folder(item.nodeid))  # stable: the others stay as they are
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the timeout of the test, which has not begun yet
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    if not hasattr(item.config, "workerinput"):
-        return (yield)
-    with _machine(exclusively=item.get_closest_marker("alone") is not None):
-        return (yield)
+class MachineLock:
+    """Shared by every test that runs, exclusive for one that must be alone; two files that exist are locked.
 
+    Each holder opens the files anew, so the lock holds between processes, and between threads too.
+    """
 
-@contextmanager
-def _machine(*, exclusively: bool) -> Iterator[None]:
-    """A test that must be alone waits inside the turnstile, so that the others begin no further one."""
-    with MACHINE.open() as machine:
-        with TURNSTILE.open() as turnstile, _locked(turnstile, fcntl.LOCK_EX):
-            fcntl.flock(machine, fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH)
-        try:
-            yield
-        finally:
-            # A forked child may still have this open file, and then closing it would not free the lock.
-            fcntl.flock(machine, fcntl.LOCK_UN)
+    def __init__(self, turnstile: Path, machine: Path) -> None:
+        self._turnstile, self._machine = turnstile, machine
+
+    @contextmanager
+    def held(self, *, exclusively: bool) -> Iterator[None]:
+        """Who wants it exclusively waits inside the turnstile, so that the others begin no further test."""
+        with self._machine.open() as machine:
+            with self._turnstile.open() as turnstile, _locked(turnstile, fcntl.LOCK_EX):
+                fcntl.flock(machine, fcntl.LOCK_EX if exclusively else fcntl.LOCK_SH)
+            try:
+                yield
+            finally:
+                # A forked child may still have this open file, and then closing it would not free the lock.
+                fcntl.flock(machine, fcntl.LOCK_UN)
 
 
 @contextmanager
@@ -83,3 +81,14 @@ def _locked(file: IO[str], kind: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(file, fcntl.LOCK_UN)
+
+
+LOCK = MachineLock(turnstile=Path(__file__).with_name("conftest.py"), machine=Path(__file__))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of the timeout of the test, which has not begun yet
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if not hasattr(item.config, "workerinput"):
+        return (yield)
+    with LOCK.held(exclusively=item.get_closest_marker("alone") is not None):
+        return (yield)

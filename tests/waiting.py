@@ -13,8 +13,8 @@ SHORTEST, LONGEST = (
 def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The first true answer; an AssertionError when none comes in time."""
     until, pause = time.monotonic() + seconds, SHORTEST
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < until, f"not within {seconds:g} s: {condition}"
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST)
-    return found
+    return value

@@ -48,13 +48,13 @@ def stage(servers: Urls, pool: Database, tmp_path_factory: pytest.TempPathFactor
 
     port = choose_port()
     api, worker = begin("api", "--port", str(port)), begin("worker", "--device", "cpu")
-    made = Stage(f"http://127.0.0.1:{port}", api.pid, SECRET, pool, roots, lambda: _alive(worker, pool))
+    opened = Stage(f"http://127.0.0.1:{port}", api.pid, SECRET, pool, roots, lambda: _alive(worker, pool))
     try:
-        eventually(lambda: _answers(made.url, api), STARTED_WITHIN)
-        _furnish(made)
-        yield made
+        eventually(lambda: _answers(opened.url, api), STARTED_WITHIN)
+        _furnish(opened)
+        yield opened
     finally:
-        made.close()
+        opened.close()
         for process in running:
             process.kill()
             process.wait(10)

@@ -15,6 +15,7 @@ import redis
 import uvicorn
 from api_hand_worker import HandWorker
 from api_people import Person, Server, bearer
+from replicate.client import Client
 
 from app.api.protocol import BoundedHttp
 from app.db import runtimes
@@ -89,7 +90,7 @@ def nobody_is_limited(servers) -> None:
 @pytest.fixture(autouse=True)
 def empty_tables(database) -> None:
     with database.unit() as session:
-        wanted = {
+        names = {
             "echo",
             "text-generation",
             "embedding",
@@ -98,12 +99,13 @@ def empty_tables(database) -> None:
             "pair-scoring",
             "image-generation",
         }
-        runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs() if spec.name in wanted})
+        runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs() if spec.name in names})
 
 
 @pytest.fixture
-def make_person(api) -> Callable[..., Person]:
+def make_person(api) -> Iterator[Callable[..., Person]]:
     """A user with a key of the given scopes (all by default)."""
+    people: list[Person] = []
 
     def make(
         name: str = "", *, admin: bool = False, scopes: tuple[str, ...] = (), server: Server | None = None
@@ -112,45 +114,55 @@ def make_person(api) -> Callable[..., Person]:
         services = (server or api).services
         user = services.accounts.create(f"{name}@example.com", name, "correct horse battery", is_admin=admin)
         allowed = scopes or (SCOPES if admin else ("predict", "models"))
-        key = services.keys.issue(user.id, "test", list(allowed)).secret
-        return Person(
-            name, user.id, key, httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30)
-        )
+        key = services.accounts.issue_key(user.id, "test", list(allowed)).key
+        http = httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30)
+        people.append(Person(name, user.id, key, http))
+        return people[-1]
 
-    return make
-
-
-@pytest.fixture
-def ada(make_person) -> Iterator[Person]:
-    person = make_person("ada")
-    yield person
-    person.http.close()
+    yield make
+    for person in people:
+        person.http.close()
 
 
 @pytest.fixture
-def bob(make_person) -> Iterator[Person]:
-    person = make_person("bob")
-    yield person
-    person.http.close()
+def ada(make_person) -> Person:
+    return make_person("ada")
 
 
 @pytest.fixture
-def admin(make_person) -> Iterator[Person]:
-    person = make_person("root", admin=True)
-    yield person
-    person.http.close()
+def bob(make_person) -> Person:
+    return make_person("bob")
+
+
+@pytest.fixture
+def admin(make_person) -> Person:
+    return make_person("root", admin=True)
+
+
+@pytest.fixture
+def replicate_client(api) -> Iterator[Callable[[Person], Client]]:
+    """The real `replicate` 1.x client with a person's key."""
+    clients: list[Client] = []
+
+    def make(person: Person) -> Client:
+        clients.append(Client(api_token=person.key, base_url=api.url))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client._client.close()  # it has no `close` of its own
 
 
 @pytest.fixture
 def echo(ada) -> dict:
-    """A public model of Ada's that answers what it is told."""
+    """A public model of Ada's that answers its input."""
     return ada.model("echo", visibility="public")
 
 
 @pytest.fixture
 def worker(api_settings) -> Iterator[HandWorker]:
-    with HandWorker(api_settings) as found:
-        yield found
+    with HandWorker(api_settings) as hand_worker:
+        yield hand_worker
 
 
 @pytest.fixture

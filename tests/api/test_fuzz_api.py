@@ -90,11 +90,9 @@ def parrot(api_settings) -> Iterator[Parrot]:
 
 
 @pytest.fixture
-def other(make_person) -> Iterator[Person]:
+def other(make_person) -> Person:
     """An administrator, who may lose the key that they call with."""
-    person = make_person("other", admin=True)
-    yield person
-    person.http.close()
+    return make_person("other", admin=True)
 
 
 @pytest.fixture

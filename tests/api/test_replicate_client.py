@@ -8,8 +8,8 @@ from replicate.exceptions import ModelError, ReplicateError
 
 
 @pytest.fixture
-def client(api, ada) -> Client:
-    return Client(api_token=ada.key, base_url=api.url)
+def client(replicate_client, ada) -> Client:
+    return replicate_client(ada)
 
 
 def test_run_by_name_by_version_and_streaming(client, echo, worker):

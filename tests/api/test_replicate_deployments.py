@@ -4,8 +4,7 @@ import re
 from typing import Any
 
 from api_hand_worker import HandWorker
-from api_people import Person, Server
-from replicate.client import Client
+from api_people import Person
 from replicate_tables import DONE, Row, all_rows_hold, moment, text, under
 
 DEPLOYMENT: dict[str, Any] = {
@@ -124,8 +123,10 @@ def test_a_deployments_hardware_decides_where_it_runs(ada: Person, echo: dict, w
     assert (made["routing"]["queue"], made["status"]) == ("cuda", "starting")
 
 
-def test_the_real_client_has_deployments(api: Server, ada: Person, echo: dict, worker: HandWorker) -> None:
-    client = Client(api_token=ada.key, base_url=api.url)
+def test_the_real_client_has_deployments(
+    replicate_client, ada: Person, echo: dict, worker: HandWorker
+) -> None:
+    client = replicate_client(ada)
     version = echo["latest_version"]["id"]
     given: dict[str, Any] = {"hardware": "cpu", "min_instances": 0, "max_instances": 1}
     made = client.deployments.create(name="ada/prod", model="ada/echo", version=version, **given)

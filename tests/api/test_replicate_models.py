@@ -6,7 +6,6 @@ from typing import Any
 from api_hand_worker import HandWorker
 from api_people import Person
 from packaging.version import Version
-from replicate.client import Client
 from replicate_tables import DONE, MISSING, Row, all_rows_hold, ended, moment, text, under, url, wrong
 
 MODEL: dict[str, Any] = {
@@ -137,7 +136,7 @@ def test_pages_are_whole_urls_and_lead_there_and_back(ada: Person) -> None:
 
 
 def test_the_owner_chooses_the_example_that_a_model_shows(
-    ada: Person, bob: Person, echo: dict, worker: HandWorker
+    ada: Person, bob: Person, echo: dict, worker: HandWorker, replicate_client
 ) -> None:
     hooked = {"version": "ada/echo", "input": {"text": "Hi"}, "webhook": "https://example.com/hook"}
     mine = ada.http.post("/v1/predictions", json=hooked, headers={"Prefer": "wait=10"}).json()["id"]
@@ -165,9 +164,6 @@ def test_the_owner_chooses_the_example_that_a_model_shows(
     ]
     all_rows_hold(ada, rows)
     all_rows_hold(bob, [("GET", "/v1/models/ada/echo", None, 200, under("default_example", shown))])
-    assert (
-        Client(api_token=bob.key, base_url=ada.http.base_url).models.get("ada/echo").default_example.id
-        == mine
-    )
+    assert replicate_client(bob).models.get("ada/echo").default_example.id == mine
     cleared = ada.http.patch("/v1/models/ada/echo", json={"default_example": None})
     assert (cleared.status_code, cleared.json()["default_example"]) == (200, None)

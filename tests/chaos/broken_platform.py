@@ -1,4 +1,4 @@
-"""A running platform, its processes, and callers who time what they are told."""
+"""A running platform, its processes, and callers who time the answers."""
 
 import json
 import os
@@ -56,16 +56,16 @@ class BrokenPlatform:
 
     def stop(self, *processes: psutil.Process) -> None:
         """SIGSTOP, until `mend`."""
-        for one in processes:
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
-                one.suspend()
-                self.stopped.append(one)
+                process.suspend()
+                self.stopped.append(process)
 
     def mend(self) -> None:
         """Everything that was stopped goes on, and the platform is waited for until it is ready."""
-        for one in self.stopped:
+        for process in self.stopped:
             with suppress(psutil.NoSuchProcess):
-                one.resume()
+                process.resume()
         self.stopped.clear()
         eventually(self.is_ready, 60)
 
@@ -81,7 +81,7 @@ class BrokenPlatform:
         """Another API process of the same platform; its URL and the process."""
         port = choose_port()
         secret = json.loads((Path(self.state.data_dir) / "secrets.json").read_text())["secret_key"]
-        given = {
+        env = {
             **os.environ,
             "LOVAGE_ENV": "development",
             "DATABASE_URL": self.state.database_url,
@@ -93,7 +93,7 @@ class BrokenPlatform:
             **env,
         }
         command = [sys.executable, "-m", "app", "api", "--port", str(port)]
-        process = subprocess.Popen(command, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             eventually(lambda: answers(f"http://127.0.0.1:{port}/health"))
             yield f"http://127.0.0.1:{port}", process
@@ -115,33 +115,34 @@ def timed(call: Callable[[], httpx.Response]) -> Timed:
     return Timed(answer, time.monotonic() - began)
 
 
-def median_seconds(found: list[Timed]) -> float:
-    return statistics.median(one.seconds for one in found)
+def median_seconds(calls: list[Timed]) -> float:
+    return statistics.median(call.seconds for call in calls)
 
 
 def side_by_side(*calls: Callable[[], Any]) -> list[Any]:
-    """All at once; their answers in order. An exception of one is its answer."""
-    found: dict[int, Any] = {}
+    """All at once; their answers in order. An exception is an answer too."""
+    answers: dict[int, Any] = {}
 
     def run(number: int) -> None:
         try:
-            found[number] = calls[number]()
+            answers[number] = calls[number]()
         except Exception as error:  # noqa: BLE001 - an exception of a call is its answer
-            found[number] = error
+            answers[number] = error
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return [found[number] for number in range(len(calls))]
+    return [answers[number] for number in range(len(calls))]
 
 
-def echo(client: httpx.Client, text: str, **given: Any) -> httpx.Response:
-    return client.post("/v1/predictions", json={"version": "demo/echo", "input": {"text": text, **given}})
+def echo(client: httpx.Client, text: str, **inputs: Any) -> httpx.Response:
+    return client.post("/v1/predictions", json={"version": "demo/echo", "input": {"text": text, **inputs}})
 
 
 def succeeded(client: httpx.Client, ids: list[str]) -> bool:
-    found = [client.get(f"/v1/predictions/{one}").json() for one in ids]
-    assert not [one for one in found if one["status"] in ("failed", "canceled")], found
-    return all(one["status"] == "succeeded" for one in found)
+    predictions = [client.get(f"/v1/predictions/{prediction}").json() for prediction in ids]
+    statuses = {prediction["status"] for prediction in predictions}
+    assert statuses.isdisjoint({"failed", "canceled"}), predictions
+    return statuses <= {"succeeded"}

@@ -1,5 +1,6 @@
-"""Deploys are invisible: an API process and a worker are told to stop under load, and no caller is refused or
-loses anything."""
+"""Deploys are invisible: an API process and a worker are asked to stop under load, and no caller is
+refused or loses anything.
+"""
 
 import os
 import signal
@@ -25,7 +26,7 @@ class Balanced:
     urls: list[str]
     ready: list[str] = field(default_factory=list)
     unready_at: float = 0.0
-    made: list[str] = field(default_factory=list)
+    created: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -73,7 +74,7 @@ class Balanced:
             if answer.status_code != 201:
                 self.wrong.append(answer.text)
             else:
-                self.made.append(answer.json()["id"])
+                self.created.append(answer.json()["id"])
         for client in clients.values():
             client.close()
 
@@ -119,15 +120,15 @@ def test_an_api_process_leaves_without_a_caller_noticing(platform: BrokenPlatfor
         stream = Stream(f"{url}/v1/streams/{token}")
         open_calls = [waiting(leaving, seconds=4), waiting(leaving, seconds=30)]
         with Balanced(platform, [platform.state.api_url, url]) as callers:
-            eventually(lambda: len(callers.made) > 100 and stream.pieces)
-            told_at = time.monotonic()
+            eventually(lambda: len(callers.created) > 100 and stream.pieces)
+            signal_at = time.monotonic()
             process.send_signal(signal.SIGTERM)
             process.wait(20)
-            ended_after = time.monotonic() - told_at
-            eventually(lambda: len(callers.made) > 300)
+            ended_after = time.monotonic() - signal_at
+            eventually(lambda: len(callers.created) > 300)
         short, long = (call.answer() for call in open_calls)
         assert callers.wrong == []
-        assert 0 < callers.unready_at - told_at < 2, "/ready says so while everything is still served"
+        assert 0 < callers.unready_at - signal_at < 2, "/ready says so while everything is still served"
         assert ended_after < 13, f"{ended_after:.1f} s"
         assert (short.status_code, short.json()["status"]) == (201, "succeeded"), "open requests end"
         assert (long.status_code, long.json()["status"]) == (
@@ -139,9 +140,9 @@ def test_an_api_process_leaves_without_a_caller_noticing(platform: BrokenPlatfor
         rest = Stream(streamed["urls"]["stream"], stream.last).wait()
         assert rest.done
         assert "".join(stream.pieces + rest.pieces) == text, "no piece is lost or doubled"
-        eventually(lambda: succeeded(staying, callers.made[-50:]))
+        eventually(lambda: succeeded(staying, callers.created[-50:]))
         print(
-            f"{len(callers.made)} calls, unready after {callers.unready_at - told_at:.2f} s, ended after"
+            f"{len(callers.created)} calls, unready after {callers.unready_at - signal_at:.2f} s, ended after"
             f" {ended_after:.1f} s"
         )
 
@@ -159,19 +160,19 @@ class waiting:  # noqa: N801 - reads as a verb
     """A create that waits for its end, in a thread."""
 
     def __init__(self, client: httpx.Client, seconds: float) -> None:
-        self._found: list[httpx.Response] = []
+        self._answers: list[httpx.Response] = []
         self._thread = threading.Thread(target=self._run, args=(client, seconds))
         self._thread.start()
 
     def _run(self, client: httpx.Client, seconds: float) -> None:
         body = {"version": "demo/echo", "input": {"text": "x", "seconds": seconds}}
-        self._found.append(
+        self._answers.append(
             client.post("/v1/predictions", json=body, headers={"Prefer": "wait=60"}, timeout=70)
         )
 
     def answer(self) -> httpx.Response:
         self._thread.join(40)
-        return self._found[0]
+        return self._answers[0]
 
 
 def rows(platform: BrokenPlatform, ids: list[str]) -> dict[str, Row]:
@@ -188,7 +189,7 @@ def rows(platform: BrokenPlatform, ids: list[str]) -> dict[str, Row]:
         return {name: Row(*values) for name, *values in cursor.fetchall()}
 
 
-def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
+def test_a_stopping_worker_ends_what_runs_and_hands_the_rest_back_at_once(
     platform: BrokenPlatform,
 ) -> None:
     """Its grace is 4 s here. Of a model that runs one at a time, all but one wait; two long ones outlast the
@@ -198,10 +199,8 @@ def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
         client.post(
             "/v1/models", json={"owner": "admin", "name": "one-by-one", "version": version}
         ).raise_for_status()
-        asked = {"version": "admin/one-by-one", "input": {"seconds": 2}}
-        short = [
-            client.post("/v1/predictions", json=asked).raise_for_status().json()["id"] for _ in range(12)
-        ]
+        body = {"version": "admin/one-by-one", "input": {"seconds": 2}}
+        short = [client.post("/v1/predictions", json=body).raise_for_status().json()["id"] for _ in range(12)]
         long = [echo(client, "x", seconds=40).json()["id"] for _ in range(4)]
         held = eventually(lambda: all_claimed(rows(platform, short + long)))
         pid, _ = Counter(held[name].pid for name in short if held[name].status == "processing").most_common(
@@ -219,33 +218,33 @@ def test_a_stopping_worker_ends_what_runs_and_gives_the_rest_to_another_at_once(
 
         assert len(there()) >= 2, "too few wait there for this to tell anything"
         os.kill(pid, signal.SIGTERM)
-        told_at = time.monotonic()
+        signal_at = time.monotonic()
         eventually(lambda: len(there()) <= 1, 10)
-        given_away = time.monotonic() - told_at
-        assert given_away < 8, f"{given_away:.1f} s"
+        handed_back = time.monotonic() - signal_at
+        assert handed_back < 8, f"{handed_back:.1f} s"
         eventually(
             lambda: all(
                 row.attempt == 2 and row.pid not in (None, pid) for row in of(platform, mine & set(long))
             ),
             45,
         )
-        moved = time.monotonic() - told_at
+        moved = time.monotonic() - signal_at
         eventually(lambda: succeeded(client, short), 90)
         ended = rows(platform, short)
         assert any(ended[name].attempt == 1 and ended[name].pid == pid for name in mine & set(short)), (
             "what ran ended there"
         )
         assert {row.crashes for row in of(platform, short + long)} == {0}, "nobody is blamed"
-        for one in long:
-            client.post(f"/v1/predictions/{one}/cancel").raise_for_status()
+        for prediction in long:
+            client.post(f"/v1/predictions/{prediction}/cancel").raise_for_status()
     print(
-        f"{len(mine)} held; given away after {given_away:.1f} s, the long ones begin elsewhere after"
+        f"{len(mine)} held; handed back after {handed_back:.1f} s, the long ones begin elsewhere after"
         f" {moved:.1f} s"
     )
 
 
-def all_claimed(found: dict[str, Row]) -> dict[str, Row]:
-    return found if all(row.status in ("processing", "succeeded") for row in found.values()) else {}
+def all_claimed(held: dict[str, Row]) -> dict[str, Row]:
+    return held if all(row.status in ("processing", "succeeded") for row in held.values()) else {}
 
 
 def of(platform: BrokenPlatform, ids: Iterable[str]) -> list[Row]:

@@ -1,6 +1,7 @@
 """Postgres and Valkey stopped (their kernel still takes bytes, nobody answers) and dead: what callers are
-told, and how soon."""
+answered, and how soon."""
 
+import itertools
 import signal
 import threading
 import time
@@ -23,16 +24,16 @@ def works_without_redis(platform: BrokenPlatform) -> None:
         slow = echo(client, "x" * 40, chunks=40, seconds=6).json()
         reader = threading.Thread(target=read_lines, args=(slow["urls"]["stream"], lines))
         reader.start()
-        made: list[Timed] = []
+        creates: list[Timed] = []
         for n in range(CREATES):
-            made.append(timed(lambda n=n: echo(client, f"t{n}")))
+            creates.append(timed(lambda n=n: echo(client, f"t{n}")))
             time.sleep(0.1)
-        assert {one.answer.status_code for one in made} == {201}
-        assert median_seconds(made) <= 0.2, f"median {median_seconds(made):.3f} s"
+        assert {create.answer.status_code for create in creates} == {201}
+        assert median_seconds(creates) <= 0.2, f"median {median_seconds(creates):.3f} s"
         began = time.monotonic()
-        eventually(lambda: succeeded(client, [one.answer.json()["id"] for one in made]), 20)
+        eventually(lambda: succeeded(client, [create.answer.json()["id"] for create in creates]), 20)
         print(
-            f"created in {median_seconds(made) * 1000:.0f} ms (median), run within"
+            f"created in {median_seconds(creates) * 1000:.0f} ms (median), run within"
             f" {time.monotonic() - began:.1f} s"
         )
         ready = client.get("/ready")
@@ -74,24 +75,24 @@ def test_a_stopped_postgres_is_a_503_within_seconds_and_soon_forgotten(platform:
     ]
 
     def keep_calling(number: int) -> list[Timed]:
-        until, found = time.monotonic() + 6, []
+        until, answers = time.monotonic() + 6, []
         with platform.client() as http:
             while time.monotonic() < until:
-                found.append(timed(lambda: calls[number % len(calls)](http)))
+                answers.append(timed(lambda: calls[number % len(calls)](http)))
                 time.sleep(0.2)
-        return found
+        return answers
 
     each = side_by_side(*(lambda n=n: keep_calling(n) for n in range(32)))
-    refused = [one for found in each for one in found]
-    assert {one.answer.status_code for one in refused} == {503}
-    assert all(int(one.answer.headers["retry-after"]) > 0 for one in refused)
-    longest = max(one.seconds for one in refused)
+    refused = list(itertools.chain.from_iterable(each))
+    assert {call.answer.status_code for call in refused} == {503}
+    assert all(int(call.answer.headers["retry-after"]) > 0 for call in refused)
+    longest = max(call.seconds for call in refused)
     assert longest < 5, f"{longest:.1f} s"
-    for one in platform.stopped:
-        one.resume()
+    for process in platform.stopped:
+        process.resume()
     began = time.monotonic()
     with platform.client() as client:
-        again = eventually(lambda: (made := echo(client, "after")).status_code == 201 and made, 10)
+        again = eventually(lambda: (answer := echo(client, "after")).status_code == 201 and answer, 10)
         healthy = time.monotonic() - began
         eventually(lambda: succeeded(client, [again.json()["id"]]))
     print(f"{len(refused)} refused, the slowest in {longest:.1f} s; healthy after {healthy:.1f} s")

@@ -204,9 +204,9 @@ def test_too_long_a_prompt_is_a_bad_request(remote: openai.OpenAI) -> None:
 
 
 def test_a_wrong_key_is_refused(platform: UpPlatform) -> None:
-    remote = openai.OpenAI(api_key="lov_wrong", base_url=f"{platform.url}/v1", max_retries=0)
-    with pytest.raises(openai.AuthenticationError) as told:
-        remote.chat.completions.create(model=WORDS, messages=SAID)
+    stranger = openai.OpenAI(api_key="lov_wrong", base_url=f"{platform.url}/v1", max_retries=0)
+    with stranger, pytest.raises(openai.AuthenticationError) as told:
+        stranger.chat.completions.create(model=WORDS, messages=SAID)
     assert told.value.code == "invalid_api_key"
 
 

@@ -4,6 +4,7 @@ left out."""
 import asyncio
 import inspect
 import re
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -26,8 +27,22 @@ HERE = Path(__file__)
 
 
 @pytest.fixture
-def remote(platform: UpPlatform) -> Client:
-    return replicate.Client(api_token=platform.key, base_url=platform.url)
+def remote(platform: UpPlatform) -> Iterator[Client]:
+    client = replicate.Client(api_token=platform.key, base_url=platform.url)
+    yield client
+    client._client.close()  # it has no `close` of its own
+
+
+def run_calls(remote: Client, calls: Callable[[], Awaitable[None]]) -> None:
+    """On a loop of its own, on which the client's connections are then closed."""
+
+    async def run() -> None:
+        try:
+            await calls()
+        finally:
+            await remote._async_client.aclose()
+
+    asyncio.run(run())
 
 
 def test_a_file_handle_as_an_input_is_uploaded(remote: Client) -> None:
@@ -134,7 +149,7 @@ def test_the_async_half_knows_deployments(remote: Client) -> None:
         assert [first.output, again.output] == ["deployed", "deployed"]
         assert await remote.deployments.async_delete(owner, "async-deployed") is True
 
-    asyncio.run(calls())
+    run_calls(remote, calls)
 
 
 def test_hardware_is_listed(remote: Client) -> None:
@@ -164,7 +179,7 @@ def test_the_async_half_runs_streams_and_waits(remote: Client) -> None:
         )
         assert "".join([piece async for piece in growing.async_output_iterator()]) == "x y"
 
-    asyncio.run(calls())
+    run_calls(remote, calls)
 
 
 def test_the_async_half_gets_lists_and_cancels(remote: Client) -> None:
@@ -180,7 +195,7 @@ def test_the_async_half_gets_lists_and_cancels(remote: Client) -> None:
         assert await remote.hardware.async_list() == remote.hardware.list()
         assert (await remote.webhooks.default.async_secret()) == remote.webhooks.default.secret()
 
-    asyncio.run(calls())
+    run_calls(remote, calls)
 
 
 def test_the_async_half_knows_models_and_files(remote: Client) -> None:
@@ -203,7 +218,7 @@ def test_the_async_half_knows_models_and_files(remote: Client) -> None:
         assert file.id in [one.id for one in await remote.files.async_list()]
         assert await remote.files.async_delete(file.id) is True
 
-    asyncio.run(calls())
+    run_calls(remote, calls)
 
 
 # Whose calls are in scope. Lovage has no trainings and no collections.

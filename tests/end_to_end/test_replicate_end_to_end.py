@@ -17,8 +17,10 @@ from waiting import eventually
 
 
 @pytest.fixture
-def remote(platform: UpPlatform) -> Client:
-    return replicate.Client(api_token=platform.key, base_url=platform.url)
+def remote(platform: UpPlatform) -> Iterator[Client]:
+    client = replicate.Client(api_token=platform.key, base_url=platform.url)
+    yield client
+    client._client.close()  # it has no `close` of its own
 
 
 def test_run_returns_the_output(remote: Client) -> None:
@@ -82,8 +84,10 @@ def test_an_unknown_model_and_a_bad_token_are_told_apart(remote: Client, platfor
     with pytest.raises(ReplicateError) as missing:
         remote.models.get("demo/nothing")
     assert missing.value.status == 404
+    stranger = replicate.Client(api_token="lov_wrong", base_url=platform.url)
     with pytest.raises(ReplicateError) as unknown:
-        replicate.Client(api_token="lov_wrong", base_url=platform.url).models.get("demo/echo")
+        stranger.models.get("demo/echo")
+    stranger._client.close()
     assert unknown.value.status == 401
 
 

@@ -27,10 +27,10 @@ VERSION = "e" * 64
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    made = Engine(EngineOptions())
-    made.start()
-    yield made
-    made.stop(0)
+    started = Engine(EngineOptions())
+    started.start()
+    yield started
+    started.stop(0)
 
 
 @pytest.fixture

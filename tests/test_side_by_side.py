@@ -1,0 +1,64 @@
+"""Tests that run at once keep out of each other's way, and start no server that they do not want."""
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from side_by_side import SHARED_PLATFORM, MachineLock, platform_folder
+
+ROOT = Path(__file__).parents[1]
+
+
+class Running:
+    """A test in a thread: it has begun once it holds the lock."""
+
+    def __init__(self, lock: MachineLock, *, alone: bool = False) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(lock, alone))
+        self._thread.start()
+
+    def _run(self, lock: MachineLock, alone: bool) -> None:
+        with lock.held(exclusively=alone):
+            self.begun.set()
+            self.may_end.wait(10)
+
+    def end(self) -> None:
+        self.may_end.set()
+        self._thread.join()
+
+
+def test_a_test_that_must_be_alone_waits_for_the_others_and_holds_new_ones_back(tmp_path: Path) -> None:
+    files = tmp_path / "turnstile", tmp_path / "machine"
+    for file in files:
+        file.touch()
+    lock = MachineLock(*files)
+    first, second = Running(lock), Running(lock)
+    assert first.begun.wait(5)
+    assert second.begun.wait(5)
+    alone = Running(lock, alone=True)
+    first.end()
+    assert not alone.begun.wait(0.2), "the second still runs"
+    late = Running(lock)
+    assert not late.begun.wait(0.2), "one that must be alone waits already"
+    second.end()
+    assert alone.begun.wait(5)
+    assert not late.begun.is_set()
+    alone.end()
+    assert late.begun.wait(5)
+    late.end()
+
+
+def test_the_folders_with_a_shared_platform_exist() -> None:
+    assert all((ROOT / "tests" / folder).is_dir() for folder in SHARED_PLATFORM)
+    assert platform_folder("tests/end_to_end/test_operators.py::test_a") == "end_to_end"
+    assert platform_folder("tests/engine/test_end_to_end.py::test_a") == ""
+
+
+def test_the_tests_of_the_engine_start_no_server() -> None:
+    command = [sys.executable, "-m", "pytest", "--setup-plan", "-p", "no:cacheprovider", "tests/engine"]
+    plan = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    fixtures = set(re.findall(r"^ *SETUP +\w (\w+)", plan, re.MULTILINE))
+    assert "shared_engine" in fixtures
+    assert fixtures.isdisjoint({"servers", "pool", "database", "platform"})
