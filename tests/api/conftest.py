@@ -114,7 +114,7 @@ def make_person(api) -> Iterator[Callable[..., Person]]:
         services = (server or api).services
         user = services.accounts.create(f"{name}@example.com", name, "correct horse battery", is_admin=admin)
         allowed = scopes or (SCOPES if admin else ("predict", "models"))
-        key = services.accounts.issue_key(user.id, "test", list(allowed)).key
+        key = services.keys.issue(user.id, "test", list(allowed)).secret
         http = httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30)
         people.append(Person(name, user.id, key, http))
         return people[-1]

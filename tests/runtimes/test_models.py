@@ -61,7 +61,7 @@ def test_pictures_have_the_asked_size_and_seeds_make_them_repeatable(digits: Run
     given = {"prompt": "seven", "seed": 4, "num_images": 2}
     [names] = outputs(digits, [given], tmp_path / "a")
     [again] = outputs(digits, [{**given, "seed": 5, "num_images": 1}], tmp_path / "b")
-    first = [Image.open(tmp_path / "a" / "0" / name["$file"]) for name in names]
+    first = [Image.open(tmp_path / "a" / "0" / name["$file"]).copy() for name in names]  # reads and closes
     assert first[0].size == (32, 32)
     other = Image.open(tmp_path / "b" / "0" / again[0]["$file"])
     assert numpy.array_equal(numpy.asarray(first[1]), numpy.asarray(other)), (
