@@ -63,7 +63,7 @@ class LocalStorage:
             raise StorageFailed(f"The file could not be read: {error.strerror}.") from error
         size = os.fstat(stream.fileno()).st_size
         first, last = part or (0, size - 1)
-        return _blocks(stream, first, max(0, last - first + 1)), size, self._content_type(key)
+        return FileBlocks(stream, first, max(0, last - first + 1)), size, self._content_type(key)
 
     def _content_type(self, key: str) -> str:
         try:
@@ -125,9 +125,25 @@ def _rename(name: str, target: Path) -> None:
                 raise
 
 
-def _blocks(stream: BinaryIO, first: int, length: int) -> Iterator[bytes]:
-    with stream:
+class FileBlocks:
+    """The bytes of a part of an open file, in blocks. The file is closed at the end, or when nobody takes the
+    rest: a generator that was never begun would leave that to the interpreter."""
+
+    def __init__(self, stream: BinaryIO, first: int, length: int) -> None:
+        self._stream, self._left = stream, length
         stream.seek(first)
-        while length > 0 and (block := stream.read(min(BLOCK, length))):
-            length -= len(block)
-            yield block
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        block = self._stream.read(min(BLOCK, self._left)) if self._left > 0 else b""
+        if not block:
+            self._left = 0
+            self._stream.close()
+            raise StopIteration
+        self._left -= len(block)
+        return block
+
+    def __del__(self) -> None:
+        self._stream.close()
