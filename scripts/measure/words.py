@@ -1,9 +1,9 @@
 """Retired words: what Lovage's code said before it spoke the field's language (docs/glossary.md).
 
 Looks at the names of modules, classes, functions, parameters, variables and attributes of `app/`, split at
-underscores and capitals; at its docstrings, comments and other texts; and at the prose of the papers. Knows
-no grammar: a word that has an innocent use as well is banned as a name only, or listed in EXCEPTIONS with a
-reason.
+underscores and capitals; at its docstrings, comments and other texts; at the names of tests; and at the prose
+of the papers. Knows no grammar: a word that has an innocent use as well is banned as a name only, or listed
+in EXCEPTIONS with a reason.
 """
 
 import ast
@@ -203,6 +203,13 @@ def in_names(path: str, source: str) -> Iterator[Violation]:
                 yield Violation(path, line, "of", retired.say, name)
 
 
+def in_test_names(path: str, source: str) -> Iterator[Violation]:
+    """Retired words in the sentences that tests are named by."""
+    for kind, name, line in names(path, source):
+        if kind in ("modules", "functions") and name.startswith("test_"):
+            yield from in_text(path, line, name)
+
+
 def names(path: str, source: str) -> Iterator[tuple[str, str, int]]:
     """Kind, name and line of every name defined in a file: the module's own, classes, functions, others."""
     yield "modules", Path(path).parent.name if path.endswith("__init__.py") else Path(path).stem, 1
@@ -255,13 +262,15 @@ def texts(source: str) -> Iterator[tuple[int, str]]:
 
 @cache
 def everywhere(root: Path = ROOT) -> list[Violation]:
-    """All violations in `app/` and the papers, excused ones included."""
+    """All violations in `app/`, the names of tests and the papers, excused ones included."""
     all_of_them: list[Violation] = []
     for file in sorted((root / "app").rglob("*.py")):
         path, source = str(file.relative_to(root)), file.read_text()
         all_of_them += in_names(path, source)
         for line, text in texts(source):
             all_of_them += in_text(path, line, text)
+    for file in sorted((root / "tests").rglob("*.py")):
+        all_of_them += in_test_names(str(file.relative_to(root)), file.read_text())
     for paper in PAPERS:
         top = root / paper
         for file in sorted(top.rglob("*.md")) if top.is_dir() else [top]:

@@ -11,7 +11,7 @@ def test_an_error_names_the_request_and_an_own_id_is_kept(ada):
     assert odd.status_code == 404
 
 
-def test_a_wrong_method_is_told(ada):
+def test_a_wrong_method_is_named(ada):
     assert ada.http.put("/v1/predictions", json={}).status_code == 405
 
 

@@ -162,7 +162,7 @@ def test_the_models_own_inputs_are_taken_beside_openais_fields(remote: openai.Op
         ({"input": "a", "extra_body": {"pooling": "cls"}}, "pooling", "input of demo/minilm"),
     ],
 )
-def test_what_is_wrong_with_one_of_several_forms_is_told_of_that_form(
+def test_what_is_wrong_with_one_of_several_forms_is_reported_for_that_form(
     remote: openai.OpenAI, changes: dict, param: str, words: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=words) as told:

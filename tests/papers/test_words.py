@@ -59,3 +59,8 @@ def test_innocent_words_are_left_alone(text: str) -> None:
 def test_comments_of_several_lines_are_one_text() -> None:
     source = "# what was put\n# off waits\nx = 1\n"
     assert [(line, text) for line, text in words.texts(source)] == [(1, "what was put\noff waits")]
+
+
+def test_a_tests_name_is_prose() -> None:
+    source = "def test_a_bell_rings(): pass\n\ndef helper_that_rings(): pass\n"
+    assert words_of(words.in_test_names("tests/test_planted.py", source)) == {"bell", "rings"}

@@ -202,7 +202,7 @@ def test_an_s3_that_refuses_is_a_sentence(settings: Settings, bucket: Bucket) ->
         bucket.sources(settings).local("s3://models/words", lambda text: None)
 
 
-def test_an_error_without_words_is_told_by_its_kind() -> None:
+def test_an_error_without_words_is_named_by_its_kind() -> None:
     assert (
         "could not be downloaded: TimeoutError"
         in _not_downloaded(parse_source("hf:a/b"), TimeoutError()).detail
