@@ -87,7 +87,7 @@ class Bench:
                 return
             time.sleep(0.2)
 
-    def _platform_processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         family = self.family
         return [
             *family.of("api"),
@@ -102,17 +102,17 @@ class Bench:
         closed: list[float] = []
         rates: list[float] = []
         for _ in range(self.runs):
-            before = cpu_seconds(self._platform_processes())
+            before = cpu_seconds(self.processes())
             requests = [self.target.request("POST", "/v1/predictions", ECHO)] * number
             _, _, bodies = asyncio.run(flood(self.target, requests, 64, 201))
-            self._wait_for([orjson.loads(body)["id"] for body in bodies])
-            whole.append((cpu_seconds(self._platform_processes()) - before) / number * 1000)
-            before = cpu_seconds(self._platform_processes())
+            self.wait_for([orjson.loads(body)["id"] for body in bodies])
+            whole.append((cpu_seconds(self.processes()) - before) / number * 1000)
+            before = cpu_seconds(self.processes())
             waiting = [self.target.request("POST", "/v1/predictions", ECHO, Prefer="wait=30")] * number
             seconds, _, bodies = asyncio.run(flood(self.target, waiting, 64, 201))
             if any(orjson.loads(body)["status"] != "succeeded" for body in bodies):
                 raise RuntimeError("a prediction of the closed loop did not succeed")
-            closed.append((cpu_seconds(self._platform_processes()) - before) / number * 1000)
+            closed.append((cpu_seconds(self.processes()) - before) / number * 1000)
             rates.append(number / seconds)
         return [
             Line(
@@ -124,7 +124,7 @@ class Bench:
             Line("64 in flight, Prefer: wait: predictions/s", f"{median(rates):.0f}", "≥ 400"),
         ]
 
-    def _wait_for(self, ids: list[str]) -> None:
+    def wait_for(self, ids: list[str]) -> None:
         """By lists, as a caller with so many would: until none of them waits or runs."""
         for status in ("starting", "processing"):
             while self.client.get("/v1/predictions", params={"status": status, "limit": 1}).json()["results"]:
