@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -63,11 +64,11 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink] if MORE else [Phase.generate],
 )
-schema = schemathesis.openapi.from_path(DOCUMENT)
-schema.config.generation.update(
-    with_security_parameters=False
-)  # or it would make up credentials for half of the calls
-operations = {one.ok().label: one.ok() for one in schema.get_all_operations()}
+LABELS = [
+    f"{method.upper()} {path}"
+    for path, methods in json.loads(DOCUMENT.read_text("utf-8"))["paths"].items()
+    for method in methods
+]
 
 
 class Parrot(HandWorker):
@@ -118,24 +119,35 @@ def things(admin: Person, other: Person, api: Server, api_settings) -> dict[str,
     }
 
 
-def test_every_operation_of_the_document_is_tried() -> None:
-    document = json.loads(DOCUMENT.read_text("utf-8"))
-    assert len(operations) == sum(len(methods) for methods in document["paths"].values()) > 40
+@pytest.fixture(scope="session")
+def operations() -> dict[str, APIOperation]:
+    """By label; read here, as reading them takes seconds that no other test should wait for."""
+    schema = schemathesis.openapi.from_path(DOCUMENT)
+    schema.config.generation.update(
+        with_security_parameters=False
+    )  # or it would make up credentials for half of the calls
+    return {result.ok().label: result.ok() for result in schema.get_all_operations()}
 
 
-@pytest.mark.parametrize("label", operations)
+def test_every_operation_of_the_document_is_tried(operations: dict[str, APIOperation]) -> None:
+    assert list(operations) == LABELS
+    assert len(LABELS) > 40
+
+
+@pytest.mark.parametrize("label", LABELS)
 def test_answers_are_as_documented(
-    label: str, api: Server, admin: Person, other: Person, things, parrot
+    label: str, operations: dict[str, APIOperation], api: Server, admin: Person, other: Person, things, parrot
 ) -> None:
     caller = other if label == "DELETE /v1/keys/{key_id}" else admin  # nobody else loses a key
     headers = {"Authorization": f"Bearer {caller.key}"}
     modes = [GenerationMode.POSITIVE]
-    if operations[label].body or any(operations[label].iter_parameters()):
+    operation = operations[label]
+    if operation.body or any(operation.iter_parameters()):
         modes.append(GenerationMode.NEGATIVE)
     with requests.Session() as session:
 
         @SETTINGS
-        @given(case=st.one_of([operations[label].as_strategy(mode) for mode in modes]), data=st.data())
+        @given(case=st.one_of([operation.as_strategy(mode) for mode in modes]), data=st.data())
         def try_one(case: Case, data: st.DataObject) -> None:
             point_at_what_is_there(case, data, things)
             make_odd(case, data)
