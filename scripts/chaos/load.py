@@ -116,7 +116,8 @@ class Load:
         )
 
     def start(self) -> None:
-        self.receiver.secret = self.client().get("/v1/webhooks/default/secret").json()["key"]
+        with self.client() as client:
+            self.receiver.secret = client.get("/v1/webhooks/default/secret").json()["key"]
         self._threads = [
             threading.Thread(target=self._call, args=(n,), daemon=True) for n in range(self.callers)
         ]

@@ -50,6 +50,7 @@ def directly(text: str) -> list[float]:
     return finished.output  # type: ignore[union-attr, no-any-return]
 
 
+@pytest.mark.alone  # what costs too long to measure is not recorded
 def test_dtype_auto_chooses_for_this_device_and_the_version_records_why(client: httpx.Client) -> None:
     wanted = {"source": f"path:{demo_minilm_folder()}", "runtime": "embedding", "config": {"dtype": "auto"}}
     version = client.post("/v1/models", json={"name": "minilm-auto", "version": wanted}).json()[

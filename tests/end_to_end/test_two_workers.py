@@ -24,8 +24,8 @@ def second(platform: UpPlatform) -> Iterator[subprocess.Popen[bytes]]:
         "PREFETCH_MODELS": "demo/digits",
     }
     command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "second"]
-    log = (platform.folder / "second.log").open("wb")
-    process = subprocess.Popen(command, env={**os.environ, **given, **more}, stdout=log, stderr=log)
+    with (platform.folder / "second.log").open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **given, **more}, stdout=log, stderr=log)
     try:
         with platform.client() as client:
             eventually(lambda: len(workers(client)) == 2, 60)
