@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,9 +16,12 @@ from waiting import eventually
 
 from app.composition import Core
 from app.db import predictions as table
-from app.domain.predictions import Status
+from app.domain.predictions import TERMINAL, Status
 from app.events import channels
+from app.services.predictions.recovery import Recovery, SweepLimits
 from app.settings import Settings
+
+DEAD_AFTER_SECONDS = 2
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def start_worker(settings: Settings) -> Iterator[Callable[[str], subprocess.Pope
             "SECRET_KEY": settings.secret_key,
             "LOVAGE_DATA_DIR": str(settings.lovage_data_dir),
             "HEARTBEAT_SECONDS": "0.5",
-            "DEAD_AFTER_SECONDS": "2",
+            "DEAD_AFTER_SECONDS": f"{DEAD_AFTER_SECONDS}",
             "WORKER_GRACE_SECONDS": "1",
         }
         command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", name]
@@ -94,3 +98,34 @@ def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, echo: str, start
     by = {now(one).worker for one in second}
     assert all(now(one).status is Status.SUCCEEDED for one in second)
     assert new in by or len(by) == 1, "the woken worker claims again, unless the other was quicker with all"
+
+
+def test_a_worker_that_slept_past_its_lease_cancels_nothing(
+    core: Core, settings: Settings, echo: str, start_worker: Any
+) -> None:
+    """The only one, under load: it wakes, claims what waits under its old name, and learns then that it was
+    declared dead. Up to 40 of 40 ended as canceled, though nobody had asked for that."""
+
+    def statuses() -> Counter[Status]:
+        with core.database.unit() as session:
+            return Counter(each.status for each in table.get(session, ids).values())
+
+    worker = start_worker("1")
+    rows = [row(echo, text=str(n), seconds=2) for n in range(40)]
+    ids = list(core.lifecycle.accept(rows))
+    eventually(lambda: statuses()[Status.PROCESSING] > 0, 60)
+    worker.send_signal(signal.SIGSTOP)
+    time.sleep(DEAD_AFTER_SECONDS + 1)
+    recovery = Recovery(
+        core.database,
+        core.lifecycle,
+        core.notifier,
+        core.redis_marker,
+        core.storage,
+        SweepLimits(DEAD_AFTER_SECONDS, 0),
+    )
+    assert recovery.recover_dead() > 0
+    assert statuses()[Status.PROCESSING] == 0
+    worker.send_signal(signal.SIGCONT)
+    eventually(lambda: sum(statuses()[status] for status in TERMINAL) == 40, 120)
+    assert statuses() == {Status.SUCCEEDED: 40}
