@@ -79,7 +79,7 @@ def test_a_plain_answer_is_accounted_for(working: SimpleNamespace) -> None:
         assert metrics["predict_time"] == metrics["run"]
 
 
-def test_running_streaming_and_waiting_for_the_batch_are_told_apart(working: SimpleNamespace) -> None:
+def test_running_streaming_and_waiting_for_the_batch_are_distinguished(working: SimpleNamespace) -> None:
     [first] = accept(working, {"text": "abc", "chunks": 3, "seconds": 0.6})
     working.intake.on_message(first)
     eventually(lambda: shown(working, [first])[0]["status"] == "processing", 60)
