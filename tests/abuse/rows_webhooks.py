@@ -200,7 +200,9 @@ def told(stage: Stage, port: int) -> Iterator[Any]:
     stage.ended(stage.ada, made)
     sender = Sender(allow_private=False, timeout=3.0, connections=4, user_agent="test")
     courier = Courier(stage.database, sender, "whsec_eA==", 4)
-    courier.deliver_due()
+    while sending := courier._send_due():
+        for delivery in sending:
+            delivery.result()
     courier.close()
     sender.close()
     listed = stage.ada.call("GET", f"{path}/deliveries")
