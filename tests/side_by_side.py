@@ -16,9 +16,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # Folders whose tests share one platform; they take longest, so they begin first.
-SHARED_PLATFORM = ("end_to_end", "chaos", "abuse")
-# Their platforms are put under load, with a limit of seconds for the answers.
-ALONE = ("chaos", "abuse")
+SHARED_PLATFORM = ("end_to_end", "abuse", "chaos")
+BROKEN_ON_PURPOSE = "chaos"
 PLATFORM_TIMEOUT = 300  # seconds; the first test of such a folder waits until everything has started
 
 
@@ -36,6 +35,13 @@ def platform_folder(nodeid: str) -> str:
     return next((folder for folder in SHARED_PLATFORM if folder in parts[:-1]), "")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Platforms are broken on purpose by `make chaos`: three minutes that not every run of tests spends."""
+    if collection_path != Path(__file__).with_name(BROKEN_ON_PURPOSE):
+        return None
+    return True if not any(BROKEN_ON_PURPOSE in argument for argument in config.args) else None
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolderOrFile:
     config.option.loadscopereorder = False  # the order is that of the collection, see below
     return ByFolderOrFile(config, log)
@@ -46,8 +52,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         folder = platform_folder(item.nodeid)
         if folder and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PLATFORM_TIMEOUT))
-        if folder in ALONE:
-            item.add_marker(pytest.mark.alone)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not platform_folder(item.nodeid))  # stable: the others stay as they are
 

@@ -16,7 +16,7 @@ CREATE = "/v1/predictions"
 class Case:
     """`act` answers what came back; every status must be among `statuses`, 0 being a closed connection.
 
-    `says` must stand in every answer: the name of the field.
+    `says` must stand in every answer: the name of the field. One that measures time runs `alone`.
     """
 
     row: str
@@ -25,6 +25,7 @@ class Case:
     statuses: tuple[int, ...]
     seconds: float = QUICK
     says: str = ""
+    alone: bool = False
 
 
 def sends(

@@ -91,6 +91,7 @@ def half_sent() -> Iterator[Case]:
         half_of_150,
         (408,),
         60,
+        alone=True,
     )
 
 

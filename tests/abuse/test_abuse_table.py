@@ -17,6 +17,7 @@ import rows_models
 import rows_people
 import rows_tokens
 import rows_webhooks
+from _pytest.mark import ParameterSet
 from abuse_case import Case
 from abuse_stage import Answer, Stage
 
@@ -87,6 +88,11 @@ LEAKS = re.compile(
 )
 
 
+def _parameter(case: Case) -> ParameterSet:
+    marks = [pytest.mark.alone] if case.alone else []
+    return pytest.param(case, id=f"{case.row}: {case.name}", marks=marks)
+
+
 def test_every_row_has_its_cases() -> None:
     cases = Counter(case.row for case in CASES)
     assert cases.keys() == ROWS.keys()
@@ -94,7 +100,7 @@ def test_every_row_has_its_cases() -> None:
     assert len({(case.row, case.name) for case in CASES}) == len(CASES), "two cases of one name"
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{case.row}: {case.name}" for case in CASES])
+@pytest.mark.parametrize("case", [_parameter(case) for case in CASES])
 def test_abuse(case: Case, stage: Stage) -> None:
     began = time.monotonic()
     answers = answers_of(case, stage)
