@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.coalesce import Coalescer, GroupSizeError, ThreadCoalescer, next_group
+from app import coalesce
+from app.coalesce import GROUP_BYTES, Coalescer, GroupSizeError, ThreadCoalescer, next_group
 
 
 @given(st.lists(st.integers()), st.integers(1, 10))
@@ -20,6 +21,65 @@ def test_groups_are_the_oldest_first_and_bounded(items: list[int], limit: int) -
         groups.append(group)
     assert [item for group in groups for item in group] == items
     assert all(len(group) <= limit for group in groups)
+
+
+@given(st.lists(st.integers(0, 2 * GROUP_BYTES)), st.integers(1, 10))
+def test_groups_are_bounded_by_bytes_and_what_is_larger_goes_alone(sizes: list[int], limit: int) -> None:
+    waiting, groups = deque(sizes), []
+    while group := next_group(waiting, limit, lambda size: size):
+        groups.append(group)
+    assert [size for group in groups for size in group] == sizes
+    assert all(sum(group) <= GROUP_BYTES or len(group) == 1 for group in groups)
+    assert all(len(group) <= limit for group in groups)
+
+
+async def test_one_call_of_128_large_items_is_no_group_of_a_gigabyte() -> None:
+    """`n: 128` of 10 MB was one INSERT of 1.28 GB."""
+    groups: list[list[int]] = []
+
+    async def run(sizes: list[int]) -> list[int]:
+        groups.append(sizes)
+        await asyncio.sleep(0)
+        return sizes
+
+    hop = Coalescer(run, limit=128, lanes=2, size_of=lambda size: size)
+    await asyncio.gather(*(hop(10_000_000) for _ in range(128)), *(hop(1_000) for _ in range(100)))
+    assert max(sum(group) for group in groups) == 10_000_000
+    assert len(groups) == 128 + 1
+
+
+class Refused(Exception):
+    """Of a hop that is there and does not take a group."""
+
+
+async def test_a_refused_group_is_halved_until_the_one_at_fault_is_alone() -> None:
+    async def run(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        if 5 in items:
+            raise Refused
+        return items
+
+    hop = Coalescer(run, limit=8, halve_on=(Refused,))
+    answers = await asyncio.gather(*(hop(n) for n in range(8)), return_exceptions=True)
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, Refused)] == [5]
+    assert [answer for answer in answers if not isinstance(answer, Refused)] == [0, 1, 2, 3, 4, 6, 7]
+
+
+async def test_a_refusal_that_takes_long_is_answered_with_before_every_half_has_taken_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coalesce, "HALVE_SECONDS", 0.05)
+    tried: list[int] = []
+
+    async def run(items: list[int]) -> list[int]:
+        tried.append(len(items))
+        await asyncio.sleep(0.03)
+        raise Refused
+
+    hop = Coalescer(run, limit=64, halve_on=(Refused,))
+    answers = await asyncio.gather(*(hop(n) for n in range(64)), return_exceptions=True)
+    assert all(isinstance(answer, Refused) for answer in answers)
+    assert len(tried) < 10
 
 
 async def test_what_waits_while_one_runs_is_the_next_group() -> None:

@@ -89,6 +89,10 @@ class CircuitBreaker:
             if self._state is State.OPEN:
                 self._state = State.CLOSED
 
+    def on_answer(self) -> None:
+        """Postgres has refused something: it is there."""
+        self._answered_at = time.monotonic()
+
     def answered_since(self, moment: float) -> bool:
         """Whether anybody was answered since."""
         return self._answered_at > moment

@@ -9,17 +9,21 @@ from typing import Any
 import orjson
 import psycopg2
 from sqlalchemy import Dialect, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
+from app.db import refusals
 from app.db.autocommit import Autocommit
 from app.db.circuit_breaker import CircuitBreaker
 from app.domain.errors import Unavailable
 
 CONNECT_SECONDS = 2  # a caller learns of a dead Postgres within 3 s: 2 to connect, and some to answer
 STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck one must not hold a thread
+# Postgres looks this often, while it runs a statement, whether its client is still there: what nobody waits
+# for any more is not carried out.
+LEFT_MS = 500
 POOL_WAIT_SECONDS = 2.5
 RESTED_SECONDS = 1.0  # a connection that was not used for so long is asked first whether it still lives
 RECYCLE_SECONDS = (
@@ -50,10 +54,12 @@ def connect(
         pool_recycle=RECYCLE_SECONDS,
         json_serializer=dumps,
         json_deserializer=orjson.loads,
+        hide_parameters=True,  # callers' inputs, password hashes and secrets would stand in every traceback
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": application,
-            "options": f"-c statement_timeout={statement_ms} -c timezone=UTC",
+            "options": f"-c statement_timeout={statement_ms} -c timezone=UTC"
+            f" -c client_connection_check_interval={LEFT_MS}",
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -100,7 +106,8 @@ class Database:
     def unit(self) -> Iterator[Session]:
         """One transaction: commits at the end, rolls back on any exception.
 
-        Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver.
+        Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver, and
+        its `DatabaseRefused` when Postgres is there and did not carry out a statement.
         """
         with self._answered(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
@@ -137,22 +144,18 @@ class Database:
         try:
             with self._breaker.unit() if self._breaker else nullcontext():
                 yield
-        except (
-            OperationalError,
-            InterfaceError,
-            PoolTimeout,
-            psycopg2.OperationalError,
-            psycopg2.InterfaceError,
-        ) as error:
+        except (DBAPIError, psycopg2.Error, PoolTimeout) as error:
+            if refusal := refusals.refusal_of(error):
+                if self._breaker:
+                    self._breaker.on_answer()
+                raise refusal from error
+            if not refusals.is_lost(error):
+                raise
             if refuses_newcomers(error):
                 self._leave()
             raise Unavailable(
                 "The database cannot be reached at the moment. Try again shortly.", retry_after=2
             ) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise Unavailable("The database went away. Try again shortly.", retry_after=2) from error
-            raise
 
     def _leave(self) -> None:
         """Postgres waits for its last client before it ends and can be started again: what is idle is closed

@@ -13,7 +13,8 @@
     ├── Gone                      it was there; its data has expired
     ├── TooMany                   a limit; `retry_after` seconds
     ├── Unavailable               a part is down; `retry_after` seconds
-    │   └── ModelUnhealthy        every worker that could run the model says that it keeps dying
+    │   ├── ModelUnhealthy        every worker that could run the model says that it keeps dying
+    │   └── DatabaseRefused       the database is there and did not carry this out: too slow, too large, full
     └── PredictionError           why a prediction ended as `failed` (its `error` text, never an HTTP error)
         ├── ModelUnavailable      the model could not be fetched or loaded
         ├── ModelFailed           the model raised
@@ -137,6 +138,18 @@ class Unavailable(LovageError):
 class ModelUnhealthy(Unavailable):
     code = "model_unhealthy"
     title = "Model unhealthy"
+
+
+class DatabaseRefused(Unavailable):
+    """Nothing of what was asked for was written. `may_pass`: later, or alone, the same may go well; else it
+    never will."""
+
+    code = "database_refused"
+    title = "Database refused"
+
+    def __init__(self, detail: str, *, may_pass: bool) -> None:
+        super().__init__(detail, retry_after=2)
+        self.may_pass = may_pass
 
 
 class PredictionError(LovageError):

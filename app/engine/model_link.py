@@ -55,7 +55,7 @@ class ModelLink:
         self._kill_reason = ""
         self.last_alive_at = self.last_event_at = time.monotonic()
         self._fork(fork_timeout)
-        self._send_bytes: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group)
+        self._send_bytes: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group, size_of=len)
         self._unsent: deque[bytes] = deque()
         self._sending_first = False
         self._turn = threading.Lock()

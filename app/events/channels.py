@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 
 from app.domain.predictions import Prediction, Status
+from app.json_text import JsonText
 
 ENDED = "lovage:done"  # {prediction: how it ended (`encode_ending`), or null}
 CANCEL = "lovage:cancel"
@@ -16,6 +17,10 @@ STATE_CHANGES = "lovage:changes"  # lists of [user, prediction, status, model]: 
 MODEL_COMMANDS = "lovage:commands"  # [action, version, [worker, …]]; workers by their pinned queues
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
+KEPT_BYTES = (
+    1_000_000  # of the chunks kept of one prediction; a larger chunk does not go through Redis at all
+)
+ENTRY_BYTES = 50  # what a stream's entry costs beside its chunk
 
 
 def live(prediction_id: str) -> str:
@@ -26,6 +31,12 @@ def live(prediction_id: str) -> str:
 def kept(prediction_id: str) -> str:
     """The stream of one prediction's chunks."""
     return f"lovage:s:{prediction_id}"
+
+
+def most_kept(chunk_bytes: int) -> int:
+    """How many chunks are kept when the newest is so large. Trimmed with it at each one, no stream holds more
+    than twice KEPT_BYTES, however its chunks' sizes vary."""
+    return min(LONGEST, KEPT_BYTES // (chunk_bytes + ENTRY_BYTES))
 
 
 LONGEST_ENDING = 16_384  # bytes; what is longer is read from Postgres
@@ -46,27 +57,14 @@ CHANGING = (
 )
 
 
-def encode_ending(prediction: Prediction, output: Any, logs: str) -> str | None:
+def encode_ending(prediction: Prediction, output: JsonText | None, logs: str) -> str | None:
     """What an ended prediction's row says that it did not say when it was accepted; None when that is long.
     It spares those who wait for it a look into Postgres."""
-    if _is_long(output):
+    if len(logs) + (len(output) if output else 0) > LONGEST_ENDING:
         return None
-    raw = orjson.dumps(
-        {name: getattr(prediction, name) for name in CHANGING} | {"output": output, "logs": logs}
-    )
+    changed = {name: getattr(prediction, name) for name in CHANGING}
+    raw = orjson.dumps(changed | {"output": output and output.fragment, "logs": logs})
     return raw.decode() if len(raw) <= LONGEST_ENDING else None
-
-
-def _is_long(output: Any) -> bool:
-    """Seen without writing it down, for what is far too long."""
-    if not isinstance(output, list | str):
-        return False
-    inside = (
-        sum(len(item) for item in output[:LONGEST_ENDING] if isinstance(item, list | str))
-        if isinstance(output, list)
-        else 0
-    )
-    return len(output) + inside > LONGEST_ENDING
 
 
 def apply_ending(accepted: Prediction, ending: str) -> Prediction | None:

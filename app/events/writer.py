@@ -6,7 +6,6 @@ Bounded; what Redis does not take is dropped, because readers re-read Postgres w
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import orjson
 import redis
@@ -19,9 +18,8 @@ from app.redis_pipe import BatchSender, Command
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-
 HELD_AT_MOST = 50_000
+HELD_BYTES = 50_000_000  # of chunks
 GROUP = 500
 # State changes that are in no hurry wait so long for company: they inform people, and no prediction waits for
 # them.
@@ -34,7 +32,7 @@ class EventBatch:
 
     endings: list[tuple[str, str | None]]
     cancel: list[str]
-    chunks: list[tuple[str, ChunkFrame]]
+    chunks: list[tuple[str, bytes]]
     state_changes: list[list[str]]
 
 
@@ -45,7 +43,8 @@ class EventWriter(BatchSender[EventBatch]):
         super().__init__(client, "events")
         self._endings: deque[tuple[str, str | None]] = deque(maxlen=HELD_AT_MOST)
         self._cancel: deque[str] = deque(maxlen=HELD_AT_MOST)
-        self._chunks: deque[tuple[str, ChunkFrame]] = deque(maxlen=HELD_AT_MOST)
+        self._chunks: deque[tuple[str, bytes]] = deque()
+        self._chunk_bytes = 0  # of what waits
         self._state_changes: deque[list[str]] = deque(maxlen=HELD_AT_MOST)
         self._changes_due = False  # now, without company
         self._asleep = False  # with nothing to send
@@ -64,15 +63,22 @@ class EventWriter(BatchSender[EventBatch]):
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Whoever runs these predictions is to stop them."""
-        self._hand_over(self._cancel, ids)
+        with self._wake:
+            self._cancel.extend(ids)
+            batch = self._begin_batch()
+        self._send(batch)
 
     def chunk(self, prediction_id: str, frame: ChunkFrame) -> None:
-        """One more element of an output."""
-        self._hand_over(self._chunks, [(prediction_id, frame)])
-
-    def _hand_over(self, waiting: deque[T], items: Iterable[T]) -> None:
+        """One more element of an output. One that is too large, or too much while Redis takes nothing, is
+        dropped: readers see the gap and read it from Postgres."""
+        raw = frame.encode()
         with self._wake:
-            waiting.extend(items)
+            has_capacity = len(self._chunks) < HELD_AT_MOST and self._chunk_bytes + len(raw) <= HELD_BYTES
+            if not has_capacity or not channels.most_kept(len(raw)):
+                self.dropped += 1
+                return
+            self._chunk_bytes += len(raw)
+            self._chunks.append((prediction_id, raw))
             batch = self._begin_batch()
         self._send(batch)
 
@@ -100,18 +106,20 @@ class EventWriter(BatchSender[EventBatch]):
         if not (self._endings or self._cancel or self._chunks or self._state_changes):
             return None
         self._changes_due = False
+        chunks = next_group(self._chunks, GROUP, _size_of)
+        self._chunk_bytes -= sum(len(raw) for _, raw in chunks)
         return EventBatch(
-            next_group(self._endings, GROUP),
+            next_group(self._endings, GROUP, _size_of),
             next_group(self._cancel, GROUP),
-            next_group(self._chunks, GROUP),
+            chunks,
             next_group(self._state_changes, GROUP),
         )
 
     def _commands(self, group: EventBatch) -> list[Command]:
         commands: list[Command] = []
-        for prediction_id, frame in group.chunks:
-            raw, kept = frame.encode(), channels.kept(prediction_id)
-            commands.append(("XADD", kept, "MAXLEN", "~", channels.LONGEST, "*", "f", raw))
+        for prediction_id, raw in group.chunks:
+            kept, most = channels.kept(prediction_id), channels.most_kept(len(raw))
+            commands.append(("XADD", kept, "MAXLEN", "~", most, "*", "f", raw))
             commands.append(("PUBLISH", channels.live(prediction_id), raw))
         for prediction_id in {prediction_id for prediction_id, _ in group.chunks}:
             commands.append(("EXPIRE", channels.kept(prediction_id), channels.KEEP_SECONDS))
@@ -130,6 +138,10 @@ class EventWriter(BatchSender[EventBatch]):
     def _on_bug(self, group: EventBatch) -> None:
         self.dropped += _urgent(group)
         log.exception("events_broken")
+
+
+def _size_of(named: tuple[str, str | bytes | None]) -> int:
+    return len(named[1] or "")
 
 
 def _urgent(group: EventBatch) -> int:

@@ -1,5 +1,9 @@
 """Writes the ends of attempts, in groups. They are kept and tried again while Postgres is away, so that
-finished work is not lost with it."""
+finished work is not lost with it.
+
+A group that Postgres refuses (too slow, too large, a deadlock) is tried again in smaller ones, at last each
+end alone: nobody's work is thrown away because a neighbour's cannot be stored.
+"""
 
 import threading
 import time
@@ -9,7 +13,9 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from app.domain.errors import ModelFailed, Unavailable
+from app.coalesce import next_group
+from app.db.refusals import reason_of
+from app.domain.errors import DatabaseRefused, ModelFailed, Unavailable
 from app.domain.predictions import Prediction, Status
 from app.services.predictions.attempts import Ending
 from app.services.predictions.lifecycle import Lifecycle
@@ -19,6 +25,7 @@ log = structlog.get_logger(__name__)
 KEEP_TRYING_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 GROUP = 128
+NOT_STORABLE = "The model's answer could not be stored."
 
 OnRecorded = Callable[[bool], None]
 
@@ -41,6 +48,7 @@ class EndingWriter:
         self.on_written: Callable[[], None] = lambda: None
         self.on_ended: Callable[[Sequence[Prediction]], None] = lambda ended: None
         self._pending: deque[PendingEnding] = deque()
+        self._limit = GROUP
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="endings", daemon=True)
@@ -67,17 +75,19 @@ class EndingWriter:
         while group := self._next_group():
             try:
                 self._write(group)
+                self._limit = min(GROUP, self._limit * 2)
+            except DatabaseRefused as error:
+                self._on_refusal(group, error)
             except Unavailable:
                 self._keep(group)
-            except Exception:  # some ending in it cannot be stored: each is tried alone
-                log.exception("group_of_endings_broken", count=len(group))
-                self._write_each(group)
+            except Exception as error:  # noqa: BLE001 - some ending in it cannot be stored: that one fails
+                self._on_unstorable(group, error)
             self.on_written()
 
     def _next_group(self) -> list[PendingEnding]:
         with self._wake:
             self._wake.wait_for(lambda: self._pending or self._closing)
-            return [self._pending.popleft() for _ in range(min(GROUP, len(self._pending)))]
+            return next_group(self._pending, self._limit, _size_of)
 
     def _write(self, group: Sequence[PendingEnding]) -> None:
         recorded = self._lifecycle.finish([pending.ending for pending in group])
@@ -91,37 +101,56 @@ class EndingWriter:
         except Exception:  # they are recorded, whatever becomes of the count
             log.exception("counting_broken")
 
-    def _keep(self, group: Sequence[PendingEnding]) -> None:
-        """For another try."""
+    def _keep(self, group: Sequence[PendingEnding], *, behind: bool = False) -> None:
+        """For another try, before those that wait or `behind` them."""
         now = time.monotonic()
         for pending in group:
             if now > pending.until:
                 log.error("result_given_up", prediction=pending.ending.id, attempt=pending.ending.attempt)
                 pending.on_recorded(False)
+        kept = [pending for pending in group if now <= pending.until]
         with self._wake:
-            if not self._closing:
-                self._pending.extendleft(reversed([each for each in group if now <= each.until]))
-                self._wake.wait_for(lambda: self._closing, RETRY_SECONDS)
+            if self._closing:
+                return
+            if behind:
+                self._pending.extend(kept)
+            else:
+                self._pending.extendleft(reversed(kept))
+            self._wake.wait_for(lambda: self._closing, RETRY_SECONDS)
 
-    def _write_each(self, group: Sequence[PendingEnding]) -> None:
-        """An ending that cannot be stored becomes a failure, alone; what even then cannot be is left to the
+    def _halve(self, group: Sequence[PendingEnding]) -> None:
+        """Next come its halves. Groups grow again with each that is written."""
+        self._limit = len(group) // 2
+        with self._wake:
+            self._pending.extendleft(reversed(group))
+
+    def _on_refusal(self, group: Sequence[PendingEnding], error: DatabaseRefused) -> None:
+        """Whose fault it was shows when each is alone. What is refused alone for a reason that may pass (a
+        full disk, a slow one) is tried again behind the others."""
+        log.warning("endings_refused", count=len(group), reason=error.detail)
+        if len(group) > 1:
+            self._halve(group)
+        elif error.may_pass:
+            self._keep(group, behind=True)
+        else:
+            self._fail(group[0], error)
+
+    def _on_unstorable(self, group: Sequence[PendingEnding], error: Exception) -> None:
+        if len(group) > 1:
+            self._halve(group)
+        else:
+            self._fail(group[0], error)
+
+    def _fail(self, pending: PendingEnding, error: Exception) -> None:
+        """An ending that cannot be stored becomes a failure; what even then cannot be is left to the
         heartbeat."""
-        for pending in group:
-            if not (
-                self._try(pending) or self._try(replace(pending, ending=_as_not_storable(pending.ending)))
-            ):
-                pending.on_recorded(False)
-
-    def _try(self, pending: PendingEnding) -> bool:
-        """Whether it was written, or is kept."""
-        try:
-            self._write([pending])
-        except Unavailable:
-            self._keep([pending])
-        except Exception as error:  # noqa: BLE001 - Postgres has many ways to refuse
-            log.error("ending_not_storable", prediction=pending.ending.id, reason=str(error)[:500])
-            return False
-        return True
+        log.error("ending_not_storable", prediction=pending.ending.id, reason=reason_of(error))
+        failed = _as_not_storable(pending.ending)
+        if pending.ending == failed:
+            pending.on_recorded(False)
+        else:
+            with self._wake:
+                self._pending.appendleft(replace(pending, ending=failed))
 
     def close(self, timeout: float) -> None:
         """Writes what waits, for at most `timeout` seconds."""
@@ -135,12 +164,16 @@ class EndingWriter:
             self._thread.join(max(0.1, until - time.monotonic()))
 
 
+def _size_of(pending: PendingEnding) -> int:
+    return pending.ending.size
+
+
 def _as_not_storable(ending: Ending) -> Ending:
     return replace(
         ending,
         status=Status.FAILED,
         output=None,
-        error="The model's answer could not be stored.",
+        error=NOT_STORABLE,
         error_code=ModelFailed.code,
         logs="",
         metrics={},

@@ -26,6 +26,7 @@ from app.domain.work import (
     Started,
 )
 from app.engine.work_items import Handle
+from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
 
 LOG_LIMIT = 200_000  # characters kept of a prediction's logs: the end is what people look for
@@ -156,14 +157,15 @@ class Run:
             self.ending = Canceled()
 
     def as_ending(self, output: Any) -> Ending:
-        """What is recorded of it; `output` with its files stored."""
+        """What is recorded of it; `output` with its files stored. Raises TypeError for one that JSON cannot
+        hold."""
         error, code = self.reason, None
         if isinstance(self.ending, Failed):
             error, code = self.ending.error or "The model failed without a message.", self.ending.code
         return Ending(
             *self.fence,
             self.status,
-            output,
+            None if output is None else JsonText.from_value(output),
             error,
             code,
             self.logs,

@@ -21,7 +21,7 @@ from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
 from app.services.predictions.attempts import HandBack, ProgressUpdate
 from app.services.predictions.lifecycle import Lifecycle
-from app.worker.ending_writer import EndingWriter
+from app.worker.ending_writer import NOT_STORABLE, EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
@@ -199,10 +199,13 @@ class Runner:
         self._record(run, output)
 
     def _record(self, run: Run, output: Any) -> None:
+        try:
+            ending = run.as_ending(output)
+        except TypeError:  # what JSON cannot hold: a lone surrogate, an integer of more than 64 bits
+            run.ending = Failed(NOT_STORABLE, ModelFailed.code)
+            ending = run.as_ending(None)
         status = run.status
-        self._ending_writer.write(
-            run.as_ending(output), lambda written: self._ended(run, status if written else None)
-        )
+        self._ending_writer.write(ending, lambda written: self._ended(run, status if written else None))
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)

@@ -14,6 +14,7 @@ from app.db import workers
 from app.domain.predictions import Prediction, Status
 from app.domain.workers import NewWorker
 from app.events.channels import ChunkFrame
+from app.json_text import JsonText
 from app.services.predictions.lifecycle import Ending, ProgressUpdate
 from app.settings import Settings
 
@@ -70,7 +71,7 @@ class HandWorker:
         ending = Ending(
             *fence,
             status=Status.FAILED if failed else Status.SUCCEEDED,
-            output=None if failed else chunks or asked.get("answer", said),
+            output=None if failed else JsonText.from_value(chunks or asked.get("answer", said)),
             error="It was asked to fail." if failed else None,
             error_code=asked.get("code", "model_failed") if failed else None,
             metrics={"run": 0.01, "prompt_tokens": 3, "input_tokens": 3, "output_tokens": len(chunks)},

@@ -29,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
 
 from app.domain.predictions import Prediction, Status
 from app.events.channels import ChunkFrame
+from app.json_text import JsonText
 from app.services.predictions.lifecycle import Ending, ProgressUpdate
 
 DOCUMENT = Path(__file__).parents[2] / "openapi.json"
@@ -80,7 +81,7 @@ class Parrot(HandWorker):
         self._core.lifecycle.save_progress([ProgressUpdate(*fence, output=["word"])])
         metrics = {"run": 0.01, "prompt_tokens": 1, "output_tokens": 1}
         self._core.lifecycle.finish(
-            [Ending(*fence, status=Status.SUCCEEDED, output=["word"], metrics=metrics)]
+            [Ending(*fence, status=Status.SUCCEEDED, output=JsonText.from_value(["word"]), metrics=metrics)]
         )
 
 

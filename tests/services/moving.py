@@ -10,6 +10,7 @@ from app.db import predictions as table
 from app.db import workers
 from app.domain.predictions import Prediction, Status
 from app.domain.workers import NewWorker
+from app.json_text import JsonText
 from app.services.predictions.attempts import Ending
 
 
@@ -46,10 +47,13 @@ def claim(core: Core, worker: UUID, *ids: str) -> list[Prediction]:
     return core.lifecycle.claim(ids, worker, {}).predictions
 
 
-def ending(prediction: Prediction, status: Status = Status.SUCCEEDED, **more: Any) -> Ending:
+def ending(
+    prediction: Prediction, status: Status = Status.SUCCEEDED, output: Any = None, **more: Any
+) -> Ending:
     """The end of this very attempt."""
     assert prediction.worker is not None
-    return Ending(prediction.id, prediction.attempt, prediction.worker, status, **more)
+    text = None if output is None else JsonText.from_value(output)
+    return Ending(prediction.id, prediction.attempt, prediction.worker, status, text, **more)
 
 
 def now(core: Core, prediction: Prediction) -> Prediction:

@@ -21,11 +21,13 @@ from waiting import eventually
 
 from app.broker import messages, names
 from app.broker.queue_lists import message_id_of
-from app.domain.errors import Unavailable
+from app.coalesce import GROUP_BYTES
+from app.domain.errors import DatabaseRefused, Unavailable
 from app.domain.predictions import Prediction, Status, new_id
 from app.domain.work import Canceled
 from app.engine import devices
 from app.engine.engine import Engine
+from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Claimed
 from app.worker.ending_writer import EndingWriter
@@ -217,13 +219,16 @@ class Refusing:
     """A lifecycle whose `finish` refuses some endings, and for a while all."""
 
     def __init__(self, poison: str = "", away: int = 0) -> None:
-        self.poison, self.away = poison, away
+        self.poison, self.away = JsonText.from_value(poison), away
+        self.most = 10_000
         self.written: list[Ending] = []
 
     def finish(self, endings: list[Ending]) -> list[Any]:
         if self.away:
             self.away -= 1
             raise Unavailable("away")
+        if len(endings) > self.most:
+            raise DatabaseRefused("too slow", may_pass=True)
         if any(ending.output == self.poison for ending in endings):
             raise ValueError("cannot be stored")
         self.written += endings
@@ -231,7 +236,7 @@ class Refusing:
 
 
 def ending(output: str) -> Ending:
-    return Ending(output, 1, uuid4(), Status.SUCCEEDED, output)
+    return Ending(output, 1, uuid4(), Status.SUCCEEDED, JsonText.from_value(output))
 
 
 @pytest.mark.parametrize("away", [0, 2])
@@ -247,6 +252,40 @@ def test_one_ending_that_cannot_be_stored_fails_alone(away: int) -> None:
     assert recorded == {"a": True, "poison": True, "b": True}
     statuses = {one.id: one.status for one in lifecycle.written}
     assert statuses == {"a": Status.SUCCEEDED, "poison": Status.FAILED, "b": Status.SUCCEEDED}
+
+
+def test_a_refused_group_of_endings_is_written_in_smaller_ones() -> None:
+    """A statement that took too long was once repeated as it was for 300 s, then all its work was thrown
+    away."""
+    lifecycle = Refusing("poison")
+    lifecycle.most = 3
+    writer = EndingWriter(lifecycle)  # type: ignore[arg-type]
+    recorded: list[bool] = []
+    for output in [*map(str, range(40)), "poison"]:
+        writer.write(ending(output), recorded.append)
+    writer.start()
+    eventually(lambda: len(recorded) == 41)
+    writer.close(1)
+    assert all(recorded)
+    assert [one.id for one in lifecycle.written if one.status is Status.FAILED] == ["poison"]
+
+
+def test_large_endings_are_no_group_with_others() -> None:
+    groups: list[int] = []
+
+    class Counting(Refusing):
+        def finish(self, endings: list[Ending]) -> list[Any]:
+            groups.append(sum(one.size for one in endings))
+            return super().finish(endings)
+
+    writer = EndingWriter(Counting())  # type: ignore[arg-type]
+    recorded: list[bool] = []
+    for _ in range(20):
+        writer.write(ending("x" * 900_000), recorded.append)
+    writer.start()
+    eventually(lambda: len(recorded) == 20)
+    writer.close(1)
+    assert max(groups) <= GROUP_BYTES
 
 
 def test_endings_are_kept_while_the_database_is_away_and_given_up_at_the_end() -> None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from app.domain.errors import WorkerCrashed
 from app.domain.predictions import Prediction, Status, retry_delay
+from app.json_text import JsonText
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +26,26 @@ class ProgressUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ended. `output` holds storage keys in its file references. `has_webhook`: it may have a
-    webhook, which must be written with it; without any, a group of ends is one statement."""
+    """How an attempt ended. `output` holds storage keys in its file references; None: no output.
+    `has_webhook`: it may have a webhook, which must be written with it; without any, a group of ends is one
+    statement."""
 
     id: str
     attempt: int
     worker: UUID
     status: Status
-    output: Any = None
+    output: JsonText | None = None
     error: str | None = None
     error_code: str | None = None
     logs: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, int] | None = None
     has_webhook: bool = True
+
+    @property
+    def size(self) -> int:
+        """Bytes, but for what is always short."""
+        return (len(self.output) if self.output else 0) + len(self.logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def last_ending(prediction: Prediction, hand_back: HandBack) -> Ending:
         hand_back.attempt,
         hand_back.worker,
         Status.CANCELED if prediction.cancel_requested else Status.FAILED,
-        output=prediction.output,
+        output=None if prediction.output is None else JsonText.from_value(prediction.output),
         error=f"Its process died {crashes} times while running it{reason}.",
         error_code=WorkerCrashed.code,
         logs=prediction.logs,

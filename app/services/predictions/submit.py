@@ -19,8 +19,10 @@ import orjson
 from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.session import Database
+from app.domain.errors import DatabaseRefused
 from app.domain.predictions import Prediction, new_id
 from app.domain.versions import RunnableVersion
+from app.json_text import JsonText
 from app.services.files.own_files import OwnFiles
 from app.services.idempotency import other_request
 from app.services.platform.fleet import Fleet
@@ -29,6 +31,15 @@ from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
 
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
+ROW_BYTES = 1_000  # of a row beside its input
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """A row to be inserted, and its size in bytes."""
+
+    values: dict[str, Any]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +102,12 @@ class Submitter:
         self._checker, self._own_files = checker, own_files
         self._fleet, self._backlog = fleet, backlog
         self._threads = threads
-        self._insert: Coalescer[dict[str, Any], Prediction | None] = Coalescer(
-            self._insert_group, limit=INSERT_LIMIT, lanes=2
+        self._insert: Coalescer[NewRow, Prediction | None] = Coalescer(
+            self._insert_group,
+            limit=INSERT_LIMIT,
+            lanes=2,
+            size_of=lambda row: row.size,
+            halve_on=(DatabaseRefused,),
         )
 
     async def submit(self, submission: Submission) -> Prediction:
@@ -109,11 +124,11 @@ class Submitter:
         created = await self._insert(row)
         return created or await self._existing(submission)
 
-    async def _row(self, submission: Submission, checked: dict[str, Any]) -> dict[str, Any]:
-        version = submission.version
+    async def _row(self, submission: Submission, checked: dict[str, Any]) -> NewRow:
+        version, text = submission.version, JsonText.from_value(checked)
         wish = {"device": submission.device} if submission.device else {}
         choice = await self._fleet.route(version.id, {**wish, **version.config})
-        return {
+        values = {
             "id": new_id(time.time_ns() // 1_000_000),
             "user_id": submission.user_id,
             "version_id": version.id,
@@ -121,7 +136,7 @@ class Submitter:
             "queue": choice.queue,
             "routing": {**choice.as_json(), **submission.requested()},
             "source": submission.source,
-            "input": checked,
+            "input": text.fragment,
             "stream": version.streams,
             "cancel_after": submission.cancel_after,
             "timeout": submission.timeout,
@@ -130,12 +145,13 @@ class Submitter:
             "idempotency_key": submission.idempotency_key,
             "request_hash": submission.fingerprint() if submission.idempotency_key else None,
         }
+        return NewRow(values, len(text) + ROW_BYTES)
 
-    async def _insert_group(self, rows: list[dict[str, Any]]) -> Sequence[Prediction | None]:
+    async def _insert_group(self, rows: list[NewRow]) -> Sequence[Prediction | None]:
         created = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._lifecycle.accept, rows
+            self._threads, self._lifecycle.accept, [row.values for row in rows]
         )
-        return [created.get(row["id"]) for row in rows]
+        return [created.get(row.values["id"]) for row in rows]
 
     async def _existing(self, submission: Submission) -> Prediction:
         user, key = submission.user_id, submission.idempotency_key
