@@ -6,10 +6,10 @@ WORKDIR /srv/lovage
 
 RUN useradd --create-home --uid 10001 lovage && mkdir /data && chown lovage /data
 
-COPY requirements/api.txt requirements/api.txt
+COPY requirements requirements
 RUN python -m pip install -r requirements/api.txt
 
-COPY pyproject.toml README.md LICENSE alembic.ini ./
+COPY pyproject.toml setup.py README.md LICENSE alembic.ini ./
 COPY alembic alembic
 COPY scripts/init_db.py scripts/init_db.py
 COPY app app

@@ -76,7 +76,7 @@ docker-down: ## Stop it; the volumes stay
 ##@ Tidy
 .PHONY: clean help
 clean: ## Remove caches and the virtual environment; .lovage (your data) stays
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .hypothesis build ./*.egg-info
+	@rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .hypothesis build ./*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 help: ## This list
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

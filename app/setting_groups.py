@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
+from app.shipped import locate_shipped
+
 RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 
 
@@ -222,8 +224,7 @@ class ModelSettings(BaseSettings):
     @property
     def model_root_folders(self) -> list[Path]:
         """Folders under which `path:` sources are allowed; the shipped demo models are always among them."""
-        own = Path(__file__).parent.parent / "demo_models"
-        return [own, *folders(self.model_roots)]
+        return [locate_shipped("demo_models"), *folders(self.model_roots)]
 
     @property
     def runtime_folders(self) -> list[Path]:

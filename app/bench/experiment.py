@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from app.bench.input_sources import Inputs
 from app.domain import version_settings
+from app.shipped import locate_shipped
 
-SHIPPED = Path(__file__).resolve().parents[2] / "experiments"
+SHIPPED = locate_shipped("experiments")
 DEFAULT_SECONDS = 10.0
 DEFAULT_CONCURRENCY = [1, 16, 64]
 MOST_AT_ONCE = 4_096

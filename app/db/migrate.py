@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from alembic import command
+from app.shipped import locate_shipped
 
-ROOT = Path(__file__).resolve().parents[2]
 LOCK = 7_205_601  # any number that nothing else in this database locks
 
 
 def config(url: str) -> Config:
     """Alembic's configuration for `url`, whatever the working directory."""
-    alembic = Config(str(ROOT / "alembic.ini"))
+    alembic = Config(str(locate_shipped("alembic.ini")))
     alembic.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return alembic
 

@@ -4,7 +4,9 @@ library."""
 from importlib.util import find_spec
 from pathlib import Path
 
-SHIPPED = Path(__file__).resolve().parent.parent.parent / "demo_models"
+from app.shipped import locate_shipped
+
+SHIPPED = locate_shipped("demo_models")
 
 
 def demo_minilm_folder() -> Path | None:
@@ -29,7 +31,7 @@ def package_roots() -> list[Path]:
 
 
 def shipped_folder(name: str) -> Path | None:
-    """`demo_models/<name>` of this checkout when it holds a model (any config or index file), else None."""
+    """The shipped `demo_models/<name>` when it holds a model (any config or index file), else None."""
     folder = SHIPPED / name
     holds = any((folder / file).is_file() for file in ("config.json", "model_index.json", "predictor.py"))
     return folder if holds else None
