@@ -23,6 +23,7 @@ from app.events.writer import EventWriter
 from app.runtimes.demo import package_roots
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.model_names import ModelNames
 from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
@@ -176,6 +177,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         catalogue=catalogue,
         versions=versions,
         runnables=runnables,
+        model_names=build_model_names(settings, database, threads, runnables),
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
@@ -197,6 +199,14 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         view=core.view,
         storage=core.storage,
     )
+
+
+def build_model_names(
+    settings: Settings, database: Database, threads: Executor, runnables: Runnables
+) -> ModelNames:
+    """What clients call models by."""
+    aliases, seconds = settings.models_by_alias, settings.principal_cache_seconds
+    return ModelNames(database, threads, runnables, aliases, seconds)
 
 
 def build_metrics(

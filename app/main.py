@@ -108,7 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
         leaving=app.state.leaving,
     )
     if settings.origins:
-        exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After"]
+        exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After", "ETag", "Ignored-Fields"]
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,

@@ -53,9 +53,23 @@ def _token(value: str) -> str:
     return value
 
 
+def aliases(text: str) -> dict[str, str]:
+    """The models by their aliases, of a list such as `gpt-4o=ada/chat,small=demo/minilm`."""
+    pairs = (part.partition("=") for part in listed(text))
+    return {alias.strip(): model.strip() for alias, _, model in pairs}
+
+
+def _aliases(value: str) -> str:
+    for alias, model in aliases(value).items():
+        if not alias or not re.fullmatch(r"[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}", model):
+            raise ValueError(f"must be alias=owner/name with commas between; {alias[:50]!r} is not so")
+    return value
+
+
 Url = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 Networks = Annotated[str, AfterValidator(_networks)]
+Aliases = Annotated[str, AfterValidator(_aliases)]
 SecondsList = Annotated[str, AfterValidator(_seconds)]
 Token = Annotated[str, AfterValidator(_token)]
 
@@ -220,6 +234,13 @@ class ModelSettings(BaseSettings):
     trust_remote_code: str = Field(
         "", description="Comma-separated `org/name@commit` whose own code may run. Empty: none."
     )
+    model_aliases: Aliases = Field(
+        "",
+        description=(
+            "Other names of models for OpenAI's, Ollama's and such clients, e.g."
+            " gpt-4o=ada/chat,text-embedding-3-small=demo/minilm."
+        ),
+    )
 
     @property
     def model_root_folders(self) -> list[Path]:
@@ -229,6 +250,10 @@ class ModelSettings(BaseSettings):
     @property
     def runtime_folders(self) -> list[Path]:
         return folders(self.runtime_paths)
+
+    @property
+    def models_by_alias(self) -> dict[str, str]:
+        return aliases(self.model_aliases)
 
     @property
     def trusted_code(self) -> frozenset[str]:

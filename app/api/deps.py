@@ -14,6 +14,7 @@ from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.model_names import ModelNames
 from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
@@ -66,6 +67,7 @@ class Services:
     catalogue: Catalogue
     versions: ModelVersions
     runnables: Runnables
+    model_names: ModelNames
     deployments: Deployments
     files: Files
     deliveries: DeliveryLog

@@ -13,7 +13,8 @@ import secrets
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.problems import encode_error
+from app.api.methods import answer_head
+from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
@@ -46,6 +47,9 @@ class RequestBounds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            await answer_head(self, scope, receive, send)
+            return
         headers = dict(scope["headers"])
         scope["request_id"] = request_id(headers.get(b"x-request-id"))
         limit = self._max_upload + MULTIPART_OVERHEAD if scope["path"] == UPLOADS else self._max_body
@@ -53,8 +57,13 @@ class RequestBounds:
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
-        with contextlib.suppress(ClientDisconnect):  # the caller's, or ours: nobody reads an answer
+        try:
             await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:  # the caller's, or ours: nobody reads an answer
+            pass
+        except Exception:  # a bug: answered here, within CORS, and raised on so that the server logs it
+            await exchange.answer_fault()
+            raise
 
 
 def request_id(header: bytes | None) -> str:
@@ -132,12 +141,18 @@ class _Exchange:
             ]
         await self._send(message)
 
+    async def answer_fault(self) -> None:
+        """Answers a 500, unless an answer is on its way already."""
+        if not self._started:
+            body, kind = encode_error(self._scope, 500, SERVER_FAULT, self._id)
+            headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+            await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+            await self.send({"type": "http.response.body", "body": body})
+
     async def refuse(self, status: int) -> None:
         """Answers at once, whatever the route says later; reads a little of what still comes, then closes the
         connection."""
-        body, kind = encode_error(
-            self._scope["path"], status, SENTENCES[status].format(limit=self._limit), self._id
-        )
+        body, kind = encode_error(self._scope, status, SENTENCES[status].format(limit=self._limit), self._id)
         headers = [
             (b"content-type", kind.encode()),
             (b"content-length", str(len(body)).encode()),

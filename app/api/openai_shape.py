@@ -1,10 +1,13 @@
 """OpenAI's error object, for whatever answers an error at one of OpenAI's addresses: routes, middleware,
 faults.
 
-Knows no request and no error class.
+Knows no route and no error class.
 """
 
+import re
 from typing import Any
+
+from starlette.types import Scope
 
 PREFIXES = (
     "/v1/completions",
@@ -29,10 +32,22 @@ ABSENT = (
 )
 
 
-def is_openai(path: str) -> bool:
-    """Whether only OpenAI's clients call this address. /v1/models and /v1/files are shared with
-    Replicate's."""
-    return path.startswith(PREFIXES)
+# Both OpenAI's and Replicate's clients call these: an error there has the members that either reads.
+SHARED = ("/v1/models", "/v1/files")
+OWN_CLIENTS = re.compile(rb"(Async)?OpenAI/")  # the User-Agent of OpenAI's own clients, in any language
+
+
+def is_openai(scope: Scope) -> bool:
+    """Whether the caller reads OpenAI's errors: only its clients call this address, or the caller is one."""
+    if str(scope["path"]).startswith(PREFIXES):
+        return True
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return OWN_CLIENTS.match(agent) is not None
+
+
+def is_shared(scope: Scope) -> bool:
+    """Whether clients of both families call this address."""
+    return str(scope["path"]).startswith(SHARED)
 
 
 def shape(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:

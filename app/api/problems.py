@@ -14,8 +14,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
-from app.api.openai_shape import ABSENT, is_openai, shape
+from app.api.methods import allowed_methods
+from app.api.openai_shape import ABSENT, is_openai, is_shared, shape
 from app.domain.errors import (
     Conflict,
     FieldError,
@@ -113,8 +115,12 @@ def problem_body(
     detail: str,
     request_id: str | None = None,
     fields: tuple[FieldError, ...] = (),
+    scope: Scope | None = None,
 ) -> bytes:
-    """The JSON of a problem. Lone surrogates in names that were sent are replaced: JSON cannot hold them."""
+    """The JSON of a problem. Lone surrogates in names that were sent are replaced: JSON cannot hold them.
+
+    At an address that OpenAI's clients call as well as Replicate's (`scope`), with the member that they read.
+    """
     body: dict[str, Any] = {
         "type": TYPE_PREFIX + code,
         "title": title,
@@ -129,16 +135,21 @@ def problem_body(
             {"type": field.type, "field": _clean(field.field), "description": _clean(field.description)}
             for field in fields
         ]
+    if scope and is_shared(scope):
+        body |= shape(status, _clean(detail).strip(), body["invalid_fields"][0]["field"] if fields else None)
     return orjson.dumps(body)
 
 
-def encode_error(path: str, status: int, sentence: str, request_id: str | None) -> tuple[bytes, str]:
-    """Body and media type of an error that is no LovageError, in the shape that clients of this path read."""
-    if is_openai(path):
+def encode_error(
+    scope: Scope | None, status: int, sentence: str, request_id: str | None
+) -> tuple[bytes, str]:
+    """Body and media type of an error that is no LovageError, in the shape that whoever calls this address
+    reads; without a scope nobody knows who that is."""
+    if scope and is_openai(scope):
         return orjson.dumps(shape(status, ABSENT if status == 404 else sentence)), "application/json"
     title = WORDS.get(status, "Error")
     code = "internal_error" if status == 500 else title.lower().replace(" ", "_")
-    return problem_body(status, code, title, sentence, request_id), MEDIA_TYPE
+    return problem_body(status, code, title, sentence, request_id, scope=scope), MEDIA_TYPE
 
 
 def _clean(text: str) -> str:
@@ -150,7 +161,11 @@ def respond(request: Request, error: LovageError) -> Response:
     status = status_of(error)
     fields = error.fields if isinstance(error, InvalidRequest) else ()
     detail = SERVER_FAULT if status == 500 else error.detail
-    body = problem_body(status, error.code, error.title, detail, request_id_of(request), fields)
+    if is_openai(request.scope):
+        body = orjson.dumps(shape(status, _clean(detail).strip(), fields[0].field if fields else None))
+        return Response(body, status, error_headers(error), "application/json")
+    scope = request.scope
+    body = problem_body(status, error.code, error.title, detail, request_id_of(request), fields, scope)
     return Response(body, status, error_headers(error), MEDIA_TYPE)
 
 
@@ -199,9 +214,14 @@ def _field(error: dict[str, Any]) -> FieldError:
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = allowed_methods(request)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     sentence = _sentence(request, error)
-    body, kind = encode_error(request.url.path, error.status_code, sentence, request_id_of(request))
-    return Response(body, error.status_code, error.headers, kind)
+    body, kind = encode_error(request.scope, error.status_code, sentence, request_id_of(request))
+    return Response(body, error.status_code, headers, kind)
 
 
 def _sentence(request: Request, error: HTTPException) -> str:
@@ -214,7 +234,7 @@ def _sentence(request: Request, error: HTTPException) -> str:
 
 async def _on_fault(request: Request, error: Exception) -> Response:
     """A bug. Starlette raises the exception again after this answer, so that the server logs it."""
-    body, kind = encode_error(request.url.path, 500, SERVER_FAULT, request_id_of(request))
+    body, kind = encode_error(request.scope, 500, SERVER_FAULT, request_id_of(request))
     headers = {"X-Request-Id": request_id_of(request) or ""}
     return Response(body, 500, headers, kind)
 

@@ -105,7 +105,7 @@ class BoundedHttp(HttpToolsProtocol):
 
 def _answer(status: int) -> bytes:
     name = request_id(None)
-    body, kind = encode_error("", status, SENTENCES[status], name)
+    body, kind = encode_error(None, status, SENTENCES[status], name)
     head = [
         f"content-type: {kind}",
         f"content-length: {len(body)}",

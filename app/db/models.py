@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, or_, select, text, true, update
+from sqlalchemy import ColumnElement, case, func, or_, select, text, true, update
 from sqlalchemy.orm import Session
 
 from app.db.objects import to_object, values_of
@@ -72,6 +72,16 @@ def list_names(session: Session, user_id: UUID | None, *, everything: bool, limi
         ModelRow.created_at.desc(), ModelRow.id.desc()
     )
     return [ModelName(*row) for row in session.execute(newest.limit(limit))]
+
+
+def owners_of(
+    session: Session, user_id: UUID | None, name: str, *, everything: bool, limit: int
+) -> list[str]:
+    """Whose visible models have this name; the user's own first, then the newest."""
+    own = case((ModelRow.owner_id == user_id, 0), else_=1) if user_id else ModelRow.owner
+    named = (ModelRow.name == name, *_visible_to(user_id, everything))
+    statement = select(ModelRow.owner).where(*named).order_by(own, ModelRow.created_at.desc(), ModelRow.id)
+    return list(session.scalars(statement.limit(limit)))
 
 
 def change(session: Session, model: Model, values: Mapping[str, Any]) -> Model:

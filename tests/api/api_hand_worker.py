@@ -74,6 +74,12 @@ class HandWorker:
             output=None if failed else JsonText.from_value(chunks or asked.get("answer", said)),
             error="It was asked to fail." if failed else None,
             error_code=asked.get("code", "model_failed") if failed else None,
-            metrics={"run": 0.01, "prompt_tokens": 3, "input_tokens": 3, "output_tokens": len(chunks)},
+            metrics={
+                **({"finish_reason": asked["finish_reason"]} if asked.get("finish_reason") else {}),
+                "run": 0.01,
+                "prompt_tokens": 3,
+                "input_tokens": 3,
+                "output_tokens": len(chunks),
+            },
         )
         self._core.lifecycle.finish([ending])

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import httpx
+import openai
 import pytest
 import redis
 import uvicorn
@@ -20,11 +22,40 @@ from replicate.client import Client
 from app.api.protocol import BoundedHttp
 from app.db import runtimes
 from app.main import create_app
-from app.runtimes import registry
+from app.runtimes import registry, schema
 from app.services.people.access import SCOPES
 from app.settings import Settings
 
 numbers = itertools.count(1)
+# What OpenAI's calls send, and what a version's defaults make of it: chunks, seconds, failures.
+INPUTS = schema.inputs(
+    {
+        "prompt": schema.text("", max_length=100_000),
+        "messages": schema.array({"type": "object"}, "", max_items=10),
+        "text": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "max_new_tokens": schema.integer("", minimum=1, maximum=9),
+        "chunks": schema.integer("", minimum=0, maximum=100, default=2),
+        "seconds": schema.number("", minimum=0, maximum=100, default=0),
+        "fail": schema.boolean("", default=False),
+        "code": schema.text("", default="model_failed"),
+        "answer": {"type": "array", "items": {}, "default": []},
+        "finish_reason": schema.text("", default=""),
+        "tools": schema.array({"type": "object"}, "", max_items=100),
+        "tool_choice": schema.text(""),
+        "parallel_tool_calls": schema.boolean(""),
+        "logprobs": schema.integer("", minimum=0, maximum=20),
+        "parse_response": schema.boolean(""),
+    }
+)
+TALKER = {
+    "name": "talker",
+    "description": "",
+    "inputs": {"": INPUTS},
+    "outputs": {"": schema.chunks_of_text()},
+    "streams": True,
+    "needs_source": False,
+    "config": {},
+}
 
 
 @pytest.fixture(scope="session")
@@ -169,3 +200,38 @@ def worker(api_settings) -> Iterator[HandWorker]:
 def anonymous(api) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=api.url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def talker(database, ada: Person) -> Callable[..., str]:
+    """`talker(fail=True)`: a model whose defaults are such; its name."""
+    with database.unit() as session:
+        runtimes.put(session, {"talker": TALKER})
+    numbers = itertools.count()
+
+    def make(**defaults: Any) -> str:
+        changes = {"properties": {name: {"default": value} for name, value in defaults.items()}}
+        name = f"talker{next(numbers)}"
+        ada.model(name, runtime="talker", input_schema=changes)
+        return f"ada/{name}"
+
+    return make
+
+
+@pytest.fixture
+def remote() -> Iterator[Callable[..., openai.OpenAI]]:
+    opened: list[openai.OpenAI] = []
+
+    def make(server: Server, person: Person | None) -> openai.OpenAI:
+        client = openai.OpenAI(
+            api_key=person.key if person else "lov_wrong",
+            base_url=f"{server.url}/v1",
+            max_retries=0,
+            http_client=httpx.Client(trust_env=False, timeout=30),
+        )
+        opened.append(client)
+        return client
+
+    yield make
+    for client in opened:
+        client.close()

@@ -1,80 +1,17 @@
 """OpenAI's API when things go wrong, through its official client: error classes, failures in mid-stream,
 callers that leave."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import openai
 import pytest
 from api_hand_worker import HandWorker
-from api_people import Person, Server
 
 from app.api.openai import answer_stream
-from app.db import runtimes
-from app.runtimes import schema
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
-# What OpenAI's calls send, and what a version's defaults make of it: chunks, seconds, failures.
-INPUTS = schema.inputs(
-    {
-        "prompt": schema.text("", max_length=100_000),
-        "messages": schema.array({"type": "object"}, "", max_items=10),
-        "text": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-        "max_new_tokens": schema.integer("", minimum=1, maximum=9),
-        "chunks": schema.integer("", minimum=0, maximum=100, default=2),
-        "seconds": schema.number("", minimum=0, maximum=100, default=0),
-        "fail": schema.boolean("", default=False),
-        "code": schema.text("", default="model_failed"),
-        "answer": {"type": "array", "items": {}, "default": []},
-    }
-)
-TALKER = {
-    "name": "talker",
-    "description": "",
-    "inputs": {"": INPUTS},
-    "outputs": {"": schema.chunks_of_text()},
-    "streams": True,
-    "needs_source": False,
-    "config": {},
-}
 Remote = Callable[..., openai.OpenAI]
-
-
-@pytest.fixture
-def talker(database, ada: Person) -> Callable[..., str]:
-    """`talker(fail=True)`: a model whose defaults are such; its name."""
-    with database.unit() as session:
-        runtimes.put(session, {"talker": TALKER})
-    numbers = itertools.count()
-
-    def make(**defaults: Any) -> str:
-        changes = {"properties": {name: {"default": value} for name, value in defaults.items()}}
-        name = f"talker{next(numbers)}"
-        ada.model(name, runtime="talker", input_schema=changes)
-        return f"ada/{name}"
-
-    return make
-
-
-@pytest.fixture
-def remote() -> Iterator[Remote]:
-    opened: list[openai.OpenAI] = []
-
-    def make(server: Server, person: Person | None) -> openai.OpenAI:
-        client = openai.OpenAI(
-            api_key=person.key if person else "lov_wrong",
-            base_url=f"{server.url}/v1",
-            max_retries=0,
-            http_client=httpx.Client(trust_env=False, timeout=30),
-        )
-        opened.append(client)
-        return client
-
-    yield make
-    for client in opened:
-        client.close()
 
 
 def calls(client: openai.OpenAI, model: str) -> dict[str, Callable[[], Any]]:

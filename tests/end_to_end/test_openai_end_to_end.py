@@ -228,12 +228,15 @@ def test_embeddings_of_one_and_of_many_texts(remote: openai.OpenAI, client: http
 
 def test_embeddings_of_token_ids_are_those_of_the_text(remote: openai.OpenAI) -> None:
     text = remote.embeddings.create(model=MINILM, input="hello")
-    ids = remote.embeddings.create(model=MINILM, input=[101, 7592, 102])  # [CLS] hello [SEP]
-    both = remote.embeddings.create(model=MINILM, input=[[101, 7592, 102], [101, 102]])
+    own = {"token_ids": True}  # else they could be another tokenizer's
+    ids = remote.embeddings.create(model=MINILM, input=[101, 7592, 102], extra_body=own)  # [CLS] hello [SEP]
+    both = remote.embeddings.create(model=MINILM, input=[[101, 7592, 102], [101, 102]], extra_body=own)
     assert ids.data[0].embedding == pytest.approx(text.data[0].embedding, abs=1e-4)
     assert both.data[0].embedding == pytest.approx(text.data[0].embedding, abs=1e-4)
     with pytest.raises(openai.BadRequestError, match="99999"):
-        remote.embeddings.create(model=MINILM, input=[99999])
+        remote.embeddings.create(model=MINILM, input=[99999], extra_body=own)
+    with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length"):
+        remote.embeddings.create(model=MINILM, input=[101])
 
 
 def test_fewer_dimensions_have_length_one(remote: openai.OpenAI) -> None:

@@ -5,6 +5,7 @@ Knows predictions and their events; a StreamForm says what each looks like on th
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
 # Then a comment is sent: a queue, or a model that loads, may take longer than a proxy waits.
 SILENT_SECONDS = 10.0
 SILENCE = StreamEvent("", "silence", "")
+LINE_ENDS = re.compile(rb"\xe2\x80[\xa8\xa9]|\xc2\x85")
 COMMENT = b": waiting\n\n"
 
 NumberedEvent = tuple[int, StreamEvent]  # the number of the prediction in its request, and its event
@@ -109,8 +111,12 @@ class AnswerStream(StreamingResponse):
 
 
 def encode_event(body: Line) -> bytes:
-    """One event on the wire."""
-    return b"data: " + orjson.dumps(body) + b"\n\n"
+    """One event on the wire. Line ends of Unicode are escaped: some clients split lines at them."""
+    data = orjson.dumps(body)
+    if LINE_ENDS.search(data):
+        for line_end in (b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\xc2\x85"):
+            data = data.replace(line_end, f"\\u{ord(line_end.decode()):04x}".encode())
+    return b"data: " + data + b"\n\n"
 
 
 async def _failure(call: Call, prediction: Prediction) -> RunFailed:

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from app.api.deps import Services, caller_of, services_of
-from app.api.openai.errors import NoModel, RunFailed, failure_of, refused
+from app.api.openai.errors import IGNORED, NoModel, RunFailed, failure_of, refused
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion
-from app.services.catalogue.runnable import parse_reference
 from app.services.people.access import Principal
 from app.services.predictions.submit import Submission
 
@@ -29,11 +28,17 @@ class Call:
     services: Services
     caller: Principal
     version: RunnableVersion
+    ignored: list[str]  # fields of the request that change nothing here
 
     def inputs(self) -> dict[str, Any]:
         """The model's own input properties, by name."""
         properties: dict[str, Any] = self.version.input_schema.get("properties", {})
         return properties
+
+    def takes(self, name: str) -> bool:
+        """Whether the model has an input of this name or alias."""
+        inputs = self.inputs()
+        return name in inputs or any(name in schema.get("x-aliases", ()) for schema in inputs.values())
 
     async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
         """One prediction for each input: all of them, or none and what refused the first that was refused."""
@@ -61,10 +66,15 @@ async def open_call(request: Request, model: str) -> Call:
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
     try:
-        version = await services.runnables.get(caller, parse_reference(model))
-    except (NotFound, InvalidRequest):
-        raise NoModel(f"The model `{model[:200]}` does not exist or you do not have access to it.") from None
-    return Call(services, caller, version)
+        version = await services.model_names.runnable(caller, model)
+    except (NotFound, InvalidRequest) as error:
+        reason = f" {error.detail}" if "Several" in error.detail else ""
+        raise NoModel(
+            f"The model `{model[:200]}` does not exist or you do not have access to it.{reason}"
+        ) from None
+    ignored: list[str] = []
+    request.scope[IGNORED] = ignored
+    return Call(services, caller, version, ignored)
 
 
 def require_input(call: Call, *names: str) -> None:

@@ -12,26 +12,21 @@ from starlette.responses import Response
 
 from app.api.deps import caller_of
 from app.api.openai.calls import Call, open_call, require_input, wait_for_all
-from app.api.openai.errors import OpenAIRoute, declared, refused, respond
+from app.api.openai.errors import OpenAIRoute, RunFailed, declared, refused, respond
 from app.api.openai.fields import CallIn, Model, by_form
+from app.api.openai.text_wire import Tokens, prompt_form
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
 MOST = 2_048
-Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
-Token = Annotated[int, Field(ge=0, le=10_000_000)]
-Tokens = Annotated[list[Token], Field(min_length=1, max_length=100_000)]
-
-
-def _form(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "<text>"
-    if not isinstance(value, list):
-        return None
-    kinds = {type(item) for item in value}
-    if len(kinds) != 1:
-        return "<texts>"
-    return {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>")
+# LangChain, by default, and whoever else counts tokens before it sends a text, sends ids of a tokenizer of
+# OpenAI's. Read as the model's own they are another text, and nobody would notice.
+FOREIGN_IDS = (
+    "holds token ids, which mean another text to this model unless its own tokenizer made them. Send texts"
+    " (LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)); ids of the model's own tokenizer are"
+    " taken with `token_ids: true`"
+)
+Text = Annotated[str, Field(max_length=1_000_000)]
 
 
 Input = Annotated[
@@ -39,7 +34,7 @@ Input = Annotated[
     | Annotated[Tokens, Tag("<tokens>")]
     | Annotated[list[Text], Field(min_length=1, max_length=MOST), Tag("<texts>")]
     | Annotated[list[Tokens], Field(min_length=1, max_length=MOST), Tag("<token lists>")],
-    by_form(_form, "must be a text, a list of texts, a list of token ids, or a list of such lists"),
+    by_form(prompt_form, "must be a text, a list of texts, a list of token ids, or a list of such lists"),
 ]
 
 
@@ -56,6 +51,21 @@ class EmbeddingsIn(CallIn):
     dimensions: int | None = Field(
         None, ge=1, le=100_000, description="Keep so many numbers, scaled to length 1 again."
     )
+    token_ids: bool | None = Field(
+        None, description="`input` holds token ids, and they are of the model's own tokenizer."
+    )
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the input is one text, or the ids of one."""
+        return isinstance(self.input, str) or isinstance(self.input[0], int)
+
+    def texts(self) -> list[Any]:
+        """The texts, or lists of token ids. Raises InvalidRequest for ids that nobody vouches for."""
+        texts = [self.input] if self.is_single else list(self.input)
+        if not self.token_ids and any(isinstance(text, list) for text in texts):
+            raise refused("input", FOREIGN_IDS)
+        return texts
 
 
 class VectorOut(BaseModel):
@@ -89,9 +99,7 @@ async def create_embeddings(request: Request, body: EmbeddingsIn) -> Response:
     """A vector for each text or list of token ids."""
     call = await open_call(request, body.model)
     require_input(call, "text")
-    is_single = isinstance(body.input, str) or isinstance(body.input[0], int)
-    texts = [body.input] if is_single else body.input
-    predictions = await call.predict([{"text": texts, **body.own_inputs(call)}])
+    predictions = await call.predict([{"text": body.texts(), **body.own_inputs(call)}])
     (prediction,) = await wait_for_all(request, call, predictions)
     data = [
         {"object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format)}
@@ -106,6 +114,8 @@ def _vectors(call: Call, output: Any, dimensions: int | None) -> list[list[float
     """The model's vectors, shortened. Raises InvalidRequest for a model that does not answer with such."""
     if not isinstance(output, list) or not output or not isinstance(output[0], list):
         raise refused("model", f"{call.version.model} does not answer with vectors")
+    if any(None in vector for vector in output):  # what JSON has for numbers that are none
+        raise RunFailed(500, "The model's answer holds numbers that are not finite.", "model_failed")
     if dimensions and dimensions > len(output[0]):
         raise refused("dimensions", f"the model's vectors have {len(output[0])}")
     return [shortened(vector, dimensions) for vector in output]

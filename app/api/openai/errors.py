@@ -32,6 +32,8 @@ PARAMS = {
     "width": "size",
     "height": "size",
 }
+IGNORED = "ignored_fields"  # of a request's scope: names of its fields that change nothing here
+LONGEST_IGNORED = 1_000  # characters of the header that names them
 MOST_FIELDS = 5  # of one request that are named
 
 
@@ -84,8 +86,8 @@ def _names(error: LovageError) -> list[str]:
     names = [field.field for field in error.fields] if isinstance(error, InvalidRequest) else []
     if not isinstance(error, InvalidInput):
         return names
-    bare = [name.removeprefix("input.") for name in names]
-    return [PARAMS.get(name, name) for name in bare]
+    parts = (name.removeprefix("input.").partition(".") for name in names)
+    return [PARAMS.get(first, first) + dot + rest for first, dot, rest in parts]
 
 
 def _without_tags(errors: Any) -> list[dict[str, Any]]:
@@ -129,7 +131,7 @@ class OpenAIRoute(CheckedRoute):
 
         async def handle(request: Request) -> Response:
             try:
-                return await inner(request)
+                return with_ignored(request, await inner(request))
             except RunFailed as error:
                 return respond(error.status, error.body)
             except LovageError as error:
@@ -140,6 +142,15 @@ class OpenAIRoute(CheckedRoute):
                 return respond(error.status_code, shape(error.status_code, str(error.detail)))
 
         return handle
+
+
+def with_ignored(request: Request, response: Response) -> Response:
+    """The response, whose header names the fields of the request that were taken and change nothing."""
+    if names := request.scope.get(IGNORED):
+        response.headers["Ignored-Fields"] = (
+            ", ".join(names)[:LONGEST_IGNORED].encode("ascii", "replace").decode()
+        )
+    return response
 
 
 def respond(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

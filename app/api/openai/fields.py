@@ -9,28 +9,47 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field
 from app.api.openai.calls import Call
 from app.api.openai.errors import refused
 
-Model = Annotated[str, Field(max_length=300, description="`owner/name`, or `owner/name:version`.")]
+Model = Annotated[
+    str, Field(max_length=300, description="`owner/name`, `owner/name:version`, an alias, or a bare name.")
+]
 TAKEN = {"prompt", "messages", "text"}  # inputs that these routes fill
+# Fields that clients send by themselves or for a service's bookkeeping. None of them changes an answer here,
+# so they are ignored, and the answer's header `Ignored-Fields` names them.
+IGNORED = frozenset(
+    {
+        "metadata",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "style",
+        "user",
+    }
+)
 
 
 class CallIn(BaseModel):
     """OpenAI's fields; what is none of them must be an input of the model (`extra_body` of the Python
-    client)."""
+    client). A null, whatever the field, means that it is not sent."""
 
     model_config = ConfigDict(extra="allow")
 
     model: Model
-    user: str | None = Field(None, description="Taken and not used.")
 
     def own_inputs(self, call: Call) -> dict[str, Any]:
-        """The fields that are not OpenAI's. Raises InvalidRequest for one that is no input of the model
-        either."""
-        extra = self.model_extra or {}
-        if unknown := next((name for name in extra if name in TAKEN or name not in call.inputs()), None):
+        """The fields that are not OpenAI's. Raises InvalidRequest for one that would change the answer and is
+        no input of the model either."""
+        sent = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
+        own = {name: value for name, value in sent.items() if call.takes(name) and name not in TAKEN}
+        call.ignored.extend(name for name in sent if name in IGNORED and name not in own)
+        if unknown := next((name for name in sent if name not in own and name not in IGNORED), None):
             raise refused(
                 unknown[:200], f"is neither a field of this call nor an input of {call.version.model}"
             )
-        return dict(extra)
+        return own
 
 
 def by_form(pick: Callable[[Any], str | None], must: str) -> Discriminator:

@@ -35,7 +35,6 @@ class ImagesIn(CallIn):
     size: str | None = Field(None, max_length=11, description="`256x256`, or `auto`: the model's own.")
     response_format: Literal["url", "b64_json"] | None = "url"
     quality: Literal["auto", "standard"] | None = Field(None, description="Nothing else is supported.")
-    style: Literal["natural", "vivid"] | None = Field(None, description="Taken and not used.")
     output_format: Literal["png"] | None = Field(None, description="Nothing else is supported.")
 
     def measures(self) -> dict[str, int]:

@@ -9,9 +9,11 @@ from starlette.responses import Response
 from app.api.deps import caller_of
 from app.api.openai.answer_stream import StreamForm, stream_answer
 from app.api.openai.calls import Call, open_call, require_input, wait_for_all
+from app.api.openai.chat_wire import ChatIn, ChatOut
 from app.api.openai.errors import OpenAIRoute, declared, failure_of, refused, respond
-from app.api.openai.text_answer import TextAnswer, finish_reason, usage_as_json
-from app.api.openai.text_wire import MOST_CHOICES, ChatIn, ChatOut, CompletionIn, CompletionOut, TextIn
+from app.api.openai.text_answer import TextAnswer, usage_as_json
+from app.api.openai.text_output import as_piece, finish_reason
+from app.api.openai.text_wire import MOST_CHOICES, CompletionIn, CompletionOut, TextIn
 from app.domain.predictions import Prediction, Status
 from app.services.predictions.follow import StreamEvent
 
@@ -20,6 +22,12 @@ router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_cla
 STREAM: dict[str, Any] = {
     "description": "With `stream`, server-sent events.",
     "content": {"text/event-stream": {}},
+}
+# What our inputs are called where OpenAI's requests name them differently.
+FIELDS = {
+    "max_new_tokens": "max_tokens",
+    "json_schema": "response_format",
+    "echo": "prompt",
 }
 
 
@@ -34,13 +42,16 @@ async def create_completion(request: Request, body: CompletionIn) -> Response:
     """OpenAI's legacy completions; `stream` for server-sent events."""
     call = await open_call(request, body.model)
     require_input(call, "prompt")
-    times = body.n or 1
-    prompts = [prompt for prompt in body.prompts() for _ in range(times)]
+    prompts = [prompt for prompt in body.prompts() for _ in range(body.tries)]
     settings = checked_settings(call, body) | body.own_inputs(call)
     inputs = [
-        {"prompt": prompt, **with_seed_of(settings, number % times)} for number, prompt in enumerate(prompts)
+        {"prompt": prompt, **with_seed_of(settings, number % body.tries)}
+        for number, prompt in enumerate(prompts)
     ]
-    return await _answer(request, call, body, inputs, prompts if body.echo else (), chat=False)
+    prefixes = [prompt for prompt in prompts if isinstance(prompt, str)]
+    return await _answer(
+        request, call, body, inputs, prefixes if body.echo and "echo" not in settings else ()
+    )
 
 
 @router.post(
@@ -54,19 +65,23 @@ async def create_chat_completion(request: Request, body: ChatIn) -> Response:
     """OpenAI's chat completions, through the model's own chat template; `stream` for server-sent events."""
     call = await open_call(request, body.model)
     require_input(call, "messages")
-    conversation = body.conversation()
+    conversation = body.conversation(call.ignored)
     settings = checked_settings(call, body) | body.own_inputs(call)
-    inputs = [{"messages": conversation, **with_seed_of(settings, number)} for number in range(body.n or 1)]
-    return await _answer(request, call, body, inputs, (), chat=True)
+    if "parse_response" in call.inputs():
+        settings.setdefault("parse_response", True)
+    inputs = [{"messages": conversation, **with_seed_of(settings, number)} for number in range(body.choices)]
+    return await _answer(request, call, body, inputs, ())
 
 
 def checked_settings(call: Call, body: TextIn) -> dict[str, Any]:
     """The sampling parameters by our names. Raises InvalidRequest for one that the model does not have."""
-    settings = body.settings()
+    settings, inputs = body.settings(), call.inputs()
     for name in settings:
-        if name not in call.inputs():
-            param = "max_tokens" if name == "max_new_tokens" else name
-            raise refused(param, f"{call.version.model} does not take it")
+        if name not in inputs:
+            raise refused(FIELDS.get(name, name), f"{call.version.model} does not take it")
+    if "max_new_tokens" in settings:
+        most = inputs["max_new_tokens"].get("maximum", settings["max_new_tokens"])
+        settings["max_new_tokens"] = min(settings["max_new_tokens"], most)
     return settings
 
 
@@ -76,26 +91,35 @@ def with_seed_of(settings: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 async def _answer(
-    request: Request,
-    call: Call,
-    body: TextIn,
-    inputs: list[dict[str, Any]],
-    prefixes: Sequence[str],
-    *,
-    chat: bool,
+    request: Request, call: Call, body: TextIn, inputs: list[dict[str, Any]], prefixes: Sequence[str]
 ) -> Response:
     if len(inputs) > MOST_CHOICES:
         raise refused("n", f"prompts times n may be at most {MOST_CHOICES}")
-    if body.stream_options and not body.stream:
-        raise refused("stream_options", "is only allowed with `stream`")
-    if body.stream and not call.version.streams:
-        raise refused("stream", f"{call.version.model} does not stream")
+    _check_stream(call, body)
     predictions = await call.predict(inputs)
-    answer = TextAnswer(chat, body.model, predictions, prefixes)
+    answer = TextAnswer(
+        isinstance(body, ChatIn),
+        body.model,
+        predictions,
+        prefixes,
+        logprobs=body.wants_logprobs,
+        older_calls=isinstance(body, ChatIn) and body.wants_older_calls,
+    )
     if not body.stream:
-        return respond(200, answer.whole(await wait_for_all(request, call, predictions)))
+        ended = await wait_for_all(request, call, predictions)
+        tries = body.tries if isinstance(body, CompletionIn) else body.choices
+        return respond(200, answer.whole(ended, body.choices, tries))
     usage = bool(body.stream_options and body.stream_options.include_usage)
     return await stream_answer(request, call, predictions, _form(call, predictions, answer, usage=usage))
+
+
+def _check_stream(call: Call, body: TextIn) -> None:
+    if body.stream_options and not body.stream:
+        raise refused("stream_options", "is only allowed with `stream`")
+    if body.stream_options and body.stream_options.continuous_usage_stats:
+        raise refused("stream_options.continuous_usage_stats", "is not supported")
+    if body.stream and not call.version.streams:
+        raise refused("stream", f"{call.version.model} does not stream")
 
 
 def _form(call: Call, predictions: list[Prediction], answer: TextAnswer, *, usage: bool) -> StreamForm:
@@ -107,19 +131,22 @@ def _form(call: Call, predictions: list[Prediction], answer: TextAnswer, *, usag
 
     async def each(index: int, event: StreamEvent) -> AsyncIterator[dict[str, Any]]:
         if event.event == "output":
-            yield with_usage(answer.piece(index, event.data))
+            yield with_usage(answer.piece(index, as_piece(event.value)))
             return
         end = ends[index] = await call.services.follower.get(predictions[index].id)
         if end.status is not Status.SUCCEEDED:
             raise failure_of(end)
-        yield with_usage(answer.piece(index, None, finish_reason(end)))
+        yield with_usage(answer.ending(index, finish_reason(end)))
 
     async def last() -> list[dict[str, Any]]:
         return [{**answer.event([]), "usage": usage_as_json(list(ends.values()))}] if usage else []
 
     numbers = range(len(predictions))
-    roles = [with_usage(answer.piece(index, "", role=True)) for index in numbers] if answer.chat else []
+    first = {"content": ""}
+    roles = [with_usage(answer.piece(index, first, role=True)) for index in numbers] if answer.chat else []
     echoes = [
-        with_usage(answer.piece(index, answer.prefix(index))) for index in numbers if answer.prefix(index)
+        with_usage(answer.piece(index, {"content": answer.prefix(index)}))
+        for index in numbers
+        if answer.prefix(index)
     ]
     return StreamForm(roles + echoes, each, last)

@@ -1,4 +1,5 @@
-"""The bodies of completions and chat completions, with OpenAI's fields. Knows no model."""
+"""The bodies of completions, and what they have in common with chat completions, with OpenAI's fields. Knows
+no model."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,20 +9,16 @@ from app.api.openai.errors import refused
 from app.api.openai.fields import CallIn, Model, by_form, text_or_list
 
 MOST_CHOICES = 128  # predictions of one request
-ROLES = {"developer": "system"}
-Count = Annotated[int | None, Field(ge=1, le=32_768)]
-CONVERSATION: dict[str, Any] = {
-    "model": "demo/words",
-    "messages": [{"role": "user", "content": "Tell me of the sea."}],
-    "max_tokens": 20,
-}
+MOST_LOGPROBS = 20
+Count = Annotated[int | None, Field(ge=1, le=2**53)]
 
 
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    include_usage: bool = False
-    include_obfuscation: bool = False
+    include_usage: bool | None = False
+    include_obfuscation: bool | None = False
+    continuous_usage_stats: bool | None = Field(None, description="Only false.")
 
 
 Stop = Annotated[
@@ -42,26 +39,14 @@ class TextIn(CallIn):
     seed: int | None = Field(None, description="The same seed and input give the same text.")
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
-    max_tokens: Count = Field(None, description="At most this many tokens.")
-    presence_penalty: float | None = Field(None, description="Only 0.")
-    frequency_penalty: float | None = Field(None, description="Only 0.")
-    logit_bias: dict[str, float] | None = Field(None, description="Only empty.")
-    logprobs: bool | int | None = Field(None, description="Not to be had; only false.")
-    metadata: dict[str, str] | None = Field(None, description="Taken and not used.")
-    service_tier: str | None = Field(None, description="Taken and not used.")
-    prompt_cache_key: str | None = Field(None, description="Taken and not used.")
-    safety_identifier: str | None = Field(None, description="Taken and not used.")
-
-    def refuse_what_is_not_there(self) -> None:
-        """Raises InvalidRequest naming the first parameter that would change the answer and cannot."""
-        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
-            if getattr(self, name):
-                raise refused(name, "is not supported")
-        if self.logprobs is not None and self.logprobs is not False:
-            raise refused("logprobs", "are not supported")
+    max_tokens: Count = Field(None, description="At most this many tokens; the context ends it, too.")
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, float] | None = Field(None, max_length=1_024, description="By token id.")
 
     def settings(self) -> dict[str, Any]:
-        """The sampling parameters by our names."""
+        """The sampling parameters by our names; what is neutral is left out, so that models without it are
+        served, too."""
         stop = [self.stop] if isinstance(self.stop, str) else self.stop
         seed = None if self.seed is None else self.seed % 2**32
         values = {
@@ -70,20 +55,45 @@ class TextIn(CallIn):
             "top_p": self.top_p,
             "stop": stop,
             "seed": seed,
+            "presence_penalty": self.presence_penalty or None,
+            "frequency_penalty": self.frequency_penalty or None,
+            "logit_bias": self.logit_bias or None,
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the answer shows the tokens' log probabilities."""
+        return False
 
-def _prompt_form(value: Any) -> str | None:
-    if isinstance(value, list) and not all(isinstance(text, str) for text in value):
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for."""
+        return self.n or 1
+
+
+Token = Annotated[int, Field(ge=0, le=10_000_000)]
+Tokens = Annotated[list[Token], Field(min_length=1, max_length=100_000)]
+
+
+def prompt_form(value: Any) -> str | None:
+    """Which of the four forms of a prompt this is, as a tag."""
+    if isinstance(value, str):
+        return "<text>"
+    if not isinstance(value, list):
         return None
-    return text_or_list(value)
+    kinds = {type(item) for item in value}
+    if len(kinds) != 1:
+        return "<texts>"
+    return {int: "<tokens>", list: "<token lists>"}.get(kinds.pop(), "<texts>")
 
 
 Prompt = Annotated[
     Annotated[str, Field(max_length=1_000_000), Tag("<text>")]
-    | Annotated[list[str], Field(min_length=1, max_length=64), Tag("<list>")],
-    by_form(_prompt_form, "must be a text or a list of texts; token ids are not supported"),
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES), Tag("<texts>")]
+    | Annotated[list[Tokens], Field(min_length=1, max_length=MOST_CHOICES), Tag("<token lists>")],
+    by_form(prompt_form, "must be a text, a list of texts, a list of token ids, or a list of such lists"),
 ]
 
 
@@ -96,90 +106,59 @@ class CompletionIn(TextIn):
         }
     )
 
-    prompt: Prompt
-    best_of: int | None = Field(None, description="Only as large as `n`.")
+    prompt: Prompt = Field(description="Texts, or ids of the model's own tokenizer.")
+    max_tokens: int | None = Field(
+        None, ge=0, le=2**53, description="At most this many tokens. 0: only the prompt, with `echo`."
+    )
+    best_of: int | None = Field(
+        None, ge=1, le=20, description="Make so many, answer the `n` with the likeliest tokens."
+    )
     echo: bool | None = Field(False, description="Put the prompt before the answer.")
+    logprobs: int | None = Field(
+        None, ge=0, le=MOST_LOGPROBS, description="Log probabilities of the tokens and of so many others."
+    )
     suffix: str | None = Field(None, description="Not supported.")
 
-    def prompts(self) -> list[str]:
-        """One or several texts. Raises InvalidRequest."""
-        self.refuse_what_is_not_there()
+    def prompts(self) -> list[str | list[int]]:
+        """One or several, each a text or token ids. Raises InvalidRequest."""
         if self.suffix:
             raise refused("suffix", "is not supported")
-        if self.best_of is not None and self.best_of != (self.n or 1):
-            raise refused("best_of", "is only supported as large as `n`")
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if self.best_of is not None and self.best_of < self.choices:
+            raise refused("best_of", "must be at least `n`")
+        if self.stream and self.tries > self.choices:
+            raise refused("best_of", "cannot be streamed when it is larger than `n`")
+        prompts = self.prompt
+        is_several = isinstance(prompts, list) and not isinstance(prompts[0], int)
+        return list(prompts) if is_several else [prompts]  # type: ignore[arg-type, list-item]
 
+    @property
+    def wants_logprobs(self) -> bool:
+        return self.logprobs is not None
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["text"] = Field(description="Only text.")
-    text: str
-
-
-Content = Annotated[
-    Annotated[str, Tag("<text>")] | Annotated[list[Part], Tag("<list>")],
-    by_form(text_or_list, "must be a text or a list of parts"),
-]
-
-
-class MessageIn(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content | None = None
-    name: str | None = Field(None, description="Taken and not used.")
-    refusal: None = None
-
-    def plain(self) -> dict[str, str]:
-        content = (
-            self.content
-            if isinstance(self.content, str)
-            else "".join(part.text for part in self.content or ())
-        )
-        return {"role": ROLES.get(self.role, self.role), "content": content}
-
-
-class ResponseFormat(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    type: str
-
-
-class ChatIn(TextIn):
-    """A conversation to continue."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [CONVERSATION]})
-
-    messages: list[MessageIn] = Field(min_length=1, max_length=1_000)
-    max_completion_tokens: Count = Field(None, description="At most this many tokens.")
-    response_format: ResponseFormat | None = Field(None, description='Only {"type": "text"}.')
-    top_logprobs: int | None = Field(None, description="Not supported.")
-    tools: list[Any] | None = Field(None, description="Not supported.")
-    tool_choice: Any = Field(None, description="Not supported.")
-    functions: list[Any] | None = Field(None, description="Not supported.")
-    parallel_tool_calls: bool | None = Field(None, description="Taken and not used.")
-    store: bool | None = Field(None, description="Taken and not used.")
-    modalities: list[Literal["text"]] | None = Field(None, description="Only text.")
-
-    def conversation(self) -> list[dict[str, str]]:
-        """Plain messages. Raises InvalidRequest."""
-        self.refuse_what_is_not_there()
-        for name in ("tools", "functions", "top_logprobs"):
-            if getattr(self, name):
-                raise refused(name, "are not supported")
-        if self.tool_choice not in (None, "none", "auto"):
-            raise refused("tool_choice", "is not supported")
-        if self.response_format and self.response_format.type != "text":
-            raise refused("response_format", 'only {"type": "text"} is supported')
-        return [message.plain() for message in self.messages]
+    @property
+    def tries(self) -> int:
+        """How many answers are made for each prompt."""
+        return self.best_of or self.choices
 
     def settings(self) -> dict[str, Any]:
-        more = (
-            {"max_new_tokens": self.max_completion_tokens} if self.max_completion_tokens is not None else {}
-        )
-        return super().settings() | more
+        return super().settings() | self._scores()
+
+    def _scores(self) -> dict[str, Any]:
+        """What is asked of the tokens' probabilities. The runtime echoes a prompt itself where its
+        tokens are to be scored, or are all that there is of it."""
+        is_ids = any(not isinstance(prompt, str) for prompt in self.prompts())
+        scores: dict[str, Any] = {}
+        if self.logprobs is not None:
+            scores["logprobs"] = self.logprobs
+        elif self.tries > self.choices:
+            scores["logprobs"] = 0
+        if self.runtime_echoes(is_ids):
+            scores["echo"] = True
+        return scores
+
+    def runtime_echoes(self, is_ids: bool) -> bool:
+        """Whether the prompt's text comes with the answer's pieces."""
+        return bool(self.echo) and (self.logprobs is not None or is_ids)
 
 
 class UsageOut(BaseModel):
@@ -188,11 +167,18 @@ class UsageOut(BaseModel):
     total_tokens: int
 
 
+class CompletionLogprobsOut(BaseModel):
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
 class CompletionChoiceOut(BaseModel):
     index: int
     text: str
     finish_reason: str | None
-    logprobs: None = None
+    logprobs: CompletionLogprobsOut | None = None
 
 
 class CompletionOut(BaseModel):
@@ -203,28 +189,4 @@ class CompletionOut(BaseModel):
     created: int
     model: str
     choices: list[CompletionChoiceOut]
-    usage: UsageOut
-
-
-class MessageOut(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str | None
-    refusal: None = None
-
-
-class ChatChoiceOut(BaseModel):
-    index: int
-    message: MessageOut
-    finish_reason: str | None
-    logprobs: None = None
-
-
-class ChatOut(BaseModel):
-    """OpenAI's chat completion."""
-
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[ChatChoiceOut]
     usage: UsageOut

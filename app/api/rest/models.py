@@ -239,8 +239,26 @@ def create_model(
 async def get_model(
     request: Request, services: ServicesDep, caller: Caller, owner: str, name: str
 ) -> ModelOut:
-    """One model with its newest version."""
-    listed = await run_sync(services.catalogue.get, caller, owner, name)
+    """One model with its newest version. An alias (MODEL_ALIASES) and `owner/name:version` mean their
+    model."""
+    return await _model_by_name(request, services, caller, f"{owner}/{name}")
+
+
+@router.get(
+    "/v1/models/{name}",
+    operation_id="models.find",
+    summary="Get a model by its bare name",
+    responses=declared(401, 404),
+)
+async def find_model(request: Request, services: ServicesDep, caller: Caller, name: str) -> ModelOut:
+    """A model by an alias or without its owner: your own of this name, or the only one."""
+    return await _model_by_name(request, services, caller, name)
+
+
+async def _model_by_name(request: Request, services: Services, caller: Principal, text: str) -> ModelOut:
+    reference = await services.model_names.reference(caller, text)
+    owner, _, name = reference.partition("/")
+    listed = await run_sync(services.catalogue.get, caller, owner, name.partition(":")[0])
     return await _with_example(request, services, caller, listed)
 
 

@@ -48,11 +48,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One server-sent event: `event` is output, error or done; `data` is text."""
+    """One server-sent event: `event` is output, error or done; `data` is text, and `value` the piece of
+    output that it was made of."""
 
     id: str
     event: str
     data: str
+    value: Any = None
 
 
 class Follower:
@@ -240,7 +242,7 @@ class _Tail:
             output if isinstance(output, list) else [] if output is None or not prediction.ended else [output]
         )
         events = [
-            StreamEvent(f"{self._base}:{n}", "output", as_text(chunks[n]))
+            StreamEvent(f"{self._base}:{n}", "output", as_text(chunks[n]), chunks[n])
             for n in range(self._next, len(chunks))
         ]
         self._next = max(self._next, len(chunks))
@@ -262,7 +264,7 @@ class _Tail:
 @lru_cache(SHARED)
 def _output(base: int, frame: ChunkFrame) -> StreamEvent:
     """The event of a frame, made once for all who read it at about the same time."""
-    return StreamEvent(f"{base}:{frame.number}", "output", as_text(frame.data))
+    return StreamEvent(f"{base}:{frame.number}", "output", as_text(frame.data), frame.data)
 
 
 def as_text(data: Any) -> str:
