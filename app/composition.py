@@ -6,6 +6,7 @@ imported when a worker is built, so that an API process holds nothing of it. The
 reverse of opening.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -35,8 +36,12 @@ from app.services.files.own_files import OwnFiles
 from app.services.people import rate_limits
 from app.services.people.access import Access
 from app.services.people.accounts import Accounts
+from app.services.people.administration import UserAdministration
 from app.services.people.api_keys import ApiKeys
 from app.services.people.audit import Audit
+from app.services.people.credentials import Credentials
+from app.services.people.login_tries import open_login_tries
+from app.services.people.people import People
 from app.services.people.rate_limits import RateLimits
 from app.services.people.tokens import TokenSigner
 from app.services.platform.fleet import Fleet
@@ -140,7 +145,7 @@ class Api:
         services = self.services
         services.subscriptions.close()
         services.limits.close()
-        await services.access.close()
+        await services.people.access.close()
         services.health.close()
         await services.submitter.close()
         await services.disconnects.close()
@@ -162,8 +167,8 @@ async def open_api(settings: Settings) -> Api:
 def build_services(settings: Settings, core: Core, threads: Executor, reader: EventReader) -> Services:
     """Everything that the API's routes use."""
     database = core.database
-    access, accounts = build_access(settings, database, threads)
     runnables = Runnables(database, threads, settings.principal_cache_seconds)
+    people = build_people(settings, database, threads, runnables.forget)
     catalogue, versions = build_catalogue(settings, database, runnables)
     health = Health(database, settings.redis_url, settings.dead_after_seconds)
     positions = QueuePositions(database, threads)
@@ -171,9 +176,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
     return Services(
         options=api_options(settings),
-        access=access,
-        accounts=accounts,
-        keys=ApiKeys(database, access),
+        people=people,
         catalogue=catalogue,
         versions=versions,
         runnables=runnables,
@@ -184,7 +187,6 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         health=health,
         removal=DataRemoval(core.lifecycle, core.storage),
         limits=build_rate_limits(settings),
-        audit=Audit(database, threads),
         subscriptions=subscriptions,
         stats=VersionStats(database, versions),
         runtimes=RuntimeIndex(database),
@@ -236,8 +238,14 @@ def api_options(settings: Settings) -> ApiOptions:
     )
 
 
-def build_access(settings: Settings, database: Database, threads: Executor) -> tuple[Access, Accounts]:
-    """Who may call, and how accounts are made and signed in to."""
+def build_people(
+    settings: Settings,
+    database: Database,
+    threads: Executor,
+    on_change: Callable[[], None] = lambda: None,
+) -> People:
+    """The services about accounts, which share what is known of credentials and of wrong passwords.
+    `on_change` is called after what may revoke a right to run something."""
     signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
     access = Access(
         database,
@@ -246,8 +254,12 @@ def build_access(settings: Settings, database: Database, threads: Executor) -> t
         cache_seconds=settings.principal_cache_seconds,
         allow_anonymous=settings.allow_anonymous,
     )
-    tries = rate_limits.open_tries(settings.redis_url, rate_limits.parse_limit(settings.rate_limit_logins))
-    return access, Accounts(database, signer, access, tries, allow_registration=settings.allow_registration)
+    tries = open_login_tries(settings.redis_url, rate_limits.parse_limit(settings.rate_limit_logins))
+    accounts = Accounts(database, signer, tries, allow_registration=settings.registration_is_open)
+    credentials = Credentials(database, signer, access, tries)
+    administration = UserAdministration(database, accounts, access, on_change)
+    keys, audit = ApiKeys(database, access), Audit(database, threads)
+    return People(access, accounts, credentials, administration, keys, audit)
 
 
 def build_rate_limits(settings: Settings) -> RateLimits:
@@ -256,6 +268,7 @@ def build_rate_limits(settings: Settings) -> RateLimits:
         "creates": settings.rate_limit_creates,
         "calls": settings.rate_limit_calls,
         "key": settings.rate_limit_key,
+        "registrations": settings.rate_limit_registrations,
     }
     limits = {name: rate_limits.parse_limit(text) for name, text in texts.items()}
     return RateLimits(rate_limits.Windows(settings.redis_url), limits)

@@ -23,6 +23,7 @@ from app.api.openai import embeddings, images, text
 from app.api.rest import (
     accounts,
     audit,
+    credentials,
     deployments,
     files,
     metrics,
@@ -58,6 +59,7 @@ ROUTERS = (
     embeddings,
     images,
     accounts,
+    credentials,
     users,
     audit,
     platform,

@@ -16,6 +16,8 @@ from app.shipped import locate_shipped
 
 RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 
+OFF = "off"  # an empty variable means its default, so that no limit needs a word
+
 
 def listed(text: str) -> list[str]:
     """The parts of a comma-separated list."""
@@ -28,9 +30,12 @@ def folders(text: str) -> list[Path]:
 
 
 def _rate_limit(value: str) -> str:
-    if value.strip() and not RATE_LIMIT.fullmatch(value.strip()):
-        raise ValueError("must be like 600/minute (second, minute, hour or day), or empty")
-    return value.strip()
+    text = value.strip()
+    if text.lower() == OFF:
+        return ""
+    if text and not RATE_LIMIT.fullmatch(text):
+        raise ValueError(f"must be like 600/minute (second, minute, hour or day), or {OFF}")
+    return text
 
 
 def _networks(value: str) -> str:
@@ -152,8 +157,12 @@ class PeopleSettings(BaseSettings):
     allow_anonymous: bool = Field(
         False, description="Let callers without a token run public models; they see nothing of others."
     )
-    allow_registration: bool = Field(
-        True, description="Let anybody create an account at POST /v1/auth/register."
+    allow_registration: bool | None = Field(
+        None,
+        description=(
+            "Let anybody create an account at POST /v1/auth/register. Empty: only in development; `lovage up`"
+            " closes it on addresses that other machines can reach."
+        ),
     )
     trusted_proxies: Networks = Field(
         "",
@@ -164,19 +173,29 @@ class PeopleSettings(BaseSettings):
     rate_limit_creates: RateLimit = Field(
         "600/minute",
         description=(
-            "New predictions of one user, or of one address without a credential; empty: no limit. "
-            "`lovage up` sets it empty unless you set it."
+            "New predictions of one user, or of one address without a credential; `off`: no limit. "
+            "`lovage up` sets it off unless you set it, or others can reach it."
         ),
     )
     rate_limit_calls: RateLimit = Field(
         "3000/minute",
-        description="All other calls of one user or address; empty: no limit. `lovage up` sets it empty.",
+        description=(
+            "All other calls of one user or address; `off`: no limit. `lovage up` sets it as the one above."
+        ),
     )
     rate_limit_key: RateLimit = Field(
         "", description="All calls with one API key, e.g. 1000/minute; empty: only its user's limits."
     )
     rate_limit_logins: RateLimit = Field(
-        "10/minute", description="Wrong passwords for one account and from one address; empty: no limit."
+        "10/minute",
+        description=(
+            "Wrong passwords for one account from one address; `off`: no limit. An account from all"
+            " addresses, and an address for all accounts, may have 5 times as many; then one try a second is"
+            " let in."
+        ),
+    )
+    rate_limit_registrations: RateLimit = Field(
+        "20/hour", description="Accounts that one address may try to create; `off`: no limit."
     )
     max_waiting_per_user: int = Field(
         100_000, ge=0, description="Waiting predictions of one user; more are answered 429. 0: no limit."

@@ -59,7 +59,7 @@ class Settings(  # pydantic collects the fields from the last base to the first
 ):
     """One attribute a setting; the environment variable is the attribute's name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", case_sensitive=False)
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
     @model_validator(mode="after")
     def secret_is_strong(self) -> "Settings":
@@ -76,6 +76,12 @@ class Settings(  # pydantic collects the fields from the last base to the first
         elif not self.secret_key:
             self.secret_key = secrets.token_hex(MIN_SECRET_BYTES)
         return self
+
+    @property
+    def registration_is_open(self) -> bool:
+        if self.allow_registration is None:
+            return self.lovage_env == "development"
+        return self.allow_registration
 
     @property
     def storage_folder(self) -> Path:
@@ -95,7 +101,7 @@ class ClientSettings(BaseSettings):
     """What the command line needs to talk to a running platform; everything else is read from
     LOVAGE_DATA_DIR."""
 
-    model_config = SettingsConfigDict(env_file=None, extra="ignore", case_sensitive=False)
+    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
     lovage_url: str = Field(
         "", description="The API that `lovage run` and its like talk to. Empty: the one `lovage up` started."

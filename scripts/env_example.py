@@ -1,6 +1,8 @@
-"""Writes .env.example from the settings; `--check` only says whether it is up to date."""
+"""Writes .env.example and the table of docs/reference/settings.md from the settings; `--check` only says
+whether they are up to date."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +10,8 @@ from pydantic_core import PydanticUndefined
 
 from app.settings import Settings
 
-TARGET = Path(__file__).parents[1] / ".env.example"
+ROOT = Path(__file__).parents[1]
+TARGET, PAGE = ROOT / ".env.example", ROOT / "docs" / "reference" / "settings.md"
 HEAD = """# Every setting of Lovage, with its default. Made by scripts/env_example.py from app/settings.py.
 # Copy to .env and change what you need; docker-compose.yml also reads POSTGRES_PASSWORD and REDIS_PASSWORD.
 
@@ -32,6 +35,25 @@ def text() -> str:
     return "\n".join(lines)
 
 
+def table() -> str:
+    """The rows of the page."""
+    rows = [
+        f"| `{name.upper()}` | {quoted(shown(field.default))} | {field.description} |\n"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "".join(rows)
+
+
+def quoted(default: str) -> str:
+    """A default as it stands in the table."""
+    return f"`{default}`" if default else ""
+
+
+def page() -> str:
+    """The page with its table as it should be; the text around it is written by hand."""
+    return re.sub(r"(?:^\| `[A-Z0-9_]+` \|.*\n)+", lambda _: table(), PAGE.read_text(), count=1, flags=re.M)
+
+
 def main() -> int:
     """0: written, or up to date."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -39,8 +61,9 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit code 1 when the file is out of date"
     )
     if parser.parse_args().check:
-        return 0 if TARGET.is_file() and TARGET.read_text() == text() else 1
+        return 0 if TARGET.read_text() == text() and PAGE.read_text() == page() else 1
     TARGET.write_text(text())
+    PAGE.write_text(page())
     return 0
 
 

@@ -22,9 +22,9 @@ from app.local.up import Hooks, up
 
 RETRIES = "1,1,2,2,4,4,8,8"  # a day of patience in half a minute
 UNLIMITED = {
-    "RATE_LIMIT_CREATES": "",
-    "RATE_LIMIT_CALLS": "",
-    "RATE_LIMIT_KEY": "",
+    "RATE_LIMIT_CREATES": "off",
+    "RATE_LIMIT_CALLS": "off",
+    "RATE_LIMIT_KEY": "off",
     "MAX_WAITING_PER_USER": "0",
 }
 TERMINATED = 128 + signal.SIGTERM

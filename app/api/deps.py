@@ -1,7 +1,7 @@
 """What routes need from the process and from the request: services, caller, base URL, page parameters."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.requests import HTTPConnection
 
 from app.api import headers
+from app.api.proxies import ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.services.catalogue.catalogue import Catalogue
@@ -20,10 +21,10 @@ from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.version_stats import VersionStats
 from app.services.files.files import Files
-from app.services.people.access import Access, Principal
-from app.services.people.accounts import Accounts
-from app.services.people.api_keys import ApiKeys
-from app.services.people.audit import Audit, Origin
+from app.services.people.access import Principal
+from app.services.people.audit import Origin
+from app.services.people.login_tries import network_of
+from app.services.people.people import People
 from app.services.people.rate_limits import RateLimits, TooManyCalls
 from app.services.platform.fleet import Fleet
 from app.services.platform.health import Health
@@ -61,9 +62,7 @@ class Services:
     """The one container of a process's services; built by app/composition.py."""
 
     options: ApiOptions
-    access: Access
-    accounts: Accounts
-    keys: ApiKeys
+    people: People
     catalogue: Catalogue
     versions: ModelVersions
     runnables: Runnables
@@ -74,7 +73,6 @@ class Services:
     health: Health
     removal: DataRemoval
     limits: RateLimits
-    audit: Audit
     subscriptions: Subscriptions
     stats: VersionStats
     runtimes: RuntimeIndex
@@ -88,6 +86,7 @@ class Services:
     lifecycle: Lifecycle
     view: PredictionView
     storage: Storage
+    proxy_check: ProxyCheck = field(default_factory=ProxyCheck)
 
 
 def services_of(request: HTTPConnection) -> Services:
@@ -103,13 +102,14 @@ async def caller_of(request: Request) -> Principal:
     """Who calls; the call counts towards the caller's limits. Raises Unauthenticated, TooMany."""
     services = services_of(request)
     try:
-        caller = await services.access.principal(request.headers.get("authorization"))
+        caller = await services.people.access.principal(request.headers.get("authorization"))
     except Unauthenticated:
-        count_call(request, "calls", address_of(request))
+        limited_by_address(request)
         raise
     if "limited" not in request.scope:
         policy = policy_of(request.method, request.url.path)
-        count_call(request, policy, str(caller.user_id) if caller.user_id else address_of(request))
+        name = str(caller.user_id) if caller.user_id else network_of(address_of(request))
+        count_call(request, policy, name)
         if caller.key_id:
             count_call(request, "key", str(caller.key_id))
     return caller
@@ -133,12 +133,21 @@ def count_call(request: Request, policy: str, name: str) -> None:
 
 def limited_by_address(request: Request) -> None:
     """A dependency of routes that know no caller."""
-    count_call(request, "calls", address_of(request))
+    count_call(request, "calls", network_of(address_of(request)))
+
+
+def limited_registrations(request: Request) -> None:
+    """The same of the route that creates accounts for anybody."""
+    limited_by_address(request)
+    count_call(request, "registrations", network_of(address_of(request)))
 
 
 def address_of(request: HTTPConnection) -> str:
     """The caller's address; behind TRUSTED_PROXIES, the one that they name."""
-    return request.client.host if request.client else "unknown"
+    address = request.client.host if request.client else "unknown"
+    if forwarded := request.headers.get("x-forwarded-for"):
+        services_of(request).proxy_check.look(address, forwarded)
+    return address
 
 
 def origin_of(request: Request) -> Origin:
@@ -148,7 +157,7 @@ def origin_of(request: Request) -> Origin:
 
 def note(request: Request, caller: Principal, action: str, target: str, **details: Any) -> None:
     """What a known caller has done, for the audit log."""
-    services_of(request).audit.note(
+    services_of(request).people.audit.note(
         action, caller.username, target, origin_of(request), caller.user_id, **details
     )
 

@@ -2,7 +2,6 @@
 run again."""
 
 import asyncio
-import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.version_maker import VersionRequest
 from app.services.people.access import SCOPES, Principal, digest
 from app.services.people.api_keys import ApiKeys
+from app.services.people.passwords import new_password
 from app.settings import Settings
 
 ADMIN, ADMIN_EMAIL = "admin", "admin@lovage.example"
@@ -43,26 +43,28 @@ def bootstrap(settings: Settings) -> None:
 
 async def _admin(settings: Settings, database: Database) -> Principal:
     with ThreadPoolExecutor(1) as threads:
-        access, accounts = composition.build_access(settings, database, threads)
+        people = composition.build_people(settings, database, threads)
         with database.unit() as session:
-            user = users.by_username(session, ADMIN)
+            user = users.first_administrator(session)
         if user is None:
-            password = secrets.token_urlsafe(18)
-            user = accounts.create(ADMIN_EMAIL, ADMIN, password, is_admin=True)
+            password = new_password()
+            user = people.accounts.create(ADMIN_EMAIL, ADMIN, password, is_admin=True)
             write_private(settings.lovage_data_dir / PASSWORD_FILE, password + "\n")
         key_file = settings.lovage_data_dir / KEY_FILE
         if not _key_works(database, key_file):
-            issued = ApiKeys(database, access).issue(user.id, "lovage up", SCOPES)
+            issued = ApiKeys(database, people.access).issue(user.id, "lovage up", SCOPES)
             write_private(key_file, issued.secret + "\n")
-        await access.close()
+        await people.access.close()
     return Principal(user.id, user.username, frozenset(SCOPES), is_admin=True)
 
 
 def _key_works(database: Database, key_file: Path) -> bool:
     if not key_file.is_file():
         return False
+    """Whether it is an administrator's who is not disabled."""
     with database.unit() as session:
-        return bool(keys.by_hashes(session, [digest(key_file.read_text().strip())]))
+        pairs = keys.by_hashes(session, [digest(key_file.read_text().strip())])
+    return any(user.is_admin and user.disabled_at is None for _, user in pairs.values())
 
 
 def _demo_models(settings: Settings, database: Database, principal: Principal) -> None:

@@ -105,6 +105,8 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
         f" {platform.flower_password}"
     )
     console.print(f"  API key  {key}   (kept in {shown})")
+    if platform.notice:
+        console.print(f"\n{platform.notice}", markup=False)
     console.print()
     console.print("Try, in another terminal:")
     lovage = Path(sys.executable).with_name("lovage")

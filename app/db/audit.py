@@ -1,5 +1,6 @@
 """Queries about the audit log."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +12,9 @@ from app.db.tables import AuditRow
 from app.domain.audit import AuditEntry, NewAuditEntry
 
 
-def add(session: Session, entry: NewAuditEntry) -> None:
-    """Adds an entry."""
-    session.execute(insert(AuditRow), [values_of(entry)])
+def add(session: Session, entries: Sequence[NewAuditEntry]) -> None:
+    """Adds entries, in order."""
+    session.execute(insert(AuditRow), [values_of(entry) for entry in entries])
 
 
 def page(

@@ -45,7 +45,9 @@ TAKE_DUE = text(f"""
     UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked
         WHERE d.id = locked.id
     RETURNING d.id, d.event, d.url, d.body, d.tries,
-              (SELECT webhook_secret FROM users u WHERE u.id = d.user_id) AS secret""")
+              (SELECT array_remove(ARRAY[u.webhook_secret, CASE WHEN u.previous_webhook_secret_until > now()
+                          THEN u.previous_webhook_secret END], NULL)
+               FROM users u WHERE u.id = d.user_id) AS secrets""")
 
 
 def take_due(session: Session, limit: int, open_now: Mapping[str, int], per_host: int) -> list[DueDelivery]:

@@ -54,6 +54,12 @@ def release(session: Session, deployment_id: UUID, values: Mapping[str, Any], us
     return _deployment(rows.one())
 
 
+def remove_all(session: Session, owner_id: UUID) -> None:
+    """Marks all deployments of a user as deleted."""
+    own = (DeploymentRow.owner_id == owner_id, DeploymentRow.deleted_at.is_(None))
+    session.execute(update(DeploymentRow).where(*own).values(deleted_at=func.now()))
+
+
 def remove(session: Session, deployment_id: UUID) -> None:
     """Marks the deployment as deleted."""
     named = DeploymentRow.id == deployment_id

@@ -53,6 +53,12 @@ def expired(session: Session, limit: int) -> list[tuple[str, str]]:
     return [(file_id, key) for file_id, key in session.execute(query)]
 
 
+def contents_of(session: Session, user_id: UUID, limit: int) -> list[tuple[str, str]]:
+    """(id, storage key) of a user's files, expired ones too."""
+    query = select(FileRow.id, FileRow.storage_key).where(FileRow.user_id == user_id).limit(limit)
+    return [(file_id, key) for file_id, key in session.execute(query)]
+
+
 def forget(session: Session, ids: Sequence[str]) -> None:
     """Deletes the rows of files; their bytes are the caller's to delete."""
     session.execute(delete(FileRow).where(FileRow.id.in_(ids)))

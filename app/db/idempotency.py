@@ -23,6 +23,11 @@ def put(session: Session, values: dict[str, Any]) -> bool:
     return session.execute(statement).first() is not None
 
 
+def remove_all(session: Session, user_id: UUID) -> None:
+    """Removes all keys of a user."""
+    session.execute(delete(IdempotencyRow).where(IdempotencyRow.user_id == user_id))
+
+
 def forget(session: Session, hours: int, limit: int) -> None:
     """Removes at most `limit` keys older than `hours`."""
     row = IdempotencyRow

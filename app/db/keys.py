@@ -46,6 +46,11 @@ def add(session: Session, key: NewApiKey) -> ApiKey:
     return to_object(ApiKey, row)
 
 
+def remove_all(session: Session, user_id: UUID) -> None:
+    """Deletes all keys of a user."""
+    session.execute(delete(ApiKeyRow).where(ApiKeyRow.user_id == user_id))
+
+
 def remove(session: Session, user_id: UUID, key_id: UUID) -> bool:
     """Deletes a user's key; False when the user has no such key."""
     mine = (ApiKeyRow.id == key_id, ApiKeyRow.user_id == user_id)

@@ -97,6 +97,13 @@ def remove(session: Session, model_id: UUID) -> None:
     session.execute(update(ModelRow).where(ModelRow.id == model_id).values(deleted_at=func.now()))
 
 
+def remove_all(session: Session, owner_id: UUID, username: str, heir: UUID) -> None:
+    """Marks all models of a user as deleted; those under another name than `username` become the heir's."""
+    own = (ModelRow.owner_id == owner_id, ModelRow.deleted_at.is_(None))
+    session.execute(update(ModelRow).where(*own, ModelRow.owner == username).values(deleted_at=func.now()))
+    session.execute(update(ModelRow).where(*own, ModelRow.owner != username).values(owner_id=heir))
+
+
 RUN_COUNTS = text("SELECT model, count(*) FROM predictions GROUP BY model")
 
 

@@ -4,6 +4,7 @@ one process sweep at a time. Nothing here commits.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from uuid import UUID
 
 import orjson
 from sqlalchemy import text
@@ -50,6 +51,29 @@ HELD_BY_DEAD = text(f"""
 def held_by_dead(session: Session, dead_after: float, limit: int) -> list[Prediction]:
     """Running predictions whose worker has been silent for `dead_after` seconds, or has stopped; locked."""
     return execute(session, HELD_BY_DEAD, dead_after=dead_after, limit=limit)
+
+
+UNFINISHED = by_index("""
+    (SELECT id FROM predictions WHERE user_id = :user AND status = 'starting' LIMIT :limit)
+    UNION ALL
+    (SELECT id FROM predictions WHERE user_id = :user AND status = 'processing' AND NOT cancel_requested
+     LIMIT :limit)""")
+
+
+def unfinished(session: Session, user_id: UUID, limit: int) -> list[str]:
+    """Ids of a user's predictions that wait or run, and that nobody has canceled."""
+    return list(session.execute(UNFINISHED, {"user": user_id, "limit": limit}).scalars())
+
+
+BY_USER = text("""
+    SELECT id, status IN ('succeeded', 'failed', 'canceled') AS ended, data_removed_at IS NULL AS has_data
+    FROM predictions WHERE user_id = :user AND id > :after ORDER BY id LIMIT :limit""")
+
+
+def by_user(session: Session, user_id: UUID, after: str, limit: int) -> list[tuple[str, bool, bool]]:
+    """A user's predictions behind the given one, in order: (id, has it ended, has it data)."""
+    rows = session.execute(BY_USER, {"user": user_id, "after": after, "limit": limit})
+    return [(row.id, row.ended, row.has_data) for row in rows]
 
 
 UNNOTIFIED = by_index("""

@@ -27,6 +27,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 TIME = DateTime(timezone=True)
+# 244 random bits, by Postgres' own strong source.
+NEW_FILE_KEY = "'lfk_' || encode(sha256((gen_random_uuid()::text || gen_random_uuid()::text)::bytea), 'hex')"
 
 
 class Base(DeclarativeBase):
@@ -42,8 +44,17 @@ class UserRow(Base):
     password_hash: Mapped[str] = mapped_column(Text)
     is_admin: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     webhook_secret: Mapped[str] = mapped_column(Text)  # whsec_…, standard base64
+    previous_webhook_secret: Mapped[str | None] = mapped_column(Text)
+    previous_webhook_secret_until: Mapped[datetime | None] = mapped_column(TIME)
+    file_key: Mapped[str] = mapped_column(Text, server_default=text(NEW_FILE_KEY))
+    token_epoch: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     disabled_at: Mapped[datetime | None] = mapped_column(TIME)
+    deleted_at: Mapped[datetime | None] = mapped_column(TIME)
+    # Of a deleted user: the predictions up to this id have lost their data. Null: nothing is to be removed.
+    purge_after: Mapped[str | None] = mapped_column(String(26))
+
+    __table_args__ = (Index("users_to_purge", "id", postgresql_where=text("purge_after IS NOT NULL")),)
 
 
 class ApiKeyRow(Base):

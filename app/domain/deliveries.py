@@ -1,5 +1,6 @@
 """A webhook on its way to its receiver: as its owner sees it, as the courier sends it, what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -39,14 +40,15 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery taken for sending. `secret` is its user's, None for an anonymous prediction's."""
+    """A delivery taken for sending. `secrets` are its user's, the newest first, each of which signs it; None
+    for an anonymous prediction's."""
 
     id: str
     event: str
     url: str
     body: bytes
     tries: int
-    secret: str | None = field(repr=False)
+    secrets: Sequence[str] | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

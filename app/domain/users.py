@@ -18,11 +18,25 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User(NewUser):
-    """An account; a disabled one keeps everything and may do nothing."""
+    """An account. A disabled one keeps everything and may do nothing; of a deleted one only the name is left,
+    so that nobody else gets it."""
 
     id: UUID
     created_at: datetime
     disabled_at: datetime | None = None
+    deleted_at: datetime | None = None
+    # Tokens carry the epoch in which they were issued: those of another one are refused.
+    token_epoch: int = 0
+    # After a rotation both secrets sign webhooks until then.
+    previous_webhook_secret: str | None = field(default=None, repr=False)
+    previous_webhook_secret_until: datetime | None = None
+    # Signs links to uploaded files, and nothing else.
+    file_key: str = field(repr=False)
+
+    def older_secret(self, now: datetime) -> str | None:
+        """The webhook secret before the last rotation, while it still signs."""
+        until = self.previous_webhook_secret_until
+        return self.previous_webhook_secret if until and until > now else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

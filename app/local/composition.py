@@ -6,6 +6,7 @@ Plain data in, plain data out: it starts nothing. Knows the commands of `lovage`
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import sys
 import urllib.error
 import urllib.request
@@ -19,6 +20,15 @@ FLOWER_USER = "lovage"
 READY_TIMEOUT_S = 1.0
 # How a client on this machine names a server that listens on every address.
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared with, not bound
+# A developer's own machine: the webhook receiver is on it, too, and nobody else calls.
+OWN_MACHINE = {
+    "ALLOW_PRIVATE_ADDRESSES": "true",
+    "RATE_LIMIT_CREATES": "off",
+    "RATE_LIMIT_CALLS": "off",
+    "RATE_LIMIT_REGISTRATIONS": "off",
+}
+# Whoever reaches the address could make an account and have this machine call its own network.
+OPEN_TO_OTHERS = {"ALLOW_REGISTRATION": "false", "ALLOW_PRIVATE_ADDRESSES": "false"}
 # How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
 # back.
 GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "clock": 5.0, "flower": 5.0}
@@ -68,15 +78,17 @@ def flower_url(options: UpOptions) -> str:
 def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
     """The programs' environment. What the caller set wins over a default, the connections win over
     everything."""
-    return {
+    defaults = {
         "LOVAGE_ENV": "development",
-        "ALLOW_PRIVATE_ADDRESSES": "true",  # a developer's webhook receiver is on this machine
         "LOG_FORMAT": "console",
-        # a developer's own machine; the limits of production are in the settings' defaults
-        "RATE_LIMIT_CREATES": "",
-        "RATE_LIMIT_CALLS": "",
         "API_DRAIN_SECONDS": "0",  # nobody else is there to send callers to
-        **options.env,
+        **(OWN_MACHINE if is_loopback(options.host) else OPEN_TO_OTHERS),
+    }
+    # An empty variable means its default, which here is ours.
+    inherited = {name: value for name, value in options.env.items() if value or name not in defaults}
+    return {
+        **defaults,
+        **inherited,
         "PYTHONUNBUFFERED": "1",  # a line is shown when it is written, not when 8 kB of them are there
         "LOVAGE_DATA_DIR": str(options.data_dir.absolute()),
         "DATABASE_URL": connections.database_url,
@@ -87,6 +99,30 @@ def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
         "API_HOST": options.host,
         "API_PORT": str(options.port),
     }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name: who reaches it is not known here
+        return False
+
+
+def exposure_notice(options: UpOptions) -> str:
+    """What a person should know of an API that other machines can reach; "" where none can."""
+    if is_loopback(options.host):
+        return ""
+    closed = {
+        "ALLOW_REGISTRATION": "registration is closed (ALLOW_REGISTRATION=true opens it)",
+        "ALLOW_PRIVATE_ADDRESSES": (
+            "webhooks and inputs on private addresses are refused (ALLOW_PRIVATE_ADDRESSES=true allows them)"
+        ),
+        "RATE_LIMIT_CALLS": "calls are limited (RATE_LIMIT_CREATES, RATE_LIMIT_CALLS)",
+    }
+    sentences = [sentence for name, sentence in closed.items() if not options.env.get(name)]
+    state = "; ".join(sentences) or "what you have set decides who may do what"
+    return f"Other machines can reach {options.host}:{options.port} over plain HTTP: {state}."
 
 
 def one_off(options: UpOptions, env: Mapping[str, str], command: str) -> Program:

@@ -18,7 +18,8 @@ FILE_NAME = "up.json"
 
 @dataclasses.dataclass(frozen=True)
 class Platform:
-    """A running platform. The file has mode 0600, as the URLs hold passwords; `repr` leaves them out."""
+    """A running platform. The file has mode 0600, as the URLs hold passwords; `repr` leaves them out.
+    `notice`: a sentence for whoever starts it, "" for none."""
 
     pid: int
     data_dir: str
@@ -32,6 +33,7 @@ class Platform:
     database_url: str = dataclasses.field(repr=False)
     redis_url: str = dataclasses.field(repr=False)
     secret_key: str = dataclasses.field(repr=False)
+    notice: str = ""
 
 
 def write_platform(platform: Platform) -> None:

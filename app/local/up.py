@@ -205,6 +205,7 @@ class _Launch:
             database_url=connections.database_url,
             redis_url=connections.redis_url,
             secret_key=connections.secret_key,
+            notice=composition.exposure_notice(self._options),
         )
 
     def _check_ports(self) -> None:

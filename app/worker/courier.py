@@ -141,7 +141,7 @@ class Courier:
 
     def _try(self, delivery: DueDelivery) -> None:
         outcome = self._sender.send(
-            delivery.url, delivery.id, delivery.body, [delivery.secret or self._anonymous_secret]
+            delivery.url, delivery.id, delivery.body, delivery.secrets or [self._anonymous_secret]
         )
         result = check(delivery, outcome, random.uniform(-1, 1), self._schedule)
         if outcome.error:

@@ -38,6 +38,8 @@ def stage(servers: Urls, pool: Database, tmp_path_factory: pytest.TempPathFactor
         "MODEL_ROOTS": str(roots),
         "RATE_LIMIT_CALLS": "400/minute",
         "RATE_LIMIT_CREATES": "5000/minute",
+        "RATE_LIMIT_REGISTRATIONS": "off",
+        "ALLOW_REGISTRATION": "true",
         "MODEL_THREADS": "1",
         "HF_ENDPOINT": "http://127.0.0.1:9",
     }

@@ -76,6 +76,7 @@ def api_settings(servers, tmp_path_factory) -> Settings:
         allow_private_addresses=False,
         rate_limit_creates="",
         rate_limit_calls="",
+        rate_limit_registrations="",
     )
 
 
@@ -143,9 +144,11 @@ def make_person(api) -> Iterator[Callable[..., Person]]:
     ) -> Person:
         name = name or f"user{next(numbers)}"
         services = (server or api).services
-        user = services.accounts.create(f"{name}@example.com", name, "correct horse battery", is_admin=admin)
+        user = services.people.accounts.create(
+            f"{name}@example.com", name, "correct horse battery", is_admin=admin
+        )
         allowed = scopes or (SCOPES if admin else ("predict", "models"))
-        key = services.keys.issue(user.id, "test", list(allowed)).secret
+        key = services.people.keys.issue(user.id, "test", list(allowed)).secret
         http = httpx.Client(base_url=(server or api).url, headers=bearer(key), timeout=30)
         people.append(Person(name, user.id, key, http))
         return people[-1]

@@ -100,7 +100,7 @@ def test_a_used_key_remembers_when(ada):
 
 def test_an_expired_key_is_refused(ada, api, anonymous):
     past = datetime.now(UTC) - timedelta(seconds=1)
-    key = api.services.keys.issue(ada.id, "old", ["predict"], past).secret
+    key = api.services.people.keys.issue(ada.id, "old", ["predict"], past).secret
     assert anonymous.get("/v1/account", headers=bearer(key)).status_code == 401
 
 

@@ -116,7 +116,7 @@ def things(admin: Person, other: Person, api: Server, api_settings) -> dict[str,
         "model": "root/fuzzed",
         "version": "root/fuzzed",
         "input": {"prompt": "hello"},
-        "key_id": str(api.services.keys.issue(other.id, "spare", ["predict"]).key.id),
+        "key_id": str(api.services.people.keys.issue(other.id, "spare", ["predict"]).key.id),
     }
 
 

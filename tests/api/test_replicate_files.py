@@ -70,7 +70,7 @@ def signature(secret: str, *parts: Any) -> str:
 
 def test_a_file_is_downloaded_by_its_owners_signature_alone(ada: Person, anonymous: httpx.Client) -> None:
     made = ada.http.post("/v1/files", files={"content": ("a.txt", b"hello", "text/plain")}).json()
-    secret, later = ada.http.get("/v1/webhooks/default/secret").json()["key"], int(time.time()) + 60
+    secret, later = ada.http.get("/v1/account/file-key").json()["key"], int(time.time()) + 60
     good: dict[str, Any] = {
         "owner": "ada",
         "expiry": later,

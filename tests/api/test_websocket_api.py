@@ -277,7 +277,7 @@ def test_a_revoked_key_and_a_disabled_user_are_sent_away(
     other.send(type="ping")
     assert other.receive("pong")
     [key] = ada.http.get("/v1/keys").json()["results"]
-    fresh = server.services.keys.issue(ada.id, "fresh", ["predict"]).secret
+    fresh = server.services.people.keys.issue(ada.id, "fresh", ["predict"]).secret
     assert ada.http.delete(f"/v1/keys/{key['id']}").status_code == 204
     assert (close_code(revoked), close_code(other)) == (4401, 4401)
     read = httpx.get(

@@ -88,8 +88,8 @@ class BrokenPlatform:
             "SECRET_KEY": secret,
             "REDIS_URL": self.state.redis_url,
             "LOVAGE_DATA_DIR": self.state.data_dir,
-            "RATE_LIMIT_CREATES": "",
-            "RATE_LIMIT_CALLS": "",
+            "RATE_LIMIT_CREATES": "off",
+            "RATE_LIMIT_CALLS": "off",
             **env,
         }
         command = [sys.executable, "-m", "app", "api", "--port", str(port)]

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -118,6 +119,32 @@ def test_a_delivery_is_signed_with_its_users_secret(database: Database, courier:
     assert head["webhook-id"] == "msg_1"
     assert deliver_due(courier) == 0, "it is delivered; a late message sends nothing"
     assert len(receiver.got) == 1
+
+
+@pytest.mark.parametrize(("hours", "signatures"), [(1, 2), (-1, 1)])
+def test_a_secret_before_a_rotation_signs_too_until_its_time_has_passed(
+    database: Database, courier: Courier, hours: int, signatures: int
+) -> None:
+    current, previous, receiver = new_secret(), new_secret(), Receiver([200])
+    until = datetime.now(UTC) + timedelta(hours=hours)
+    with database.unit() as session:
+        user = UserRow(
+            email="a@b.test",
+            username="a",
+            password_hash="x",
+            webhook_secret=current,
+            previous_webhook_secret=previous,
+            previous_webhook_secret_until=until,
+        )
+        session.add(user)
+        session.flush()
+        user_id = user.id
+    put(database, receiver.url, "msg_1", user_id=user_id)
+    assert deliver_due(courier) == 1
+    [(head, body)] = receiver.got
+    assert len(head["webhook-signature"].split(" ")) == signatures
+    for secret in (current, previous)[:signatures]:
+        Webhook(secret).verify(body, head)
 
 
 def test_failed_tries_keep_id_and_body_until_one_succeeds(database: Database, courier: Courier) -> None:

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 README = (ROOT / "README.md").read_text()
 
+NOTED = re.compile(r"note\((?:[^()]|\([^()]*\))*\)")  # calls of `note`, whatever is called within them
+
 
 def page(name: str) -> str:
     return (ROOT / "docs" / "reference" / name).read_text()
@@ -87,6 +89,14 @@ def test_a_deprecated_metric_is_documented_with_its_successor_and_its_end() -> N
 def test_the_example_environment_is_up_to_date() -> None:
     done = subprocess.run([sys.executable, "scripts/env_example.py", "--check"], cwd=ROOT, check=False)
     assert done.returncode == 0, "run: python scripts/env_example.py"
+
+
+def test_every_act_of_the_audit_log_is_documented() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "app" / "api").rglob("*.py"))
+    actions = set(re.findall(r'"((?:[a-z_]+)\.(?:[a-z_]+))"(?=, |\)| if)', "".join(NOTED.findall(sources))))
+    assert len(actions) > 20
+    security = (ROOT / "docs" / "security.md").read_text()
+    assert not [action for action in actions if f"`{action}`" not in security]
 
 
 def test_the_page_of_version_settings_is_up_to_date() -> None:

@@ -13,7 +13,8 @@ from app.domain.errors import Forbidden, Unauthenticated
 from app.services.people.access import SCOPES, Access, Principal
 from app.services.people.accounts import Accounts
 from app.services.people.api_keys import ApiKeys
-from app.services.people.rate_limits import Tries, Windows
+from app.services.people.login_tries import LoginTries
+from app.services.people.rate_limits import Windows
 from app.services.people.tokens import TokenSigner
 
 
@@ -38,9 +39,8 @@ def make_access(database, signer, threads):
 
 @pytest.fixture
 def accounts(database, signer, make_access):
-    return Accounts(
-        database, signer, make_access(), Tries(Windows("redis://127.0.0.1:1"), None), allow_registration=True
-    )
+    tries = LoginTries(Windows("redis://127.0.0.1:1"), None)
+    return Accounts(database, signer, tries, allow_registration=True)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def test_keys_are_revoked_in_threads_while_others_are_looked_up(make_acces
 
 async def test_a_disabled_user_is_refused_by_key_and_token(make_access, accounts, keys, database, signer):
     user = accounts.create("a@example.com", "ada", "correct horse battery")
-    key, token = keys.issue(user.id, "k", ["predict"]).secret, signer.issue(user.id)
+    key, token = keys.issue(user.id, "k", ["predict"]).secret, signer.issue(user.id, 0)
     with database.unit() as session:
         session.execute(text("UPDATE users SET disabled_at = now()"))
     access = make_access()

@@ -1,4 +1,4 @@
-"""Rate limits and tries: exact in one process, shared by several, kept up without Redis, and never waiting
+"""Rate limits: exact in one process, shared by several, kept up without Redis, and never waiting
 for it."""
 
 import asyncio
@@ -10,8 +10,7 @@ import pytest
 from waiting import eventually
 
 from app.db.session import Database
-from app.domain.errors import TooMany
-from app.services.people.rate_limits import RateLimits, TooManyCalls, Windows, open_tries, parse_limit
+from app.services.people.rate_limits import RateLimits, TooManyCalls, Windows, parse_limit
 from app.services.predictions.backlog import Backlog, TooManyWaiting
 
 NOWHERE = "redis://127.0.0.1:1"
@@ -81,38 +80,6 @@ def test_a_redis_that_does_not_answer_keeps_no_caller_waiting() -> None:
     assert let_in(limits, "someone", 500) == 500
     assert time.monotonic() - began < 3
     limits.close()
-
-
-def test_wrong_passwords_are_counted_by_every_process_and_right_ones_are_not(servers) -> None:
-    name = str(uuid4())
-    first, second = (open_tries(servers.redis_url, parse_limit("3/minute")) for _ in range(2))
-    for each in (first, second) * 5:
-        each.count([name])
-        each.uncount([name])
-    for each in (first, second, first):
-        each.count([name])
-    with pytest.raises(TooMany, match="wrong passwords"):
-        second.count(["somebody else", name])
-    for _ in range(3):
-        second.count(["somebody else"])
-
-
-@pytest.mark.parametrize("with_redis", [True, False])
-def test_many_tries_at_once_are_no_more_than_allowed(servers, with_redis: bool) -> None:
-    name, counted = (
-        str(uuid4()),
-        open_tries(servers.redis_url if with_redis else NOWHERE, parse_limit("5/minute")),
-    )
-
-    def one(_: int) -> bool:
-        try:
-            counted.count([name])
-        except TooMany:
-            return False
-        return True
-
-    with ThreadPoolExecutor(16) as threads:
-        assert sum(threads.map(one, range(64))) == 5
 
 
 async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_less(

@@ -1,4 +1,4 @@
-"""Accounts: register, sign in, who am I, API keys."""
+"""Accounts: register, sign in, who am I, API keys. What signs and lets in is in credentials.py."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, IdempotencyKey, ServicesDep, as_utc, limited_by_address, note, origin_of
+from app.api.deps import (
+    Caller,
+    IdempotencyKey,
+    ServicesDep,
+    address_of,
+    as_utc,
+    limited_by_address,
+    limited_registrations,
+    note,
+    origin_of,
+)
 from app.api.problems import declared
 from app.domain.errors import NotFound, TooMany, Unauthenticated
 from app.domain.users import ApiKey
@@ -123,13 +133,17 @@ class KeysOut(BaseModel):
     status_code=201,
     responses=declared(403, 409, 413, 415, 422, 429),
     openapi_extra={"security": []},
-    dependencies=[Depends(limited_by_address)],
+    dependencies=[Depends(limited_registrations)],
 )
 def register(request: Request, services: ServicesDep, body: RegisterIn, key: IdempotencyKey) -> AccountOut:
-    """An account of your own. Switched off by ALLOW_REGISTRATION=false."""
-    user, is_new = services.accounts.register(body.email, body.username, body.password, key)
+    """An account of your own, where ALLOW_REGISTRATION lets anybody have one; else ask an administrator.
+    RATE_LIMIT_REGISTRATIONS bounds what one address may try."""
+    address = address_of(request)
+    user, is_new = services.people.accounts.register(body.email, body.username, body.password, address, key)
     if is_new:
-        services.audit.note("account.created", user.username, user.username, origin_of(request), user.id)
+        services.people.audit.note(
+            "account.created", user.username, user.username, origin_of(request), user.id
+        )
     return AccountOut(
         username=user.username,
         name=user.username,
@@ -156,11 +170,11 @@ def sign_in(
     """OAuth2's password form: `username` (or the email address) and `password`."""
     origin = origin_of(request)
     try:
-        token, seconds = services.accounts.sign_in(form.username, form.password, origin.address)
+        token, seconds = services.people.accounts.sign_in(form.username, form.password, origin.address)
     except (Unauthenticated, TooMany) as error:
-        services.audit.note("login.failed", form.username, form.username, origin, reason=error.code)
+        services.people.audit.note("login.failed", form.username, form.username, origin, reason=error.code)
         raise
-    services.audit.note("login.ok", form.username, form.username, origin)
+    services.people.audit.note("login.ok", form.username, form.username, origin)
     response.headers["Cache-Control"] = "no-store"
     return TokenOut(access_token=token, expires_in=seconds)
 
@@ -168,7 +182,7 @@ def sign_in(
 @router.get("/v1/account", operation_id="account.get", summary="Who am I", responses=declared(401))
 def account(services: ServicesDep, caller: Caller) -> AccountOut:
     """The account behind the credential, and the scopes of the credential."""
-    user = services.accounts.user(caller)
+    user = services.people.accounts.user(caller)
     return AccountOut(
         username=user.username,
         name=user.username,
@@ -199,7 +213,7 @@ def create_key(
     the first.
     """
     idempotent = IdempotentRequest.with_key("keys.create", key, body.model_dump(exclude_unset=True))
-    issued = services.keys.create(caller, body.name, body.scopes, body.expires_at, idempotent)
+    issued = services.people.keys.create(caller, body.name, body.scopes, body.expires_at, idempotent)
     note(request, caller, "key.created", str(issued.key.id), scopes=issued.key.scopes)
     response.headers["Cache-Control"] = "no-store"
     return NewKeyOut(key=issued.secret, **KeyOut.from_key(issued.key).model_dump())
@@ -207,8 +221,9 @@ def create_key(
 
 @router.get("/v1/keys", operation_id="keys.list", summary="List your API keys", responses=declared(401, 403))
 def list_keys(services: ServicesDep, caller: Caller) -> KeysOut:
-    """Your keys, newest first, with when each was last used (to the minute)."""
-    return KeysOut(results=[KeyOut.from_key(key) for key in services.keys.list_own(caller)])
+    """Your keys, newest first, with when each was last used (to the minute). Not for a key that only
+    predicts."""
+    return KeysOut(results=[KeyOut.from_key(key) for key in services.people.keys.list_own(caller)])
 
 
 @router.delete(
@@ -225,5 +240,5 @@ def delete_key(request: Request, services: ServicesDep, caller: Caller, key_id: 
         parsed = UUID(key_id)
     except ValueError:
         raise NotFound("The requested key could not be found.") from None
-    services.keys.revoke(caller, parsed)
+    services.people.keys.revoke(caller, parsed)
     note(request, caller, "key.revoked", str(parsed))

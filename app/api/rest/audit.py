@@ -47,7 +47,7 @@ def list_audit(
     """Logins, keys, accounts and administrators' acts, newest first. Administrators only."""
     if cursor is not None and not (cursor.isascii() and cursor.isdigit() and int(cursor) < 2**63):
         raise wrong_field("cursor", "is not one of this list", "format")
-    entries = services.audit.page(
+    entries = services.people.audit.page(
         caller,
         before=int(cursor) if cursor else None,
         limit=limit + 1,

@@ -131,16 +131,21 @@ async def _version(services: Services, caller: Principal, model: str, version: s
     responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
 async def create_deployment(
-    services: ServicesDep, caller: CanModel, body: DeploymentIn, key: IdempotencyKey
+    request: Request, services: ServicesDep, caller: CanModel, body: DeploymentIn, key: IdempotencyKey
 ) -> DeploymentOut:
     """A name of yours for a version that you may run."""
     caller.need_user()
     version = await _version(services, caller, body.model, body.version)
     values = body.model_dump(include={"hardware", "min_instances", "max_instances"})
     idempotent = IdempotentRequest.with_key("deployments.create", key, body.model_dump(exclude_unset=True))
-    return deployment_out(
-        await run_sync(services.deployments.create, caller, body.name, version, values, idempotent)
-    )
+    deployment = await run_sync(services.deployments.create, caller, body.name, version, values, idempotent)
+    _note(request, caller, "deployment.created", deployment)
+    return deployment_out(deployment)
+
+
+def _note(request: Request, caller: Principal, action: str, deployment: Deployment) -> None:
+    details = {"model": deployment.model, "version": deployment.version_id, "number": deployment.number}
+    note(request, caller, action, deployment.full_name, **details)
 
 
 @router.get(
@@ -176,14 +181,21 @@ def get_deployment(services: ServicesDep, caller: Caller, owner: str, name: str)
     responses=declared(401, 403, 404, 413, 415, 422),
 )
 async def update_deployment(
-    services: ServicesDep, caller: CanModel, owner: str, name: str, body: DeploymentPatch
+    request: Request,
+    services: ServicesDep,
+    caller: CanModel,
+    owner: str,
+    name: str,
+    body: DeploymentPatch,
 ) -> DeploymentOut:
     """The next release. Predictions that were made before stay with theirs."""
     values: dict[str, Any] = body.model_dump(exclude_none=True)
     version_id = values.pop("version", None)
     now = await run_sync(services.deployments.get, caller, owner, name)
     version = await _version(services, caller, now.model, version_id) if version_id else None
-    return deployment_out(await run_sync(services.deployments.change, caller, owner, name, version, values))
+    deployment = await run_sync(services.deployments.change, caller, owner, name, version, values)
+    _note(request, caller, "deployment.updated", deployment)
+    return deployment_out(deployment)
 
 
 @router.delete(

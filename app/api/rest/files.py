@@ -12,7 +12,16 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from app.api.bodies import parse_json
-from app.api.deps import CanPredict, Cursor, IdempotencyKey, Limit, ServicesDep, base_url, limited_by_address
+from app.api.deps import (
+    CanPredict,
+    Cursor,
+    IdempotencyKey,
+    Limit,
+    ServicesDep,
+    base_url,
+    limited_by_address,
+    note,
+)
 from app.api.headers import byte_range
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
@@ -238,8 +247,8 @@ async def download_file(
         str, Query(max_length=100, description="Base64 of HMAC-SHA256 over `{owner} {id} {expiry}`.")
     ],
 ) -> Response:
-    """The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's
-    webhook secret."""
+    """The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's key
+    for links to files (`GET /v1/account/file-key`), `lfk_` included."""
     file, content = await run_sync(services.files.open_shared, file_id, owner, expiry, signature)
     return _send(content, None, file.name)
 
@@ -251,6 +260,7 @@ async def download_file(
     status_code=204,
     responses=declared(401, 403, 404),
 )
-def delete_file(services: ServicesDep, caller: CanPredict, file_id: str) -> None:
+def delete_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> None:
     """Deletes a file now; without this it goes after FILE_RETENTION_HOURS."""
     services.files.remove(caller, file_id)
+    note(request, caller, "file.deleted", file_id)

@@ -25,7 +25,7 @@ from app.api.deps import (
     note,
 )
 from app.api.problems import declared
-from app.api.rest.versions import VersionIn, VersionOut, version_out
+from app.api.rest.versions import VersionIn, VersionOut, note_version, version_out
 from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import LovageError, wrong_field
 from app.domain.models import Model, ModelName
@@ -227,6 +227,11 @@ def create_model(
     version = body.version.as_request() if body.version else None
     idempotent = IdempotentRequest.with_key("models.create", key, body.model_dump(exclude_unset=True))
     listed = services.catalogue.create(caller, owner, body.name, values, version, idempotent)
+    if listed.is_new:
+        target, visibility = listed.model.full_name, listed.model.visibility
+        note(request, caller, "model.created", target, visibility=visibility)
+        if listed.latest:
+            note_version(request, caller, target, listed.latest)
     return model_out(services, caller, listed, base_url(request))
 
 
@@ -298,6 +303,8 @@ async def update_model(
     if "visibility" in values and values["visibility"] is None:
         del values["visibility"]
     listed = await run_sync(services.catalogue.change, caller, owner, name, values)
+    visibility = {"visibility": listed.model.visibility} if "visibility" in values else {}
+    note(request, caller, "model.updated", listed.model.full_name, fields=sorted(values), **visibility)
     return await _with_example(request, services, caller, listed)
 
 

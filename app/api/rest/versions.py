@@ -95,6 +95,12 @@ def version_out(services: Services, version: Version, *, source: bool) -> Versio
     )
 
 
+def note_version(request: Request, caller: Principal, model: str, version: Version) -> None:
+    """For the audit log: whose code or weights may run from now on."""
+    details = {"runtime": version.runtime, "source": version.source}
+    note(request, caller, "version.registered", f"{model}:{version.id}", **details)
+
+
 @router.post(
     "/v1/models/{owner}/{name}/versions",
     operation_id="models.versions.create",
@@ -103,12 +109,19 @@ def version_out(services: Services, version: Version, *, source: bool) -> Versio
     responses=declared(401, 403, 404, 410, 413, 415, 422),
 )
 def create_version(
-    services: ServicesDep, caller: CanModel, owner: str, name: str, body: VersionIn, key: IdempotencyKey
+    request: Request,
+    services: ServicesDep,
+    caller: CanModel,
+    owner: str,
+    name: str,
+    body: VersionIn,
+    key: IdempotencyKey,
 ) -> VersionOut:
     """A new version. The same content gives the same version again."""
     content = [owner, name, body.model_dump(exclude_unset=True)]
     idempotent = IdempotentRequest.with_key("models.versions.create", key, content)
     version = services.versions.add(caller, owner, name, body.as_request(), idempotent)
+    note_version(request, caller, f"{owner}/{name}", version)
     return version_out(services, version, source=True)
 
 

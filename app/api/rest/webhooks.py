@@ -4,19 +4,36 @@ again."""
 from datetime import datetime
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
-from app.api.deps import CanPredict, ServicesDep
+from app.api.bodies import CheckedRoute
+from app.api.deps import Caller, CanPredict, ServicesDep, note
 from app.api.problems import declared
+from app.api.rest.wire import left_out
+from app.services.people.credentials import OVERLAP_HOURS, WebhookSecrets
 
-router = APIRouter(tags=["Webhooks"])
+router = APIRouter(tags=["Webhooks"], route_class=CheckedRoute)
 
 
 class SecretOut(BaseModel):
-    """`key` signs your webhooks (Standard Webhooks); keep it secret."""
+    """`key` signs your webhooks (Standard Webhooks); keep it secret. After a rotation the key before it signs
+    them, too, until it expires."""
 
     key: str
+    previous_key: str | None = left_out()
+    previous_key_expires_at: datetime | None = left_out()
+
+
+class RotateIn(BaseModel):
+    """How long the secret until now goes on signing."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"overlap_hours": 24}]})
+
+    overlap_hours: float = Field(
+        OVERLAP_HOURS, ge=0, le=OVERLAP_HOURS, description="0: it ends at once, for a secret that has leaked."
+    )
 
 
 class AttemptOut(BaseModel):
@@ -58,15 +75,46 @@ class RedeliveredOut(BaseModel):
     redelivered: list[str]
 
 
+def secret_out(secrets: WebhookSecrets) -> SecretOut:
+    """The wire object of an account's secrets."""
+    return SecretOut(
+        key=secrets.current, previous_key=secrets.previous, previous_key_expires_at=secrets.previous_until
+    )
+
+
 @router.get(
     "/v1/webhooks/default/secret",
     operation_id="webhooks.secret",
     summary="Get your webhook signing secret",
     responses=declared(401, 403),
 )
-def secret(services: ServicesDep, caller: CanPredict) -> SecretOut:
-    """With it a receiver checks that a webhook came from here."""
-    return SecretOut(key=services.deliveries.secret(caller))
+def secret(services: ServicesDep, caller: Caller, response: Response) -> SecretOut:
+    """With it a receiver checks that a webhook came from here. Not for a key that only predicts."""
+    response.headers["Cache-Control"] = "no-store"
+    return secret_out(services.people.credentials.webhook_secrets(caller))
+
+
+@router.post(
+    "/v1/webhooks/default/secret/rotate",
+    operation_id="webhooks.secret.rotate",
+    summary="Replace your webhook signing secret",
+    responses=declared(401, 403, 409, 413, 415, 422),
+)
+def rotate_secret(
+    request: Request,
+    services: ServicesDep,
+    caller: Caller,
+    response: Response,
+    body: RotateIn | None = None,
+) -> SecretOut:
+    """A new secret. The one until now signs beside it for `overlap_hours`: webhooks have two signatures
+    meanwhile, and receivers accept either. While an earlier one still signs, this is answered 409, but for
+    `overlap_hours` 0."""
+    hours = body.overlap_hours if body else OVERLAP_HOURS
+    secrets = services.people.credentials.rotate_webhook_secret(caller, hours)
+    note(request, caller, "webhook_secret.rotated", caller.username, overlap_hours=hours)
+    response.headers["Cache-Control"] = "no-store"
+    return secret_out(secrets)
 
 
 @router.get(
@@ -89,10 +137,14 @@ async def list_deliveries(services: ServicesDep, caller: CanPredict, prediction_
     summary="Send all webhooks of a prediction again",
     responses=declared(401, 403, 404),
 )
-async def redeliver_all(services: ServicesDep, caller: CanPredict, prediction_id: str) -> RedeliveredOut:
+async def redeliver_all(
+    request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str
+) -> RedeliveredOut:
     """The same ids and bodies, newly signed."""
     await services.follower.own(caller.user_id, prediction_id)
-    return RedeliveredOut(redelivered=await run_sync(services.deliveries.send_again, prediction_id))
+    again = await run_sync(services.deliveries.send_again, prediction_id)
+    note(request, caller, "webhooks.redelivered", prediction_id, deliveries=len(again))
+    return RedeliveredOut(redelivered=again)
 
 
 @router.post(
@@ -102,9 +154,10 @@ async def redeliver_all(services: ServicesDep, caller: CanPredict, prediction_id
     responses=declared(401, 403, 404),
 )
 async def redeliver(
-    services: ServicesDep, caller: CanPredict, prediction_id: str, delivery_id: str
+    request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str, delivery_id: str
 ) -> RedeliveredOut:
     """The same id and body, newly signed."""
     await services.follower.own(caller.user_id, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id, delivery_id.replace("\x00", ""))
+    note(request, caller, "webhooks.redelivered", prediction_id, deliveries=len(again))
     return RedeliveredOut(redelivered=again)

@@ -35,7 +35,7 @@ async def connect(socket: WebSocket, client_id: str) -> None:
             )
             return
         credential = await _credential(socket, services, offered)
-        caller = await services.access.principal(credential)
+        caller = await services.people.access.principal(credential)
         await Session(socket, services, credential, caller, base_url(socket)).run(client_id)
     except Unauthenticated as error:
         await socket.close(UNAUTHENTICATED, error.detail[:120])

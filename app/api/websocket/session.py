@@ -78,7 +78,7 @@ class Session:
             await asyncio.sleep(every_seconds)
             with contextlib.suppress(Unavailable):  # it cannot be checked now, which is nobody's fault
                 try:
-                    self._caller = await self._services.access.principal(self._credential)
+                    self._caller = await self._services.people.access.principal(self._credential)
                 except Unauthenticated:
                     await self._socket.close(UNAUTHENTICATED, "the credential is not valid any more")
                     return

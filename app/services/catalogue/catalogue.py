@@ -32,11 +32,13 @@ COUNTS_SECONDS = 60.0  # run counts are decoration, and counting reads the whole
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model as it is shown, with its newest version, if it has any."""
+    """A model as it is shown, with its newest version, if it has any. Not `is_new`: it was there before the
+    request that answers it."""
 
     model: Model
     latest: Version | None
     run_count: int
+    is_new: bool = False
 
 
 def _check_example(principal: Principal, model: Model, example: Prediction | None) -> None:
@@ -187,4 +189,5 @@ def _insert(
     session: Session, new: NewModel, complete: CompleteVersion | None, user_id: UUID | None
 ) -> ListedModel:
     model = models.add(session, new)
-    return ListedModel(model, versions.put(session, model.id, complete, user_id) if complete else None, 0)
+    version = versions.put(session, model.id, complete, user_id) if complete else None
+    return ListedModel(model, version, 0, is_new=True)

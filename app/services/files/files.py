@@ -43,10 +43,10 @@ class Content:
     content_type: str
 
 
-def share_signature(secret: str, owner: str, file_id: str, expiry: int) -> bytes:
+def share_signature(file_key: str, owner: str, file_id: str, expiry: int) -> bytes:
     """What signs a link to a file: base64 of HMAC-SHA256 over `{owner} {id} {expiry}`, `expiry` in Unix
-    seconds; the key is the owner's webhook secret, `whsec_` included."""
-    return base64.b64encode(hmac.digest(secret.encode(), f"{owner} {file_id} {expiry}".encode(), "sha256"))
+    seconds; the key is the owner's key for links, `lfk_` included."""
+    return base64.b64encode(hmac.digest(file_key.encode(), f"{owner} {file_id} {expiry}".encode(), "sha256"))
 
 
 def in_standard_base64(signature: str) -> bytes:
@@ -190,7 +190,7 @@ class Files:
             or user.disabled_at
         ):
             raise NotFound(NO_LINK)
-        expected = share_signature(user.webhook_secret, owner, file_id, expiry)
+        expected = share_signature(user.file_key, owner, file_id, expiry)
         if not hmac.compare_digest(expected, in_standard_base64(signature)):
             raise NotFound(NO_LINK)
         return file, self.open(file)

@@ -28,6 +28,7 @@ KEY_PREFIX = "lov_"
 KEY_BYTES = 32
 SHOWN_CHARACTERS = 12  # of a key, in lists
 SCOPES = ("predict", "models", "admin")
+SECRET_SCOPES = ("models", "admin")  # one is needed to read a secret: keys for predictions lie everywhere
 CACHED = 10_000  # credentials remembered; when full, all are forgotten
 LONGEST_CREDENTIAL = 4_096  # characters; our tokens have about 250
 
@@ -47,6 +48,21 @@ class Principal:
         """Raises Forbidden, naming the scope, unless the caller has it."""
         if scope not in self.scopes:
             raise Forbidden(f"This needs the scope '{scope}', which your credential does not have.")
+
+    def need_any(self, *scopes: str) -> None:
+        """Raises Forbidden, naming the scopes, unless the caller has one of them."""
+        if self.scopes.isdisjoint(scopes):
+            names = " or ".join(f"'{scope}'" for scope in scopes)
+            raise Forbidden(f"This needs the scope {names}, which your credential does not have.")
+
+    def need_to_manage(self, what: str) -> None:
+        """Raises Forbidden unless the caller signed in with a password or has a key with the scope admin:
+        whoever finds a lesser key must not become able to do more, or for longer. `what` begins the
+        sentence."""
+        if self.key_id is not None and "admin" not in self.scopes:
+            raise Forbidden(
+                f"{what} needs a token from POST /v1/auth/token, or a key with the scope 'admin'."
+            )
 
     def need_user(self) -> UUID:
         """The caller's user id. Raises Unauthenticated for anonymous callers."""
@@ -168,12 +184,14 @@ class Access:
         return [by_key.get(text) or by_token.get(text) for text in credentials]
 
     def _by_token(self, session: Session, credential: str) -> Principal | None:
-        user_id = self._signer.verify(credential)
-        user = users.by_id(session, user_id) if user_id else None
-        if user is None:
+        claims = self._signer.verify(credential)
+        user = users.by_id(session, claims.user_id) if claims else None
+        if user is None or claims is None:
             return None
         if user.disabled_at is not None:
             return DISABLED
+        if claims.epoch != user.token_epoch:  # signed out, or the password is another one now
+            return None
         return Principal(user.id, user.username, scopes_of(user), user.is_admin)
 
     def _touch(self, ids: list[UUID]) -> None:
@@ -188,7 +206,7 @@ class Access:
         self._forget(lambda principal: principal.key_id == key_id)
 
     def forget_user(self, user_id: UUID) -> None:
-        """A user was disabled: none of their credentials is trusted any more from now on."""
+        """A user's rights or tokens have changed: none of their credentials is trusted unseen any more."""
         self._forget(lambda principal: principal.user_id == user_id)
 
     def _forget(self, is_revoked: Callable[[Principal], bool]) -> None:

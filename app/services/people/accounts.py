@@ -1,23 +1,16 @@
-"""People's accounts: register, sign in, disable. Knows no HTTP.
+"""People's accounts: registering, signing in, who one is. Knows no HTTP.
 
 Calls block (SQL, and hashing on purpose): use threads.
 """
 
 import re
+from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 
 from app.db import users
 from app.db.session import Database
-from app.domain.errors import (
-    AccountDisabled,
-    Conflict,
-    Forbidden,
-    NotFound,
-    Unauthenticated,
-    wrong_field,
-)
-from app.domain.pages import Page
+from app.domain.errors import AccountDisabled, Conflict, Forbidden, NotFound, Unauthenticated, wrong_field
 from app.domain.storable import text_fault
 from app.domain.users import NewUser, User
 from app.domain.versions import is_name
@@ -25,8 +18,8 @@ from app.outbound.webhook_signing import new_secret
 from app.services import idempotency
 from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people import passwords
-from app.services.people.access import Access, Principal
-from app.services.people.rate_limits import Tries
+from app.services.people.access import Principal
+from app.services.people.login_tries import LoginTries
 from app.services.people.tokens import TokenSigner
 
 RESERVED = {"anonymous", "admin", "api", "lovage", "models", "search", "system"}
@@ -40,18 +33,19 @@ class Accounts:
         self,
         database: Database,
         signer: TokenSigner,
-        access: Access,
-        tries: Tries,
+        tries: LoginTries,
         *,
         allow_registration: bool,
     ) -> None:
         self._database, self._signer = database, signer
-        self._access, self._tries = access, tries
+        self._tries = tries
         self._allow_registration = allow_registration
 
-    def register(self, email: str, username: str, password: str, key: str | None = None) -> tuple[User, bool]:
+    def register(
+        self, email: str, username: str, password: str, address: str, key: str | None = None
+    ) -> tuple[User, bool]:
         """A new account for anybody, and whether it is new: the same idempotency key and request give the
-        account of before.
+        account of before. `address`: the caller's.
 
         Raises Forbidden when registration is switched off, InvalidRequest, Conflict, TooMany.
         """
@@ -64,12 +58,15 @@ class Accounts:
         try:
             return self.create(email, username, password, idempotent=idempotent), True
         except Conflict:
-            before = self._registered(email.strip().lower(), password, idempotent) if idempotent else None
+            email = email.strip().lower()
+            before = self._registered(email, password, address, idempotent) if idempotent else None
             if before is None:
                 raise
             return before, False
 
-    def _registered(self, email: str, password: str, idempotent: IdempotentRequest) -> User | None:
+    def _registered(
+        self, email: str, password: str, address: str, idempotent: IdempotentRequest
+    ) -> User | None:
         """The account of this address, if the key has made it. Wrong passwords count like those at
         signing in."""
         with self._database.unit() as session:
@@ -80,11 +77,10 @@ class Accounts:
                 return None
             except CreatedBefore:
                 assert user is not None
-        names = (f"account {user.id}",)
-        self._tries.count(names)
+        self._tries.count(account_name(user), address)
         if not passwords.matches(password, user.password_hash):
             raise idempotency.other_request()
-        self._tries.uncount(names)
+        self._tries.succeeded(account_name(user), address)
         return user
 
     def create(
@@ -95,9 +91,11 @@ class Accounts:
         *,
         is_admin: bool = False,
         idempotent: IdempotentRequest | None = None,
+        by: UUID | None = None,
     ) -> User:
-        """A new account, whatever the settings say: for `register` and for the first start. Raises
-        InvalidRequest, Conflict."""
+        """A new account, whatever the settings say: for `register`, for administrators and for the first
+        start. The idempotency key is that of the user `by`, else the new one's. Raises InvalidRequest,
+        Conflict, CreatedBefore."""
         email, username = email.strip().lower(), username.lower()
         _check_account(email, username, password)
         if username in RESERVED and not is_admin:
@@ -111,54 +109,33 @@ class Accounts:
         )
         try:
             with self._database.unit() as session:
+                if by:
+                    idempotency.check_unused(session, by, idempotent)
                 if not is_admin and users.owns_name(session, username):
                     raise Conflict("username: is taken.")
                 user = users.add(session, new)
-                idempotency.record(session, user.id, idempotent, str(user.id))
+                idempotency.record(session, by or user.id, idempotent, str(user.id))
         except IntegrityError as error:
             field = "email" if "email" in str(error.orig) else "username"
             raise Conflict(f"{field}: is taken.") from None
         return user
 
-    def sign_in(self, login: str, password: str, peer: str) -> tuple[str, int]:
-        """An access token and its lifetime in seconds. `peer`: the caller's address, by which
-        wrong passwords are limited, too.
+    def sign_in(self, login: str, password: str, address: str) -> tuple[str, int]:
+        """An access token and its lifetime in seconds. `address`: the caller's.
 
         Raises Unauthenticated (the same for unknown users and wrong passwords), AccountDisabled, TooMany.
         """
         with self._database.unit() as session:
             user = None if text_fault(login) else users.by_login(session, login)
         # An account has one count, by whichever of its names it is called.
-        names = (f"account {user.id}" if user else f"login {login.lower()[:320]}", f"peer {peer}")
-        self._tries.count(names)
+        name = account_name(user) if user else f"login {login.lower()[:320]}"
+        self._tries.count(name, address)
         if not passwords.matches(password, user.password_hash if user else None) or user is None:
             raise Unauthenticated("Incorrect username or password.")
-        self._tries.uncount(names)
+        self._tries.succeeded(name, address)
         if user.disabled_at is not None:
             raise AccountDisabled
-        return self._signer.issue(user.id), int(self._signer.lifetime_seconds)
-
-    def users(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[User]:
-        """Everybody, newest first. Raises Forbidden for anybody but an administrator."""
-        need_operator(principal)
-        with self._database.unit() as session:
-            return users.list_all(session, cursor=cursor, limit=limit)
-
-    def set_disabled(self, principal: Principal, username: str, disabled: bool) -> User:
-        """Disables or enables a user: their tokens and keys end, or work again, at once in this process.
-
-        Raises Forbidden for anybody but an administrator, NotFound, Conflict for the administrator's own
-        account.
-        """
-        need_operator(principal)
-        if disabled and username == principal.username:
-            raise Conflict("You cannot disable your own account: nobody might be left to enable it.")
-        with self._database.unit() as session:
-            user = users.set_disabled(session, username, disabled) if is_name(username) else None
-        if user is None:
-            raise NotFound("The requested user could not be found.")
-        self._access.forget_user(user.id)
-        return user
+        return self._signer.issue(user.id, user.token_epoch), int(self._signer.lifetime_seconds)
 
     def user(self, principal: Principal) -> User:
         """The caller's own account."""
@@ -169,10 +146,9 @@ class Accounts:
         return user
 
 
-def need_operator(principal: Principal) -> None:
-    """Raises Forbidden unless the caller is an administrator with the scope admin."""
-    if not principal.is_operator:
-        raise Forbidden("Only administrators can manage users.")
+def account_name(user: User) -> str:
+    """Under which its wrong passwords are counted."""
+    return f"account {user.id}"
 
 
 def _check_account(email: str, username: str, password: str) -> None:
@@ -182,9 +158,4 @@ def _check_account(email: str, username: str, password: str) -> None:
         raise wrong_field(
             "username", "must be 1 to 64 letters, digits, dots, dashes or underscores", "format"
         )
-    if not passwords.SHORTEST <= len(password) <= passwords.LONGEST:
-        raise wrong_field(
-            "password", f"must have {passwords.SHORTEST} to {passwords.LONGEST} characters", "length"
-        )
-    if "\x00" in password:
-        raise wrong_field("password", "must not contain the NUL character", "format")
+    passwords.check_new(password)

@@ -12,7 +12,15 @@ from app.domain.errors import Forbidden, NotFound, SecretShownOnce, wrong_field
 from app.domain.users import ApiKey, NewApiKey
 from app.services import idempotency
 from app.services.idempotency import CreatedBefore, IdempotentRequest
-from app.services.people.access import SCOPES, SHOWN_CHARACTERS, Access, Principal, digest, new_key
+from app.services.people.access import (
+    SCOPES,
+    SECRET_SCOPES,
+    SHOWN_CHARACTERS,
+    Access,
+    Principal,
+    digest,
+    new_key,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,8 @@ class ApiKeys:
         self._database, self._access = database, access
 
     def list_own(self, principal: Principal) -> list[ApiKey]:
-        """The caller's keys, newest first."""
+        """The caller's keys, newest first. Raises Forbidden for a key that only predicts."""
+        principal.need_any(*SECRET_SCOPES)
         with self._database.unit() as session:
             return keys.by_user(session, principal.need_user())
 
@@ -48,7 +57,7 @@ class ApiKeys:
         With `idempotent`, a repeated call raises SecretShownOnce: the key is there, and nobody can say its
         secret again.
         """
-        may_manage_keys(principal)
+        principal.need_to_manage("Managing keys")
         if expires_at and expires_at <= datetime.now(UTC):
             raise wrong_field("expires_at", "must be in the future")
         if "admin" in scopes and not principal.is_operator:
@@ -88,17 +97,9 @@ class ApiKeys:
     def revoke(self, principal: Principal, key_id: UUID) -> None:
         """Ends a key of the caller, at once in this process. Raises NotFound. A key may end itself."""
         if principal.key_id != key_id:
-            may_manage_keys(principal)
+            principal.need_to_manage("Managing keys")
         with self._database.unit() as session:
             removed = keys.remove(session, principal.need_user(), key_id)
         self._access.forget_key(key_id)
         if not removed:
             raise NotFound("The requested key could not be found.")
-
-
-def may_manage_keys(principal: Principal) -> None:
-    """Raises Forbidden unless the caller signed in with a password or has a key with the scope admin."""
-    if principal.key_id is not None and "admin" not in principal.scopes:
-        raise Forbidden(
-            "Managing keys needs a token from POST /v1/auth/token, or a key with the scope 'admin'."
-        )

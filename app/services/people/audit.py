@@ -1,7 +1,11 @@
-"""The audit log: logins, keys, accounts and what administrators do. Entries are written beside the act and
-never fail it: what cannot be written is in the process's own log.
+"""The audit log: logins, credentials, accounts, models, files, and what administrators do. Entries are
+written beside the act and never fail it: what cannot be written is in the process's own log.
+
+Whoever is idle takes everything that waits: one thread at a time writes what has come since the last write.
 """
 
+import threading
+from collections import deque
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +14,7 @@ from uuid import UUID
 
 import structlog
 
+from app.coalesce import next_group
 from app.db import audit
 from app.db.session import Database
 from app.domain.audit import AuditEntry, NewAuditEntry
@@ -18,6 +23,9 @@ from app.services.people.access import Principal
 
 log = structlog.get_logger(__name__)
 
+GROUP = 256  # entries of one INSERT
+MOST_WAITING = 20_000  # entries, while the database is away; more are in our own log only
+LONGEST_DETAIL = 300  # characters
 LOGGED = ("action", "user_id", "username", "target", "address", "request_id")  # of an entry, in our own log
 
 
@@ -34,6 +42,9 @@ class Audit:
 
     def __init__(self, database: Database, threads: Executor) -> None:
         self._database, self._threads = database, threads
+        self._waiting: deque[NewAuditEntry] = deque()
+        self._writing = False
+        self._lock = threading.Lock()
 
     def note(
         self,
@@ -52,19 +63,35 @@ class Audit:
             target=_clean(target)[:2_000],
             address=origin.address[:64],
             request_id=origin.request_id[:64],
-            details=details,
+            details={name: _short(value) for name, value in details.items()},
         )
-        self._threads.submit(self._write, entry)
-
-    def _write(self, entry: NewAuditEntry) -> None:
         log.info("audit", **{name: str(getattr(entry, name)) for name in LOGGED})
-        try:
-            with self._database.unit() as session:
-                audit.add(session, entry)
-        except LovageError as error:
-            log.error("audit_not_stored", reason=str(error))
-        except Exception:  # nobody looks at this thread's answer
-            log.exception("audit_not_stored")
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING:
+                log.error("audit_not_stored", reason=f"{MOST_WAITING} entries wait already")
+                return
+            self._waiting.append(entry)
+            if self._writing:
+                return
+            self._writing = True
+        self._threads.submit(self._write)
+
+    def _write(self) -> None:
+        while entries := self._next_group():
+            try:
+                with self._database.unit() as session:
+                    audit.add(session, entries)
+            except LovageError as error:
+                log.error("audit_not_stored", reason=str(error), count=len(entries))
+            except Exception:  # nobody looks at this thread's answer
+                log.exception("audit_not_stored", count=len(entries))
+
+    def _next_group(self) -> list[NewAuditEntry]:
+        """Empty: this thread has nothing more to do, the next entry begins another."""
+        with self._lock:
+            group = next_group(self._waiting, GROUP)
+            self._writing = bool(group)
+        return group
 
     def page(
         self,
@@ -83,6 +110,10 @@ class Audit:
             return audit.page(
                 session, before=before, limit=limit, action=action, username=username, since=since
             )
+
+
+def _short(value: Any) -> Any:
+    return _clean(value)[:LONGEST_DETAIL] if isinstance(value, str) else value
 
 
 def _clean(text: str) -> str:

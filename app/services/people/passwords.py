@@ -1,8 +1,11 @@
 """Passwords and their hashes: argon2id through passlib, and nothing else (bcrypt 5 breaks passlib). Slow on
 purpose."""
 
+import secrets
+
 from passlib.context import CryptContext
 
+from app.domain.errors import wrong_field
 from app.domain.storable import text_fault
 
 SHORTEST, LONGEST = 8, 1_024
@@ -28,4 +31,17 @@ def matches(password: str, stored: str | None) -> bool:
     nothing."""
     if not SHORTEST <= len(password) <= LONGEST or text_fault(password):
         password, stored = "wrong", None
-    return bool(_CONTEXT.verify(password, stored or _NOBODY)) and stored is not None
+    return bool(_CONTEXT.verify(password, stored or _NOBODY)) and bool(stored)
+
+
+def check_new(password: str, field: str = "password") -> None:
+    """Raises InvalidRequest, naming the field, for one that nobody should have."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise wrong_field(field, f"must have {SHORTEST} to {LONGEST} characters", "length")
+    if fault := text_fault(password):
+        raise wrong_field(field, fault, "format")
+
+
+def new_password() -> str:
+    """A random one for somebody to hand over: 144 bits."""
+    return secrets.token_urlsafe(18)

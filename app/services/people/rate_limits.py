@@ -8,14 +8,14 @@ away, each process counts for itself.
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import FixedWindowRateLimiter, RateLimiter, SlidingWindowCounterRateLimiter
+from limits.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 
 from app.broker.names import KEY_PREFIX
 from app.domain.errors import TooMany
@@ -62,6 +62,14 @@ class Windows:
     def undo_enter(self, limit: RateLimitItem, name: str) -> None:
         """Takes one `enter` back, whether it was let in or not. For fixed windows only."""
         self._call(lambda windows: windows.storage.incr(limit.key_for(name), limit.get_expiry(), -1))
+
+    def mark(self, name: str, seconds: int) -> None:
+        """Remembers a name for so long; one that is remembered already keeps its time."""
+        self._call(lambda windows: windows.storage.incr(name, seconds))
+
+    def is_marked(self, name: str) -> bool:
+        """Whether the name is remembered."""
+        return self._call(lambda windows: bool(windows.storage.get(name)))
 
     def _call(self, operation: Callable[[RateLimiter], Answer]) -> Answer:
         if time.monotonic() >= self._away_until:
@@ -203,37 +211,3 @@ class TooManyCalls(TooMany):
         )
         super().__init__(sentence, retry_after=standing.seconds)
         self.standing = standing
-
-
-class Tries:
-    """Wrong passwords, counted for each account and each address alike. Blocks.
-
-    A try is counted before the password is looked at, so that many at once do not pass together; the right
-    one is uncounted.
-    """
-
-    def __init__(self, windows: Windows, limit: RateLimitItem | None) -> None:
-        self._windows, self._limit = windows, limit
-
-    def count(self, names: Sequence[str]) -> None:
-        """One more try for each of the names, or for none: raises TooMany when one of them has used up its
-        tries."""
-        if self._limit is None:
-            return
-        for number, name in enumerate(names, 1):
-            if not self._windows.enter(self._limit, f"try {name}"):
-                self.uncount(names[:number])
-                _, reset = self._windows.look(self._limit, f"try {name}")
-                seconds = max(1.0, reset - time.time())
-                raise TooMany("Too many wrong passwords. Wait before trying again.", retry_after=seconds)
-
-    def uncount(self, names: Sequence[str]) -> None:
-        """The password was right, or was not looked at."""
-        if self._limit is not None:
-            for name in names:
-                self._windows.undo_enter(self._limit, f"try {name}")
-
-
-def open_tries(redis_url: str, limit: RateLimitItem | None) -> Tries:
-    """Windows that begin with a name's first try: there are few tries, and each counts."""
-    return Tries(Windows(redis_url, FixedWindowRateLimiter), limit)

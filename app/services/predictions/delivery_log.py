@@ -1,11 +1,10 @@
 """What became of a prediction's webhooks: the list of deliveries with their tries, and sending again. Calls
 block."""
 
-from app.db import deliveries, users
+from app.db import deliveries
 from app.db.session import Database
 from app.domain.deliveries import Delivery
 from app.domain.errors import NotFound
-from app.services.people.access import Principal
 from app.services.predictions.after_commit import Notifier
 
 
@@ -28,11 +27,3 @@ class DeliveryLog:
             raise NotFound("The requested delivery could not be found.")
         self._notifier.deliveries(again)
         return again
-
-    def secret(self, principal: Principal) -> str:
-        """The secret that signs the caller's webhooks."""
-        with self._database.unit() as session:
-            user = users.by_id(session, principal.need_user())
-        if user is None:
-            raise NotFound("This account no longer exists.")
-        return user.webhook_secret

@@ -20,6 +20,7 @@ from app.services.platform.fleet import worker_facts
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.prediction_view import output_prefix
+from app.services.predictions.purge import AccountPurge
 from app.services.predictions.queue_rebalance import Rebalancer
 from app.storage.base import Storage
 
@@ -58,6 +59,7 @@ class Recovery:
         self._storage, self._limits = storage, limits
         self._in_touch_since: float | None = None
         self._rebalancer = Rebalancer()
+        self._purge = AccountPurge(database, lifecycle, storage)
 
     def sweep(self) -> None:
         """Everything once, unless another process is at it. Raises Unavailable when the database is away."""
@@ -162,6 +164,7 @@ class Recovery:
     def expire(self) -> int:
         """Removes data older than the retention time. Returns how many predictions lost theirs."""
         self._expire_files()
+        self._purge.run()
         with self._database.unit() as session:
             deliveries.forget_old(session, KEEP_DELIVERIES_DAYS, LIMIT)
             idempotency.forget(session, KEEP_KEYS_HOURS, LIMIT)

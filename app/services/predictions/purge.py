@@ -1,0 +1,66 @@
+"""What a deleted account leaves behind is removed, part by part, by the sweeps: predictions that have not
+ended are canceled, then the data of all of them goes, and uploaded files.
+
+A part is bounded, and how far it has come is written down, so that the next sweep, or another process, goes
+on. Safe to run twice.
+"""
+
+from uuid import UUID
+
+from app.db import files, sweeps, users
+from app.db.session import Database
+from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.prediction_view import output_prefix
+from app.storage.base import Storage
+
+USERS, PREDICTIONS = 10, 100  # of one part: each prediction may have files that the storage must list
+REASON = "Its account was deleted."
+
+
+class AccountPurge:
+    """One for each sweeping process; called by one thread."""
+
+    def __init__(self, database: Database, lifecycle: Lifecycle, storage: Storage) -> None:
+        self._database, self._lifecycle = database, lifecycle
+        self._storage = storage
+
+    def run(self) -> int:
+        """The next part of every deleted account. Returns how many predictions lost their data."""
+        with self._database.unit() as session:
+            pending = users.to_purge(session, USERS)
+        return sum(self._purge(user_id, after) for user_id, after in pending)
+
+    def _purge(self, user_id: UUID, after: str) -> int:
+        with self._database.unit() as session:
+            unfinished = sweeps.unfinished(session, user_id, PREDICTIONS)
+            uploads = files.contents_of(session, user_id, PREDICTIONS)
+            rows = sweeps.by_user(session, user_id, after, PREDICTIONS)
+        if unfinished:
+            self._lifecycle.cancel(unfinished, REASON)
+        self._remove_uploads(uploads)
+        ended: list[str] = []
+        with_data: list[str] = []
+        for prediction_id, has_ended, has_data in rows:
+            if not has_ended:  # its worker stops it: a later part goes on from here
+                break
+            ended.append(prediction_id)
+            with_data += [prediction_id] if has_data else []
+        self._remove_data(with_data)
+        with self._database.unit() as session:
+            if ended:
+                users.set_purged(session, user_id, ended[-1])
+            elif not rows and not uploads:
+                users.finish_purge(session, user_id)
+        return len(with_data)
+
+    def _remove_uploads(self, uploads: list[tuple[str, str]]) -> None:
+        if uploads:
+            self._storage.delete([key for _, key in uploads])
+            with self._database.unit() as session:
+                files.forget(session, [file_id for file_id, _ in uploads])
+
+    def _remove_data(self, ids: list[str]) -> None:
+        for prediction_id in ids:
+            self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
+        if ids:
+            self._lifecycle.remove_data(ids)
