@@ -4,79 +4,24 @@ The classes and their fields are in the order of `.env.example` and docs/referen
 turns a setting's text into the value that is passed down. Knows nothing of what the values are used for.
 """
 
-import re
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from app.setting_types import (
+    Aliases,
+    Networks,
+    RateLimit,
+    SecondsList,
+    Token,
+    Url,
+    aliases,
+    folders,
+    listed,
+)
 from app.shipped import locate_shipped
-
-RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
-
-OFF = "off"  # an empty variable means its default, so that no limit needs a word
-
-
-def listed(text: str) -> list[str]:
-    """The parts of a comma-separated list."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def folders(text: str) -> list[Path]:
-    """The folders of a colon-separated list."""
-    return [Path(part).resolve() for part in text.split(":") if part]
-
-
-def _rate_limit(value: str) -> str:
-    text = value.strip()
-    if text.lower() == OFF:
-        return ""
-    if text and not RATE_LIMIT.fullmatch(text):
-        raise ValueError(f"must be like 600/minute (second, minute, hour or day), or {OFF}")
-    return text
-
-
-def _networks(value: str) -> str:
-    for part in listed(value):
-        ip_network(part, strict=False)  # no `*`: then anybody could name any address
-    return value
-
-
-def _seconds(value: str) -> str:
-    if not re.fullmatch(r"\d{1,7}(\.\d+)?(,\d{1,7}(\.\d+)?)*", value.replace(" ", "")):
-        raise ValueError("must be seconds with commas between, e.g. 5,30,300")
-    return value.replace(" ", "")
-
-
-def _token(value: str) -> str:
-    if value and not re.fullmatch(r"[\x21-\x7e]{16,}", value):
-        raise ValueError(
-            "must be at least 16 printable characters without spaces; make one with: openssl rand -hex 16"
-        )
-    return value
-
-
-def aliases(text: str) -> dict[str, str]:
-    """The models by their aliases, of a list such as `gpt-4o=ada/chat,small=demo/minilm`."""
-    pairs = (part.partition("=") for part in listed(text))
-    return {alias.strip(): model.strip() for alias, _, model in pairs}
-
-
-def _aliases(value: str) -> str:
-    for alias, model in aliases(value).items():
-        if not alias or not re.fullmatch(r"[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}", model):
-            raise ValueError(f"must be alias=owner/name with commas between; {alias[:50]!r} is not so")
-    return value
-
-
-Url = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
-RateLimit = Annotated[str, AfterValidator(_rate_limit)]
-Networks = Annotated[str, AfterValidator(_networks)]
-Aliases = Annotated[str, AfterValidator(_aliases)]
-SecondsList = Annotated[str, AfterValidator(_seconds)]
-Token = Annotated[str, AfterValidator(_token)]
 
 
 class PlatformSettings(BaseSettings):

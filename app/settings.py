@@ -20,8 +20,8 @@ from app.setting_groups import (
     StorageSettings,
     WebhookSettings,
     WorkerSettings,
-    folders,
 )
+from app.setting_types import folders
 
 __all__ = ["ClientSettings", "Settings", "folders", "is_weak", "load", "load_client"]
 
