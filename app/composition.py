@@ -15,6 +15,7 @@ import redis
 from app import redis_client
 from app.api.deps import ApiOptions, Services
 from app.broker.publisher import Publisher
+from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
 from app.db.session import Database, connect
 from app.events import channels
@@ -83,8 +84,15 @@ class Core:
 
     def recovery(self) -> Recovery:
         """The sweeps over this core."""
-        marker = self.redis_marker
-        return Recovery(self.database, self.lifecycle, self.notifier, marker, self.storage, self.limits)
+        return Recovery(
+            self.database,
+            self.lifecycle,
+            self.notifier,
+            self.redis_marker,
+            UnreadLists(self.redis),
+            self.storage,
+            self.limits,
+        )
 
     def close(self) -> None:
         """Sends what is still to be sent, then disconnects."""

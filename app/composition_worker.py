@@ -61,16 +61,17 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
     """Runs predictions on one device. `name` distinguishes several workers of one device on one host."""
     device = devices.resolve(device_name)
     core = open_core(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
-    host = f"{name}.{this_host()}" if name not in ("", device.id) else this_host()
+    host = queue_names.as_host(f"{name}.{this_host()}") if name not in ("", device.id) else this_host()
     post = Post(device, host, settings.worker_slots)
     parts = build_parts(settings, core, post)
     celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
+    own_queues = [names.celery_queue(queue) for queue in post.queues]
     hostname = f"{device.id}@{post.host}"
     worker = AcceleratorWorker(
         options=worker_options(settings),
         post=post,
         celery=celery,
-        queues=[*post.queues, queue_names.SWEEPS],
+        queues=[*own_queues, queue_names.SWEEPS],
         hostname=hostname,
         database=core.database,
         lifecycle=core.lifecycle,
@@ -84,7 +85,7 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
         close=core.close,
     )
     connect(parts, worker.task_events)
-    consumer.attach(celery, names.TASK_PREDICT, parts.intake, post.queues)
+    consumer.attach(celery, names.TASK_PREDICT, parts.intake, own_queues)
     consumer.show_active(lambda: [run.prediction for run in parts.runner.in_flight.list_all()])
     register_sweep(celery, parts.recovery.sweep)
     return worker
@@ -114,9 +115,8 @@ def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:
         Outputs(core.storage),
         options,
     )
-    intake = Intake(
-        core.lifecycle, identity, runner, QueueLists(core.redis, post.queues), post.queues, post.slots
-    )
+    lists = QueueLists(core.redis, [names.celery_queue(queue) for queue in post.queues])
+    intake = Intake(core.lifecycle, identity, runner, lists, post.queues, post.slots)
     heartbeat = Heartbeat(
         core.database,
         engine,

@@ -7,16 +7,20 @@ into a socket's buffer. So nobody waits for Redis, however long it takes. Knows 
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import redis
+from redis.exceptions import ClusterDownError
 
 G = TypeVar("G")
 Command = tuple[str | bytes | int, ...]
 
 FITS_BYTES = 32 * 1024  # into the buffer of any idle connection
+# They say something of the server and nothing of the command: it is a replica now, or lacks its master. What
+# got one is sent again, over another connection.
+NOT_NOW = (redis.ReadOnlyError, ClusterDownError)
 
 
 class RedisPipe:
@@ -44,17 +48,16 @@ class RedisPipe:
             self._open = True
         self._connection.send_packed_command(packed, check_health=False)
 
-    def read_replies(self, answers: int) -> None:
-        """Waits for so many. Raises RedisError: a ResponseError when Redis refused one, after all were
-        read."""
-        refused: redis.ResponseError | None = None
-        for _ in range(answers):
-            try:
-                self._connection.read_response()
-            except redis.ResponseError as error:
-                refused = refused or error
-        if refused:
-            raise refused
+    def read_reply(self) -> redis.ResponseError | None:
+        """Waits for the next answer: None when Redis took the command, else why it refused it. Raises
+        RedisError when the connection, or the server behind it, is of no use any more."""
+        try:
+            self._connection.read_response()
+        except redis.ResponseError as error:
+            if isinstance(error, NOT_NOW):
+                raise redis.ConnectionError(str(error)) from None
+            return error
+        return None
 
     def close(self) -> None:
         """The next one to send connects anew."""
@@ -64,20 +67,23 @@ class RedisPipe:
 
 @dataclass(slots=True)
 class Batch(Generic[G]):
-    """A group on its way."""
+    """A group on its way. `answered` of its `answers` commands have been taken or `refused` (by their
+    position)."""
 
     group: G
     packed: list[bytes] = field(default_factory=list)
     answers: int = 0
+    answered: int = 0
+    refused: dict[int, redis.ResponseError] = field(default_factory=dict)
     sent: bool = False
     failure: Exception | None = None
 
 
 class BatchSender(Generic[G]):
     """Thread-safe. A subclass says what waits: `_next_group` is called with `_wake` held and returns what is
-    to go now, None when nothing is; `_commands` turns it into commands. `_on_error` gets what Redis did not
-    take, `_on_bug` what could not be turned into commands, both on the sender's thread. `start` once, `close`
-    at the end."""
+    to go now, None when nothing is; `_commands` turns it into commands. On the sender's thread, `_on_lost`
+    gets a group whose connection ended, `_on_refused` one of which Redis refused some commands, and `_on_bug`
+    one that could not be turned into commands. `start` once, `close` at the end."""
 
     def __init__(self, client: "redis.Redis", name: str) -> None:
         self._pipe = RedisPipe(client)
@@ -96,10 +102,16 @@ class BatchSender(Generic[G]):
     def _commands(self, group: G) -> list[Command]:
         raise NotImplementedError
 
-    def _on_sent(self) -> None:
-        """Redis took a group."""
+    def _on_answered(self) -> None:
+        """Redis answered all of a group's commands."""
 
-    def _on_error(self, group: G, error: redis.RedisError) -> None:
+    def _on_refused(self, group: G, refused: Mapping[int, redis.ResponseError]) -> None:
+        """Redis refused these commands, by their positions, and would refuse them again (WRONGTYPE, OOM). The
+        others it took."""
+        raise NotImplementedError
+
+    def _on_lost(self, group: G, error: redis.RedisError, answered: int) -> None:
+        """The connection ended after so many of the group's commands were answered."""
         raise NotImplementedError
 
     def _on_bug(self, group: G) -> None:
@@ -171,27 +183,39 @@ class BatchSender(Generic[G]):
 
     def _finish(self, batch: Batch[G]) -> None:
         try:
-            if batch.failure:
-                raise batch.failure
-            if not batch.packed:
-                self._pack(batch)
-            if not batch.sent:
-                if not self._pipe.is_idle():
-                    self._pipe.close()
-                self._write(batch)
-            self._pipe.read_replies(batch.answers)
-            self._on_sent()
-        except redis.ResponseError as error:
-            self._on_error(batch.group, error)
+            self._send_unsent(batch)
+            self._read_replies(batch)
         except (redis.RedisError, OSError) as error:
             self._pipe.close()
-            self._on_error(
-                batch.group,
-                error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error)),
-            )
+            lost = error if isinstance(error, redis.RedisError) else redis.ConnectionError(str(error))
+            self._report_refused(batch)
+            self._on_lost(batch.group, lost, batch.answered)
         except Exception:  # noqa: BLE001 - a group that cannot be sent must not keep back those after it
             self._pipe.close()
             self._on_bug(batch.group)
+        else:
+            self._report_refused(batch)
+            self._on_answered()
+
+    def _send_unsent(self, batch: Batch[G]) -> None:
+        if batch.failure:
+            raise batch.failure
+        if not batch.packed:
+            self._pack(batch)
+        if not batch.sent:
+            if not self._pipe.is_idle():
+                self._pipe.close()
+            self._write(batch)
+
+    def _read_replies(self, batch: Batch[G]) -> None:
+        while batch.answered < batch.answers:
+            if error := self._pipe.read_reply():
+                batch.refused[batch.answered] = error
+            batch.answered += 1
+
+    def _report_refused(self, batch: Batch[G]) -> None:
+        if batch.refused:
+            self._on_refused(batch.group, batch.refused)
 
     def close(self, timeout: float = 3.0) -> None:
         """Sends what waits, for at most `timeout` seconds."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ class Texts(BatchSender[list[str]]):
         self.waiting: deque[str] = deque()
         self.groups: list[tuple[str, list[str]]] = []
         self.lost: list[tuple[list[str], Exception]] = []
+        self.refused: list[tuple[list[str], Mapping[int, redis.ResponseError]]] = []
         self.broken: list[list[str]] = []
 
     def push(self, text: str) -> None:
@@ -43,8 +44,11 @@ class Texts(BatchSender[list[str]]):
             raise ValueError("not to be encoded")
         return [("RPUSH", "wrong" if "wrong" in group else "texts", *group)]
 
-    def _on_error(self, group: list[str], error: redis.RedisError) -> None:
+    def _on_lost(self, group: list[str], error: redis.RedisError, answered: int) -> None:
         self.lost.append((group, error))
+
+    def _on_refused(self, group: list[str], refused: Mapping[int, redis.ResponseError]) -> None:
+        self.refused.append((group, refused))
 
     def _on_bug(self, group: list[str]) -> None:
         self.broken.append(group)
@@ -123,11 +127,24 @@ def test_a_connection_that_ended_unseen_costs_nothing(texts: Texts, broker: redi
 def test_what_redis_refuses_is_lost_alone(texts: Texts, broker: redis.Redis) -> None:
     broker.set("wrong", "no list")
     texts.push("wrong")
-    eventually(lambda: len(texts.lost) == 1 and texts.idle())
-    assert texts.lost[0][0] == ["wrong"]
-    assert isinstance(texts.lost[0][1], redis.ResponseError)
+    eventually(lambda: len(texts.refused) == 1 and texts.idle())
+    assert texts.refused[0][0] == ["wrong"]
+    assert list(texts.refused[0][1]) == [0]
     texts.push("right")
     eventually(lambda: pushed(broker) == ["first", "right"])
+    assert texts.lost == []
+
+
+def test_a_server_that_has_become_a_replica_refuses_nothing_it_is_lost(
+    texts: Texts, broker: redis.Redis
+) -> None:
+    broker.replicaof("127.0.0.1", "1")
+    texts.push("later")
+    eventually(lambda: len(texts.lost) == 1 and texts.idle())
+    broker.replicaof("NO", "ONE")
+    assert texts.refused == []
+    texts.push("again")
+    eventually(lambda: pushed(broker)[-1:] == ["again"])
 
 
 def test_what_cannot_be_encoded_silences_no_other(texts: Texts, broker: redis.Redis) -> None:

@@ -21,7 +21,7 @@ def make_celery(redis_url: str, *, sweep_seconds: float = 2.0) -> Celery:
     """An application on this broker; `sweep_seconds` is how often the clock publishes the sweep's message."""
     app = Celery("lovage", broker=redis_url)
     app.conf.update(
-        task_default_queue=queue_names.ANY,
+        task_default_queue=names.celery_queue(queue_names.ANY),
         task_acks_late=False,  # late acks on Redis redeliver running work (docs/architecture/queue.md)
         task_ignore_result=True,
         worker_prefetch_multiplier=1,

@@ -1,13 +1,14 @@
 """Publishes Celery messages off the request path: callers hand over ids and go on, and never wait for Redis.
 
-A message that cannot be sent is kept and tried again while there is capacity, then dropped and counted:
-workers that get no message look into Postgres themselves, so a dropped message delays a prediction by a
+A message that is lost with its connection is kept and sent again while there is capacity, then dropped and
+counted; one that Redis refuses (WRONGTYPE, OOM) would be refused again, so it is counted and dropped at once.
+Workers that get no message look into Postgres themselves, so a dropped message delays a prediction by a
 second or two and loses nothing. State changes go out behind the messages about the same predictions, so that
 no worker's later change overtakes them.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,19 +27,28 @@ HELD_AT_MOST = 200_000  # ids, some 100 bytes each: what an outage may hold in m
 GROUP = 1_000
 RETRY_SECONDS = 0.5
 
-Notification = tuple[str, str, str]  # queue, task, id
+Notification = tuple[str, str, str]  # Celery's queue, task, id
 
 
 @dataclass(frozen=True, slots=True)
 class MessageBatch:
-    """What is sent at once."""
+    """What is sent at once: a command for each queue, in the order of their first messages, then the
+    changes."""
 
     notifications: list[Notification]
     changes: list[Any]
 
+    def by_queue(self) -> dict[str, list[Notification]]:
+        """In the order of the commands."""
+        queues: dict[str, list[Notification]] = {}
+        for notification in self.notifications:
+            queues.setdefault(notification[0], []).append(notification)
+        return queues
+
 
 class Publisher(BatchSender[MessageBatch]):
-    """`dropped` counts messages that were given up. `changes_channel`: where state changes are published, as
+    """`dropped` counts messages that were given up, `refused` those among them that Redis refused.
+    `changes_channel`: where state changes are published, as
     JSON lists; what Redis does not take of them is dropped."""
 
     def __init__(self, client: "redis.Redis", changes_channel: str) -> None:
@@ -46,13 +56,18 @@ class Publisher(BatchSender[MessageBatch]):
         self._changes_channel = changes_channel
         self._waiting: deque[Notification] = deque()
         self._changes: deque[Any] = deque(maxlen=HELD_AT_MOST)
-        self.dropped = 0
+        self.dropped = self.refused = 0
         self.failing = False
 
     def publish(self, notifications: Iterable[tuple[str, str]], changes: Iterable[Any] = ()) -> None:
         """Notifies workers of predictions: pairs of (queue, id). Returns at once and never raises."""
         self._add(
-            ((queue, names.TASK_PREDICT, prediction_id) for queue, prediction_id in notifications), changes
+            (
+                (names.celery_queue(queue), names.TASK_PREDICT, prediction_id)
+                for queue, prediction_id in notifications
+                if queue != queue_names.UNPLACED  # nobody reads it
+            ),
+            changes,
         )
 
     def publish_deliveries(self, ids: Iterable[str]) -> None:
@@ -81,11 +96,13 @@ class Publisher(BatchSender[MessageBatch]):
         )
 
     def _commands(self, group: MessageBatch) -> list[Command]:
-        by_queue: dict[str, list[str]] = {}
-        for queue, task, message_id in group.notifications:
-            by_queue.setdefault(queue, []).append(messages.about(task, message_id, queue))
         commands: list[Command] = [
-            ("LPUSH", names.KEY_PREFIX + queue, *bodies) for queue, bodies in by_queue.items()
+            (
+                "LPUSH",
+                names.list_key(queue),
+                *(messages.about(task, message_id, queue) for _, task, message_id in notifications),
+            )
+            for queue, notifications in group.by_queue().items()
         ]
         return (
             [*commands, ("PUBLISH", self._changes_channel, orjson.dumps(group.changes))]
@@ -93,22 +110,29 @@ class Publisher(BatchSender[MessageBatch]):
             else commands
         )
 
-    def _on_sent(self) -> None:
+    def _on_answered(self) -> None:
         if self.failing:
             self.failing = False
             log.info("redis_reachable_again", dropped=self.dropped)
 
-    def _on_error(self, group: MessageBatch, error: redis.RedisError) -> None:
+    def _on_refused(self, group: MessageBatch, refused: Mapping[int, redis.ResponseError]) -> None:
+        for number, (queue, notifications) in enumerate(group.by_queue().items()):
+            if error := refused.get(number):
+                self.refused += len(notifications)
+                self.dropped += len(notifications)
+                log.error("messages_refused", queue=queue, count=len(notifications), reason=str(error))
+
+    def _on_lost(self, group: MessageBatch, error: redis.RedisError, answered: int) -> None:
+        unanswered = list(group.by_queue().values())[answered:]
+        lost = [notification for notifications in unanswered for notification in notifications]
         if not self.failing:
-            log.warning(
-                "redis_unreachable", waiting=len(self._waiting) + len(group.notifications), reason=str(error)
-            )
+            log.warning("redis_unreachable", waiting=len(self._waiting) + len(lost), reason=str(error))
         self.failing = True
         with self._wake:
             if self._closing:
-                self.dropped += len(group.notifications)
+                self.dropped += len(lost)
                 return
-            self._waiting.extendleft(reversed(group.notifications))
+            self._waiting.extendleft(reversed(lost))
             while len(self._waiting) > HELD_AT_MOST:
                 self._waiting.pop()
                 self.dropped += 1

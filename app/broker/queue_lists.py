@@ -2,7 +2,7 @@
 message."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -10,6 +10,7 @@ import redis
 import structlog
 
 from app.broker import names
+from app.domain import queue_names
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +30,13 @@ return messages"""
 
 
 class QueueLists:
-    """The lists of some queues, read by one thread. A Redis that cannot be reached looks like empty lists."""
+    """The lists of some of Celery's queues, read by one thread. A Redis that cannot be reached looks like
+    empty lists."""
 
     def __init__(self, client: "redis.Redis", queues: Sequence[str], task: str = names.TASK_PREDICT) -> None:
         self._client, self._task = client, task
         self._pop_many: Any = client.register_script(POP_MANY)
-        self._keys = [names.KEY_PREFIX + queue for queue in queues]
+        self._keys = [names.list_key(queue) for queue in queues]
 
     def pop(self, limit: int) -> list[str]:
         """Ids of at most `limit` messages of the task, gone from Redis."""
@@ -52,6 +54,39 @@ class QueueLists:
             time.sleep(seconds)
             return []
         return [message_id] if popped and (message_id := message_id_of(popped[1], self._task)) else []
+
+
+SCANNED = 1_000  # keys looked at in one step of a scan
+
+
+class UnreadLists:
+    """The lists of queues that nobody reads: a renamed machine's, a class's that has no worker any more.
+
+    Their messages are of no use, as whoever comes looks into Postgres first."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+
+    def delete(self, read: Collection[str]) -> list[str]:
+        """Deletes the lists of all queues but those that are `read`, also those that the release before made
+        without a prefix. Returns the names of their queues; none while Redis cannot be reached."""
+        try:
+            lists = list(self._client.scan_iter(f"{names.KEY_PREFIX}*", SCANNED, "LIST"))
+            unread = {key: queue for key in lists if (queue := _unread_queue(key.decode(), read))}
+            if unread:
+                self._client.unlink(*unread)
+        except redis.RedisError:
+            return []
+        return list(unread.values())
+
+
+def _unread_queue(key: str, read: Collection[str]) -> str | None:
+    """The queue whose list this is, if nobody reads it; None for other lists."""
+    name = key.removeprefix(names.KEY_PREFIX)
+    if name.startswith(names.QUEUE_PREFIX):
+        queue = name.removeprefix(names.QUEUE_PREFIX)
+        return None if queue in read else queue
+    return name if queue_names.is_queue(name) else None
 
 
 def message_id_of(raw: bytes, task: str) -> str | None:

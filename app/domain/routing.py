@@ -133,7 +133,7 @@ def choose(now: Situation, default: str = DEFAULT) -> Choice:
     placement, strategy = now.placement, now.placement.strategy or default
     scores, may_pin = STRATEGIES[strategy]
     candidates = _candidates(now, scores)
-    if "@" in placement.device:
+    if "@" in placement.device and queue_names.is_device(placement.device):
         reasons = (f"the version is pinned to {placement.device}",)
         return Choice(placement.device, PINNED, reasons, placement.required, candidates)
     fitting = [candidate for candidate in candidates if candidate.score is not None]
@@ -325,8 +325,8 @@ def _nobody(now: Situation, candidates: tuple[Candidate, ...]) -> Choice:
     able = [worker for worker in workers if is_able(placement, worker)]
     if not placement.is_a_class:
         queue = queue_names.UNPLACED
-    elif placement.device:
-        queue = placement.device
+    elif placement.device:  # one of before its form was checked names no queue
+        queue = placement.device if queue_names.is_device(placement.device) else queue_names.UNPLACED
     else:
         queue = min(able, key=rank).device_class if able else queue_names.ANY
     why = "no live worker that fits" if candidates else "no live worker"

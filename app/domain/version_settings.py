@@ -74,8 +74,8 @@ _PLACEMENT = (
         _DEVICE,
         AUTO,
         ROUTING,
-        "Runs only on this device class (`cpu`, `cuda`, …), device (`cuda:1`) or pinned queue"
-        " (`cuda:1@host`); `auto`: anywhere.",
+        "Runs only on this device class (`cpu`, `cuda`, …), device (`cuda:1`) or, where an administrator says"
+        " so, one worker (`cuda:1@host`); `auto`: anywhere.",
         (OWNER, DEPLOYMENT),
     ),
     VersionSetting(

@@ -131,9 +131,13 @@ class EventWriter(BatchSender[EventBatch]):
             commands.append(("PUBLISH", channels.STATE_CHANGES, orjson.dumps(group.state_changes)))
         return commands
 
-    def _on_error(self, group: EventBatch, error: redis.RedisError) -> None:
+    def _on_lost(self, group: EventBatch, error: redis.RedisError, answered: int) -> None:
         self.dropped += _urgent(group)
         log.warning("events_dropped", total=self.dropped, reason=str(error))
+
+    def _on_refused(self, group: EventBatch, refused: Mapping[int, redis.ResponseError]) -> None:
+        self.dropped += len(refused)
+        log.warning("events_refused", total=self.dropped, reason=str(next(iter(refused.values()))))
 
     def _on_bug(self, group: EventBatch) -> None:
         self.dropped += _urgent(group)

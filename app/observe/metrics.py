@@ -119,7 +119,12 @@ OF_API: Described = {
     ),
     "lovage_events_connected": ("1 while events arrive from Redis.", ()),
     "lovage_messages_dropped_total": (
-        "Messages to workers that were dropped because Redis was away; workers poll the database.",
+        "Messages to workers that were dropped because Redis was away or refused them; workers poll the"
+        " database.",
+        (),
+    ),
+    "lovage_messages_refused_total": (
+        "Those of them that Redis refused: it is out of memory, or a key of ours is not what it should be.",
         (),
     ),
 }

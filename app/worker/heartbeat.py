@@ -75,7 +75,7 @@ class Post:
 
 def this_host() -> str:
     """A name for this machine that may stand in a queue's name."""
-    return socket.gethostname().replace("@", "-")[:64]
+    return queue_names.as_host(socket.gethostname()[:64])
 
 
 def as_published(model: LoadedModel) -> dict[str, Any]:

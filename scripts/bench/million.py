@@ -22,6 +22,7 @@ import psycopg2
 from sqlalchemy.orm import Session
 
 from app import redis_client
+from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
 from app.db.claims import oldest
 from app.db.session import Database, connect
@@ -110,7 +111,8 @@ def recovery(stage: Stage) -> Iterator[tuple[Recovery, Database]]:
     lifecycle = Lifecycle(database, nobody, notifier, 3)
     limits = SweepLimits(10, 24 * 365)
     try:
-        yield Recovery(database, lifecycle, notifier, RedisMarker(redis), nobody, limits), database
+        marker, lists = RedisMarker(redis), UnreadLists(redis)
+        yield Recovery(database, lifecycle, notifier, marker, lists, nobody, limits), database
     finally:
         redis.close()
         database.close()

@@ -84,6 +84,13 @@ def test_what_a_version_requires_decides_its_queue(ada, live) -> None:
         ({"require": {"memory": 1}}, "config.require.memory"),
         ({"prefer": {"memory_bytes": -1}}, "config.prefer.memory_bytes"),
         ({"require": "cuda"}, "config.require"),
+        ({"device": "marker"}, "config.device"),
+        ({"device": "webhooks"}, "config.device"),
+        ({"device": "cuda:01"}, "config.device"),
+        ({"device": "cpu@"}, "config.device"),
+        ({"device": "cpu@a b"}, "config.device"),
+        ({"require": {"device": "any@h"}}, "config.require.device"),
+        ({"prefer": {"device": "gpu"}}, "config.prefer.device"),
     ],
 )
 def test_a_wrong_wish_is_refused_by_name(ada, config: dict[str, Any], field: str) -> None:
@@ -92,6 +99,15 @@ def test_a_wrong_wish_is_refused_by_name(ada, config: dict[str, Any], field: str
     )
     assert answer.status_code == 422
     assert field in answer.json()["detail"]
+
+
+def test_one_workers_queue_is_for_administrators_to_choose(ada, admin) -> None:
+    body = {"name": "bound", "version": {"runtime": "echo", "config": {"device": "cuda:1@gpu-7.example"}}}
+    answer = ada.http.post("/v1/models", json=body)
+    assert answer.status_code == 422
+    assert "config.device: only administrators" in answer.json()["detail"]
+    assert admin.http.post("/v1/models", json=body).status_code == 201
+    assert admin.run("root/bound")["routing"]["queue"] == "cuda:1@gpu-7.example"
 
 
 def ill(version: str, **more: Any) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def consuming(servers: Any, sink: Sink) -> Iterator[Celery]:
 
 def put(broker: redis.Redis, *ids: str) -> None:
     for prediction_id in ids:
-        broker.lpush(names.KEY_PREFIX + QUEUE, messages.about(names.TASK_PREDICT, prediction_id, QUEUE))
+        broker.lpush(names.list_key(QUEUE), messages.about(names.TASK_PREDICT, prediction_id, QUEUE))
 
 
 def test_a_message_reaches_the_sink_on_celerys_own_thread(broker: redis.Redis, servers, sink: Sink) -> None:
@@ -97,7 +97,7 @@ def test_celery_leaves_messages_in_redis_while_the_sink_reads_and_goes_on_when_w
         put(broker, *IDS[1:])
         time.sleep(1.5)
         assert len(sink.ids) <= 2
-        assert broker.llen(names.KEY_PREFIX + QUEUE) >= len(IDS) - 2
+        assert broker.llen(names.list_key(QUEUE)) >= len(IDS) - 2
         sink.is_reading = False
         began = time.monotonic()
         sink.on_idle()
@@ -125,7 +125,7 @@ def test_what_celery_publishes_is_read_from_the_same_lists(broker: redis.Redis, 
     lists = QueueLists(redis_client.connect(servers.redis_url), [QUEUE])
     assert lists.wait(1.0) == IDS[:1]
     assert lists.pop(100) == IDS[1:]
-    assert broker.llen(names.KEY_PREFIX + QUEUE) == 0
+    assert broker.llen(names.list_key(QUEUE)) == 0
 
 
 def prediction() -> Prediction:

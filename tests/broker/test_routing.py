@@ -47,6 +47,8 @@ def choice(workers: list[WorkerFacts], wish: str = "", strategy: str = "affinity
         ("cpu", [worker("cuda:0", loaded=("v",)), worker()], "cpu"),
         ("cuda:1", [worker("cuda:0"), worker("cuda:1", running=4)], "cuda:1@h"),
         ("cuda:7", [worker("cuda:0")], "unplaced"),
+        ("marker", [worker()], "unplaced"),
+        ("webhooks@x y", [worker()], "unplaced"),
     ],
 )
 def test_affinity_follows_the_wish_the_loaded_model_and_the_class(

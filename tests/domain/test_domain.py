@@ -4,10 +4,36 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain import queue_names
 from app.domain.errors import FieldError, InvalidInput
 from app.domain.predictions import is_id, new_id, retry_delay
 from app.domain.signature import read_schemas
 from app.domain.versions import Source, VersionSpec, is_name, parse_source
+
+
+@pytest.mark.parametrize("text", ["cpu", "cuda", "rocm:12", "qnn", "cuda:0@gpu-7.example", "cpu@2.host_name"])
+def test_devices_have_one_form(text: str) -> None:
+    assert queue_names.is_device(text)
+    assert queue_names.is_queue(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "auto", "any", "marker", "webhooks", "CPU", "cuda:", "cuda:01", "cuda:1234", "cuda:-1"),
+        *("cpu@ä", "@host", "cpu@", "cpu@a@b", "cpu@a b", "cpu@-a", "cpu\n", "cuda:0@h\n"),
+        "cuda:0@" + "h" * 101,
+    ],
+)
+def test_nothing_else_is_a_device(text: str) -> None:
+    assert not queue_names.is_device(text)
+
+
+@given(st.text(max_size=300))
+def test_any_machines_name_can_stand_in_a_queues_name(name: str) -> None:
+    queue = queue_names.pinned("cuda:0", queue_names.as_host(name))
+    assert queue_names.is_device(queue)
+    assert len(queue) <= 128
 
 
 @given(st.integers(0, 2**47), st.integers(1, 2**20))

@@ -28,7 +28,7 @@ def age(core: Core, seconds: int) -> None:
 
 def messages(core: Core, queue: str = "cpu") -> int:
     core.publisher.close()  # sends what waits
-    return int(core.redis.llen(names.KEY_PREFIX + queue))  # type: ignore[arg-type]
+    return int(core.redis.llen(names.queue_key(queue)))  # type: ignore[arg-type]
 
 
 def emptied(core: Core) -> None:
@@ -41,6 +41,17 @@ def test_a_dead_workers_work_is_retried_with_a_crash_counted(core: Core) -> None
     assert core.recovery().recover_dead() == 1
     found = now(core, running)
     assert (found.status, found.crashes, found.worker) == (Status.STARTING, 1, None)
+
+
+def test_the_sweep_deletes_lists_that_no_worker_reads_and_what_waits_there_is_in_postgres(core: Core) -> None:
+    living_worker(core)
+    elsewhere = accepted(core, queue="mps")
+    eventually(lambda: core.redis.llen(names.queue_key("mps")))
+    core.redis.lpush(names.queue_key("cpu"), "x")
+    core.recovery().recover_dead()
+    assert core.redis.exists(names.queue_key("mps")) == 0
+    assert core.redis.exists(names.queue_key("cpu")) == 1
+    assert now(core, elsewhere).status is Status.STARTING
 
 
 def test_a_living_workers_work_is_left_alone(core: Core) -> None:
@@ -278,11 +289,11 @@ def test_a_wiped_redis_is_notified_of_ten_thousand_in_seconds(core: Core) -> Non
     """The bar is 10 s; a quiet machine takes well under one."""
     core.lifecycle.accept([row() for _ in range(10_000)])
     connection = core.redis
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 10_000)
+    eventually(lambda: connection.llen(names.queue_key("cpu")) >= 10_000)
     connection.flushall()
     began = time.monotonic()
     assert core.recovery().notify_again() == 10_000
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 10_000)
+    eventually(lambda: connection.llen(names.queue_key("cpu")) >= 10_000)
     print(f"published again within {time.monotonic() - began:.2f} s")
     assert core.recovery().notify_again() == 0, "their messages are in Redis"
 

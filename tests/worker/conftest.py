@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app import composition_worker as composition
+from app.broker import names
 from app.broker.queue_lists import QueueLists
 from app.composition import Core
 from app.db.tables import ModelRow, UserRow, VersionRow
@@ -79,7 +80,8 @@ def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[Simp
         Outputs(core.storage),
         options,
     )
-    intake = Intake(core.lifecycle, identity, runner, QueueLists(core.redis, ["cpu"]), ["cpu"], 16)
+    lists = QueueLists(core.redis, [names.celery_queue("cpu")])
+    intake = Intake(core.lifecycle, identity, runner, lists, ["cpu"], 16)
     ending_writer.on_written = intake.on_capacity
     yield SimpleNamespace(
         core=core,

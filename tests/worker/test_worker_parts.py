@@ -46,12 +46,12 @@ def start(parts: SimpleNamespace) -> None:
 def test_one_message_brings_all_that_waits_in_redis(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, *({"text": f"t{n}"} for n in range(100)))
     connection = redis.Redis.from_url(settings.redis_url)
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") >= 100)
+    eventually(lambda: connection.llen(names.queue_key("cpu")) >= 100)
     start(parts)
     parts.intake.on_message(ids[0])
     eventually(all_ended(parts, ids))
     assert [one.output for one in rows(parts, ids)] == [f"t{n}" for n in range(100)]
-    assert connection.llen(names.KEY_PREFIX + "cpu") == 0
+    assert connection.llen(names.queue_key("cpu")) == 0
     eventually(lambda: not parts.intake.is_reading)
     assert not parts.in_flight
 
@@ -64,7 +64,7 @@ def test_while_messages_come_the_intake_reads_them_itself(parts: SimpleNamespace
     eventually(all_ended(parts, [first]))
     others = accept(parts, *({"text": "y"} for _ in range(3)))
     eventually(all_ended(parts, others))
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") == 0)
+    eventually(lambda: connection.llen(names.queue_key("cpu")) == 0)
     eventually(lambda: not parts.intake.is_reading)
 
 
@@ -84,8 +84,8 @@ def test_no_more_than_the_slots_are_held(parts: SimpleNamespace) -> None:
 def test_what_no_message_comes_for_is_claimed_after_a_second(parts: SimpleNamespace, settings: Any) -> None:
     ids = accept(parts, {"text": "silent"})
     connection = redis.Redis.from_url(settings.redis_url)
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
-    connection.delete(names.KEY_PREFIX + "cpu")
+    eventually(lambda: connection.llen(names.queue_key("cpu")) > 0)
+    connection.delete(names.queue_key("cpu"))
     start(parts)
     eventually(all_ended(parts, ids), 6)
 
@@ -104,8 +104,8 @@ def test_messages_that_come_while_postgres_is_away_are_claimed_later(
 ) -> None:
     ids = accept(parts, {"text": "kept"})
     connection, claim, tries = redis.Redis.from_url(settings.redis_url), parts.core.lifecycle.claim, []
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
-    connection.delete(names.KEY_PREFIX + "cpu")
+    eventually(lambda: connection.llen(names.queue_key("cpu")) > 0)
+    connection.delete(names.queue_key("cpu"))
 
     def away_at_first(wanted: list[str], *more: Any) -> Claimed:
         tries.append(wanted)
@@ -127,8 +127,8 @@ def test_a_lost_message_is_made_up_for_though_others_never_stop(
 ) -> None:
     ids = accept(parts, {"text": "lost"})
     connection = redis.Redis.from_url(settings.redis_url)
-    eventually(lambda: connection.llen(names.KEY_PREFIX + "cpu") > 0)
-    connection.delete(names.KEY_PREFIX + "cpu")
+    eventually(lambda: connection.llen(names.queue_key("cpu")) > 0)
+    connection.delete(names.queue_key("cpu"))
     start(parts)
     notify_others(parts, all_ended(parts, ids), 20)
 

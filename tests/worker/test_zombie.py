@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from app.composition import Core
 from app.db import predictions as table
 from app.domain.predictions import TERMINAL, Status
 from app.events import channels
-from app.services.predictions.recovery import Recovery, SweepLimits
+from app.services.predictions.recovery import SweepLimits
 from app.settings import Settings
 
 DEAD_AFTER_SECONDS = 2
@@ -116,14 +117,7 @@ def test_a_worker_that_slept_past_its_lease_cancels_nothing(
     eventually(lambda: statuses()[Status.PROCESSING] > 0, 60)
     worker.send_signal(signal.SIGSTOP)
     time.sleep(DEAD_AFTER_SECONDS + 1)
-    recovery = Recovery(
-        core.database,
-        core.lifecycle,
-        core.notifier,
-        core.redis_marker,
-        core.storage,
-        SweepLimits(DEAD_AFTER_SECONDS, 0),
-    )
+    recovery = replace(core, limits=SweepLimits(DEAD_AFTER_SECONDS, 0)).recovery()
     assert recovery.recover_dead() > 0
     assert statuses()[Status.PROCESSING] == 0
     worker.send_signal(signal.SIGCONT)

@@ -5,14 +5,14 @@ Whatever cannot run safely is refused here, before it has an id: pickled weights
 runtimes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.db import runtimes
 from app.db.session import Database
-from app.domain import version_settings
+from app.domain import queue_names, version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec
@@ -21,6 +21,11 @@ from app.services.catalogue.schema_compile import Errors, compile_schema
 from app.services.catalogue.sources import InspectedSource, SourceReader, wrong_source
 from app.services.catalogue.version_schema import Schema, override_inputs
 from app.services.people.access import Principal
+
+DEVICE_RULE = (
+    f"must be auto, a class ({', '.join(queue_names.CLASSES)}), a device such as cuda:1, or one worker such"
+    " as cuda:1@host"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class VersionMaker:
             raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
         self._check_files(spec, runtime, inspected)
         check_config(version.config, spec)
+        check_devices(version.config, principal)
         return _complete(model, version, inspected, spec, task)
 
     def _specs(self) -> dict[str, dict[str, Any]]:
@@ -135,6 +141,29 @@ def check_config(config: dict[str, Any], spec: Mapping[str, Any]) -> None:
             errors.append(FieldError(f"config.{name[:100]}", "additional_property_not_allowed", sentence))
     if errors:
         raise wrong_fields(tuple(errors))
+
+
+def check_devices(config: Mapping[str, Any], principal: Principal) -> None:
+    """Raises InvalidRequest naming each device that is none: what a version says here becomes the name of a
+    queue, so its form is strict. One worker's own queue (`cuda:1@host`) is for operators."""
+    errors: Errors = []
+    for name, device in _devices(config):
+        if device == version_settings.AUTO or queue_names.is_device(device):
+            if "@" in device and not principal.is_operator:
+                errors.append(FieldError(name, "forbidden", "only administrators can choose one worker"))
+        else:
+            errors.append(FieldError(name, "format", DEVICE_RULE))
+    if errors:
+        raise wrong_fields(tuple(errors))
+
+
+def _devices(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The devices that a configuration names, with their fields. No empty ones: they stand for `auto`."""
+    if device := config.get("device"):
+        yield "config.device", device
+    for name in ("require", "prefer"):
+        if device := (config.get(name) or {}).get("device"):
+            yield f"config.{name}.device", device
 
 
 def _refusal(name: str, runtime: str, schemas: Mapping[str, Schema]) -> str:

@@ -61,6 +61,7 @@ class ApiMetrics:
             },
             "lovage_events_connected": {(): float(self._reader.healthy)},
             "lovage_messages_dropped_total": {(): self._publisher.dropped},
+            "lovage_messages_refused_total": {(): self._publisher.refused},
         }
 
     def _fleet(self) -> Readings:

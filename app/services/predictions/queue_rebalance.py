@@ -32,12 +32,7 @@ class Rebalancer:
 
     def move(self, session: Session, live: Sequence[WorkerFacts]) -> int:
         """Returns how many were moved; they are to be notified of again."""
-        read = {
-            queue
-            for worker in live
-            if not worker.draining
-            for queue in (worker.pinned, worker.device_class, queue_names.ANY)
-        }
+        read = queues_read(live)
         unread = [queue for queue in sweeps.queues_waiting(session) if queue not in read]
         lately = workers.classes_seen(session, CLASS_SECONDS) if unread else ()
         return sum(self._rebalance_queue(session, queue, live) for queue in unread if queue not in lately)
@@ -58,9 +53,20 @@ class Rebalancer:
         return moved
 
 
+def queues_read(live: Sequence[WorkerFacts]) -> set[str]:
+    """The queues that somebody reads."""
+    return {
+        queue
+        for worker in live
+        if not worker.draining
+        for queue in (worker.pinned, worker.device_class, queue_names.ANY)
+    }
+
+
 def queue_for(queue: str, kind: str | None, live: Sequence[WorkerFacts]) -> str:
     """Where what waits in `queue` and requires that should wait now."""
     placement = Placement.from_config({"require": orjson.loads(kind) if kind else {}})
-    if "@" in queue and placement.is_a_class:
-        return queue_names.device_class(queue)
+    device_class = queue_names.device_class(queue)
+    if "@" in queue and placement.is_a_class and queue_names.is_device(device_class):
+        return device_class
     return routing.choose(Situation("", placement, live)).queue

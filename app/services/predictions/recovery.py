@@ -6,28 +6,32 @@ reads, passed deadlines, expired data.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
 from app.db import audit, deliveries, files, idempotency, sweeps, workers
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import StorageFailed, Unavailable
+from app.domain.routing import WorkerFacts
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.platform.fleet import worker_facts
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.prediction_view import output_prefix
 from app.services.predictions.purge import AccountPurge
-from app.services.predictions.queue_rebalance import Rebalancer
+from app.services.predictions.queue_rebalance import Rebalancer, queues_read
 from app.storage.base import Storage
 
 log = structlog.get_logger(__name__)
 
 LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes the rest
 NOTIFY_GROUP, NOTIFY_GROUPS = 2_000, 10
+LISTS_SECONDS = 60.0
 KEEP_WORKERS_DAYS = 7
 KEEP_DELIVERIES_DAYS = 30  # of webhooks that were delivered or given up
 DEADLINE_REASON = "Its deadline (Cancel-After) passed."
@@ -51,13 +55,16 @@ class Recovery:
         lifecycle: Lifecycle,
         notifier: Notifier,
         redis_marker: RedisMarker,
+        unread_lists: UnreadLists,
         storage: Storage,
         limits: SweepLimits,
     ) -> None:
         self._database, self._lifecycle = database, lifecycle
         self._notifier, self._redis_marker = notifier, redis_marker
+        self._unread_lists = unread_lists
         self._storage, self._limits = storage, limits
         self._in_touch_since: float | None = None
+        self._lists_deleted_at = float("-inf")
         self._rebalancer = Rebalancer()
         self._purge = AccountPurge(database, lifecycle, storage)
 
@@ -107,6 +114,7 @@ class Recovery:
             workers.forget(session, KEEP_WORKERS_DAYS)
             live = [worker_facts(row) for row in workers.live(session, self._limits.dead_after)]
             self._rebalancer.move(session, live)
+        self._delete_unread_lists(live)
         alive = {worker.pinned for worker in live if not worker.draining}
         for worker in closed_workers:
             log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
@@ -115,6 +123,14 @@ class Recovery:
             LIMIT,
             lambda queue: queue_names.device_class(queue) if "@" in queue and queue not in alive else None,
         )
+
+    def _delete_unread_lists(self, live: Sequence[WorkerFacts]) -> None:
+        """Now and then: it looks at every key in Redis."""
+        if time.monotonic() - self._lists_deleted_at < LISTS_SECONDS:
+            return
+        self._lists_deleted_at = time.monotonic()
+        if deleted := self._unread_lists.delete(queues_read(live)):
+            log.info("unread_lists_deleted", count=len(deleted), first=deleted[0])
 
     def empty_unread_queues(self) -> None:
         """Moves what waits where nobody reads and notifies of it: a worker that stops need not leave that to
