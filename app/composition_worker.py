@@ -79,7 +79,13 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
         task_events=TaskEvents(celery, hostname),
         health=HealthPort(
             health_options(settings),
-            metrics.exposition(parts.engine, parts.runner, parts.ending_writer, post.slots),
+            metrics.exposition(
+                parts.engine,
+                parts.runner,
+                parts.ending_writer,
+                post.slots,
+                device_and_folders(settings, device),
+            ),
             lambda: worker.is_alive(),  # noqa: PLW0108 - it is being built
         ),
         close=core.close,
@@ -97,6 +103,14 @@ def connect(parts: WorkerParts, task_events: TaskEvents) -> None:
     parts.ending_writer.on_ended = metrics.count_ended
     parts.intake.on_claimed = task_events.on_claimed
     parts.runner.on_ended = task_events.on_ended
+
+
+def device_and_folders(settings: Settings, device: devices.Device) -> metrics.DeviceAndFolders:
+    """What the metrics look at."""
+    folders = {"models": settings.model_cache_folder}
+    if settings.storage == "local":
+        folders["storage"] = settings.storage_folder
+    return metrics.DeviceAndFolders(device, folders)
 
 
 def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:

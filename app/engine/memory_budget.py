@@ -10,6 +10,7 @@ from typing import Protocol
 
 from app.domain.errors import ModelUnavailable
 from app.engine.model_cache import Resident, Step, Then, next_step, plan_eviction
+from app.observe import metrics
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,7 @@ class MemoryBudget:
         for name in evicted:
             log.info("evicting %s for %s", name, version)
             by_version[name].evict(self._evict_seconds)
+            metrics.EVICTIONS.inc()
 
     def _hold(self, step: Step) -> None:
         for model in self._models():

@@ -42,6 +42,7 @@ RETURNED = Counter(
 LATE = Counter(
     "lovage_late_results", "Results discarded: another attempt has the prediction.", registry=EVERYWHERE
 )
+SWEEPS = Counter("lovage_sweeps", "Sweeps that this process ran to their end.", registry=EVERYWHERE)
 
 REQUESTS = Counter(
     "lovage_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=API
@@ -86,6 +87,9 @@ LOAD_SECONDS = Histogram(
 )
 CRASHES = Counter(
     "lovage_model_crashes", "Deaths of model processes that nobody intended.", ["model"], registry=WORKER
+)
+EVICTIONS = Counter(
+    "lovage_model_evictions", "Models unloaded because another needed their memory.", registry=WORKER
 )
 
 DELIVERIES = Counter(
@@ -139,6 +143,12 @@ OF_WORKER: Described = {
     "lovage_model_memory_bytes": ("Memory of a loaded model.", ("model", "version")),
     "lovage_model_in_use": ("Predictions that a loaded model has to answer.", ("model", "version")),
     "lovage_model_budget_bytes": ("Memory that all loaded models together may take.", ()),
+    "lovage_model_cpu_seconds_total": (
+        "Processor time of a loaded model's process, user and system.",
+        ("model", "version"),
+    ),
+    "lovage_device_free_bytes": ("Memory that is free where this worker's models live.", ("device",)),
+    "lovage_disk_free_bytes": ("Space that is free where a folder lies: models or storage.", ("folder",)),
 }
 OF_COURIER: Described = {
     "lovage_webhooks_open": ("Deliveries under way.", ()),

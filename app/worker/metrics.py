@@ -1,10 +1,16 @@
 """A worker's metrics: what ended here, phase by phase, and what it holds just now."""
 
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
 
 from app.domain.phases import PHASES, phases
 from app.domain.predictions import Prediction
+from app.engine.devices import Device, free_bytes
 from app.engine.engine import Engine
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges, Readings
@@ -38,7 +44,17 @@ def count_ended(ended: Sequence[Prediction]) -> None:
         metrics.BATCHES.labels(metrics.bounded(model)).inc(number)
 
 
-def exposition(engine: Engine, runner: Runner, ending_writer: EndingWriter, slots: int) -> Exposition:
+@dataclass(frozen=True, slots=True)
+class DeviceAndFolders:
+    """Where a worker's models and files are: its device, and folders by the name they have in the metrics."""
+
+    device: Device
+    folders: Mapping[str, Path]
+
+
+def exposition(
+    engine: Engine, runner: Runner, ending_writer: EndingWriter, slots: int, measured: DeviceAndFolders
+) -> Exposition:
     """All metrics of an accelerator worker."""
 
     def read() -> Readings:
@@ -53,9 +69,31 @@ def exposition(engine: Engine, runner: Runner, ending_writer: EndingWriter, slot
             "lovage_model_memory_bytes": {labels: model.bytes for labels, model in loaded},
             "lovage_model_in_use": {labels: model.in_use for labels, model in loaded},
             "lovage_model_budget_bytes": {(): engine.budget_bytes},
+            "lovage_model_cpu_seconds_total": {labels: _cpu_seconds(model.pid) for labels, model in loaded},
+            "lovage_device_free_bytes": {(measured.device.id,): free_bytes(measured.device)},
+            "lovage_disk_free_bytes": _free_on_disk(measured.folders),
         }
 
     return Exposition(metrics.EVERYWHERE, metrics.WORKER, Gauges(metrics.OF_WORKER, read, KEEP_SECONDS))
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process; 0 when it has just ended."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _free_on_disk(folders: Mapping[str, Path]) -> dict[tuple[str, ...], float]:
+    """By name; for a folder that nothing was written to yet, where it will be made."""
+    return {(name,): shutil.disk_usage(_existing(path)).free for name, path in folders.items()}
+
+
+def _existing(path: Path) -> Path:
+    absolute = path.absolute()
+    return next(folder for folder in (absolute, *absolute.parents) if folder.is_dir())
 
 
 def courier_exposition(courier: Courier) -> Exposition:

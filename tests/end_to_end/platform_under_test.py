@@ -13,7 +13,7 @@ import psutil
 from waiting import eventually
 
 from app.local.platform_state import Platform, read_platform
-from app.local.ports import choose_port
+from app.local.ports import choose_port, is_free
 
 
 @dataclass
@@ -23,17 +23,19 @@ class UpPlatform:
     folder: Path
     port: int
     flower_port: int
+    health_ports: tuple[int, int]  # of the worker and, beside it, the courier
 
     @classmethod
     def in_folder(cls, folder: Path) -> "UpPlatform":
-        return cls(folder, choose_port(), choose_port())
+        health = next(port for port in iter(choose_port, 0) if is_free(port + 1))
+        return cls(folder, choose_port(), choose_port(), (health, health + 1))
 
     def lovage(
         self, *arguments: str, check: bool = True, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs `lovage …` against this platform."""
-        roots = {"MODEL_ROOTS": str(self.roots)}
-        env = {**os.environ, **roots, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
+        own = {"MODEL_ROOTS": str(self.roots), "HEALTH_PORT": str(self.health_ports[0])}
+        env = {**os.environ, **own, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
         command = [sys.executable, "-m", "app", *arguments]
         return subprocess.run(
             command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=check

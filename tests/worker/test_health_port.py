@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import SimpleQueue
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from waiting import eventually
 from app.composition_worker import health_options
 from app.domain.errors import Unavailable
 from app.domain.phases import PHASES
+from app.engine import devices
 from app.local.ports import choose_port
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges
@@ -47,9 +49,14 @@ def values(text: str) -> dict[tuple[str, ...], float]:
     return {(one.name, *one.labels.values()): one.value for family in families for one in family.samples}
 
 
-def test_what_ran_is_counted_phase_by_phase(parts: SimpleNamespace, open_port: Callable[..., str]) -> None:
+def test_what_ran_is_counted_phase_by_phase(
+    parts: SimpleNamespace, open_port: Callable[..., str], tmp_path: Path
+) -> None:
     parts.ending_writer.on_ended = worker_metrics.count_ended
-    url = open_port(worker_metrics.exposition(parts.engine, parts.runner, parts.ending_writer, 16))
+    measured = worker_metrics.DeviceAndFolders(
+        devices.resolve("cpu"), {"models": tmp_path, "storage": tmp_path / "none"}
+    )
+    url = open_port(worker_metrics.exposition(parts.engine, parts.runner, parts.ending_writer, 16, measured))
     before = values(httpx.get(f"{url}/metrics").text)
     ids = accept(
         parts, {"text": "x", "seconds": 0.2}, {"text": "y", "seconds": 0.2}, {"text": "z", "fail": True}
@@ -74,6 +81,16 @@ def test_what_ran_is_counted_phase_by_phase(parts: SimpleNamespace, open_port: C
     assert 0 < grown("lovage_batches_total", "ada/echo") <= 3.001
     assert grown("lovage_padding_share_count") == 3
     assert after[("lovage_worker_slots",)] == 16
+    assert after[("lovage_disk_free_bytes", "models")] > 0
+    assert after[("lovage_disk_free_bytes", "storage")] > 0, "it is made at the first output"
+    assert after[("lovage_device_free_bytes", "cpu")] > 0
+
+    def cpu_seconds() -> list[float]:
+        read = values(httpx.get(f"{url}/metrics").text)
+        name = "lovage_model_cpu_seconds_total"
+        return [value for labels, value in read.items() if labels[:2] == (name, "ada/echo")]
+
+    eventually(lambda: sum(cpu_seconds()) > 0)  # gauges are read anew after five seconds
     assert after[("lovage_model_budget_bytes",)] > 0
 
 

@@ -18,6 +18,7 @@ from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import StorageFailed, Unavailable
 from app.domain.routing import WorkerFacts
+from app.observe import metrics
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.platform.fleet import worker_facts
 from app.services.predictions.after_commit import Notifier
@@ -85,6 +86,7 @@ class Recovery:
             self._in_touch_since = None
             raise
         self._expire_or_later()
+        metrics.SWEEPS.inc()
 
     def _expire_or_later(self) -> None:
         """Under a lock of its own: a storage that is down, or slow, is no reason to recover nobody. A later
