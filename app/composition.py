@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import redis
 
 from app import redis_client
+from app.api.body_gate import BodyGate
+from app.api.connection_counts import ConnectionCounts
 from app.api.deps import ApiOptions, Services
 from app.broker.publisher import Publisher
 from app.broker.queue_lists import UnreadLists
@@ -22,6 +24,7 @@ from app.events import channels
 from app.events.model_commands import ModelCommandPublisher
 from app.events.reader import EventReader
 from app.events.writer import EventWriter
+from app.outbound.addresses import AddressPolicy
 from app.runtimes.demo import package_roots
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
@@ -136,6 +139,11 @@ def storage_options(settings: Settings) -> StorageOptions:
     )
 
 
+def address_policy(settings: Settings) -> AddressPolicy:
+    """Which addresses users may have us call."""
+    return AddressPolicy(settings.allow_private_addresses, settings.denied_networks)
+
+
 # The API process
 
 
@@ -160,6 +168,7 @@ class Api:
         await services.follower.close()
         await self.reader.close()
         self.threads.shutdown(wait=True)
+        services.bodies.close()
         self.core.close()
 
 
@@ -174,16 +183,15 @@ async def open_api(settings: Settings) -> Api:
 
 def build_services(settings: Settings, core: Core, threads: Executor, reader: EventReader) -> Services:
     """Everything that the API's routes use."""
-    database = core.database
-    runnables = Runnables(database, threads, settings.principal_cache_seconds)
+    database, bodies = core.database, BodyGate()
+    catalogue, versions, runnables = build_catalogue(settings, database, threads)
     people = build_people(settings, database, threads, runnables.forget)
-    catalogue, versions = build_catalogue(settings, database, runnables)
-    health = Health(database, settings.redis_url, settings.dead_after_seconds)
-    positions = QueuePositions(database, threads)
-    subscriptions = Subscriptions(reader, health, positions, threads)
+    health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
     return Services(
         options=api_options(settings),
+        bodies=bodies,
+        sockets=ConnectionCounts(settings.ws_connections_per_user),
         people=people,
         catalogue=catalogue,
         versions=versions,
@@ -200,7 +208,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         runtimes=RuntimeIndex(database),
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
-        submitter=build_submitter(settings, core, fleet, threads),
+        submitter=build_submitter(settings, core, fleet, threads, bodies),
         follower=Follower(database, reader, threads),
         positions=positions,
         disconnects=Disconnects(reader, core.lifecycle, core.notifier, threads),
@@ -237,10 +245,11 @@ def api_options(settings: Settings) -> ApiOptions:
     return ApiOptions(
         public_url=settings.public_url,
         allow_anonymous=settings.allow_anonymous,
-        allow_private_addresses=settings.allow_private_addresses,
+        addresses=address_policy(settings),
         file_url_seconds=settings.file_url_seconds,
         metrics=settings.metrics,
         metrics_token=settings.metrics_token,
+        max_body_bytes=settings.max_body_bytes,
         ws_idle_seconds=settings.ws_idle_seconds,
         ws_recheck_seconds=settings.ws_recheck_seconds,
     )
@@ -283,11 +292,22 @@ def build_rate_limits(settings: Settings) -> RateLimits:
 
 
 def build_catalogue(
-    settings: Settings, database: Database, runnables: Runnables
-) -> tuple[Catalogue, ModelVersions]:
-    """Models, and their versions."""
+    settings: Settings, database: Database, threads: Executor
+) -> tuple[Catalogue, ModelVersions, Runnables]:
+    """Models, their versions, and what of them may be run."""
     maker = build_version_maker(settings, database)
-    return Catalogue(database, maker, runnables.forget), ModelVersions(database, maker, runnables.forget)
+    runnables = Runnables(database, threads, settings.principal_cache_seconds)
+    forget = runnables.forget
+    return Catalogue(database, maker, forget), ModelVersions(database, maker, forget), runnables
+
+
+def build_subscriptions(
+    settings: Settings, database: Database, reader: EventReader, threads: Executor
+) -> tuple[Health, QueuePositions, Subscriptions]:
+    """How the platform stands, where predictions stand in it, and who is sent both."""
+    health = Health(database, settings.redis_url, settings.dead_after_seconds)
+    positions = QueuePositions(database, threads)
+    return health, positions, Subscriptions(reader, health, positions, threads)
 
 
 def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
@@ -308,9 +328,18 @@ def build_files(settings: Settings, core: Core) -> Files:
     )
 
 
-def build_submitter(settings: Settings, core: Core, fleet: Fleet, threads: Executor) -> Submitter:
-    checker = InputChecker(allow_private=settings.allow_private_addresses)
+def build_submitter(
+    settings: Settings, core: Core, fleet: Fleet, threads: Executor, bodies: BodyGate
+) -> Submitter:
+    checker = InputChecker(policy=address_policy(settings))
     backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
     return Submitter(
-        core.database, core.lifecycle, checker, OwnFiles(core.database, threads), fleet, backlog, threads
+        core.database,
+        core.lifecycle,
+        checker,
+        OwnFiles(core.database, threads),
+        fleet,
+        backlog,
+        threads,
+        bodies.run,
     )

@@ -14,7 +14,7 @@ from app.broker.celery_app import make_celery
 from app.broker.queue_lists import QueueLists
 from app.broker.sweep_task import register_sweep
 from app.broker.task_events import TaskEvents
-from app.composition import Core, open_core
+from app.composition import Core, address_policy, open_core
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names
@@ -24,6 +24,7 @@ from app.engine.devices import Device
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.events import channels
 from app.events.model_commands import ModelCommand
+from app.outbound.guarded_client import GuardedClient
 from app.outbound.webhook_sender import Sender
 from app.runtimes.demo import package_roots
 from app.settings import Settings
@@ -154,7 +155,7 @@ def build_preparation(settings: Settings, core: Core, options: RunOptions) -> Pr
         core.storage,
         partial(find_file, core.database),
         settings.max_upload_bytes,
-        settings.allow_private_addresses,
+        GuardedClient(address_policy(settings)),
     )
     return Preparation(Versions(core.database), ModelFiles(model_file_options(settings)), inputs, options)
 
@@ -244,8 +245,8 @@ def build_courier(settings: Settings) -> CourierProcess:
     """Delivers webhooks."""
     core = open_core(settings, application="lovage-courier", pool=WRITE_CONNECTIONS)
     sender = Sender(
-        allow_private=settings.allow_private_addresses,
-        timeout=settings.webhook_timeout_seconds,
+        policy=address_policy(settings),
+        seconds=settings.webhook_timeout_seconds,
         connections=settings.webhook_concurrency * 2,
         user_agent=f"Lovage/{__version__}",
     )

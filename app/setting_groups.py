@@ -4,6 +4,7 @@ The classes and their fields are in the order of `.env.example` and docs/referen
 turns a setting's text into the value that is passed down. Knows nothing of what the values are used for.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -61,7 +62,12 @@ class ServerSettings(BaseSettings):
     api_port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
     api_threads: int = Field(16, ge=1, le=256, description="Threads for database work in one API process.")
     max_body_bytes: int = Field(
-        10_000_000, ge=1_000, description="Largest JSON request body; larger ones are answered 413."
+        10_000_000,
+        ge=1_000,
+        description=(
+            "Largest JSON body of a call that makes predictions; larger ones are answered 413. Bodies about "
+            "models may have 1 MB, all others 64 kB."
+        ),
     )
     max_upload_bytes: int = Field(100_000_000, ge=1_000, description="Largest file upload (POST /v1/files).")
     api_drain_seconds: float = Field(
@@ -79,6 +85,11 @@ class ServerSettings(BaseSettings):
         description=(
             "A WebSocket client that is silent for so long is disconnected; it is sent two pings before."
         ),
+    )
+    ws_connections_per_user: int = Field(
+        100,
+        ge=0,
+        description="WebSockets of one user, or of one address, at one API process; 0: no limit.",
     )
     ws_recheck_seconds: float = Field(
         30,
@@ -296,7 +307,10 @@ class WebhookSettings(BaseSettings):
     """Deliveries to webhook receivers."""
 
     webhook_timeout_seconds: float = Field(
-        15, gt=0, description="Longest wait for a webhook receiver's answer."
+        15,
+        gt=0,
+        le=600,
+        description="Longest time of one delivery: resolving, connecting, sending, and the answer's head.",
     )
     webhook_retry_seconds: SecondsList = Field(
         "5,30,300,1800,7200,18000,36000,36000",
@@ -309,6 +323,18 @@ class WebhookSettings(BaseSettings):
             "Allow webhooks and file inputs on private addresses. Development only; `lovage up` sets it."
         ),
     )
+
+    deny_addresses: Networks = Field(
+        "",
+        description=(
+            "Comma-separated addresses or networks that webhooks and file inputs never reach, beside the "
+            "private ones: whatever is yours although it is public."
+        ),
+    )
+
+    @property
+    def denied_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(part, strict=False) for part in listed(self.deny_addresses))
 
     @property
     def webhook_schedule(self) -> tuple[float, ...]:

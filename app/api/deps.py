@@ -10,9 +10,13 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.requests import HTTPConnection
 
 from app.api import headers
+from app.api.body_gate import BodyGate
+from app.api.connection_counts import ConnectionCounts
+from app.api.middleware import LARGE_INPUTS
 from app.api.proxies import ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
+from app.outbound.addresses import AddressPolicy
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
 from app.services.catalogue.model_names import ModelNames
@@ -49,10 +53,11 @@ class ApiOptions:
 
     public_url: str
     allow_anonymous: bool
-    allow_private_addresses: bool
+    addresses: AddressPolicy
     file_url_seconds: int
     metrics: bool
     metrics_token: str
+    max_body_bytes: int
     ws_idle_seconds: float
     ws_recheck_seconds: float
 
@@ -62,6 +67,8 @@ class Services:
     """The one container of a process's services; built by app/composition.py."""
 
     options: ApiOptions
+    bodies: BodyGate
+    sockets: ConnectionCounts
     people: People
     catalogue: Catalogue
     versions: ModelVersions
@@ -95,29 +102,29 @@ def services_of(request: HTTPConnection) -> Services:
     return services
 
 
-CREATES = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/images/generations")
-
-
 async def caller_of(request: Request) -> Principal:
     """Who calls; the call counts towards the caller's limits. Raises Unauthenticated, TooMany."""
+    if known := request.scope.get("caller"):
+        return known  # type: ignore[no-any-return]
     services = services_of(request)
     try:
         caller = await services.people.access.principal(request.headers.get("authorization"))
     except Unauthenticated:
         limited_by_address(request)
         raise
-    if "limited" not in request.scope:
-        policy = policy_of(request.method, request.url.path)
-        name = str(caller.user_id) if caller.user_id else network_of(address_of(request))
-        count_call(request, policy, name)
-        if caller.key_id:
-            count_call(request, "key", str(caller.key_id))
+    policy = policy_of(request.method, request.url.path)
+    count_call(request, policy, str(caller.user_id) if caller.user_id else network_of(address_of(request)))
+    if caller.key_id:
+        count_call(request, "key", str(caller.key_id))
+    request.scope["caller"] = caller
     return caller
 
 
 def policy_of(method: str, path: str) -> str:
     """`creates` for calls that make predictions, `calls` for all others."""
-    return "creates" if method == "POST" and (path.endswith("/predictions") or path in CREATES) else "calls"
+    return (
+        "creates" if method == "POST" and (path.endswith("/predictions") or path in LARGE_INPUTS) else "calls"
+    )
 
 
 def count_call(request: Request, policy: str, name: str) -> None:
@@ -132,8 +139,10 @@ def count_call(request: Request, policy: str, name: str) -> None:
 
 
 def limited_by_address(request: Request) -> None:
-    """A dependency of routes that know no caller."""
-    count_call(request, "calls", network_of(address_of(request)))
+    """A dependency of routes that know no caller; counts a call once."""
+    if not request.scope.get("counted"):
+        request.scope["counted"] = True
+        count_call(request, "calls", network_of(address_of(request)))
 
 
 def limited_registrations(request: Request) -> None:

@@ -9,23 +9,31 @@ import asyncio
 import contextlib
 import re
 import secrets
+import time
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.body_gate import HOLD
 from app.api.methods import answer_head
 from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
-UPLOADS = "/v1/files"
+UPLOADS, MODELS = "/v1/files", "/v1/models"
+# Beside those that end in `/predictions`.
+LARGE_INPUTS = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/images/generations")
 MULTIPART_OVERHEAD = 64_000  # bytes of boundaries and other parts around an uploaded file
+ACCOUNT_BODY = 64_000  # bytes, for what has names and settings in it only
+MODEL_BODY = 1_000_000  # a model's schemas and configuration, however they are escaped
 SILENCE_SECONDS = 30.0  # between two pieces of a body
+SLOWEST = 25_000  # bytes a second that a body must come with on the whole, after SILENCE_SECONDS
 LINGER_SECONDS = 2.0  # for the rest of a refused body: a client that is reset while it sends loses the answer
 
 SENTENCES = {
-    408: f"Nothing more of the body came for {SILENCE_SECONDS:.0f} s.",
-    413: "A request body may have at most {limit} bytes.",
+    408: f"The body came too slowly: it must not pause for {SILENCE_SECONDS:.0f} s, nor be slower than"
+    f" {SLOWEST:,} bytes a second on the whole.",
+    413: "A request body may have at most {limit} bytes here.",
     415: "Compressed request bodies are not accepted; leave Content-Encoding out.",
 }
 
@@ -52,7 +60,7 @@ class RequestBounds:
             return
         headers = dict(scope["headers"])
         scope["request_id"] = request_id(headers.get(b"x-request-id"))
-        limit = self._max_upload + MULTIPART_OVERHEAD if scope["path"] == UPLOADS else self._max_body
+        limit = self._limit_for(scope["path"])
         exchange = _Exchange(scope, limit, receive, send, self._leaving)
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
@@ -64,6 +72,17 @@ class RequestBounds:
         except Exception:  # a bug: answered here, within CORS, and raised on so that the server logs it
             await exchange.answer_fault()
             raise
+        finally:
+            if hold := scope.pop(HOLD, None):
+                hold.release()
+
+    def _limit_for(self, path: str) -> int:
+        """The most bytes of a body: large inputs come to a few addresses only."""
+        if path == UPLOADS:
+            return self._max_upload + MULTIPART_OVERHEAD
+        if path.endswith("/predictions") or path in LARGE_INPUTS:
+            return self._max_body
+        return min(self._max_body, MODEL_BODY if path.startswith(MODELS) else ACCOUNT_BODY)
 
 
 def request_id(header: bytes | None) -> str:
@@ -83,6 +102,7 @@ class _Exchange:
     """One request and its answer, watched."""
 
     __slots__ = (
+        "_began",
         "_id",
         "_leaving",
         "_left",
@@ -100,6 +120,7 @@ class _Exchange:
         self._id = scope["request_id"]
         self._limit = limit
         self._left = limit  # bytes that the body may still have
+        self._began = 0.0  # when the body was first waited for
         self._receive = receive
         self._send = send
         self._leaving = leaving
@@ -111,13 +132,20 @@ class _Exchange:
         if not self._more:
             return await self._receive()  # of a disconnect: for as long as the answer takes
         try:
-            async with asyncio.timeout(SILENCE_SECONDS):
+            async with asyncio.timeout(self._seconds_for_next_piece()):
                 message = await self._receive()
         except TimeoutError:
             return await self._break_off(408)
         self._more = bool(message.get("more_body"))
         self._left -= len(message.get("body", b""))
         return message if self._left >= 0 else await self._break_off(413)
+
+    def _seconds_for_next_piece(self) -> float:
+        """Seconds that the next piece may take: a body that drips is given up like one that stops."""
+        now = time.monotonic()
+        self._began = self._began or now
+        whole = SILENCE_SECONDS + (self._limit - self._left) / SLOWEST
+        return min(SILENCE_SECONDS, self._began + whole - now)
 
     async def _break_off(self, status: int) -> Message:
         """Refuses amid the body; for the route it is as if the caller had gone."""

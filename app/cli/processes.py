@@ -41,6 +41,7 @@ def api(
     """Serve the HTTP API."""
     import uvicorn
 
+    from app.api.middleware import MODEL_BODY
     from app.api.protocol import BoundedHttp
     from app.api.server import LAST_SECONDS, Server
 
@@ -56,7 +57,7 @@ def api(
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         server_header=False,
-        ws_max_size=settings.max_body_bytes,
+        ws_max_size=min(settings.max_body_bytes, MODEL_BODY),
         timeout_graceful_shutdown=LAST_SECONDS,
         timeout_keep_alive=75,
     )

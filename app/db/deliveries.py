@@ -2,7 +2,9 @@
 about."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import insert, select, text
@@ -13,8 +15,6 @@ from app.db.objects import to_object
 from app.db.tables import DeliveryAttemptRow, DeliveryRow
 from app.domain.deliveries import Delivery, DeliveryAttempt, DeliveryResult, DueDelivery
 
-LEASE_SECONDS = 60
-
 
 def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds outbox rows; an id that is there already is left alone. Keys: id, prediction_id, user_id, event,
@@ -24,44 +24,68 @@ def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
 
 # Looked at in one statement: enough to find other hosts behind a burst for one, few enough to be quick.
 LOOKED_AT = 2_000
-# The part of a URL between `//` and the next `/`, `?` or `#`.
-HOST = "substring(url from '//([^/?#]*)')"
+# The part of a URL between `//` and the next `/`, `?` or `#`; hosts differ in capitals only by accident.
+HOST = "lower(substring(url from '//([^/?#]*)'))"
+SENDER = "coalesce(user_id::text, '')"
+# Turn about: everybody's first, then everybody's second.
 TAKE_DUE = text(f"""
     WITH due AS (
-        SELECT id, next_at, {HOST} AS host FROM deliveries
-        WHERE next_at <= now() AND (leased_until IS NULL OR leased_until < now()) AND {HOST} <> ALL(:full)
+        SELECT id, next_at, {HOST} AS host, {SENDER} AS sender FROM deliveries
+        WHERE next_at <= now() AND (leased_until IS NULL OR leased_until < now())
+          AND {HOST} <> ALL(:full_hosts) AND {SENDER} <> ALL(:full_users)
         ORDER BY next_at LIMIT :looked_at
-    ), numbered AS (
-        SELECT id, next_at, due.host,
+    ), by_host AS (
+        SELECT id, next_at, sender, due.host,
             row_number() OVER (PARTITION BY due.host ORDER BY next_at) AS number FROM due
+    ), may_open AS (
+        SELECT id, next_at, sender, row_number() OVER (PARTITION BY sender ORDER BY next_at) AS turn
+        FROM by_host LEFT JOIN json_each_text(:hosts) AS busy(host, count) ON busy.host = by_host.host
+        WHERE number <= :per_host - coalesce(busy.count::int, 0)
     ), chosen AS (
-        SELECT numbered.id FROM numbered
-        LEFT JOIN json_each_text(:open) AS busy(host, count) ON busy.host = numbered.host
-        WHERE number <= :per_host - coalesce(busy.count::int, 0) ORDER BY next_at LIMIT :limit
+        SELECT may_open.id FROM may_open
+        LEFT JOIN json_each_text(:users) AS busy(sender, count) ON busy.sender = may_open.sender
+        WHERE turn <= (:free - coalesce(busy.count::int, 0) + 1) / 2 ORDER BY turn, next_at LIMIT :limit
     ), locked AS (
         SELECT id FROM deliveries WHERE id IN (SELECT id FROM chosen)
           AND next_at <= now() AND (leased_until IS NULL OR leased_until < now()) FOR UPDATE SKIP LOCKED
     )
     UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked
         WHERE d.id = locked.id
-    RETURNING d.id, d.event, d.url, d.body, d.tries,
+    RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id,
               (SELECT array_remove(ARRAY[u.webhook_secret, CASE WHEN u.previous_webhook_secret_until > now()
                           THEN u.previous_webhook_secret END], NULL)
                FROM users u WHERE u.id = d.user_id) AS secrets""")
 
 
-def take_due(session: Session, limit: int, open_now: Mapping[str, int], per_host: int) -> list[DueDelivery]:
-    """Leases at most `limit` of what is due, longest first; with those of `open_now` no host has more than
-    `per_host`."""
-    full = [host for host, count in open_now.items() if count >= per_host]
-    busy = orjson.dumps(dict(open_now)).decode()
+@dataclass(frozen=True, slots=True)
+class OpenDeliveries:
+    """What a courier has open, by host and by user (`sender_of`), and how many more it could open."""
+
+    hosts: Mapping[str, int]
+    users: Mapping[str, int]
+    free: int
+
+
+def sender_of(user_id: UUID | None) -> str:
+    """As SENDER: all anonymous callers are one."""
+    return str(user_id or "")
+
+
+def take_due(
+    session: Session, limit: int, now_open: OpenDeliveries, per_host: int, lease_seconds: float
+) -> list[DueDelivery]:
+    """Leases at most `limit` of what is due, longest first and users in turn; with what is open no host has
+    more than `per_host`, and no user more than there are free places after it."""
     params = {
         "limit": limit,
-        "full": full,
-        "open": busy,
+        "full_hosts": [host for host, count in now_open.hosts.items() if count >= per_host],
+        "full_users": [user for user, count in now_open.users.items() if count >= now_open.free],
+        "hosts": orjson.dumps(dict(now_open.hosts)).decode(),
+        "users": orjson.dumps(dict(now_open.users)).decode(),
+        "free": now_open.free,
         "per_host": per_host,
         "looked_at": LOOKED_AT,
-        "lease": LEASE_SECONDS,
+        "lease": lease_seconds,
     }
     rows = session.execute(TAKE_DUE, params).mappings()
     return [DueDelivery(**{**row, "body": bytes(row["body"])}) for row in rows]

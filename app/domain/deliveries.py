@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class DueDelivery:
     url: str
     body: bytes
     tries: int
+    user_id: UUID | None
     secrets: Sequence[str] | None = field(repr=False)
 
 

@@ -1,13 +1,18 @@
-"""Which addresses the outside world may make us call: global unicast only. Pure; the names are resolved
-elsewhere."""
+"""Which addresses the outside world may make us call: global unicast only, and none that an operator denies.
+Pure; the names are resolved elsewhere."""
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 SIX_TO_FOUR = IPv6Network("2002::/16")
 TEREDO = IPv6Network("2001::/32")
+# Global by the registry, yet answered from within: site-local addresses (deprecated, still routed by some),
+# and Azure's WireServer, which hands out a machine's certificates and settings.
+ANSWERED_WITHIN: tuple[Network, ...] = (IPv6Network("fec0::/10"), IPv4Network("168.63.129.16/32"))
 
 
 def inner(address: Address) -> Address:
@@ -28,17 +33,44 @@ def inner(address: Address) -> Address:
 
 def is_public(text: str) -> bool:
     """Whether an address is global unicast, also after unwrapping. Text that is no address is not."""
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    return all(
-        each.is_global and not each.is_multicast and not each.is_reserved
+    address = _parsed(text)
+    return address is not None and all(
+        each.is_global
+        and not each.is_multicast
+        and not each.is_reserved
+        and not _is_in(each, ANSWERED_WITHIN)
         for each in {address, inner(address)} - _wrapped(address)
     )
+
+
+def _parsed(text: str) -> Address | None:
+    try:
+        return ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _is_in(address: Address, networks: tuple[Network, ...]) -> bool:
+    return any(address in network for network in networks)
 
 
 def _wrapped(address: Address) -> set[Address]:
     """A wrapping address counts as what is inside: the prefixes of NAT64 and 6to4 themselves say
     nothing."""
     return {address} if inner(address) != address else set()
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """What users' URLs may point to: the internet, private addresses if `allow_private`, and never what is in
+    `denied`."""
+
+    allow_private: bool = False
+    denied: tuple[Network, ...] = ()
+
+    def allows(self, text: str) -> bool:
+        """Whether an address, as text, may be called."""
+        address = _parsed(text)
+        if address is not None and (_is_in(address, self.denied) or _is_in(inner(address), self.denied)):
+            return False
+        return self.allow_private or is_public(text)

@@ -1,5 +1,6 @@
 """Sends one webhook once and says what came of it. Thread-safe; decides nothing about retries."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +10,13 @@ import httpx
 
 from app.domain.webhooks import is_delivered
 from app.outbound import webhook_signing
-from app.outbound.guard import Refused, guarded_client
+from app.outbound.addresses import AddressPolicy
+from app.outbound.deadline import Deadline
+from app.outbound.guard import Refused
+from app.outbound.guarded_client import GuardedClient
 
 READ_AT_MOST = 64_000
+READ_SECONDS = 1.0  # for an answer's body, which nobody looks at
 ERROR_LENGTH = 300
 
 
@@ -26,11 +31,11 @@ class Outcome:
 
 
 class Sender:
-    """One for each courier."""
+    """One for each courier. `seconds` for a whole call, from resolving the name to the answer."""
 
-    def __init__(self, *, allow_private: bool, timeout: float, connections: int, user_agent: str) -> None:
-        self._client = guarded_client(allow_private=allow_private, timeout=timeout, connections=connections)
-        self._timeout, self._user_agent = timeout, user_agent
+    def __init__(self, *, policy: AddressPolicy, seconds: float, connections: int, user_agent: str) -> None:
+        self._client = GuardedClient(policy, connections)
+        self.seconds, self._user_agent = seconds, user_agent
 
     def send(self, url: str, message_id: str, body: bytes, keys: Sequence[str]) -> Outcome:
         """POSTs the body, signed now. Never raises for what a receiver does."""
@@ -40,8 +45,9 @@ class Sender:
             "user-agent": self._user_agent,
         }
         try:
-            with self._client.stream("POST", url, content=body, headers=head) as answer:
-                self._read_some(answer, began)
+            deadline = Deadline(self.seconds)
+            with self._client.stream("POST", url, deadline, content=body, headers=head) as answer:
+                self._read_some(answer)
                 return self._outcome(answer, time.monotonic() - began)
         except Refused as error:
             return Outcome(None, f"The URL {error}.", time.monotonic() - began)
@@ -49,13 +55,15 @@ class Sender:
             reason = str(error) or type(error).__name__
             return Outcome(None, f"No answer: {reason}"[:ERROR_LENGTH], time.monotonic() - began)
 
-    def _read_some(self, answer: httpx.Response, began: float) -> None:
-        """Reads a little, so that the connection can be used again; a slow or long answer is cut off."""
+    def _read_some(self, answer: httpx.Response) -> None:
+        """Reads a little, so that the connection can be used again; a slow, long or broken body is cut off,
+        and the head counts."""
         size = 0
-        for block in answer.iter_raw():
-            size += len(block)
-            if size > READ_AT_MOST or time.monotonic() - began > self._timeout:
-                return
+        with contextlib.suppress(httpx.HTTPError), Deadline(READ_SECONDS).bind():
+            for block in answer.iter_raw():
+                size += len(block)
+                if size > READ_AT_MOST:
+                    return
 
     @staticmethod
     def _outcome(answer: httpx.Response, seconds: float) -> Outcome:

@@ -1,9 +1,10 @@
 """The courier's work: take due deliveries, send them with no transaction open, write down what came of it.
 Thread-safe.
 
-A delivery is leased only when a thread is free for it and its host has fewer than OPEN_PER_HOST open: a
-receiver that is slow or dead holds those few threads and nothing else, and no lease runs out while its
-delivery waits for its turn.
+A delivery is leased only when a thread is free for it, its host has fewer than OPEN_PER_HOST open, and its
+user fewer than there are free threads: a receiver that is slow or dead holds those few threads and nothing
+else, and however many hosts a user names, some threads stay for the others. No lease runs out while its
+delivery waits for its turn or is sent.
 """
 
 import hashlib
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 GROUP = 64
 OPEN_PER_HOST = 5
+LEASE_MARGIN_SECONDS = 30.0  # beyond the longest time of a delivery: to write down what came of it
 LOOK_SECONDS = 1.0  # between looks when no message comes: a retry that falls due is sent within this
 
 
@@ -44,7 +46,7 @@ def platform_secret(secret_key: str) -> str:
 
 def host_of(url: str) -> str:
     """As `db.deliveries` reads it: what stands between `//` and the next `/`, `?` or `#`."""
-    return urlsplit(url).netloc
+    return urlsplit(url).netloc.lower()
 
 
 class Courier:
@@ -66,7 +68,8 @@ class Courier:
         self._anonymous_secret, self.concurrency = anonymous_secret, concurrency
         self._schedule, self._drain_messages = schedule, drain_messages
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="courier")
-        self._open: Counter[str] = Counter()
+        self._open_hosts: Counter[str] = Counter()
+        self._open_users: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._record: ThreadCoalescer[DeliveryResult, None] = ThreadCoalescer(self._record_group, limit=GROUP)
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -112,14 +115,17 @@ class Courier:
 
     def _lease(self) -> list[DueDelivery]:
         with self._lock:
-            capacity = self.concurrency - self._open.total()
-            open_now = dict(self._open)
-        if capacity <= 0:
+            free = self.concurrency - self._open_hosts.total()
+            now_open = table.OpenDeliveries(dict(self._open_hosts), dict(self._open_users), free)
+        if free <= 0:
             return []
+        # At most half at once: the other half is shared out when these are known to be open.
+        limit, lease = min((free + 1) // 2, GROUP), self._sender.seconds + LEASE_MARGIN_SECONDS
         with self._database.unit() as session:
-            leased = table.take_due(session, min(capacity, GROUP), open_now, OPEN_PER_HOST)
+            leased = table.take_due(session, limit, now_open, OPEN_PER_HOST, lease)
         with self._lock:
-            self._open.update(host_of(delivery.url) for delivery in leased)
+            self._open_hosts.update(host_of(delivery.url) for delivery in leased)
+            self._open_users.update(table.sender_of(delivery.user_id) for delivery in leased)
         return leased
 
     def _record_group(self, results: list[DeliveryResult]) -> Sequence[None]:
@@ -135,8 +141,9 @@ class Courier:
         except Exception:  # one bad delivery must not end its thread; its lease ends and it is sent again
             log.exception("delivery_broken", delivery=delivery.id)
         finally:
-            with self._lock:
-                self._open -= Counter({host_of(delivery.url): 1})
+            with self._lock:  # subtracting so removes what is 0
+                self._open_hosts -= Counter({host_of(delivery.url): 1})
+                self._open_users -= Counter({table.sender_of(delivery.user_id): 1})
             self._wake.set()
 
     def _try(self, delivery: DueDelivery) -> None:
@@ -159,7 +166,7 @@ class Courier:
     def open(self) -> int:
         """Deliveries under way."""
         with self._lock:
-            return self._open.total()
+            return self._open_hosts.total()
 
     def close(self) -> None:
         """Waits for what is being sent."""

@@ -9,7 +9,7 @@ from typing import Any
 from app.domain.file_inputs import takes_files
 from app.domain.version_settings import number_of
 from app.domain.work import ModelSpec
-from app.worker.inputs import Inputs
+from app.worker.inputs import Inputs, IsCanceled
 from app.worker.model_files import ModelFiles
 from app.worker.version_cache import KEPT, Versions
 
@@ -79,10 +79,13 @@ class Preparation:
         self.ready[version.id] = ready
         return ready
 
-    def localize(self, version: ReadyVersion, values: dict[str, Any], folder: Path) -> dict[str, Any]:
-        """The input with its files as local paths in `folder`, which is made. Raises InvalidInputFile."""
+    def localize(
+        self, version: ReadyVersion, values: dict[str, Any], folder: Path, is_canceled: IsCanceled
+    ) -> dict[str, Any]:
+        """The input with its files as local paths in `folder`, which is made. Raises InvalidInputFile,
+        CallCanceled."""
         folder.mkdir()
-        return self._inputs.localize(values, version.input_schema, folder)
+        return self._inputs.localize(values, version.input_schema, folder, is_canceled)
 
 
 def file_inputs(schema: dict[str, Any]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from app.engine.capacity import UNMEASURED
 from app.engine.engine import Engine
 from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
+from app.outbound.deadline import CallCanceled
 from app.services.predictions.attempts import HandBack, ProgressUpdate
 from app.services.predictions.lifecycle import Lifecycle
 from app.worker.ending_writer import NOT_STORABLE, EndingWriter
@@ -104,6 +105,8 @@ class Runner:
         """Whatever goes wrong in a step is the prediction's end."""
         try:
             step(run)
+        except CallCanceled:
+            self._on_event(run, Canceled())
         except PredictionError as error:
             self._fail(run, Failed(error.detail, error.code))
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
@@ -121,7 +124,7 @@ class Runner:
         values = run.prediction.input or {}
         if _names_files(version, values):
             run.folder = self._folder(run)
-            values = self._preparation.localize(version, values, run.folder)
+            values = self._preparation.localize(version, values, run.folder, lambda: run.stopped is not None)
         self._submit(version, [(run, self._work(run, version, values))])
 
     def _folder(self, run: Run) -> Path:

@@ -308,7 +308,8 @@ def accounts() -> Iterator[Case]:
         "empty": "",
     }
     for name, password in {**long, **wrong}.items():
-        yield posts("passwords", name, account("p1", password), (422,), path=REGISTER)
+        refused = (413,) if name.endswith("MB") else (422,)
+        yield posts("passwords", name, account("p1", password), refused, path=REGISTER)
         if isinstance(password, str):
             yield Case(
                 "passwords",

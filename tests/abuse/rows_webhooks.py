@@ -9,7 +9,8 @@ import pytest
 from abuse_case import CREATE, Case, posts
 from abuse_stage import MODEL, Answer, Stage, Trap
 
-from app.outbound import guard
+from app.outbound import addresses as outbound_addresses
+from app.outbound.addresses import AddressPolicy
 from app.outbound.webhook_sender import Sender
 from app.worker.courier import Courier
 
@@ -175,7 +176,7 @@ OUTSIDE = "127.0.0.2"  # stands for an address of the internet here
 def resolving(answers: Callable[[int], list[str]]) -> Iterator[list[str]]:
     """Names end in .example and resolve to what the look's number says; OUTSIDE alone counts as public,
     beside what is."""
-    real, looks, public = socket.getaddrinfo, [], guard.is_public
+    real, looks, public = socket.getaddrinfo, [], outbound_addresses.is_public
 
     def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> list[Any]:
         if not str(host).endswith(".example"):
@@ -186,7 +187,7 @@ def resolving(answers: Callable[[int], list[str]]) -> Iterator[list[str]]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", getaddrinfo)
-        patch.setattr(guard, "is_public", lambda address: address == OUTSIDE or public(address))
+        patch.setattr(outbound_addresses, "is_public", lambda address: address == OUTSIDE or public(address))
         yield looks
 
 
@@ -198,7 +199,7 @@ def told(stage: Stage, port: int) -> Iterator[Any]:
     path = f"{CREATE}/{made.json()['id']}"
     yield stage.ada.call("POST", f"{path}/cancel", b"{}")
     stage.ended(stage.ada, made)
-    sender = Sender(allow_private=False, timeout=3.0, connections=4, user_agent="test")
+    sender = Sender(policy=AddressPolicy(), seconds=3.0, connections=4, user_agent="test")
     courier = Courier(stage.database, sender, "whsec_eA==", 4)
     while sending := courier._send_due():
         for delivery in sending:

@@ -75,7 +75,7 @@ ROWS = {
         "40, with changing X-Forwarded-For: 429 with Retry-After, for each account and each address"
     ),
     "unknown-users": "the same answer as for a wrong password, in the same time",
-    "passwords": "1 MB, NUL, a number: 422 before hashing; each byte of a long one counts",
+    "passwords": "1 MB: 413; NUL, a number: 422 before hashing; each byte of a long one counts",
     "register-admin": "a role of one's own choice: 422",
     "lists": "limit=-1, limit=10^9, cursor=garbage: 422",
     "paths": "tricks in file names, %2e%2e, %00, //: 404",

@@ -13,6 +13,7 @@ import pytest
 import websockets
 from api_people import Person, Server
 from sqlalchemy import func
+from waiting import eventually
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -371,6 +372,36 @@ def test_limits_hold_here_too(start_server, ada: Person, echo, dial) -> None:
     for _ in range(5):
         client.send(type="inference", model="ada/echo", inputs={"text": "x"})
     assert [client.receive("accepted", "error")["type"] for _ in range(5)] == ["accepted"] * 3 + ["error"] * 2
+
+
+def closed_with(client: Client) -> int:
+    with pytest.raises(ConnectionClosed) as closed:
+        client.socket.recv(timeout=5)
+    assert closed.value.rcvd is not None
+    return int(closed.value.rcvd.code)
+
+
+def test_a_user_has_so_many_connections_and_others_theirs(
+    start_server, ada: Person, bob: Person, dial
+) -> None:
+    server: Server = start_server(ws_connections_per_user=2)
+    first, second = dial(server, ada), dial(server, ada)
+    assert {client.receive("welcome")["username"] for client in (first, second)} == {"ada"}
+    assert closed_with(dial(server, ada)) == 4429
+    assert dial(server, bob).receive("welcome")["username"] == "bob"
+    first.socket.close()
+    eventually(lambda: not server.services.sockets._open[str(ada.id)] > 1)
+    assert dial(server, ada).receive("welcome")["username"] == "ada"
+
+
+def test_failed_credentials_count_as_calls_of_their_address(start_server, dial) -> None:
+    server: Server = start_server(rate_limit_calls="3/minute")
+    codes = []
+    for first in ["x" * 10_000, *['{"type": "auth", "token": "wrong"}'] * 3]:
+        client = dial(server, None)
+        client.send_text(first)
+        codes.append(closed_with(client))
+    assert codes == [4401] * 3 + [4429]
 
 
 def test_many_clients_receive_the_same(api: Server, ada: Person, echo, worker, dial) -> None:

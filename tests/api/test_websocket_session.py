@@ -2,7 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
@@ -15,6 +15,7 @@ class Flood:
     """Asks and asks, and takes no answer; once it is `gone`, whoever sends to it learns that."""
 
     client = None
+    headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
@@ -38,6 +39,7 @@ def services(left: list[Any]) -> Any:
     return SimpleNamespace(
         subscriptions=SimpleNamespace(join=lambda subscription: None, leave=left.append),
         options=SimpleNamespace(ws_idle_seconds=60.0, ws_recheck_seconds=60.0),
+        bodies=None,
         limits=SimpleNamespace(count=lambda policy, name: None),
         disconnects=SimpleNamespace(cancel_abandoned=lambda ids: None),
     )

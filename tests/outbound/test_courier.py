@@ -2,12 +2,16 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from dripping import dripping
 from standardwebhooks.webhooks import Webhook
 from waiting import eventually
 
@@ -15,6 +19,7 @@ from app.db import deliveries as table
 from app.db.session import Database
 from app.db.tables import UserRow
 from app.domain import webhooks
+from app.outbound.addresses import AddressPolicy
 from app.outbound.webhook_sender import Sender
 from app.outbound.webhook_signing import headers, new_secret
 from app.worker.courier import OPEN_PER_HOST, Courier, platform_secret
@@ -55,7 +60,7 @@ class Receiver:
 
 @pytest.fixture
 def sender() -> Iterator[Sender]:
-    made = Sender(allow_private=True, timeout=1.0, connections=16, user_agent="test")
+    made = Sender(policy=AddressPolicy(allow_private=True), seconds=1.0, connections=16, user_agent="test")
     yield made
     made.close()
 
@@ -194,7 +199,7 @@ def test_a_slow_or_absent_receiver_is_recorded(database: Database, courier: Cour
 def test_a_slow_host_holds_its_few_and_another_does_not_wait(database: Database, sender: Sender) -> None:
     slow, quick = Receiver([200], delay=0.5), Receiver([200])
     put(database, slow.url, *(f"msg_s{n:02}" for n in range(40)))
-    courier = Courier(database, sender, platform_secret("secret"), 8)
+    courier = Courier(database, sender, platform_secret("secret"), 16)
     courier.start()
     try:
         eventually(lambda: slow.open == OPEN_PER_HOST)
@@ -222,10 +227,71 @@ def test_a_burst_for_one_host_does_not_hide_the_others(database: Database) -> No
     put(database, "http://one.test/", *(f"msg_{n:04}" for n in range(table.LOOKED_AT + 50)))
     put(database, "http://two.test/x", "msg_two")
     with database.unit() as session:
-        first = table.take_due(session, 64, {}, OPEN_PER_HOST)
-        second = table.take_due(session, 64, {"one.test": OPEN_PER_HOST}, OPEN_PER_HOST)
+        first = table.take_due(session, 64, table.OpenDeliveries({}, {}, 64), OPEN_PER_HOST, 60)
+        full = table.OpenDeliveries({"one.test": OPEN_PER_HOST}, {"": OPEN_PER_HOST}, 59)
+        second = table.take_due(session, 64, full, OPEN_PER_HOST, 60)
     assert len(first) == OPEN_PER_HOST
     assert [delivery.id for delivery in second] == ["msg_two"]
+
+
+def test_a_host_is_one_however_its_name_is_written(database: Database) -> None:
+    for number, host in enumerate(("Evil.test", "EVIL.test", "evil.TEST")):
+        put(database, f"http://{host}/", *(f"msg_{number}{n}" for n in range(4)))
+    with database.unit() as session:
+        first = table.take_due(session, 64, table.OpenDeliveries({}, {}, 64), OPEN_PER_HOST, 60)
+        now_open = table.OpenDeliveries({"evil.test": OPEN_PER_HOST}, {"": OPEN_PER_HOST}, 59)
+        assert table.take_due(session, 64, now_open, OPEN_PER_HOST, 60) == []
+    assert len(first) == OPEN_PER_HOST
+
+
+def test_users_take_turns_and_nobody_has_more_open_than_is_free(database: Database) -> None:
+    ada, bob = uuid4(), uuid4()
+    put(database, "http://ada.test/", *(f"msg_a{n:02}" for n in range(40)), user_id=ada)
+    put(database, "http://bob.test/", *(f"msg_b{n:02}" for n in range(40)), user_id=bob)
+    with database.unit() as session:
+        both = table.take_due(session, 10, table.OpenDeliveries({}, {}, 32), 99, 60)
+        now_open = table.OpenDeliveries({}, {str(ada): 20}, 12)
+        rest = table.take_due(session, 64, now_open, 99, 60)
+    assert Counter(delivery.user_id for delivery in both) == {ada: 5, bob: 5}
+    assert {delivery.user_id for delivery in rest} == {bob}
+    assert len(rest) == 6, "as many as are free then"
+
+
+def test_an_honest_webhook_beside_32_dripping_ones_arrives_at_once(database: Database) -> None:
+    """Seven hosts, so that the bound for each of them is not what helps. A lease outlives its call."""
+    mallory, ada, honest = uuid4(), uuid4(), Receiver([200])
+    sender = Sender(policy=AddressPolicy(allow_private=True), seconds=5.0, connections=64, user_agent="test")
+    courier = Courier(database, sender, platform_secret("secret"), 32)
+    with ExitStack() as drips:
+        for host in range(7):
+            url = drips.enter_context(dripping(b"HTTP/1.1 200 OK\r\nx: ", b"a"))
+            put(database, url, *(f"msg_{host}{n}" for n in range(6)), user_id=mallory)
+        courier.start()
+        try:
+            eventually(lambda: courier.open == 16)
+            put(database, honest.url, "msg_honest", user_id=ada)
+            began = time.monotonic()
+            courier.on_message("msg_honest")
+            eventually(lambda: honest.got)
+            assert time.monotonic() - began < 2.0
+            with database.unit() as session:
+                shortest = session.connection().exec_driver_sql(
+                    "SELECT extract(epoch FROM min(leased_until) - now()) FROM deliveries"
+                )
+                assert shortest.scalar_one() > sender.seconds, "it would be sent by another courier as well"
+        finally:
+            drips.close()
+            courier.close()
+            sender.close()
+
+
+def test_an_answers_head_counts_though_its_body_never_ends(database: Database, courier: Courier) -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"x") as url:
+        put(database, url, "msg_1")
+        assert deliver_due(courier) == 1
+    [(row, [attempt])] = stored(database)
+    assert (attempt.status_code, attempt.error) == (200, None)
+    assert row.delivered_at is not None
 
 
 def test_a_missed_message_delays_a_webhook_by_a_second(database: Database, sender: Sender) -> None:

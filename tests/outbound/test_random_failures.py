@@ -8,6 +8,7 @@ from waiting import eventually
 
 from app.db import deliveries as table
 from app.db.session import Database
+from app.outbound.addresses import AddressPolicy
 from app.outbound.webhook_sender import Sender
 from app.worker.courier import Courier, platform_secret
 from scripts.chaos.webhooks import Tally, receiver, report
@@ -39,7 +40,7 @@ def test_each_of_300_arrives_signed_and_unchanged_though_a_third_of_the_tries_fa
     database: Database,
 ) -> None:
     tally = Tally(secret=platform_secret("secret"))
-    sender = Sender(allow_private=True, timeout=5.0, connections=16, user_agent="test")
+    sender = Sender(policy=AddressPolicy(allow_private=True), seconds=5.0, connections=16, user_agent="test")
     courier = Courier(database, sender, platform_secret("secret"), 16, schedule=[0.05] * 30)
     with receiver(tally) as url:
         names = put(database, url)

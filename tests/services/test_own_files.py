@@ -12,6 +12,8 @@ from app.db.tables import FileRow
 from app.domain.errors import InvalidInput
 from app.domain.file_inputs import own_file, takes_files
 from app.domain.versions import RunnableVersion
+from app.outbound.addresses import AddressPolicy
+from app.outbound.guarded_client import GuardedClient
 from app.services.files.input_files import fault_of
 from app.services.files.own_files import OwnFiles, own_files
 from app.services.predictions.input_check import InputChecker
@@ -50,7 +52,8 @@ def reads_own(url: str, folder: Path) -> bool:
         raise Read(file_id)
 
     try:
-        Inputs(None, find, 1_000, False).localize({"image": url}, SCHEMA, folder)  # type: ignore[arg-type]
+        inputs = Inputs(None, find, 1_000, GuardedClient(AddressPolicy()))  # type: ignore[arg-type]
+        inputs.localize({"image": url}, SCHEMA, folder, lambda: False)
     except Read:
         return True
     except Exception:  # noqa: BLE001 - whatever else is raised, the file was not read
@@ -64,8 +67,8 @@ def test_the_caller_is_asked_about_just_what_a_worker_would_read(url: str, tmp_p
 
 
 def test_what_is_no_file_of_ours_is_held_to_the_rules_for_addresses() -> None:
-    assert [fault_of(url, "", allow_private=False) for url in NAMES] == [None] * len(NAMES)
-    assert fault_of(OTHERS[0], "", allow_private=False)
+    assert [fault_of(url, "", policy=AddressPolicy()) for url in NAMES] == [None] * len(NAMES)
+    assert fault_of(OTHERS[0], "", policy=AddressPolicy())
 
 
 def test_files_are_found_in_lists_and_under_aliases() -> None:

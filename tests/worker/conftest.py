@@ -12,6 +12,8 @@ from app.broker.queue_lists import QueueLists
 from app.composition import Core
 from app.db.tables import ModelRow, UserRow, VersionRow
 from app.engine.engine import Engine, EngineOptions
+from app.outbound.addresses import AddressPolicy
+from app.outbound.guarded_client import GuardedClient
 from app.runtimes import registry
 from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
@@ -67,7 +69,7 @@ def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[Simp
     preparation = Preparation(
         Versions(core.database),
         ModelFiles(composition.model_file_options(settings)),
-        Inputs(core.storage, lambda _: None, 1_000_000, True),
+        Inputs(core.storage, lambda _: None, 1_000_000, GuardedClient(AddressPolicy(allow_private=True))),
         options,
     )
     runner = Runner(

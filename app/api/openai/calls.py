@@ -3,11 +3,12 @@ caller leaves."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fastapi import Request
 
+from app.api.bodies import body_size, release_body
 from app.api.deps import Services, caller_of, services_of
 from app.api.openai.errors import IGNORED, NoModel, RunFailed, failure_of, refused
 from app.domain.errors import InvalidRequest, NotFound
@@ -25,6 +26,7 @@ CLIENT_GONE = 499  # what proxies write for a caller that left; nobody reads it
 class Call:
     """A request whose caller may run `version`."""
 
+    request: Request
     services: Services
     caller: Principal
     version: RunnableVersion
@@ -42,10 +44,14 @@ class Call:
 
     async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
         """One prediction for each input: all of them, or none and what refused the first that was refused."""
-        submissions = [
-            Submission(user_id=self.caller.user_id, version=self.version, input=values, source=SOURCE)
-            for values in inputs
-        ]
+        shared = Submission(
+            user_id=self.caller.user_id,
+            version=self.version,
+            input={},
+            source=SOURCE,
+            size=body_size(self.request),
+        )
+        submissions = [replace(shared, input=values) for values in inputs]
         outcomes = await asyncio.gather(
             *(self.services.submitter.submit(submission) for submission in submissions),
             return_exceptions=True,
@@ -54,6 +60,7 @@ class Call:
         if error := next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), None):
             self.cancel(predictions)
             raise error
+        release_body(self.request)
         return predictions
 
     def cancel(self, predictions: Sequence[Prediction]) -> None:
@@ -74,7 +81,7 @@ async def open_call(request: Request, model: str) -> Call:
         ) from None
     ignored: list[str] = []
     request.scope[IGNORED] = ignored
-    return Call(services, caller, version, ignored)
+    return Call(request, services, caller, version, ignored)
 
 
 def require_input(call: Call, *names: str) -> None:

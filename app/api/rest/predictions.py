@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from app.api.bodies import CheckedRoute, DirectRoute, read_json
+from app.api.bodies import CheckedRoute, DirectRoute, body_size, owner_of, read_json, release_body
 from app.api.deps import (
     CanPredict,
     Cursor,
@@ -36,6 +36,7 @@ from app.api.problems import declared, invalid_request
 from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import InvalidRequest, NotFound, Unauthenticated, wrong_field
 from app.domain.predictions import Prediction
+from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import check_url
 from app.services.catalogue.runnable import parse_reference
 from app.services.people.access import Principal
@@ -186,7 +187,7 @@ async def read_body(request: Request, model: type[PredictionIn]) -> tuple[Princi
     caller = await caller_of(request)
     caller.need("predict")
     try:
-        return caller, model.model_validate(await read_json(request), strict=True)
+        return caller, model.model_validate(await read_json(request, owner_of(request, caller)), strict=True)
     except ValidationError as error:
         raise invalid_request(error.errors(include_url=False, include_input=False)) from None
 
@@ -207,6 +208,7 @@ async def create(
     if deployment:
         submission = replace(submission, deployment=deployment, device=device)
     prediction = await services.submitter.submit(submission)
+    release_body(request)
     base, headers = base_url(request), {}
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds:
@@ -226,7 +228,7 @@ async def _submission(
     webhook, events = body.webhook, body.webhook_events_filter
     if webhook is None and body.webhook_completed is not None:
         webhook, events = body.webhook_completed, ["completed"]
-    _check_webhook(webhook, services.options.allow_private_addresses)
+    _check_webhook(webhook, services.options.addresses)
     return Submission(
         user_id=caller.user_id,
         version=version,
@@ -237,6 +239,7 @@ async def _submission(
         timeout=body.timeout,
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
         stop_without_readers=_stops_without_readers(body, version.streams),
+        size=body_size(request),
     )
 
 
@@ -248,10 +251,10 @@ def _stops_without_readers(body: PredictionIn, streams: bool) -> bool:
     return body.on_disconnect == "cancel"
 
 
-def _check_webhook(webhook: str | None, allow_private: bool) -> None:
+def _check_webhook(webhook: str | None, policy: AddressPolicy) -> None:
     if webhook is not None:
         try:
-            check_url(webhook, allow_private)
+            check_url(webhook, policy)
         except ValueError as error:
             raise wrong_field("webhook", str(error)) from None
 

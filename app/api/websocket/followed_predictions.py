@@ -29,15 +29,15 @@ class FollowedPredictions:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._to_cancel: set[str] = set()
 
-    async def create(self, caller: Principal, message: wire.InferenceIn) -> None:
-        """Writes `accepted`, later chunks and the result. Raises Forbidden, TooMany, NotFound,
-        InvalidRequest."""
+    async def create(self, caller: Principal, message: wire.InferenceIn, size: int) -> None:
+        """Writes `accepted`, later chunks and the result. `size` of the message in bytes. Raises Forbidden,
+        TooMany, NotFound, InvalidRequest."""
         caller.need("predict")
         if len(self._tasks) >= AT_ONCE:
             raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
         version = await self._services.runnables.get(caller, parse_reference(message.model))
         prediction = await self._services.submitter.submit(
-            Submission(user_id=caller.user_id, version=version, input=message.inputs, source="ws")
+            Submission(user_id=caller.user_id, version=version, input=message.inputs, source="ws", size=size)
         )
         if message.on_disconnect == "cancel":
             self._to_cancel.add(prediction.id)

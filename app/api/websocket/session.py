@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.api.bodies import parse_json
+from app.api.bodies import parse_beside
 from app.api.deps import Services, address_of
 from app.api.problems import invalid_request
 from app.api.websocket import messages as wire
@@ -36,6 +36,7 @@ class Session:
         self._credential = credential
         self._caller = caller
         self._address = address_of(socket)
+        self._size = 0  # bytes of the message that is being handled
         self.outgoing = Outgoing(socket)
         self._predictions = FollowedPredictions(services, self.outgoing, base)
         self._subscription = Subscription(caller.user_id, caller.is_operator, self.outgoing.write_event)
@@ -88,7 +89,9 @@ class Session:
         """One message; what is wrong with it is answered with an error, and the connection stays."""
         request_id = None
         try:
-            body = parse_json(text.encode("utf-8", "replace"))
+            content = text.encode("utf-8", "replace")
+            self._size = len(content)
+            body = await parse_beside(self._services.bodies, content)
             if isinstance(body, dict) and isinstance(body.get("request_id"), str):
                 request_id = body["request_id"][:64]
             message = wire.CLIENT.validate_python(body, strict=True)
@@ -154,7 +157,7 @@ class Session:
         await self.outgoing.write(wire.StatusOut(request_id=message.request_id, prediction=shown))
 
     async def _on_inference(self, message: wire.InferenceIn) -> None:
-        await self._predictions.create(self._caller, message)
+        await self._predictions.create(self._caller, message, self._size)
 
 
 async def next_text(socket: WebSocket) -> str:

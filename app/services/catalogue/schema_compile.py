@@ -236,6 +236,7 @@ def _null(schema: Schema) -> Check:
 
 def _array(schema: Schema) -> Check:
     item = compile_schema(schema["items"]) if isinstance(schema.get("items"), dict) else free_value
+    all_fit = _numbers_fit(schema["items"]) if _is_plain_number(schema.get("items")) else None
     fewest, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
 
     def check_value(value: Any, path: str, errors: Errors) -> Any:
@@ -245,11 +246,32 @@ def _array(schema: Schema) -> Check:
             wrong(errors, path, "array_min_items", f"must have at least {fewest} items")
         elif len(value) > most:
             wrong(errors, path, "array_max_items", f"must have at most {most} items, not {len(value)}")
-        else:
+        elif all_fit is None or not all_fit(value):
             return _items(item, value, path, errors)
         return value
 
     return check_value
+
+
+def _is_plain_number(schema: Any) -> bool:
+    bounds = {"type", "minimum", "maximum"}
+    known = isinstance(schema, dict) and schema.keys() <= bounds | NOTES - {"nullable"}
+    return known and schema.get("type") in ("integer", "number")
+
+
+def _numbers_fit(schema: Schema) -> Callable[[list[Any]], bool]:
+    """Whether all items are such numbers, without a call for each: a million token ids took 0.6 s. What does
+    not fit is looked at one by one, for its sentence."""
+    kinds = {int} if schema["type"] == "integer" else {int, float}
+    low = max(schema.get("minimum", -MAX_INTEGER), -MAX_INTEGER if schema["type"] == "integer" else -math.inf)
+    high = min(schema.get("maximum", MAX_INTEGER), MAX_INTEGER if schema["type"] == "integer" else math.inf)
+
+    def all_fit(values: list[Any]) -> bool:
+        if not values or not set(map(type, values)) <= kinds:
+            return False
+        return low <= min(values) and max(values) <= high and math.isfinite(sum(values))
+
+    return all_fit
 
 
 def _items(item: Check, values: list[Any], path: str, errors: Errors) -> list[Any]:

@@ -9,31 +9,31 @@ import binascii
 from urllib.parse import unquote_to_bytes
 
 from app.domain import pictures
-from app.domain.file_inputs import is_data, own_file
+from app.domain.file_inputs import data_fault, is_data, own_file
 from app.domain.pictures import Read
+from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import check_url
 
 PICTURES = "image/*"
 
 
-def fault_of(url: str, media_type: str, allow_private: bool) -> str | None:
+def fault_of(url: str, media_type: str, policy: AddressPolicy) -> str | None:
     """What is wrong with an http, https or data URL, as the end of a sentence; None when nothing is."""
     try:
         if is_data(url):
             return _fault_of_data(url, media_type)
         if not own_file(url):  # that one a worker reads from the storage, whatever its host
-            check_url(url, allow_private)
+            check_url(url, policy)
     except ValueError as error:
         return str(error)
     return None
 
 
 def _fault_of_data(url: str, media_type: str) -> str | None:
-    head, comma, data = url.partition(",")
-    if not comma:
-        return "is not a valid data URI"
-    if media_type != PICTURES:
-        return None
+    fault = data_fault(url)
+    if fault or media_type != PICTURES:
+        return fault
+    head, _, data = url.partition(",")
     if head.lower().endswith(";base64"):
         if len(data) % 4:
             return "is not valid base64"

@@ -7,13 +7,16 @@ know where schemas come from.
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app.domain.errors import InvalidInput
 from app.domain.file_inputs import takes_files
 from app.domain.storable import text_fault
 from app.domain.versions import RunnableVersion
+from app.outbound.addresses import AddressPolicy
 from app.services.catalogue.schema_compile import (
     Check,
     Errors,
@@ -29,6 +32,7 @@ from app.services.files.input_files import fault_of
 KEPT = 2_000  # compiled versions; some kB each
 ROOT = "input"
 MISSING: Any = object()
+ANY_ADDRESS = AddressPolicy(allow_private=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,8 @@ class CompiledInput:
             name, f"{ROOT}.{name}", check, default, required and default is MISSING, allows_null(schema)
         )
 
-    def __call__(self, inputs: Any, allow_private: bool) -> dict[str, Any]:
-        """The input with defaults filled in; `allow_private` concerns the addresses of files.
+    def __call__(self, inputs: Any, policy: AddressPolicy) -> dict[str, Any]:
+        """The input with defaults filled in; `policy`: which addresses of files are called.
 
         Raises InvalidInput that names every wrong field (the first 20).
         """
@@ -95,7 +99,7 @@ class CompiledInput:
         if self._ways:
             self._check_ways(checked, errors)
         if self._files and not errors:
-            self._check_files(checked, allow_private, errors)
+            self._check_files(checked, policy, errors)
         if errors:
             raise InvalidInput(tuple(errors))
         return {name: value for name, value in checked.items() if value is not MISSING}
@@ -133,11 +137,11 @@ class CompiledInput:
         else:
             wrong(errors, f"{ROOT}.{self._ways[0][0]}", "required", f"is required: give {choice}")
 
-    def _check_files(self, checked: dict[str, Any], allow_private: bool, errors: Errors) -> None:
+    def _check_files(self, checked: dict[str, Any], policy: AddressPolicy, errors: Errors) -> None:
         for name, media_type in self._files.items():
             value = checked.get(name)
             for url in value if isinstance(value, list) else [value]:
-                if isinstance(url, str) and (fault := fault_of(url, media_type, allow_private)):
+                if isinstance(url, str) and (fault := fault_of(url, media_type, policy)):
                     wrong(errors, f"{ROOT}.{name}", "format", fault)
 
 
@@ -151,12 +155,16 @@ class InputChecker:
     """Compiled checks, the most recently used ones kept. Shared by all requests of a process; used from one
     thread."""
 
-    def __init__(self, kept: int = KEPT, *, allow_private: bool = True) -> None:
-        self._kept, self._allow_private = kept, allow_private
+    def __init__(self, kept: int = KEPT, *, policy: AddressPolicy = ANY_ADDRESS) -> None:
+        self._kept, self._policy = kept, policy
         self._compiled: OrderedDict[str, CompiledInput] = OrderedDict()
 
     def check(self, version: RunnableVersion, inputs: Any) -> dict[str, Any]:
         """The input to run with. Raises InvalidInput."""
+        return self.check_for(version)(inputs)
+
+    def check_for(self, version: RunnableVersion) -> Callable[[Any], dict[str, Any]]:
+        """The check of this version's inputs, which may be called on another thread."""
         compiled = self._compiled.get(version.id)
         if compiled is None:
             compiled = self._compiled[version.id] = CompiledInput(version.input_schema)
@@ -164,4 +172,4 @@ class InputChecker:
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(version.id)
-        return compiled(inputs, self._allow_private)
+        return partial(compiled, policy=self._policy)

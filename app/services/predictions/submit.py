@@ -8,7 +8,7 @@ principle 1). Requests that arrive while an INSERT runs share the next one (prin
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,9 @@ from app.services.predictions.backlog import Backlog
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
 
+# Calls something, with arguments, beside the event loop and one at a time.
+RunLarge = Callable[..., Awaitable[Any]]
+LARGE = 100_000  # bytes of a body; what is larger may take a second to be looked through
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
 ROW_BYTES = 1_000  # of a row beside its input
 
@@ -62,6 +65,7 @@ class Submission:
     deployment: str | None = None
     device: str = ""  # a device class that the deployment wants, if the version does not say
     stop_without_readers: bool = False
+    size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
     def requested(self) -> dict[str, Any]:
         """What is kept in `routing` beside the policy's choice."""
@@ -97,11 +101,12 @@ class Submitter:
         fleet: Fleet,
         backlog: Backlog,
         threads: Executor,
+        run_large: RunLarge,
     ) -> None:
         self._database, self._lifecycle = database, lifecycle
         self._checker, self._own_files = checker, own_files
         self._fleet, self._backlog = fleet, backlog
-        self._threads = threads
+        self._threads, self._run_large = threads, run_large
         self._insert: Coalescer[NewRow, Prediction | None] = Coalescer(
             self._insert_group,
             limit=INSERT_LIMIT,
@@ -117,15 +122,28 @@ class Submitter:
         Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
         TooManyWaiting, Unavailable, ModelUnhealthy.
         """
-        checked = self._checker.check(submission.version, submission.input)
+        checked, text = await self._check(submission)
         await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
         self._backlog.admit(submission.user_id)
-        row = await self._row(submission, checked)
+        row = await self._row(submission, text)
         created = await self._insert(row)
         return created or await self._existing(submission)
 
-    async def _row(self, submission: Submission, checked: dict[str, Any]) -> NewRow:
-        version, text = submission.version, JsonText.from_value(checked)
+    async def _check(self, submission: Submission) -> tuple[dict[str, Any], JsonText]:
+        """The input to run with, and its text."""
+        check = self._checker.check_for(submission.version)
+
+        def check_and_write() -> tuple[dict[str, Any], JsonText]:
+            checked = check(submission.input)
+            return checked, JsonText.from_value(checked)
+
+        if submission.size <= LARGE:
+            return check_and_write()
+        written: tuple[dict[str, Any], JsonText] = await self._run_large(check_and_write)
+        return written
+
+    async def _row(self, submission: Submission, text: JsonText) -> NewRow:
+        version = submission.version
         wish = {"device": submission.device} if submission.device else {}
         choice = await self._fleet.route(version.id, {**wish, **version.config})
         values = {
