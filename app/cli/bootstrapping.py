@@ -59,9 +59,9 @@ async def _admin(settings: Settings, database: Database) -> Principal:
 
 
 def _key_works(database: Database, key_file: Path) -> bool:
+    """Whether it is an administrator's who is not disabled."""
     if not key_file.is_file():
         return False
-    """Whether it is an administrator's who is not disabled."""
     with database.unit() as session:
         pairs = keys.by_hashes(session, [digest(key_file.read_text().strip())])
     return any(user.is_admin and user.disabled_at is None for _, user in pairs.values())
