@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from app.bench.compare import Line
 from app.bench.figures import Latencies, Run
@@ -71,7 +72,7 @@ def comparison_table(lines: Sequence[Line]) -> Table:
             _number(line.second),
             f"{line.ratio.value:.2f}",
             spread,
-            f"[{colour}]{line.conclusion}[/]",
+            Text(line.conclusion, style=colour),
         )
     return table
 

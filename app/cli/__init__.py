@@ -7,6 +7,7 @@ import typer
 from pydantic import ValidationError
 
 from app.cli import (
+    account,
     administration,
     bench,
     client_commands,
@@ -15,6 +16,7 @@ from app.cli import (
     models,
     platform,
     processes,
+    screen,
     serving,
     stats,
 )
@@ -34,6 +36,7 @@ models.add_to(app)
 discover.add_to(app)
 serving.add_to(app)
 keys.add_to(app)
+account.add_to(app)
 administration.add_to(app)
 stats.add_to(app)
 bench.add_to(app)
@@ -55,5 +58,5 @@ def main() -> None:
             )
         sys.exit(EXIT_USAGE)
     except LovageError as error:
-        print(f"lovage: {error.detail.strip()}", file=sys.stderr)
+        print(f"lovage: {screen.visible(error.detail.strip())}", file=sys.stderr)
         sys.exit(1)

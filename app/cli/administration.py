@@ -1,23 +1,28 @@
-"""`lovage users ls | disable | enable` and `lovage audit`, for administrators, through the public API."""
+"""`lovage users …` and `lovage audit`, for administrators, through the public API."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from app.cli import screen
 from app.cli.connection import JSON, Api, show_json
 
 PANEL = "Administration"
+REVOKE = typer.Option("--keys", help="End the API keys, too.")
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the group and the command."""
-    group = typer.Typer(help="List, disable and enable users.", no_args_is_help=True)
-    for name, command in (("ls", ls), ("disable", disable), ("enable", enable)):
+    group = typer.Typer(help="List, create, promote, disable and delete users.", no_args_is_help=True)
+    group.command("ls")(ls)
+    group.command("add")(add)
+    for name, command in (("promote", promote), ("demote", demote), ("disable", disable), ("enable", enable)):
         group.command(name)(command)
+    group.command("reset-password")(reset_password)
+    group.command("sign-out")(sign_out)
+    group.command("rm")(rm)
     app.add_typer(group, name="users", rich_help_panel=PANEL)
     app.command(rich_help_panel=PANEL)(audit)
 
@@ -28,23 +33,71 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
     if as_json:
         show_json(users)
         return
-    table = Table("username", "email", "admin", "created", "disabled")
+    table = screen.new_table("username", "email", "admin", "created", "disabled")
     for user in users:
         times = [(user[name] or "")[:16].replace("T", " ") for name in ("created_at", "disabled_at")]
         table.add_row(user["username"], user["email"], "yes" if user["is_admin"] else "", *times)
-    Console(highlight=False).print(table)
+    screen.console().print(table)
+
+
+def add(
+    username: Annotated[str, typer.Argument(help="Also the owner in the names of the user's models.")],
+    email: Annotated[str, typer.Argument(help="Of the user; it signs in, too.")],
+    admin: Annotated[bool, typer.Option("--admin", help="Make the user an administrator.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Create a user with a random password, which is shown this once."""
+    user = Api().call("POST", "/v1/users", json={"username": username, "email": email, "is_admin": admin})
+    if as_json:
+        show_json(user)
+        return
+    print(f"{user['username']} created{', an administrator' if user['is_admin'] else ''}")
+    print(f"password: {user['password']}")
+
+
+def promote(username: str) -> None:
+    """Make a user an administrator."""
+    _change(username, is_admin=True)
+    print(f"{username} is an administrator")
+
+
+def demote(username: str) -> None:
+    """Make an administrator an ordinary user. The last one stays."""
+    _change(username, is_admin=False)
+    print(f"{username} is no administrator")
 
 
 def disable(username: str) -> None:
     """Refuse a user's tokens and keys from now on. Nothing of theirs is removed."""
-    _set_disabled(username, True)
+    _change(username, disabled=True)
     print(f"{username} disabled")
 
 
 def enable(username: str) -> None:
     """Let a disabled user in again."""
-    _set_disabled(username, False)
+    _change(username, disabled=False)
     print(f"{username} enabled")
+
+
+def reset_password(username: str, keys: Annotated[bool, REVOKE] = False) -> None:
+    """Give a user a random password, which is shown this once, and end all tokens."""
+    user = Api().call("PUT", f"{_path(username)}/password", json={"revoke_keys": keys})
+    print(f"password: {user['password']}")
+
+
+def sign_out(username: str, keys: Annotated[bool, REVOKE] = False) -> None:
+    """End all tokens of a user."""
+    Api().call("POST", f"{_path(username)}/sign-out", json={"revoke_keys": keys})
+    print(f"{username} signed out everywhere")
+
+
+def rm(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete a user for good, with models, files and the data of predictions. The name stays taken."""
+    question = f"Delete {username} with all models, files and data of predictions, for good?"
+    if not yes:
+        typer.confirm(question, abort=True, err=True)
+    Api().call("DELETE", _path(username))
+    print(f"{username} deleted")
 
 
 def audit(
@@ -56,13 +109,13 @@ def audit(
     limit: Annotated[int, typer.Option("-n", min=1, max=10_000, help="At most this many.")] = 50,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Show who did what to accounts, keys and models, newest first."""
+    """Show who did what to accounts, keys, models and files, newest first."""
     filters = {"action": action, "username": user, "since": since.isoformat() if since else ""}
     entries = Api().every("/v1/audit", {name: value for name, value in filters.items() if value}, most=limit)
     if as_json:
         show_json(entries)
         return
-    table = Table("at", "action", "user", "target", "address", "details")
+    table = screen.new_table("at", "action", "user", "target", "address", "details")
     for entry in entries:
         details = " ".join(f"{name}={value}" for name, value in entry["details"].items())
         table.add_row(
@@ -73,8 +126,12 @@ def audit(
             entry["address"],
             details,
         )
-    Console(highlight=False).print(table)
+    screen.console().print(table)
 
 
-def _set_disabled(username: str, disabled: bool) -> None:
-    Api().call("PATCH", f"/v1/users/{quote(username, safe='')}", json={"disabled": disabled})
+def _path(username: str) -> str:
+    return f"/v1/users/{quote(username, safe='')}"
+
+
+def _change(username: str, **changes: Any) -> None:
+    Api().call("PATCH", _path(username), json=changes)

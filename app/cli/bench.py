@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import typer
 import yaml
-from rich.console import Console
 
 from app.bench import results, tables, versions
 from app.bench.compare import Comparison
@@ -20,6 +19,7 @@ from app.bench.results import BadResult, Result
 from app.bench.session import Platform, Session, Unusable
 from app.bench.sweep import DEFAULT_SIZES, Size, Sweep
 from app.bench.sweep_session import SweepSession
+from app.cli import screen
 from app.cli.bench_progress import Progress
 from app.cli.connection import (
     EXIT_CANCELED,
@@ -154,7 +154,7 @@ def sweep(
     result = _measured(lambda progress: SweepSession(platform, plan, sizes, progress), plan)
     path = output or results.default_path(FOLDER, plan.name, "sweep")
     _save(path, result)
-    console = _console()
+    console = screen.console()
     for table in tables.sweep_tables(result):
         console.print(table)
     if result.where.busy:
@@ -303,7 +303,7 @@ def _draw(path: Path, title: str, lines: Any) -> None:
 
 
 def _show(result: Result) -> None:
-    console = _console()
+    console = screen.console()
     console.print(tables.result_table(result))
     cpu = tables.cpu_table(result.levels)
     if cpu:
@@ -316,16 +316,16 @@ def _show(result: Result) -> None:
     if result.where.busy:
         _say(f"Note: {result.where.busy}")
     for line in tables.error_lines(result.levels):
-        console.print(f"[red]errors[/] {line}", highlight=False)
+        console.print(screen.styled("errors", "red"), line)
 
 
 def _show_comparison(comparison: Comparison) -> None:
-    console = _console()
+    console = screen.console()
     for reason in comparison.reasons:
-        console.print(f"[red]Not comparable:[/] {reason}", highlight=False)
+        console.print(screen.styled("Not comparable:", "red"), reason)
     for title, lines in (("Changed:", comparison.changed), ("Note:", comparison.notes)):
         for line in lines:
-            console.print(f"{title} {line}", highlight=False, markup=False)
+            console.print(title, line)
     if comparison.lines:
         console.print(tables.comparison_table(comparison.lines))
 
@@ -335,11 +335,6 @@ def _end(result: Result) -> None:
         _say("interrupted: the result holds what was measured until then")
         raise typer.Exit(EXIT_CANCELED)
     raise typer.Exit(0 if any(level.median.succeeded for level in result.levels) else EXIT_FAILED)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
 
 
 def _say(sentence: str) -> None:

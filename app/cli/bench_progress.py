@@ -6,23 +6,23 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from app.bench.experiment import Experiment
 from app.bench.session import Moment
+from app.cli import screen
 
 
 class Progress:
     """Call it with each moment; use it as a context."""
 
     def __init__(self, experiment: Experiment) -> None:
-        console = Console(stderr=True, highlight=False)
+        console = screen.console(stderr=True)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[count]}", markup=False),
             TimeElapsedColumn(),
         )
         self._bar = Bar(*columns, console=console, transient=True) if console.is_terminal else None
@@ -60,7 +60,7 @@ class Progress:
         assert run is not None
         p50 = f", p50 {run.latency_ms.p50:.1f} ms" if run.latency_ms else ""
         errors = f", {run.failed} errors" if run.failed else ""
-        self._console.print(f"{_title(moment)}: {run.throughput:.1f}/s{p50}{errors}", markup=False)
+        self._console.print(f"{_title(moment)}: {run.throughput:.1f}/s{p50}{errors}")
 
     def _share(self, moment: Moment) -> float:
         if moment.total:

@@ -9,10 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from app.cli import inputs
+from app.cli import inputs, screen
 from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, Api, show_json, stop
 
 PANEL = "Predictions"
@@ -97,7 +95,7 @@ def ls(
     if not page["results"]:
         print("No predictions yet. Make one: lovage run demo/echo -i text=hello")
         return
-    table = Table("id", "model", "status", "created", "seconds")
+    table = screen.new_table("id", "model", "status", "created", "seconds")
     for prediction in page["results"]:
         seconds = prediction["metrics"].get("total_time")
         table.add_row(
@@ -107,7 +105,7 @@ def ls(
             prediction["created_at"][:19].replace("T", " "),
             f"{seconds:.2f}" if seconds else "",
         )
-    Console().print(table)
+    screen.console().print(table)
 
 
 def _schema(api: Api, model: str) -> dict[str, Any]:
@@ -125,7 +123,7 @@ def _schema(api: Api, model: str) -> dict[str, Any]:
 
 def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
     """Polls to the end with one updating line: queued, loading, running (with steps), done."""
-    console = Console(stderr=True, highlight=False)
+    console = screen.console(stderr=True)
     began = time.monotonic()
     with console.status("queued", spinner="dots") as line:
         while True:
@@ -136,7 +134,7 @@ def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
             time.sleep(POLL_SECONDS if time.monotonic() - began > 1 else POLL_SECONDS / 4)
     if not quiet and console.is_terminal:
         seconds = prediction["metrics"].get("total_time", 0)
-        console.print(f"[dim]{prediction_id} {prediction['status']} in {seconds:.2f} s[/]")
+        console.print(f"{prediction_id} {prediction['status']} in {seconds:.2f} s", style="dim")
     return prediction
 
 
@@ -159,7 +157,7 @@ def _print_stream(api: Api, url: str) -> None:
         ):
             for event, data in _events(answer.iter_lines()):
                 if event == "output":
-                    print(data, end="", flush=True)
+                    print(screen.on_terminal(data), end="", flush=True)
                 elif event == "done":
                     break
         print()
@@ -185,7 +183,7 @@ def _finish(prediction: dict[str, Any], as_json: bool, *, printed: bool, folder:
     if as_json:
         show_json(prediction)
     elif prediction["status"] == "failed":
-        print(f"lovage: {prediction['error']}", file=sys.stderr)
+        print(f"lovage: {screen.visible(str(prediction['error']))}", file=sys.stderr)
     elif prediction["status"] == "succeeded" and not printed:
         _show_output(prediction["output"], prediction["id"], folder)
     raise typer.Exit(EXIT_CODES[prediction["status"]])
@@ -198,9 +196,9 @@ def _show_output(output: Any, prediction_id: str, folder: Path) -> None:
             for part in output:
                 print(_save(part, prediction_id, folder))
         else:
-            print("".join(output))
+            print(screen.on_terminal("".join(output)))
     elif isinstance(output, str):
-        print(_save(output, prediction_id, folder) if _is_file(output) else output)
+        print(_save(output, prediction_id, folder) if _is_file(output) else screen.on_terminal(output))
     else:
         show_json(output)
 
@@ -226,17 +224,13 @@ def _save(url: str, prediction_id: str, folder: Path) -> str:
 
 
 def _describe(prediction: dict[str, Any]) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console(soft_wrap=True)
     for name in ("id", "model", "version", "status", "created_at", "started_at", "completed_at", "error"):
         if prediction.get(name):
-            console.print(f"{name:13}{prediction[name]}", markup=False)
+            console.print(f"{name:13}{prediction[name]}")
     timings = {name: value for name, value in prediction["metrics"].items() if value is not None}
-    console.print(
-        f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()), markup=False
-    )
+    console.print(f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()))
     for name in ("input", "output", "logs"):
         if prediction.get(name) is not None and prediction[name] != "":
             text = str(prediction[name])
-            console.print(
-                f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}", markup=False
-            )
+            console.print(f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}")

@@ -6,11 +6,12 @@ import json
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import typer
 
+from app.cli import screen
 from app.settings import load_client
 
 EXIT_FAILED = 1  # the prediction failed, or the server refused
@@ -23,7 +24,7 @@ JSON = typer.Option("--json", help="Print JSON.")
 
 def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
     """Ends the command with one sentence on standard error."""
-    print(f"lovage: {sentence.strip()}", file=sys.stderr)
+    print(f"lovage: {screen.visible(sentence.strip())}", file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -70,7 +71,8 @@ class Api:
         page = self.call("GET", path, params={**(params or {}), "limit": min(PAGE, most or PAGE)})
         results += page["results"]
         while page["next"] and (most is None or len(results) < most):
-            page = self.call("GET", page["next"])
+            # Its query only: the host is what PUBLIC_URL says, and no other host may get our key.
+            page = self.call("GET", path, params=dict(parse_qsl(urlsplit(page["next"]).query)))
             results += page["results"]
         return results[:most]
 
@@ -133,4 +135,4 @@ def split_model(model: str) -> tuple[str, str]:
 
 def show_json(value: Any) -> None:
     """For scripts: standard output, indented."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(screen.visible(json.dumps(value, indent=2, ensure_ascii=False)))

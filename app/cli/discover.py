@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from app.cli import models
+from app.cli import models, screen
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
 from app.runtimes import registry
 from app.services.catalogue.model_kind import kind_of
@@ -71,17 +69,17 @@ def runtimes(
     if not specs:
         print("No runtime fits. `lovage discover` without options lists them all.")
         return
-    table = Table("runtime", "tasks", "hardware", "from", "what it does")
+    table = screen.new_table("runtime", "tasks", "hardware", "from", "what it does")
     for spec in specs:
-        text = f"[red]{_escaped(spec.error)}[/]" if spec.error else _escaped(spec.description)
+        text = screen.styled(spec.error, "red") if spec.error else spec.description
         table.add_row(
             spec.name or "-",
             ", ".join(spec.tasks),
             ", ".join(spec.hardware) or "any",
-            _escaped(spec.origin),
+            spec.origin,
             text,
         )
-    Console().print(table)
+    screen.console().print(table)
 
 
 def find_models(
@@ -106,13 +104,11 @@ def find_models(
 
 
 def _print(matches: list[FoundModel]) -> None:
-    table = Table("model", "runtime", "task", "architecture", "size", "folder")
+    table = screen.new_table("model", "runtime", "task", "architecture", "size", "folder")
     for model in matches:
-        how = f"[red]{_escaped(model.problem)}[/]" if model.problem else model.runtime
-        table.add_row(
-            model.name, how, model.task, model.architecture, _size(model.bytes), _escaped(model.folder)
-        )
-    Console().print(table)
+        how = screen.styled(model.problem, "red") if model.problem else model.runtime
+        table.add_row(model.name, how, model.task, model.architecture, _size(model.bytes), model.folder)
+    screen.console().print(table)
 
 
 def _folder(path: Path) -> Path:
@@ -163,7 +159,3 @@ def _name(folder: Path) -> str:
 
 def _size(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")

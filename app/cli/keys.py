@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from app.cli import screen
 from app.cli.connection import JSON, Api, show_json
 
 
@@ -47,11 +46,11 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
     if as_json:
         show_json(rows)
         return
-    table = Table("id", "name", "begins with", "scopes", "last used", "expires")
+    table = screen.new_table("id", "name", "begins with", "scopes", "last used", "expires")
     for key in rows:
         times = [(key.get(name) or "never")[:16].replace("T", " ") for name in ("last_used_at", "expires_at")]
         table.add_row(key["id"], key["name"], key["prefix"] + "…", ", ".join(key["scopes"]), *times)
-    Console().print(table)
+    screen.console().print(table)
 
 
 def rm(key_id: Annotated[str, typer.Argument(help="As shown by `lovage keys ls`.")]) -> None:

@@ -5,9 +5,8 @@ import time
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from app.cli import screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, split_model, stop
 
 NOT_FOUND = 404
@@ -39,7 +38,7 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
     if not rows:
         print("No models yet. Add one: lovage models add hf:org/name")
         return
-    table = Table("model", "visibility", "runs", "version", "description")
+    table = screen.new_table("model", "visibility", "runs", "version", "description")
     for model in rows:
         version = (model.get("latest_version") or {}).get("id", "")[:12]
         table.add_row(
@@ -49,7 +48,7 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
             version,
             model["description"] or "",
         )
-    Console().print(table)
+    screen.console().print(table)
 
 
 def add(
@@ -90,15 +89,15 @@ def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     if as_json:
         show_json(details)
         return
-    console = Console(highlight=False)
+    console = screen.console()
     latest = details.get("latest_version") or {}
     name = f"{details['owner']}/{details['name']}"
-    console.print(f"[bold]{name}[/]  {details['visibility']}  {details['description'] or ''}")
+    console.print(screen.styled(name, "bold"), f" {details['visibility']}  {details['description'] or ''}")
     console.print(f"version {latest.get('id', 'none yet')}")
     if latest:
-        console.print(served(latest["serving"]), markup=False)
+        console.print(served(latest["serving"]))
     schema = latest.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
-    table = Table("input", "type", "default", "description")
+    table = screen.new_table("input", "type", "default", "description")
     for name, field in sorted(
         schema.get("properties", {}).items(), key=lambda item: item[1].get("x-order", 0)
     ):

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from app.cli import screen
 from app.settings import load_client
 
 PANEL = "The platform on this machine"
@@ -90,13 +89,13 @@ def self_check(platform: Any) -> Mapping[str, Any]:
 
 def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
     """What a person wants to know once everything runs."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen.console(soft_wrap=True)
     key = Path(platform.key_file).read_text().strip()
     shown = os.path.relpath(platform.key_file)
     console.print()
     console.print(
-        f"[bold green]Self-check passed:[/] demo/echo answered [bold]{report.get('output')!r}[/] in"
-        f" {report.get('seconds')} s"
+        screen.styled("Self-check passed:", "bold green"),
+        f"demo/echo answered {report.get('output')!r} in {report.get('seconds')} s",
     )
     console.print()
     console.print(f"  API      {platform.api_url}        docs: {platform.api_url}/docs")
@@ -106,30 +105,34 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
     )
     console.print(f"  API key  {key}   (kept in {shown})")
     if platform.notice:
-        console.print(f"\n{platform.notice}", markup=False)
+        console.print(f"\n{platform.notice}")
     console.print()
     console.print("Try, in another terminal:")
     lovage = Path(sys.executable).with_name("lovage")
     command = os.path.relpath(lovage) if lovage.exists() else "lovage"
     body = """'{"version": "demo/minilm", "input": {"text": "hello"}}'"""
-    console.print(f'  {command} run demo/words -i prompt="Alice was" --stream', markup=False)
-    console.print(f"  {command} run demo/digits -i prompt=seven", markup=False)
+    console.print(f'  {command} run demo/words -i prompt="Alice was" --stream')
+    console.print(f"  {command} run demo/digits -i prompt=seven")
     url = f"{platform.api_url}/v1/predictions"
     console.print(
         f'  curl -s {url} -H "Authorization: Bearer $(cat {shown})" -H "Content-Type: application/json" '
         f'-H "Prefer: wait" -d {body}',
         markup=False,
     )
-    console.print("\nCtrl-C stops everything (`lovage down` when detached).\n", markup=False)
+    console.print("\nCtrl-C stops everything (`lovage down` when detached).\n")
 
 
 def hardware() -> None:
     """Show which accelerators are present, and why others are not."""
     from app.engine.devices import detect
 
-    table = Table("device", "state", "name", "memory", "free", "capability", "driver")
+    table = screen.new_table("device", "state", "name", "memory", "free", "capability", "driver")
     for device in detect():
-        state = "[green]present[/]" if device.present else f"[dim]absent: {device.reason}[/]"
+        state = (
+            screen.styled("present", "green")
+            if device.present
+            else screen.styled(f"absent: {device.reason}", "dim")
+        )
         memory = [f"{size / 1e9:.1f} GB" if size else "" for size in (device.total_bytes, device.free_bytes)]
         table.add_row(
             device.id if device.present else device.kind,
@@ -139,17 +142,17 @@ def hardware() -> None:
             device.capability,
             device.driver,
         )
-    Console().print(table)
+    screen.console().print(table)
 
 
 def doctor(data: Annotated[Path | None, DATA_DIR] = None) -> None:
     """Check what Lovage needs on this machine, and whether a running platform is well. Exit code 1 when
     something is not."""
-    console = Console(highlight=False)
+    console = screen.console()
     folder = (data or load_client().lovage_data_dir).absolute()
     checks = [_python(), *_packages(), _disk(folder), *_platform(folder)]
     for good, text in checks:
-        console.print(("[green]ok[/]   " if good else "[red]bad[/]  ") + text)
+        console.print(screen.styled("ok  " if good else "bad ", "green" if good else "red"), text)
     raise typer.Exit(0 if all(good for good, _ in checks) else 1)
 
 

@@ -4,9 +4,9 @@ the public API."""
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from app.cli import screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, split_model, stop
 from app.domain.routing import STRATEGIES
 
@@ -40,7 +40,7 @@ def route(
     if explain and routing["candidates"] is None:
         stop("only the model's owner and administrators may see the workers")
     if explain:
-        Console(highlight=False).print(_table(routing["candidates"]))
+        screen.console().print(_table(routing["candidates"]))
 
 
 def fleet(as_json: Annotated[bool, JSON] = False) -> None:
@@ -54,13 +54,13 @@ def fleet(as_json: Annotated[bool, JSON] = False) -> None:
     if not workers:
         print("No live worker. Start one: lovage worker")
         return
-    table = Table("worker", "running", "models")
+    table = screen.new_table("worker", "running", "models")
     for worker in workers:
         name = f"{worker['device']}@{worker['host']}" + ("" if worker["queues"] else " (stopping)")
         table.add_row(
             name, f"{worker['running']}/{worker['slots']}", "\n".join(map(_model, worker["models"]))
         )
-    Console(highlight=False).print(table)
+    screen.console().print(table)
 
 
 def _model(model: dict[str, Any]) -> str:
@@ -74,7 +74,7 @@ def _model(model: dict[str, Any]) -> str:
 
 
 def _table(candidates: list[dict[str, Any]]) -> Table:
-    table = Table("worker", "score", "running", "waiting", "loaded", "s/prediction", "reason")
+    table = screen.new_table("worker", "score", "running", "waiting", "loaded", "s/prediction", "reason")
     for candidate in candidates:
         score = "out" if candidate["score"] is None else f"{candidate['score']:.6g}"
         seconds = f"{candidate['seconds']:.3g}" if candidate["seconds"] else ""

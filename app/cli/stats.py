@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from app.cli import screen
 from app.cli.connection import JSON, Api, show_json, split_model, stop
 from app.domain.phases import PHASES
 
@@ -38,11 +38,9 @@ def stats(
 
 
 def _print(summary: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    console.print(
-        f"[bold]{summary['model']}[/]  {summary['version'][:12]}  since"
-        f" {summary['since'][:19].replace('T', ' ')} UTC"
-    )
+    console = screen.console()
+    since = summary["since"][:19].replace("T", " ")
+    console.print(screen.styled(summary["model"], "bold"), f" {summary['version'][:12]}  since {since} UTC")
     if not summary["predictions"]:
         console.print("No predictions have ended in this time. A longer one: --window 7d")
         return
@@ -51,8 +49,8 @@ def _print(summary: dict[str, Any]) -> None:
     console.print(f"{ended}; {summary['per_second']:.3g} a second{'; on ' + devices if devices else ''}")
     if not summary["complete"]:
         console.print(
-            "[dim]The time asked for holds more predictions than were looked at: this is the latest part of"
-            " it.[/]"
+            "The time asked for holds more predictions than were looked at: this is the latest part of it.",
+            style="dim",
         )
     console.print(_phases(summary["seconds"]))
     if summary["batches"]["sizes"]:
@@ -62,7 +60,7 @@ def _print(summary: dict[str, Any]) -> None:
 
 
 def _phases(seconds: dict[str, dict[str, float] | None]) -> Table:
-    table = Table("milliseconds", *(header for header in ("p50", "p95", "p99")), title_justify="left")
+    table = screen.new_table("milliseconds", "p50", "p95", "p99", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for name in (*PHASES, "total"):
@@ -75,7 +73,7 @@ def _phases(seconds: dict[str, dict[str, float] | None]) -> Table:
 def _batches(summary: dict[str, Any]) -> Table:
     sizes, padding = summary["batches"]["sizes"], summary["padding"]
     most = max(row["predictions"] for row in sizes)
-    table = Table("batch of", "predictions", "batches", "", caption_justify="left")
+    table = screen.new_table("batch of", "predictions", "batches", "", caption_justify="left")
     for row in sizes:
         size = str(row["to"]) if row["from"] == row["to"] else f"{row['from']} to {row['to']}"
         bar = "█" * max(1, round(BAR * row["predictions"] / most))
