@@ -43,7 +43,7 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test fuzz coverage check measure fmt bench chaos soak
+.PHONY: test fuzz coverage web web-test check measure fmt bench chaos soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(PYTEST) $(ARGS)
 fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random requests (minutes)
@@ -52,7 +52,11 @@ coverage: $(DEV_MARK) ## The tests again, counting lines; domain, services and e
 	@$(PYTEST) -q --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --include="app/domain/*,app/services/*,app/engine/*" --fail-under=90
 check: $(DEV_MARK) ## Lint, types, rooms, measures
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python -m scripts.measure && $(BIN)/python -m scripts.measure.hops
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports && $(BIN)/python -m scripts.web check && $(BIN)/python -m scripts.measure && $(BIN)/python -m scripts.measure.hops
+web: $(DEV_MARK) ## Build the web app from web/ to where the API serves it (needs the npm registry once)
+	@$(BIN)/python -m scripts.web build
+web-test: $(DEV_MARK) ## The web app's long walk: built files compared, unit tests, every page in a real browser (minutes)
+	@$(BIN)/python -m scripts.web compare && $(BIN)/python -m scripts.web test && LOVAGE_WEB_WALK=1 $(BIN)/python -m pytest -q tests/end_to_end/test_web_app.py tests/end_to_end/test_web_walk.py $(ARGS)
 measure: $(DEV_MARK) ## Sizes of functions and classes, retired words, where things lie, files on the way: each against its bar
 	@$(BIN)/python -m scripts.measure $(ARGS) && $(BIN)/python -m scripts.measure.hops
 fmt: $(DEV_MARK) ## Format and mend what can be mended

@@ -6,6 +6,7 @@ imported when a worker is built, so that an API process holds nothing of it. The
 reverse of opening.
 """
 
+import re
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import redis
 from app import redis_client
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
-from app.api.deps import ApiOptions, Services
+from app.api.deps import ApiOptions, Services, ShownSetting
 from app.broker.publisher import Publisher
 from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
@@ -47,12 +48,15 @@ from app.services.people.credentials import Credentials
 from app.services.people.login_tries import open_login_tries
 from app.services.people.people import People
 from app.services.people.rate_limits import RateLimits
+from app.services.people.sessions import LINK_AUDIENCE, LINK_SECONDS, Sessions
 from app.services.people.tokens import TokenSigner
 from app.services.platform.fleet import Fleet
 from app.services.platform.health import Health
 from app.services.platform.metrics import ApiMetrics
+from app.services.platform.statistics import Statistics
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.backlog import Backlog
+from app.services.predictions.bulk import Bulk
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.delivery_log import DeliveryLog
 from app.services.predictions.disconnects import Disconnects
@@ -68,6 +72,8 @@ from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.settings import Settings
 from app.storage import StorageOptions, open_storage
 from app.storage.base import Storage
+
+DAY_SECONDS = 86_400
 
 
 @dataclass(slots=True)
@@ -188,6 +194,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     people = build_people(settings, database, threads, runnables.forget)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
+    submitter = build_submitter(settings, core, fleet, threads, bodies)
     return Services(
         options=api_options(settings),
         bodies=bodies,
@@ -205,10 +212,12 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         limits=build_rate_limits(settings),
         subscriptions=subscriptions,
         stats=VersionStats(database, versions),
+        statistics=Statistics(database),
+        bulk=Bulk(database, core.lifecycle, submitter, runnables, threads),
         runtimes=RuntimeIndex(database),
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
-        submitter=build_submitter(settings, core, fleet, threads, bodies),
+        submitter=submitter,
         follower=Follower(database, reader, threads),
         positions=positions,
         disconnects=Disconnects(reader, core.lifecycle, core.notifier, threads),
@@ -245,6 +254,7 @@ def api_options(settings: Settings) -> ApiOptions:
     return ApiOptions(
         public_url=settings.public_url,
         allow_anonymous=settings.allow_anonymous,
+        allow_registration=settings.registration_is_open,
         addresses=address_policy(settings),
         file_url_seconds=settings.file_url_seconds,
         metrics=settings.metrics,
@@ -252,7 +262,31 @@ def api_options(settings: Settings) -> ApiOptions:
         max_body_bytes=settings.max_body_bytes,
         ws_idle_seconds=settings.ws_idle_seconds,
         ws_recheck_seconds=settings.ws_recheck_seconds,
+        flower_url=settings.flower_url,
+        shown_settings=shown_settings(settings),
     )
+
+
+SECRET = re.compile(r"secret|token$|auth$|password|access_key|^(database|redis)_url$")
+
+
+def shown_settings(settings: Settings) -> tuple[ShownSetting, ...]:
+    """Every setting, for administrators; of a secret one only whether it is set."""
+    return tuple(
+        ShownSetting(
+            name=name.upper(),
+            value=_shown(name, getattr(settings, name)),
+            origin="environment" if name in settings.model_fields_set else "default",
+            description=str(field.description),
+        )
+        for name, field in Settings.model_fields.items()
+    )
+
+
+def _shown(name: str, value: object) -> str:
+    if SECRET.search(name):
+        return "(set)" if value else ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def build_people(
@@ -276,7 +310,14 @@ def build_people(
     credentials = Credentials(database, signer, access, tries)
     administration = UserAdministration(database, accounts, access, on_change)
     keys, audit = ApiKeys(database, access), Audit(database, threads)
-    return People(access, accounts, credentials, administration, keys, audit)
+    sessions = build_sessions(settings.secret_key, settings.session_days, database)
+    return People(access, accounts, credentials, administration, keys, audit, sessions)
+
+
+def build_sessions(secret: str, days: float, database: Database) -> Sessions:
+    """Sign-in by browser."""
+    links = TokenSigner(secret, LINK_SECONDS, LINK_AUDIENCE)
+    return Sessions(database, TokenSigner(secret, days * DAY_SECONDS), links)
 
 
 def build_rate_limits(settings: Settings) -> RateLimits:

@@ -23,16 +23,17 @@ from app.api.openai import embeddings, images, text
 from app.api.rest import (
     accounts,
     audit,
+    bulk,
     credentials,
     deployments,
     files,
     metrics,
     models,
-    pages,
     platform,
     predictions,
     runtimes,
     serving,
+    statistics,
     stats,
     streams,
     users,
@@ -40,6 +41,8 @@ from app.api.rest import (
     webhooks,
 )
 from app.api.server import Leaving
+from app.api.web import pages, session
+from app.api.web.session_cookie import SessionCookie, cookie_name
 from app.api.websocket import route as websocket
 from app.settings import Settings
 
@@ -55,6 +58,8 @@ ROUTERS = (
     serving,
     runtimes,
     stats,
+    statistics,
+    bulk,
     text,
     embeddings,
     images,
@@ -62,9 +67,10 @@ ROUTERS = (
     credentials,
     users,
     audit,
+    session,
+    pages,  # before the index, whose address is theirs for browsers
     platform,
     metrics,
-    pages,
 )
 
 
@@ -98,11 +104,13 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.leaving = Leaving()
+    app.state.cookie_name = cookie_name(settings.secret_key)
     # Not by FastAPI's `include_router`, which looks for the route of each request twice.
     for module in (*ROUTERS, websocket):
         app.router.routes.extend(module.router.routes)
     problems.install(app)
     openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn)
+    app.add_middleware(SessionCookie, name=app.state.cookie_name)
     app.add_middleware(
         RequestBounds,
         max_body=settings.max_body_bytes,

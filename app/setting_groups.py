@@ -165,6 +165,9 @@ class PeopleSettings(BaseSettings):
     access_token_minutes: int = Field(
         60, ge=1, description="Lifetime of a JWT from POST /v1/auth/token, in minutes."
     )
+    session_days: float = Field(
+        14, gt=0, le=365, description="How long a browser stays signed in to the web app, in days."
+    )
     principal_cache_seconds: float = Field(
         3.0, ge=0, description="How long an API process trusts an API key it has just checked."
     )
@@ -346,6 +349,9 @@ class OperatorSettings(BaseSettings):
 
     flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
     flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower, Celery's dashboard.")
+    flower_url: str = Field(
+        "", description="Where administrators' browsers reach Flower; empty: the web app shows no link."
+    )
     flower_basic_auth: str = Field(
         "", description="user:password for Flower; it refuses to start without one."
     )

@@ -33,6 +33,8 @@ from app.services.people.rate_limits import RateLimits, TooManyCalls
 from app.services.platform.fleet import Fleet
 from app.services.platform.health import Health
 from app.services.platform.metrics import ApiMetrics
+from app.services.platform.statistics import Statistics
+from app.services.predictions.bulk import Bulk
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.delivery_log import DeliveryLog
 from app.services.predictions.disconnects import Disconnects
@@ -48,11 +50,22 @@ HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\]
 
 
 @dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A setting as administrators see it; `value` of a secret one says only whether it is set."""
+
+    name: str
+    value: str
+    origin: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApiOptions:
     """The settings that routes read. See app/setting_groups.py for each."""
 
     public_url: str
     allow_anonymous: bool
+    allow_registration: bool
     addresses: AddressPolicy
     file_url_seconds: int
     metrics: bool
@@ -60,6 +73,8 @@ class ApiOptions:
     max_body_bytes: int
     ws_idle_seconds: float
     ws_recheck_seconds: float
+    flower_url: str
+    shown_settings: tuple[ShownSetting, ...] = ()
 
 
 @dataclass(slots=True)
@@ -82,6 +97,8 @@ class Services:
     limits: RateLimits
     subscriptions: Subscriptions
     stats: VersionStats
+    statistics: Statistics
+    bulk: Bulk
     runtimes: RuntimeIndex
     metrics: ApiMetrics
     fleet: Fleet

@@ -12,6 +12,7 @@ import httpx
 import typer
 
 from app.cli import screen
+from app.settings import load as load_settings
 from app.settings import load_client
 
 PANEL = "The platform on this machine"
@@ -21,7 +22,7 @@ DATA_DIR = typer.Option("--data", help="Where everything is kept (LOVAGE_DATA_DI
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (up, down, doctor, hardware):
+    for command in (up, down, link, doctor, hardware):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -69,6 +70,35 @@ def down(data: Annotated[Path | None, DATA_DIR] = None) -> None:
     raise typer.Exit(stop((data or load_client().lovage_data_dir).absolute()))
 
 
+def link(
+    username: Annotated[str, typer.Argument(help="Whom it signs in.")] = "admin",
+    data: Annotated[Path | None, DATA_DIR] = None,
+) -> None:
+    """Print a link that signs somebody in to the web app, once, within an hour."""
+    from app.local.platform_state import read_platform
+
+    platform = read_platform((data or load_client().lovage_data_dir).absolute())
+    if platform is None:
+        settings = load_settings()
+        base = settings.public_url or f"http://{settings.api_host}:{settings.api_port}"
+        print(sign_in_link(base, settings.database_url, settings.secret_key, username))
+    else:
+        print(sign_in_link(platform.api_url, platform.database_url, platform.secret_key, username))
+
+
+def sign_in_link(base: str, database_url: str, secret: str, username: str = "admin") -> str:
+    """The address; what signs in is behind the #, which browsers send to no server and proxies never log."""
+    from app import composition
+    from app.db.session import Database, connect
+
+    database = Database(connect(database_url, pool=1, application="lovage-link"))
+    try:
+        code = composition.build_sessions(secret, 1, database).issue_link(username)
+    finally:
+        database.close()
+    return f"{base.rstrip('/')}/sign-in#{code}"
+
+
 def self_check(platform: Any) -> Mapping[str, Any]:
     """One prediction through the public API, as a client would make it."""
     key = Path(platform.key_file).read_text().strip()
@@ -98,6 +128,9 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
         f"demo/echo answered {report.get('output')!r} in {report.get('seconds')} s",
     )
     console.print()
+    signed_in = sign_in_link(platform.api_url, platform.database_url, platform.secret_key)
+    console.print(f"  App      {signed_in}")
+    console.print("           (signs you in once, within an hour; `lovage link` prints another)")
     console.print(f"  API      {platform.api_url}        docs: {platform.api_url}/docs")
     console.print(
         f"  Flower   {platform.flower_url}        user: {platform.flower_user}  password:"

@@ -9,11 +9,13 @@ from uuid import UUID
 import orjson
 from sqlalchemy import insert, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from app.db.objects import to_object
+from app.db.pages import page
 from app.db.tables import DeliveryAttemptRow, DeliveryRow
-from app.domain.deliveries import Delivery, DeliveryAttempt, DeliveryResult, DueDelivery
+from app.domain.deliveries import Delivery, DeliveryAttempt, DeliveryResult, DueDelivery, SentDelivery
+from app.domain.pages import Page
 
 
 def insert_many(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -120,11 +122,25 @@ def by_prediction(session: Session, prediction_id: str) -> list[Delivery]:
     """A prediction's deliveries in order, each with its tries."""
     query = select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id)
     rows = session.scalars(query.order_by(DeliveryRow.created_at, DeliveryRow.id)).all()
-    attempts: dict[str, list[DeliveryAttempt]] = {row.id: [] for row in rows}
+    attempts = _attempts(session, [row.id for row in rows])
+    return [_delivery(row, attempts[row.id]) for row in rows]
+
+
+def list_of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[SentDelivery]:
+    """A user's deliveries, newest first, each with its tries."""
+    own = select(DeliveryRow).where(DeliveryRow.user_id == user_id)
+    own = own.options(defer(DeliveryRow.body))
+    rows = page(session, own, DeliveryRow.created_at, DeliveryRow.id, cursor=cursor, limit=limit)
+    attempts = _attempts(session, [row.id for row in rows.results])
+    return rows.map(lambda row: SentDelivery(row.prediction_id, _delivery(row, attempts[row.id])))
+
+
+def _attempts(session: Session, ids: Sequence[str]) -> dict[str, list[DeliveryAttempt]]:
+    attempts: dict[str, list[DeliveryAttempt]] = {delivery_id: [] for delivery_id in ids}
     of_these = select(DeliveryAttemptRow).where(DeliveryAttemptRow.delivery_id.in_(attempts))
     for attempt in session.scalars(of_these.order_by(DeliveryAttemptRow.id)):
         attempts[attempt.delivery_id].append(to_object(DeliveryAttempt, attempt))
-    return [_delivery(row, attempts[row.id]) for row in rows]
+    return attempts
 
 
 def _delivery(row: DeliveryRow, attempts: Sequence[DeliveryAttempt]) -> Delivery:

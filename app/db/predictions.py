@@ -130,6 +130,14 @@ def get(session: Session | Autocommit, ids: Sequence[str]) -> dict[str, Predicti
     return {prediction.id: prediction for prediction in GET.execute(session, ids)}
 
 
+# What differs between two errors of a kind: what is quoted, hexadecimal, or a number.
+_PATTERN = r"""''[^'']*''|"[^"]*"|\m[0-9a-f]{8,}\M|[0-9]+([.][0-9]+)?"""
+_TEXT = f"regexp_replace(left(coalesce(error, ''), 500), '{_PATTERN}', '#', 'g')"
+# Two failures are of one group when model, code and the error's text are the same but for that. Computed, not
+# stored: a prediction that does not fail pays nothing for it.
+ERROR_GROUP = f"left(md5(model || ' ' || coalesce(error_code, '') || ' ' || {_TEXT}), 16)"
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """What a list is narrowed to; None: anything."""
@@ -139,6 +147,7 @@ class Filter:
     model: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    error_group: str | None = None
 
 
 # An id bears the time of the API process that made it, `created_at` is Postgres's: a list narrowed by time
@@ -151,6 +160,17 @@ def page(
 ) -> list[Prediction]:
     """At most `limit` predictions of one user, newest first, with ids below `before` or above `after` (one of
     them at most)."""
+    clauses, params = where_clauses(narrowed)
+    clauses += ["id < :before"] if before is not None else []
+    clauses += ["id > :after"] if after is not None else []
+    order = "ASC" if after is not None else "DESC"
+    sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
+    predictions = execute(session, text(sql), **params, before=before, after=after, limit=limit)
+    return predictions[::-1] if after is not None else predictions
+
+
+def where_clauses(narrowed: Filter) -> tuple[list[str], dict[str, Any]]:
+    """The conditions of a list of one user's predictions, and their parameters."""
     clauses = ["user_id = :user_id"]
     clauses += [
         clause
@@ -159,20 +179,16 @@ def page(
             (narrowed.model, "model = :model"),
             (narrowed.created_after, "created_at >= :created_after AND id >= :least"),
             (narrowed.created_before, "created_at < :created_before AND id <= :most"),
-            (before, "id < :before"),
-            (after, "id > :after"),
+            (narrowed.error_group, f"status = 'failed' AND {ERROR_GROUP} = :error_group"),
         )
         if value is not None
     ]
-    order = "ASC" if after is not None else "DESC"
-    sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
     params = {name: getattr(narrowed, name) for name in Filter.__slots__}
     params |= {
         "least": _near(narrowed.created_after, -CLOCK_SKEW),
         "most": _near(narrowed.created_before, CLOCK_SKEW),
     }
-    predictions = execute(session, text(sql), **params, before=before, after=after, limit=limit)
-    return predictions[::-1] if after is not None else predictions
+    return clauses, params
 
 
 def _near(moment: datetime | None, more: timedelta) -> str | None:

@@ -18,7 +18,8 @@ SWEEP_LOCK = text(
     "SELECT pg_try_advisory_xact_lock(:key) AS mine, set_config('idle_in_transaction_session_timeout',"
     " :longest, true)"
 )
-SWEEP_KEY, EXPIRY_KEY = 5_683_001, 5_683_002  # any numbers that nothing else locks
+SWEEP_KEY, EXPIRY_KEY = 5_683_001, 5_683_002
+STATISTICS_KEY = 5_683_003  # any numbers that nothing else locks
 # a process that was stopped in mid-sweep kept everybody else from sweeping for as long as it slept
 SWEEP_LONGEST = "20s"
 

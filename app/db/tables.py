@@ -6,14 +6,16 @@ them.
 """
 
 import uuid
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    Date,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -112,6 +114,8 @@ class VersionRow(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    # When it became its model's current version, which is the one released last.
+    released_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(TIME)
 
     __table_args__ = (Index("versions_by_model", "model_id", "created_at"),)
@@ -282,7 +286,10 @@ class DeliveryRow(Base):
     given_up_at: Mapped[datetime | None] = mapped_column(TIME)
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
-    __table_args__ = (Index("deliveries_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),)
+    __table_args__ = (
+        Index("deliveries_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+        Index("deliveries_by_user", "user_id", "created_at", "id"),
+    )
 
 
 class DeliveryAttemptRow(Base):
@@ -346,3 +353,44 @@ class IdempotencyRow(Base):
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
     __table_args__ = (Index("idempotency_keys_by_time", "created_at"),)
+
+
+class StatisticsMinuteRow(Base):
+    """What ended in one minute, of one user (the zero UUID: anonymous callers) with one model. Written by the
+    sweep, kept for two days."""
+
+    __tablename__ = "statistics_minutes"
+
+    at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    model: Mapped[str] = mapped_column(String(129), primary_key=True)
+    succeeded: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed: Mapped[int] = mapped_column(Integer, server_default="0")
+    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
+    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    # How many succeeded within which total time: {bucket: count}, see app/domain/statistics.py.
+    seconds: Mapped[dict[str, int]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+
+class UsageDayRow(Base):
+    """The same by days (UTC), kept for over a year."""
+
+    __tablename__ = "usage_days"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    model: Mapped[str] = mapped_column(String(129), primary_key=True)
+    succeeded: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed: Mapped[int] = mapped_column(Integer, server_default="0")
+    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
+    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+
+
+class QueueMinuteRow(Base):
+    """What waited and ran when a minute was over. Its last row says up to when statistics are written."""
+
+    __tablename__ = "queue_minutes"
+
+    at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
+    waiting: Mapped[int] = mapped_column(Integer)
+    running: Mapped[int] = mapped_column(Integer)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, cast, func, select, update
+from sqlalchemy import Row, Update, cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 from sqlalchemy.orm import Session
 
@@ -57,8 +57,8 @@ def by_reference(session: Session, reference: str) -> tuple[Model, Version | Non
 
 
 def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, Version]:
-    """The newest version of each of these models that has one."""
-    newest = (VersionRow.model_id, VersionRow.created_at.desc(), VersionRow.id)
+    """The current version of each of these models that has one: the one that was released last."""
+    newest = (VersionRow.model_id, VersionRow.released_at.desc(), VersionRow.id)
     usable = (VersionRow.model_id.in_(model_ids), VersionRow.deleted_at.is_(None))
     rows = session.scalars(
         select(VersionRow).ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest)
@@ -67,8 +67,8 @@ def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, Version]:
 
 
 def prefetched(session: Session) -> list[tuple[str, dict[str, Any]]]:
-    """Id and configuration of each model's newest version, where that version says `prefetch`."""
-    newest = (VersionRow.model_id, VersionRow.created_at.desc(), VersionRow.id)
+    """Id and configuration of each model's current version, where that version says `prefetch`."""
+    newest = (VersionRow.model_id, VersionRow.released_at.desc(), VersionRow.id)
     usable = (VersionRow.deleted_at.is_(None), ModelRow.deleted_at.is_(None))
     joined = select(VersionRow.id, VersionRow.config).join(ModelRow, ModelRow.id == VersionRow.model_id)
     rows = session.execute(joined.ext(distinct_on(VersionRow.model_id)).where(*usable).order_by(*newest))
@@ -99,6 +99,18 @@ def put(session: Session, model_id: UUID, version: CompleteVersion, created_by: 
     statement = insert(VersionRow).values(**values, **moved)
     again = statement.on_conflict_do_update(index_elements=["id"], set_={**moved, "deleted_at": None})
     rows = session.scalars(again.returning(VersionRow), execution_options={"populate_existing": True})
+    return _version(rows.one())
+
+
+def _released(version_id: str) -> Update:
+    now = func.clock_timestamp()  # of two releases in one transaction the later one counts
+    return update(VersionRow).where(VersionRow.id == version_id).values(released_at=now)
+
+
+def release(session: Session, version_id: str) -> Version:
+    """Makes the version its model's current one."""
+    statement = _released(version_id)
+    rows = session.scalars(statement.returning(VersionRow), execution_options={"populate_existing": True})
     return _version(rows.one())
 
 

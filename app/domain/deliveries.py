@@ -40,6 +40,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class SentDelivery:
+    """A delivery in a list of many predictions'."""
+
+    prediction: str
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
 class DueDelivery:
     """A delivery taken for sending. `secrets` are its user's, the newest first, each of which signs it; None
     for an anonymous prediction's."""

@@ -96,6 +96,7 @@ def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
         "SECRET_KEY": connections.secret_key,
         "FLOWER_BASIC_AUTH": connections.flower_auth,
         "FLOWER_PORT": str(options.flower_port),
+        "FLOWER_URL": flower_url(options),
         "API_HOST": options.host,
         "API_PORT": str(options.port),
     }

@@ -9,6 +9,9 @@ import httpx
 import pytest
 from node_from_pypi import install_clients
 from platform_under_test import UpPlatform
+from real_browser import browser_type_launch_args, context_of, state, watched
+
+__all__ = ["browser_type_launch_args", "context_of", "state", "watched"]  # fixtures
 
 
 @pytest.fixture(scope="session")

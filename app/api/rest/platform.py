@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from app import __version__
 from app.api.deps import Caller, ServicesDep, base_url, caller_of
 from app.api.problems import declared
-from app.domain.errors import Unauthenticated
+from app.domain.errors import Forbidden, Unauthenticated
 from app.domain.queue_counts import QueueCount
 from app.domain.workers import Worker
 
@@ -99,6 +99,21 @@ class StatusOut(BaseModel):
     models_loaded: int
     queues: list[QueueOut] | None = None
     workers: list[WorkerOut] | None = None
+
+
+class SettingOut(BaseModel):
+    """`origin` is `environment` or `default`. The value of a secret one is `(set)`, or empty."""
+
+    name: str
+    value: str
+    origin: str
+    description: str
+
+
+class SettingsOut(BaseModel):
+    """All of them."""
+
+    results: list[SettingOut]
 
 
 @router.get(
@@ -210,6 +225,20 @@ def _devices(live: list[Worker]) -> dict[str, int]:
 def _worker(worker: Worker) -> WorkerOut:
     values = {name: getattr(worker, name) for name in WorkerOut.model_fields if name != "id"}
     return WorkerOut(id=str(worker.id), **values)
+
+
+@router.get(
+    "/v1/settings",
+    operation_id="settings.list",
+    summary="List the settings",
+    responses=declared(401, 403),
+)
+def settings(services: ServicesDep, caller: Caller) -> SettingsOut:
+    """How the process that answers is set up, and whence. Administrators only."""
+    if not caller.is_operator:
+        raise Forbidden("Only administrators can see the settings.")
+    shown = services.options.shown_settings
+    return SettingsOut(results=[SettingOut.model_validate(each, from_attributes=True) for each in shown])
 
 
 @router.get(

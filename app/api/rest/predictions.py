@@ -33,7 +33,7 @@ from app.api.deps import (
 )
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
-from app.api.rest.wire import PageOut, PredictionOut
+from app.api.rest.wire import ErrorGroupName, PageOut, PredictionOut
 from app.domain.errors import InvalidRequest, NotFound, Unauthenticated, wrong_field
 from app.domain.predictions import Prediction
 from app.outbound.addresses import AddressPolicy
@@ -332,6 +332,7 @@ async def list_predictions(
     model: Annotated[str | None, Query(max_length=129, description="owner/name")] = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
+    error_group: ErrorGroupName = None,
 ) -> Response:
     """Your own predictions, newest first, in pages."""
     if caller.user_id is None:
@@ -346,6 +347,7 @@ async def list_predictions(
         model=_without_nul(model),
         created_after=in_utc("created_after", created_after),
         created_before=in_utc("created_before", created_before),
+        error_group=error_group,
     )
     base, view = base_url(request), services.view
     results = [view.render(prediction, base) for prediction in page.results]

@@ -164,6 +164,22 @@ def get_version(services: ServicesDep, caller: Caller, owner: str, name: str, ve
     return version_out(services, version, source=_is_maker(caller, version))
 
 
+@router.post(
+    "/v1/models/{owner}/{name}/versions/{version_id}/current",
+    operation_id="models.versions.release",
+    summary="Make a version the current one",
+    responses=declared(401, 403, 404),
+)
+def make_current(
+    request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, version_id: str
+) -> VersionOut:
+    """From now on the model's name means this version, until another one is added or made current: how one
+    goes back to an older version. Other API processes know within PRINCIPAL_CACHE_SECONDS."""
+    version = services.versions.make_current(caller, owner, name, version_id)
+    note(request, caller, "version.released", f"{owner}/{name}:{version_id}")
+    return version_out(services, version, source=True)
+
+
 @router.delete(
     "/v1/models/{owner}/{name}/versions/{version_id}",
     operation_id="models.versions.delete",

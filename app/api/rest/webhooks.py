@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanPredict, ServicesDep, note
+from app.api.deps import Caller, CanPredict, Cursor, Limit, ServicesDep, note
 from app.api.problems import declared
-from app.api.rest.wire import left_out
+from app.api.rest.wire import PageOut, left_out, page_out
+from app.domain.deliveries import SentDelivery
 from app.services.people.credentials import OVERLAP_HOURS, WebhookSecrets
 
 router = APIRouter(tags=["Webhooks"], route_class=CheckedRoute)
@@ -59,6 +60,17 @@ class DeliveryOut(BaseModel):
     delivered_at: datetime | None
     given_up_at: datetime | None
     attempts: list[AttemptOut]
+
+
+class SentDeliveryOut(DeliveryOut):
+    """A webhook of whichever prediction; `prediction` is its id."""
+
+    prediction: str
+
+    @classmethod
+    def from_sent(cls, sent: SentDelivery) -> "SentDeliveryOut":
+        shown = DeliveryOut.model_validate(sent.delivery, from_attributes=True)
+        return cls(prediction=sent.prediction, **shown.model_dump())
 
 
 class DeliveriesOut(BaseModel):
@@ -115,6 +127,20 @@ def rotate_secret(
     note(request, caller, "webhook_secret.rotated", caller.username, overlap_hours=hours)
     response.headers["Cache-Control"] = "no-store"
     return secret_out(secrets)
+
+
+@router.get(
+    "/v1/webhooks/deliveries",
+    operation_id="webhooks.deliveries.list",
+    summary="List your webhook deliveries",
+    responses=declared(401, 403, 422),
+)
+def list_own_deliveries(
+    request: Request, services: ServicesDep, caller: CanPredict, cursor: Cursor = None, limit: Limit = 20
+) -> PageOut[SentDeliveryOut]:
+    """Of all your predictions, newest first, each with what the receiver answered, try by try."""
+    page = services.deliveries.page(caller, cursor=cursor, limit=limit)
+    return page_out(request, page.map(SentDeliveryOut.from_sent))
 
 
 @router.get(

@@ -2,15 +2,20 @@
 services/predictions/prediction_view)."""
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from fastapi import Request
+from fastapi import Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.deps import link
 from app.domain.pages import Page
 
 T = TypeVar("T")
+
+
+ErrorGroupName = Annotated[
+    str | None, Query(pattern=r"^[0-9a-f]{16}$", description="`group` of an entry of /v1/errors.")
+]
 
 
 def left_out() -> Any:

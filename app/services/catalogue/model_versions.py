@@ -103,6 +103,14 @@ class ModelVersions:
                 raise Forbidden("Only the owner of this model and operators can see its statistics.")
             return version_of(session, model, version_id)
 
+    def make_current(self, principal: Principal, owner: str, name: str, version_id: str) -> Version:
+        """From now on the model's name means this version. Raises NotFound, Forbidden."""
+        with self._database.unit() as session:
+            model = own_model(session, principal, owner, name)
+            version = versions.release(session, version_of(session, model, version_id).id)
+        self._on_change()
+        return version
+
     def remove(self, principal: Principal, owner: str, name: str, version_id: str) -> None:
         """Hides a version; nothing new can be run with it."""
         with self._database.unit() as session:

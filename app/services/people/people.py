@@ -8,6 +8,7 @@ from app.services.people.administration import UserAdministration
 from app.services.people.api_keys import ApiKeys
 from app.services.people.audit import Audit
 from app.services.people.credentials import Credentials
+from app.services.people.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +21,4 @@ class People:
     administration: UserAdministration
     keys: ApiKeys
     audit: Audit
+    sessions: Sessions

@@ -23,15 +23,17 @@ class TokenClaims:
 class TokenSigner:
     """Makes and verifies tokens with the server's secret."""
 
-    def __init__(self, secret: str, lifetime_seconds: float) -> None:
+    def __init__(self, secret: str, lifetime_seconds: float, audience: str = AUDIENCE) -> None:
+        """`audience`: what the tokens are for; a signer takes no token of another one."""
         self._secret, self.lifetime_seconds = secret, lifetime_seconds
+        self._audience = audience
 
     def issue(self, user_id: UUID, epoch: int) -> str:
         """A token for this user, valid from now on."""
         now = int(time.time())
         claims = {
             "sub": str(user_id),
-            "aud": AUDIENCE,
+            "aud": self._audience,
             "epoch": epoch,
             "iat": now,
             "exp": now + int(self.lifetime_seconds),
@@ -43,7 +45,7 @@ class TokenSigner:
         required = {"require_exp": True, "require_sub": True, "require_aud": True, "leeway": LEEWAY_SECONDS}
         try:
             claims = jwt.decode(
-                text, self._secret, algorithms=[ALGORITHM], audience=AUDIENCE, options=required
+                text, self._secret, algorithms=[ALGORITHM], audience=self._audience, options=required
             )
             # A token of a release that knew no epochs was issued in the first.
             return TokenClaims(UUID(claims["sub"]), int(claims.get("epoch", 0)))

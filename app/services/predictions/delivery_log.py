@@ -3,8 +3,10 @@ block."""
 
 from app.db import deliveries
 from app.db.session import Database
-from app.domain.deliveries import Delivery
+from app.domain.deliveries import Delivery, SentDelivery
 from app.domain.errors import NotFound
+from app.domain.pages import Page
+from app.services.people.access import Principal
 from app.services.predictions.after_commit import Notifier
 
 
@@ -18,6 +20,11 @@ class DeliveryLog:
         """A prediction's deliveries in order, each with its tries."""
         with self._database.unit() as session:
             return deliveries.by_prediction(session, prediction_id)
+
+    def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[SentDelivery]:
+        """The caller's deliveries of all predictions, newest first."""
+        with self._database.unit() as session:
+            return deliveries.list_of_user(session, principal.need_user(), cursor=cursor, limit=limit)
 
     def send_again(self, prediction_id: str, delivery_id: str | None = None) -> list[str]:
         """Makes one delivery, or all, due now: the same id and body, a new signature. Raises NotFound."""

@@ -135,9 +135,11 @@ class Follower:
         model: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        error_group: str | None = None,
     ) -> Page:
         """One page of a user's predictions. Raises InvalidRequest for a cursor that was not made here."""
-        narrowed = Filter(user_id, Status(status) if status else None, model, created_after, created_before)
+        named = Status(status) if status else None
+        narrowed = Filter(user_id, named, model, created_after, created_before, error_group)
         before, after = parse_cursor(cursor)
 
         def read() -> list[Prediction]:

@@ -21,6 +21,7 @@ from app.domain.routing import WorkerFacts
 from app.observe import metrics
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.platform.fleet import worker_facts
+from app.services.platform.statistics import record_minutes
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.prediction_view import output_prefix
@@ -85,6 +86,7 @@ class Recovery:
         except Unavailable:
             self._in_touch_since = None
             raise
+        record_minutes(self._database)
         self._expire_or_later()
         metrics.SWEEPS.inc()
 

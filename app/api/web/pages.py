@@ -1,0 +1,145 @@
+"""The app's files: one page for every address of the app, and what it loads. Knows nothing of predictions:
+the page asks the public API, so there is nothing to protect here.
+
+The files are built from `web/` and committed; nothing here or in them is loaded from another host.
+"""
+
+import gzip
+import hashlib
+import html
+import mimetypes
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from app.api.deps import Services, ServicesDep, services_of
+from app.domain.errors import NotFound
+
+router = APIRouter()
+
+STATIC = Path(__file__).parent / "static"
+VERSIONED = ("app.js", "app.css")
+FILES = (*VERSIONED, "icon.svg", "geist.woff2", "geist-mono.woff2")
+# What the browser's address may begin with; the app itself says what is not there.
+ADDRESSES = [
+    "models",
+    "predictions",
+    "p",
+    "errors",
+    "fleet",
+    "webhooks",
+    "files",
+    "keys",
+    "usage",
+    "settings",
+    "admin",
+    "sign-in",
+]
+YEAR, DAY = "public, max-age=31536000, immutable", "public, max-age=86400"
+PROBE = "probe"  # a name whose signed URL says on which host files lie
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:{files}; media-src 'self' data: blob:{files}; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file of the app as it is sent; `tag` is its content's hash."""
+
+    content: bytes
+    gzipped: bytes
+    kind: str
+    tag: str
+
+
+def read_file(name: str) -> StaticFile:
+    """One of FILES; read and packed again only after it was written again."""
+    return _read(name, (STATIC / name).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2 * len(FILES))
+def _read(name: str, written: int) -> StaticFile:
+    content = (STATIC / name).read_bytes()
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    packed = gzip.compress(content, 9, mtime=0)
+    return StaticFile(content, packed, kind, hashlib.sha256(content).hexdigest()[:16])
+
+
+class PageRoute(Route):
+    """Matches only browsers that ask for a page, so that `/` stays JSON for everybody else."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http" or not wants_page(scope):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def wants_page(scope: Scope) -> bool:
+    """Whether the first thing that an `Accept` names is HTML: browsers do, clients of the API do not."""
+    accept = next((value for name, value in scope["headers"] if name == b"accept"), b"")
+    return bool(accept.lstrip().lower().startswith((b"text/html", b"application/xhtml")))
+
+
+def base_path(services: Services) -> str:
+    """The path that the app lies below, with a slash at its end."""
+    return urlsplit(services.options.public_url).path.rstrip("/") + "/"
+
+
+def page_headers(services: Services) -> dict[str, str]:
+    """What a page is sent with. Files that lie on another host may be shown from there, and from nowhere
+    else."""
+    files = urlsplit(services.storage.url(PROBE, 60, ""))
+    origin = f" {files.scheme}://{files.netloc}" if files.netloc else ""
+    return {
+        "Content-Security-Policy": POLICY.format(files=origin),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-cache",
+        "Vary": "Accept",
+    }
+
+
+async def show_page(request: Request) -> Response:
+    """The same page for every address; its script reads the address."""
+    services = services_of(request)
+    text = (STATIC / "index.html").read_text("utf-8")
+    text = text.replace("{{base}}", html.escape(base_path(services)))
+    for name in VERSIONED:
+        text = text.replace(f"assets/{name}", f"assets/{name}?v={read_file(name).tag}")
+    return Response(text, media_type="text/html", headers=page_headers(services))
+
+
+@router.get("/assets/{name}", include_in_schema=False)
+async def asset(request: Request, services: ServicesDep, name: str) -> Response:
+    """A file of the app. With `?v=` it may be kept for ever: another content has another address."""
+    if name not in FILES:
+        raise NotFound("There is nothing at this address.")
+    file = read_file(name)
+    tag = f'"{file.tag}"'
+    current = request.query_params.get("v") == file.tag
+    fixed = name not in VERSIONED
+    headers = {
+        "ETag": tag,
+        "Cache-Control": YEAR if current else DAY if fixed else "no-cache",
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Accept-Encoding",
+    }
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", "") and file.kind != "font/woff2":
+        return Response(file.gzipped, media_type=file.kind, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(file.content, media_type=file.kind, headers=headers)
+
+
+router.routes.append(PageRoute("/", show_page))
+for address in ADDRESSES:
+    router.routes.append(PageRoute(f"/{address}", show_page))
+    router.routes.append(PageRoute(f"/{address}/{{rest:path}}", show_page))

@@ -1,0 +1,277 @@
+"""The web app's long walk, by `make web-test`: every page in light and dark, wide and narrow, with axe; every
+demo model from its form; what one does with a mouse and with keys alone; how quick it is in the browser's own
+measure."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from platform_under_test import UpPlatform, wait_all
+from playwright.sync_api import Page, expect
+from real_browser import Watched, ended, needs_chromium
+from sqlalchemy import text
+
+from app.db.session import Database, connect
+
+pytestmark = [
+    needs_chromium,
+    pytest.mark.skipif("LOVAGE_WEB_WALK" not in os.environ, reason="minutes; by `make web-test`"),
+    pytest.mark.timeout(600),
+]
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+MISSING = "/p/01kam7vn3c9x0r2f4h6j8m0p2s"
+PAGES = f"""
+/ /models /models/new /models/demo/words /models/demo/words?tab=schema /models/demo/words?tab=versions
+/models/demo/words?tab=readme /models/demo/words?tab=stats /models/demo/words?tab=manage /predictions /errors
+/fleet /keys /webhooks /files /usage /settings /admin /admin?tab=audit /admin?tab=setup /sign-in {MISSING}
+""".split()
+MANY = 100_000  # predictions in the list
+LONGEST_TASK_MS = 100
+
+
+def run_button(page: Page) -> Any:
+    return page.get_by_role("button", name="Run", exact=True)
+
+
+@pytest.fixture(scope="session")
+def failures(platform: UpPlatform) -> list[str]:
+    """Five failures of two kinds."""
+    with platform.client() as client:
+        errors = [f"cannot read '/data/{n}.bin' after {n} tries" for n in range(4)] + ["no such label"]
+        bodies = [{"version": "demo/echo", "input": {"text": "x", "fail": error}} for error in errors]
+        ids = [client.post("/v1/predictions", json=body).json()["id"] for body in bodies]
+        wait_all(client, ids)
+    return ids
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1360, 390])
+def test_every_page_is_whole_and_axe_finds_nothing_serious(
+    context_of: Any, platform: UpPlatform, failures: list[str], scheme: str, width: int
+) -> None:
+    context = context_of(color_scheme=scheme, viewport={"width": width, "height": 844})
+    problems = []
+    for path in (*PAGES, f"/p/{failures[0]}"):
+        seen = Watched(context.new_page(), platform.url)
+        page = seen.go(path)
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(300)
+        page.evaluate(AXE.read_text())
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious = [each for each in found["violations"] if each["impact"] in ("serious", "critical")]
+        problems += [(path, each["id"], each["nodes"][0]["html"][:160]) for each in serious]
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            problems.append((path, "wider than the screen", ""))
+        if path != MISSING:  # which is not there: the browser notes the 404
+            problems += [(path, "complaint", each) for each in seen.complaints]
+        page.close()
+    assert problems == []
+
+
+def test_each_demo_model_runs_from_its_form(watched: Watched) -> None:
+    page = watched.go("/models/demo/minilm")
+    page.get_by_label("Text", exact=True).fill("the sea")
+    run_button(page).click()
+    expect(ended(page)).to_contain_text("384 numbers")
+    watched.go("/models/demo/digits")
+    page.get_by_label("Prompt").fill("seven")
+    run_button(page).click()
+    expect(ended(page).get_by_role("img").first).to_be_visible()
+    watched.go("/models/demo/words")
+    page.get_by_label("Prompt", exact=True).fill("The whale")
+    run_button(page).click()
+    expect(ended(page).get_by_test_id("text-output")).not_to_be_empty()
+    page.get_by_role("button", name="Go on with this conversation").click()
+    expect(page.get_by_label("Message 3")).to_be_visible()
+
+
+def test_two_runs_stand_side_by_side_and_a_link_shows_both_again(watched: Watched) -> None:
+    page = watched.go("/models/demo/echo")
+    page.get_by_label("Text", exact=True).fill("left one")
+    run_button(page).click()
+    ended(page)
+    page.get_by_label("Text", exact=True).fill("right one")
+    page.get_by_role("button", name="beside").click()
+    expect(page.get_by_text("right one").last).to_be_visible()
+    page.reload()
+    expect(page.get_by_test_id("run")).to_have_count(2)
+    expect(page.get_by_label("First")).to_contain_text("left one")
+    expect(page.get_by_label("Beside it")).to_contain_text("right one")
+
+
+def test_a_wrong_input_is_named_at_its_field_before_and_after_the_server(watched: Watched) -> None:
+    page = watched.go("/models/demo/echo")
+    page.get_by_text("Advanced").click()
+    page.get_by_label("Chunks", exact=True).last.fill("99999")
+    run_button(page).click()
+    expect(page.get_by_text("At most 10000.")).to_be_visible()
+
+
+def test_a_failure_is_found_opened_and_its_kind_run_again(watched: Watched, failures: list[str]) -> None:
+    page = watched.go("/predictions")
+    page.get_by_role("button", name="Failed").click()
+    expect(page).to_have_url(re.compile("status=failed"))
+    page.get_by_role("link", name="demo/echo").first.click()
+    expect(page.get_by_role("alert").first).to_contain_text(re.compile("no such label|cannot read"))
+    watched.go("/errors")
+    group = page.get_by_role("listitem").filter(has_text="cannot read").first
+    expect(group).to_contain_text("4")
+    group.get_by_role("button", name="Run all again").click()
+    page.get_by_role("button", name="Run them again").click()
+    expect(page.get_by_text("4 predictions run again")).to_be_visible()
+
+
+def test_many_that_wait_are_canceled_at_once(watched: Watched, client: httpx.Client) -> None:
+    body = {"version": "demo/echo", "input": {"text": "long", "seconds": 600}}
+    ids = [client.post("/v1/predictions", json=body).json()["id"] for _ in range(3)]
+    page = watched.go("/predictions")
+    for each in ids:
+        page.get_by_label(f"Select {each}").check()
+    page.get_by_role("button", name="Cancel 3").click()
+    page.get_by_role("button", name="Cancel them").click()
+    expect(page.get_by_text("3 predictions canceled")).to_be_visible()
+    assert {each["status"] for each in wait_all(client, ids)} == {"canceled"}
+
+
+def test_a_model_is_added_rolled_back_loaded_unloaded_and_deleted(watched: Watched) -> None:
+    page = watched.go("/models/new")
+    page.get_by_role("radio", name="No files").click()
+    page.get_by_label("Runtime").select_option("echo")
+    page.get_by_label("Name", exact=True).fill("walked")
+    page.get_by_role("button", name="Add the model").click()
+    page.wait_for_url("**/models/admin/walked")
+    page.request.post(
+        f"{watched.url}/v1/models/admin/walked/versions",
+        data={"runtime": "echo", "config": {"joins": True}},
+        headers={"Origin": watched.url},
+    )
+    watched.go("/models/admin/walked?tab=versions")
+    page.get_by_role("button", name="Make current").click()
+    page.get_by_role("button", name="Make it current").click()
+    expect(page.get_by_text("now runs version")).to_be_visible()
+    page.get_by_role("tab", name="Manage").click()
+    page.get_by_role("button", name="Load", exact=True).click()
+    page.get_by_role("button", name="Unload", exact=True).click(timeout=60_000)
+    page.get_by_role("button", name="Delete the model").click()
+    page.get_by_role("button", name="Delete it").click()
+    page.wait_for_url("**/models")
+
+
+def test_a_model_that_cannot_be_is_refused_with_its_reason(watched: Watched) -> None:
+    page = watched.go("/models/new")
+    page.get_by_role("radio", name="A folder of the server").click()
+    page.get_by_label("Folder").fill("/nowhere/at/all")
+    page.get_by_role("button", name="Add the model").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    watched.complaints = [each for each in watched.complaints if "422" not in each]
+
+
+def test_keys_alone_run_a_model(watched: Watched) -> None:
+    page = watched.go("/")
+    expect(page.get_by_role("heading", name="Models")).to_be_visible()
+
+    def press_until(there: Any, key: str = "Tab", most: int = 60) -> None:
+        for _ in range(most):
+            page.keyboard.press(key)
+            if there.evaluate("node => node === document.activeElement"):
+                return
+        raise AssertionError("it cannot be reached by keyboard")
+
+    press_until(page.get_by_role("link", name=re.compile("demo/echo")).first)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/models/demo/echo")
+    press_until(page.get_by_label("Text", exact=True))
+    page.keyboard.press("Control+A")
+    page.keyboard.type("by keys")
+    page.keyboard.press("Control+Enter")
+    expect(ended(page)).to_contain_text("by keys")
+
+
+def test_an_offline_server_is_said_and_what_was_there_stays(watched: Watched) -> None:
+    page = watched.go("/fleet")
+    expect(page.get_by_text("workers alive")).to_be_visible()
+    page.route("**/status", lambda route: route.abort())
+    expect(page.get_by_text("Lovage does not answer")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("workers alive")).to_be_visible()
+    page.unroute("**/status")
+    expect(page.get_by_text("Lovage does not answer")).to_be_hidden(timeout=30_000)
+    watched.complaints = [each for each in watched.complaints if "Failed to load resource" not in each]
+
+
+LONG_TASKS = """
+    window.longTasks = [];
+    new PerformanceObserver(list => window.longTasks.push(...list.getEntries().map(each => each.duration)))
+        .observe({type: 'longtask', buffered: true});
+"""
+
+
+@pytest.fixture
+def many(platform: UpPlatform) -> None:
+    """A list of 100,000 ended predictions of the administrator's."""
+    database = Database(connect(platform.state.database_url, pool=1))
+    insert = text("""
+        INSERT INTO predictions (id, user_id, version_id, model, status, queue, input, output, created_at,
+                                 started_at, completed_at)
+        SELECT lpad('0', 10, '0') || lpad(n::text, 16, '0'), (SELECT id FROM users WHERE username = 'admin'),
+               repeat('v', 64), 'many/model-' || n % 20, 'succeeded', 'cpu', '{"text": "one of many"}',
+               '"out"', now() - n * interval '1 s', now(), now()
+        FROM generate_series(1, :many) AS n ON CONFLICT DO NOTHING""")
+    with database.unit() as session:
+        session.execute(insert, {"many": MANY})
+    database.close()
+
+
+def test_a_hundred_thousand_predictions_scroll_and_filter_without_a_long_task(
+    context_of: Any, platform: UpPlatform, many: None
+) -> None:
+    page = context_of(viewport={"width": 1360, "height": 900}).new_page()
+    page.add_init_script(LONG_TASKS)
+    page.goto(f"{platform.url}/predictions")
+    expect(page.get_by_role("row").nth(10)).to_be_visible()
+    page.evaluate("window.longTasks.length = 0")
+    for _ in range(60):
+        page.mouse.wheel(0, 2_000)
+        page.wait_for_timeout(50)
+    page.get_by_role("searchbox", name="Model").fill("many/model-7")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="many/model-7").first).to_be_visible()
+    tasks = page.evaluate("window.longTasks")
+    print("longest task of the list, ms:", max(tasks, default=0))
+    assert max(tasks, default=0) <= LONGEST_TASK_MS
+
+
+def test_ten_thousand_tokens_are_shown_without_a_dropped_frame(
+    context_of: Any, platform: UpPlatform, client: httpx.Client
+) -> None:
+    page = context_of().new_page()
+    page.add_init_script(LONG_TASKS)
+    body = {"version": "demo/echo", "input": {"text": "token ", "chunks": 10_000, "seconds": 12}}
+    made = client.post("/v1/predictions", json=body).json()
+    page.goto(f"{platform.url}/p/{made['id']}")
+    expect(page.get_by_test_id("text-output")).to_contain_text("token", timeout=60_000)
+    page.evaluate("window.longTasks.length = 0")
+    ended(page, seconds=90)
+    length = len(page.get_by_test_id("text-output").inner_text())
+    tasks = page.evaluate("window.longTasks")
+    print("characters:", length, "longest task of the stream, ms:", max(tasks, default=0))
+    assert max(tasks, default=0) <= LONGEST_TASK_MS
+
+
+def test_the_first_view_of_the_playground_is_there_within_a_second(
+    context_of: Any, platform: UpPlatform
+) -> None:
+    times = []
+    for _ in range(3):
+        page = context_of().new_page()
+        page.goto(f"{platform.url}/models/demo/words")
+        run_button(page).wait_for()
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        html = page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
+        shown = page.evaluate("performance.now()")
+        times.append(shown - html)
+        print(f"first paint {paint - html:.0f} ms, form {shown - html:.0f} ms after the HTML")
+        page.close()
+    assert min(times) <= 1_000

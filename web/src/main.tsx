@@ -1,0 +1,253 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  Link,
+  RouterProvider,
+  redirect,
+} from "@tanstack/react-router";
+import { Tooltip } from "radix-ui";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { ApiProblem, BASE_PATH } from "./api/client";
+import type { Status } from "./api/types";
+import { type Session, sessionQuery } from "./app/session";
+import { Shell } from "./app/shell";
+import { startTheme } from "./app/theme";
+import "./app.css";
+import { AdminPage, type AdminTab } from "./pages/admin";
+import { ErrorsPage } from "./pages/errors";
+import { FilesPage } from "./pages/files";
+import { FleetPage } from "./pages/fleet";
+import { HomePage } from "./pages/home";
+import { KeysPage } from "./pages/keys";
+import { ModelPage, type ModelSearch, type ModelTab } from "./pages/model";
+import { ModelsPage } from "./pages/models";
+import { NewModelPage } from "./pages/new-model";
+import { PredictionPage, type PredictionTab } from "./pages/prediction";
+import { PredictionsPage, type PredictionsSearch } from "./pages/predictions";
+import { SettingsPage } from "./pages/settings";
+import { SignInPage } from "./pages/sign-in";
+import { UsagePage, type UsageSearch } from "./pages/usage";
+import { WebhooksPage } from "./pages/webhooks";
+import { ErrorNote } from "./ui/basics";
+
+startTheme();
+
+const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 2_000,
+      retry: (failures, error) =>
+        error instanceof ApiProblem
+          ? error.isOffline
+            ? true
+            : error.status >= 500 && failures < 2
+          : failures < 1,
+      retryDelay: (attempt) => Math.min(8_000, 1_000 * 2 ** attempt),
+      refetchIntervalInBackground: false,
+    },
+  },
+});
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value ? value : undefined);
+const one = <T extends string>(value: unknown, ...all: T[]): T | undefined =>
+  all.find((each) => each === value);
+
+const root = createRootRoute({ notFoundComponent: NotFound });
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: "/sign-in",
+  validateSearch: (search): { next?: string } => ({ next: text(search.next) }),
+  component: () => <SignInPage next={signIn.useSearch().next} />,
+});
+const shell = createRoute({ getParentRoute: () => root, id: "shell", component: Shell });
+
+/** Pages of a person. */
+async function needPerson({ location }: { location: { href: string } }): Promise<void> {
+  const session = await client.ensureQueryData<Session>(sessionQuery).catch(() => null);
+  if (session && !session.user) throw redirect({ to: "/sign-in", search: { next: location.href } });
+}
+
+/** Pages of whoever may run something. */
+async function needCaller({ location }: { location: { href: string } }): Promise<void> {
+  const session = await client.ensureQueryData<Session>(sessionQuery).catch(() => null);
+  if (session && !session.user && !session.anonymous)
+    throw redirect({ to: "/sign-in", search: { next: location.href } });
+}
+
+const home = createRoute({
+  getParentRoute: () => shell,
+  path: "/",
+  beforeLoad: needCaller,
+  component: HomePage,
+});
+const models = createRoute({
+  getParentRoute: () => shell,
+  path: "/models",
+  beforeLoad: needCaller,
+  validateSearch: (search): { q?: string } => ({ q: text(search.q) }),
+  component: () => <ModelsPage q={models.useSearch().q} />,
+});
+const model = createRoute({
+  getParentRoute: () => shell,
+  path: "/models/$owner/$name",
+  beforeLoad: needCaller,
+  validateSearch: (search): ModelSearch => ({
+    tab: one<ModelTab>(search.tab, "playground", "schema", "versions", "readme", "stats", "manage"),
+    run: text(search.run),
+    beside: text(search.beside),
+    version: text(search.version),
+  }),
+  component: () => {
+    const { owner, name } = model.useParams();
+    return <ModelPage key={`${owner}/${name}`} owner={owner} name={name} search={model.useSearch()} />;
+  },
+});
+const prediction = createRoute({
+  getParentRoute: () => shell,
+  path: "/p/$id",
+  validateSearch: (search): { tab?: PredictionTab } => ({
+    tab: one<PredictionTab>(search.tab, "output", "input", "logs", "webhooks", "raw"),
+  }),
+  component: () => {
+    const { id } = prediction.useParams();
+    return <PredictionPage key={id} id={id} tab={prediction.useSearch().tab} />;
+  },
+});
+
+const newModel = createRoute({
+  getParentRoute: () => shell,
+  path: "/models/new",
+  beforeLoad: needPerson,
+  component: NewModelPage,
+});
+const predictions = createRoute({
+  getParentRoute: () => shell,
+  path: "/predictions",
+  beforeLoad: needPerson,
+  validateSearch: (search): PredictionsSearch => ({
+    status: one<Status>(search.status, "starting", "processing", "succeeded", "failed", "canceled"),
+    model: text(search.model),
+    created_after: text(search.created_after),
+    created_before: text(search.created_before),
+    error_group: text(search.error_group),
+  }),
+  component: () => <PredictionsPage search={predictions.useSearch()} />,
+});
+const errors = createRoute({
+  getParentRoute: () => shell,
+  path: "/errors",
+  beforeLoad: needPerson,
+  validateSearch: (search): { window?: string } => ({ window: text(search.window) }),
+  component: () => <ErrorsPage window={errors.useSearch().window} />,
+});
+const fleet = createRoute({
+  getParentRoute: () => shell,
+  path: "/fleet",
+  beforeLoad: needCaller,
+  validateSearch: (search): { window?: string } => ({ window: text(search.window) }),
+  component: () => <FleetPage window={fleet.useSearch().window} />,
+});
+const usage = createRoute({
+  getParentRoute: () => shell,
+  path: "/usage",
+  beforeLoad: needPerson,
+  validateSearch: (search): UsageSearch => ({
+    days: [7, 30, 90, 365].find((days) => days === Number(search.days)),
+    everybody: search.everybody === true || undefined,
+  }),
+  component: () => <UsagePage {...usage.useSearch()} />,
+});
+const admin = createRoute({
+  getParentRoute: () => shell,
+  path: "/admin",
+  beforeLoad: needPerson,
+  validateSearch: (search): { tab?: AdminTab } => ({
+    tab: one<AdminTab>(search.tab, "users", "audit", "setup"),
+  }),
+  component: () => <AdminPage tab={admin.useSearch().tab} />,
+});
+const keys = createRoute({
+  getParentRoute: () => shell,
+  path: "/keys",
+  beforeLoad: needPerson,
+  component: KeysPage,
+});
+const webhooks = createRoute({
+  getParentRoute: () => shell,
+  path: "/webhooks",
+  beforeLoad: needPerson,
+  component: WebhooksPage,
+});
+const files = createRoute({
+  getParentRoute: () => shell,
+  path: "/files",
+  beforeLoad: needPerson,
+  component: FilesPage,
+});
+const settings = createRoute({
+  getParentRoute: () => shell,
+  path: "/settings",
+  beforeLoad: needPerson,
+  component: SettingsPage,
+});
+
+const router = createRouter({
+  routeTree: root.addChildren([
+    signIn,
+    shell.addChildren([
+      home,
+      models,
+      newModel,
+      model,
+      prediction,
+      predictions,
+      errors,
+      fleet,
+      usage,
+      keys,
+      webhooks,
+      files,
+      settings,
+      admin,
+    ]),
+  ]),
+  basepath: BASE_PATH || "/",
+  defaultPreload: false,
+  scrollRestoration: true,
+  defaultErrorComponent: ({ error }) => <ErrorNote error={error} retry={() => location.reload()} />,
+  defaultNotFoundComponent: NotFound,
+});
+
+function NotFound() {
+  return (
+    <div className="py-16 text-center">
+      <h1 className="text-xl font-semibold">There is nothing at this address</h1>
+      <p className="mt-2 text-muted">
+        <Link to="/" className="font-medium text-accent underline">
+          Go to the first page
+        </Link>
+      </p>
+    </div>
+  );
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}
+
+const place = document.getElementById("root");
+if (place)
+  createRoot(place).render(
+    <StrictMode>
+      <QueryClientProvider client={client}>
+        <Tooltip.Provider delayDuration={300}>
+          <RouterProvider router={router} />
+        </Tooltip.Provider>
+      </QueryClientProvider>
+    </StrictMode>,
+  );

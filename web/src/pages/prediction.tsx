@@ -1,0 +1,400 @@
+/** One prediction: what happened when, what came out, why it failed. */
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { clsx } from "clsx";
+import { RotateCcw, Send, SlidersHorizontal, Trash2, Webhook } from "lucide-react";
+import { useState } from "react";
+import { ApiProblem, api, call, data } from "../api/client";
+import { type Delivery, type Input, isEnded, type Json, type Prediction } from "../api/types";
+import { versionQuery } from "../app/models";
+import { createPrediction, useFollowed } from "../app/prediction";
+import { ago, moment, seconds } from "../lib/format";
+import { isConcatenated } from "../lib/schema-form";
+import {
+  Badge,
+  Button,
+  buttonClass,
+  Code,
+  Confirm,
+  CopyButton,
+  Empty,
+  ErrorNote,
+  Facts,
+  Loading,
+  StatusBadge,
+} from "../ui/basics";
+import { JsonTree } from "../ui/json-tree";
+import { RunView } from "../ui/run-view";
+import { Tabs } from "../ui/tabs";
+import { toast, toastError } from "../ui/toasts";
+
+export type PredictionTab = "output" | "input" | "logs" | "webhooks" | "raw";
+
+export function PredictionPage({ id, tab = "output" }: { id: string; tab?: PredictionTab }) {
+  const followed = useFollowed(id);
+  const { prediction, error } = followed;
+  if (!prediction) return error ? <Missing id={id} error={error} /> : <Loading rows={6} />;
+  return <Found followed={followed} prediction={prediction} tab={tab} />;
+}
+
+function Missing({ id, error }: { id: string; error: unknown }) {
+  const signedOut = error instanceof ApiProblem && error.status === 401;
+  return (
+    <div className="space-y-4">
+      <ErrorNote error={signedOut ? "Sign in to see this prediction." : error} />
+      {signedOut && (
+        <Link to="/sign-in" search={{ next: `/p/${id}` }} className={buttonClass("primary")}>
+          Sign in
+        </Link>
+      )}
+    </div>
+  );
+}
+
+function Found({
+  followed,
+  prediction,
+  tab,
+}: {
+  followed: ReturnType<typeof useFollowed>;
+  prediction: Prediction;
+  tab: PredictionTab;
+}) {
+  const navigate = useNavigate();
+  const [owner = "", name = ""] = prediction.model.split("/");
+  const version = useQuery({ ...versionQuery(owner, name, prediction.version), retry: false });
+  const joined = version.data ? isConcatenated(version.data) : Boolean(prediction.urls.stream);
+  const open = (next: PredictionTab) =>
+    navigate({ to: ".", search: next === "output" ? {} : { tab: next }, replace: true, resetScroll: false });
+  const tabs = [
+    { value: "output" as const, label: "Output", content: <RunView followed={followed} joined={joined} /> },
+    { value: "input" as const, label: "Input", content: <InputTab prediction={prediction} /> },
+    { value: "logs" as const, label: "Logs", content: <LogsTab prediction={prediction} /> },
+    { value: "webhooks" as const, label: "Webhooks", content: <WebhooksTab prediction={prediction} /> },
+    {
+      value: "raw" as const,
+      label: "Raw",
+      content: <Code text={JSON.stringify(prediction, null, 2)} language="JSON" />,
+    },
+  ];
+  return (
+    <>
+      <header className="mb-5 flex flex-wrap items-start justify-between gap-3">
+        <div className="min-w-0">
+          <div className="flex flex-wrap items-center gap-2.5">
+            <h1 className="wrap text-xl font-semibold tracking-tight">
+              <Link to="/models/$owner/$name" params={{ owner, name }} className="hover:underline">
+                {prediction.model}
+              </Link>
+            </h1>
+            <StatusBadge status={prediction.status} />
+          </div>
+          <p className="hint mt-1 flex items-center gap-1">
+            <code className="wrap font-mono">{prediction.id}</code>
+            <CopyButton text={prediction.id} name="Copy the id" />
+          </p>
+        </div>
+        <Actions prediction={prediction} owner={owner} name={name} />
+      </header>
+      <div className="grid items-start gap-5 lg:grid-cols-[19rem_minmax(0,1fr)]">
+        <div className="space-y-5 lg:sticky lg:top-6">
+          <Timeline prediction={prediction} />
+          <About prediction={prediction} />
+        </div>
+        <section className="card min-w-0 px-4 pt-1 pb-5 sm:px-5">
+          <Tabs label="Parts of the prediction" value={tab} onChange={open} tabs={tabs} />
+        </section>
+      </div>
+    </>
+  );
+}
+
+function Actions({ prediction, owner, name }: { prediction: Prediction; owner: string; name: string }) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const [removing, setRemoving] = useState(false);
+  const ended = isEnded(prediction.status);
+  const again = useMutation({
+    mutationFn: () => createPrediction(client, prediction.version, prediction.input as Input),
+    onSuccess: (made) => navigate({ to: "/p/$id", params: { id: made.id } }),
+    onError: toastError,
+  });
+  const remove = useMutation({
+    mutationFn: () => call("DELETE", `/v1/predictions/${prediction.id}`),
+    onSuccess: () => {
+      setRemoving(false);
+      client.invalidateQueries({ queryKey: ["prediction", prediction.id] });
+      toast("Its input, output, logs and files are removed.");
+    },
+  });
+  if (prediction.data_removed) return null;
+  return (
+    <div className="flex flex-wrap gap-2">
+      {prediction.input && (
+        <>
+          <Button onClick={() => again.mutate()} busy={again.isPending}>
+            <RotateCcw className="size-4" aria-hidden /> Run again
+          </Button>
+          <Link
+            to="/models/$owner/$name"
+            params={{ owner, name }}
+            search={{ run: prediction.id }}
+            className={buttonClass()}
+          >
+            <SlidersHorizontal className="size-4" aria-hidden /> Change and run
+          </Link>
+        </>
+      )}
+      {ended && (
+        <Button tone="danger" onClick={() => setRemoving(true)}>
+          <Trash2 className="size-4" aria-hidden /> Remove data
+        </Button>
+      )}
+      <Confirm
+        open={removing}
+        title="Remove its data?"
+        action="Remove it"
+        busy={remove.isPending}
+        error={remove.error}
+        onClose={() => setRemoving(false)}
+        onConfirm={() => remove.mutate()}
+      >
+        Input, output, logs and files are removed for good. That it ran, when and for how long stays.
+      </Confirm>
+    </div>
+  );
+}
+
+interface Moment {
+  title: string;
+  at: string | null;
+  note?: string;
+  tone: "done" | "now" | "bad" | "later";
+}
+
+function momentsOf(prediction: Prediction): Moment[] {
+  const { started_at, completed_at, status, metrics, routing } = prediction;
+  const attempt = Number((metrics as Record<string, unknown>).attempt ?? 0);
+  const moments: Moment[] = [
+    {
+      title: "Accepted",
+      at: prediction.created_at,
+      tone: "done",
+      note: routing?.queue
+        ? `to the queue ${routing.queue}${routing.reasons?.length ? `: ${routing.reasons.join("; ")}` : ""}`
+        : undefined,
+    },
+  ];
+  if (started_at)
+    moments.push({
+      title: attempt > 1 ? `Began to run, attempt ${attempt}` : "Began to run",
+      at: started_at,
+      tone: completed_at ? "done" : "now",
+      note: typeof metrics.device === "string" ? `on ${metrics.device}` : undefined,
+    });
+  else if (!completed_at) moments.push({ title: "Waiting for a worker", at: null, tone: "now" });
+  if (completed_at)
+    moments.push({
+      title: status === "succeeded" ? "Succeeded" : status === "failed" ? "Failed" : "Canceled",
+      at: completed_at,
+      tone: status === "succeeded" ? "done" : "bad",
+      note: prediction.error ?? undefined,
+    });
+  return moments;
+}
+
+function Timeline({ prediction }: { prediction: Prediction }) {
+  const moments = momentsOf(prediction);
+  return (
+    <section className="card p-5" aria-label="Timeline">
+      <ol className="space-y-4">
+        {moments.map((each, i) => (
+          <li key={each.title} className="relative pl-6">
+            {i < moments.length - 1 && (
+              <span className="absolute top-4 bottom-[-1.2rem] left-[5px] w-px bg-line" aria-hidden />
+            )}
+            <span
+              aria-hidden
+              className={clsx(
+                "absolute top-1.5 left-0 size-[11px] rounded-full border-2",
+                each.tone === "done" && "border-accent bg-accent",
+                each.tone === "now" && "animate-pulse border-info bg-surface",
+                each.tone === "bad" && "border-danger bg-danger",
+              )}
+            />
+            <p className="font-medium">{each.title}</p>
+            <p className="hint num">{each.at ? moment(each.at) : "now"}</p>
+            {each.note && <p className="hint wrap mt-0.5 line-clamp-4">{each.note}</p>}
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function About({ prediction }: { prediction: Prediction }) {
+  const { metrics } = prediction;
+  const rows: [string, React.ReactNode][] = [
+    ["Made", ago(prediction.created_at)],
+    [
+      "Version",
+      <code key="v" className="font-mono">
+        {prediction.version.slice(0, 12)}
+      </code>,
+    ],
+    ["Source", prediction.source],
+  ];
+  if (prediction.deployment) rows.push(["Deployment", prediction.deployment]);
+  if (metrics.batch_size) rows.push(["Batch", String(metrics.batch_size)]);
+  if (typeof metrics.padding === "number") rows.push(["Padding", `${(metrics.padding * 100).toFixed(0)} %`]);
+  if (metrics.output_tokens)
+    rows.push(["Tokens", `${metrics.prompt_tokens ?? "?"} in, ${metrics.output_tokens} out`]);
+  if (metrics.seed !== undefined) rows.push(["Seed", String(metrics.seed)]);
+  if (prediction.timeout) rows.push(["Timeout", seconds(prediction.timeout)]);
+  if (prediction.deadline) rows.push(["Deadline", moment(prediction.deadline)]);
+  return (
+    <section className="card p-5" aria-label="About">
+      <Facts rows={rows} />
+    </section>
+  );
+}
+
+function InputTab({ prediction }: { prediction: Prediction }) {
+  if (!prediction.input) return <p className="text-muted">Its data was removed.</p>;
+  return (
+    <dl className="space-y-4">
+      {Object.entries(prediction.input as Record<string, Json>).map(([name, value]) => (
+        <div key={name}>
+          <dt className="label mb-1 flex items-center justify-between">
+            {name}
+            <CopyButton
+              text={typeof value === "string" ? value : JSON.stringify(value)}
+              name={`Copy ${name}`}
+            />
+          </dt>
+          <dd>
+            {typeof value === "object" ? (
+              <JsonTree value={value} />
+            ) : (
+              <pre className="wrap max-h-96 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.85rem]">
+                {String(value)}
+              </pre>
+            )}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function LogsTab({ prediction }: { prediction: Prediction }) {
+  if (!prediction.logs)
+    return (
+      <p className="text-muted">{isEnded(prediction.status) ? "The model wrote nothing." : "Nothing yet."}</p>
+    );
+  return <Code text={prediction.logs} language="logs" />;
+}
+
+function WebhooksTab({ prediction }: { prediction: Prediction }) {
+  const client = useQueryClient();
+  const { id } = prediction;
+  const deliveries = useQuery({
+    queryKey: ["deliveries", id],
+    queryFn: () =>
+      data(
+        api.GET("/v1/predictions/{prediction_id}/deliveries", { params: { path: { prediction_id: id } } }),
+      ),
+    enabled: Boolean(prediction.webhook),
+    refetchInterval: 3_000,
+  });
+  const send = useMutation({
+    mutationFn: (delivery: string) =>
+      call("POST", `/v1/predictions/${id}/deliveries/${encodeURIComponent(delivery)}/redeliver`),
+    onSuccess: () => {
+      toast("It is sent again.");
+      client.invalidateQueries({ queryKey: ["deliveries", id] });
+    },
+    onError: toastError,
+  });
+  if (!prediction.webhook)
+    return (
+      <Empty icon={<Webhook className="size-5" />} title="It has no webhook">
+        Send <code className="font-mono">"webhook": "https://…"</code> with a prediction, and each try appears
+        here.
+      </Empty>
+    );
+  if (deliveries.error) return <ErrorNote error={deliveries.error} retry={() => deliveries.refetch()} />;
+  if (!deliveries.data) return <Loading />;
+  if (!deliveries.data.results.length)
+    return <p className="text-muted">Nothing was sent yet to {prediction.webhook}.</p>;
+  return (
+    <ul className="space-y-3">
+      {deliveries.data.results.map((delivery) => (
+        <li key={delivery.id}>
+          <DeliveryView
+            delivery={delivery}
+            onSend={() => send.mutate(delivery.id)}
+            busy={send.isPending && send.variables === delivery.id}
+          />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+export function DeliveryView({
+  delivery,
+  onSend,
+  busy,
+}: {
+  delivery: Delivery;
+  onSend: () => void;
+  busy: boolean;
+}) {
+  const tone = delivery.status === "delivered" ? "green" : delivery.status === "pending" ? "amber" : "red";
+  return (
+    <div className="rounded-lg border p-3.5">
+      <div className="flex flex-wrap items-center justify-between gap-2">
+        <p className="flex flex-wrap items-center gap-2">
+          <Badge tone={tone}>{delivery.status.replace("_", " ")}</Badge>
+          <span className="font-medium">{delivery.event}</span>
+          <span className="hint">{moment(delivery.created_at)}</span>
+        </p>
+        <Button small onClick={onSend} busy={busy}>
+          <Send className="size-3.5" aria-hidden /> Redeliver
+        </Button>
+      </div>
+      <p className="hint wrap mt-1 font-mono">{delivery.url}</p>
+      {delivery.next_at && delivery.status === "pending" && (
+        <p className="hint">The next try is {ago(delivery.next_at)}.</p>
+      )}
+      {delivery.attempts.length > 0 && (
+        <table className="num mt-2 w-full text-left text-[0.87rem]">
+          <thead className="text-muted">
+            <tr>
+              <th className="font-medium">try</th>
+              <th className="font-medium">answer</th>
+              <th className="font-medium">took</th>
+            </tr>
+          </thead>
+          <tbody>
+            {delivery.attempts.map((attempt) => (
+              <tr key={attempt.at} className="border-t">
+                <td className="py-1">{moment(attempt.at)}</td>
+                <td
+                  className={clsx(
+                    "wrap",
+                    attempt.status_code && attempt.status_code < 300 ? "text-accent" : "text-danger",
+                  )}
+                >
+                  {attempt.status_code ?? attempt.error}
+                </td>
+                <td>{seconds(attempt.seconds)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,565 @@
+/** All of one's predictions: filters in the address, rows drawn as they are scrolled to, live, and acts on many. */
+import {
+  type InfiniteData,
+  infiniteQueryOptions,
+  useInfiniteQuery,
+  useMutation,
+  useQueryClient,
+} from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import {
+  type ColumnDef,
+  flexRender,
+  getCoreRowModel,
+  type RowSelectionState,
+  useReactTable,
+} from "@tanstack/react-table";
+import { useWindowVirtualizer } from "@tanstack/react-virtual";
+import { clsx } from "clsx";
+import { Activity, Ban, RotateCcw, X } from "lucide-react";
+import { type FormEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { call, cursorOf } from "../api/client";
+import { isEnded, type Prediction, type Status } from "../api/types";
+import { useLive } from "../app/live";
+import { ago, moment, plural, seconds } from "../lib/format";
+import { Badge, Button, Confirm, Empty, ErrorNote, Loading, PageHeader, StatusBadge } from "../ui/basics";
+import { toast, toastError } from "../ui/toasts";
+
+export interface PredictionsSearch {
+  status?: Status;
+  model?: string;
+  created_after?: string;
+  created_before?: string;
+  error_group?: string;
+}
+
+interface Page {
+  results: Prediction[];
+  next: string | null;
+}
+
+const PAGE = 100;
+const ROW = 45;
+const STATUSES: Status[] = ["starting", "processing", "succeeded", "failed", "canceled"];
+const WORDS: Record<Status, string> = {
+  starting: "Waiting",
+  processing: "Running",
+  succeeded: "Succeeded",
+  failed: "Failed",
+  canceled: "Canceled",
+};
+
+const listQuery = (search: PredictionsSearch) =>
+  infiniteQueryOptions({
+    queryKey: ["predictions", "list", search],
+    initialPageParam: "",
+    queryFn: ({ pageParam }) => {
+      const query = new URLSearchParams({ limit: String(PAGE), ...(pageParam && { cursor: pageParam }) });
+      for (const [name, value] of Object.entries(search)) if (value) query.set(name, value);
+      return call<Page>("GET", `/v1/predictions?${query}`);
+    },
+    getNextPageParam: (page) => cursorOf(page.next),
+  });
+
+interface Rerun {
+  created: { of: string; id: string }[];
+  refused: { of: string; detail: string }[];
+  next: string | null;
+}
+
+export type Selection = Record<string, unknown>;
+
+/** Runs again all that a selection means, call after call. */
+export async function rerunAll(
+  selection: Selection,
+): Promise<{ created: number; refused: { detail: string }[] }> {
+  let after = "";
+  let created = 0;
+  const refused: { detail: string }[] = [];
+  do {
+    const answer = await call<Rerun>("POST", "/v1/predictions/rerun", {
+      ...selection,
+      ...(after && { after }),
+    });
+    created += answer.created.length;
+    refused.push(...answer.refused);
+    after = answer.next ?? "";
+  } while (after);
+  return { created, refused };
+}
+
+async function cancelAll(selection: Selection): Promise<number> {
+  let after = "";
+  let canceled = 0;
+  do {
+    const answer = await call<{ canceled: string[]; next: string | null }>("POST", "/v1/predictions/cancel", {
+      ...selection,
+      ...(after && { after }),
+    });
+    canceled += answer.canceled.length;
+    after = answer.next ?? "";
+  } while (after);
+  return canceled;
+}
+
+export function PredictionsPage({ search }: { search: PredictionsSearch }) {
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const [selected, setSelected] = useState<RowSelectionState>({});
+  const query = useInfiniteQuery(listQuery(search));
+  const rows = useMemo(() => query.data?.pages.flatMap((page) => page.results) ?? [], [query.data]);
+  const refresh = useCallback(() => refreshHead(client, search), [client, search]);
+  const live = useLive("status", useThrottled(refresh, 1_000));
+  const narrow = (change: Partial<PredictionsSearch>) => {
+    setSelected({});
+    navigate({ to: ".", search: (old: PredictionsSearch) => ({ ...old, ...change }), replace: true });
+  };
+  const narrowed = Object.values(search).some(Boolean);
+  return (
+    <>
+      <PageHeader
+        title="Predictions"
+        actions={
+          <Badge tone={live ? "green" : "gray"}>
+            <span className="size-1.5 rounded-full bg-current" aria-hidden /> {live ? "live" : "connecting"}
+          </Badge>
+        }
+      >
+        Everything you ran, newest first.
+      </PageHeader>
+      <Filters search={search} narrow={narrow} />
+      <ErrorNote error={query.error} retry={() => query.refetch()} />
+      {query.isPending && <Loading rows={8} />}
+      {query.isSuccess && !rows.length && (
+        <div className="card">
+          {narrowed ? (
+            <Empty
+              icon={<Activity className="size-5" />}
+              title="Nothing matches"
+              action={
+                <Button onClick={() => navigate({ to: "/predictions", search: {} })}>Show everything</Button>
+              }
+            >
+              No prediction of yours passes these filters.
+            </Empty>
+          ) : (
+            <Empty
+              icon={<Activity className="size-5" />}
+              title="No predictions yet"
+              action={
+                <Button tone="primary" onClick={() => navigate({ to: "/models" })}>
+                  Run a model
+                </Button>
+              }
+            >
+              Whatever you run, here or from code, appears in this list.
+            </Empty>
+          )}
+        </div>
+      )}
+      {rows.length > 0 && (
+        <>
+          <Bar selected={selected} rows={rows} search={search} clear={() => setSelected({})} />
+          <List
+            rows={rows}
+            selected={selected}
+            onSelect={setSelected}
+            more={query.hasNextPage && !query.isFetchingNextPage ? () => query.fetchNextPage() : undefined}
+            loading={query.isFetchingNextPage}
+          />
+        </>
+      )}
+    </>
+  );
+}
+
+/** Only the first page is asked for again: what stands below was there before. */
+async function refreshHead(
+  client: ReturnType<typeof useQueryClient>,
+  search: PredictionsSearch,
+): Promise<void> {
+  const { queryKey } = listQuery(search);
+  const before = client.getQueryData<InfiniteData<Page, string>>(queryKey);
+  if (!before) return;
+  const query = new URLSearchParams({ limit: String(PAGE) });
+  for (const [name, value] of Object.entries(search)) if (value) query.set(name, value);
+  const head = await call<Page>("GET", `/v1/predictions?${query}`).catch(() => null);
+  if (!head) return;
+  client.setQueryData<InfiniteData<Page, string>>(queryKey, (now) => now && merged(now, head));
+}
+
+function merged(now: InfiniteData<Page, string>, head: Page): InfiniteData<Page, string> {
+  const fresh = new Map(head.results.map((each) => [each.id, each]));
+  const known = new Set(now.pages.flatMap((page) => page.results.map((each) => each.id)));
+  const added = head.results.filter((each) => !known.has(each.id));
+  const oldest = head.results.at(-1)?.id ?? "";
+  const pages = now.pages.map((page) => ({
+    ...page,
+    // What the filter lets through no more is gone from the part that was asked for.
+    results: page.results.flatMap(
+      (each) =>
+        fresh.get(each.id) ??
+        (each.id > oldest && head.next ? [] : !head.next && !fresh.has(each.id) ? [] : [each]),
+    ),
+  }));
+  const [first, ...rest] = pages;
+  if (!first) return now;
+  return { ...now, pages: [{ ...first, results: [...added, ...first.results] }, ...rest] };
+}
+
+function useThrottled(act: () => void, every: number): () => void {
+  const timer = useRef(0);
+  const latest = useRef(act);
+  latest.current = act;
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return useCallback(() => {
+    if (timer.current) return;
+    timer.current = window.setTimeout(() => {
+      timer.current = 0;
+      latest.current();
+    }, every);
+  }, [every]);
+}
+
+function Filters({
+  search,
+  narrow,
+}: {
+  search: PredictionsSearch;
+  narrow: (change: Partial<PredictionsSearch>) => void;
+}) {
+  const [model, setModel] = useState(search.model ?? "");
+  useEffect(() => setModel(search.model ?? ""), [search.model]);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    narrow({ model: model.trim() || undefined });
+  };
+  const day = (value: string | undefined) => (value ? value.slice(0, 16) : "");
+  const asTime = (value: string) => (value ? `${value}:00Z` : undefined);
+  return (
+    <div className="mb-4 space-y-3">
+      <div className="flex flex-wrap gap-1.5" role="group" aria-label="Status">
+        <Chip on={!search.status} onClick={() => narrow({ status: undefined })}>
+          All
+        </Chip>
+        {STATUSES.map((status) => (
+          <Chip
+            key={status}
+            on={search.status === status}
+            onClick={() => narrow({ status: search.status === status ? undefined : status })}
+          >
+            {WORDS[status]}
+          </Chip>
+        ))}
+        {search.error_group && (
+          <Chip on onClick={() => narrow({ error_group: undefined })}>
+            one kind of error <X className="size-3.5" aria-label="Remove this filter" />
+          </Chip>
+        )}
+      </div>
+      <div className="flex flex-wrap items-end gap-3">
+        <form onSubmit={submit} className="min-w-48 flex-1 sm:max-w-64">
+          <label className="hint block">
+            Model
+            <input
+              type="search"
+              className="field mt-1 text-[0.93rem]"
+              placeholder="owner/name"
+              value={model}
+              spellCheck={false}
+              onChange={(event) => {
+                setModel(event.target.value);
+                if (!event.target.value) narrow({ model: undefined });
+              }}
+              onBlur={submit}
+            />
+          </label>
+        </form>
+        <label className="hint block">
+          Made after (UTC)
+          <input
+            type="datetime-local"
+            className="field num mt-1 text-[0.93rem]"
+            value={day(search.created_after)}
+            onChange={(event) => narrow({ created_after: asTime(event.target.value) })}
+          />
+        </label>
+        <label className="hint block">
+          and before (UTC)
+          <input
+            type="datetime-local"
+            className="field num mt-1 text-[0.93rem]"
+            value={day(search.created_before)}
+            onChange={(event) => narrow({ created_before: asTime(event.target.value) })}
+          />
+        </label>
+      </div>
+    </div>
+  );
+}
+
+function Chip({ on, onClick, children }: { on: boolean; onClick: () => void; children: React.ReactNode }) {
+  return (
+    <button
+      type="button"
+      aria-pressed={on}
+      onClick={onClick}
+      className={clsx(
+        "inline-flex min-h-8 items-center gap-1.5 rounded-full border px-3 text-[0.9rem] font-medium",
+        on
+          ? "border-transparent bg-soft text-on-soft"
+          : "border-line text-muted hover:border-strong hover:text-ink",
+      )}
+    >
+      {children}
+    </button>
+  );
+}
+
+/** Acts on what is selected, or on all that the filters let through. */
+function Bar({
+  selected,
+  rows,
+  search,
+  clear,
+}: {
+  selected: RowSelectionState;
+  rows: Prediction[];
+  search: PredictionsSearch;
+  clear: () => void;
+}) {
+  const client = useQueryClient();
+  const [asked, setAsked] = useState<"cancel" | "rerun">();
+  const ids = Object.keys(selected).filter((id) => selected[id]);
+  const filters = Object.fromEntries(Object.entries(search).filter(([, value]) => value));
+  const all = !ids.length && Object.keys(filters).length > 0;
+  const selection: Selection = ids.length ? { ids } : filters;
+  const chosen = ids.length ? rows.filter((row) => selected[row.id]) : rows;
+  const open = chosen.filter((row) => !isEnded(row.status)).length;
+  const ended = chosen.length - open;
+  const act = useMutation({
+    mutationFn: async (what: "cancel" | "rerun") => {
+      if (what === "cancel")
+        return plural(await cancelAll(selection), "prediction canceled", "predictions canceled");
+      const { created, refused } = await rerunAll(selection);
+      const words = plural(created, "prediction runs again", "predictions run again");
+      return refused.length ? `${words}; ${refused.length} could not: ${refused[0]?.detail}` : words;
+    },
+    onSuccess: (words) => {
+      setAsked(undefined);
+      clear();
+      toast(words);
+      client.invalidateQueries({ queryKey: ["predictions"] });
+    },
+    onError: toastError,
+  });
+  if (!ids.length && !all) return null;
+  const which = ids.length ? plural(ids.length, "prediction") : "all that pass the filters";
+  return (
+    <div className="sticky top-14 z-10 mb-2 flex flex-wrap items-center gap-2 rounded-lg bg-soft px-3 py-1.5 text-on-soft lg:top-2">
+      <span className="font-medium">
+        {ids.length ? `${which} selected` : "On all that pass the filters:"}
+      </span>
+      <div className="ml-auto flex flex-wrap gap-2">
+        {open > 0 && (
+          <Button small onClick={() => setAsked("cancel")}>
+            <Ban className="size-4" aria-hidden /> Cancel {ids.length ? open : ""}
+          </Button>
+        )}
+        {ended > 0 && (
+          <Button small onClick={() => setAsked("rerun")}>
+            <RotateCcw className="size-4" aria-hidden /> Run again
+          </Button>
+        )}
+        {ids.length > 0 && (
+          <Button small tone="quiet" onClick={clear}>
+            Clear
+          </Button>
+        )}
+      </div>
+      <Confirm
+        open={Boolean(asked)}
+        title={asked === "cancel" ? `Cancel ${which}?` : `Run ${which} again?`}
+        action={asked === "cancel" ? "Cancel them" : "Run again"}
+        busy={act.isPending}
+        error={act.error}
+        onClose={() => setAsked(undefined)}
+        onConfirm={() => asked && act.mutate(asked)}
+      >
+        {asked === "cancel"
+          ? "Those that wait never start; those that run stop at their next step."
+          : "Each that has ended is made anew with its input, version and webhook. Nothing of the old ones changes."}
+      </Confirm>
+    </div>
+  );
+}
+
+const COLUMNS: ColumnDef<Prediction>[] = [
+  {
+    id: "select",
+    header: ({ table }) => (
+      <input
+        type="checkbox"
+        aria-label="Select all that are shown"
+        className="size-4 accent-[var(--accent)]"
+        checked={table.getIsAllRowsSelected()}
+        onChange={table.getToggleAllRowsSelectedHandler()}
+      />
+    ),
+    cell: ({ row }) => (
+      <input
+        type="checkbox"
+        aria-label={`Select ${row.original.id}`}
+        className="size-4 accent-[var(--accent)]"
+        checked={row.getIsSelected()}
+        onChange={row.getToggleSelectedHandler()}
+        onClick={(event) => event.stopPropagation()}
+      />
+    ),
+  },
+  { id: "status", header: "Status", cell: ({ row }) => <StatusBadge status={row.original.status} /> },
+  { id: "model", header: "Model", cell: ({ row }) => row.original.model },
+  {
+    id: "input",
+    header: "Input",
+    cell: ({ row }) => (
+      <span className="block truncate text-muted">{row.original.error ?? brief(row.original)}</span>
+    ),
+  },
+  {
+    id: "took",
+    header: "Took",
+    cell: ({ row }) => (
+      <span className="num">{seconds(row.original.metrics.total_time as number | undefined)}</span>
+    ),
+  },
+  {
+    id: "made",
+    header: "Made",
+    cell: ({ row }) => (
+      <time
+        dateTime={row.original.created_at}
+        title={moment(row.original.created_at)}
+        className="num text-muted"
+      >
+        {ago(row.original.created_at)}
+      </time>
+    ),
+  },
+];
+
+function brief({ input }: Prediction): string {
+  if (!input) return "data removed";
+  const values = Object.values(input as Record<string, unknown>);
+  const words = values.find((value) => typeof value === "string") ?? values[0];
+  return typeof words === "string" ? words.slice(0, 160) : JSON.stringify(words ?? {}).slice(0, 160);
+}
+
+const GRID =
+  "grid grid-cols-[1.75rem_6.75rem_minmax(0,1fr)_5rem] sm:grid-cols-[1.75rem_6.75rem_minmax(0,2fr)_minmax(0,3fr)_5rem_5.5rem] items-center gap-x-3 px-4";
+const HIDDEN: Record<string, string> = {
+  input: "hidden sm:block",
+  made: "hidden sm:block text-right",
+  took: "text-right",
+};
+
+function List({
+  rows,
+  selected,
+  onSelect,
+  more,
+  loading,
+}: {
+  rows: Prediction[];
+  selected: RowSelectionState;
+  onSelect: React.Dispatch<React.SetStateAction<RowSelectionState>>;
+  more?: () => void;
+  loading: boolean;
+}) {
+  const navigate = useNavigate();
+  const table = useReactTable({
+    data: rows,
+    columns: COLUMNS,
+    getRowId: (row) => row.id,
+    state: { rowSelection: selected },
+    onRowSelectionChange: onSelect,
+    getCoreRowModel: getCoreRowModel(),
+  });
+  const box = useRef<HTMLDivElement>(null);
+  const [margin, setMargin] = useState(0);
+  useEffect(() => setMargin(box.current?.offsetTop ?? 0), []);
+  const model = table.getRowModel().rows;
+  const virtual = useWindowVirtualizer({
+    count: model.length,
+    estimateSize: () => ROW,
+    overscan: 12,
+    scrollMargin: margin,
+    getItemKey: (i) => model[i]?.id ?? i,
+  });
+  const items = virtual.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (last >= model.length - 20) more?.();
+  }, [last, model.length, more]);
+  return (
+    <div role="table" aria-label="Predictions" aria-rowcount={model.length} className="card">
+      <div role="rowgroup">
+        {table.getHeaderGroups().map((group) => (
+          <div
+            role="row"
+            key={group.id}
+            className={clsx(GRID, "border-b py-2 text-[0.87rem] font-medium text-muted")}
+          >
+            {group.headers.map((header) => (
+              <div role="columnheader" key={header.id} className={HIDDEN[header.id]}>
+                {flexRender(header.column.columnDef.header, header.getContext())}
+              </div>
+            ))}
+          </div>
+        ))}
+      </div>
+      <div role="rowgroup" ref={box} className="relative" style={{ height: virtual.getTotalSize() }}>
+        {items.map((item) => {
+          const row = model[item.index];
+          if (!row) return null;
+          return (
+            <div
+              role="row"
+              key={row.id}
+              aria-rowindex={item.index + 1}
+              className={clsx(
+                GRID,
+                "group absolute inset-x-0 border-b hover:bg-hover",
+                row.getIsSelected() && "bg-soft/60",
+              )}
+              style={{ height: ROW, transform: `translateY(${item.start - margin}px)` }}
+              onClick={() => navigate({ to: "/p/$id", params: { id: row.id } })}
+            >
+              {row.getVisibleCells().map((cell) => (
+                <div role="cell" key={cell.id} className={clsx("min-w-0", HIDDEN[cell.column.id])}>
+                  {cell.column.id === "model" ? (
+                    <Link
+                      to="/p/$id"
+                      params={{ id: row.id }}
+                      onClick={(event) => event.stopPropagation()}
+                      className="block truncate rounded font-medium"
+                    >
+                      {row.original.model}
+                    </Link>
+                  ) : (
+                    flexRender(cell.column.columnDef.cell, cell.getContext())
+                  )}
+                </div>
+              ))}
+            </div>
+          );
+        })}
+      </div>
+      {loading && (
+        <p className="hint px-4 py-3" role="status">
+          Loading more …
+        </p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,96 @@
+/** A readme as it is meant. Only what readmes need, and no HTML of theirs: headings, lists, code, links, emphasis. */
+import { Fragment, type ReactNode } from "react";
+
+const INLINE = /(`[^`]+`)|(\*\*[^*]+\*\*)|(\*[^*\s][^*]*\*)|(!?\[[^\]]*\]\([^)\s]+\))/g;
+
+function inline(text: string): ReactNode[] {
+  const parts: ReactNode[] = [];
+  let last = 0;
+  for (const match of text.matchAll(INLINE)) {
+    parts.push(text.slice(last, match.index));
+    parts.push(piece(match[0]));
+    last = match.index + match[0].length;
+  }
+  parts.push(text.slice(last));
+  return parts.map((part, i) => <Fragment key={i}>{part}</Fragment>);
+}
+
+function piece(text: string): ReactNode {
+  if (text.startsWith("`")) return <code>{text.slice(1, -1)}</code>;
+  if (text.startsWith("**")) return <strong>{text.slice(2, -2)}</strong>;
+  if (text.startsWith("*")) return <em>{text.slice(1, -1)}</em>;
+  const [, label = "", url = ""] = /\[([^\]]*)\]\(([^)]+)\)/.exec(text) ?? [];
+  // Pictures of other hosts would tell them who reads: they are links like all others.
+  return /^https?:\/\//.test(url) ? (
+    <a href={url} target="_blank" rel="noreferrer">
+      {label || url}
+    </a>
+  ) : (
+    label
+  );
+}
+
+type Block = { kind: "p" | "ul" | "ol" | "code" | "h1" | "h2" | "h3"; lines: string[] };
+
+export function blocksOf(text: string): Block[] {
+  const blocks: Block[] = [];
+  let code: Block | null = null;
+  const source = text.replace(/^---\n[\s\S]*?\n---\n/, "");
+  for (const line of source.split("\n")) {
+    if (line.startsWith("```")) {
+      code = code ? null : { kind: "code", lines: [] };
+      if (code) blocks.push(code);
+      continue;
+    }
+    if (code) {
+      code.lines.push(line);
+      continue;
+    }
+    const heading = /^(#{1,6})\s+(.*)/.exec(line);
+    const item = /^\s*([-*+]|\d+[.)])\s+(.*)/.exec(line);
+    const last = blocks.at(-1);
+    if (heading)
+      blocks.push({ kind: `h${Math.min(3, heading[1]?.length ?? 1)}` as "h1", lines: [heading[2] ?? ""] });
+    else if (item) {
+      const kind = /\d/.test(item[1] ?? "") ? "ol" : "ul";
+      if (last?.kind === kind) last.lines.push(item[2] ?? "");
+      else blocks.push({ kind, lines: [item[2] ?? ""] });
+    } else if (!line.trim()) blocks.push({ kind: "p", lines: [] });
+    else if (last && ["p", "ul", "ol"].includes(last.kind) && last.lines.length)
+      last.lines.push(`${last.lines.pop()} ${line.trim()}`);
+    else blocks.push({ kind: "p", lines: [line] });
+  }
+  return blocks.filter((block) => block.lines.length);
+}
+
+export function Markdown({ text }: { text: string }) {
+  return (
+    <div className="prose wrap max-w-3xl">
+      {blocksOf(text).map((block, i) => (
+        <BlockView key={i} block={block} />
+      ))}
+    </div>
+  );
+}
+
+function BlockView({ block }: { block: Block }) {
+  const { kind, lines } = block;
+  if (kind === "code") return <pre>{lines.join("\n")}</pre>;
+  if (kind === "ul" || kind === "ol") {
+    const List = kind;
+    return (
+      <List>
+        {lines.map((line, i) => (
+          <li key={i}>{inline(line)}</li>
+        ))}
+      </List>
+    );
+  }
+  // The page has its own first heading.
+  const Tag = kind === "p" ? "p" : kind === "h1" ? "h2" : "h3";
+  return (
+    <Tag className={kind === "h1" ? "text-xl" : kind === "h2" ? "text-lg" : ""}>
+      {inline(lines.join(" "))}
+    </Tag>
+  );
+}

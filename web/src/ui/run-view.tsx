@@ -1,0 +1,167 @@
+/** One prediction from its waiting to its output: the right half of the playground, and the top of its own page. */
+import { Link } from "@tanstack/react-router";
+import { ExternalLink, Hourglass, Square } from "lucide-react";
+import type { ReactNode } from "react";
+import { isEnded, type Json, type Prediction } from "../api/types";
+import { type Followed, useCancel } from "../app/prediction";
+import { ago, seconds } from "../lib/format";
+import { Button, ErrorNote, Loading, Progress, StatusBadge, useNow } from "./basics";
+import { Output, StreamedText } from "./output";
+import { toastError } from "./toasts";
+import { Waterfall } from "./waterfall";
+
+export function RunView({
+  followed,
+  joined,
+  actions,
+}: {
+  followed: Followed;
+  joined: boolean;
+  actions?: ReactNode;
+}) {
+  const { prediction, error, text, streaming } = followed;
+  if (!prediction) return error ? <ErrorNote error={error} /> : <Loading rows={3} />;
+  const running = !isEnded(prediction.status);
+  return (
+    <div className="space-y-4" data-testid="run" data-status={prediction.status}>
+      <div className="flex flex-wrap items-center justify-between gap-2">
+        <div className="flex items-center gap-2.5">
+          <StatusBadge status={prediction.status} />
+          <Elapsed prediction={prediction} />
+        </div>
+        <div className="flex flex-wrap items-center gap-1.5">
+          {running && <CancelButton id={prediction.id} />}
+          {actions}
+        </div>
+      </div>
+      {prediction.status === "starting" && <Waiting prediction={prediction} />}
+      {prediction.status === "processing" && <Steps prediction={prediction} />}
+      {prediction.status === "failed" && <Failure prediction={prediction} />}
+      {prediction.status === "canceled" && (
+        <p className="text-muted">{prediction.error ?? "It was canceled before it had ended."}</p>
+      )}
+      <Body prediction={prediction} joined={joined} streaming={streaming} text={text} />
+      {!running && <Waterfall metrics={prediction.metrics} />}
+    </div>
+  );
+}
+
+function Body({
+  prediction,
+  joined,
+  streaming,
+  text,
+}: {
+  prediction: Prediction;
+  joined: boolean;
+  streaming: boolean;
+  text: Followed["text"];
+}) {
+  if (prediction.data_removed)
+    return <p className="text-muted">Its data was removed {ago(prediction.completed_at)} or later.</p>;
+  if (streaming && joined) return prediction.status === "starting" ? null : <StreamedText text={text} />;
+  if (prediction.output === null || prediction.output === undefined) {
+    return prediction.status === "succeeded" ? <Output value={null} joined={joined} /> : null;
+  }
+  return <Output value={prediction.output as Json} joined={joined} />;
+}
+
+function Elapsed({ prediction }: { prediction: Prediction }) {
+  const now = useNow(250);
+  const total = prediction.metrics.total_time as number | undefined;
+  const passed = total ?? Math.max(0, (now - Date.parse(prediction.created_at)) / 1000);
+  return <span className="num text-muted">{total === undefined && passed < 1 ? "" : seconds(passed)}</span>;
+}
+
+function CancelButton({ id }: { id: string }) {
+  const { cancel, busy } = useCancel(id);
+  return (
+    <Button small tone="danger" busy={busy} onClick={() => cancel().catch(toastError)}>
+      <Square className="size-3.5" aria-hidden /> Cancel
+    </Button>
+  );
+}
+
+/** Where it stands, when it is likely to start, and what it waits for. */
+function Waiting({ prediction }: { prediction: Prediction }) {
+  const place = prediction.queue;
+  const expected = place?.starts_in_seconds;
+  const position = place?.position
+    ? place.position === 1
+      ? "Next in line"
+      : `Number ${place.position} in line`
+    : place?.more_than
+      ? `Behind more than ${place.more_than} others`
+      : "Waiting for a worker";
+  const reasons = prediction.routing?.reasons ?? [];
+  return (
+    <div className="space-y-2 rounded-lg bg-sunken p-3.5" role="status">
+      <p className="flex items-center gap-2 font-medium">
+        <Hourglass className="size-4 text-warn" aria-hidden /> {position}
+      </p>
+      <Progress value={null} label="Waiting" />
+      <p className="hint">
+        {expected
+          ? `Expected to start in ${seconds(expected.p50)}, at most ${seconds(expected.p90)} nine times of ten.`
+          : "A model that is not loaded yet is loaded first; that can take a while."}
+        {prediction.routing?.queue && ` It waits in the queue ${prediction.routing.queue}.`}
+        {reasons.length > 0 && ` ${reasons.join("; ")}.`}
+      </p>
+    </div>
+  );
+}
+
+function Steps({ prediction }: { prediction: Prediction }) {
+  const { progress } = prediction;
+  if (!progress?.total) return prediction.urls.stream ? null : <Progress value={null} label="Running" />;
+  return (
+    <div className="space-y-1.5">
+      <Progress value={progress.done / progress.total} label="Steps" />
+      <p className="hint num">
+        step {progress.done} of {progress.total}
+      </p>
+    </div>
+  );
+}
+
+function Failure({ prediction }: { prediction: Prediction }) {
+  return (
+    <div className="space-y-2">
+      <ErrorNote error={prediction.error ?? "It failed, and did not say why."} />
+      {prediction.error_code && (
+        <p className="hint">
+          Code <code className="font-mono">{prediction.error_code}</code>.{" "}
+          {ADVICE[prediction.error_code] ?? ""}
+        </p>
+      )}
+      {prediction.logs && (
+        <details>
+          <summary className="cursor-pointer text-[0.9rem] font-medium text-muted">Logs</summary>
+          <pre className="wrap mt-2 max-h-60 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.8rem]">
+            {prediction.logs}
+          </pre>
+        </details>
+      )}
+    </div>
+  );
+}
+
+const ADVICE: Record<string, string> = {
+  model_error: "The model's own code raised it: look at the input and the logs.",
+  out_of_memory: "The device had too little memory: a smaller input or batch may fit.",
+  model_crashed: "The model's process died. It was started again for others.",
+  timeout: "It ran longer than its version or its request allows.",
+  load_failed: "The model could not be loaded: see its version's state.",
+};
+
+export function OpenLink({ id }: { id: string }) {
+  return (
+    <Link
+      to="/p/$id"
+      params={{ id }}
+      className="inline-flex min-h-8 items-center gap-1.5 rounded-lg px-2.5 text-[0.87rem] font-medium text-muted hover:bg-hover hover:text-ink"
+    >
+      <ExternalLink className="size-4" aria-hidden /> Details
+    </Link>
+  );
+}
