@@ -66,6 +66,8 @@ def setters(setting: VersionSetting) -> str:
     names = [SET_BY[who] for who in setting.set_by]
     if setting.platform_setting:
         names[-1] += f" (`{setting.platform_setting.upper()}`)"
+    if setting.reserved:
+        names[0] += f"; {setting.reserved.values} for administrators only"
     return "; ".join(names)
 
 

@@ -5,7 +5,7 @@ key has the same bounds and the same default everywhere. Knows no runtime: a run
 `reads` which of the settings with `read_by` RUNTIME it reads.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +40,21 @@ _PLACE: Schema = {
 
 
 @dataclass(frozen=True, slots=True)
+class Reserved:
+    """Values for administrators only: which (for a value that fits the schema), how they are called in the
+    papers, and why, as the end of a sentence."""
+
+    includes: Callable[[Any], bool]
+    values: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionSetting:
     """One key of a version's `config`. `schema` is the JSON Schema of its value, without a description;
     `default` is what counts where the key is absent (None: the platform's own); `platform_setting` is the
-    field of app/settings.py by which the operator sets it for every version that does not say."""
+    field of app/settings.py by which the operator sets it for every version that does not say. `reserved`:
+    the values that only administrators may give it."""
 
     name: str
     schema: Schema
@@ -52,6 +63,7 @@ class VersionSetting:
     description: str
     set_by: tuple[str, ...] = (OWNER,)
     platform_setting: str = ""
+    reserved: Reserved | None = None
 
     @property
     def number(self) -> Schema:
@@ -118,9 +130,15 @@ _LIFE = (
         "Workers load it when they start, while it is its model's newest version, where it may run there.",
         (OWNER, OPERATOR),
         "prefetch_models",
+        Reserved(bool, "`true`", "every worker loads it at each start"),
     ),
     VersionSetting(
-        "pin", {"type": "boolean"}, False, ENGINE, "Once loaded, never evicted or unloaded for idleness."
+        "pin",
+        {"type": "boolean"},
+        False,
+        ENGINE,
+        "Once loaded, never evicted or unloaded for idleness.",
+        reserved=Reserved(bool, "`true`", "a pinned model keeps its memory from everybody else's"),
     ),
     VersionSetting(
         "keep_alive",
@@ -130,6 +148,9 @@ _LIFE = (
         "Unload after so many idle seconds; 0: as soon as nothing waits, -1: never.",
         (OWNER, OPERATOR),
         "model_idle_seconds",
+        Reserved(
+            lambda seconds: seconds < 0, "below 0", "such a model keeps its memory from everybody else's"
+        ),
     ),
 )
 _BATCHING = (

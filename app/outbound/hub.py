@@ -35,11 +35,12 @@ class HubNoRepository(HubFailed):
 @dataclass(frozen=True, slots=True)
 class HubRepository:
     """A repository at one commit. `files` are (name, size in bytes; 0 where sizes were not asked for); `tag`
-    is its author's word for what the model does, "" for none."""
+    is its author's word for what the model does, "" for none. `is_open`: anybody may have its files."""
 
     commit: str
     files: Sequence[tuple[str, int]]
     tag: str = ""
+    is_open: bool = True
 
 
 class HubClient:
@@ -64,7 +65,8 @@ class HubClient:
                 name, revision=revision or None, timeout=seconds, files_metadata=sizes
             )
         files = [(entry.rfilename, entry.size or 0) for entry in info.siblings or []]
-        return HubRepository(str(info.sha), files, info.pipeline_tag or "")
+        is_open = not info.gated and not info.private
+        return HubRepository(str(info.sha), files, info.pipeline_tag or "", is_open)
 
     def read_files(self, name: str, commit: str, files: Sequence[str]) -> dict[str, bytes]:
         """The contents of small files by their names. Raises HubFailed."""

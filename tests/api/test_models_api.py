@@ -265,7 +265,7 @@ def test_every_torch_runtime_takes_the_settings_that_the_table_promises(ada, api
         "max_batch_tokens": "auto",
         "max_wait_ms": "auto",
         "timeout": 0,
-        "keep_alive": -1,
+        "keep_alive": 60,
         "pin": False,
     }
     version = {"source": "path:weights", "runtime": runtime, "task": task, "config": config}
@@ -286,3 +286,22 @@ def test_a_setting_that_the_runtime_does_not_read_is_refused_by_name(ada):
     for one in refused.values():
         assert one["type"] == "additional_property_not_allowed"
         assert "is not read by the runtime 'echo'" in one["description"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("pin", True), ("prefetch", True), ("keep_alive", -1)])
+def test_what_takes_memory_from_everybody_is_for_administrators(ada, admin, name, value):
+    version = {"runtime": "echo", "config": {name: value}}
+    refused = ada.http.post("/v1/models", json={"name": "hog", "version": version})
+    [field] = refused.json()["invalid_fields"]
+    assert (refused.status_code, field["field"], field["type"]) == (422, f"config.{name}", "forbidden")
+    assert "administrators only: " in field["description"]
+    assert admin.http.post("/v1/models", json={"name": "hog", "version": version}).status_code == 201
+    harmless = {"runtime": "echo", "config": {"pin": False, "prefetch": False, "keep_alive": 0}}
+    assert ada.http.post("/v1/models", json={"name": "fine", "version": harmless}).status_code == 201
+
+
+def test_a_buckets_name_is_shown_to_its_owner_only(admin, ada):
+    version = {"source": "s3://private-bucket/model", "runtime": "echo"}
+    admin.http.post("/v1/models", json={"name": "s3", "visibility": "public", "version": version})
+    shown = [person.http.get("/v1/models/root/s3").json()["latest_version"] for person in (admin, ada)]
+    assert [version["source"] for version in shown] == ["s3://private-bucket/model", "s3:…"]

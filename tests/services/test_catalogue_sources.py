@@ -110,6 +110,18 @@ class Hub(BaseHTTPRequestHandler):
         self.answer(head=False)
 
     def answer(self, *, head):
+        is_operator = self.headers.get("Authorization") == "Bearer hf_operator"
+        if self.path.startswith("/api/models/org/gated"):
+            body = {
+                "id": "org/gated",
+                "sha": COMMIT,
+                "gated": "auto",
+                "siblings": [{"rfilename": "x.safetensors"}],
+            }
+            return self.send(200, body, head)
+        if self.path.startswith("/api/models/org/private") and is_operator:
+            body = {"id": "org/private", "sha": COMMIT, "private": True, "siblings": []}
+            return self.send(200, body, head)
         if self.path.startswith("/api/models/org/bert"):
             if "/revision/nope" in self.path:
                 return self.send(404, {"error": "x"}, head, {"X-Error-Code": "RevisionNotFound"})
@@ -161,3 +173,13 @@ def test_what_the_hub_does_not_have_is_refused_by_name(hub, source, word):
 def test_a_hub_that_cannot_be_reached_is_unavailable():
     with pytest.raises(Unavailable, match="hub cannot be reached"):
         SourceReader([], "http://127.0.0.1:9").inspect("hf:org/bert")
+
+
+@pytest.mark.parametrize(("name", "word"), [("gated", "gated"), ("private", "private")])
+def test_the_operators_token_opens_the_hub_for_operators_only(hub, name, word):
+    reader = SourceReader([], hub, "hf_operator")
+    assert str(reader.inspect(f"hf:org/{name}", as_operator=True).source) == f"hf:org/{name}@{COMMIT}"
+    with pytest.raises(InvalidRequest, match=word) as refused:
+        reader.inspect(f"hf:org/{name}")
+    assert "administrators" in refused.value.detail
+    assert str(reader.inspect("hf:org/bert").source) == f"hf:org/bert@{COMMIT}"

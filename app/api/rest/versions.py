@@ -79,13 +79,14 @@ class VersionOut(BaseModel):
 
 
 def version_out(services: Services, version: Version, *, source: bool) -> VersionOut:
-    """`source` of a folder is shown to its owner only: it says where things are on the server."""
-    hidden = version.source.startswith("path:") and not source
+    """`source` of a folder or bucket is shown to its owner only: it says where things are."""
+    kind = version.source.partition(":")[0]
+    hidden = kind in ("path", "s3") and not source
     return VersionOut(
         id=version.id,
         created_at=version.created_at,
         openapi_schema=openapi_schema(version.input_schema, version.output_schema),
-        source="path:…" if hidden else version.source,
+        source=f"{kind}:…" if hidden else version.source,
         runtime=version.runtime,
         task=version.task,
         config=version.config,

@@ -43,15 +43,17 @@ class SourceReader:
     def __init__(self, roots: list[Path], hf_endpoint: str = "", hf_token: str = "") -> None:
         self._roots = [root.resolve() for root in roots]
         self._hub = HubClient(hf_endpoint, hf_token, saved_login=False)
+        self._open_hub = HubClient(hf_endpoint, saved_login=False)
 
-    def inspect(self, text: str) -> InspectedSource:
-        """Raises InvalidRequest naming `source`, or Unavailable when the hub cannot be reached."""
+    def inspect(self, text: str, *, as_operator: bool = False) -> InspectedSource:
+        """The server's token for the hub is its operators': others see what is open to everybody. Raises
+        InvalidRequest naming `source`, or Unavailable when the hub cannot be reached."""
         try:
             source = parse_source(text)
         except ValueError as error:
             raise wrong_source(str(error)) from None
         if source.kind == "hf":
-            return self._repository(source)
+            return self._repository(source) if as_operator else self._open_repository(source)
         if source.kind == "path":
             return self._folder(source)
         return InspectedSource(source)
@@ -75,16 +77,35 @@ class SourceReader:
 
     def _repository(self, source: Source) -> InspectedSource:
         try:
-            repository = self._hub.repository(source.location, source.revision, seconds=INFO_SECONDS)
-            names = sorted(name for name, _ in repository.files)
-            small = [name for name in CONFIG_FILES if name in names]
-            contents = self._hub.read_files(source.location, repository.commit, small)
+            return self._inspect(self._hub, source)
         except HubGated:
             raise wrong_source("is a gated model: accept its terms on the hub and set HF_TOKEN") from None
-        except HubNoRevision:
-            raise wrong_source("has no such revision on the hub") from None
         except HubNoRepository:
             raise wrong_source("was not found on the hub (or is private: set HF_TOKEN)") from None
+
+    def _open_repository(self, source: Source) -> InspectedSource:
+        try:
+            return self._inspect(self._open_hub, source, only_open=True)
+        except HubGated:
+            raise wrong_source("is a gated model, which only administrators can register") from None
+        except HubNoRepository:
+            raise wrong_source(
+                "was not found on the hub (or is private: only administrators can register it)"
+            ) from None
+
+    def _inspect(self, hub: HubClient, source: Source, *, only_open: bool = False) -> InspectedSource:
+        """Raises HubGated, HubNoRepository, InvalidRequest, Unavailable."""
+        try:
+            repository = hub.repository(source.location, source.revision, seconds=INFO_SECONDS)
+            if only_open and not repository.is_open:  # its list of files is, so a worker would fetch them
+                raise HubGated(source.location)
+            names = sorted(name for name, _ in repository.files)
+            small = [name for name in CONFIG_FILES if name in names]
+            contents = hub.read_files(source.location, repository.commit, small)
+        except (HubGated, HubNoRepository):
+            raise
+        except HubNoRevision:
+            raise wrong_source("has no such revision on the hub") from None
         except HubFailed as error:
             raise Unavailable(
                 "The Hugging Face hub cannot be reached. Try again later.", retry_after=30

@@ -53,7 +53,7 @@ class VersionMaker:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
         away."""
         specs = self._specs()
-        inspected = self._sources.inspect(version.source)
+        inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
         if inspected.source.kind == "s3" and not principal.is_operator:
             # The server's own credentials read the bucket, and with them the files of everybody.
             raise Forbidden("Only administrators can register models from s3:// sources.")
@@ -64,6 +64,7 @@ class VersionMaker:
         self._check_files(spec, runtime, inspected)
         check_config(version.config, spec)
         check_devices(version.config, principal)
+        check_reserved(version.config, principal)
         return _complete(model, version, inspected, spec, task)
 
     def _specs(self) -> dict[str, dict[str, Any]]:
@@ -153,6 +154,21 @@ def check_devices(config: Mapping[str, Any], principal: Principal) -> None:
                 errors.append(FieldError(name, "forbidden", "only administrators can choose one worker"))
         else:
             errors.append(FieldError(name, "format", DEVICE_RULE))
+    if errors:
+        raise wrong_fields(tuple(errors))
+
+
+def check_reserved(config: Mapping[str, Any], principal: Principal) -> None:
+    """Raises InvalidRequest naming each key whose value only administrators may give it, with the reason: it
+    takes what all share."""
+    if principal.is_operator:
+        return
+    errors: Errors = []
+    for name, value in config.items():
+        setting = version_settings.SETTINGS.get(name)
+        if setting and setting.reserved and value is not None and setting.reserved.includes(value):
+            sentence = f"may be {setting.reserved.values} for administrators only: {setting.reserved.reason}"
+            errors.append(FieldError(f"config.{name}", "forbidden", sentence.replace("`", "")))
     if errors:
         raise wrong_fields(tuple(errors))
 
