@@ -2,7 +2,7 @@
 application/problem+json).
 
 `detail` is always a string, because clients read it as one. An answer never repeats what was sent, and never
-holds a trace. At the addresses that only OpenAI's clients call, the shape is theirs (openai_shape).
+holds a trace. At the addresses of other platforms' clients the shape is theirs (error_shapes).
 """
 
 import math
@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app.api.error_shapes import ABSENT, is_shared, openai_shape, shape_for
 from app.api.methods import allowed_methods
-from app.api.openai_shape import ABSENT, is_openai, is_shared, shape
 from app.domain.errors import (
     Conflict,
     FieldError,
@@ -136,7 +136,8 @@ def problem_body(
             for field in fields
         ]
     if scope and is_shared(scope):
-        body |= shape(status, _clean(detail).strip(), body["invalid_fields"][0]["field"] if fields else None)
+        field = body["invalid_fields"][0]["field"] if fields else None
+        body |= openai_shape(status, _clean(detail).strip(), field)
     return orjson.dumps(body)
 
 
@@ -145,8 +146,9 @@ def encode_error(
 ) -> tuple[bytes, str]:
     """Body and media type of an error that is no LovageError, in the shape that whoever calls this address
     reads; without a scope nobody knows who that is."""
-    if scope and is_openai(scope):
-        return orjson.dumps(shape(status, ABSENT if status == 404 else sentence)), "application/json"
+    if scope and (shape := shape_for(scope)):
+        body = shape(status, ABSENT if status == 404 else sentence, None, None)
+        return orjson.dumps(body), "application/json"
     title = WORDS.get(status, "Error")
     code = "internal_error" if status == 500 else title.lower().replace(" ", "_")
     return problem_body(status, code, title, sentence, request_id, scope=scope), MEDIA_TYPE
@@ -161,9 +163,10 @@ def respond(request: Request, error: LovageError) -> Response:
     status = status_of(error)
     fields = error.fields if isinstance(error, InvalidRequest) else ()
     detail = SERVER_FAULT if status == 500 else error.detail
-    if is_openai(request.scope):
-        body = orjson.dumps(shape(status, _clean(detail).strip(), fields[0].field if fields else None))
-        return Response(body, status, error_headers(error), "application/json")
+    if shape := shape_for(request.scope):
+        field = _clean(fields[0].field) if fields else None
+        shaped = orjson.dumps(shape(status, _clean(detail).strip(), field, None))
+        return Response(shaped, status, error_headers(error), "application/json")
     scope = request.scope
     body = problem_body(status, error.code, error.title, detail, request_id_of(request), fields, scope)
     return Response(body, status, error_headers(error), MEDIA_TYPE)

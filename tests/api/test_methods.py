@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.openai.answer_stream import encode_event
+from app.api.model_calls.answer_stream import encode_event
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/v1/models", "/openapi.json", "/docs"])

@@ -8,7 +8,7 @@ import openai
 import pytest
 from api_hand_worker import HandWorker
 
-from app.api.openai import answer_stream
+from app.api.model_calls import answer_stream
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 Remote = Callable[..., openai.OpenAI]
@@ -89,10 +89,10 @@ def test_too_large_a_body_and_a_wrong_type_have_openais_shape_too(api, ada, talk
 
 
 def test_parts_of_openais_api_that_are_not_there_say_what_is(api, ada, remote) -> None:
-    with pytest.raises(openai.NotFoundError, match="chat/completions") as raised:
+    with pytest.raises(openai.NotFoundError, match="docs/reference") as raised:
         remote(api, ada).responses.create(model="x", input="y")
     assert raised.value.code == "not_found"
-    with pytest.raises(openai.NotFoundError, match="chat/completions"):
+    with pytest.raises(openai.NotFoundError, match="docs/reference"):
         remote(api, ada).moderations.create(input="y")
 
 

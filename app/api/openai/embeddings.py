@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 from starlette.responses import Response
 
 from app.api.deps import caller_of
-from app.api.openai.calls import Call, open_call, require_input, wait_for_all
-from app.api.openai.errors import OpenAIRoute, RunFailed, declared, refused, respond
+from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
+from app.api.model_calls.edge_route import respond
+from app.api.model_calls.failures import RunFailed, refused
+from app.api.openai.errors import OpenAIRoute, declared
 from app.api.openai.fields import CallIn, Model, by_form
 from app.api.openai.text_wire import Tokens, prompt_form
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field
 
-from app.api.openai.calls import Call
-from app.api.openai.errors import refused
+from app.api.model_calls.calls import Call
+from app.api.model_calls.failures import refused
 
 Model = Annotated[
     str, Field(max_length=300, description="`owner/name`, `owner/name:version`, an alias, or a bare name.")

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.deps import base_url, caller_of
-from app.api.openai.calls import Call, open_call, require_input, wait_for_all
-from app.api.openai.errors import OpenAIRoute, declared, refused, respond
+from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
+from app.api.model_calls.edge_route import respond
+from app.api.model_calls.failures import refused
+from app.api.openai.errors import OpenAIRoute, declared
 from app.api.openai.fields import CallIn, Model
 from app.domain.predictions import Prediction
 from app.domain.work import FILE_KEY

@@ -7,12 +7,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app.api.deps import caller_of
-from app.api.openai.answer_stream import StreamForm, stream_answer
-from app.api.openai.calls import Call, open_call, require_input, wait_for_all
+from app.api.model_calls.answer_stream import OPENAI_EVENTS, StreamForm, stream_answer
+from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
+from app.api.model_calls.edge_route import respond
+from app.api.model_calls.failures import failure_of, refused
+from app.api.model_calls.text_output import as_piece, finish_reason
 from app.api.openai.chat_wire import ChatIn, ChatOut
-from app.api.openai.errors import OpenAIRoute, declared, failure_of, refused, respond
+from app.api.openai.errors import OpenAIRoute, declared
 from app.api.openai.text_answer import TextAnswer, usage_as_json
-from app.api.openai.text_output import as_piece, finish_reason
 from app.api.openai.text_wire import MOST_CHOICES, CompletionIn, CompletionOut, TextIn
 from app.domain.predictions import Prediction, Status
 from app.services.predictions.follow import StreamEvent
@@ -149,4 +151,4 @@ def _form(call: Call, predictions: list[Prediction], answer: TextAnswer, *, usag
         for index in numbers
         if answer.prefix(index)
     ]
-    return StreamForm(roles + echoes, each, last)
+    return StreamForm(roles + echoes, each, last, OPENAI_EVENTS)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from app.api.openai.text_output import TextOutput, count_tokens, finish_reason, read_output
+from app.api.model_calls.text_output import TextOutput, count_tokens, finish_reason, read_output
 from app.domain.predictions import Prediction
 
 

@@ -1,5 +1,5 @@
-"""What all of these routes do: find the model, create predictions, wait for their ends, cancel them when the
-caller leaves."""
+"""What all routes that run a model do: find the model, create predictions, wait for their ends, cancel them
+when the caller leaves."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from fastapi import Request
 
 from app.api.bodies import body_size, release_body
 from app.api.deps import Services, caller_of, services_of
-from app.api.openai.errors import IGNORED, NoModel, RunFailed, failure_of, refused
+from app.api.model_calls.edge_route import IGNORED
+from app.api.model_calls.failures import NoModel, RunFailed, failure_of, refused
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import RunnableVersion

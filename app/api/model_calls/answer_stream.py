@@ -1,6 +1,6 @@
-"""Server-sent events in OpenAI's form, made of the events of one or more predictions.
+"""Streams made of the events of one or more predictions.
 
-Knows predictions and their events; a StreamForm says what each looks like on the wire.
+Knows predictions and their events; a StreamForm says what each looks like, a StreamWire how it is written.
 """
 
 import asyncio
@@ -15,8 +15,10 @@ from fastapi import Request
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.openai.calls import Call, unless_left
-from app.api.openai.errors import RunFailed, error_body, failure_of
+from app.api.error_shapes import Shape, openai_shape
+from app.api.model_calls.calls import Call, unless_left
+from app.api.model_calls.edge_route import error_body
+from app.api.model_calls.failures import RunFailed, failure_of
 from app.domain.errors import LovageError
 from app.domain.predictions import Prediction
 from app.services.predictions.follow import StreamEvent
@@ -33,12 +35,25 @@ Line = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class StreamWire:
+    """How a stream's parts are written. `end` closes one that is whole; `comment` is sent while nothing
+    comes."""
+
+    encode: Callable[[Line], bytes]
+    shape: Shape  # of an error in mid-stream
+    end: bytes = b""
+    comment: bytes = b""
+    media_type: str = "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
 class StreamForm:
     """What is sent: `first`, then what `each` makes of an event of prediction number i, then `last()`."""
 
     first: Sequence[Line]
     each: Callable[[int, StreamEvent], AsyncIterator[Line]]
     last: Callable[[], Awaitable[Sequence[Line]]]
+    wire: StreamWire
 
 
 async def stream_answer(
@@ -59,9 +74,7 @@ async def stream_answer(
 
 
 class AnswerStream(StreamingResponse):
-    """Cancels the predictions when it ends before `[DONE]`, however the server ends it."""
-
-    media_type = "text/event-stream"
+    """Cancels the predictions when it ends before it is whole, however the server ends it."""
 
     def __init__(
         self,
@@ -71,7 +84,8 @@ class AnswerStream(StreamingResponse):
         events: AsyncGenerator[NumberedEvent, None],
         form: StreamForm,
     ) -> None:
-        super().__init__(self._body(), headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(self._body(), headers=headers, media_type=form.wire.media_type)
         self._call = call
         self._predictions = predictions
         self._first = first
@@ -87,25 +101,24 @@ class AnswerStream(StreamingResponse):
                 self._call.cancel(self._predictions)
 
     async def _body(self) -> AsyncIterator[bytes]:
+        wire = self._form.wire
         try:
             for line in self._form.first:
-                yield encode_event(line)
+                yield wire.encode(line)
             async for number, event in _from_first(self._first, self._events):
                 if event is SILENCE:
-                    yield COMMENT
+                    yield wire.comment
                     continue
                 if event.event == "error":
                     raise await _failure(self._call, self._predictions[number])
                 async for line in self._form.each(number, event):
-                    yield encode_event(line)
+                    yield wire.encode(line)
             for line in await self._form.last():
-                yield encode_event(line)
-            yield b"data: [DONE]\n\n"
+                yield wire.encode(line)
+            yield wire.end
             self._is_complete = True
-        except RunFailed as failure:
-            yield encode_event(failure.body)
-        except LovageError as error:  # a part is down: the client gets a sentence rather than a cut
-            yield encode_event(error_body(error))
+        except LovageError as error:  # a failed run, or a part is down: a sentence rather than a cut
+            yield wire.encode(error_body(error, wire.shape))
         finally:
             await self._events.aclose()
 
@@ -117,6 +130,9 @@ def encode_event(body: Line) -> bytes:
         for line_end in (b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\xc2\x85"):
             data = data.replace(line_end, f"\\u{ord(line_end.decode()):04x}".encode())
     return b"data: " + data + b"\n\n"
+
+
+OPENAI_EVENTS = StreamWire(encode_event, openai_shape, b"data: [DONE]\n\n", COMMENT)
 
 
 async def _failure(call: Call, prediction: Prediction) -> RunFailed:

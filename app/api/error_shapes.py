@@ -1,0 +1,63 @@
+"""How other platforms' clients read errors, for whatever answers one at an address of theirs: routes,
+middleware, faults.
+
+Knows no route and no error class.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from starlette.types import Scope
+
+# (status, sentence, field or None, code or None) -> the body.
+Shape = Callable[[int, str, str | None, str | None], dict[str, Any]]
+
+CODES = {401: "invalid_api_key", 404: "not_found", 413: "payload_too_large", 429: "rate_limit_exceeded"}
+TYPES = {403: "permission_error", 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+ABSENT = "Lovage has no such part of this API; docs/reference says what there is."
+
+
+def openai_shape(
+    status: int, message: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """`{"error": …}`; without a code, the one that goes with the status, if any."""
+    kind = TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code or CODES.get(status)}}
+
+
+OPENAI_PREFIXES = (
+    "/v1/completions",
+    "/v1/chat/",
+    "/v1/embeddings",
+    "/v1/images/",
+    "/v1/responses",
+    "/v1/audio/",
+    "/v1/moderations",
+    "/v1/batches",
+    "/v1/fine_tuning/",
+    "/v1/assistants",
+    "/v1/threads",
+    "/v1/vector_stores",
+    "/v1/realtime",
+)
+SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = ((OPENAI_PREFIXES, openai_shape),)
+# Both OpenAI's and Replicate's clients call these: an error there has the members that either reads.
+SHARED = ("/v1/models", "/v1/files")
+OPENAI_CLIENTS = re.compile(rb"(Async)?OpenAI/")  # their User-Agent, in any language
+
+
+def shape_for(scope: Scope) -> Shape | None:
+    """The shape that the caller reads: that of the address, or of OpenAI's own clients wherever they call.
+    None: ours."""
+    path = str(scope["path"])
+    for prefixes, shape in SHAPES:
+        if path.startswith(prefixes):
+            return shape
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
+    return openai_shape if OPENAI_CLIENTS.match(agent) else None
+
+
+def is_shared(scope: Scope) -> bool:
+    """Whether clients of both families call this address."""
+    return str(scope["path"]).startswith(SHARED)
