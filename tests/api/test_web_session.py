@@ -9,46 +9,46 @@ SAME = {"Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
-def browser(api):
+def visitor(api):
     with httpx.Client(base_url=api.url, headers=SAME, timeout=30) as client:
         yield client
 
 
-def test_a_password_gives_a_cookie_that_signs_calls(ada, browser) -> None:
-    assert browser.get("/session").json()["user"] is None
-    answer = browser.post("/session", json={"username": "ada", "password": "correct horse battery"})
+def test_a_password_gives_a_cookie_that_signs_calls(ada, visitor) -> None:
+    assert visitor.get("/session").json()["user"] is None
+    answer = visitor.post("/session", json={"username": "ada", "password": "correct horse battery"})
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
-    assert browser.get("/session").json()["user"]["username"] == "ada"
-    assert browser.get("/v1/account").json()["username"] == "ada"
-    assert browser.delete("/session").status_code == 204
-    assert browser.get("/session").json()["user"] is None
+    assert visitor.get("/session").json()["user"]["username"] == "ada"
+    assert visitor.get("/v1/account").json()["username"] == "ada"
+    assert visitor.delete("/session").status_code == 204
+    assert visitor.get("/session").json()["user"] is None
 
 
-def test_a_key_signs_in_with_its_own_scopes(make_person, browser) -> None:
+def test_a_key_signs_in_with_its_own_scopes(make_person, visitor) -> None:
     person = make_person(scopes=("predict",))
-    user = browser.post("/session", json={"key": person.key}).json()["user"]
+    user = visitor.post("/session", json={"key": person.key}).json()["user"]
     assert (user["scopes"], user["by_key"]) == (["predict"], True)
-    assert browser.post("/v1/models", json={"name": "x"}).status_code == 403
+    assert visitor.post("/v1/models", json={"name": "x"}).status_code == 403
 
 
-def test_a_link_signs_in_once(ada, api, browser) -> None:
+def test_a_link_signs_in_once(ada, api, visitor) -> None:
     sessions: Sessions = api.services.people.sessions
     link = sessions.issue_link("ada")
-    assert browser.get("/v1/account", headers={"Authorization": f"Bearer {link}"}).status_code == 401
-    assert browser.post("/session", json={"link": link}).json()["user"]["username"] == "ada"
-    again = browser.post("/session", json={"link": link})
+    assert visitor.get("/v1/account", headers={"Authorization": f"Bearer {link}"}).status_code == 401
+    assert visitor.post("/session", json={"link": link}).json()["user"]["username"] == "ada"
+    again = visitor.post("/session", json={"link": link})
     assert again.status_code == 401
     assert "used already" in again.json()["detail"]
 
 
-def test_signing_out_everywhere_ends_the_cookie_and_unused_links(ada, api, browser) -> None:
+def test_signing_out_everywhere_ends_the_cookie_and_unused_links(ada, api, visitor) -> None:
     link = api.services.people.sessions.issue_link("ada")
-    browser.post("/session", json={"username": "ada", "password": "correct horse battery"})
-    assert browser.post("/v1/account/sign-out").status_code == 204
-    assert browser.get("/session").json()["user"] is None
-    assert browser.post("/session", json={"link": link}).status_code == 401
+    visitor.post("/session", json={"username": "ada", "password": "correct horse battery"})
+    assert visitor.post("/v1/account/sign-out").status_code == 204
+    assert visitor.get("/session").json()["user"] is None
+    assert visitor.post("/session", json={"link": link}).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -60,24 +60,24 @@ def test_signing_out_everywhere_ends_the_cookie_and_unused_links(ada, api, brows
         {"Origin": "https://evil.example"},
     ],
 )
-def test_another_site_neither_acts_with_the_cookie_nor_signs_anybody_in(ada, api, browser, headers) -> None:
+def test_another_site_neither_acts_with_the_cookie_nor_signs_anybody_in(ada, api, visitor, headers) -> None:
     body = {"username": "ada", "password": "correct horse battery"}
-    browser.post("/session", json=body)
-    with httpx.Client(base_url=api.url, cookies=browser.cookies, headers=headers) as other:
+    visitor.post("/session", json=body)
+    with httpx.Client(base_url=api.url, cookies=visitor.cookies, headers=headers) as other:
         assert other.post("/v1/models", json={"name": "planted"}).status_code == 401
         assert other.post("/session", json=body).status_code == 403
         assert other.delete("/session").headers.get("set-cookie") is None
 
 
-def test_an_origin_of_our_own_is_ours_where_browsers_say_no_more(ada, api, browser) -> None:
-    browser.post("/session", json={"username": "ada", "password": "correct horse battery"})
-    with httpx.Client(base_url=api.url, cookies=browser.cookies, headers={"Origin": api.url}) as other:
+def test_an_origin_of_our_own_is_ours_where_browsers_say_no_more(ada, api, visitor) -> None:
+    visitor.post("/session", json={"username": "ada", "password": "correct horse battery"})
+    with httpx.Client(base_url=api.url, cookies=visitor.cookies, headers={"Origin": api.url}) as other:
         assert other.post("/v1/models", json={"name": "own"}).status_code == 201
 
 
 @pytest.mark.parametrize("body", [{}, {"username": "ada"}, {"key": "k", "link": "l"}, {"key": "lov_no"}])
-def test_a_sign_in_that_is_none_is_refused_with_a_sentence(browser, body) -> None:
-    answer = browser.post("/session", json=body)
+def test_a_sign_in_that_is_none_is_refused_with_a_sentence(visitor, body) -> None:
+    answer = visitor.post("/session", json=body)
     assert answer.status_code in (401, 422)
     assert answer.json()["detail"]
     assert "set-cookie" not in answer.headers
