@@ -13,7 +13,12 @@ def main() -> None:
     url = context.config.get_main_option("sqlalchemy.url") or load().database_url
     engine = connect(url, pool=1, application="lovage-migrate", statement_ms=MIGRATION_MS)
     with engine.connect() as connection, wait_for_lock(connection):
-        context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            compare_type=True,
+            transaction_per_migration=True,  # some build an index beside the work, outside of any transaction
+        )
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()

@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
@@ -44,6 +44,20 @@ def next_group(waiting: deque[T], limit: int, size_of: SizeOf[T] | None = None) 
             break
         group.append(waiting.popleft())
     return group
+
+
+def split_groups(items: Iterable[T], limit: int, size_of: SizeOf[T]) -> Iterator[list[T]]:
+    """The items in groups so bounded. No more than one group and the item after it is held."""
+    group: list[T] = []
+    size = 0
+    for item in items:
+        size += size_of(item)
+        if group and (len(group) == limit or size > GROUP_BYTES):
+            yield group
+            group, size = [], size_of(item)
+        group.append(item)
+    if group:
+        yield group
 
 
 def check_size(answers: Sequence[R], size: int) -> Sequence[R]:

@@ -60,15 +60,18 @@ from app.services.predictions.bulk import Bulk
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.delivery_log import DeliveryLog
 from app.services.predictions.disconnects import Disconnects
+from app.services.predictions.expiry import retention_by_kind
 from app.services.predictions.follow import Follower
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.queue_position import QueuePositions
 from app.services.predictions.recovery import Recovery, SweepLimits
+from app.services.predictions.stored_values import StoredValues
 from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
 from app.services.predictions.webhook_outbox import WebhookOutbox
+from app.services.predictions.whole_answers import WholeAnswers
 from app.settings import Settings
 from app.storage import StorageOptions, open_storage
 from app.storage.base import Storage
@@ -84,12 +87,17 @@ class Core:
     redis: "redis.Redis"
     storage: Storage
     view: PredictionView
+    answers: WholeAnswers
     publisher: Publisher
     events: EventWriter
     notifier: Notifier
     lifecycle: Lifecycle
     redis_marker: RedisMarker
     limits: SweepLimits
+
+    def removal(self) -> DataRemoval:
+        """What removes predictions' data."""
+        return DataRemoval(self.database, self.lifecycle, self.storage)
 
     def recovery(self) -> Recovery:
         """The sweeps over this core."""
@@ -119,15 +127,18 @@ def open_core(settings: Settings, *, application: str, pool: int, fail_fast: boo
     )
     storage = open_storage(storage_options(settings))
     view = PredictionView(storage, settings.secret_key, settings.public_url, settings.file_url_seconds)
+    whole = WholeAnswers(view, StoredValues(storage))
     client = redis_client.connect(settings.redis_url)
     publisher, events = Publisher(client, channels.STATE_CHANGES), EventWriter(client)
     publisher.start()
     events.start()
     notifier = Notifier(publisher, events)
-    lifecycle = Lifecycle(database, WebhookOutbox(view), notifier, settings.max_crashes)
+    lifecycle = Lifecycle(database, WebhookOutbox(view, whole), notifier, settings.max_crashes)
     marker = RedisMarker(client)
     limits = SweepLimits(settings.dead_after_seconds, settings.retention_hours, settings.audit_days)
-    return Core(database, client, storage, view, publisher, events, notifier, lifecycle, marker, limits)
+    return Core(
+        database, client, storage, view, whole, publisher, events, notifier, lifecycle, marker, limits
+    )
 
 
 def storage_options(settings: Settings) -> StorageOptions:
@@ -208,7 +219,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
         health=health,
-        removal=DataRemoval(core.lifecycle, core.storage),
+        removal=core.removal(),
         limits=build_rate_limits(settings),
         subscriptions=subscriptions,
         stats=VersionStats(database, versions),
@@ -218,12 +229,13 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
         submitter=submitter,
-        follower=Follower(database, reader, threads),
+        follower=Follower(database, reader, core.answers.stored, threads),
         positions=positions,
         disconnects=Disconnects(reader, core.lifecycle, core.notifier, threads),
         model_commands=ModelCommandPublisher(core.redis),
         lifecycle=core.lifecycle,
         view=core.view,
+        answers=core.answers,
         storage=core.storage,
     )
 
@@ -246,6 +258,7 @@ def build_metrics(
         lambda: subscriptions.active,
         core.publisher,
         settings.dead_after_seconds,
+        retention_by_kind(settings.retention_hours, settings.audit_days),
     )
 
 
@@ -381,6 +394,7 @@ def build_submitter(
         OwnFiles(core.database, threads),
         fleet,
         backlog,
+        core.answers.stored,
         threads,
         bodies.run,
     )

@@ -37,6 +37,7 @@ from app.worker.heartbeat import Heartbeat, Post, this_host
 from app.worker.identity import WorkerIdentity
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake
+from app.worker.long_inputs import LongInputs
 from app.worker.metrics import courier_exposition
 from app.worker.model_files import ModelFileOptions, ModelFiles
 from app.worker.model_preload import ModelPreloader
@@ -157,7 +158,8 @@ def build_preparation(settings: Settings, core: Core, options: RunOptions) -> Pr
         settings.max_upload_bytes,
         GuardedClient(address_policy(settings)),
     )
-    return Preparation(Versions(core.database), ModelFiles(model_file_options(settings)), inputs, options)
+    files, long_inputs = ModelFiles(model_file_options(settings)), LongInputs(core.database, core.storage)
+    return Preparation(Versions(core.database), files, inputs, long_inputs, options)
 
 
 def run_options(settings: Settings, device: Device) -> RunOptions:

@@ -44,6 +44,7 @@ from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.queue_position import QueuePositions
 from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
+from app.services.predictions.whole_answers import WholeAnswers
 from app.storage.base import Storage
 
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
@@ -109,6 +110,7 @@ class Services:
     model_commands: ModelCommandPublisher
     lifecycle: Lifecycle
     view: PredictionView
+    answers: WholeAnswers
     storage: Storage
     proxy_check: ProxyCheck = field(default_factory=ProxyCheck)
 
@@ -129,12 +131,17 @@ async def caller_of(request: Request) -> Principal:
     except Unauthenticated:
         limited_by_address(request)
         raise
-    policy = policy_of(request.method, request.url.path)
-    count_call(request, policy, str(caller.user_id) if caller.user_id else network_of(address_of(request)))
-    if caller.key_id:
-        count_call(request, "key", str(caller.key_id))
+    count_calls(request, caller, policy_of(request.method, request.url.path))
     request.scope["caller"] = caller
     return caller
+
+
+def count_calls(request: Request, caller: Principal, policy: str, amount: int = 1) -> None:
+    """So many more of a caller's. One call that makes several predictions counts as several."""
+    name = str(caller.user_id) if caller.user_id else network_of(address_of(request))
+    count_call(request, policy, name, amount)
+    if caller.key_id:
+        count_call(request, "key", str(caller.key_id), amount)
 
 
 def policy_of(method: str, path: str) -> str:
@@ -144,10 +151,10 @@ def policy_of(method: str, path: str) -> str:
     )
 
 
-def count_call(request: Request, policy: str, name: str) -> None:
-    """One call more. The middleware writes the standing into the answer's headers."""
+def count_call(request: Request, policy: str, name: str, amount: int = 1) -> None:
+    """So many calls more. The middleware writes the standing into the answer's headers."""
     try:
-        standing = services_of(request).limits.count(policy, name)
+        standing = services_of(request).limits.count(policy, name, amount)
     except TooManyCalls as error:
         request.scope["limited"] = error.standing
         raise

@@ -1,5 +1,6 @@
 """Brings a database to the newest schema with Alembic. Safe to run from several processes at once."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ from alembic import command
 from app.shipped import locate_shipped
 
 LOCK = 7_205_601  # any number that nothing else in this database locks
+RETRY_SECONDS = 0.2
 
 
 def config(url: str) -> Config:
@@ -31,8 +33,12 @@ def downgrade(url: str, revision: str) -> None:
 
 @contextmanager
 def wait_for_lock(connection: Connection) -> Iterator[None]:
-    """Lets one migration run at a time: two processes that start together do not create a table twice."""
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+    """Lets one migration run at a time: two processes that start together do not create a table twice. It is
+    asked for again and again: who waits inside a statement holds up an index that is built concurrently."""
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}).scalar_one():
+        connection.rollback()
+        time.sleep(RETRY_SECONDS)
+    connection.commit()  # the lock is the session's; each migration has a transaction of its own
     try:
         yield
     finally:

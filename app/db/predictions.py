@@ -23,9 +23,44 @@ from app.domain.predictions import Prediction, Status, lowest_id
 COLUMNS = (
     "id, user_id, version_id, model, status, queue, created_at, input, output, error, error_code, logs,"
     " progress, metrics, stream, source, attempt, crashes, worker, cancel_requested, deadline, timeout,"
-    " webhook, webhook_events, routing, started_at, completed_at, data_removed_at"
+    " webhook, webhook_events, routing, started_at, completed_at, data_removed_at, input_bytes, output_bytes,"
+    " input_key, output_key"
 )
-RETURNING = "RETURNING " + ", ".join(f"p.{name}" for name in COLUMNS.split(", "))
+# A value of more bytes is left out where several rows are read at once, and read with its row alone: so a
+# statement reads some 100 kB a row at most, whatever the rows hold.
+LONG_BYTES = 32_768
+# Its bytes; of a row that an earlier release has written, those that it takes on the disk.
+BYTES_OF = {
+    "input": "coalesce(p.input_bytes, pg_column_size(p.input))",
+    "output": "coalesce(p.output_bytes, pg_column_size(p.output))",
+    "logs": "octet_length(p.logs)",
+}
+EMPTY = {"input": "NULL", "output": "NULL", "logs": "''"}
+# By the number that SHORT gives them: 1 for the first, 2 for the second, 4 for the third.
+LEFT_OUT = tuple(tuple(name for bit, name in enumerate(BYTES_OF) if number & 1 << bit) for number in range(8))
+
+
+def _short(without: str = "false") -> str:
+    """COLUMNS of `p` with the long values left out; where the condition `without` holds, all of them."""
+    columns = [_value(name, without) if name in EMPTY else f"p.{name}" for name in COLUMNS.split(", ")]
+    left_out = " + ".join(
+        f"CASE WHEN {size} > {LONG_BYTES} THEN {1 << bit} ELSE 0 END"
+        for bit, size in enumerate(BYTES_OF.values())
+    )
+    return ", ".join([*columns, f"{left_out} AS left_out"])
+
+
+def _value(name: str, without: str) -> str:
+    is_empty = f"{without} OR {BYTES_OF[name]} > {LONG_BYTES}"
+    return f"CASE WHEN {is_empty} THEN {EMPTY[name]} ELSE p.{name} END AS {name}"
+
+
+SHORT = _short()
+RETURNING = f"RETURNING {SHORT}"
+# What it was called with and what it answered, only a webhook repeats.
+RETURNING_ENDED = f"RETURNING {_short('p.webhook IS NULL')}"
+# Who accepts a prediction has its input.
+RETURNING_NEW = f"RETURNING {_short('true')}"
 
 
 def as_prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
@@ -33,6 +68,7 @@ def as_prediction(row: RowMapping | Mapping[str, Any]) -> Prediction:
     values = dict(row)
     values["status"] = Status(values["status"])
     values["metrics"] = values["metrics"] or {}
+    values["left_out"] = LEFT_OUT[values.get("left_out", 0)]
     return Prediction(**values)
 
 
@@ -63,10 +99,11 @@ class ById:
         return execute(session, self.for_many, ids=list(ids), **params)
 
 
-def by_id(sql: str) -> ById:
-    """`{ids}` in `sql` is the condition on `p.id`. What it says of the status is `hidden`, so that it goes by
-    the key."""
-    return ById(text(sql.format(ids="p.id = ANY(:ids)")), text(sql.format(ids="p.id = :id")))
+def by_id(sql: str, *, for_one: str = "", for_many: str = "") -> ById:
+    """`{ids}` in `sql` is the condition on `p.id`, `{columns}` are `for_one` or `for_many`. What it says of
+    the status is `hidden`, so that it goes by the key."""
+    many = sql.format(ids="p.id = ANY(:ids)", columns=for_many)
+    return ById(text(many), text(sql.format(ids="p.id = :id", columns=for_one)))
 
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -76,21 +113,23 @@ def _json(rows: Sequence[Mapping[str, Any]]) -> str:
 INSERT = text(f"""
     INSERT INTO predictions AS p (id, user_id, version_id, model, queue, routing, source, input, stream,
         deadline, timeout,
-                                  webhook, webhook_events, idempotency_key, request_hash, notified_at)
+                                  webhook, webhook_events, idempotency_key, request_hash, notified_at,
+        input_bytes, input_key)
     SELECT r.id, r.user_id, r.version_id, r.model, r.queue, r.routing, r.source, r.input, r.stream,
            now() + r.cancel_after * interval '1 s', r.timeout, r.webhook, r.webhook_events, r.idempotency_key,
-           decode(r.request_hash, 'hex'), now()
+           decode(r.request_hash, 'hex'), now(), r.input_bytes, r.input_key
     FROM json_to_recordset(:rows) AS r(id text, user_id uuid, version_id text, model text, queue text,
         routing json,
          source text, input json, stream bool, cancel_after float, timeout float, webhook text,
              webhook_events text[],
-         idempotency_key text, request_hash text)
+         idempotency_key text, request_hash text, input_bytes int, input_key text)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    {RETURNING}""")
+    {RETURNING_NEW}""")
 
 
 def insert(session: Session | Autocommit, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
-    """Inserts new predictions; those whose idempotency key exists already are left out of the answer.
+    """Inserts new predictions; those whose idempotency key exists already are left out of the answer, and
+    everybody's input is.
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
     Two groups that hold the same keys wait for each other at the first: they come to them in the same order.
@@ -122,12 +161,22 @@ def by_idempotency_key(
     return by_key
 
 
-GET = by_id(f"SELECT {COLUMNS} FROM predictions AS p WHERE {{ids}}")
+GET = by_id("SELECT {columns} FROM predictions AS p WHERE {ids}", for_one=COLUMNS, for_many=SHORT)
 
 
 def get(session: Session | Autocommit, ids: Sequence[str]) -> dict[str, Prediction]:
-    """The predictions among `ids` that exist, by id."""
+    """The predictions among `ids` that exist, by id. One alone is whole; of several, `left_out` names each
+    value that is long."""
     return {prediction.id: prediction for prediction in GET.execute(session, ids)}
+
+
+INPUTS = text("SELECT id, input FROM predictions WHERE id = ANY(:ids)")
+
+
+def inputs(session: Session | Autocommit, ids: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """The inputs of these predictions, however long, as their rows hold them."""
+    rows = session.execute(INPUTS, {"ids": list(ids)}).mappings()
+    return {row["id"]: row["input"] for row in rows}
 
 
 # What differs between two errors of a kind: what is quoted, hexadecimal, or a number.
@@ -159,12 +208,13 @@ def page(
     session: Session, narrowed: Filter, *, before: str | None, after: str | None, limit: int
 ) -> list[Prediction]:
     """At most `limit` predictions of one user, newest first, with ids below `before` or above `after` (one of
-    them at most)."""
+    them at most); long values are left out."""
     clauses, params = where_clauses(narrowed)
     clauses += ["id < :before"] if before is not None else []
     clauses += ["id > :after"] if after is not None else []
     order = "ASC" if after is not None else "DESC"
-    sql = f"SELECT {COLUMNS} FROM predictions WHERE {' AND '.join(clauses)} ORDER BY id {order} LIMIT :limit"
+    where = " AND ".join(clauses)
+    sql = f"SELECT {SHORT} FROM predictions AS p WHERE {where} ORDER BY id {order} LIMIT :limit"
     predictions = execute(session, text(sql), **params, before=before, after=after, limit=limit)
     return predictions[::-1] if after is not None else predictions
 
@@ -217,25 +267,18 @@ def _by_id(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(rows, key=lambda row: str(row["id"]))
 
 
-# What it was called with and what it answered is long, and only a webhook repeats it.
-LONG = {"input": "NULL", "output": "NULL", "logs": "''"}
-RETURNING_ENDED = "RETURNING " + ", ".join(
-    (
-        f"CASE WHEN p.webhook IS NULL THEN {LONG[name]} ELSE p.{name} END AS {name}"
-        if name in LONG
-        else f"p.{name}"
-    )
-    for name in COLUMNS.split(", ")
-)
 FINISH = by_id(f"""
     UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
-           output = r.output, error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
+           output = CASE WHEN r.keeps_progress THEN p.output ELSE r.output END,
+           output_bytes = r.output_bytes, output_key = r.output_key,
+           error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
            error_code = CASE WHEN p.cancel_requested THEN NULL ELSE r.error_code END,
-           logs = r.logs, metrics = r.metrics, progress = coalesce(r.progress, p.progress),
-               completed_at = now()
+           logs = CASE WHEN r.keeps_progress THEN p.logs ELSE r.logs END,
+           metrics = r.metrics, progress = coalesce(r.progress, p.progress), completed_at = now()
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json,
         error text,
-         error_code text, logs text, metrics json, progress json)
+         error_code text, logs text, metrics json, progress json, output_bytes int, output_key text,
+         keeps_progress bool)
     WHERE {{ids}} AND p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker
         AND {hidden("p.status")} = 'processing'
     {RETURNING_ENDED}""")
@@ -243,7 +286,7 @@ FINISH = by_id(f"""
 
 def finish(session: Session | Autocommit, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """The only way from `processing` to an end. A row whose fence (worker, attempt) does not hold is left out
-    of the answer; of those without a webhook the answer lacks LONG."""
+    of the answer; of those without a webhook the answer has no input, output and logs."""
     rows = _by_id(rows)
     return FINISH.execute(session, [row["id"] for row in rows], rows=_json(rows))
 
@@ -293,7 +336,7 @@ def requeue(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Predict
 
 
 HELD_BY = text(
-    f"SELECT {COLUMNS} FROM predictions WHERE status = 'processing' AND worker = :worker FOR UPDATE"
+    f"SELECT {SHORT} FROM predictions AS p WHERE status = 'processing' AND worker = :worker FOR UPDATE"
 )
 
 
@@ -304,10 +347,29 @@ def held_by(session: Session, worker: UUID) -> list[Prediction]:
 
 REMOVE_DATA = text(f"""
     UPDATE predictions AS p SET input = NULL, output = NULL, logs = '', routing = NULL, webhook = NULL,
-        data_removed_at = now()
+        input_bytes = NULL, output_bytes = NULL, output_key = NULL, data_removed_at = now()
     WHERE p.id = ANY(:ids) AND p.completed_at IS NOT NULL AND p.data_removed_at IS NULL {RETURNING}""")
 
 
 def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
-    """Empties what a caller sent and got; the row with its times and metrics stays."""
+    """Empties what a caller sent and got; the row with its times and metrics stays, and names a stored input
+    until `forget_inputs`."""
     return execute(session, REMOVE_DATA, ids=sorted(ids))
+
+
+# Asked after a removal is committed: of two at once, the later one sees both.
+UNNEEDED_INPUTS = text("""
+    SELECT key FROM unnest(CAST(:keys AS text[])) AS named(key) WHERE NOT EXISTS (
+        SELECT FROM predictions WHERE input_key = key AND data_removed_at IS NULL)""")
+FORGET_INPUTS = text("""
+    UPDATE predictions SET input_key = NULL WHERE input_key = ANY(:keys) AND data_removed_at IS NOT NULL""")
+
+
+def unneeded_inputs(session: Session, keys: Sequence[str]) -> list[str]:
+    """Those of the stored inputs that belong to removed predictions only."""
+    return list(session.execute(UNNEEDED_INPUTS, {"keys": list(keys)}).scalars())
+
+
+def forget_inputs(session: Session, keys: Sequence[str]) -> None:
+    """These stored inputs are deleted."""
+    session.execute(FORGET_INPUTS, {"keys": sorted(keys)})

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db.planner import BY_AGE, IN_QUEUE, by_index
-from app.db.predictions import COLUMNS, execute
+from app.db.predictions import SHORT, execute
 from app.domain.predictions import Prediction
 
 SWEEP_LOCK = text(
@@ -42,7 +42,7 @@ def overdue(session: Session, limit: int) -> list[str]:
 
 
 HELD_BY_DEAD = text(f"""
-    SELECT {COLUMNS} FROM predictions AS p
+    SELECT {SHORT} FROM predictions AS p
     WHERE p.status = 'processing' AND NOT EXISTS (
         SELECT FROM workers w WHERE w.id = p.worker AND w.stopped_at IS NULL
           AND w.seen_at > now() - :dead_after * interval '1 s')
@@ -172,3 +172,17 @@ EXPIRED = by_index("""
 def expired(session: Session, hours: float, limit: int) -> list[str]:
     """Ids of ended predictions whose data is older than the retention time."""
     return list(session.execute(EXPIRED, {"hours": hours, "limit": limit}).scalars())
+
+
+# Along the index of what is removed and still names its input: the few of the last moments, and those whose
+# siblings are still there.
+INPUTS_TO_DELETE = text("""
+    SELECT DISTINCT input_key FROM predictions AS removed
+    WHERE input_key IS NOT NULL AND data_removed_at IS NOT NULL AND NOT EXISTS (
+        SELECT FROM predictions AS p WHERE p.input_key = removed.input_key AND p.data_removed_at IS NULL)
+    LIMIT :limit""")
+
+
+def inputs_to_delete(session: Session, limit: int) -> list[str]:
+    """Stored inputs that only removed predictions name."""
+    return list(session.execute(INPUTS_TO_DELETE, {"limit": limit}).scalars())

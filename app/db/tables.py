@@ -32,6 +32,18 @@ TIME = DateTime(timezone=True)
 # 244 random bits, by Postgres' own strong source.
 NEW_FILE_KEY = "'lfk_' || encode(sha256((gen_random_uuid()::text || gen_random_uuid()::text)::bytea), 'hex')"
 
+# Rows of predictions that an index has.
+ENDED = "status IN ('succeeded', 'failed', 'canceled')"
+HAS_DATA = "completed_at IS NOT NULL AND data_removed_at IS NULL"
+HAS_DEADLINE = "deadline IS NOT NULL AND status IN ('starting', 'processing')"
+HAS_KEY = "idempotency_key IS NOT NULL"
+TO_DELETE = "input_key IS NOT NULL AND data_removed_at IS NOT NULL"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of those rows only."""
+    return Index(name, *columns, unique=unique, postgresql_where=text(where))
+
 
 class Base(DeclarativeBase):
     """Declarative base of all tables."""
@@ -56,7 +68,7 @@ class UserRow(Base):
     # Of a deleted user: the predictions up to this id have lost their data. Null: nothing is to be removed.
     purge_after: Mapped[str | None] = mapped_column(String(26))
 
-    __table_args__ = (Index("users_to_purge", "id", postgresql_where=text("purge_after IS NOT NULL")),)
+    __table_args__ = (_partial("users_to_purge", "id", where="purge_after IS NOT NULL"),)
 
 
 class ApiKeyRow(Base):
@@ -92,7 +104,7 @@ class ModelRow(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(TIME)
 
     __table_args__ = (
-        Index("models_name", "owner", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        _partial("models_name", "owner", "name", unique=True, where="deleted_at IS NULL"),
         Index("models_by_owner", "owner_id"),
     )
 
@@ -138,6 +150,13 @@ class PredictionRow(Base):
     # were sent.
     input: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     output: Mapped[Any] = mapped_column(JSON, nullable=True)
+    # How long their JSON is, wherever it is. Null: written by a release that did not count, or empty.
+    input_bytes: Mapped[int | None] = mapped_column(Integer)
+    output_bytes: Mapped[int | None] = mapped_column(Integer)
+    # Set when it is in the storage (services/predictions/stored_values.py). `input` then holds its short
+    # properties, `output` facts about it.
+    input_key: Mapped[str | None] = mapped_column(Text)
+    output_key: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(Text)
     error_code: Mapped[str | None] = mapped_column(String(32))
     logs: Mapped[str] = mapped_column(Text, server_default="")
@@ -169,38 +188,20 @@ class PredictionRow(Base):
     __table_args__ = (
         Index("predictions_by_user", "user_id", "id"),
         Index("predictions_by_user_and_model", "user_id", "model", "id"),
-        Index(
-            "predictions_ended_by_user",
-            "user_id",
-            "status",
-            "id",
-            postgresql_where=text("status IN ('succeeded', 'failed', 'canceled')"),
-        ),
-        Index("predictions_waiting", "queue", "id", postgresql_where=text("status = 'starting'")),
-        Index("predictions_waiting_by_user", "user_id", postgresql_where=text("status = 'starting'")),
-        Index("predictions_running", "worker", postgresql_where=text("status = 'processing'")),
-        Index(
-            "predictions_unnotified",
-            "id",
-            postgresql_where=text("status = 'starting' AND notified_at IS NULL"),
-        ),
-        Index(
+        _partial("predictions_ended_by_user", "user_id", "status", "id", where=ENDED),
+        _partial("predictions_waiting", "queue", "id", where="status = 'starting'"),
+        _partial("predictions_waiting_by_user", "user_id", where="status = 'starting'"),
+        _partial("predictions_running", "worker", where="status = 'processing'"),
+        _partial("predictions_unnotified", "id", where="status = 'starting' AND notified_at IS NULL"),
+        _partial(
             "predictions_deadline",
             "deadline",
-            postgresql_where=text("deadline IS NOT NULL AND status IN ('starting', 'processing')"),
+            where=HAS_DEADLINE,
         ),
-        Index(
-            "predictions_idempotency",
-            "user_id",
-            "idempotency_key",
-            unique=True,
-            postgresql_where=text("idempotency_key IS NOT NULL"),
-        ),
-        Index(
-            "predictions_retention",
-            "completed_at",
-            postgresql_where=text("completed_at IS NOT NULL AND data_removed_at IS NULL"),
-        ),
+        _partial("predictions_idempotency", "user_id", "idempotency_key", unique=True, where=HAS_KEY),
+        _partial("predictions_by_input", "input_key", where="input_key IS NOT NULL"),
+        _partial("predictions_inputs_to_delete", "input_key", where=TO_DELETE),
+        _partial("predictions_retention", "completed_at", where=HAS_DATA),
     )
 
 
@@ -227,7 +228,7 @@ class DeploymentRow(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(TIME)
 
     __table_args__ = (
-        Index("deployments_name", "owner", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        _partial("deployments_name", "owner", "name", unique=True, where="deleted_at IS NULL"),
         Index("deployments_by_owner", "owner_id", "created_at"),
     )
 
@@ -251,7 +252,7 @@ class WorkerRow(Base):
     seen_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     stopped_at: Mapped[datetime | None] = mapped_column(TIME)
 
-    __table_args__ = (Index("workers_live", "seen_at", postgresql_where=text("stopped_at IS NULL")),)
+    __table_args__ = (_partial("workers_live", "seen_at", where="stopped_at IS NULL"),)
 
 
 class RuntimeRow(Base):
@@ -287,8 +288,9 @@ class DeliveryRow(Base):
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
     __table_args__ = (
-        Index("deliveries_due", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+        _partial("deliveries_due", "next_at", where="next_at IS NOT NULL"),
         Index("deliveries_by_user", "user_id", "created_at", "id"),
+        _partial("deliveries_done", "created_at", where="next_at IS NULL"),
     )
 
 

@@ -72,8 +72,10 @@ class Prediction:
     """A prediction as read from its row: what the wire object, the webhook body and the worker are made from.
 
     `output` may hold `{"$file": storage key}` objects; `services/predictions/prediction_view.py` turns them
-    into signed URLs. `routing` is how it was accepted: the queue and why, and what was asked beside the input
-    (ASKED).
+    into signed URLs. `left_out` names values that were not read, because they are long and others were read
+    with them. What `input_key` and `output_key` name is in the storage: `input` then holds its short
+    properties only, `output` facts about it (services/predictions/stored_values.py). `routing` is how it was
+    accepted: the queue and why, and what was asked beside the input (ASKED).
     """
 
     id: str
@@ -104,6 +106,24 @@ class Prediction:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     data_removed_at: datetime | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    input_key: str | None = None
+    output_key: str | None = None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its long values, as far as they are known."""
+        return (self.input_bytes or 0) + (self.output_bytes or 0) + len(self.logs)
+
+    @property
+    def not_here(self) -> tuple[str, ...]:
+        """Names of the values that this object does not hold, or not wholly."""
+        if self.data_removed_at is not None or not (self.input_key or self.output_key):
+            return self.left_out
+        stored = {"input": self.input_key, "output": self.output_key}
+        return self.left_out or tuple(name for name, key in stored.items() if key)
 
     @property
     def deployment(self) -> str | None:

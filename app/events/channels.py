@@ -54,6 +54,8 @@ CHANGING = (
     "cancel_requested",
     "started_at",
     "completed_at",
+    "output_bytes",
+    "output_key",
 )
 
 

@@ -115,6 +115,10 @@ FLEET: Described = {
         ("state",),
     ),
     "lovage_webhooks_overdue_seconds": ("How long the webhook that is due longest has been due.", ()),
+    "lovage_expiry_overdue_seconds": (
+        "How long the oldest of what is kept for a time should have been removed.",
+        ("kind",),
+    ),
 }
 OF_API: Described = {
     "lovage_readers": (

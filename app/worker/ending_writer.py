@@ -19,13 +19,13 @@ from app.domain.errors import DatabaseRefused, ModelFailed, Unavailable
 from app.domain.predictions import Prediction, Status
 from app.services.predictions.attempts import Ending
 from app.services.predictions.lifecycle import Lifecycle
+from app.worker.run import NOT_STORABLE
 
 log = structlog.get_logger(__name__)
 
 KEEP_TRYING_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 GROUP = 128
-NOT_STORABLE = "The model's answer could not be stored."
 
 OnRecorded = Callable[[bool], None]
 

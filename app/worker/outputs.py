@@ -1,21 +1,27 @@
-"""Moves the files that a model wrote to the storage, under keys that name the attempt, so that nobody
-overwrites anybody."""
+"""Moves the files that a model wrote to the storage, and long outputs themselves, under keys that name the
+attempt, so that nobody overwrites anybody."""
 
 import mimetypes
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from app.domain.errors import StorageFailed
 from app.domain.work import FILE_KEY
+from app.json_text import JsonText
 from app.services.predictions.prediction_view import output_prefix
+from app.services.predictions.stored_values import StoredValues, output_key
 from app.storage.base import Storage
+
+log = structlog.get_logger(__name__)
 
 
 class Outputs:
     """Thread-safe when the storage is."""
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self._storage, self._values = storage, StoredValues(storage)
 
     def store(self, output: Any, folder: Path, prediction_id: str, attempt: int) -> Any:
         """The output with its file names replaced by storage keys. Raises StorageFailed."""
@@ -31,12 +37,22 @@ class Outputs:
             return [self.store(value, folder, prediction_id, attempt) for value in output]
         return output
 
+    def store_value(self, text: JsonText, prediction_id: str, attempt: int) -> str:
+        """Its key. Raises StorageFailed."""
+        key = output_key(prediction_id, attempt)
+        self._values.put(key, text)
+        return key
+
     def forget_others(self, prediction_id: str, attempt: int) -> None:
-        """Deletes what other attempts have stored: nothing names it any more."""
+        """Deletes what other attempts have stored: nothing names it any more. What cannot be deleted now goes
+        with the prediction's data."""
         prefix = output_prefix(prediction_id)
-        others = [key for key in self._storage.list(prefix) if not key.startswith(f"{prefix}{attempt}/")]
-        if others:
-            self._storage.delete(others)
+        try:
+            others = [key for key in self._storage.list(prefix) if not key.startswith(f"{prefix}{attempt}/")]
+            if others:
+                self._storage.delete(others)
+        except StorageFailed as error:
+            log.warning("old_files_left", prediction=prediction_id, reason=error.detail)
 
     def _put(self, name: str, folder: Path, prefix: str) -> str:
         path = (folder / name).resolve()

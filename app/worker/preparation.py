@@ -10,6 +10,7 @@ from app.domain.file_inputs import takes_files
 from app.domain.version_settings import number_of
 from app.domain.work import ModelSpec
 from app.worker.inputs import Inputs, IsCanceled
+from app.worker.long_inputs import LongInputs
 from app.worker.model_files import ModelFiles
 from app.worker.version_cache import KEPT, Versions
 
@@ -46,10 +47,16 @@ class Preparation:
     """Thread-safe. `ready` holds the versions that were fetched, by id."""
 
     def __init__(
-        self, versions: Versions, model_files: ModelFiles, inputs: Inputs, options: RunOptions
+        self,
+        versions: Versions,
+        model_files: ModelFiles,
+        inputs: Inputs,
+        long_inputs: LongInputs,
+        options: RunOptions,
     ) -> None:
         self._versions, self._model_files = versions, model_files
         self._inputs, self._options = inputs, options
+        self.whole_input = long_inputs.whole_input
         self.ready: dict[str, ReadyVersion] = {}
 
     def fetch(self, version_id: str, log: Callable[[str], None]) -> ReadyVersion:

@@ -10,7 +10,7 @@ import structlog
 from app.domain.errors import Unavailable
 from app.services.predictions.attempts import ProgressUpdate
 from app.services.predictions.lifecycle import Lifecycle
-from app.worker.run import InFlight, Stop
+from app.worker.run import InFlight, Run, Stop
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +50,13 @@ class ProgressSaver:
             if not is_ours and run.ending is None:
                 log.info("no_longer_ours", prediction=run.prediction.id)
                 run.stop(Stop.DROP)
+
+    def is_ours(self, run: Run) -> bool:
+        """Asked before anything is stored: a worker that slept past its lease leaves no files behind."""
+        is_ours = self.save([ProgressUpdate(*run.fence)])[0]
+        if not is_ours:
+            log.info("no_longer_ours", prediction=run.prediction.id)
+        return is_ours
 
     def save(self, updates: Sequence[ProgressUpdate]) -> list[bool]:
         """False for each that is no longer ours. A database that is away changes nothing: the end writes

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.domain.errors import RunTimeout
+from app.domain.errors import ModelFailed, RunTimeout
 from app.domain.phases import run_metrics
 from app.domain.predictions import Prediction, Status
 from app.domain.webhooks import wants
@@ -31,6 +31,7 @@ from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
 
 LOG_LIMIT = 200_000  # characters kept of a prediction's logs: the end is what people look for
 TOO_LONG = "It ran longer than its timeout of {:g} s."
+NOT_STORABLE = "The model's answer could not be stored."
 UNASKED_CANCEL = "its model reported a cancel that nobody asked for"
 
 Fence = tuple[str, int, UUID]  # id, attempt and the worker that claimed it
@@ -156,22 +157,34 @@ class Run:
             self.reason = TOO_LONG.format(self.prediction.timeout)
             self.ending = Canceled()
 
-    def as_ending(self, output: Any) -> Ending:
-        """What is recorded of it; `output` with its files stored. Raises TypeError for one that JSON cannot
-        hold."""
+    def as_json(self, output: Any) -> JsonText | None:
+        """An output for `as_ending`. One that JSON cannot hold (a lone surrogate, an integer of more than 64
+        bits) makes the ending a failure."""
+        try:
+            return None if output is None else JsonText.from_value(output)
+        except TypeError:
+            self.ending = Failed(NOT_STORABLE, ModelFailed.code)
+            return None
+
+    def as_ending(
+        self, output: JsonText | None, output_bytes: int = 0, output_key: str | None = None
+    ) -> Ending:
+        """What is recorded of it; `output` with its files stored. The others as in Ending."""
         error, code = self.reason, None
         if isinstance(self.ending, Failed):
             error, code = self.ending.error or "The model failed without a message.", self.ending.code
         return Ending(
             *self.fence,
             self.status,
-            None if output is None else JsonText.from_value(output),
+            output,
             error,
             code,
             self.logs,
             self.metrics,
             self.progress,
             bool(self.prediction.webhook),
+            output_bytes or (len(output) if output else None),
+            output_key,
         )
 
     @property

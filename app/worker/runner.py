@@ -19,10 +19,12 @@ from app.engine.capacity import UNMEASURED
 from app.engine.engine import Engine
 from app.events.channels import ChunkFrame
 from app.events.writer import EventWriter
+from app.json_text import JsonText
 from app.outbound.deadline import CallCanceled
-from app.services.predictions.attempts import HandBack, ProgressUpdate
+from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Lifecycle
-from app.worker.ending_writer import NOT_STORABLE, EndingWriter
+from app.services.predictions.stored_values import INLINE_BYTES, facts_of
+from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
@@ -89,7 +91,7 @@ class Runner:
                 self._on_event(run, Canceled())
                 continue
             version, values = self._preparation.ready.get(prediction.version_id), prediction.input or {}
-            if version is None or not self._is_quick(version, values):
+            if version is None or prediction.not_here or not self._is_quick(version, values):
                 self._threads.submit(self._guard, run, self._prepare)
                 continue
             work = self._work(run, version, values)
@@ -102,13 +104,17 @@ class Runner:
         return self._engine.is_ready(version.spec.version) and not _names_files(version, values)
 
     def _guard(self, run: Run, step: Callable[[Run], None]) -> None:
-        """Whatever goes wrong in a step is the prediction's end."""
+        """Whatever goes wrong in a step is the prediction's end, but for a database that is away: then
+        another attempt takes it up."""
         try:
             step(run)
         except CallCanceled:
             self._on_event(run, Canceled())
         except PredictionError as error:
             self._fail(run, Failed(error.detail, error.code))
+        except Unavailable as error:
+            log.warning("step_without_database", prediction=run.prediction.id, reason=error.detail)
+            self._hand_back(run, HandBack(*run.fence))
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
             log.exception("run_broken", prediction=run.prediction.id)
             self._fail(run, Failed(BROKEN, ModelFailed.code))
@@ -121,7 +127,7 @@ class Runner:
     def _prepare(self, run: Run) -> None:
         """The slow way to the engine: looks the version up, fetches its files and the input's."""
         version = self._preparation.fetch(run.prediction.version_id, run.log)
-        values = run.prediction.input or {}
+        values = self._preparation.whole_input(run.prediction)
         if _names_files(version, values):
             run.folder = self._folder(run)
             values = self._preparation.localize(version, values, run.folder, lambda: run.stopped is not None)
@@ -192,22 +198,31 @@ class Runner:
         self._ended(run, ended[0].status if ended else None)
 
     def _store(self, run: Run) -> None:
-        """Its files first. A worker that slept past its lease leaves none behind."""
+        """Its files first."""
         assert run.folder is not None
-        if not self._progress.save([ProgressUpdate(*run.fence)])[0]:
-            log.info("no_longer_ours", prediction=run.prediction.id)
+        if self._progress.is_ours(run):
+            prediction = run.prediction
+            output = self._outputs.store(run.output, run.folder, prediction.id, prediction.attempt)
+            self._record(run, output)
+        else:
             self._ended(run, None)
-            return
-        prediction = run.prediction
-        output = self._outputs.store(run.output, run.folder, prediction.id, prediction.attempt)
-        self._record(run, output)
 
     def _record(self, run: Run, output: Any) -> None:
-        try:
-            ending = run.as_ending(output)
-        except TypeError:  # what JSON cannot hold: a lone surrogate, an integer of more than 64 bits
-            run.ending = Failed(NOT_STORABLE, ModelFailed.code)
-            ending = run.as_ending(None)
+        text = run.as_json(output)
+        if text and len(text) > INLINE_BYTES:
+            self._threads.submit(self._guard, run, partial(self._store_output, output=output, text=text))
+        else:
+            self._write(run, run.as_ending(text))
+
+    def _store_output(self, run: Run, output: Any, text: JsonText) -> None:
+        """A long output is a file."""
+        if self._progress.is_ours(run):
+            key = self._outputs.store_value(text, run.prediction.id, run.prediction.attempt)
+            self._write(run, run.as_ending(facts_of(output, text), len(text), key))
+        else:
+            self._ended(run, None)
+
+    def _write(self, run: Run, ending: Ending) -> None:
         status = run.status
         self._ending_writer.write(ending, lambda written: self._ended(run, status if written else None))
 
@@ -217,14 +232,8 @@ class Runner:
         if run.folder and run.folder.exists():
             self._threads.submit(shutil.rmtree, run.folder, ignore_errors=True)
         if run.folder and status is not None and run.prediction.attempt > 1:
-            self._threads.submit(self._forget_others, run)
+            self._threads.submit(self._outputs.forget_others, run.prediction.id, run.prediction.attempt)
         self.on_ended(run.prediction, status)
-
-    def _forget_others(self, run: Run) -> None:
-        try:
-            self._outputs.forget_others(run.prediction.id, run.prediction.attempt)
-        except PredictionError as error:
-            log.warning("old_files_left", prediction=run.prediction.id, reason=error.detail)
 
     def close(self) -> None:
         """Nothing runs any more."""

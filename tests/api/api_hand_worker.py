@@ -16,7 +16,9 @@ from app.domain.workers import NewWorker
 from app.events.channels import ChunkFrame
 from app.json_text import JsonText
 from app.services.predictions.lifecycle import Ending, ProgressUpdate
+from app.services.predictions.stored_values import INLINE_BYTES, facts_of, output_key
 from app.settings import Settings
+from app.worker.long_inputs import LongInputs
 
 
 class HandWorker:
@@ -24,6 +26,7 @@ class HandWorker:
 
     def __init__(self, settings: Settings) -> None:
         self._core = open_core(settings, application="test-worker", pool=4)
+        self._inputs = LongInputs(self._core.database, self._core.storage)
         self._id = uuid.uuid4()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,7 +60,7 @@ class HandWorker:
                 self._answer(prediction)
 
     def _answer(self, prediction: Prediction) -> None:
-        asked = prediction.input or {}
+        asked = self._inputs.whole_input(prediction)
         said = asked.get("text", asked.get("prompt", "said"))
         chunks = [said] * asked.get("chunks", 0)
         until = time.monotonic() + asked.get("seconds", 0)
@@ -68,10 +71,16 @@ class HandWorker:
         while time.monotonic() < until and not self._stop.is_set():
             time.sleep(0.02)
         failed = bool(asked.get("fail"))
+        output = chunks or asked.get("answer", said)
+        text = JsonText.from_value(output)
+        if long := len(text) > INLINE_BYTES:
+            self._core.answers.stored.put(output_key(prediction.id, prediction.attempt), text)
         ending = Ending(
             *fence,
             status=Status.FAILED if failed else Status.SUCCEEDED,
-            output=None if failed else JsonText.from_value(chunks or asked.get("answer", said)),
+            output=None if failed else facts_of(output, text) if long else text,
+            output_bytes=len(text),
+            output_key=output_key(prediction.id, prediction.attempt) if long and not failed else None,
             error="It was asked to fail." if failed else None,
             error_code=asked.get("code", "model_failed") if failed else None,
             metrics={

@@ -185,6 +185,6 @@ def test_keys_are_forgotten_after_a_day(ada: Person, api: Any, database: Any) ->
         session.execute(
             text("UPDATE idempotency_keys SET created_at = now() - interval '25 h' WHERE key = 'k'")
         )
-    api.app.state.api.core.recovery().expire()
+    api.app.state.api.core.recovery().expiry.run()
     assert count(database, "idempotency_keys") == 1
     assert send_file(ada.http, "one", "k").json()["id"] != first

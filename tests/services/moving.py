@@ -16,7 +16,10 @@ from app.services.predictions.attempts import Ending
 
 def accepted(core: Core, **more: Any) -> Prediction:
     """One waiting prediction."""
-    return next(iter(core.lifecycle.accept([row(**more)]).values()))
+    values = row(**more)
+    prediction = core.lifecycle.accept([values])[values["id"]]
+    prediction.input = values["input"]  # as the Submitter has it
+    return prediction
 
 
 def living_worker(core: Core, device: str = "cpu", **facts: Any) -> UUID:

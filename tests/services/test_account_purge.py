@@ -76,7 +76,7 @@ def test_a_large_account_goes_in_parts_and_is_done_after_an_hour(
     ada = make_user(core, "ada")
     predictions = [ended(core, ada) for _ in range(5)]
     delete(core, ada)
-    account_purge = purge.AccountPurge(core.database, core.lifecycle, core.storage)
+    account_purge = purge.AccountPurge(core.database, core.lifecycle, core.storage, core.removal())
     assert [account_purge.run() for _ in range(4)] == [2, 2, 1, 0]
     assert all(now(core, each).data_removed_at for each in predictions)
     late = ended(core, ada)  # by a process that still trusted a key

@@ -29,7 +29,7 @@ async def follower(core: Core, settings: Settings) -> AsyncIterator[Follower]:
     reader = EventReader(settings.redis_url)
     reader.start()
     with ThreadPoolExecutor(4) as threads:
-        made = Follower(core.database, reader, threads)
+        made = Follower(core.database, reader, core.answers.stored, threads)
         while not reader.healthy:
             await asyncio.sleep(0.01)
         yield made
@@ -43,7 +43,7 @@ async def unresponsive(core: Core) -> AsyncIterator[Follower]:
     reader = EventReader("redis://127.0.0.1:1/0")
     reader.start()
     with ThreadPoolExecutor(4) as threads:
-        made = Follower(core.database, reader, threads)
+        made = Follower(core.database, reader, core.answers.stored, threads)
         yield made
         await reader.close()
 

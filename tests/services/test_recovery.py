@@ -236,7 +236,7 @@ def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) ->
             raise StorageFailed("The storage is down.")
 
     recovery = core.recovery()
-    recovery._storage = Broken()  # type: ignore[assignment]
+    recovery.expiry._storage = Broken()  # type: ignore[assignment]
     recovery._in_touch_since = time.monotonic() - 100
     running = claimed(core, uuid4())
     recovery.sweep()
@@ -258,7 +258,7 @@ def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(
                 others_may.append(sweeps.lock_sweep(session))
 
     recovery = core.recovery()
-    recovery._storage = Slow()  # type: ignore[assignment]
+    recovery.expiry._storage = Slow()  # type: ignore[assignment]
     recovery.sweep()
     assert others_may == [True]
     assert recovery._in_touch_since is not None, "the database was there all the time"

@@ -9,7 +9,6 @@ from sqlalchemy import text
 
 from app.composition import Core
 from app.domain.predictions import Prediction
-from app.services.predictions.data_removal import DataRemoval
 
 
 def ended(core: Core, **more: object) -> Prediction:
@@ -53,7 +52,7 @@ def test_a_predictions_data_goes_after_the_hours_of_the_setting(
 
 def test_a_predictions_data_goes_at_once_on_request_with_its_files_and_webhooks(core: Core) -> None:
     one, other = ended(core), ended(core)
-    removal = DataRemoval(core.lifecycle, core.storage)
+    removal = core.removal()
     for _ in range(2):
         removal.remove(now(core, one))
     assert nothing_is_left_of(core, one)

@@ -19,6 +19,7 @@ from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake
+from app.worker.long_inputs import LongInputs
 from app.worker.model_files import ModelFiles
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, RunOptions
@@ -70,6 +71,7 @@ def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[Simp
         Versions(core.database),
         ModelFiles(composition.model_file_options(settings)),
         Inputs(core.storage, lambda _: None, 1_000_000, GuardedClient(AddressPolicy(allow_private=True))),
+        LongInputs(core.database, core.storage),
         options,
     )
     runner = Runner(

@@ -22,6 +22,7 @@ from waiting import eventually
 from app.broker import messages, names
 from app.broker.queue_lists import message_id_of
 from app.coalesce import GROUP_BYTES
+from app.db import predictions as table
 from app.domain.errors import DatabaseRefused, Unavailable
 from app.domain.predictions import Prediction, Status, new_id
 from app.domain.work import Canceled
@@ -30,6 +31,7 @@ from app.engine.engine import Engine
 from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Claimed
+from app.services.predictions.stored_values import output_key, split_input
 from app.worker.ending_writer import EndingWriter
 from app.worker.heartbeat import Heartbeat, Post
 from app.worker.intake import LOOK_ANYWAY_SECONDS
@@ -213,6 +215,27 @@ def test_who_allows_less_time_than_the_version_has_it_canceled_with_the_reason(
     stopped, quick = rows(parts, ids)
     assert (stopped.status, stopped.error) == (Status.CANCELED, "It ran longer than its timeout of 0.5 s.")
     assert (stopped.error_code, quick.status) == (None, Status.SUCCEEDED)
+
+
+def test_a_long_input_is_read_when_its_turn_comes_and_a_long_output_is_stored(parts: SimpleNamespace) -> None:
+    long, middling = "x" * 1_200_000, "y" * 100_000
+    split = split_input({"text": long})
+    stored = row(parts.version) | {
+        "input": split.rest.fragment,
+        "input_bytes": split.size,
+        "input_key": "inputs/a",
+    }
+    parts.core.answers.stored.put("inputs/a", split.stored)
+    inline = row(parts.version, text=middling) | {"input_bytes": len(middling) + 11}
+    ids = list(parts.core.lifecycle.accept([stored, inline, row(parts.version, text="short")]))
+    start(parts)
+    parts.intake.on_message(ids[0])
+    eventually(all_ended(parts, ids), 30)
+    with parts.core.database.unit() as session:
+        first, second, third = (table.get(session, [each])[each] for each in ids)
+    assert (first.output, first.output_key) == ({"items": None, "files": False}, output_key(first.id, 1))
+    assert (first.output_bytes, parts.core.answers.stored.whole_output(first)) == (len(long) + 2, long)
+    assert (second.output, second.output_key, third.output) == (middling, None, "short")
 
 
 class Refusing:

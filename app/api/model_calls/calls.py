@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from app.api.bodies import body_size, release_body
-from app.api.deps import Services, caller_of, services_of
+from app.api.deps import Services, caller_of, count_calls, services_of
 from app.api.model_calls.edge_route import IGNORED
 from app.api.model_calls.failures import NoModel, RunFailed, failure_of, refused
 from app.domain.errors import InvalidRequest, NotFound
@@ -44,7 +44,10 @@ class Call:
         return name in inputs or any(name in schema.get("x-aliases", ()) for schema in inputs.values())
 
     async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
-        """One prediction for each input: all of them, or none and what refused the first that was refused."""
+        """One prediction for each input: all of them, or none and what refused the first that was refused.
+        They count as so many creations."""
+        if len(inputs) > 1:  # one was counted when the call came
+            count_calls(self.request, self.caller, "creates", len(inputs) - 1)
         shared = Submission(
             user_id=self.caller.user_id,
             version=self.version,
@@ -53,10 +56,7 @@ class Call:
             size=body_size(self.request),
         )
         submissions = [replace(shared, input=values) for values in inputs]
-        outcomes = await asyncio.gather(
-            *(self.services.submitter.submit(submission) for submission in submissions),
-            return_exceptions=True,
-        )
+        outcomes = await self.services.submitter.submit_all(submissions)
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
         if error := next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), None):
             self.cancel(predictions)
@@ -107,7 +107,9 @@ async def wait_for_all(request: Request, call: Call, predictions: Sequence[Predi
 async def _ends(call: Call, predictions: Sequence[Prediction]) -> list[Prediction]:
     """In a task of its own: a gather that is cancelled from outside logs that its exception was never
     retrieved."""
-    return await asyncio.gather(*(call.services.follower.end_of(prediction) for prediction in predictions))
+    follower = call.services.follower
+    ended = await asyncio.gather(*(follower.end_of(prediction) for prediction in predictions))
+    return [await follower.load(prediction) for prediction in ended]
 
 
 async def _left(request: Request) -> None:

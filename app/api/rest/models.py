@@ -280,7 +280,7 @@ async def _example(request: Request, services: Services, model: Model) -> Predic
     if model.default_example is None:
         return None
     try:
-        prediction = await services.follower.get(model.default_example)
+        prediction = await services.follower.glance(model.default_example)
     except LovageError:
         return None  # its data may have been removed; a model is no worse without its example
     shown = services.view.render(prediction, base_url(request))

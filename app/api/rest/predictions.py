@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-import orjson
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,6 +32,7 @@ from app.api.deps import (
 )
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
 from app.api.problems import declared, invalid_request
+from app.api.rest.answers import answer, answer_prediction
 from app.api.rest.wire import ErrorGroupName, PageOut, PredictionOut
 from app.domain.errors import InvalidRequest, NotFound, Unauthenticated, wrong_field
 from app.domain.predictions import Prediction
@@ -135,11 +135,6 @@ def takes(model: type[BaseModel], headers: list[dict[str, Any]]) -> dict[str, An
     return {"requestBody": {"required": True, "content": content}, "parameters": headers}
 
 
-def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """JSON, written once and directly."""
-    return Response(orjson.dumps(body), status, headers, "application/json")
-
-
 @direct.post(
     "/v1/predictions",
     operation_id="predictions.create",
@@ -209,6 +204,8 @@ async def create(
         submission = replace(submission, deployment=deployment, device=device)
     prediction = await services.submitter.submit(submission)
     release_body(request)
+    body.input = {}  # it is written down: nothing of it is held while the end is awaited
+    del submission
     base, headers = base_url(request), {}
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds:
@@ -218,7 +215,7 @@ async def create(
         prediction = await services.follower.wait(prediction.id, max(0.0, left), prediction)
     headers["Location"] = f"{base}/v1/predictions/{prediction.id}"
     as_starting = seconds is not None and not prediction.ended
-    return answer(services.view.render(prediction, base, as_starting=as_starting), 201, headers)
+    return await answer_prediction(services, prediction, base, 201, headers, as_starting=as_starting)
 
 
 async def _submission(
@@ -287,11 +284,11 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     headers |= {"Cache-Control": "private, no-cache", "ETag": etag(prediction)}
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    body = services.view.render(prediction, base_url(request))
+    more = {}
     if position := await services.positions.position(prediction):
-        body["queue"] = position.as_json()
+        more["queue"] = position.as_json()
         headers["Retry-After"] = str(position.retry_after)
-    return answer(body, 200, headers)
+    return await answer_prediction(services, prediction, base_url(request), 200, headers, more=more)
 
 
 def matches(if_none_match: str | None, tag: str) -> bool:
@@ -334,7 +331,8 @@ async def list_predictions(
     created_before: datetime | None = None,
     error_group: ErrorGroupName = None,
 ) -> Response:
-    """Your own predictions, newest first, in pages."""
+    """Your own predictions, newest first, in pages. Of an entry, an input, output or logs of more than 32 kB
+    are left out: `left_out` names them, and `urls.get` has the whole object."""
     if caller.user_id is None:
         raise Unauthenticated(
             "Anonymous callers have no list: keep the ids of your predictions, or make an account."
@@ -378,7 +376,7 @@ async def cancel_prediction(
     if not prediction.ended:
         lifecycle = services.lifecycle
         prediction = (await run_sync(lifecycle.cancel, [prediction_id]))[prediction_id]
-    return answer(services.view.render(prediction, base_url(request)))
+    return await answer_prediction(services, prediction, base_url(request))
 
 
 @router.delete(

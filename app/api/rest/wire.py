@@ -111,3 +111,11 @@ class PredictionOut(BaseModel):
     deadline: datetime | None = left_out()
     deployment: str | None = left_out()
     on_disconnect: Literal["cancel"] | None = left_out()
+    left_out: list[str] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description=(
+            "In lists, examples and webhooks: the names of long values (input, output, logs) that are null or"
+            " empty here. `urls.get` has them."
+        ),
+    )

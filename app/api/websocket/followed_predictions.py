@@ -3,8 +3,11 @@ wished so. Knows the services and no SQL."""
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
+from anyio.to_thread import run_sync
+from pydantic import BaseModel
 from starlette.websockets import WebSocketDisconnect
 
 from app.api.deps import Services
@@ -55,9 +58,19 @@ class FollowedPredictions:
             task.cancel()
         self._services.disconnects.cancel_abandoned(list(self._to_cancel))
 
-    def render(self, prediction: Prediction) -> dict[str, Any]:
-        """As GET /v1/predictions/{id} answers it."""
-        return self._services.view.render(prediction, self._base)
+    async def write_prediction(
+        self, prediction: Prediction, as_message: Callable[[dict[str, Any]], BaseModel]
+    ) -> None:
+        """Writes the message made of the object that GET /v1/predictions/{id} answers. One that is long is
+        sent before the next is read. Raises StorageFailed."""
+        services = self._services
+        if not prediction.not_here:
+            await self._outgoing.write(as_message(services.view.render(prediction, self._base)))
+            return
+        async with services.follower.budget.hold(prediction.size):
+            shown = await run_sync(services.answers.read, prediction, self._base)
+            await self._outgoing.write(as_message(shown))
+            await self._outgoing.flush()
 
     async def _follow(self, prediction: Prediction, message: wire.InferenceIn) -> None:
         with contextlib.suppress(WebSocketDisconnect):
@@ -65,17 +78,21 @@ class FollowedPredictions:
                 if message.stream:
                     await self._write_chunks(prediction.id, message.request_id)
                 prediction = await self._services.follower.end_of(prediction)
+                self._to_cancel.discard(prediction.id)
+                await self._write_result(prediction, message.request_id)
             except LovageError as error:
                 await self._outgoing.write_error(error, message.request_id, prediction.id)
-                return
-            self._to_cancel.discard(prediction.id)
-            result = wire.ResultOut(
-                request_id=message.request_id,
+
+    async def _write_result(self, prediction: Prediction, request_id: str | None) -> None:
+        def as_message(shown: dict[str, Any]) -> BaseModel:
+            return wire.ResultOut(
+                request_id=request_id,
                 prediction_id=prediction.id,
                 status=prediction.status,
-                prediction=self.render(prediction),
+                prediction=shown,
             )
-            await self._outgoing.write(result)
+
+        await self.write_prediction(prediction, as_message)
 
     async def _write_chunks(self, prediction_id: str, request_id: str | None) -> None:
         events = self._services.follower.stream(prediction_id)

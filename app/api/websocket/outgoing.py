@@ -54,6 +54,14 @@ class Outgoing:
         finally:
             put.cancel()
 
+    async def flush(self) -> None:
+        """Waits until everything written so far is sent, or the client is gone."""
+        sent = asyncio.ensure_future(self._queue.join())
+        try:
+            await asyncio.wait((sent, self._sender), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sent.cancel()
+
     async def write_error(
         self, error: LovageError, request_id: str | None, prediction_id: str | None = None
     ) -> None:
@@ -82,3 +90,4 @@ class Outgoing:
             while True:
                 message = await self._queue.get()
                 await self._socket.send_text(message.model_dump_json(exclude_none=True))
+                self._queue.task_done()

@@ -138,8 +138,8 @@ class Session:
         if message.prediction_id:
             prediction = await self._own(message.prediction_id)
             position = await self._services.positions.position(prediction)
-            shown = self._predictions.render(prediction) | ({"queue": position.as_json()} if position else {})
-            await self.outgoing.write(wire.StatusOut(request_id=message.request_id, prediction=shown))
+            more = {"queue": position.as_json()} if position else {}
+            await self._write_status(prediction, message.request_id, more)
             return
         census = await run_sync(self._services.health.census)
         platform = {"live_workers": len(census.workers), "waiting": census.waiting, "running": census.running}
@@ -153,8 +153,14 @@ class Session:
         if not prediction.ended:
             lifecycle = self._services.lifecycle
             prediction = (await run_sync(lifecycle.cancel, [message.prediction_id]))[message.prediction_id]
-        shown = self._predictions.render(prediction)
-        await self.outgoing.write(wire.StatusOut(request_id=message.request_id, prediction=shown))
+        await self._write_status(prediction, message.request_id, {})
+
+    async def _write_status(
+        self, prediction: Prediction, request_id: str | None, more: dict[str, Any]
+    ) -> None:
+        await self._predictions.write_prediction(
+            prediction, lambda shown: wire.StatusOut(request_id=request_id, prediction=shown | more)
+        )
 
     async def _on_inference(self, message: wire.InferenceIn) -> None:
         await self._predictions.create(self._caller, message, self._size)

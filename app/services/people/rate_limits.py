@@ -139,9 +139,9 @@ class RateLimits:
         if self._limits:
             self._thread.start()
 
-    def count(self, policy: str, caller: str) -> Standing | None:
-        """One more call. None when the policy is off. Raises TooManyCalls with the seconds until more are
-        allowed."""
+    def count(self, policy: str, caller: str, amount: int = 1) -> Standing | None:
+        """So many more calls, or none of them. None when the policy is off. Raises TooManyCalls with the
+        seconds until more are allowed."""
         limit = self._limits.get(policy)
         if limit is None:
             return None
@@ -150,12 +150,12 @@ class RateLimits:
             counted = self._counts.get(name) or self._remember(name, limit)
             self._due.add(name)
             free = counted.left - counted.pending
-            if free > 0:
-                counted.pending += 1
+            if free >= amount:
+                counted.pending += amount
         self._some.set()
         seconds = max(1, round(counted.reset - now)) if counted.reset > now else int(limit.get_expiry())
-        standing = Standing(policy, limit.amount, int(limit.get_expiry()), max(0, free - 1), seconds)
-        if free <= 0:
+        standing = Standing(policy, limit.amount, int(limit.get_expiry()), max(0, free - amount), seconds)
+        if free < amount:
             metrics.RATE_LIMITED.labels(policy).inc()
             raise TooManyCalls(standing)
         return standing

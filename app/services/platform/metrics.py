@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.broker.publisher import Publisher
-from app.db import queue_counts, workers
+from app.db import expiry, queue_counts, workers
 from app.db.session import Database
 from app.domain.errors import Unavailable
 from app.events.reader import EventReader
@@ -38,8 +38,10 @@ class ApiMetrics:
         websockets: Callable[[], int],
         publisher: Publisher,
         dead_after: float,
+        retention: expiry.RetentionHours,
     ) -> None:
         self._database, self._reader = database, reader
+        self._retention = retention
         self._websockets = websockets
         self._publisher, self._dead_after = publisher, dead_after
         own = Gauges(metrics.OF_API, self._own)
@@ -70,7 +72,7 @@ class ApiMetrics:
         except Unavailable:
             return {"lovage_database_up": {(): 0.0}}
         readings: dict[str, Mapping[tuple[str, ...], float]] = {"lovage_database_up": {(): 1.0}}
-        for look in (_waiting, self._live, _running, _webhooks):
+        for look in (_waiting, self._live, _running, _webhooks, self._expiry):
             try:
                 with self._database.unit() as session:
                     readings |= look(session)
@@ -84,6 +86,10 @@ class ApiMetrics:
             "lovage_workers": {(row.device_class,): row.workers for row in live},
             "lovage_slots": {(row.device_class,): row.slots for row in live},
         }
+
+    def _expiry(self, session: Session) -> Readings:
+        overdue = expiry.overdue_seconds(session, self._retention)
+        return {"lovage_expiry_overdue_seconds": {(kind,): overdue[kind] for kind in overdue}}
 
 
 def _waiting(session: Session) -> Readings:

@@ -12,7 +12,8 @@ from app.json_text import JsonText
 @dataclass(frozen=True, slots=True)
 class ProgressUpdate:
     """What a running prediction has produced so far: whole new values, or None for what did not change.
-    `webhook_events` lists those that are due for it."""
+    `webhook_events` lists those that are due for it. An output of more than INLINE_BYTES is not written
+    before the end."""
 
     id: str
     attempt: int
@@ -26,9 +27,10 @@ class ProgressUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt ended. `output` holds storage keys in its file references; None: no output.
-    `has_webhook`: it may have a webhook, which must be written with it; without any, a group of ends is one
-    statement."""
+    """How an attempt ended. `output` holds storage keys in its file references; None: no output. With
+    `output_key` the output itself is in the storage, `output_bytes` long, and `output` is what its row says
+    of it. `has_webhook`: it may have a webhook, which must be written with it; without any, a group of ends
+    is one statement. `keeps_progress`: its output and logs are those that the row has."""
 
     id: str
     attempt: int
@@ -41,6 +43,9 @@ class Ending:
     metrics: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, int] | None = None
     has_webhook: bool = True
+    output_bytes: int | None = None
+    output_key: str | None = None
+    keeps_progress: bool = False
 
     @property
     def size(self) -> int:
@@ -88,9 +93,8 @@ def last_ending(prediction: Prediction, hand_back: HandBack) -> Ending:
         hand_back.attempt,
         hand_back.worker,
         Status.CANCELED if prediction.cancel_requested else Status.FAILED,
-        output=None if prediction.output is None else JsonText.from_value(prediction.output),
         error=f"Its process died {crashes} times while running it{reason}.",
         error_code=WorkerCrashed.code,
-        logs=prediction.logs,
         metrics=prediction.metrics,
+        keeps_progress=True,
     )

@@ -1,6 +1,13 @@
-"""Removing an ended prediction's data on request: its stored files first, then input, output and logs. Calls
-block."""
+"""Removing ended predictions' data, on request or after the retention time: the files and the output of each
+first, then the rows' inputs, outputs and logs, at last stored inputs that no prediction needs any more. What
+fails in between is done by a later sweep. Calls block.
+"""
 
+from collections.abc import Sequence
+
+from app.db import predictions as table
+from app.db import sweeps
+from app.db.session import Database
 from app.domain.errors import Conflict
 from app.domain.predictions import Prediction
 from app.services.predictions.lifecycle import Lifecycle
@@ -9,15 +16,42 @@ from app.storage.base import Storage
 
 
 class DataRemoval:
-    """The caller has checked whose prediction it is."""
+    """The caller has checked whose predictions they are."""
 
-    def __init__(self, lifecycle: Lifecycle, storage: Storage) -> None:
-        self._lifecycle, self._storage = lifecycle, storage
+    def __init__(self, database: Database, lifecycle: Lifecycle, storage: Storage) -> None:
+        self._database, self._lifecycle = database, lifecycle
+        self._storage = storage
 
     def remove(self, prediction: Prediction) -> None:
         """Removing twice is fine. Raises Conflict while the prediction runs: it would write its data
         afterwards."""
         if not prediction.ended:
             raise Conflict("This prediction has not ended yet. Cancel it first.")
-        self._storage.delete(list(self._storage.list(output_prefix(prediction.id))))
-        self._lifecycle.remove_data([prediction.id])
+        self.remove_all([prediction.id])
+
+    def remove_all(self, ids: Sequence[str]) -> int:
+        """Of predictions that have ended. Returns how many lost theirs just now."""
+        for prediction_id in ids:
+            self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
+        removed = self._lifecycle.remove_data(ids) if ids else []
+        self._delete_inputs([prediction.input_key for prediction in removed if prediction.input_key])
+        return len(removed)
+
+    def finish_removals(self, limit: int) -> int:
+        """Deletes at most `limit` stored inputs whose predictions are removed: the process that removed the
+        last of them died before it came to that. Returns how many."""
+        with self._database.unit() as session:
+            keys = sweeps.inputs_to_delete(session, limit)
+        self._delete_inputs(keys)
+        return len(keys)
+
+    def _delete_inputs(self, keys: Sequence[str]) -> None:
+        """Those that no prediction has any more: those of one call may share one."""
+        if not keys:
+            return
+        with self._database.unit() as session:
+            unneeded = table.unneeded_inputs(session, keys)
+        if unneeded:
+            self._storage.delete(unneeded)
+            with self._database.unit() as session:
+                table.forget_inputs(session, unneeded)

@@ -11,15 +11,16 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
+from app.byte_budget import ByteBudget
 from app.coalesce import Coalescer
 from app.db import predictions as table
-from app.db.predictions import Filter
+from app.db.predictions import LONG_BYTES, Filter
 from app.db.session import Database
 from app.domain.errors import NotFound, Unavailable, wrong_field
 from app.domain.predictions import Prediction, Status, is_id
@@ -27,11 +28,13 @@ from app.events import channels
 from app.events.channels import ChunkFrame
 from app.events.chunk_subscription import ChunkSubscription
 from app.events.reader import EventReader
+from app.services.predictions.stored_values import StoredValues
 
 LOOK_SECONDS = 2.0  # between looks into Postgres while events come from Redis
 LOOK_SECONDS_OFFLINE = 0.5  # and while none do
 FOR_LONG = 30.0
-READ_LIMIT = 256
+READ_LIMIT = 128  # rows of one read, of which long values are left out: 12 MB at most
+AT_ONCE_BYTES = 32_000_000  # of long values that are read at once
 NO_PREDICTION = "The requested prediction could not be found."
 LEAVING = "This server is being restarted. Try again."
 SHARED = 64  # events remembered in the form that many readers share
@@ -60,9 +63,12 @@ class StreamEvent:
 class Follower:
     """One for each API process."""
 
-    def __init__(self, database: Database, reader: EventReader, threads: Executor) -> None:
+    def __init__(
+        self, database: Database, reader: EventReader, stored: StoredValues, threads: Executor
+    ) -> None:
         self._database, self._threads = database, threads
-        self._reader = reader
+        self._reader, self._stored = reader, stored
+        self.budget = ByteBudget(AT_ONCE_BYTES)  # for whoever reads what is long
         self._get: Coalescer[str, Prediction | None] = Coalescer(self._read_group, limit=READ_LIMIT, lanes=2)
         self._leaving = False
 
@@ -72,11 +78,36 @@ class Follower:
         self._leaving = True
 
     async def get(self, prediction_id: str) -> Prediction:
-        """The prediction as it is now. Raises NotFound."""
+        """The prediction as its row is now: what is in the storage is not read. Raises NotFound."""
+        prediction = await self._read(prediction_id)
+        if not prediction.left_out:
+            return prediction
+        async with self.budget.hold(prediction.size):
+            [whole] = await self._read_group([prediction_id])
+        if whole is None:
+            raise NotFound(NO_PREDICTION)
+        return whole
+
+    async def glance(self, prediction_id: str) -> Prediction:
+        """The same without its long values, as in lists. Raises NotFound."""
+        return without_long_values(await self._read(prediction_id))
+
+    async def _read(self, prediction_id: str) -> Prediction:
+        """Its long values may be left out."""
         prediction = await self._get(prediction_id) if is_id(prediction_id) else None
         if prediction is None:
             raise NotFound(NO_PREDICTION)
         return prediction
+
+    async def load(self, prediction: Prediction) -> Prediction:
+        """With its output, wherever that is. Raises StorageFailed."""
+        if "output" not in prediction.not_here:
+            return prediction
+        async with self.budget.hold(prediction.size):
+            output = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._stored.whole_output, prediction
+            )
+        return replace(prediction, output=output, output_key=None)
 
     async def own(self, user_id: UUID | None, prediction_id: str) -> Prediction:
         """A prediction of this user (None: of an anonymous caller). Raises NotFound, also for somebody
@@ -192,6 +223,8 @@ class Follower:
                     prediction = await row
                 finally:
                     row.cancel()
+                if tail.lacks_stored(prediction):
+                    prediction = await self.load(prediction)
                 yield tail.catch_up(prediction)
                 if prediction.ended:
                     yield tail.ending(prediction)
@@ -235,10 +268,19 @@ class _Tail:
                 events.append(_output(self._base, frame))
         return events
 
+    def lacks_stored(self, prediction: Prediction) -> bool:
+        """Whether a stored output has more chunks than were seen."""
+        if "output" not in prediction.not_here:
+            return False
+        items = (prediction.output or {}).get("items")
+        return self._next < (1 if items is None else items)
+
     def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
         """What the row's output has beyond the chunks seen so far. An output that is no list counts as one
         chunk."""
         self.gap = False
+        if "output" in prediction.not_here:
+            return []  # every chunk of it was seen
         output = prediction.output
         chunks = (
             output if isinstance(output, list) else [] if output is None or not prediction.ended else [output]
@@ -261,6 +303,22 @@ class _Tail:
                 first, "done", '{"reason": "canceled"}' if prediction.status is Status.CANCELED else "{}"
             )
         ]
+
+
+def without_long_values(prediction: Prediction) -> Prediction:
+    """As a list shows it."""
+    input_size, output_size = prediction.input_bytes or 0, prediction.output_bytes or 0
+    sizes = {"input": input_size, "output": output_size, "logs": len(prediction.logs)}
+    long = tuple(name for name, size in sizes.items() if size > LONG_BYTES)
+    if prediction.left_out or not long:
+        return prediction
+    return replace(
+        prediction,
+        left_out=long,
+        input=None if "input" in long else prediction.input,
+        output=None if "output" in long else prediction.output,
+        logs="" if "logs" in long else prediction.logs,
+    )
 
 
 @lru_cache(SHARED)

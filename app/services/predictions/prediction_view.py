@@ -8,6 +8,7 @@ afresh each time.
 import base64
 import hashlib
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 from app.domain.phases import DIGITS, phases
@@ -34,19 +35,26 @@ class PredictionView:
         self._seconds = file_url_seconds
 
     def render(
-        self, prediction: Prediction, base_url: str = "", *, as_starting: bool = False
+        self,
+        prediction: Prediction,
+        base_url: str = "",
+        *,
+        as_starting: bool = False,
+        values: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The public object. `as_starting`: what a `Prefer: wait` that ran out answers, because clients take
-        any other status for the end."""
+        any other status for the end. `values` stand for those that are not here; without them these are null
+        (logs: empty), and `left_out` names them."""
         base = base_url or self._public_url
         shown = prediction.ended or not as_starting
+        not_here, others = prediction.not_here, values or {}
         answer: dict[str, Any] = {
             "id": prediction.id,
             "model": prediction.model,
             "version": prediction.version_id,
             "status": Status.STARTING if as_starting and not prediction.ended else prediction.status,
-            "input": prediction.input,
-            "output": self._output(prediction.output, prediction.id, base) if shown else None,
+            "input": others.get("input") if "input" in not_here else prediction.input,
+            "output": None,
             # The reason of a cancel is known before it has worked.
             "error": prediction.error if prediction.ended else None,
             "logs": prediction.logs,
@@ -58,6 +66,12 @@ class PredictionView:
             "data_removed": prediction.data_removed_at is not None,
             "urls": self._urls(prediction, base),
         }
+        if shown and "output" in not_here:
+            answer["output"] = others.get("output")
+        elif shown:
+            answer["output"] = self.with_links(prediction.output, prediction.id, base)
+        if not_here and values is None:
+            answer["left_out"] = list(not_here)
         self._add_details(answer, prediction)
         return answer
 
@@ -87,16 +101,16 @@ class PredictionView:
             urls["stream"] = f"{base}/v1/streams/{self.stream_token(prediction.id)}"
         return urls
 
-    def _output(self, output: Any, prediction_id: str, base: str) -> Any:
+    def with_links(self, output: Any, prediction_id: str, base_url: str) -> Any:
         """The output with its stored files replaced by signed URLs. Only files of this very prediction are
         signed, whatever a model may have put into its output."""
         if isinstance(output, dict):
             key = output.get(FILE_KEY)
             if len(output) == 1 and isinstance(key, str) and key.startswith(output_prefix(prediction_id)):
-                return self._storage.url(key, self._seconds, base)
-            return {name: self._output(value, prediction_id, base) for name, value in output.items()}
+                return self._storage.url(key, self._seconds, base_url or self._public_url)
+            return {name: self.with_links(value, prediction_id, base_url) for name, value in output.items()}
         if isinstance(output, list) and output and not isinstance(output[0], (float, int)):
-            return [self._output(value, prediction_id, base) for value in output]
+            return [self.with_links(value, prediction_id, base_url) for value in output]
         return output
 
     def stream_token(self, prediction_id: str) -> str:

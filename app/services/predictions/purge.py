@@ -9,8 +9,8 @@ from uuid import UUID
 
 from app.db import files, sweeps, users
 from app.db.session import Database
+from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.lifecycle import Lifecycle
-from app.services.predictions.prediction_view import output_prefix
 from app.storage.base import Storage
 
 USERS, PREDICTIONS = 10, 100  # of one part: each prediction may have files that the storage must list
@@ -20,9 +20,11 @@ REASON = "Its account was deleted."
 class AccountPurge:
     """One for each sweeping process; called by one thread."""
 
-    def __init__(self, database: Database, lifecycle: Lifecycle, storage: Storage) -> None:
+    def __init__(
+        self, database: Database, lifecycle: Lifecycle, storage: Storage, removal: DataRemoval
+    ) -> None:
         self._database, self._lifecycle = database, lifecycle
-        self._storage = storage
+        self._storage, self._removal = storage, removal
 
     def run(self) -> int:
         """The next part of every deleted account. Returns how many predictions lost their data."""
@@ -45,7 +47,7 @@ class AccountPurge:
                 break
             ended.append(prediction_id)
             with_data += [prediction_id] if has_data else []
-        self._remove_data(with_data)
+        self._removal.remove_all(with_data)
         with self._database.unit() as session:
             if ended:
                 users.set_purged(session, user_id, ended[-1])
@@ -58,9 +60,3 @@ class AccountPurge:
             self._storage.delete([key for _, key in uploads])
             with self._database.unit() as session:
                 files.forget(session, [file_id for file_id, _ in uploads])
-
-    def _remove_data(self, ids: list[str]) -> None:
-        for prediction_id in ids:
-            self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
-        if ids:
-            self._lifecycle.remove_data(ids)

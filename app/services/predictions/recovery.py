@@ -13,19 +13,17 @@ import structlog
 
 from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
-from app.db import audit, deliveries, files, idempotency, sweeps, workers
+from app.db import sweeps, workers
 from app.db.session import Database
 from app.domain import queue_names
-from app.domain.errors import StorageFailed, Unavailable
+from app.domain.errors import DatabaseRefused, Unavailable
 from app.domain.routing import WorkerFacts
 from app.observe import metrics
-from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.platform.fleet import worker_facts
 from app.services.platform.statistics import record_minutes
 from app.services.predictions.after_commit import Notifier
+from app.services.predictions.expiry import Expiry
 from app.services.predictions.lifecycle import Lifecycle
-from app.services.predictions.prediction_view import output_prefix
-from app.services.predictions.purge import AccountPurge
 from app.services.predictions.queue_rebalance import Rebalancer, queues_read
 from app.storage.base import Storage
 
@@ -35,7 +33,6 @@ LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes th
 NOTIFY_GROUP, NOTIFY_GROUPS = 2_000, 10
 LISTS_SECONDS = 60.0
 KEEP_WORKERS_DAYS = 7
-KEEP_DELIVERIES_DAYS = 30  # of webhooks that were delivered or given up
 DEADLINE_REASON = "Its deadline (Cancel-After) passed."
 
 
@@ -63,12 +60,11 @@ class Recovery:
     ) -> None:
         self._database, self._lifecycle = database, lifecycle
         self._notifier, self._redis_marker = notifier, redis_marker
-        self._unread_lists = unread_lists
-        self._storage, self._limits = storage, limits
+        self._unread_lists, self._limits = unread_lists, limits
         self._in_touch_since: float | None = None
         self._lists_deleted_at = float("-inf")
         self._rebalancer = Rebalancer()
-        self._purge = AccountPurge(database, lifecycle, storage)
+        self.expiry = Expiry(database, lifecycle, storage, limits.retention_hours, limits.audit_days)
 
     def sweep(self) -> None:
         """Everything once, unless another process is at it. Raises Unavailable when the database is away."""
@@ -83,25 +79,14 @@ class Recovery:
                 self.cancel_overdue()
                 if knows:
                     self.recover_dead()
+        except DatabaseRefused:  # it is there, and one of our statements was too much for it
+            raise
         except Unavailable:
             self._in_touch_since = None
             raise
         record_minutes(self._database)
-        self._expire_or_later()
+        self.expiry.run()
         metrics.SWEEPS.inc()
-
-    def _expire_or_later(self) -> None:
-        """Under a lock of its own: a storage that is down, or slow, is no reason to recover nobody. A later
-        sweep goes on."""
-        try:
-            with self._database.unit() as session:
-                if sweeps.lock_sweep(session, sweeps.EXPIRY_KEY):
-                    self.expire()
-        except (
-            StorageFailed,
-            Unavailable,
-        ) as error:  # Unavailable: also for a storage that took longer than the lock lasts
-            log.warning("expiry_later", reason=error.detail)
 
     def _knows_who_is_silent(self) -> bool:
         """After an outage of the database every worker looks silent: they are given half their time for
@@ -180,32 +165,3 @@ class Recovery:
         if ids:
             self._lifecycle.cancel(ids, DEADLINE_REASON)
         return len(ids)
-
-    def expire(self) -> int:
-        """Removes data older than the retention time. Returns how many predictions lost theirs."""
-        self._expire_files()
-        self._purge.run()
-        with self._database.unit() as session:
-            deliveries.forget_old(session, KEEP_DELIVERIES_DAYS, LIMIT)
-            idempotency.forget(session, KEEP_KEYS_HOURS, LIMIT)
-            if self._limits.audit_days:
-                audit.forget(session, self._limits.audit_days, LIMIT)
-        if not self._limits.retention_hours:
-            return 0
-        with self._database.unit() as session:
-            ids = sweeps.expired(session, self._limits.retention_hours, LIMIT)
-        for prediction_id in ids:
-            self._storage.delete(list(self._storage.list(output_prefix(prediction_id))))
-        return len(self._lifecycle.remove_data(ids)) if ids else 0
-
-    def _expire_files(self) -> None:
-        """Uploaded files past their time: first the content, then the row, so that a failure in between is
-        tried again."""
-        with self._database.unit() as session:
-            expired = files.expired(session, LIMIT)
-        if not expired:
-            return
-        self._storage.delete([key for _, key in expired])
-        with self._database.unit() as session:
-            files.forget(session, [file_id for file_id, _ in expired])
-        log.info("files_expired", count=len(expired))

@@ -9,9 +9,9 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -19,7 +19,7 @@ import orjson
 from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.session import Database
-from app.domain.errors import DatabaseRefused
+from app.domain.errors import DatabaseRefused, StorageFailed
 from app.domain.predictions import Prediction, new_id
 from app.domain.versions import RunnableVersion
 from app.json_text import JsonText
@@ -29,19 +29,30 @@ from app.services.platform.fleet import Fleet
 from app.services.predictions.backlog import Backlog
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.stored_values import (
+    SplitInput,
+    StoredValues,
+    group_by_shared,
+    input_key,
+    split_input,
+    split_inputs,
+)
 
+Answer = TypeVar("Answer")
 # Calls something, with arguments, beside the event loop and one at a time.
 RunLarge = Callable[..., Awaitable[Any]]
 LARGE = 100_000  # bytes of a body; what is larger may take a second to be looked through
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
 ROW_BYTES = 1_000  # of a row beside its input
+STORED_AT_ONCE = 4  # long inputs that are being stored: a slow storage holds up no thread that others need
 
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row to be inserted, and its size in bytes."""
+    """A row to be inserted, with its input as it was checked. `size` of the row in bytes."""
 
     values: dict[str, Any]
+    input: dict[str, Any]
     size: int
 
 
@@ -100,13 +111,16 @@ class Submitter:
         own_files: OwnFiles,
         fleet: Fleet,
         backlog: Backlog,
+        stored: StoredValues,
         threads: Executor,
         run_large: RunLarge,
     ) -> None:
         self._database, self._lifecycle = database, lifecycle
         self._checker, self._own_files = checker, own_files
         self._fleet, self._backlog = fleet, backlog
-        self._threads, self._run_large = threads, run_large
+        self._stored, self._threads = stored, threads
+        self._run_large = run_large
+        self._writers = ThreadPoolExecutor(STORED_AT_ONCE, thread_name_prefix="inputs")
         self._insert: Coalescer[NewRow, Prediction | None] = Coalescer(
             self._insert_group,
             limit=INSERT_LIMIT,
@@ -120,29 +134,69 @@ class Submitter:
         already.
 
         Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
-        TooManyWaiting, Unavailable, ModelUnhealthy.
+        TooManyWaiting, Unavailable, ModelUnhealthy, StorageFailed.
         """
-        checked, text = await self._check(submission)
-        await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
-        self._backlog.admit(submission.user_id)
-        row = await self._row(submission, text)
-        created = await self._insert(row)
-        return created or await self._existing(submission)
-
-    async def _check(self, submission: Submission) -> tuple[dict[str, Any], JsonText]:
-        """The input to run with, and its text."""
         check = self._checker.check_for(submission.version)
 
-        def check_and_write() -> tuple[dict[str, Any], JsonText]:
+        def check_and_split() -> tuple[dict[str, Any], SplitInput]:
             checked = check(submission.input)
-            return checked, JsonText.from_value(checked)
+            return checked, split_input(checked)
 
-        if submission.size <= LARGE:
-            return check_and_write()
-        written: tuple[dict[str, Any], JsonText] = await self._run_large(check_and_write)
-        return written
+        checked, parts = await self._run(submission.size, check_and_split)
+        await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
+        self._backlog.admit(submission.user_id)
+        row = await self._row(submission, checked, parts)
+        if parts.stored is None:
+            created = await self._insert(row)
+        else:
+            created = await self._insert_long(row, parts.stored)
+        return created or await self._existing(submission)
 
-    async def _row(self, submission: Submission, text: JsonText) -> NewRow:
+    async def submit_all(self, submissions: Sequence[Submission]) -> list[Prediction | BaseException]:
+        """The same for several of one call, without idempotency keys; of each its prediction, or why there is
+        none. What their inputs share (the very same objects) is written down once. Raises what `submit`
+        raises before anything is written."""
+        size = max(submission.size for submission in submissions)
+        checks = [self._checker.check_for(submission.version) for submission in submissions]
+        pairs = list(zip(checks, submissions, strict=True))
+        checked = await self._run(size, lambda: [check(submission.input) for check, submission in pairs])
+        for submission, values in zip(submissions, checked, strict=True):
+            await self._own_files.check(submission.user_id, submission.version.input_schema, values)
+        for submission in submissions:
+            self._backlog.admit(submission.user_id)
+        groups = group_by_shared([submission.input for submission in submissions])
+        created = await asyncio.gather(
+            *(
+                self._submit_group([(submissions[number], checked[number]) for number in numbers], shared)
+                for numbers, shared in groups
+            ),
+        )
+        outcomes: dict[int, Prediction | BaseException] = {}
+        for (numbers, _), group in zip(groups, created, strict=True):
+            outcomes |= zip(numbers, group, strict=True)
+        return [outcomes[number] for number in range(len(submissions))]
+
+    async def _submit_group(
+        self, group: list[tuple[Submission, dict[str, Any]]], shared: frozenset[str]
+    ) -> Sequence[Prediction | BaseException]:
+        inputs = [checked for _, checked in group]
+        parts = await self._run(group[0][0].size, split_inputs, inputs, shared)
+        rows = [
+            await self._row(submission, checked, part)
+            for (submission, checked), part in zip(group, parts, strict=True)
+        ]
+        try:
+            created = await self._insert_all(rows, parts[0].stored)
+        except StorageFailed as error:
+            return [error] * len(group)
+        return [each or KeyError("an insert without an idempotency key returned no row") for each in created]
+
+    async def _run(self, size: int, function: Callable[..., Answer], *args: Any) -> Answer:
+        """Beside the event loop, where the body is so large that it could take long."""
+        answer: Answer = function(*args) if size <= LARGE else await self._run_large(function, *args)
+        return answer
+
+    async def _row(self, submission: Submission, checked: dict[str, Any], parts: SplitInput) -> NewRow:
         version = submission.version
         wish = {"device": submission.device} if submission.device else {}
         choice = await self._fleet.route(version.id, {**wish, **version.config})
@@ -154,7 +208,9 @@ class Submitter:
             "queue": choice.queue,
             "routing": {**choice.as_json(), **submission.requested()},
             "source": submission.source,
-            "input": text.fragment,
+            "input": parts.rest.fragment,
+            "input_bytes": parts.size,
+            "input_key": None,
             "stream": version.streams,
             "cancel_after": submission.cancel_after,
             "timeout": submission.timeout,
@@ -163,12 +219,39 @@ class Submitter:
             "idempotency_key": submission.idempotency_key,
             "request_hash": submission.fingerprint() if submission.idempotency_key else None,
         }
-        return NewRow(values, len(text) + ROW_BYTES)
+        shown = parts.rest.value() if parts.stored else checked
+        return NewRow(values, shown, len(parts.rest) + ROW_BYTES)
+
+    async def _insert_long(self, row: NewRow, stored: JsonText) -> Prediction | None:
+        [created] = await self._insert_all([row], stored)
+        if isinstance(created, BaseException):
+            raise created
+        return created
+
+    async def _insert_all(
+        self, rows: list[NewRow], stored: JsonText | None
+    ) -> list[Prediction | BaseException | None]:
+        """`stored`, the long part of their inputs, is written first, and deleted again when it is certain
+        that no row names it. Raises StorageFailed."""
+        if stored is None:
+            return await asyncio.gather(*map(self._insert, rows), return_exceptions=True)
+        key = input_key(rows[0].values["id"])
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._writers, self._stored.put, key, stored)
+        for row in rows:
+            row.values["input_key"] = key
+        created = await asyncio.gather(*map(self._insert, rows), return_exceptions=True)
+        if all(each is None or isinstance(each, DatabaseRefused) for each in created):
+            loop.run_in_executor(self._writers, self._stored.delete, [key])
+        return created
 
     async def _insert_group(self, rows: list[NewRow]) -> Sequence[Prediction | None]:
         created = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._lifecycle.accept, [row.values for row in rows]
         )
+        for row in rows:
+            if prediction := created.get(row.values["id"]):
+                prediction.input, prediction.left_out = row.input, ()  # it was not sent back
         return [created.get(row.values["id"]) for row in rows]
 
     async def _existing(self, submission: Submission) -> Prediction:
@@ -188,3 +271,4 @@ class Submitter:
     async def close(self) -> None:
         """Waits for the inserts under way."""
         await self._insert.close()
+        self._writers.shutdown(wait=True)

@@ -2,39 +2,66 @@
 no sending."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
+import structlog
 from sqlalchemy.orm import Session
 
+from app.coalesce import split_groups
 from app.db import deliveries
+from app.db import predictions as table
+from app.domain.errors import StorageFailed
 from app.domain.predictions import Prediction
 from app.domain.webhooks import delivery_id, wants
 from app.services.predictions.prediction_view import PredictionView
+from app.services.predictions.whole_answers import WholeAnswers
+
+log = structlog.get_logger(__name__)
+
+GROUP = 128  # rows of one INSERT
+# A webhook repeats what was sent and answered up to so many bytes of JSON. Past that it says where they are:
+# the body is kept in Postgres until the delivery is forgotten, and held by the courier while it is sent.
+LONGEST_BODY = 8_000_000
 
 
 class WebhookOutbox:
     """Thread-safe."""
 
-    def __init__(self, view: PredictionView) -> None:
-        self._view = view
+    def __init__(self, view: PredictionView, answers: WholeAnswers) -> None:
+        self._view, self._answers = view, answers
 
     def write(
         self, session: Session, predictions: Sequence[Prediction], event: str, number: int = 0
     ) -> list[str]:
-        """One row for each prediction with a webhook for this event; the body is the public object. Returns
-        the ids."""
-        rows = [
-            {
-                "id": delivery_id(prediction.id, event, number),
-                "prediction_id": prediction.id,
-                "user_id": prediction.user_id,
-                "event": event,
-                "url": prediction.webhook,
-                "body": orjson.dumps(self._view.render(prediction, as_starting=event == "start")),
-            }
-            for prediction in predictions
-            if prediction.webhook and wants(prediction.webhook_events, event)
-        ]
-        if rows:
-            deliveries.insert_many(session, rows)
-        return [str(row["id"]) for row in rows]
+        """One row for each prediction with a webhook for this event; the body is the public object, without
+        its long values where it would be longer than LONGEST_BODY. Returns the ids."""
+        wanting = [each for each in predictions if each.webhook and wants(each.webhook_events, event)]
+        rows = (self._row(session, prediction, event, number) for prediction in wanting)
+        for group in split_groups(rows, GROUP, lambda row: len(row["body"])):
+            deliveries.insert_many(session, group)
+        return [delivery_id(prediction.id, event, number) for prediction in wanting]
+
+    def _row(self, session: Session, prediction: Prediction, event: str, number: int) -> dict[str, Any]:
+        return {
+            "id": delivery_id(prediction.id, event, number),
+            "prediction_id": prediction.id,
+            "user_id": prediction.user_id,
+            "event": event,
+            "url": prediction.webhook,
+            "body": self._body(session, prediction, as_starting=event == "start"),
+        }
+
+    def _body(self, session: Session, prediction: Prediction, *, as_starting: bool) -> bytes:
+        if prediction.left_out and prediction.size <= LONGEST_BODY:
+            prediction = table.get(session, [prediction.id])[prediction.id]
+        if prediction.not_here and not prediction.left_out:
+            try:
+                whole = self._answers.render(prediction, as_starting=as_starting)
+                if whole.size <= LONGEST_BODY:
+                    return b"".join(whole.blocks)
+            except (
+                StorageFailed
+            ) as error:  # the move itself is not undone for that: the body says where it is
+                log.warning("webhook_without_values", prediction=prediction.id, reason=error.detail)
+        return orjson.dumps(self._view.render(prediction, as_starting=as_starting))
