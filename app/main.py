@@ -20,6 +20,7 @@ from app.api import openapi, problems
 from app.api.metrics import RequestCounts
 from app.api.middleware import RequestBounds
 from app.api.openai import embeddings, images, text
+from app.api.rerank import rerank, score
 from app.api.rest import (
     accounts,
     audit,
@@ -41,6 +42,8 @@ from app.api.rest import (
     webhooks,
 )
 from app.api.server import Leaving
+from app.api.tei import embeddings as tei_embeddings
+from app.api.tei import predict as tei_predict
 from app.api.web import pages, session
 from app.api.web.session_cookie import SessionCookie, cookie_name
 from app.api.websocket import route as websocket
@@ -63,6 +66,10 @@ ROUTERS = (
     text,
     embeddings,
     images,
+    rerank,
+    score,
+    tei_embeddings,
+    tei_predict,
     accounts,
     credentials,
     users,

@@ -12,7 +12,7 @@ from fastapi.requests import HTTPConnection
 from app.api import headers
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
-from app.api.middleware import LARGE_INPUTS
+from app.api.creating_addresses import makes_predictions
 from app.api.proxies import ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
@@ -146,9 +146,7 @@ def count_calls(request: Request, caller: Principal, policy: str, amount: int = 
 
 def policy_of(method: str, path: str) -> str:
     """`creates` for calls that make predictions, `calls` for all others."""
-    return (
-        "creates" if method == "POST" and (path.endswith("/predictions") or path in LARGE_INPUTS) else "calls"
-    )
+    return "creates" if method == "POST" and makes_predictions(path) else "calls"
 
 
 def count_call(request: Request, policy: str, name: str, amount: int = 1) -> None:

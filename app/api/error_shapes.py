@@ -26,6 +26,15 @@ def openai_shape(
     return {"error": {"message": message, "type": kind, "param": param, "code": code or CODES.get(status)}}
 
 
+def rag_shape(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """What clients of Cohere (`message`), Jina (`detail`) and TEI (`error`, `error_type`) read."""
+    kinds = {401: "unauthenticated", 404: "not_found", 413: "validation", 429: "overloaded"}
+    kind = kinds.get(status, "validation" if status < 500 else "backend")
+    return {"message": message, "detail": message, "error": message, "error_type": code or kind}
+
+
+RAG_PREFIXES = ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/tei/")
+RAG_PATHS = ("/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/info", "/tokenize")
 OPENAI_PREFIXES = (
     "/v1/completions",
     "/v1/chat/",
@@ -41,7 +50,10 @@ OPENAI_PREFIXES = (
     "/v1/vector_stores",
     "/v1/realtime",
 )
-SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = ((OPENAI_PREFIXES, openai_shape),)
+SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = (
+    (OPENAI_PREFIXES, openai_shape),
+    (RAG_PREFIXES, rag_shape),
+)
 # Both OpenAI's and Replicate's clients call these: an error there has the members that either reads.
 SHARED = ("/v1/models", "/v1/files")
 OPENAI_CLIENTS = re.compile(rb"(Async)?OpenAI/")  # their User-Agent, in any language
@@ -54,6 +66,8 @@ def shape_for(scope: Scope) -> Shape | None:
     for prefixes, shape in SHAPES:
         if path.startswith(prefixes):
             return shape
+    if path in RAG_PATHS:
+        return rag_shape
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
     return openai_shape if OPENAI_CLIENTS.match(agent) else None
 

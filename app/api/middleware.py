@@ -15,14 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.body_gate import HOLD
+from app.api.creating_addresses import makes_predictions
 from app.api.methods import answer_head
 from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS, MODELS = "/v1/files", "/v1/models"
-# Beside those that end in `/predictions`.
-LARGE_INPUTS = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/images/generations")
 MULTIPART_OVERHEAD = 64_000  # bytes of boundaries and other parts around an uploaded file
 ACCOUNT_BODY = 64_000  # bytes, for what has names and settings in it only
 MODEL_BODY = 1_000_000  # a model's schemas and configuration, however they are escaped
@@ -80,7 +79,7 @@ class RequestBounds:
         """The most bytes of a body: large inputs come to a few addresses only."""
         if path == UPLOADS:
             return self._max_upload + MULTIPART_OVERHEAD
-        if path.endswith("/predictions") or path in LARGE_INPUTS:
+        if makes_predictions(path):
             return self._max_body
         return min(self._max_body, MODEL_BODY if path.startswith(MODELS) else ACCOUNT_BODY)
 

@@ -63,7 +63,8 @@ def test_a_folder_says_its_pooling_limit_and_prompt(tmp_path: Path) -> None:
     (tmp_path / "config_sentence_transformers.json").write_text(
         '{"prompts": {"q": "query: "}, "default_prompt_name": "q"}'
     )
-    assert sentence_folder.read(tmp_path) == SentenceFolder("lasttoken", 77, True, "query: ")
+    expected = SentenceFolder("lasttoken", 77, True, "query: ", False, {"q": "query: "})
+    assert sentence_folder.read(tmp_path) == expected
 
 
 def test_a_plain_encoder_is_pooled_by_the_mean(tmp_path: Path) -> None:

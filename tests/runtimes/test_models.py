@@ -149,3 +149,54 @@ def test_a_pipeline_may_not_bring_code_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trust_remote_code"):
         load("image-generation", folder)
     assert not (tmp_path / "ran").exists()
+
+
+def folder_with_prompts(tmp_path: Path, *modules: str) -> Path:
+    """MiniLM with prompts for queries and documents, and with these modules."""
+    folder = Path(shutil.copytree(demo_minilm_folder() or "", tmp_path / "with-prompts"))
+    listed = json.loads((folder / "modules.json").read_text())
+    kept = [each for each in listed if each["type"].rpartition(".")[2] in modules]
+    (folder / "modules.json").write_text(json.dumps(kept))
+    prompts = {"query": "query: ", "document": "passage: "}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    return folder
+
+
+def test_prompts_are_chosen_and_lengths_kept_as_sentence_transformers_does(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = folder_with_prompts(tmp_path, "Transformer", "Pooling")
+    reference = SentenceTransformer(str(folder), device="cpu")
+    model = load("embedding", folder)
+    query, kind, own, plain = outputs(
+        model,
+        [
+            {"text": ["x"], "prompt_name": "query"},
+            {"text": ["x"], "input_type": "search_query"},
+            {"text": ["x"], "prompt": "passage: "},
+            {"text": ["x"]},
+        ],
+        tmp_path,
+    )
+    numpy.testing.assert_allclose(query, reference.encode(["x"], prompt_name="query"), atol=1e-4)
+    numpy.testing.assert_allclose(own, reference.encode(["x"], prompt_name="document"), atol=1e-4)
+    numpy.testing.assert_allclose(plain, reference.encode(["x"]), atol=1e-4)
+    assert kind == query
+    assert numpy.linalg.norm(plain) > 1.01, "no Normalize in the folder: vectors keep their length"
+    for wrong in ({"prompt_name": "poem"}, {"input_type": "poem"}, {"prompt": "a", "prompt_name": "query"}):
+        with pytest.raises(ValueError, match=r"poem.*query, document|stands for"):
+            jobs(model, [{"text": "x", **wrong}], tmp_path)
+
+
+def test_vectors_may_keep_their_length_beside_those_that_do_not(minilm: Runtime, tmp_path: Path) -> None:
+    [raw] = outputs(minilm, [{"text": "whale", "normalize": False}], tmp_path)
+    [scaled] = outputs(minilm, [{"text": "whale", "input_type": "query"}], tmp_path)
+    assert numpy.linalg.norm(raw) > 1.01
+    numpy.testing.assert_allclose(numpy.array(raw) / numpy.linalg.norm(raw), scaled, atol=1e-5)
+
+
+def test_a_request_may_ask_for_raw_scores(classifier_folder: Path, tmp_path: Path) -> None:
+    model, pairs = load("pair-scoring", classifier_folder), {"query": "q", "texts": TEXTS}
+    [scores] = outputs(model, [pairs], tmp_path)
+    [raw] = outputs(model, [{**pairs, "raw_scores": True}], tmp_path)
+    numpy.testing.assert_allclose(scores, 1 / (1 + numpy.exp(-numpy.array(raw))), atol=1e-5)

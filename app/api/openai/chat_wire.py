@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from app.api.model_calls.failures import refused
-from app.api.openai.fields import by_form, text_or_list
+from app.api.model_calls.fields import by_form, text_or_list
 from app.api.openai.text_wire import MOST_LOGPROBS, Count, TextIn, UsageOut
 
 CONVERSATION: dict[str, Any] = {

@@ -2,7 +2,6 @@
 its batches by length in any case."""
 
 import base64
-import math
 import struct
 from typing import Annotated, Any, Literal
 
@@ -11,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 from starlette.responses import Response
 
 from app.api.deps import caller_of
-from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
+from app.api.model_calls.calls import open_call, require_input, wait_for_all
 from app.api.model_calls.edge_route import respond
-from app.api.model_calls.failures import RunFailed, refused
+from app.api.model_calls.failures import refused
+from app.api.model_calls.fields import CallIn, Model, by_form
+from app.api.model_calls.vectors import read_vectors
 from app.api.openai.errors import OpenAIRoute, declared
-from app.api.openai.fields import CallIn, Model, by_form
 from app.api.openai.text_wire import Tokens, prompt_form
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
@@ -105,31 +105,11 @@ async def create_embeddings(request: Request, body: EmbeddingsIn) -> Response:
     (prediction,) = await wait_for_all(request, call, predictions)
     data = [
         {"object": "embedding", "index": index, "embedding": encoded(vector, body.encoding_format)}
-        for index, vector in enumerate(_vectors(call, prediction.output, body.dimensions))
+        for index, vector in enumerate(read_vectors(call, prediction.output, body.dimensions))
     ]
     tokens = int(prediction.metrics.get("input_tokens", 0))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return respond(200, {"object": "list", "data": data, "model": body.model, "usage": usage})
-
-
-def _vectors(call: Call, output: Any, dimensions: int | None) -> list[list[float]]:
-    """The model's vectors, shortened. Raises InvalidRequest for a model that does not answer with such."""
-    if not isinstance(output, list) or not output or not isinstance(output[0], list):
-        raise refused("model", f"{call.version.model} does not answer with vectors")
-    if any(None in vector for vector in output):  # what JSON has for numbers that are none
-        raise RunFailed(500, "The model's answer holds numbers that are not finite.", "model_failed")
-    if dimensions and dimensions > len(output[0]):
-        raise refused("dimensions", f"the model's vectors have {len(output[0])}")
-    return [shortened(vector, dimensions) for vector in output]
-
-
-def shortened(vector: list[float], dimensions: int | None) -> list[float]:
-    """The first numbers, scaled to length 1 (as models trained for it expect: Kusupati et al. 2022)."""
-    if not dimensions or dimensions >= len(vector):
-        return vector
-    kept = vector[:dimensions]
-    length = math.hypot(*kept) or 1.0
-    return [number / length for number in kept]
 
 
 def encoded(vector: list[float], form: str | None) -> Any:

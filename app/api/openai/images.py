@@ -14,8 +14,8 @@ from app.api.deps import base_url, caller_of
 from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
 from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import refused
+from app.api.model_calls.fields import CallIn, Model
 from app.api.openai.errors import OpenAIRoute, declared
-from app.api.openai.fields import CallIn, Model
 from app.domain.predictions import Prediction
 from app.domain.work import FILE_KEY
 

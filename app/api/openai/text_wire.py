@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from app.api.model_calls.failures import refused
-from app.api.openai.fields import CallIn, Model, by_form, text_or_list
+from app.api.model_calls.fields import CallIn, Model, by_form, text_or_list
 
 MOST_CHOICES = 128  # predictions of one request
 MOST_LOGPROBS = 20

@@ -1,6 +1,6 @@
 """Sentence embeddings: an encoder, pooling, normalised. Numerically the same as sentence-transformers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from app.domain.work import Event, Finished, ModelSpec
@@ -43,10 +43,23 @@ INPUTS = schema.inputs(
                 TEXT,
                 {"type": "array", "items": {"anyOf": [TEXT, TOKENS]}, "minItems": 1, "maxItems": MOST_TEXTS},
             ],
-        }
+        },
+        "prompt_name": schema.text("Which of the model's prompts is put before the texts.", max_length=100),
+        "input_type": schema.text(
+            "What the texts are, e.g. query or document: the prompt of that name, if the model has any.",
+            max_length=100,
+        ),
+        "prompt": schema.text("Put before the texts instead of the model's own prompt.", max_length=10_000),
+        "normalize": schema.boolean("Scale vectors to length 1. Default: as the version does."),
     },
     required=("text",),
 )
+# What other platforms call what a text is for.
+SAME_TYPES = (
+    {"query", "search_query", "retrieval.query", "question"},
+    {"document", "passage", "search_document", "retrieval.passage", "corpus"},
+)
+RAW = "raw"  # the batch key of those whose vectors stay as long as they are
 VECTOR = {"type": "array", "items": {"type": "number"}}
 
 
@@ -66,7 +79,7 @@ class Embedding(Runtime):
                 "enum": list(POOLINGS),
                 "description": "Default: as the model's folder says.",
             },
-            "normalize": schema.boolean("Scale vectors to length 1.", default=True),
+            "normalize": schema.boolean("Scale vectors to length 1. Default: as the model's folder says."),
             "prompt": schema.text(
                 "Put before every text. Default: as the model's folder says.", max_length=10_000
             ),
@@ -76,8 +89,9 @@ class Embedding(Runtime):
     def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
         self._tokenizer, self._device = tokenizer, model.device
         self._pooling = model.config.get("pooling", folder.pooling)
-        self._normalize = model.config.get("normalize", True)
+        self._normalize = model.config.get("normalize", folder.normalize)
         self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
+        self._prompts = folder.prompts
         self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
         self._token_ids = fast_tokenize(tokenizer, self._limit)
         self._pad = tokenizer.pad_token_id or 0
@@ -106,14 +120,17 @@ class Embedding(Runtime):
 
     def prepare(self, job: Job) -> None:
         texts = job.input["text"]
-        job.prepared = self._tokenise([texts] if isinstance(texts, str) else texts)
+        prompt = choose_prompt(job.input, self._prompts, self._prompt)
+        job.prepared = self._tokenise([texts] if isinstance(texts, str) else texts, prompt)
         job.length = max(map(len, job.prepared)) * len(job.prepared)
+        if self._normalize and job.input.get("normalize") is False:
+            job.batch_key = RAW
 
-    def _tokenise(self, inputs: Sequence[str | list[int]]) -> list[list[int]]:
+    def _tokenise(self, inputs: Sequence[str | list[int]], prompt: str = "") -> list[list[int]]:
         """Token ids of each; what is token ids already is checked, cut and otherwise used as it is."""
         texts = [text for text in inputs if isinstance(text, str)]
-        if self._prompt or self._lower:
-            texts = [self._prompt + (text.lower() if self._lower else text) for text in texts]
+        if prompt or self._lower:
+            texts = [prompt + (text.lower() if self._lower else text) for text in texts]
         ids = iter(self._token_ids(texts))
         rows = (next(ids) if isinstance(each, str) else self._checked(each) for each in inputs)
         return [row or [self._pad] for row in rows]
@@ -126,7 +143,8 @@ class Embedding(Runtime):
         return ids[: self._limit]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for done in self._passes.run_batch(batch, feed, self._embed):
+        embed = self._embed_raw if batch[0].batch_key == RAW else self._embed
+        for done in self._passes.run_batch(batch, feed, embed):
             output = done.answers[0] if isinstance(done.job.input["text"], str) else done.answers
             tokens = sum(map(len, done.job.prepared))
             yield done.job.id, Finished(output, {"input_tokens": tokens, "padding": done.padding})
@@ -142,7 +160,20 @@ class Embedding(Runtime):
         with torch.inference_mode():
             return self._vectors(self._net, rows).cpu().numpy()
 
+    def _embed_raw(self, rows: Sequence[list[int]]) -> Any:
+        """The same, as long as the model makes them."""
+        import torch
+
+        with torch.inference_mode():
+            return self._pooled(self._net, rows).cpu().numpy()
+
     def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
+        import torch
+
+        vectors = self._pooled(net, rows)
+        return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
+
+    def _pooled(self, net: Any, rows: Sequence[list[int]]) -> Any:
         import torch
 
         coarse = self._device == "cpu" and net.dtype != torch.float32 and not self.unpadded
@@ -150,8 +181,7 @@ class Embedding(Runtime):
         # The library takes a while to see that the mask of a single row hides nothing.
         needs_mask = not (self.unpadded and len(rows) == 1)
         hidden = net(input_ids=ids, attention_mask=mask if needs_mask else None).last_hidden_state.float()
-        vectors = pooled(hidden, mask, self._pooling)
-        return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
+        return pooled(hidden, mask, self._pooling)
 
     def probe(self, length: int) -> dict[str, Any] | None:
         return {"text": "word " * max(1, length - 2)}
@@ -164,6 +194,26 @@ class Embedding(Runtime):
 
     def bytes(self) -> int:
         return weights.count_bytes(self._net)
+
+
+def choose_prompt(values: Mapping[str, Any], prompts: Mapping[str, str], default: str) -> str:
+    """What is put before the texts of a request. Raises ValueError with a sentence."""
+    wishes = [name for name in ("prompt", "prompt_name", "input_type") if values.get(name) is not None]
+    if len(wishes) > 1:
+        raise ValueError(f"{wishes[1]}: stands for {wishes[0]}, which is there too")
+    if not wishes:
+        return default
+    name = str(values[wishes[0]])
+    if wishes[0] == "prompt":
+        return name
+    if wishes[0] == "input_type" and not prompts:
+        return default  # to a model without prompts all texts are alike
+    names = {name} | next((kind for kind in SAME_TYPES if wishes[0] == "input_type" and name in kind), set())
+    chosen = next((prompts[each] for each in prompts if each in names), None)
+    if chosen is None:
+        known = ", ".join(prompts) or "none"
+        raise ValueError(f"{wishes[0]}: the model has no prompt {name[:100]!r}; it has: {known}")
+    return chosen
 
 
 def pooled(hidden: Any, mask: Any, pooling: str) -> Any:

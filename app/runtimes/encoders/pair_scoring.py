@@ -30,9 +30,11 @@ INPUTS = schema.inputs(
         "query": schema.text("The text that every one of `texts` is scored against."),
         "texts": schema.array(TEXT, "Texts to score against `query`.", max_items=MOST_PAIRS),
         "pairs": schema.array(PAIR, "Instead of `query` and `texts`: pairs of texts.", max_items=MOST_PAIRS),
+        "raw_scores": schema.boolean("A model's single logit as it is, without a sigmoid.", default=False),
     },
     one_of=(("query", "texts"), ("pairs",)),
 )
+RAW = "raw"  # the batch key of those whose scores are logits
 Row = tuple[list[int], list[int]]  # ids and types of a pair
 
 
@@ -100,6 +102,8 @@ class PairScoring(Runtime):
             raise ValueError("give `query` and `texts`, or `pairs`; at least one pair")
         job.prepared = self._tokenise(pairs)
         job.length = max(len(ids) for ids, _ in job.prepared) * len(job.prepared)
+        if self._sigmoid and job.input.get("raw_scores"):
+            job.batch_key = RAW
 
     def _tokenise(self, pairs: Sequence[Sequence[str]]) -> list[Row]:
         firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
@@ -108,7 +112,8 @@ class PairScoring(Runtime):
         return list(zip(encoded["input_ids"], types, strict=True))
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        for done in self._passes.run_batch(batch, feed, self._score):
+        score = self._score_raw if batch[0].batch_key == RAW else self._score
+        for done in self._passes.run_batch(batch, feed, score):
             tokens = sum(len(ids) for ids, _ in done.job.prepared)
             yield done.job.id, Finished(done.answers, {"input_tokens": tokens, "padding": done.padding})
 
@@ -118,17 +123,27 @@ class PairScoring(Runtime):
         with torch.inference_mode():
             return self._scores(self._net, rows).tolist()  # type: ignore[no-any-return]
 
+    def _score_raw(self, rows: Sequence[Row]) -> list[Any]:
+        import torch
+
+        with torch.inference_mode():
+            logits = self._logits(self._net, rows)
+            return (logits[:, 0] if logits.shape[1] == 1 else logits).tolist()  # type: ignore[no-any-return]
+
     def _scores(self, net: Any, rows: Sequence[Row]) -> Any:
+        logits = self._logits(net, rows)
+        if logits.shape[1] > 1:
+            return logits.softmax(-1)
+        return logits[:, 0].sigmoid() if self._sigmoid else logits[:, 0]
+
+    def _logits(self, net: Any, rows: Sequence[Row]) -> Any:
         ids, mask = padded([ids for ids, _ in rows], self._pad, self._device)
         more = (
             {"token_type_ids": padded([types for _, types in rows], 0, self._device)[0]}
             if self._has_types
             else {}
         )
-        logits = net(input_ids=ids, attention_mask=mask, **more).logits.float()
-        if logits.shape[1] > 1:
-            return logits.softmax(-1)
-        return logits[:, 0].sigmoid() if self._sigmoid else logits[:, 0]
+        return net(input_ids=ids, attention_mask=mask, **more).logits.float()
 
     def probe(self, length: int) -> dict[str, Any] | None:
         return {"query": "word", "texts": ["word " * max(1, length - 4)]}

@@ -6,7 +6,8 @@ understood is refused, because leaving it out would give wrong vectors without a
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ OLD_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class SentenceFolder:
-    """`limit` is in tokens, 0 when the folder has none; `prompt` is put before every text."""
+    """`limit` is in tokens, 0 when the folder has none; `prompt` is put before every text, unless a request
+    chooses another of `prompts`."""
 
     pooling: str = "mean"
     limit: int = 0
     lower: bool = False
     prompt: str = ""
+    normalize: bool = True
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(folder: Path) -> SentenceFolder:
@@ -39,11 +43,14 @@ def read(folder: Path) -> SentenceFolder:
     if unknown := [kind for kind in modules if kind not in MODULES]:
         raise ValueError(f"the model has a {unknown[0]} module, which the runtime 'embedding' does not know")
     limits = _json(folder / "sentence_bert_config.json", {})
+    about = _json(folder / "config_sentence_transformers.json", {})
     return SentenceFolder(
         pooling=_pooling(_json(modules.get("Pooling", folder / "1_Pooling") / "config.json", {})),
         limit=int(limits.get("max_seq_length") or 0),
         lower=bool(limits.get("do_lower_case")),
-        prompt=_prompt(_json(folder / "config_sentence_transformers.json", {})),
+        prompt=_prompt(about),
+        normalize="Normalize" in modules or not modules,
+        prompts={str(name): str(text) for name, text in (about.get("prompts") or {}).items()},
     )
 
 

@@ -1,5 +1,5 @@
-"""What these routes' requests have in common: the model's own inputs beside OpenAI's fields, and fields of
-several forms."""
+"""What requests of other platforms' clients have in common: the model's own inputs beside their fields, and
+fields of several forms."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from app.api.model_calls.failures import refused
 Model = Annotated[
     str, Field(max_length=300, description="`owner/name`, `owner/name:version`, an alias, or a bare name.")
 ]
-TAKEN = {"prompt", "messages", "text"}  # inputs that these routes fill
+TAKEN = {"prompt", "messages", "text", "query", "texts", "pairs", "audio"}  # inputs that these routes fill
 # Fields that clients send by themselves or for a service's bookkeeping. None of them changes an answer here,
 # so they are ignored, and the answer's header `Ignored-Fields` names them.
 IGNORED = frozenset(
@@ -32,7 +32,7 @@ IGNORED = frozenset(
 
 
 class CallIn(BaseModel):
-    """OpenAI's fields; what is none of them must be an input of the model (`extra_body` of the Python
+    """An API's own fields; what is none of them must be an input of the model (`extra_body` of OpenAI's
     client). A null, whatever the field, means that it is not sent."""
 
     model_config = ConfigDict(extra="allow")
@@ -40,8 +40,8 @@ class CallIn(BaseModel):
     model: Model
 
     def own_inputs(self, call: Call) -> dict[str, Any]:
-        """The fields that are not OpenAI's. Raises InvalidRequest for one that would change the answer and is
-        no input of the model either."""
+        """The fields that are not the API's. Raises InvalidRequest for one that would change the answer and
+        is no input of the model either."""
         sent = {name: value for name, value in (self.model_extra or {}).items() if value is not None}
         own = {name: value for name, value in sent.items() if call.takes(name) and name not in TAKEN}
         call.ignored.extend(name for name in sent if name in IGNORED and name not in own)

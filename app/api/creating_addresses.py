@@ -1,0 +1,26 @@
+"""Which addresses make predictions: their calls count as creations, and their bodies may hold large inputs.
+Knows no route."""
+
+# Beside those that end in `/predictions`: calls of other platforms' clients.
+ADDRESSES = frozenset(
+    {
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/images/generations",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/v1/score",
+        "/rerank",
+        "/embed",
+        "/embed_all",
+        "/similarity",
+        "/predict",
+    }
+)
+BASES = ("/tei/",)
+
+
+def makes_predictions(path: str) -> bool:
+    """Whether a POST to it creates predictions."""
+    return path.endswith("/predictions") or path in ADDRESSES or path.startswith(BASES)
