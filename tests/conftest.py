@@ -12,11 +12,14 @@ from app.composition import Core, open_core
 from app.db.migrate import upgrade
 from app.db.session import Database, connect
 from app.db.tables import Base
+from app.local import postgres
 from app.local.embedded import EmbeddedServers, Urls
 from app.settings import Settings
 
 pytest_plugins = ["side_by_side"]
 
+# No test looks at what a power cut would cost; emptying the tables before each waits for the disk otherwise.
+UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
 SECRET = "a-secret-of-the-tests-" + "x" * 20
 
 
@@ -24,11 +27,16 @@ SECRET = "a-secret-of-the-tests-" + "x" * 20
 def servers() -> Iterator[Urls]:
     """URLs of an embedded Postgres (migrated) and Valkey."""
     folder = Path(tempfile.mkdtemp(prefix="lovage-tests-"))
+    servers = EmbeddedServers(folder)
     try:
-        with EmbeddedServers(folder) as urls:
-            upgrade(urls.database_url)
-            yield urls
+        with pytest.MonkeyPatch.context() as patch:
+            for option in UNSAFE:
+                patch.setitem(postgres.OPTIONS, option, "off")
+            urls = servers.start()
+        upgrade(urls.database_url)
+        yield urls
     finally:
+        servers.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
