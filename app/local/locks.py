@@ -8,6 +8,7 @@ what is being locked.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
@@ -56,9 +57,12 @@ class FileLock:
         return lock
 
     def write_pid(self, pid: int) -> None:
-        """Leave `pid` in the file, for messages and for `down`."""
-        os.ftruncate(self.fd, 0)
-        os.pwrite(self.fd, f"{pid}\n".encode(), 0)
+        """Leave `pid` in the file, for messages and for `down`. Over what is there, which needs no space on
+        the disk; where there is none for the first time, the lock is held all the same."""
+        line = f"{pid}\n".encode()
+        with contextlib.suppress(OSError):
+            os.pwrite(self.fd, line, 0)
+            os.ftruncate(self.fd, len(line))
 
     def close(self) -> None:
         """Let go of our copy; a child that inherited the file goes on holding the lock."""

@@ -9,6 +9,7 @@ import os
 import selectors
 from typing import IO
 
+from app.local.log_file import LogFile
 from app.local.terminal import Terminal
 
 READ_BYTES = 64 * 1024
@@ -24,7 +25,7 @@ class ProgramOutput:
     def __init__(
         self, name: str, log: IO[bytes], terminal: Terminal, selector: selectors.BaseSelector
     ) -> None:
-        self.log = log
+        self.log = LogFile(log, lambda sentence: terminal.warn(f"{name}: {sentence}"))
         self._name = name
         self._terminal = terminal
         self._selector = selector

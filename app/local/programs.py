@@ -142,14 +142,14 @@ def spawn(program: Program, output: IO[bytes] | int = subprocess.PIPE, lock: Fil
             "spawn from the main thread: the kernel ends a child when the *thread* that forked it ends"
         )
     with contextlib.ExitStack() as ours:
-        if lock is None and program.lock is not None:
-            lock = FileLock.try_acquire(program.lock)
-            if lock is None:
-                raise StillBusy(f"{program.name} has processes left")
-            ours.callback(lock.close)
-        if program.before_start is not None:
-            program.before_start()
         try:
+            if lock is None and program.lock is not None:
+                lock = FileLock.try_acquire(program.lock)
+                if lock is None:
+                    raise StillBusy(f"{program.name} has processes left")
+                ours.callback(lock.close)
+            if program.before_start is not None:
+                program.before_start()
             return Child(program, _popen(program, output, lock))
         except (OSError, subprocess.SubprocessError) as error:
             raise CannotSpawn(f"{program.name} cannot be started: {error}") from error

@@ -187,7 +187,7 @@ class Supervisor:
         entry.restart_at = None
         try:
             if entry.program.quiet:
-                entry.child = spawn(entry.program, entry.output.log)
+                entry.child = spawn(entry.program, entry.output.log.file)
             else:
                 entry.child = spawn(entry.program)
         except StillBusy:  # its last processes are ending; that is no crash

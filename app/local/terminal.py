@@ -1,13 +1,15 @@
 """What `lovage up` writes: its own short lines, and every program's lines with a coloured name in front.
 
-Knows a text stream and ANSI colours. Does not know processes; a terminal that went away never ends the
-platform.
+Knows a text stream and ANSI colours. Does not know processes; a terminal that went away, or a full disk
+behind it, never ends the platform.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TextIO
+
+from app.local.log_file import FULL
 
 PALETTE = ("36", "32", "33", "35", "34", "96", "92", "93", "95", "94")  # no red: red is for what went wrong
 RED = "31"
@@ -55,5 +57,6 @@ class Terminal:
         try:
             self._stream.write(text + "\n")
             self._stream.flush()
-        except (OSError, ValueError):  # the terminal is gone (closed pipe, closed file): the log files go on
-            self._show_programs = False
+        except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) not in FULL:  # closed pipe, closed file: the log files go on
+                self._show_programs = False

@@ -24,6 +24,7 @@ from app.local.composition import FLOWER_USER, Connections, UpOptions
 from app.local.embedded import EmbeddedServers, Urls
 from app.local.errors import LocalError
 from app.local.locks import FileLock, lock_data_dir
+from app.local.log_file import FULL
 from app.local.platform_state import Platform, forget_platform, write_platform
 from app.local.ports import holder_of, is_free
 from app.local.stop_signals import StopRequested, StopSignals
@@ -73,6 +74,11 @@ def up(options: UpOptions, hooks: Hooks | None = None) -> int:
         return _Launch(options, hooks, terminal).run()
     except LocalError as error:
         terminal.warn(str(error))
+        return 1
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        terminal.warn(f"There is no space left on the disk of {options.data_dir} ({error}).")
         return 1
 
 

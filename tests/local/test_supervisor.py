@@ -5,12 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.local.errors import StartFailed
-from app.local.log_file import log_path
+from app.local.log_file import LogFile, log_path
 from app.local.programs import Program
 from app.local.stop_signals import StopRequested, StopSignals
 from app.local.supervisor import Supervisor, restart_delay_s
@@ -75,6 +76,41 @@ def test_each_line_has_its_program_in_front_and_is_logged(desk: Desk) -> None:
     assert "api        | two" in lines
     assert "worker-cpu | é no newline" in lines
     assert "one\ntwo\n" in log_path(desk.data_dir, "api").read_text()
+
+
+def test_a_full_disk_stops_the_logs_and_nothing_else(desk: Desk) -> None:
+    folder = log_path(desk.data_dir, "api").parent
+    for name in ("api", "worker"):
+        (folder / f"{name}.log").symlink_to("/dev/full")  # takes no byte
+    desk.start("api", "print('one', flush=True)\n" + NOTE + WAITS)
+    desk.start("worker", "print('two', flush=True)\n" + NOTE + "sys.exit(3)")
+    desk.until_shown("ready to work")
+    desk.until_shown("worker ended (exit code 3)", 2)
+    shown = desk.shown.getvalue()
+    assert shown.count("api: Its log cannot be written (No space left on device)") == 1
+    assert shown.count("worker | two") >= 2
+
+
+def test_a_log_goes_on_when_there_is_space_again_and_says_what_it_missed(tmp_path: Path) -> None:
+    said: list[str] = []
+    with (tmp_path / "log").open("wb", buffering=0) as file, open("/dev/full", "wb", buffering=0) as full:
+        log, room = LogFile(full, said.append), file
+        log.write(b"lost")
+        log.write(b"too")
+        os.dup2(room.fileno(), full.fileno())
+        log.write(b"kept\n")
+    assert (tmp_path / "log").read_bytes() == b"\n[7 bytes were not logged: there was no space]\nkept\n"
+    assert [sentence.partition("(")[0].strip() for sentence in said] == [
+        "Its log cannot be written",
+        "Its log is written again.",
+    ]
+
+
+def test_a_program_starts_though_its_lock_cannot_hold_its_pid(desk: Desk) -> None:
+    (desk.data_dir / "api.lock").symlink_to("/dev/full")
+    program = desk.program("api", WAITS)
+    desk.supervisor.start(replace(program, lock=desk.data_dir / "api.lock"))
+    desk.until_shown("ready to work")
 
 
 def test_a_crashed_program_is_started_again_with_one_line_about_it(desk: Desk) -> None:
