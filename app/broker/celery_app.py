@@ -9,7 +9,8 @@ from typing import Any
 
 from celery import Celery
 
-from app.broker import names
+from app.broker import names, transport
+from app.broker.transport import Amqp
 from app.domain import queue_names
 
 VISIBILITY_SECONDS = 3600
@@ -19,8 +20,10 @@ CeleryApp = Celery  # the type, for those outside this room who pass one on
 
 def make_celery(redis_url: str, *, sweep_seconds: float = 2.0) -> Celery:
     """An application on this broker; `sweep_seconds` is how often the clock publishes the sweep's message."""
-    app = Celery("lovage", broker=redis_url)
+    app = Celery("lovage", broker=redis_url, amqp=Amqp)
     app.conf.update(
+        broker_transport=transport.NAME,
+        broker_channel_error_retry=True,  # a refused command is no reason to end a worker
         task_default_queue=names.celery_queue(queue_names.ANY),
         task_acks_late=False,  # late acks on Redis redeliver running work (docs/architecture/queue.md)
         task_ignore_result=True,

@@ -17,6 +17,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 
+from app import redis_client
 from app.broker.names import KEY_PREFIX
 from app.domain.errors import TooMany
 from app.observe import metrics
@@ -39,7 +40,11 @@ class Windows:
     """Counts in Redis, or in this process's memory while Redis is away. Blocks; thread-safe."""
 
     def __init__(self, redis_url: str, strategy: type[RateLimiter] = SlidingWindowCounterRateLimiter) -> None:
-        options: dict[str, Any] = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+        options: dict[str, Any] = {
+            "socket_timeout": REDIS_SECONDS,
+            "socket_connect_timeout": REDIS_SECONDS,
+            "connection_class": redis_client.connection_class(redis_url),
+        }
         self._shared = strategy(
             RedisStorage(redis_url, key_prefix=f"{KEY_PREFIX}limits", wrap_exceptions=False, **options)
         )
