@@ -14,13 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.errors import LovageError
-from app.domain.work import END, Canceled, Crashed, Event, Failed, Finished, Started
+from app.domain.work import END, Canceled, Chunk, Crashed, Event, Failed, Finished, Started
 from app.engine.batch_policy import Limits, padding_share
 from app.engine.inbox import Entry, Inbox
 from app.engine.log_capture import LogCapture
 from app.engine.outbox import Outbox
 from app.engine.retry_policy import isolation_groups
 from app.runtimes.base import Job, Runtime
+from app.runtimes.finite import NOT_FINITE, is_finite
 
 # After such an error no CUDA call of this process works any more: only a new process helps
 # (torch.AcceleratorError).
@@ -86,6 +87,7 @@ class RunningBatch:
     def __init__(self, runner: "BatchRunner", entries: Sequence[Entry], depth: int = 0) -> None:
         self._runner, self._depth = runner, depth
         self.open: dict[str, Entry] = {}
+        self.not_finite: set[str] = set()  # those that gave a piece which is no JSON
         self.members = 0
         self._key = entries[0].key
         self.enter(entries, entries)
@@ -168,6 +170,8 @@ class BatchRunner:
             print(f"the model answered {job_id}, which is not in the batch or has ended", file=sys.stderr)
         elif isinstance(event, END):
             self._end(batch, job_id, event)
+        elif isinstance(event, Chunk) and not is_finite(event.data):
+            batch.not_finite.add(job_id)
         elif not isinstance(event, Started):  # that was sent before the run; runtimes need not say it
             self._outbox.send_event(job_id, event)
 
@@ -178,6 +182,8 @@ class BatchRunner:
         entry = batch.open.pop(job_id)
         if isinstance(event, Finished):
             self._failures.clear()
+            if job_id in batch.not_finite or not is_finite(event.output):
+                event = Failed(NOT_FINITE, metrics=event.metrics)
         self.inbox.on_ended(job_id)
         event = _with_metrics(event, entry)
         if self._runtime.ends_together:

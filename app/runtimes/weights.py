@@ -1,5 +1,6 @@
 """How every torch runtime loads: refuse pickles, choose the dtype, silence the libraries, make it fast."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Settings of a version that `load_network` and `accelerate` read, for the `reads` of a runtime's spec.
 PRECISION = ("dtype",)
 ACCELERATION = ("torch_compile", "fused")
+NAMED = 4  # of missing weights, in a sentence
 
 
 def model_folder(model: ModelSpec) -> Path:
@@ -55,27 +57,58 @@ def load_tokenizer(folder: Path, model: ModelSpec) -> Any:
 
 
 def load_network(
-    auto_class: Any, model: ModelSpec, comparison: "Comparison | None" = None
+    auto_class: Any,
+    model: ModelSpec,
+    comparison: "Comparison | None" = None,
+    *,
+    folder: Path | None = None,
+    spare: tuple[str, ...] = (),
 ) -> tuple[Any, dict[str, Any]]:
     """(a transformers model on its device, for inference; facts: its dtype and why, its encoder). From
-    safetensors only. With a `comparison`, `dtype: auto` is decided by measuring."""
+    safetensors only. With a `comparison`, `dtype: auto` is decided by measuring. `folder`: the model's own
+    unless it lies deeper; `spare`: beginnings of the names of weights that may be missing, because nothing
+    asks them. Raises ValueError when others are."""
     import torch
 
     from app.runtimes import dtype_choice
 
     silence_libraries()
-    folder, dtype = model_folder(model), torch_dtype(model)
+    folder, dtype = folder or model_folder(model), torch_dtype(model)
     facts: dict[str, Any] = {}
     choosing = comparison is not None and value_of(model.config, "dtype") == AUTO
     if choosing:
         stored = dtype_choice.stored_half(folder)
         usable = stored if stored == dtype_choice.fast_half_precision(model.device) else ""
         dtype, choosing = getattr(torch, usable or "float32"), not usable
-    net = auto_class.from_pretrained(folder, dtype=dtype, use_safetensors=True, **loading_options(model))
+    net, report = auto_class.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **loading_options(model)
+    )
+    check_complete(net, report["missing_keys"], spare)
     net = net.to(model.device).eval().requires_grad_(False)
     if choosing and comparison:
         net, facts = dtype_choice.choose(net, model.device, comparison)
     return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **accelerate(net, model)}
+
+
+def check_complete(net: Any, missing: Collection[str], spare: tuple[str, ...] = ()) -> None:
+    """Raises ValueError when weights are missing, which the library would have made up at random."""
+    if lacking := sorted(name for name in missing if not name.startswith(spare)):
+        more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+        raise ValueError(
+            f"the weights lack {', '.join(lacking[:NAMED])}{more}, which {type(net).__name__} needs: they are"
+            " those of another class of model"
+        )
+
+
+def read_tensors(folder: Path) -> dict[str, Any]:
+    """The tensors of a folder's `model.safetensors`, by name. Raises ValueError when there is none."""
+    from safetensors.torch import load_file
+
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        raise ValueError(f"the folder {folder.name or '.'} has no model.safetensors")
+    tensors: dict[str, Any] = load_file(file)
+    return tensors
 
 
 def accelerate(net: Any, model: ModelSpec) -> dict[str, Any]:

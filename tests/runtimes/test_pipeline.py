@@ -16,7 +16,7 @@ from running import jobs, load, outputs, run
 
 from app.domain.work import Finished
 from app.runtimes.demo import SHIPPED, demo_minilm_folder
-from app.runtimes.media import read_wav
+from app.runtimes.sound import read_sound
 
 BERT: dict[str, Any] = {
     "vocab_size": 30522,
@@ -177,7 +177,7 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_sound_is_read_at_the_models_rate(files: dict[str, str]) -> None:
-    samples = read_wav(files["sound"], 16_000)
+    samples = read_sound(files["sound"], 16_000)
     assert len(samples) == 16_000
     assert 0.45 < abs(samples[1000:-1000]).max() < 0.55
     assert numpy.abs(numpy.fft.rfft(samples)).argmax() == 440

@@ -1,16 +1,20 @@
-"""Sentence embeddings: an encoder, pooling, normalised. Numerically the same as sentence-transformers."""
+"""Sentence embeddings: an encoder, poolings, and the layers behind them. Numerically the same as
+sentence-transformers, of every layout that `sentence_folder` reads."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.encoders import sentence_folder
-from app.runtimes.encoders.fast_tokenize import fast_tokenize
+from app.runtimes.encoders.fast_tokenize import Tokenize, fast_tokenize
 from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
-from app.runtimes.encoders.sentence_folder import POOLINGS, SentenceFolder
+from app.runtimes.encoders.sentence_folder import POOLINGS, Layer, SentenceFolder
+from app.runtimes.known_ids import KnownIds
 
 MOST_TEXTS = 2_048
 # A bfloat16 copy is used by `dtype: auto` when no probe text's vector turns further than this.
@@ -59,7 +63,8 @@ SAME_TYPES = (
     {"query", "search_query", "retrieval.query", "question"},
     {"document", "passage", "search_document", "retrieval.passage", "corpus"},
 )
-RAW = "raw"  # the batch key of those whose vectors stay as long as they are
+RAW, SCALED = "raw", "scaled"  # the batch keys of those whose vectors are not as the version makes them
+Row = tuple[list[int], int]  # ids of a text, and how many of them (a prompt's) are not pooled
 VECTOR = {"type": "array", "items": {"type": "number"}}
 
 
@@ -86,70 +91,116 @@ class Embedding(Runtime):
         },
     )
 
-    def __init__(self, tokenizer: Any, model: ModelSpec, folder: SentenceFolder, positions: int) -> None:
-        self._tokenizer, self._device = tokenizer, model.device
-        self._pooling = model.config.get("pooling", folder.pooling)
-        self._normalize = model.config.get("normalize", folder.normalize)
-        self._prompt, self._lower = model.config.get("prompt", folder.prompt), folder.lower
-        self._prompts = folder.prompts
-        self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
-        self._token_ids = fast_tokenize(tokenizer, self._limit)
-        self._pad = tokenizer.pad_token_id or 0
+    def __init__(self, model: ModelSpec, folder: SentenceFolder) -> None:
+        self._device = model.device
+        self._folder = with_config(folder, model.config)
+        self._tokenizer: Any = None
+        self._token_ids: Tokenize
+        self._known_ids: KnownIds
+        self._pad = 0
+        self._limit = 2**31
         self._net: Any = None
+        self._layers: Any = None
+        self._raw_layers: Any = None
+        self._scaled_layers: Any = None
         self._passes: ParallelPasses
         self._facts: dict[str, Any] = {}
+        self._prompt_lengths: dict[str, int] = {}
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Embedding":
-        from transformers import AutoConfig, AutoModel
+        from app.runtimes.encoders.sentence_layers import load_layers, with_length, without_length
 
+        runtime = cls(model, sentence_folder.read(weights.model_folder(model)))
+        runtime._layers = load_layers(runtime._folder.layers, model.device)
+        runtime._raw_layers = without_length(runtime._layers)
+        runtime._scaled_layers = with_length(runtime._layers)
+        if runtime._folder.is_static:
+            runtime._load_static()
+        else:
+            runtime._load_encoder(model)
+        runtime._known_ids = KnownIds(runtime._tokenizer, runtime._net)
+        runtime._passes = ParallelPasses(model, row_length, unpadded=runtime.unpadded)
+        return runtime
+
+    def _load_static(self) -> None:
+        from transformers import PreTrainedTokenizerFast
+
+        from app.runtimes.encoders.sentence_layers import load_static
+
+        self._net, tokenizer = load_static(self._folder.encoder, self._device)
+        self._tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+        self._token_ids = lambda texts: [
+            encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)
+        ]
+        self._facts, self.unpadded = {"dtype": "float32"}, True
+
+    def _load_encoder(self, model: ModelSpec) -> None:
         from app.runtimes.dtype_choice import Comparison
 
-        folder = weights.model_folder(model)
-        tokenizer = weights.load_tokenizer(folder, model)
-        positions = positions_of(AutoConfig.from_pretrained(folder, **weights.loading_options(model)))
-        runtime = cls(tokenizer, model, sentence_folder.read(folder), positions)
-        probes = runtime._tokenise(list(PROBES))
-        comparison = Comparison(lambda net: runtime._vectors(net, probes), least_cosine, LEAST_COSINE)
-        runtime._net, runtime._facts = weights.load_network(AutoModel, model, comparison)
-        runtime.unpadded = "encoder" in runtime._facts
-        runtime._passes = ParallelPasses(model, unpadded=runtime.unpadded)
-        if runtime.unpadded:
-            runtime._net.pooler = None  # its answer is not asked for
-        return runtime
+        folder = self._folder
+        config = load_config(folder.encoder, model)
+        self._tokenizer = tokenizer = weights.load_tokenizer(folder.encoder, model)
+        if folder.lower:
+            lower_texts(tokenizer)
+        positions = positions_of(config)
+        self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
+        self._token_ids = fast_tokenize(tokenizer, self._limit)
+        self._pad = tokenizer.pad_token_id or 0
+        probes = self._tokenise(list(PROBES), folder.default_prompt)
+        comparison = Comparison(
+            lambda net: self._vectors(net, probes, self._layers), least_cosine, LEAST_COSINE
+        )
+        self._net, self._facts = weights.load_network(
+            encoder_class(config), model, comparison, folder=folder.encoder, spare=("pooler.",)
+        )
+        self.unpadded = "encoder" in self._facts
+        if self.unpadded:
+            self._net.pooler = None  # its answer is not asked for
 
     def prepare(self, job: Job) -> None:
         texts = job.input["text"]
-        prompt = choose_prompt(job.input, self._prompts, self._prompt)
+        prompt = choose_prompt(job.input, self._folder.prompts, self._folder.default_prompt)
         job.prepared = self._tokenise([texts] if isinstance(texts, str) else texts, prompt)
-        job.length = max(map(len, job.prepared)) * len(job.prepared)
-        if self._normalize and job.input.get("normalize") is False:
-            job.batch_key = RAW
+        job.length = max(map(row_length, job.prepared)) * len(job.prepared)
+        if (normalize := job.input.get("normalize")) is not None:
+            job.batch_key = SCALED if normalize else RAW
 
-    def _tokenise(self, inputs: Sequence[str | list[int]], prompt: str = "") -> list[list[int]]:
+    def _tokenise(self, inputs: Sequence[str | list[int]], prompt: str) -> list[Row]:
         """Token ids of each; what is token ids already is checked, cut and otherwise used as it is."""
-        texts = [text for text in inputs if isinstance(text, str)]
-        if prompt or self._lower:
-            texts = [prompt + (text.lower() if self._lower else text) for text in texts]
-        ids = iter(self._token_ids(texts))
-        rows = (next(ids) if isinstance(each, str) else self._checked(each) for each in inputs)
-        return [row or [self._pad] for row in rows]
+        texts = [prompt + text for text in inputs if isinstance(text, str)]
+        token_ids = self._token_ids(texts)
+        if self._net is not None:  # not yet, for the probes
+            self._known_ids.check(token_ids)
+        skipped = self._prompt_length(prompt) if prompt and not self._folder.include_prompt else 0
+        ids = iter(token_ids)
+        rows = [
+            (next(ids), skipped) if isinstance(each, str) else (self._checked(each), 0) for each in inputs
+        ]
+        return rows if self._folder.is_static else [(row or [self._pad], skip) for row, skip in rows]
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Tokens of a prompt alone, without a special one that ends them."""
+        if prompt not in self._prompt_lengths:
+            ids = self._token_ids([prompt])[0]
+            self._prompt_lengths[prompt] = len(ids) - (ids[-1] in self._tokenizer.all_special_ids)
+        return self._prompt_lengths[prompt]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        if max(ids) >= len(self._tokenizer):
-            raise ValueError(
-                f"text: the tokenizer has {len(self._tokenizer)} ids; {max(ids)} is none of them"
-            )
+        known = min(len(self._tokenizer), self._known_ids.rows or len(self._tokenizer))
+        if max(ids) >= known:
+            raise ValueError(f"text: the model has {known} ids; {max(ids)} is none of them")
         return ids[: self._limit]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        embed = self._embed_raw if batch[0].batch_key == RAW else self._embed
-        for done in self._passes.run_batch(batch, feed, embed):
+        others = {RAW: self._raw_layers, SCALED: self._scaled_layers}
+        layers = others.get(str(batch[0].batch_key), self._layers)
+        for done in self._passes.run_batch(batch, feed, lambda rows: self._embed(rows, layers)):
             output = done.answers[0] if isinstance(done.job.input["text"], str) else done.answers
-            tokens = sum(map(len, done.job.prepared))
+            tokens = sum(map(row_length, done.job.prepared))
             yield done.job.id, Finished(output, {"input_tokens": tokens, "padding": done.padding})
 
-    def _embed(self, rows: Sequence[list[int]]) -> Any:
+    def _embed(self, rows: Sequence[Row], layers: Any) -> Any:
         """(rows, width) as an array.
 
         Arrays, not lists: they travel with the fewest digits that tell 32-bit floats apart, half of what the
@@ -158,30 +209,26 @@ class Embedding(Runtime):
         import torch
 
         with torch.inference_mode():
-            return self._vectors(self._net, rows).cpu().numpy()
+            return self._vectors(self._net, rows, layers).cpu().numpy()
 
-    def _embed_raw(self, rows: Sequence[list[int]]) -> Any:
-        """The same, as long as the model makes them."""
+    def _vectors(self, net: Any, rows: Sequence[Row], layers: Any) -> Any:
+        ids = [row for row, _ in rows]
+        pooled = net(ids) if self._folder.is_static else self._pool(net, ids, [skip for _, skip in rows])
+        vectors = layers(pooled)
+        return vectors[:, : self._folder.width] if self._folder.width else vectors
+
+    def _pool(self, net: Any, rows: Sequence[list[int]], skipped: list[int]) -> Any:
+        """(rows, width): the encoder's states, pooled."""
         import torch
 
-        with torch.inference_mode():
-            return self._pooled(self._net, rows).cpu().numpy()
-
-    def _vectors(self, net: Any, rows: Sequence[list[int]]) -> Any:
-        import torch
-
-        vectors = self._pooled(net, rows)
-        return torch.nn.functional.normalize(vectors, dim=1) if self._normalize else vectors
-
-    def _pooled(self, net: Any, rows: Sequence[list[int]]) -> Any:
-        import torch
+        from app.runtimes.encoders.sentence_layers import pooled
 
         coarse = self._device == "cpu" and net.dtype != torch.float32 and not self.unpadded
         ids, mask = padded(rows, self._pad, self._device, coarse=coarse)
         # The library takes a while to see that the mask of a single row hides nothing.
         needs_mask = not (self.unpadded and len(rows) == 1)
         hidden = net(input_ids=ids, attention_mask=mask if needs_mask else None).last_hidden_state.float()
-        return pooled(hidden, mask, self._pooling)
+        return pooled(hidden, mask, torch.tensor(skipped, device=self._device), self._folder.poolings)
 
     def probe(self, length: int) -> dict[str, Any] | None:
         return {"text": "word " * max(1, length - 2)}
@@ -190,10 +237,28 @@ class Embedding(Runtime):
         return self._facts
 
     def warm_up(self) -> None:
-        self._embed(self._tokenise(["warm up"]))
+        self._embed(self._tokenise(["warm up"], self._folder.default_prompt), self._layers)
 
     def bytes(self) -> int:
-        return weights.count_bytes(self._net)
+        return weights.count_bytes(self._net) + weights.count_bytes(self._layers)
+
+
+def row_length(row: Row) -> int:
+    """Cells of a row; an empty text is one, too."""
+    return max(1, len(row[0]))
+
+
+def with_config(folder: SentenceFolder, config: dict[str, Any]) -> SentenceFolder:
+    """The folder with what the version's configuration says otherwise."""
+    if pooling := config.get("pooling"):
+        folder = replace(folder, poolings=(pooling,))
+    if (prompt := config.get("prompt")) is not None:
+        folder = replace(folder, default_prompt=prompt)
+    if (normalize := config.get("normalize")) is not None:
+        others = [layer for layer in folder.layers if layer.kind != "Normalize"]
+        layers = [*others, Layer("Normalize", folder.encoder)] if normalize else others
+        folder = replace(folder, layers=tuple(layers))
+    return folder
 
 
 def choose_prompt(values: Mapping[str, Any], prompts: Mapping[str, str], default: str) -> str:
@@ -216,21 +281,29 @@ def choose_prompt(values: Mapping[str, Any], prompts: Mapping[str, str], default
     return chosen
 
 
-def pooled(hidden: Any, mask: Any, pooling: str) -> Any:
-    """(rows, width) from (rows, tokens, width); padding, on the right, counts for nothing."""
-    import torch
+def load_config(folder: Path, model: ModelSpec) -> Any:
+    """transformers' configuration of the encoder."""
+    from transformers import AutoConfig
 
-    if pooling == "cls":
-        return hidden[:, 0]
-    if pooling == "lasttoken":
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-    if pooling == "max":
-        return hidden.masked_fill(mask[:, :, None] == 0, float("-inf")).amax(1)
-    weight = mask.float()
-    if pooling == "weightedmean":
-        weight = weight * torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    total = weight.sum(1, keepdim=True).clamp(min=1e-9)
-    return (hidden * weight[:, :, None]).sum(1) / (total.sqrt() if pooling == "mean_sqrt_len" else total)
+    return AutoConfig.from_pretrained(folder, **weights.loading_options(model))
+
+
+def encoder_class(config: Any) -> Any:
+    """The auto class that loads this encoder: of models that have a decoder, the encoder alone."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    encoders = AutoModelForTextEncoding._model_mapping
+    is_half = type(config) in encoders and encoders[type(config)].__name__.endswith("EncoderModel")
+    return AutoModelForTextEncoding if is_half else AutoModel
+
+
+def lower_texts(tokenizer: Any) -> None:
+    """Makes a tokenizer lower texts first, as sentence-transformers does for `do_lower_case`."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    backend = tokenizer.backend_tokenizer
+    before = [backend.normalizer] if backend.normalizer else []
+    backend.normalizer = Sequence([Lowercase(), *before])
 
 
 def positions_of(config: Any) -> int:

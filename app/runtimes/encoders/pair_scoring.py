@@ -11,6 +11,7 @@ from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
+from app.runtimes.known_ids import KnownIds
 
 MOST_PAIRS = 1_024
 # A half-precision copy is used by `dtype: auto` when no probe's score moves further than this share of the
@@ -30,7 +31,7 @@ INPUTS = schema.inputs(
         "query": schema.text("The text that every one of `texts` is scored against."),
         "texts": schema.array(TEXT, "Texts to score against `query`.", max_items=MOST_PAIRS),
         "pairs": schema.array(PAIR, "Instead of `query` and `texts`: pairs of texts.", max_items=MOST_PAIRS),
-        "raw_scores": schema.boolean("A model's single logit as it is, without a sigmoid.", default=False),
+        "raw_scores": schema.boolean("The model's logits as they are, without a sigmoid.", default=False),
     },
     one_of=(("query", "texts"), ("pairs",)),
 )
@@ -39,9 +40,9 @@ Row = tuple[list[int], list[int]]  # ids and types of a pair
 
 
 class PairScoring(Runtime):
-    """A score is the model's single logit, through a sigmoid unless the folder or the version says otherwise;
-    a model of several labels gives a list of their probabilities. Length is the longest pair's tokens times
-    the pairs."""
+    """A score is what sentence-transformers' CrossEncoder gives for a single label: the logit through a
+    sigmoid, or through the activation that the folder or the version says. Several labels are probabilities,
+    where the folder names no activation. Length is the longest pair's tokens times the pairs."""
 
     ends_together: ClassVar[bool] = True
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
@@ -63,13 +64,15 @@ class PairScoring(Runtime):
         },
     )
 
-    def __init__(self, tokenizer: Any, model: ModelSpec, sigmoid: bool) -> None:
+    def __init__(self, tokenizer: Any, model: ModelSpec) -> None:
         self._tokenizer, self._device = tokenizer, model.device
-        self._sigmoid = model.config.get("sigmoid", sigmoid)
-        self._pad = tokenizer.pad_token_id or 0
+        self._config = model.config
         self._has_types = "token_type_ids" in tokenizer.model_input_names
         self._limit = int(tokenizer.model_max_length)
+        self._pad = tokenizer.pad_token_id or 0
+        self._activation: Any = None
         self._net: Any = None
+        self._known_ids: KnownIds
         self._passes: ParallelPasses
         self._facts: dict[str, Any] = {}
 
@@ -81,15 +84,18 @@ class PairScoring(Runtime):
         from app.runtimes.encoders.embedding import positions_of
 
         folder = weights.model_folder(model)
-        runtime = cls(weights.load_tokenizer(folder, model), model, wants_sigmoid(folder))
-        runtime._limit = min(
-            runtime._limit, positions_of(AutoConfig.from_pretrained(folder, **weights.loading_options(model)))
-        )
+        runtime = cls(weights.load_tokenizer(folder, model), model)
+        config = AutoConfig.from_pretrained(folder, **weights.loading_options(model))
+        runtime._limit = min(runtime._limit, positions_of(config))
+        if config.get_text_config().pad_token_id is not None:  # what the network takes for padding
+            runtime._pad = config.get_text_config().pad_token_id
+        runtime._activation = activation_for(folder, config.num_labels, model.config)
         probes = runtime._tokenise(PROBES)
         comparison = Comparison(lambda net: runtime._scores(net, probes), agreement, LEAST_AGREEMENT)
         runtime._net, runtime._facts = weights.load_network(
             AutoModelForSequenceClassification, model, comparison
         )
+        runtime._known_ids = KnownIds(runtime._tokenizer, runtime._net)
         runtime.unpadded = "encoder" in runtime._facts
         runtime._passes = ParallelPasses(model, length=lambda row: len(row[0]), unpadded=runtime.unpadded)
         return runtime
@@ -101,15 +107,17 @@ class PairScoring(Runtime):
         if not pairs or any(text is None for pair in pairs for text in pair):
             raise ValueError("give `query` and `texts`, or `pairs`; at least one pair")
         job.prepared = self._tokenise(pairs)
-        job.length = max(len(ids) for ids, _ in job.prepared) * len(job.prepared)
-        if self._sigmoid and job.input.get("raw_scores"):
+        self._known_ids.check(ids for ids, _ in job.prepared)
+        if job.input.get("raw_scores"):
             job.batch_key = RAW
+        job.length = max(len(ids) for ids, _ in job.prepared) * len(job.prepared)
 
     def _tokenise(self, pairs: Sequence[Sequence[str]]) -> list[Row]:
         firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         encoded = self._tokenizer(firsts, seconds, truncation=True, max_length=self._limit)
-        types = encoded.get("token_type_ids") or [[0] * len(row) for row in encoded["input_ids"]]
-        return list(zip(encoded["input_ids"], types, strict=True))
+        ids = [row or [self._pad] for row in encoded["input_ids"]]
+        types = [row or [0] for row in encoded.get("token_type_ids") or [[0] * len(row) for row in ids]]
+        return list(zip(ids, types, strict=True))
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         score = self._score_raw if batch[0].batch_key == RAW else self._score
@@ -127,14 +135,10 @@ class PairScoring(Runtime):
         import torch
 
         with torch.inference_mode():
-            logits = self._logits(self._net, rows)
-            return (logits[:, 0] if logits.shape[1] == 1 else logits).tolist()  # type: ignore[no-any-return]
+            return without_width(self._logits(self._net, rows)).tolist()  # type: ignore[no-any-return]
 
     def _scores(self, net: Any, rows: Sequence[Row]) -> Any:
-        logits = self._logits(net, rows)
-        if logits.shape[1] > 1:
-            return logits.softmax(-1)
-        return logits[:, 0].sigmoid() if self._sigmoid else logits[:, 0]
+        return without_width(self._activation(self._logits(net, rows)))
 
     def _logits(self, net: Any, rows: Sequence[Row]) -> Any:
         ids, mask = padded([ids for ids, _ in rows], self._pad, self._device)
@@ -143,7 +147,10 @@ class PairScoring(Runtime):
             if self._has_types
             else {}
         )
-        return net(input_ids=ids, attention_mask=mask, **more).logits.float()
+        logits = last_token_logits(net, ids, mask)
+        if logits is None:
+            logits = net(input_ids=ids, attention_mask=mask, **more).logits
+        return logits.float()
 
     def probe(self, length: int) -> dict[str, Any] | None:
         return {"query": "word", "texts": ["word " * max(1, length - 4)]}
@@ -158,13 +165,45 @@ class PairScoring(Runtime):
         return weights.count_bytes(self._net)
 
 
-def wants_sigmoid(folder: Path) -> bool:
-    """What sentence-transformers would do with a single logit: its own keys of config.json, else a
-    sigmoid."""
-    file = folder / "config.json"
-    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    named = (config.get("sentence_transformers") or {}).get("activation_fn")
-    return "Identity" not in str(named or config.get("sbert_ce_default_activation_function") or "")
+def without_width(scores: Any) -> Any:
+    """A single label's scores as numbers."""
+    return scores if scores.shape[1] > 1 else scores[:, 0]
+
+
+def last_token_logits(net: Any, ids: Any, mask: Any) -> Any:
+    """The logits of a decoder whose configuration names no padding: the library takes the last token of a
+    single row, and refuses several. None for every other network."""
+    import torch
+
+    names_padding = net.config.get_text_config().pad_token_id is not None
+    if names_padding or not hasattr(net, "score") or net.base_model is net:
+        return None
+    hidden = net.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
+    return net.score(hidden[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1])
+
+
+def activation_for(folder: Path, labels: int, config: dict[str, Any]) -> Any:
+    """What logits are put through: what the version says, else the folder, else a sigmoid for one label and
+    a softmax for several."""
+    from torch import nn
+
+    from app.runtimes.encoders.sentence_layers import activation_named
+
+    if labels == 1 and config.get("sigmoid") is not None:
+        return nn.Sigmoid() if config["sigmoid"] else nn.Identity()
+    named = activation_named(_named_activation(folder))
+    return named or (nn.Sigmoid() if labels == 1 else nn.Softmax(-1))
+
+
+def _named_activation(folder: Path) -> str:
+    own, config = (_json(folder / name) for name in ("config_sentence_transformers.json", "config.json"))
+    inside = config.get("sentence_transformers") or {}
+    old = config.get("sbert_ce_default_activation_function")
+    return str(own.get("activation_fn") or inside.get("activation_fn") or old or "")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def agreement(ours: Any, theirs: Any) -> float:

@@ -11,11 +11,13 @@ import torch
 
 from app.domain.work import ModelSpec
 from app.runtimes import weights
+from app.runtimes.encoders.embedding import positions_of
 from app.runtimes.encoders.rows import padded
 
 # Tokens that two windows of a long context share, so that no answer is cut in two.
 STRIDE = 128
 MOST_ANSWER_TOKENS = 30
+MOST_WINDOW = 384  # tokens of question and context, as the old pipeline had it
 
 
 class QuestionAnswering:
@@ -23,10 +25,9 @@ class QuestionAnswering:
     gave it."""
 
     def __init__(self, net: Any, tokenizer: Any, device: str) -> None:
-        self.net, self._tokenizer = net, tokenizer
+        self.net, self.tokenizer = net, tokenizer
         self._device = device
-        positions = getattr(net.config, "max_position_embeddings", None) or 512
-        self._limit = min(384, positions, tokenizer.model_max_length)
+        self._limit = min(MOST_WINDOW, positions_of(net.config), tokenizer.model_max_length)
 
     @classmethod
     def load(cls, model: ModelSpec) -> "QuestionAnswering":
@@ -42,7 +43,7 @@ class QuestionAnswering:
         ]
 
     def _find_answers(self, question: str, context: str, top_k: int) -> Any:
-        windows = self._tokenizer(
+        windows = self.tokenizer(
             question,
             context,
             truncation="only_second",
@@ -96,7 +97,7 @@ class TextToText:
     keys: ClassVar[dict[str, str]] = {"summarization": "summary_text", "translation": "translation_text"}
 
     def __init__(self, net: Any, tokenizer: Any, model: ModelSpec) -> None:
-        self.net, self._tokenizer = net, tokenizer
+        self.net, self.tokenizer = net, tokenizer
         self._device = model.device
         self._key = self.keys.get(model.task, "generated_text")
 
@@ -108,11 +109,11 @@ class TextToText:
         return cls(net, weights.load_tokenizer(weights.model_folder(model), model), model)
 
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-        rows = self._tokenizer([values["text"] for values in inputs], truncation=True)["input_ids"]
-        ids, mask = padded(rows, self._tokenizer.pad_token_id or 0, self._device)
+        rows = self.tokenizer([values["text"] for values in inputs], truncation=True)["input_ids"]
+        ids, mask = padded(rows, self.tokenizer.pad_token_id or 0, self._device)
         with torch.inference_mode():
             ids = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs))
-        return [{self._key: text} for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return [{self._key: text} for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
 class Captions:
@@ -120,6 +121,7 @@ class Captions:
 
     def __init__(self, net: Any, processor: Any, device: str) -> None:
         self.net, self._processor = net, processor
+        self.tokenizer: Any = None  # no text is read
         self._device = device
 
     @classmethod

@@ -1,27 +1,41 @@
 """Any other task of transformers: classification, NER, question answering, speech recognition, pictures, …
 One schema each.
 
-Files are read beside the running batch; answers are made JSON, and pictures and sound among them files.
+Files are read and texts measured beside the running batch; answers are made JSON, and pictures and sound
+among them files.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.domain.work import Event, Finished, ModelSpec, file_out
-from app.runtimes import media, schema, weights
+from app.domain.work import Event, Finished, Log, ModelSpec, file_out
+from app.runtimes import pictures, schema, sound, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.finite import refuse_not_finite
+from app.runtimes.known_ids import KnownIds
+from app.runtimes.pipelines.library_pipeline import MAIN, call_pipeline, load_pipeline
 from app.runtimes.pipelines.pipeline_tasks import OWN_TASKS, TASKS
+from app.runtimes.pipelines.text_limits import TextLength, TextLimits
 
-MAIN = ("text", "audio", "image")  # the input that a pipeline takes by position
-SHOWS_PADDING = ("feature-extraction",)  # its answer has a row for every token, padding included
 RENAMED = {"labels": "candidate_labels"}
+# Tasks that read a text as it is: what is longer than the model's limit is cut, and said.
+MEASURED = (
+    "text-classification",
+    "token-classification",
+    "fill-mask",
+    "feature-extraction",
+    "summarization",
+    "translation",
+    "text2text-generation",
+)
+TEXTS = ("text", "question", "context")
 Call = Callable[[list[dict[str, Any]], dict[str, Any]], list[Any]]
 
 
 class Pipeline(Runtime):
-    """The version's task chooses the schema. Jobs that share their options share a batch; length is in
-    characters."""
+    """The version's task chooses the schema. Jobs that share their options share a batch; length is in tokens
+    where the text is measured, else in characters."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="pipeline",
@@ -31,9 +45,13 @@ class Pipeline(Runtime):
         reads=(*weights.PRECISION, *weights.ACCELERATION),
     )
 
-    def __init__(self, call: Call, net: Any, task: str, rate: int) -> None:
+    def __init__(self, call: Call, net: Any, task: str, tokenizer: Any = None, rate: int = 0) -> None:
+        refuse_not_finite(net)
         self._call, self._net = call, net
         self._task, self._rate = task, rate
+        self._tokenizer = tokenizer
+        self._known_ids = KnownIds(tokenizer, net) if tokenizer else None
+        self._limits = TextLimits(tokenizer, net) if task in MEASURED else None
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Pipeline":
@@ -42,27 +60,45 @@ class Pipeline(Runtime):
             from app.runtimes.pipelines.own_tasks import CLASSES
 
             own = CLASSES[model.task].load(model)
-            return cls(lambda inputs, _: own.answer(inputs), own.net, model.task, 0)
+            return cls(lambda inputs, _: own.answer(inputs), own.net, model.task, own.tokenizer)
         if model.task not in TASKS:
             raise ValueError(f"the task must be one of {', '.join(TASKS)}")
-        pipe = library_pipeline(model)
-        rate = getattr(getattr(pipe, "feature_extractor", None), "sampling_rate", 16_000)
-        return cls(lambda inputs, options: call_pipeline(pipe, inputs, options), pipe.model, model.task, rate)
+        pipe = load_pipeline(model)
+        rate = getattr(pipe.feature_extractor, "sampling_rate", 16_000)
+        return cls(
+            lambda inputs, options: call_pipeline(pipe, inputs, options),
+            pipe.model,
+            model.task,
+            pipe.tokenizer,
+            rate,
+        )
 
     def prepare(self, job: Job) -> None:
         values = schema.with_defaults(TASKS[self._task], job.input)
         job.prepared = {**values, **self._read_files(values)}
         names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
         job.batch_key = repr(sorted((name, values[name]) for name in names if name in values))
-        job.length = max([1, *(len(values[name]) for name in ("text", "context") if name in values)])
+        texts = [values[name] for name in TEXTS if name in values]
+        if self._known_ids and self._known_ids.needs_check and texts:
+            self._known_ids.check(self._tokenizer(texts, truncation=False, verbose=False)["input_ids"])
+        if self._limits:
+            job.prepared["length"] = self._measure(self._limits, values["text"])
+            job.length = max(1, job.prepared["length"].read)
+        else:
+            job.length = max([1, *map(len, texts)])
+
+    def _measure(self, limits: TextLimits, text: str) -> TextLength:
+        ids = limits.token_ids(text)
+        if self._task == "fill-mask":
+            limits.check_mask(ids)
+        return limits.length(ids)
 
     def _read_files(self, values: dict[str, Any]) -> dict[str, Any]:
         if "image" in values:
-            return {"image": media.read_picture(values["image"])}
+            return {"image": pictures.read_picture(values["image"])}
         if "audio" in values:
-            samples = media.read_wav(values["audio"], self._rate)
-            # Other formats are left to transformers, which asks ffmpeg.
-            return {} if samples is None else {"audio": {"raw": samples, "sampling_rate": self._rate}}
+            samples = sound.read_sound(values["audio"], self._rate)
+            return {"audio": {"raw": samples, "sampling_rate": self._rate}}
         return {}
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
@@ -74,37 +110,13 @@ class Pipeline(Runtime):
         if len(answers) != len(batch):
             raise RuntimeError(f"the pipeline gave {len(answers)} answers to {len(batch)} inputs")
         for job, answer in zip(batch, answers, strict=True):
-            yield job.id, Finished(Cleaner(job).clean(answer))
+            length = job.prepared.get("length")
+            if length and (line := length.log_line()):
+                yield job.id, Log(line)
+            yield job.id, Finished(Cleaner(job).clean(answer), length.metrics() if length else {})
 
     def bytes(self) -> int:
         return weights.count_bytes(self._net)
-
-
-def library_pipeline(model: ModelSpec) -> Any:
-    """transformers' own pipeline, from safetensors."""
-    import transformers
-
-    weights.silence_libraries()
-    pipe = transformers.pipeline(
-        model.task,
-        model=str(weights.model_folder(model)),
-        device=model.device,
-        dtype=weights.torch_dtype(model),
-        trust_remote_code=model.trust_remote_code,
-        model_kwargs={"use_safetensors": True},
-    )
-    weights.accelerate(pipe.model.requires_grad_(False), model)
-    return pipe
-
-
-def call_pipeline(pipe: Any, inputs: list[dict[str, Any]], options: dict[str, Any]) -> list[Any]:
-    """One call; as one batch where the model can pad, else one after the other."""
-    tokenizer = getattr(pipe, "tokenizer", None)
-    together = pipe.task not in SHOWS_PADDING and (tokenizer is None or tokenizer.pad_token_id is not None)
-    values = [next(prepared[name] for name in MAIN if name in prepared) for prepared in inputs]
-    if len(values) == 1:  # some pipelines unwrap the answer to a list of one
-        return [pipe(values[0], **options)]
-    return list(pipe(values, batch_size=len(values) if together else 1, **options))
 
 
 class Cleaner:
@@ -134,5 +146,5 @@ class Cleaner:
         return file_out(file.name)
 
     def _sound(self, value: dict[str, Any]) -> dict[str, str]:
-        media.write_wav(file := self._file("wav"), value["audio"], int(value["sampling_rate"]))
+        sound.write_wav(file := self._file("wav"), value["audio"], int(value["sampling_rate"]))
         return file_out(file.name)

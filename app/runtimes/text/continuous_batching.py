@@ -13,8 +13,7 @@ from typing import Any
 from app.domain.work import Event
 from app.runtimes.base import Feed, Job
 from app.runtimes.text.kv_cache import CachedModel
-from app.runtimes.text.sampling import choose_tokens
-from app.runtimes.text.text_runs import StartRun, TextRun, add_tokens
+from app.runtimes.text.text_runs import StartRun, TextRun, continue_runs
 
 # Prompt tokens prefilled between two steps, padding included, so that those who stream are not held up for
 # long. A longer prompt is prefilled alone. 512 take one core 50 ms with a model of 25 million parameters.
@@ -49,7 +48,7 @@ class ContinuousBatch:
         if fresh := self._pop_waiting():
             logits = self._model.prefill(self._cache, [run.request.ids for run in fresh])
             self._runs += fresh
-            yield from add_tokens(fresh, choose_tokens(logits, fresh))
+            yield from continue_runs(fresh, logits)
             self._drop_ended()
 
     def _pop_waiting(self) -> list[TextRun]:
@@ -65,7 +64,7 @@ class ContinuousBatch:
     def _decode(self) -> Iterator[tuple[str, Event]]:
         if self._runs:
             logits = self._model.decode(self._cache, [run.last for run in self._runs])
-            yield from add_tokens(self._runs, choose_tokens(logits, self._runs))
+            yield from continue_runs(self._runs, logits)
             self._drop_ended()
 
     def _stop_canceled(self, feed: Feed) -> Iterator[tuple[str, Event]]:

@@ -16,6 +16,7 @@ import torch
 
 from app.domain.work import Event
 from app.runtimes.base import Feed, Job
+from app.runtimes.finite import NOT_FINITE, rows_not_finite
 from app.runtimes.text.sampling import choose_tokens
 from app.runtimes.text.text_runs import StartRun, TextRun
 
@@ -78,10 +79,13 @@ class _Group:
 
     def step(self, _ids: Any, scores: Any) -> Any:
         """Chooses a token for every row that still runs, and makes it the only possible one."""
-        tokens = choose_tokens(scores.clone(), self.runs)
+        broken = rows_not_finite(scores)
+        tokens = choose_tokens(scores.nan_to_num(), self.runs)
         for row, run in enumerate(self.runs):
             if run.finish_reason:
                 tokens[row] = 0
+            elif row in broken:
+                self.events.put(run.fail(NOT_FINITE))
             elif self._feed.canceled(run.job.id):
                 self.events.put(run.cancel())
             else:

@@ -12,6 +12,7 @@ from app.domain.version_settings import number_of
 from app.domain.work import Event, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.known_ids import KnownIds
 
 if TYPE_CHECKING:  # they import torch
     from app.runtimes.text.text_runs import TextRun
@@ -83,6 +84,7 @@ class TextGeneration(Runtime):
         self._device, self._threads = model.device, model.threads
         self._ends = end_ids(net.generation_config.eos_token_id, tokenizer.eos_token_id)
         self._positions = positions_of(net.config)
+        self._known_ids = KnownIds(tokenizer, net)
         self._slots = slot_count(model.config)
         self._facts: dict[str, Any] = {}
         self._model = CachedModel(net, model.device)
@@ -110,6 +112,7 @@ class TextGeneration(Runtime):
 
         values = schema.with_defaults(INPUTS, job.input)
         ids = self._prompt_ids(values)
+        self._known_ids.check([ids])
         capacity = self._positions - len(ids)
         if capacity <= 0:
             raise ValueError(

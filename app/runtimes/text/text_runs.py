@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.work import Canceled, Chunk, Event, Finished
+from app.domain.work import Canceled, Chunk, Event, Failed, Finished
 from app.runtimes.base import Job
-from app.runtimes.text.sampling import Sampling, UniformGenerator
+from app.runtimes.finite import NOT_FINITE, rows_not_finite
+from app.runtimes.text.sampling import Sampling, UniformGenerator, choose_tokens
 from app.runtimes.text.text_pieces import Decode, Detokenizer, StopFilter
 
 
@@ -25,7 +26,7 @@ class Request:
 
 
 class TextRun:
-    """`finish_reason` is empty while it runs; then it is stop, length or canceled."""
+    """`finish_reason` is empty while it runs; then it is stop, length, canceled or failed."""
 
     def __init__(self, job: Job, decode: Decode, ends: frozenset[int]) -> None:
         request: Request = job.prepared
@@ -60,6 +61,10 @@ class TextRun:
         self.finish_reason = "canceled"
         return self.job.id, Canceled(self.metrics())
 
+    def fail(self, error: str) -> tuple[str, Event]:
+        self.finish_reason = "failed"
+        return self.job.id, Failed(error, metrics=self.metrics())
+
     def metrics(self) -> dict[str, Any]:
         metrics = {
             "prompt_tokens": len(self.request.ids),
@@ -89,9 +94,15 @@ class TextRun:
         return text + self._filter.flush()
 
 
-def add_tokens(runs: Sequence[TextRun], tokens: Sequence[int]) -> Iterator[tuple[str, Event]]:
-    """One more token for every run."""
-    for run, token in zip(runs, tokens, strict=True):
+def continue_runs(runs: Sequence[TextRun], logits: Any) -> Iterator[tuple[str, Event]]:
+    """One more token for every run, from its row of logits; a run whose row holds no finite choice fails."""
+    broken = rows_not_finite(logits)
+    for row in broken:
+        yield runs[row].fail(NOT_FINITE)
+    if broken:
+        rows = [row for row in range(len(runs)) if row not in broken]
+        runs, logits = [runs[row] for row in rows], logits[rows]
+    for run, token in zip(runs, choose_tokens(logits, runs) if runs else [], strict=True):
         yield from run.add_token(token)
 
 
