@@ -12,13 +12,15 @@ import typer
 from app.cli import models, screen
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
 from app.runtimes import registry
+from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_kind import kind_of
 from app.services.catalogue.runtime_index import list_local
 from app.services.catalogue.sources import SourceReader
 from app.settings import folders, load_client
 
 # What makes a folder one model.
-MARKS = ("config.json", "model_index.json", "modules.json", "predictor.py")
+MARKS = ("config.json", "model_index.json", "modules.json", "predictor.py", "adapter_config.json")
+OTHER_WEIGHTS = (".gguf", ".onnx")
 DEEPEST = 8
 
 
@@ -122,27 +124,32 @@ def _models(root: Path) -> Iterator[FoundModel]:
     for folder, below, files in os.walk(root):
         if len(Path(folder).relative_to(root).parts) >= DEEPEST:
             below.clear()
-        if any(mark in files for mark in MARKS):
+        if any(mark in files for mark in MARKS) or any(name.endswith(OTHER_WEIGHTS) for name in files):
             below.clear()
-            yield _looked(Path(folder))
+            yield _looked(Path(folder), root)
         else:
             below[:] = sorted(name for name in below if not name.startswith("."))
 
 
-def _looked(folder: Path) -> FoundModel:
-    looked = SourceReader([folder]).inspect(f"path:{folder}").files
+def _looked(folder: Path, root: Path) -> FoundModel:
+    looked = SourceReader([_cache_of(root)]).inspect(f"path:{folder}").files
     assert looked is not None
     config: Any = looked.configs.get("config.json")
     architectures = config.get("architectures") if isinstance(config, dict) else None
     runtime, task = kind_of(looked) or ("", "")
-    problem = "" if runtime else "its files do not show what it does"
-    if runtime != "python" and not looked.has_safetensors:
-        problem = "pickled weights only" if looked.pickles else "no weights"
-    elif looked.needs_own_code:
+    problems = list_problems(looked, runtime, task)
+    problem = problems[0] if problems else "" if runtime else "its files do not show what it does"
+    if not problem and looked.needs_own_code:
         problem = "wants to run its own code"
     architecture = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return FoundModel(_name(folder), str(folder), runtime, task, architecture, total, problem)
+
+
+def _cache_of(root: Path) -> Path:
+    """Where the links of a folder may lead: of a commit in the hub's own cache, its repository."""
+    repositories = [folder for folder in (root, *root.parents) if folder.name.startswith("models--")]
+    return repositories[-1] if repositories else root
 
 
 def _name(folder: Path) -> str:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from api_hand_worker import HandWorker
 from api_people import Person, Server
+from model_folders import write_model
 from waiting import eventually
 
 from app.api.rest.streams import ReaderStream
@@ -105,9 +106,7 @@ def test_a_wrong_wish_is_refused_by_name(ada: Person, echo: dict, value: Any) ->
 
 def test_a_model_that_does_not_stream_has_no_readers(ada: Person, api_settings: Any) -> None:
     folder = api_settings.model_root_folders[1] / "leaving"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
-    (folder / "model.safetensors").write_bytes(b"x")
+    write_model(folder, {"architectures": ["BertModel"]})
     ada.model("bert", source="path:leaving", runtime="embedding")
     body = {"version": "ada/bert", "input": {"text": "x"}, "on_disconnect": "cancel"}
     answer = ada.http.post("/v1/predictions", json=body)

@@ -18,6 +18,7 @@ from api_hand_worker import HandWorker
 from api_people import Person, Server
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from model_folders import write_model
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import APIOperation
@@ -101,9 +102,7 @@ def other(make_person) -> Person:
 def things(admin: Person, other: Person, api: Server, api_settings) -> dict[str, Any]:
     """One of each that is there, so that not every call ends at "not found"."""
     folder = api_settings.model_root_folders[1] / "fuzzed"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))
-    (folder / "model.safetensors").write_bytes(b"x")
+    write_model(folder, {"architectures": ["GPT2LMHeadModel"]})
     model = admin.model("fuzzed", source="path:fuzzed", runtime="")
     prediction = admin.run("root/fuzzed", prompt="hello")
     file = admin.http.post("/v1/files", files={"content": ("a.txt", b"hello")})

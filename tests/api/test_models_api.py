@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from model_folders import write_model
 from packaging.version import Version
 
 
@@ -139,11 +140,11 @@ def weights(root, name, config, *files):
 
 def test_what_a_folder_holds_decides_what_it_is(ada, api_settings):
     root = api_settings.model_root_folders[1]
-    weights(root, "gpt", {"architectures": ["GPT2LMHeadModel"]}, "model.safetensors")
+    write_model(root / "gpt", {"architectures": ["GPT2LMHeadModel"]})
     version = ada.model("gpt", source="path:gpt", runtime="")["latest_version"]
     assert (version["runtime"], version["task"]) == ("text-generation", "")
     before = version["id"]
-    (root / "gpt" / "model.safetensors").write_bytes(b"y")
+    write_model(root / "gpt", {"architectures": ["GPT2LMHeadModel"]}, "another.weight")
     after = ada.http.post("/v1/models/ada/gpt/versions", json={"source": "path:gpt"}).json()["id"]
     assert before != after
 
@@ -257,8 +258,7 @@ def test_without_any_worker_ever_a_version_has_to_wait(ada, database):
 )
 def test_every_torch_runtime_takes_the_settings_that_the_table_promises(ada, api_settings, runtime, task):
     folder = next(iter(api_settings.model_root_folders[1:])) / "weights"
-    folder.mkdir(exist_ok=True)
-    (folder / "model.safetensors").write_bytes(b"")
+    write_model(folder)
     config = {
         "dtype": "auto",
         "max_batch_size": "auto",

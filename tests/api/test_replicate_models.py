@@ -5,6 +5,7 @@ from typing import Any
 
 from api_hand_worker import HandWorker
 from api_people import Person
+from model_folders import write_model
 from packaging.version import Version
 from replicate_tables import DONE, MISSING, Row, all_rows_hold, ended, moment, text, under, url, wrong
 
@@ -107,9 +108,7 @@ def test_models_and_versions(ada: Person, echo: dict) -> None:
 
 def test_text_models_say_that_their_output_is_a_text_in_pieces(ada: Person, api_settings: Any) -> None:
     folder = api_settings.model_root_folders[1] / "protocol"
-    folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
-    (folder / "model.safetensors").write_bytes(b"x")
+    write_model(folder, {"architectures": ["GPT2LMHeadModel"]})
     output = ada.model("gpt", source="path:protocol", runtime="")["latest_version"]["openapi_schema"][
         "components"
     ]["schemas"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_folders import safetensors
 from sqlalchemy import delete
 
 from app.db.session import Database
@@ -116,16 +117,20 @@ def test_models_on_disk_are_found_with_what_would_run_them(tmp_path: Path) -> No
     for folder in (cached, pickled, parts):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text('{"architectures": ["GPT2LMHeadModel"]}')
-    (cached / "model.safetensors").write_bytes(b"1234")
+    blobs = tmp_path / "models--org--Talker" / "blobs"
+    blobs.mkdir()
+    (blobs / "abc").write_bytes(safetensors())
+    (cached / "model.safetensors").symlink_to("../../blobs/abc")
+    (cached / "tokenizer.json").write_text("{}")
     (pickled / "pytorch_model.bin").write_bytes(b"")
     (tmp_path / "pipe" / "model_index.json").write_text("{}")
-    (parts / "diffusion.safetensors").write_bytes(b"")
+    (parts / "diffusion.safetensors").write_bytes(safetensors())
     said = lovage("discover", "models", str(tmp_path), "--json")
     found = {one["name"]: one for one in json.loads(said.stdout)}
     assert sorted(found) == ["old", "pipe", "talker"]
     assert (found["talker"]["runtime"], found["talker"]["problem"]) == ("text-generation", "")
-    assert found["talker"]["bytes"] == 4 + len('{"architectures": ["GPT2LMHeadModel"]}')
+    assert found["talker"]["bytes"] == len(safetensors()) + len('{"architectures": ["GPT2LMHeadModel"]}{}')
     assert found["pipe"]["runtime"] == "image-generation"
-    assert found["old"]["problem"] == "pickled weights only"
+    assert found["old"]["problem"].startswith("has pickled weights, which may run code; convert them")
     nothing = lovage("discover", "models", str(cached / ".."), "--task", "embedding")
     assert nothing.stdout.startswith("No models under")

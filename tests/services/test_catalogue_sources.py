@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from app.domain.errors import InvalidRequest, Unavailable
-from app.services.catalogue.model_kind import ModelFiles, kind_for_task, kind_of
+from app.services.catalogue.model_files import ModelFiles
+from app.services.catalogue.model_kind import kind_for_task, kind_of
 from app.services.catalogue.sources import SourceReader
 from app.services.catalogue.version_maker import check_config
 
@@ -76,6 +77,7 @@ def test_a_folder_must_lie_under_a_root(tmp_path):
     inspected = reader.inspect("path:m")
     assert str(inspected.source) == f"path:{root}/m"
     assert inspected.files.names == ["model.safetensors"]
+    assert inspected.files.outside == ["passwd"]
     assert reader.inspect(f"path:{root}/m").fingerprint == inspected.fingerprint
     for bad in (
         "path:../outside",

@@ -1,19 +1,10 @@
 """Which runtime and task a model asks for: a pure function of its files' names and small configuration
 files."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
-# Configuration files that may name code of the model's author.
-CODE_FILES = (
-    "config.json",
-    "tokenizer_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-)
-CONFIG_FILES = ("model_index.json", "modules.json", *CODE_FILES)
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack")
+from app.services.catalogue.model_files import ModelFiles
 
 # A task that has a runtime of its own; every other task is the runtime `pipeline`'s.
 RUNTIME_OF_TASK = {
@@ -24,6 +15,8 @@ RUNTIME_OF_TASK = {
     "embedding": "embedding",
     "text-ranking": "pair-scoring",
 }
+# Beginnings of the names of decoders: saved without their head, which is their embeddings, they are whole.
+DECODERS = ("GPT", "Llama", "Mistral", "Qwen", "Gemma", "Phi", "OPT", "Bloom", "Falcon")
 # Endings of transformers' class names in config.json's `architectures` -> pipeline task.
 TASK_OF_ENDING = {
     "ForTokenClassification": "token-classification",
@@ -38,43 +31,13 @@ TASK_OF_ENDING = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """What is known of a model's files: names, sizes, and the parsed configuration files that are there."""
-
-    names: Sequence[str]
-    configs: Mapping[str, Any] = field(default_factory=dict)
-    tag: str = ""  # the hub's pipeline tag, its author's word
-
-    @property
-    def has_safetensors(self) -> bool:
-        """Whether any weights are in the one format that holds no code."""
-        return any(name.endswith(".safetensors") for name in self.names)
-
-    @property
-    def pickles(self) -> list[str]:
-        """Files that may run code when they are loaded."""
-        return [name for name in self.names if name.endswith(PICKLES)]
-
-    @property
-    def needs_own_code(self) -> bool:
-        """Whether the model asks for Python code of its author to be run."""
-        configs = (self.configs.get(name) for name in CODE_FILES)
-        return any(isinstance(config, dict) and "auto_map" in config for config in configs)
-
-
-def _config(files: ModelFiles) -> dict[str, Any]:
-    config = files.configs.get("config.json")
-    return config if isinstance(config, dict) else {}
-
-
 def kind_of(files: ModelFiles) -> tuple[str, str] | None:
     """(runtime, task), or None when the files don't tell."""
     if "predictor.py" in files.names:
         return "python", ""
     if "model_index.json" in files.names:
         return "image-generation", ""
-    by_class = _by_architecture(_config(files))
+    by_class = by_architecture(files.config("config.json"))
     if by_class and by_class[0] == "pair-scoring":
         return by_class
     if "modules.json" in files.names:
@@ -89,7 +52,7 @@ def kind_for_task(task: str) -> tuple[str, str]:
     return (RUNTIME_OF_TASK[task], "") if task in RUNTIME_OF_TASK else ("pipeline", task)
 
 
-def _by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
+def by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
     names = config.get("architectures")
     name = str(names[0]) if isinstance(names, list) and names else ""
     if name.endswith(("ForCausalLM", "LMHeadModel")):
@@ -102,3 +65,26 @@ def _by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
         if name.endswith(ending):
             return "pipeline", task
     return ("embedding", "") if name.endswith("Model") else None
+
+
+def misfit(files: ModelFiles, runtime: str, task: str) -> str:
+    """Why a model of this class cannot be run so, with what would run it, as the end of a sentence; "" where
+    its class does not tell, or fits."""
+    config = files.config("config.json")
+    names = config.get("architectures")
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    if runtime == "image-generation" and "model_index.json" not in files.names and name:
+        return f"does not fit: the files are those of a {name}, not of a diffusers pipeline{_instead(config)}"
+    if runtime not in ("text-generation", "pair-scoring") or not (kind := by_architecture(config)):
+        return ""
+    fits = kind[0] == runtime or (runtime == "pair-scoring" and name.endswith("ForSequenceClassification"))
+    if fits or (runtime == "text-generation" and name.startswith(DECODERS)):
+        return ""
+    return f"does not fit: the files are those of a {name}{_instead(config)}"
+
+
+def _instead(config: Mapping[str, Any]) -> str:
+    kind = by_architecture(config)
+    if kind is None:
+        return ""
+    return f", which the runtime '{kind[0]}' runs" + (f" with the task '{kind[1]}'" if kind[1] else "")

@@ -5,22 +5,22 @@ it is. Downloads no weights and decides nothing; workers fetch.
 """
 
 import contextlib
-import hashlib
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from app.domain.errors import InvalidRequest, Unavailable, wrong_field
+from app.domain.errors import Unavailable
 from app.domain.versions import Source, parse_source
 from app.outbound.hub import INFO_SECONDS, HubClient, HubFailed, HubGated, HubNoRepository, HubNoRevision
-from app.services.catalogue.model_kind import CONFIG_FILES, ModelFiles
+from app.services.catalogue.model_files import (
+    CONFIG_FILES,
+    ModelFiles,
+    fingerprint,
+    parse_config,
+    read_folder,
+    wrong_source,
+)
 
-LARGEST_CONFIG = 4_000_000  # bytes
-# Of a large file, its first and last MiB go into the fingerprint: gigabytes must not be read here.
-EDGE = 1 << 20
-MOST_FILES = 2_000
+SNAPSHOTS = "snapshots"  # of a repository in the hub's own cache, a folder for each commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,6 @@ class InspectedSource:
     source: Source
     files: ModelFiles | None = None
     fingerprint: str = ""
-
-
-def wrong_source(sentence: str) -> InvalidRequest:
-    """The one way to say what is wrong with a source; it never repeats more than the caller has sent."""
-    return wrong_field("source", sentence)
 
 
 class SourceReader:
@@ -62,10 +57,9 @@ class SourceReader:
         folder = self._under_root(source.location)
         if folder is None:
             raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
-        names = sorted(_walk(folder))
-        configs = {name: _parsed((folder / name).read_bytes()) for name in CONFIG_FILES if name in names}
-        files = ModelFiles(names, configs)
-        return InspectedSource(replace(source, location=str(folder)), files, _fingerprint(folder, names))
+        folder = _snapshot(folder)
+        files = read_folder(folder, self._roots)
+        return InspectedSource(replace(source, location=str(folder)), files, fingerprint(folder, files.names))
 
     def _under_root(self, location: str) -> Path | None:
         for root in self._roots:
@@ -110,37 +104,17 @@ class SourceReader:
             raise Unavailable(
                 "The Hugging Face hub cannot be reached. Try again later.", retry_after=30
             ) from error
-        configs = {name: _parsed(content) for name, content in contents.items()}
+        configs = {name: parse_config(content) for name, content in contents.items()}
         files = ModelFiles(names, configs, repository.tag)
         return InspectedSource(replace(source, revision=repository.commit), files)
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Names of the regular files, relative to the folder. Links are left out: they may point anywhere."""
-    for number, path in enumerate(folder.rglob("*")):
-        if number > MOST_FILES:
-            raise wrong_source(f"has more than {MOST_FILES} files")
-        if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts:
-            yield path.relative_to(folder).as_posix()
-
-
-def _fingerprint(folder: Path, names: list[str]) -> str:
-    digest = hashlib.sha256()
-    for name in names:
-        path = folder / name
-        digest.update(f"{name}\x00{path.stat().st_size}\x00".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(EDGE))
-            if path.stat().st_size > 2 * EDGE:
-                file.seek(-EDGE, 2)
-            digest.update(file.read(EDGE))
-    return digest.hexdigest()
-
-
-def _parsed(content: bytes) -> Any:
-    if len(content) > LARGEST_CONFIG:
-        return None
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
+def _snapshot(folder: Path) -> Path:
+    """Of a repository in the hub's own cache (models--org--name), the commit that its `main` is; else the
+    folder itself."""
+    main = folder / "refs" / "main"
+    if not (folder / SNAPSHOTS).is_dir() or not main.is_file():
+        return folder
+    commit = main.read_text("utf-8").strip()
+    snapshot = folder / SNAPSHOTS / commit
+    return snapshot if commit.isalnum() and snapshot.is_dir() else folder

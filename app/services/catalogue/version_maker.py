@@ -16,9 +16,11 @@ from app.domain import queue_names, version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec
-from app.services.catalogue.model_kind import ModelFiles, kind_for_task, kind_of
+from app.services.catalogue.model_checks import list_problems
+from app.services.catalogue.model_files import ModelFiles, wrong_source
+from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
 from app.services.catalogue.schema_compile import Errors, compile_schema
-from app.services.catalogue.sources import InspectedSource, SourceReader, wrong_source
+from app.services.catalogue.sources import InspectedSource, SourceReader
 from app.services.catalogue.version_schema import Schema, override_inputs
 from app.services.people.access import Principal
 
@@ -61,10 +63,10 @@ class VersionMaker:
         spec = specs[runtime]
         if spec.get("admin_only") and not principal.is_operator:
             raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
-        self._check_files(spec, runtime, inspected)
         check_config(version.config, spec)
         check_devices(version.config, principal)
         check_reserved(version.config, principal)
+        self._check_files(spec, runtime, task, inspected)
         return _complete(model, version, inspected, spec, task)
 
     def _specs(self) -> dict[str, dict[str, Any]]:
@@ -74,21 +76,21 @@ class VersionMaker:
             raise Unavailable("No worker has said yet what it can run. Start a worker first.", retry_after=5)
         return specs
 
-    def _check_files(self, spec: dict[str, Any], runtime: str, inspected: InspectedSource) -> None:
+    def _check_files(self, spec: dict[str, Any], runtime: str, task: str, inspected: InspectedSource) -> None:
         if not spec.get("needs_source", True):
             return
         if inspected.source.kind == "none":
             raise wrong_source(f"is required by the runtime '{runtime}'")
-        if inspected.files is None or runtime == "python":
+        if inspected.files is None:
             return
-        if not inspected.files.has_safetensors:
-            if inspected.files.pickles:
-                raise wrong_source("has pickled weights, which may run code; convert them to safetensors")
-            raise wrong_source("has no weights in safetensors")
-        if inspected.files.needs_own_code and not self._is_trusted(inspected.source):
+        own_code = runtime != "python" and inspected.files.needs_own_code
+        if own_code and not self._is_trusted(inspected.source):
             raise wrong_source(
                 "wants to run its own code (auto_map), which this server does not allow for it"
             )
+        check_files(inspected.files, runtime, task)
+        if sentence := misfit(inspected.files, runtime, task):
+            raise wrong_field("runtime", sentence)
 
     def _is_trusted(self, source: Source) -> bool:
         return source.kind == "hf" and f"{source.location}@{source.revision}" in self._trusted
@@ -103,6 +105,8 @@ def _runtime_and_task(
         runtime, task = kind_for_task(task)
     elif not runtime:
         if inferred is None:
+            if inspected.files is not None:
+                check_files(inspected.files, "", "")
             raise wrong_field(
                 "runtime", "cannot be inferred from the files; give one of: " + ", ".join(specs)
             )
@@ -117,6 +121,9 @@ def _runtime_and_task(
 def _check_task(spec: dict[str, Any], runtime: str, task: str) -> str:
     """The task under the name that the runtime has for it. Raises InvalidRequest."""
     tasks = spec["inputs"]
+    if runtime == "pipeline" and not task:
+        named = ", ".join(sorted(filter(None, tasks)))
+        raise wrong_field("task", f"is needed by the runtime 'pipeline': one of {named}")
     if task in tasks or (runtime == "python" and not task):
         return task
     if set(tasks) == {""} and kind_for_task(task)[0] == runtime:
@@ -125,6 +132,15 @@ def _check_task(spec: dict[str, Any], runtime: str, task: str) -> str:
         "task",
         f"is not one of the runtime '{runtime}'; its tasks are: " + ", ".join(sorted(filter(None, tasks))),
     )
+
+
+def check_files(files: ModelFiles, runtime: str, task: str) -> None:
+    """Raises InvalidRequest with everything that is wrong with the files, in the order of mending them."""
+    problems = list_problems(files, runtime, task)
+    if len(problems) == 1:
+        raise wrong_source(problems[0])
+    if problems:
+        raise wrong_fields(tuple(FieldError("source", "value", sentence) for sentence in problems))
 
 
 def check_config(config: dict[str, Any], spec: Mapping[str, Any]) -> None:

@@ -173,14 +173,13 @@ class Lifecycle:
         self._notifier.deliveries(webhooks)
         return predictions
 
-    def hand_back(self, hand_backs: Sequence[HandBack]) -> Sequence[Prediction]:
+    def hand_back(self, hand_backs: Sequence[HandBack]) -> None:
         """`processing -> starting`, or `failed` when its process has died too often, or `canceled` when that
-        was requested. Returns those that have ended with it."""
+        was requested."""
         with self._database.unit() as session:
             held = table.get(session, [hand_back.id for hand_back in hand_backs])
             handed_back = self._hand_back(session, hand_backs, held)
         self._notify_handed_back(handed_back)
-        return handed_back.ended
 
     def hand_back_all(self, worker: UUID) -> int:
         """Hands back everything a stopping worker still holds; returns how many."""
