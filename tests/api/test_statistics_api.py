@@ -104,3 +104,15 @@ def test_settings_are_for_administrators_and_show_no_secret(ada, admin) -> None:
     assert (settings["SESSION_DAYS"]["value"], settings["SESSION_DAYS"]["origin"]) == ("14.0", "default")
     telling = [name for name in settings if "SECRET" in name or name.endswith(("TOKEN", "PASSWORD", "AUTH"))]
     assert {settings[name]["value"] for name in telling} <= {"", "(set)"}
+
+
+def test_lanes_count_what_waits_by_queue_model_and_user(ada, bob, admin, echo) -> None:
+    for person, number in ((ada, 2), (bob, 1)):
+        for _ in range(number):
+            person.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}})
+    assert ada.http.get("/v1/queue").status_code == 403
+    lanes = admin.http.get("/v1/queue").json()
+    assert lanes["complete"]
+    assert [(each["name"], each["waiting"]) for each in lanes["users"]] == [("ada", 2), ("bob", 1)]
+    assert [(each["name"], each["waiting"]) for each in lanes["models"]] == [("ada/echo", 3)]
+    assert sum(each["waiting"] for each in lanes["queues"]) == 3

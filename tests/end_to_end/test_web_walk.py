@@ -2,15 +2,18 @@
 demo model from its form; what one does with a mouse and with keys alone; how quick it is in the browser's own
 measure."""
 
+import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from platform_under_test import UpPlatform, wait_all
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from real_browser import Watched, ended, needs_chromium
 from sqlalchemy import text
 
@@ -19,7 +22,7 @@ from app.db.session import Database, connect
 pytestmark = [
     needs_chromium,
     pytest.mark.skipif("LOVAGE_WEB_WALK" not in os.environ, reason="minutes; by `make web-test`"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 MISSING = "/p/01kam7vn3c9x0r2f4h6j8m0p2s"
@@ -73,11 +76,11 @@ def test_every_page_is_whole_and_axe_finds_nothing_serious(
 
 def test_each_demo_model_runs_from_its_form(watched: Watched) -> None:
     page = watched.go("/models/demo/minilm")
-    page.get_by_label("Text", exact=True).fill("the sea")
+    page.get_by_label("Text").fill("the sea")
     run_button(page).click()
     expect(ended(page)).to_contain_text("384 numbers")
     watched.go("/models/demo/digits")
-    page.get_by_label("Prompt").fill("seven")
+    page.get_by_label("Prompt needed").fill("seven")
     run_button(page).click()
     expect(ended(page).get_by_role("img").first).to_be_visible()
     watched.go("/models/demo/words")
@@ -85,7 +88,7 @@ def test_each_demo_model_runs_from_its_form(watched: Watched) -> None:
     run_button(page).click()
     expect(ended(page).get_by_test_id("text-output")).not_to_be_empty()
     page.get_by_role("button", name="Go on with this conversation").click()
-    expect(page.get_by_label("Message 3")).to_be_visible()
+    expect(page.get_by_label("Message 3", exact=True)).to_be_visible()
 
 
 def test_two_runs_stand_side_by_side_and_a_link_shows_both_again(watched: Watched) -> None:
@@ -170,8 +173,8 @@ def test_a_model_that_cannot_be_is_refused_with_its_reason(watched: Watched) -> 
 
 
 def test_keys_alone_run_a_model(watched: Watched) -> None:
-    page = watched.go("/")
-    expect(page.get_by_role("heading", name="Models")).to_be_visible()
+    page = watched.go("/models")
+    expect(page.get_by_role("link", name="demo/echo")).to_be_visible()
 
     def press_until(there: Any, key: str = "Tab", most: int = 60) -> None:
         for _ in range(most):
@@ -180,7 +183,7 @@ def test_keys_alone_run_a_model(watched: Watched) -> None:
                 return
         raise AssertionError("it cannot be reached by keyboard")
 
-    press_until(page.get_by_role("link", name=re.compile("demo/echo")).first)
+    press_until(page.get_by_role("link", name="demo/echo").first)
     page.keyboard.press("Enter")
     page.wait_for_url("**/models/demo/echo")
     press_until(page.get_by_label("Text", exact=True))
@@ -201,11 +204,26 @@ def test_an_offline_server_is_said_and_what_was_there_stays(watched: Watched) ->
     watched.complaints = [each for each in watched.complaints if "Failed to load resource" not in each]
 
 
-LONG_TASKS = """
-    window.longTasks = [];
-    new PerformanceObserver(list => window.longTasks.push(...list.getEntries().map(each => each.duration)))
-        .observe({type: 'longtask', buffered: true});
-"""
+@contextmanager
+def traced(browser: Browser, page: Page) -> Iterator[list[float]]:
+    """The longest tasks of the page's main thread, in milliseconds of CPU time by the browser's own trace:
+    what else runs on the machine is not counted."""
+    longest: list[float] = []
+    browser.start_tracing(page=page, categories=["toplevel", "devtools.timeline"])
+    yield longest
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    main = {
+        (each["pid"], each["tid"])
+        for each in events
+        if each.get("name") == "thread_name" and each["args"].get("name") == "CrRendererMain"
+    }
+    tasks = [
+        each.get("tdur", 0) / 1_000
+        for each in events
+        if each["name"].endswith("RunTask") and (each["pid"], each["tid"]) in main
+    ]
+    assert len(tasks) > 10, "the trace has no tasks"
+    longest.extend(sorted(tasks, reverse=True)[:5])
 
 
 @pytest.fixture
@@ -225,39 +243,35 @@ def many(platform: UpPlatform) -> None:
 
 
 def test_a_hundred_thousand_predictions_scroll_and_filter_without_a_long_task(
-    context_of: Any, platform: UpPlatform, many: None
+    browser: Browser, context_of: Any, platform: UpPlatform, many: None
 ) -> None:
     page = context_of(viewport={"width": 1360, "height": 900}).new_page()
-    page.add_init_script(LONG_TASKS)
     page.goto(f"{platform.url}/predictions")
     expect(page.get_by_role("row").nth(10)).to_be_visible()
-    page.evaluate("window.longTasks.length = 0")
-    for _ in range(60):
-        page.mouse.wheel(0, 2_000)
-        page.wait_for_timeout(50)
-    page.get_by_role("searchbox", name="Model").fill("many/model-7")
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="many/model-7").first).to_be_visible()
-    tasks = page.evaluate("window.longTasks")
-    print("longest task of the list, ms:", max(tasks, default=0))
-    assert max(tasks, default=0) <= LONGEST_TASK_MS
+    with traced(browser, page) as tasks:
+        for _ in range(60):
+            page.mouse.wheel(0, 2_000)
+            page.wait_for_timeout(50)
+        page.get_by_role("searchbox", name="Model").fill("many/model-7")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("link", name="many/model-7").first).to_be_visible()
+    print("longest tasks of the list, ms:", tasks)
+    assert tasks[0] <= LONGEST_TASK_MS
 
 
-def test_ten_thousand_tokens_are_shown_without_a_dropped_frame(
-    context_of: Any, platform: UpPlatform, client: httpx.Client
+def test_ten_thousand_tokens_are_shown_without_a_long_task(
+    browser: Browser, context_of: Any, platform: UpPlatform, client: httpx.Client
 ) -> None:
     page = context_of().new_page()
-    page.add_init_script(LONG_TASKS)
     body = {"version": "demo/echo", "input": {"text": "token ", "chunks": 10_000, "seconds": 12}}
     made = client.post("/v1/predictions", json=body).json()
     page.goto(f"{platform.url}/p/{made['id']}")
     expect(page.get_by_test_id("text-output")).to_contain_text("token", timeout=60_000)
-    page.evaluate("window.longTasks.length = 0")
-    ended(page, seconds=90)
-    length = len(page.get_by_test_id("text-output").inner_text())
-    tasks = page.evaluate("window.longTasks")
-    print("characters:", length, "longest task of the stream, ms:", max(tasks, default=0))
-    assert max(tasks, default=0) <= LONGEST_TASK_MS
+    with traced(browser, page) as tasks:
+        ended(page, seconds=90)
+    assert len(page.get_by_test_id("text-output").inner_text()) >= 10_000
+    print("longest tasks of the stream, ms:", tasks)
+    assert tasks[0] <= LONGEST_TASK_MS
 
 
 def test_the_first_view_of_the_playground_is_there_within_a_second(

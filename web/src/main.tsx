@@ -12,6 +12,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiProblem, BASE_PATH } from "./api/client";
 import type { Status } from "./api/types";
+import { modelQuery } from "./app/models";
 import { type Session, sessionQuery } from "./app/session";
 import { Shell } from "./app/shell";
 import { startTheme } from "./app/theme";
@@ -93,13 +94,17 @@ const models = createRoute({
 const model = createRoute({
   getParentRoute: () => shell,
   path: "/models/$owner/$name",
-  beforeLoad: needCaller,
   validateSearch: (search): ModelSearch => ({
     tab: one<ModelTab>(search.tab, "playground", "schema", "versions", "readme", "stats", "manage"),
     run: text(search.run),
     beside: text(search.beside),
     version: text(search.version),
   }),
+  beforeLoad: (place: { params: { owner: string; name: string }; location: { href: string } }) => {
+    // Asked for beside the question who is signed in, not after it.
+    client.prefetchQuery(modelQuery(place.params.owner, place.params.name));
+    return needCaller(place);
+  },
   component: () => {
     const { owner, name } = model.useParams();
     return <ModelPage key={`${owner}/${name}`} owner={owner} name={name} search={model.useSearch()} />;

@@ -59,6 +59,23 @@ class UsageListOut(BaseModel):
     results: list[UsageDayOut]
 
 
+class LaneOut(BaseModel):
+    """Predictions that wait, of one queue, model or user."""
+
+    name: str
+    waiting: int
+    oldest_seconds: float
+
+
+class LanesOut(BaseModel):
+    """The fullest 50 of each. `complete` is false when more wait than were counted."""
+
+    complete: bool
+    queues: list[LaneOut]
+    models: list[LaneOut]
+    users: list[LaneOut]
+
+
 def _point(point: Point) -> PointOut:
     counts = point.counts
     return PointOut(
@@ -97,6 +114,19 @@ def statistics(
     series = services.statistics.series(caller, seconds, model)
     points = [_point(point) for point in series.points]
     return SeriesOut(window_seconds=seconds, step_seconds=series.step, points=points)
+
+
+@router.get("/v1/queue", operation_id="queue.lanes", summary="See what waits", responses=declared(401, 403))
+def queue(services: ServicesDep, caller: Caller) -> LanesOut:
+    """What waits, by queue, by model and by user, with the age of the oldest. Administrators only."""
+    lanes, complete = services.statistics.lanes(caller)
+
+    def by_kind(kind: str) -> list[LaneOut]:
+        return [LaneOut.model_validate(lane, from_attributes=True) for lane in lanes if lane.kind == kind]
+
+    return LanesOut(
+        complete=complete, queues=by_kind("queue"), models=by_kind("model"), users=by_kind("user")
+    )
 
 
 @router.get(

@@ -4,7 +4,8 @@ block."""
 import time
 from dataclasses import dataclass
 
-from app.db import queue_counts, statistics, sweeps
+from app.db import queue_counts, queue_lanes, statistics, sweeps
+from app.db.queue_lanes import Lane
 from app.db.session import Database
 from app.db.statistics import UsageDay
 from app.domain.errors import Forbidden
@@ -55,6 +56,14 @@ class Statistics:
             minutes = statistics.minutes(session, since, until, user_id=own, model=model)
             queue = statistics.queue_minutes(session, since, until)
         return Series(step, points(minutes, queue, since, until, step))
+
+    def lanes(self, principal: Principal) -> tuple[list[Lane], bool]:
+        """What waits, by queue, model and user; and whether all of it was counted. Raises Forbidden unless
+        an operator asks."""
+        if not principal.is_operator:
+            raise Forbidden("Only administrators can see what waits of others.")
+        with self._database.unit() as session:
+            return queue_lanes.lanes(session)
 
     def usage(self, principal: Principal, days: int, *, everybody: bool = False) -> list[UsageDay]:
         """Days of the caller's usage, or of everybody's. Raises Forbidden unless an operator asks for

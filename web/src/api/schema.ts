@@ -24,6 +24,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts (TEI)
+         * @description A vector for each text.
+         */
+        post: operations["tei.embed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/embed_all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed every token of texts (TEI)
+         * @description The vectors of all tokens of each text, from a model whose task is feature extraction.
+         */
+        post: operations["tei.embed.all"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -36,6 +76,26 @@ export interface paths {
          * @description Always 200 while the process answers: a part that is down is no reason to restart this one.
          */
         get: operations["platform.health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is served (TEI)
+         * @description The model that an address serves. `model_sha` is its version's id.
+         */
+        get: operations["tei.info"];
         put?: never;
         post?: never;
         delete?: never;
@@ -84,6 +144,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/predict": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Classify texts (TEI)
+         * @description The labels of each text with their probabilities, the likeliest first; of one text a plain list.
+         */
+        post: operations["tei.predict"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ready": {
         parameters: {
             query?: never;
@@ -102,6 +182,47 @@ export interface paths {
         get: operations["platform.ready"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/rerank": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sort texts by how well they answer a query
+         * @description Scores every document against the query: the best first, `top_n` of them. To `documents` the answer has
+         *     Cohere's and Jina's form, to `texts` TEI's.
+         */
+        post: operations["rerank.tei"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/similarity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare texts (TEI)
+         * @description The cosine of each sentence's vector with that of the source sentence.
+         */
+        post: operations["tei.similarity"];
         delete?: never;
         options?: never;
         head?: never;
@@ -128,6 +249,147 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/tei/{owner}/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts (TEI, Hugging Face's InferenceClient)
+         * @description A vector for each text.
+         */
+        post: operations["tei.model.root"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tei/{owner}/{name}/embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts (TEI)
+         * @description A vector for each text.
+         */
+        post: operations["tei.model.embed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tei/{owner}/{name}/embed_all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed every token of texts (TEI)
+         * @description The vectors of all tokens of each text, from a model whose task is feature extraction.
+         */
+        post: operations["tei.model.embed.all"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tei/{owner}/{name}/info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is served (TEI)
+         * @description The model that an address serves. `model_sha` is its version's id.
+         */
+        get: operations["tei.model.info"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tei/{owner}/{name}/predict": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Classify texts (TEI)
+         * @description The labels of each text with their probabilities, the likeliest first; of one text a plain list.
+         */
+        post: operations["tei.model.predict"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tei/{owner}/{name}/rerank": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sort texts by how well they answer a query
+         * @description Scores every document against the query: the best first, `top_n` of them. To `documents` the answer has
+         *     Cohere's and Jina's form, to `texts` TEI's.
+         */
+        post: operations["tei.rerank"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/tei/{owner}/{name}/similarity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare texts (TEI)
+         * @description The cosine of each sentence's vector with that of the source sentence.
+         */
+        post: operations["tei.model.similarity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/account": {
         parameters: {
             query?: never;
@@ -142,6 +404,89 @@ export interface paths {
         get: operations["account.get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/file-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the key for links to your files
+         * @description With it you make links to your uploaded files that you can hand on. Not for a key that only
+         *     predicts.
+         */
+        get: operations["account.filekey.get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/file-key/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace the key for links to your files
+         * @description All links that you have handed on end at once.
+         */
+        post: operations["account.filekey.rotate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change your password
+         * @description Ends every token that was issued until now, and answers a new one. API keys stay. A wrong
+         *     `current_password` counts like one at signing in.
+         */
+        put: operations["account.password.update"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/account/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign out everywhere
+         * @description Ends every token that was issued until now, at once in this process and within PRINCIPAL_CACHE_SECONDS
+         *     in others; with `revoke_keys` your API keys, too.
+         */
+        post: operations["account.signout"];
         delete?: never;
         options?: never;
         head?: never;
@@ -179,7 +524,8 @@ export interface paths {
         put?: never;
         /**
          * Create an account
-         * @description An account of your own. Switched off by ALLOW_REGISTRATION=false.
+         * @description An account of your own, where ALLOW_REGISTRATION lets anybody have one; else ask an administrator.
+         *     RATE_LIMIT_REGISTRATIONS bounds what one address may try.
          */
         post: operations["auth.register"];
         delete?: never;
@@ -458,8 +804,8 @@ export interface paths {
         };
         /**
          * Read a file by its owner's signature
-         * @description The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's
-         *     webhook secret.
+         * @description The owner's signature is the right to read, so that a link can be handed on. Its key is the owner's key
+         *     for links to files (`GET /v1/account/file-key`), `lfk_` included.
          */
         get: operations["files.download"];
         put?: never;
@@ -519,7 +865,8 @@ export interface paths {
         };
         /**
          * List your API keys
-         * @description Your keys, newest first, with when each was last used (to the minute).
+         * @description Your keys, newest first, with when each was last used (to the minute). Not for a key that only
+         *     predicts.
          */
         get: operations["keys.list"];
         put?: never;
@@ -586,6 +933,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a model by its bare name
+         * @description A model by an alias or without its owner: your own of this name, or the only one.
+         */
+        get: operations["models.find"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{owner}/{name}": {
         parameters: {
             query?: never;
@@ -595,7 +962,8 @@ export interface paths {
         };
         /**
          * Get a model
-         * @description One model with its newest version.
+         * @description One model with its newest version. An alias (MODEL_ALIASES) and `owner/name:version` mean their
+         *     model.
          */
         get: operations["models.get"];
         put?: never;
@@ -836,7 +1204,8 @@ export interface paths {
         };
         /**
          * List your predictions
-         * @description Your own predictions, newest first, in pages.
+         * @description Your own predictions, newest first, in pages. Of an entry, an input, output or logs of more than 32 kB
+         *     are left out: `left_out` names them, and `urls.get` has the whole object.
          */
         get: operations["predictions.list"];
         put?: never;
@@ -1001,6 +1370,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See what waits
+         * @description What waits, by queue, by model and by user, with the age of the oldest. Administrators only.
+         */
+        get: operations["queue.lanes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/rerank": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sort texts by how well they answer a query
+         * @description Scores every document against the query: the best first, `top_n` of them. To `documents` the answer has
+         *     Cohere's and Jina's form, to `texts` TEI's.
+         */
+        post: operations["rerank.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runtimes": {
         parameters: {
             query?: never;
@@ -1016,6 +1426,26 @@ export interface paths {
         get: operations["runtimes.list"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/score": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Score pairs of texts (vLLM)
+         * @description How well the texts of each pair fit each other.
+         */
+        post: operations["score.create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1118,7 +1548,11 @@ export interface paths {
          */
         get: operations["users.list"];
         put?: never;
-        post?: never;
+        /**
+         * Create a user
+         * @description An account for somebody, whether registration is open or not. Administrators only.
+         */
+        post: operations["users.create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1135,16 +1569,63 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete a user
+         * @description For good. At once: keys, tokens, deployments and models end (models under another name than the user's
+         *     own become yours). Within seconds to minutes: what waits or runs is canceled, the data of all predictions
+         *     and uploaded files are removed. The name is never given again. Administrators only, and neither yourself
+         *     nor the last administrator (409).
+         */
+        delete: operations["users.delete"];
         options?: never;
         head?: never;
         /**
-         * Disable or enable a user
-         * @description A disabled user's tokens and keys are answered 401 `account_disabled`, at once in this process and
-         *     within PRINCIPAL_CACHE_SECONDS in others. Their predictions go on; nothing of theirs is removed.
-         *     Administrators only.
+         * Disable, enable, promote or demote a user
+         * @description A disabled user's keys are answered 401 `account_disabled`, at once in this process and within
+         *     PRINCIPAL_CACHE_SECONDS in others; tokens end for good. Nothing of theirs is removed. The last
+         *     administrator can be neither disabled nor demoted (409). Administrators only.
          */
         patch: operations["users.update"];
+        trace?: never;
+    };
+    "/v1/users/{username}/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Reset a user's password
+         * @description Another password for somebody who has lost theirs. Ends all their tokens. Administrators only.
+         */
+        put: operations["users.password.reset"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/users/{username}/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign a user out everywhere
+         * @description Ends all tokens of a user; with `revoke_keys` the API keys, too. Administrators only.
+         */
+        post: operations["users.signout"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/webhooks/default/secret": {
@@ -1156,11 +1637,33 @@ export interface paths {
         };
         /**
          * Get your webhook signing secret
-         * @description With it a receiver checks that a webhook came from here.
+         * @description With it a receiver checks that a webhook came from here. Not for a key that only predicts.
          */
         get: operations["webhooks.secret"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/default/secret/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace your webhook signing secret
+         * @description A new secret. The one until now signs beside it for `overlap_hours`: webhooks have two signatures
+         *     meanwhile, and receivers accept either. While an earlier one still signs, this is answered 409, but for
+         *     `overlap_hours` 0.
+         */
+        post: operations["webhooks.secret.rotate"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1181,6 +1684,27 @@ export interface paths {
         get: operations["webhooks.deliveries.list"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/rerank": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sort texts by how well they answer a query
+         * @description Scores every document against the query: the best first, `top_n` of them. To `documents` the answer has
+         *     Cohere's and Jina's form, to `texts` TEI's.
+         */
+        post: operations["rerank.cohere"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1297,6 +1821,20 @@ export interface components {
             /** Sizes */
             sizes: components["schemas"]["BatchSizesOut"][];
         };
+        /** CallFunction */
+        CallFunction: {
+            /**
+             * Arguments
+             * @description A JSON object, as text.
+             */
+            arguments?: string | {
+                [key: string]: unknown;
+            } | null;
+            /** Name */
+            name: string;
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * CanceledOut
          * @description The predictions that end now or at their next step. `next` is null when all that were meant are
@@ -1339,8 +1877,7 @@ export interface components {
             finish_reason: string | null;
             /** Index */
             index: number;
-            /** Logprobs */
-            logprobs?: null;
+            logprobs?: components["schemas"]["ChatLogprobsOut"] | null;
             message: components["schemas"]["MessageOut"];
         };
         /**
@@ -1359,27 +1896,46 @@ export interface components {
          */
         ChatIn: {
             /**
-             * Frequency Penalty
-             * @description Only 0.
+             * Add Generation Prompt
+             * @description True: always begin a new message.
              */
+            add_generation_prompt?: boolean | null;
+            /**
+             * Chat Template Kwargs
+             * @description Variables of the chat template, e.g. enable_thinking.
+             */
+            chat_template_kwargs?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Continue Final Message
+             * @description Continue the last message instead of answering it.
+             */
+            continue_final_message?: boolean | null;
+            /** Frequency Penalty */
             frequency_penalty?: number | null;
             /**
-             * Functions
-             * @description Not supported.
+             * Function Call
+             * @description The older form of `tool_choice`.
              */
-            functions?: unknown[] | null;
+            function_call?: string | components["schemas"]["NamedFunction"] | null;
+            /**
+             * Functions
+             * @description The older form of `tools`.
+             */
+            functions?: components["schemas"]["FunctionIn"][] | null;
             /**
              * Logit Bias
-             * @description Only empty.
+             * @description By token id.
              */
             logit_bias?: {
                 [key: string]: number;
             } | null;
             /**
              * Logprobs
-             * @description Not to be had; only false.
+             * @description With the log probability of each token.
              */
-            logprobs?: boolean | number | null;
+            logprobs?: boolean | null;
             /**
              * Max Completion Tokens
              * @description At most this many tokens.
@@ -1387,18 +1943,11 @@ export interface components {
             max_completion_tokens?: number | null;
             /**
              * Max Tokens
-             * @description At most this many tokens.
+             * @description At most this many tokens; the context ends it, too.
              */
             max_tokens?: number | null;
             /** Messages */
             messages: components["schemas"]["MessageIn"][];
-            /**
-             * Metadata
-             * @description Taken and not used.
-             */
-            metadata?: {
-                [key: string]: string;
-            } | null;
             /**
              * Modalities
              * @description Only text.
@@ -1406,7 +1955,7 @@ export interface components {
             modalities?: "text"[] | null;
             /**
              * Model
-             * @description `owner/name`, or `owner/name:version`.
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
              * @example demo/words
              */
             model: string;
@@ -1418,43 +1967,24 @@ export interface components {
             n: number | null;
             /**
              * Parallel Tool Calls
-             * @description Taken and not used.
+             * @description False: one call at most.
              */
             parallel_tool_calls?: boolean | null;
-            /**
-             * Presence Penalty
-             * @description Only 0.
-             */
+            /** Presence Penalty */
             presence_penalty?: number | null;
             /**
-             * Prompt Cache Key
-             * @description Taken and not used.
+             * Reasoning Effort
+             * @description A variable of the chat template.
              */
-            prompt_cache_key?: string | null;
-            /** @description Only {"type": "text"}. */
+            reasoning_effort?: string | null;
             response_format?: components["schemas"]["ResponseFormat"] | null;
-            /**
-             * Safety Identifier
-             * @description Taken and not used.
-             */
-            safety_identifier?: string | null;
             /**
              * Seed
              * @description The same seed and input give the same text.
              */
             seed?: number | null;
-            /**
-             * Service Tier
-             * @description Taken and not used.
-             */
-            service_tier?: string | null;
             /** Stop */
             stop?: (string | string[]) | null;
-            /**
-             * Store
-             * @description Taken and not used.
-             */
-            store?: boolean | null;
             /**
              * Stream
              * @default false
@@ -1465,28 +1995,25 @@ export interface components {
             temperature?: number | null;
             /**
              * Tool Choice
-             * @description Not supported.
+             * @description `auto`, `none`, `required`, or a function by name.
              */
-            tool_choice?: unknown;
-            /**
-             * Tools
-             * @description Not supported.
-             */
-            tools?: unknown[] | null;
+            tool_choice?: string | components["schemas"]["NamedTool"] | null;
+            /** Tools */
+            tools?: components["schemas"]["ToolIn"][] | null;
             /**
              * Top Logprobs
-             * @description Not supported.
+             * @description And of so many others.
              */
             top_logprobs?: number | null;
             /** Top P */
             top_p?: number | null;
-            /**
-             * User
-             * @description Taken and not used.
-             */
-            user?: string | null;
         } & {
             [key: string]: unknown;
+        };
+        /** ChatLogprobsOut */
+        ChatLogprobsOut: {
+            /** Content */
+            content: components["schemas"]["TokenLogprobOut"][];
         };
         /**
          * ChatOut
@@ -1507,7 +2034,7 @@ export interface components {
              * @constant
              */
             object: "chat.completion";
-            usage: components["schemas"]["app__api__openai__text_wire__UsageOut"];
+            usage: components["schemas"]["UsageOut"];
         };
         /** CompletionChoiceOut */
         CompletionChoiceOut: {
@@ -1515,8 +2042,7 @@ export interface components {
             finish_reason: string | null;
             /** Index */
             index: number;
-            /** Logprobs */
-            logprobs?: null;
+            logprobs?: components["schemas"]["CompletionLogprobsOut"] | null;
             /** Text */
             text: string;
         };
@@ -1533,7 +2059,7 @@ export interface components {
         CompletionIn: {
             /**
              * Best Of
-             * @description Only as large as `n`.
+             * @description Make so many, answer the `n` with the likeliest tokens.
              */
             best_of?: number | null;
             /**
@@ -1542,38 +2068,28 @@ export interface components {
              * @default false
              */
             echo: boolean | null;
-            /**
-             * Frequency Penalty
-             * @description Only 0.
-             */
+            /** Frequency Penalty */
             frequency_penalty?: number | null;
             /**
              * Logit Bias
-             * @description Only empty.
+             * @description By token id.
              */
             logit_bias?: {
                 [key: string]: number;
             } | null;
             /**
              * Logprobs
-             * @description Not to be had; only false.
+             * @description Log probabilities of the tokens and of so many others.
              */
-            logprobs?: boolean | number | null;
+            logprobs?: number | null;
             /**
              * Max Tokens
-             * @description At most this many tokens.
+             * @description At most this many tokens. 0: only the prompt, with `echo`.
              */
             max_tokens?: number | null;
             /**
-             * Metadata
-             * @description Taken and not used.
-             */
-            metadata?: {
-                [key: string]: string;
-            } | null;
-            /**
              * Model
-             * @description `owner/name`, or `owner/name:version`.
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
              * @example demo/words
              */
             model: string;
@@ -1583,33 +2099,18 @@ export interface components {
              * @default 1
              */
             n: number | null;
-            /**
-             * Presence Penalty
-             * @description Only 0.
-             */
+            /** Presence Penalty */
             presence_penalty?: number | null;
-            /** Prompt */
-            prompt: string | string[];
             /**
-             * Prompt Cache Key
-             * @description Taken and not used.
+             * Prompt
+             * @description Texts, or ids of the model's own tokenizer.
              */
-            prompt_cache_key?: string | null;
-            /**
-             * Safety Identifier
-             * @description Taken and not used.
-             */
-            safety_identifier?: string | null;
+            prompt: string | number[] | string[] | number[][];
             /**
              * Seed
              * @description The same seed and input give the same text.
              */
             seed?: number | null;
-            /**
-             * Service Tier
-             * @description Taken and not used.
-             */
-            service_tier?: string | null;
             /** Stop */
             stop?: (string | string[]) | null;
             /**
@@ -1627,13 +2128,21 @@ export interface components {
             temperature?: number | null;
             /** Top P */
             top_p?: number | null;
-            /**
-             * User
-             * @description Taken and not used.
-             */
-            user?: string | null;
         } & {
             [key: string]: unknown;
+        };
+        /** CompletionLogprobsOut */
+        CompletionLogprobsOut: {
+            /** Text Offset */
+            text_offset: number[];
+            /** Token Logprobs */
+            token_logprobs: (number | null)[];
+            /** Tokens */
+            tokens: string[];
+            /** Top Logprobs */
+            top_logprobs: ({
+                [key: string]: number;
+            } | null)[];
         };
         /**
          * CompletionOut
@@ -1654,7 +2163,7 @@ export interface components {
              * @constant
              */
             object: "text_completion";
-            usage: components["schemas"]["app__api__openai__text_wire__UsageOut"];
+            usage: components["schemas"]["UsageOut"];
         };
         /**
          * ConfigurationOut
@@ -1784,6 +2293,53 @@ export interface components {
              */
             version?: string | null;
         };
+        /**
+         * EmbedIn
+         * @description Texts.
+         * @example {
+         *       "inputs": [
+         *         "hello",
+         *         "good morning"
+         *       ]
+         *     }
+         */
+        EmbedIn: {
+            /**
+             * Dimensions
+             * @description Keep so many numbers.
+             */
+            dimensions?: number | null;
+            /** Inputs */
+            inputs: string | string[];
+            /**
+             * Model
+             * @description Empty: the address's, or MODEL_ALIASES' `tei-embed`.
+             * @default
+             */
+            model: string;
+            /**
+             * Normalize
+             * @description Default: as the model's version does.
+             */
+            normalize?: boolean | null;
+            /**
+             * Prompt Name
+             * @description One of the model's prompts.
+             */
+            prompt_name?: string | null;
+            /**
+             * Truncate
+             * @description Only true: what is too long is cut.
+             */
+            truncate?: boolean | null;
+            /**
+             * Truncation Direction
+             * @description Only `Right`.
+             */
+            truncation_direction?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /** EmbeddingUsageOut */
         EmbeddingUsageOut: {
             /** Prompt Tokens */
@@ -1817,15 +2373,15 @@ export interface components {
             input: string | number[] | string[] | number[][];
             /**
              * Model
-             * @description `owner/name`, or `owner/name:version`.
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
              * @example demo/minilm
              */
             model: string;
             /**
-             * User
-             * @description Taken and not used.
+             * Token Ids
+             * @description `input` holds token ids, and they are of the model's own tokenizer.
              */
-            user?: string | null;
+            token_ids?: boolean | null;
         } & {
             [key: string]: unknown;
         };
@@ -1909,6 +2465,14 @@ export interface components {
             error: components["schemas"]["ErrorBody"];
         };
         /**
+         * FileKeyOut
+         * @description `key` signs links to your uploaded files (`GET /v1/files/{file_id}/download`); keep it secret.
+         */
+        FileKeyOut: {
+            /** Key */
+            key: string;
+        };
+        /**
          * FileOut
          * @description An uploaded file. `urls.get` may stand wherever a model takes a file.
          */
@@ -1942,6 +2506,29 @@ export interface components {
             urls: {
                 [key: string]: string;
             };
+        };
+        /** FunctionIn */
+        FunctionIn: {
+            /** Description */
+            description?: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Parameters
+             * @description A JSON Schema.
+             */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** FunctionOut */
+        FunctionOut: {
+            /** Arguments */
+            arguments: string;
+            /** Name */
+            name: string;
         };
         /**
          * HardwareOut
@@ -2002,7 +2589,7 @@ export interface components {
         ImagesIn: {
             /**
              * Model
-             * @description `owner/name`, or `owner/name:version`.
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
              * @example demo/digits
              */
             model: string;
@@ -2033,16 +2620,6 @@ export interface components {
              * @description `256x256`, or `auto`: the model's own.
              */
             size?: string | null;
-            /**
-             * Style
-             * @description Taken and not used.
-             */
-            style?: ("natural" | "vivid") | null;
-            /**
-             * User
-             * @description Taken and not used.
-             */
-            user?: string | null;
         } & {
             [key: string]: unknown;
         };
@@ -2071,6 +2648,32 @@ export interface components {
             version: string;
         };
         /**
+         * InfoOut
+         * @description What TEI's clients ask a server for. Numbers that are nobody's limit here are null.
+         */
+        InfoOut: {
+            /** Max Batch Tokens */
+            max_batch_tokens: number | null;
+            /** Max Client Batch Size */
+            max_client_batch_size: number;
+            /** Max Concurrent Requests */
+            max_concurrent_requests: number | null;
+            /** Max Input Length */
+            max_input_length: number | null;
+            /** Model Dtype */
+            model_dtype: string | null;
+            /** Model Id */
+            model_id: string;
+            /** Model Sha */
+            model_sha: string;
+            /** Model Type */
+            model_type: {
+                [key: string]: unknown;
+            };
+            /** Version */
+            version: string;
+        };
+        /**
          * InvalidField
          * @description One wrong field.
          */
@@ -2081,6 +2684,25 @@ export interface components {
             field: string;
             /** Type */
             type: string;
+        };
+        /** JsonSchemaIn */
+        JsonSchemaIn: {
+            /** Name */
+            name?: string | null;
+            /**
+             * Schema
+             * @description A JSON Schema.
+             */
+            schema?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Strict
+             * @description The answer keeps to the schema in any case.
+             */
+            strict?: boolean | null;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * KeyIn
@@ -2149,27 +2771,85 @@ export interface components {
             /** Results */
             results: components["schemas"]["KeyOut"][];
         };
-        /** MessageIn */
+        /** LabelOut */
+        LabelOut: {
+            /** Label */
+            label: string;
+            /** Score */
+            score: number;
+        };
+        /**
+         * LaneOut
+         * @description Predictions that wait, of one queue, model or user.
+         */
+        LaneOut: {
+            /** Name */
+            name: string;
+            /** Oldest Seconds */
+            oldest_seconds: number;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * LanesOut
+         * @description The fullest 50 of each. `complete` is false when more wait than were counted.
+         */
+        LanesOut: {
+            /** Complete */
+            complete: boolean;
+            /** Models */
+            models: components["schemas"]["LaneOut"][];
+            /** Queues */
+            queues: components["schemas"]["LaneOut"][];
+            /** Users */
+            users: components["schemas"]["LaneOut"][];
+        };
+        /**
+         * MessageIn
+         * @description One turn. What a client got as an answer may come back as it is.
+         */
         MessageIn: {
             /** Content */
             content?: (string | components["schemas"]["Part"][]) | null;
-            /**
-             * Name
-             * @description Taken and not used.
-             */
+            /** @description The older form of a tool call. */
+            function_call?: components["schemas"]["CallFunction"] | null;
+            /** Name */
             name?: string | null;
+            /**
+             * Prefix
+             * @description On the last message: it is to be continued.
+             */
+            prefix?: boolean | null;
+            /**
+             * Reasoning
+             * @description The same by another name.
+             */
+            reasoning?: string | null;
+            /**
+             * Reasoning Content
+             * @description For templates that read earlier thoughts.
+             */
+            reasoning_content?: string | null;
             /** Refusal */
-            refusal?: null;
+            refusal?: string | null;
             /**
              * Role
              * @enum {string}
              */
-            role: "system" | "developer" | "user" | "assistant";
+            role: "system" | "developer" | "user" | "assistant" | "tool" | "function";
+            /** Tool Call Id */
+            tool_call_id?: string | null;
+            /** Tool Calls */
+            tool_calls?: components["schemas"]["ToolCallIn"][] | null;
+        } & {
+            [key: string]: unknown;
         };
         /** MessageOut */
         MessageOut: {
             /** Content */
             content: string | null;
+            /** Reasoning Content */
+            reasoning_content?: string | null;
             /** Refusal */
             refusal?: null;
             /**
@@ -2178,6 +2858,8 @@ export interface components {
              * @constant
              */
             role: "assistant";
+            /** Tool Calls */
+            tool_calls?: components["schemas"]["ToolCallOut"][] | null;
         };
         /**
          * ModelCommandIn
@@ -2424,6 +3106,26 @@ export interface components {
              */
             webhook_events_filter: ("start" | "output" | "logs" | "completed")[] | null;
         };
+        /** NamedFunction */
+        NamedFunction: {
+            /** Name */
+            name: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /** NamedTool */
+        NamedTool: {
+            function?: components["schemas"]["NamedFunction"] | null;
+            /** Name */
+            name?: string | null;
+            /**
+             * Type
+             * @default function
+             */
+            type: string | null;
+        } & {
+            [key: string]: unknown;
+        };
         /**
          * NewKeyOut
          * @description A key that was just made: `key` is the secret, shown this once.
@@ -2545,14 +3247,57 @@ export interface components {
         };
         /** Part */
         Part: {
+            /** Refusal */
+            refusal?: string | null;
             /** Text */
-            text: string;
+            text?: string | null;
             /**
              * Type
-             * @description Only text.
-             * @constant
+             * @description `text`, or a `refusal` of an earlier answer.
              */
-            type: "text";
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PasswordIn
+         * @description The password until now, and the one from now on.
+         * @example {
+         *       "current_password": "correct horse battery",
+         *       "new_password": "tr0ub4dor and three"
+         *     }
+         */
+        PasswordIn: {
+            /**
+             * Current Password
+             * @example correct horse battery
+             */
+            current_password: string;
+            /**
+             * New Password
+             * @example tr0ub4dor and three
+             */
+            new_password: string;
+        };
+        /**
+         * PasswordResetIn
+         * @description The password from now on.
+         * @example {
+         *       "revoke_keys": true
+         *     }
+         */
+        PasswordResetIn: {
+            /**
+             * Password
+             * @description Without one, a random one is made up and answered this once.
+             */
+            password?: string | null;
+            /**
+             * Revoke Keys
+             * @description The user's API keys end, too.
+             * @default false
+             */
+            revoke_keys: boolean;
         };
         /**
          * PointOut
@@ -2582,6 +3327,40 @@ export interface components {
             succeeded: number;
             /** Waiting */
             waiting: number | null;
+        };
+        /**
+         * PredictIn
+         * @description Texts to classify.
+         * @example {
+         *       "inputs": "I like you."
+         *     }
+         */
+        PredictIn: {
+            /** Inputs */
+            inputs: string | (string | string[])[];
+            /**
+             * Model
+             * @description Empty: the address's, or MODEL_ALIASES' `tei-embed`.
+             * @default
+             */
+            model: string;
+            /**
+             * Raw Scores
+             * @description Only false: scores are probabilities.
+             */
+            raw_scores?: boolean | null;
+            /**
+             * Truncate
+             * @description Only true: what is too long is cut.
+             */
+            truncate?: boolean | null;
+            /**
+             * Truncation Direction
+             * @description Only `Right`.
+             */
+            truncation_direction?: string | null;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * PredictionIn
@@ -2704,6 +3483,11 @@ export interface components {
             input: {
                 [key: string]: unknown;
             } | null;
+            /**
+             * Left Out
+             * @description In lists, examples and webhooks: the names of long values (input, output, logs) that are null or empty here. `urls.get` has them.
+             */
+            left_out?: string[] | null;
             /** Logs */
             logs: string;
             /** Metrics */
@@ -2794,6 +3578,20 @@ export interface components {
             starts_in_seconds: components["schemas"]["WaitsOut"] | null;
         };
         /**
+         * RagErrorOut
+         * @description Every error of these routes: what clients of Cohere, Jina and TEI read.
+         */
+        RagErrorOut: {
+            /** Detail */
+            detail: string;
+            /** Error */
+            error: string;
+            /** Error Type */
+            error_type: string;
+            /** Message */
+            message: string;
+        };
+        /**
          * ReadyOut
          * @description `checks` says `ok`, or what is wrong, of each part; `workers` names the live ones.
          */
@@ -2874,6 +3672,100 @@ export interface components {
             version: string;
         };
         /**
+         * RerankIn
+         * @description A query and what is to be sorted by how well it answers it.
+         * @example {
+         *       "documents": [
+         *         "A plant.",
+         *         "A whale."
+         *       ],
+         *       "model": "ada/reranker",
+         *       "query": "What is celery?"
+         *     }
+         */
+        RerankIn: {
+            /**
+             * Documents
+             * @description Texts, or objects with a `text` (Cohere, Jina).
+             */
+            documents?: (string | {
+                [key: string]: unknown;
+            })[] | null;
+            /**
+             * Model
+             * @description Empty: MODEL_ALIASES' `tei-rerank`.
+             * @default
+             */
+            model: string;
+            /** Query */
+            query: string;
+            /**
+             * Rank Fields
+             * @description Of objects: the fields that make the text; default: `text`.
+             */
+            rank_fields?: string[] | null;
+            /**
+             * Raw Scores
+             * @description The model's logits as they are.
+             */
+            raw_scores?: boolean | null;
+            /**
+             * Return Documents
+             * @description With the text of each result.
+             */
+            return_documents?: boolean | null;
+            /**
+             * Return Text
+             * @description The same, TEI's.
+             */
+            return_text?: boolean | null;
+            /**
+             * Texts
+             * @description TEI's documents.
+             */
+            texts?: string[] | null;
+            /**
+             * Top N
+             * @description At most so many results.
+             */
+            top_n?: number | null;
+            /**
+             * Truncate
+             * @description Only true: what is too long is cut.
+             */
+            truncate?: boolean | null;
+            /**
+             * Truncation Direction
+             * @description Only `right`.
+             */
+            truncation_direction?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * RerankOut
+         * @description The best first, in a form that Cohere's and Jina's clients read; to TEI's `texts` the answer is a list
+         *     of {index, score, text}.
+         */
+        RerankOut: {
+            /** Id */
+            id: string;
+            /** Meta */
+            meta: {
+                [key: string]: unknown;
+            };
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default list
+             */
+            object: string;
+            /** Results */
+            results: components["schemas"]["ResultOut"][];
+            usage: components["schemas"]["TokensOut"];
+        };
+        /**
          * RerunOut
          * @description A new prediction `id` made of the old one `of`.
          */
@@ -2897,10 +3789,40 @@ export interface components {
         };
         /** ResponseFormat */
         ResponseFormat: {
-            /** Type */
+            json_schema?: components["schemas"]["JsonSchemaIn"] | null;
+            /**
+             * Type
+             * @description `text`, `json_object` or `json_schema`.
+             */
             type: string;
         } & {
             [key: string]: unknown;
+        };
+        /** ResultOut */
+        ResultOut: {
+            /** Document */
+            document?: {
+                [key: string]: unknown;
+            } | null;
+            /** Index */
+            index: number;
+            /** Relevance Score */
+            relevance_score: number;
+        };
+        /**
+         * RotateIn
+         * @description How long the secret until now goes on signing.
+         * @example {
+         *       "overlap_hours": 24
+         *     }
+         */
+        RotateIn: {
+            /**
+             * Overlap Hours
+             * @description 0: it ends at once, for a secret that has leaked.
+             * @default 24
+             */
+            overlap_hours: number;
         };
         /**
          * RoutingOut
@@ -2961,12 +3883,78 @@ export interface components {
             results: components["schemas"]["RuntimeOut"][];
         };
         /**
+         * ScoreIn
+         * @description Pairs: one text against many, or two lists of the same length.
+         * @example {
+         *       "model": "ada/reranker",
+         *       "text_1": "What is celery?",
+         *       "text_2": [
+         *         "A plant.",
+         *         "A whale."
+         *       ]
+         *     }
+         */
+        ScoreIn: {
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example ada/reranker
+             */
+            model: string;
+            /** Text 1 */
+            text_1: string | string[];
+            /** Text 2 */
+            text_2: string | string[];
+        } & {
+            [key: string]: unknown;
+        };
+        /** ScoredOut */
+        ScoredOut: {
+            /** Index */
+            index: number;
+            /**
+             * Object
+             * @default score
+             */
+            object: string;
+            /** Score */
+            score: number;
+        };
+        /**
+         * ScoresOut
+         * @description A score for each pair, in their sequence.
+         */
+        ScoresOut: {
+            /** Created */
+            created: number;
+            /** Data */
+            data: components["schemas"]["ScoredOut"][];
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default list
+             */
+            object: string;
+            /** Usage */
+            usage: {
+                [key: string]: number;
+            };
+        };
+        /**
          * SecretOut
-         * @description `key` signs your webhooks (Standard Webhooks); keep it secret.
+         * @description `key` signs your webhooks (Standard Webhooks); keep it secret. After a rotation the key before it signs
+         *     them, too, until it expires.
          */
         SecretOut: {
             /** Key */
             key: string;
+            /** Previous Key */
+            previous_key?: string | null;
+            /** Previous Key Expires At */
+            previous_key_expires_at?: string | null;
         };
         /**
          * SelectionIn
@@ -3092,6 +4080,62 @@ export interface components {
             results: components["schemas"]["SettingOut"][];
         };
         /**
+         * SignOutIn
+         * @description How much ends.
+         * @example {
+         *       "revoke_keys": false
+         *     }
+         */
+        SignOutIn: {
+            /**
+             * Revoke Keys
+             * @description API keys end, too.
+             * @default false
+             */
+            revoke_keys: boolean;
+        };
+        /** SimilarTexts */
+        SimilarTexts: {
+            /** Sentences */
+            sentences: string[];
+            /** Source Sentence */
+            source_sentence: string;
+        };
+        /**
+         * SimilarityIn
+         * @description A text and what is compared with it.
+         * @example {
+         *       "inputs": {
+         *         "sentences": [
+         *           "hi",
+         *           "whale"
+         *         ],
+         *         "source_sentence": "hello"
+         *       }
+         *     }
+         */
+        SimilarityIn: {
+            inputs: components["schemas"]["SimilarTexts"];
+            /**
+             * Model
+             * @description Empty: the address's, or MODEL_ALIASES' `tei-embed`.
+             * @default
+             */
+            model: string;
+            /**
+             * Truncate
+             * @description Only true: what is too long is cut.
+             */
+            truncate?: boolean | null;
+            /**
+             * Truncation Direction
+             * @description Only `Right`.
+             */
+            truncation_direction?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * StatsOut
          * @description Over the latest ended predictions since `since`, at most `sample_limit`. `complete` is false when the
          *     window holds more than were looked at: then `since` says how far back the sample reaches. Data that was
@@ -3178,31 +4222,75 @@ export interface components {
         /** StreamOptions */
         StreamOptions: {
             /**
+             * Continuous Usage Stats
+             * @description Only false.
+             */
+            continuous_usage_stats?: boolean | null;
+            /**
              * Include Obfuscation
              * @default false
              */
-            include_obfuscation: boolean;
+            include_obfuscation: boolean | null;
             /**
              * Include Usage
              * @default false
              */
-            include_usage: boolean;
+            include_usage: boolean | null;
         };
-        /**
-         * TokenOut
-         * @description An access token for `Authorization: Bearer …`; `expires_in` in seconds.
-         */
-        TokenOut: {
-            /** Access Token */
-            access_token: string;
-            /** Expires In */
-            expires_in: number;
+        /** TokenLogprobOut */
+        TokenLogprobOut: {
+            /** Bytes */
+            bytes: number[] | null;
+            /** Logprob */
+            logprob: number;
+            /** Token */
+            token: string;
+            /** Top Logprobs */
+            top_logprobs: components["schemas"]["app__api__openai__chat_wire__TokenOut"][];
+        };
+        /** TokensOut */
+        TokensOut: {
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
+        };
+        /** ToolCallIn */
+        ToolCallIn: {
+            function: components["schemas"]["CallFunction"];
+            /** Id */
+            id?: string | null;
             /**
-             * Token Type
-             * @default bearer
+             * Type
+             * @default function
+             */
+            type: "function" | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** ToolCallOut */
+        ToolCallOut: {
+            function: components["schemas"]["FunctionOut"];
+            /** Id */
+            id: string;
+            /**
+             * Type
+             * @default function
              * @constant
              */
-            token_type: "bearer";
+            type: "function";
+        };
+        /** ToolIn */
+        ToolIn: {
+            function?: components["schemas"]["FunctionIn"] | null;
+            /**
+             * Type
+             * @description Only `function`.
+             * @default function
+             */
+            type: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * UrlsOut
@@ -3243,6 +4331,56 @@ export interface components {
             username: string | null;
         };
         /**
+         * UsageListOut
+         * @description Newest day first, at most 10,000 rows.
+         */
+        UsageListOut: {
+            /** Results */
+            results: components["schemas"]["UsageDayOut"][];
+        };
+        /** UsageOut */
+        UsageOut: {
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
+        };
+        /**
+         * UserIn
+         * @description A new user.
+         * @example {
+         *       "email": "ada@example.com",
+         *       "is_admin": false,
+         *       "username": "ada"
+         *     }
+         */
+        UserIn: {
+            /**
+             * Email
+             * @example ada@example.com
+             */
+            email: string;
+            /**
+             * Is Admin
+             * @description Whether the user is an administrator.
+             * @default false
+             */
+            is_admin: boolean;
+            /**
+             * Password
+             * @description Without one, a random one is made up and answered this once.
+             */
+            password?: string | null;
+            /**
+             * Username
+             * @description Also the owner in the names of the user's models.
+             * @example ada
+             */
+            username: string;
+        };
+        /**
          * UserOut
          * @description A user as administrators see them. `disabled_at` is null for those who may sign in.
          */
@@ -3273,7 +4411,33 @@ export interface components {
              * Disabled
              * @description Whether the account's tokens and keys are refused.
              */
-            disabled: boolean;
+            disabled?: boolean | null;
+            /**
+             * Is Admin
+             * @description Whether the user is an administrator.
+             */
+            is_admin?: boolean | null;
+        };
+        /**
+         * UserWithPasswordOut
+         * @description A user, with `password` if the server has made it up: it is shown this once.
+         */
+        UserWithPasswordOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Disabled At */
+            disabled_at: string | null;
+            /** Email */
+            email: string;
+            /** Is Admin */
+            is_admin: boolean;
+            /** Password */
+            password?: string | null;
+            /** Username */
+            username: string;
         };
         /** VectorOut */
         VectorOut: {
@@ -3419,22 +4583,30 @@ export interface components {
              */
             started_at: string;
         };
-        /** UsageOut */
-        app__api__openai__text_wire__UsageOut: {
-            /** Completion Tokens */
-            completion_tokens: number;
-            /** Prompt Tokens */
-            prompt_tokens: number;
-            /** Total Tokens */
-            total_tokens: number;
+        /** TokenOut */
+        app__api__openai__chat_wire__TokenOut: {
+            /** Bytes */
+            bytes: number[] | null;
+            /** Logprob */
+            logprob: number;
+            /** Token */
+            token: string;
         };
         /**
-         * UsageOut
-         * @description Newest day first, at most 10,000 rows.
+         * TokenOut
+         * @description An access token for `Authorization: Bearer …`; `expires_in` in seconds.
          */
-        app__api__rest__statistics__UsageOut: {
-            /** Results */
-            results: components["schemas"]["UsageDayOut"][];
+        app__api__rest__accounts__TokenOut: {
+            /** Access Token */
+            access_token: string;
+            /** Expires In */
+            expires_in: number;
+            /**
+             * Token Type
+             * @default bearer
+             * @constant
+             */
+            token_type: "bearer";
         };
         /** Body_auth.token */
         token: {
@@ -3507,6 +4679,216 @@ export interface operations {
             };
         };
     };
+    "tei.embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.embed.all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[][][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
     "platform.health": {
         parameters: {
             query?: never;
@@ -3532,6 +4914,80 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "tei.info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InfoOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
                 };
             };
         };
@@ -3640,6 +5096,111 @@ export interface operations {
             };
         };
     };
+    "tei.predict": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PredictIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelOut"][] | components["schemas"]["LabelOut"][][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
     "platform.ready": {
         parameters: {
             query?: never;
@@ -3674,6 +5235,216 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                };
+            };
+        };
+    };
+    "rerank.tei": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerankIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RerankOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.similarity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimilarityIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
                 };
             };
         };
@@ -3725,6 +5496,731 @@ export interface operations {
             };
         };
     };
+    "tei.model.root": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.model.embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.model.embed.all": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[][][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.model.info": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InfoOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.model.predict": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PredictIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelOut"][] | components["schemas"]["LabelOut"][][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.rerank": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerankIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RerankOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.model.similarity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimilarityIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": number[];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
     "account.get": {
         parameters: {
             query?: never;
@@ -3745,6 +6241,326 @@ export interface operations {
             };
             /** @description Unauthenticated */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "account.filekey.get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileKeyOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "account.filekey.rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileKeyOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "account.password.update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["app__api__rest__accounts__TokenOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "account.signout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["SignOutIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3990,7 +6806,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["TokenOut"];
+                    "application/json": components["schemas"]["app__api__rest__accounts__TokenOut"];
                 };
             };
             /** @description Bad request */
@@ -6249,6 +9065,73 @@ export interface operations {
             };
         };
     };
+    "models.find": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "models.get": {
         parameters: {
             query?: never;
@@ -8446,6 +11329,176 @@ export interface operations {
             };
         };
     };
+    "queue.lanes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LanesOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "rerank.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerankIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RerankOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
     "runtimes.list": {
         parameters: {
             query?: {
@@ -8511,6 +11564,111 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "score.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScoreIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScoresOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
                 };
             };
         };
@@ -8727,7 +11885,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["app__api__rest__statistics__UsageOut"];
+                    "application/json": components["schemas"]["UsageListOut"];
                 };
             };
             /** @description Unauthenticated */
@@ -8829,6 +11987,206 @@ export interface operations {
             };
             /** @description Invalid request */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "users.create": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same request within 24 hours, it answers with what the first request created; with another request, 422. Each operation and account has keys of its own. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UserIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserWithPasswordOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Gone */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "users.delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8981,6 +12339,218 @@ export interface operations {
             };
         };
     };
+    "users.password.reset": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PasswordResetIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserWithPasswordOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "users.signout": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["SignOutIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "webhooks.secret": {
         parameters: {
             query?: never;
@@ -9010,6 +12580,111 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "webhooks.secret.rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RotateIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9121,6 +12796,111 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "rerank.cohere": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RerankIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RerankOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
                 };
             };
         };

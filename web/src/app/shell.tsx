@@ -142,7 +142,7 @@ function Person({ session }: { session: Session | undefined }) {
       )}
       <DropdownMenu.Root modal={false}>
         <DropdownMenu.Trigger
-          aria-label={user ? `Account of ${user.username}` : "Appearance"}
+          aria-label={user ? undefined : "Appearance"}
           className={clsx(
             "flex min-h-10 min-w-0 items-center gap-2.5 rounded-lg px-2 text-left hover:bg-hover",
             user && "flex-1",
@@ -150,10 +150,16 @@ function Person({ session }: { session: Session | undefined }) {
         >
           {user ? (
             <>
-              <span className="flex size-7 shrink-0 items-center justify-center rounded-full bg-soft text-[0.85rem] font-semibold uppercase text-on-soft">
+              <span
+                aria-hidden
+                className="flex size-7 shrink-0 items-center justify-center rounded-full bg-soft text-[0.85rem] font-semibold uppercase text-on-soft"
+              >
                 {user.username.slice(0, 1)}
               </span>
-              <span className="min-w-0 flex-1 truncate font-medium">{user.username}</span>
+              <span className="min-w-0 flex-1 truncate font-medium">
+                <span className="sr-only">Account of </span>
+                {user.username}
+              </span>
             </>
           ) : (
             <Sun className="size-4 text-muted" />

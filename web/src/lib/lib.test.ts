@@ -40,7 +40,9 @@ describe("a form", () => {
   });
 
   it("knows each field's kind, through references too", () => {
-    const kinds = Object.fromEntries([...form.front, ...form.advanced].map((field) => [field.name, field.kind]));
+    const kinds = Object.fromEntries(
+      [...form.front, ...form.advanced].map((field) => [field.name, field.kind]),
+    );
     expect(kinds).toEqual({
       prompt: "text",
       messages: "messages",
@@ -57,7 +59,9 @@ describe("a form", () => {
     expect(choicesOf(form).map((field) => field.name)).toEqual(["prompt", "messages"]);
     expect(faultsOf(form, {})).toHaveProperty("prompt");
     expect(faultsOf(form, { prompt: "x" })).toEqual({});
-    expect(faultsOf(form, { prompt: "x", messages: [{ role: "user", content: "y" }] }).prompt).toMatch(/not both/);
+    expect(faultsOf(form, { prompt: "x", messages: [{ role: "user", content: "y" }] }).prompt).toMatch(
+      /not both/,
+    );
   });
 
   it("names the bound that a number breaks", () => {
@@ -123,7 +127,12 @@ describe("an output", () => {
 });
 
 describe("the same run from code", () => {
-  const all = snippets({ base: "http://h", model: "a/b", input: { prompt: "it's 'so'", n: 2 }, streams: true });
+  const all = snippets({
+    base: "http://h",
+    model: "a/b",
+    input: { prompt: "it's 'so'", n: 2 },
+    streams: true,
+  });
 
   it("holds the very input, quoted for the shell", () => {
     const curl = all.find((each) => each.name === "curl");

@@ -60,9 +60,9 @@ export function kindOf(name: string, schema: Schema): Kind {
   if (schema.type === "integer" || schema.type === "number") {
     if (name === "seed") return "seed";
     const { minimum, maximum } = schema;
-    return minimum !== undefined && maximum !== undefined && maximum - minimum <= WIDEST_SLIDER
-      ? "slider"
-      : "number";
+    // Without a default a slider would show a value that nobody has chosen.
+    const bounded = minimum !== undefined && maximum !== undefined && maximum - minimum <= WIDEST_SLIDER;
+    return bounded && schema.default !== undefined ? "slider" : "number";
   }
   if (isUri(schema)) return "file";
   if (schema.type === "string") return LONG.test(name) || (schema.maxLength ?? 0) > 2_000 ? "text" : "line";
@@ -72,7 +72,10 @@ export function kindOf(name: string, schema: Schema): Kind {
     if (items.type === "string") return "lines";
     if (items.properties?.role && items.properties.content) return "messages";
   }
-  return "json";
+  // What may be a text or something longer is a text to most people; the rest can be sent from code.
+  return (schema.anyOf ?? []).some((each) => each.type === "string") && schema.default === undefined
+    ? "text"
+    : "json";
 }
 
 export function formOf(version: Version | null | undefined): Form {
@@ -110,9 +113,13 @@ export function choicesOf(form: Form): Field[] {
 /** What the form shows at first: the example of the model, else defaults, else nothing. */
 export function initialInput(form: Form, example: Input | null | undefined): Input {
   if (example && Object.keys(example).length) {
-    const known = new Set([...form.front, ...form.advanced].map((field) => field.name));
+    const known = new Map([...form.front, ...form.advanced].map((field) => [field.name, field]));
     return Object.fromEntries(
-      Object.entries(example).filter(([name, value]) => known.has(name) && value !== null),
+      Object.entries(example).filter(([name, value]) => {
+        const field = known.get(name);
+        const isDefault = JSON.stringify(value) === JSON.stringify(field?.schema.default);
+        return field && value !== null && (!isDefault || form.front.includes(field));
+      }),
     );
   }
   const input: Input = {};

@@ -105,7 +105,7 @@ export function ErrorsPage({ window = "7d" }: { window?: string }) {
                 first {ago(group.first_at)}, last {ago(group.last_at)}
               </p>
             </div>
-            <div className="flex items-center gap-4">
+            <div className="flex w-full items-center justify-between gap-4 sm:w-auto">
               <Sparkline values={group.counts} label={`${group.count} failures over the time chosen`} />
               <p className="num text-right">
                 <span className="block text-xl font-semibold leading-tight">{count(group.count)}</span>

@@ -6,7 +6,7 @@ import { useMemo } from "react";
 import { api, call, data } from "../api/client";
 import type { LoadedModel, StatusOut, Worker } from "../api/types";
 import { useSession } from "../app/session";
-import { ago, bytes, compact, count, seconds } from "../lib/format";
+import { ago, bytes, compact, count, plural, seconds } from "../lib/format";
 import {
   Badge,
   type BadgeTone,
@@ -21,6 +21,8 @@ import {
 import { Chart, type Series } from "../ui/chart";
 import { toast, toastError } from "../ui/toasts";
 
+const BUSY_MS = 2_500;
+const IDLE_MS = 8_000;
 const WINDOWS = ["1h", "6h", "24h", "48h"];
 
 export function FleetPage({ window = "6h" }: { window?: string }) {
@@ -28,7 +30,8 @@ export function FleetPage({ window = "6h" }: { window?: string }) {
   const status = useQuery({
     queryKey: ["status"],
     queryFn: () => data(api.GET("/status")),
-    refetchInterval: 3_000,
+    // A page that nobody looks at while nothing happens should cost the API next to nothing.
+    refetchInterval: ({ state }) => (state.data?.running || state.data?.waiting ? BUSY_MS : IDLE_MS),
   });
   const found = status.data;
   return (
@@ -280,45 +283,83 @@ function Hardware() {
 }
 
 function Queues({ status }: { status: StatusOut }) {
-  const { queues } = status;
-  if (!queues)
-    return (
-      <Section title="Queue">
-        <p className="text-muted">
-          {status.waiting ? `${count(status.waiting)} predictions wait.` : "Nothing waits."}
-        </p>
-      </Section>
-    );
-  const most = Math.max(1, ...queues.map((queue) => queue.waiting));
+  const isOperator = Boolean(status.queues);
+  const lanes = useQuery({
+    queryKey: ["lanes"],
+    queryFn: () => data(api.GET("/v1/queue")),
+    enabled: isOperator && status.waiting > 0,
+    refetchInterval: 4_000,
+  });
+  const found = lanes.data;
+  const empty = status.waiting === 0;
   return (
-    <Section title="Queues" hint="What waits, by where it is going">
-      {queues.length === 0 && <p className="text-muted">Nothing waits. What comes in starts at once.</p>}
+    <Section
+      title="Queue"
+      hint={
+        empty
+          ? undefined
+          : `${plural(status.waiting, "prediction waits", "predictions wait")}${found && !found.complete ? "; the first of them are counted below" : ""}`
+      }
+    >
+      {empty && <p className="text-muted">Nothing waits. What comes in starts at once.</p>}
+      {!empty && !isOperator && (
+        <p className="text-muted">Where your own stand is shown with each of them, under Predictions.</p>
+      )}
+      {!empty && lanes.isPending && isOperator && <Loading rows={2} />}
+      {!empty && <ErrorNote error={lanes.error} retry={() => lanes.refetch()} />}
+      {!empty && found && (
+        <div className="grid gap-x-8 gap-y-6 lg:grid-cols-3">
+          <Lanes title="By queue" lanes={found.queues} />
+          <Lanes title="By model" lanes={found.models} />
+          <Lanes title="By user" lanes={found.users} />
+        </div>
+      )}
+    </Section>
+  );
+}
+
+interface Lane {
+  name: string;
+  waiting: number;
+  oldest_seconds: number;
+}
+
+const SHOWN_LANES = 8;
+const LONG_WAIT = 60;
+
+/** A bar for each, as long as what waits of it; amber when its oldest has waited for long. */
+function Lanes({ title, lanes }: { title: string; lanes: Lane[] }) {
+  const most = Math.max(1, ...lanes.map((lane) => lane.waiting));
+  return (
+    <div className="min-w-0">
+      <h3 className="mb-2 text-[0.9rem] font-medium text-muted">{title}</h3>
       <ul className="space-y-3">
-        {queues.map((queue) => (
-          <li key={queue.queue}>
-            <div className="num mb-1 flex flex-wrap items-baseline justify-between gap-2">
-              <code className="font-mono text-[0.9rem]">{queue.queue}</code>
-              <span className="hint">
-                {count(queue.waiting)} waiting, the oldest for {seconds(queue.oldest_seconds)}
+        {lanes.slice(0, SHOWN_LANES).map((lane) => (
+          <li key={lane.name}>
+            <div className="num mb-1 flex items-baseline justify-between gap-3">
+              <span className="truncate font-medium">{lane.name}</span>
+              <span className="hint shrink-0">
+                {count(lane.waiting)}, oldest {seconds(lane.oldest_seconds)}
               </span>
             </div>
             <svg
               viewBox="0 0 100 3"
               preserveAspectRatio="none"
-              className="h-2.5 w-full rounded-full"
+              className="h-2 w-full overflow-hidden rounded-full"
               aria-hidden
             >
               <rect width="100" height="3" fill="var(--hover)" />
               <rect
-                width={(queue.waiting / most) * 100}
+                width={(lane.waiting / most) * 100}
                 height="3"
-                fill={queue.oldest_seconds > 60 ? "var(--c3)" : "var(--c1)"}
+                fill={lane.oldest_seconds > LONG_WAIT ? "var(--c3)" : "var(--c1)"}
               />
             </svg>
           </li>
         ))}
       </ul>
-    </Section>
+      {lanes.length > SHOWN_LANES && <p className="hint mt-2">and {lanes.length - SHOWN_LANES} more</p>}
+    </div>
   );
 }
 

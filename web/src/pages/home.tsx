@@ -52,7 +52,7 @@ export function HomePage() {
       <section>
         <Heading title="Models" to="/models" />
         <ErrorNote error={models.error} retry={() => models.refetch()} />
-        {models.isPending ? <ModelGridSkeleton /> : <ModelGrid models={list.slice(0, SHOWN)} />}
+        {models.isPending ? <ModelGridSkeleton /> : <ModelGrid models={list.slice(0, SHOWN)} heading="h3" />}
       </section>
     </>
   );
@@ -201,9 +201,9 @@ function Recent({ predictions }: { predictions: Prediction[] }) {
             <span className="w-24 shrink-0">
               <StatusBadge status={prediction.status} />
             </span>
-            <span className="wrap min-w-0 flex-1 font-medium">{prediction.model}</span>
+            <span className="min-w-0 flex-1 basis-40 truncate font-medium">{prediction.model}</span>
             <span className="hint num">{seconds(prediction.metrics.total_time as number | undefined)}</span>
-            <span className="hint num w-20 text-right">{ago(prediction.created_at)}</span>
+            <span className="hint num ml-auto w-20 text-right">{ago(prediction.created_at)}</span>
           </Link>
         </li>
       ))}

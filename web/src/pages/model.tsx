@@ -244,6 +244,7 @@ function VersionsTab({ model, own, current }: { model: Model; own: boolean; curr
             <p className="hint wrap mt-0.5">
               {version.source} · {version.runtime}
               {version.task && ` · ${version.task}`} · made {ago(version.created_at)}
+              {Object.keys(version.config).length > 0 && ` · ${JSON.stringify(version.config)}`}
             </p>
           </div>
           <div className="flex flex-wrap gap-2">

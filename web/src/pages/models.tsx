@@ -80,12 +80,13 @@ export function ModelsPage({ q = "" }: { q?: string }) {
   );
 }
 
-export function ModelGrid({ models }: { models: Model[] }) {
+/** `heading`: of the level below what stands above the grid. */
+export function ModelGrid({ models, heading = "h2" }: { models: Model[]; heading?: "h2" | "h3" }) {
   return (
     <ul className="grid gap-4 sm:grid-cols-2 xl:grid-cols-3">
       {models.map((model) => (
         <li key={model.id} className="min-w-0">
-          <ModelCard model={model} />
+          <ModelCard model={model} Heading={heading} />
         </li>
       ))}
     </ul>
@@ -106,7 +107,7 @@ export function ModelGridSkeleton() {
   );
 }
 
-function ModelCard({ model }: { model: Model }) {
+function ModelCard({ model, Heading }: { model: Model; Heading: "h2" | "h3" }) {
   const version = model.latest_version;
   return (
     <Link
@@ -115,10 +116,10 @@ function ModelCard({ model }: { model: Model }) {
       className="card group flex h-full flex-col p-5 transition-colors hover:border-accent"
     >
       <div className="flex items-start justify-between gap-3">
-        <h3 className="wrap min-w-0 font-semibold">
+        <Heading className="wrap min-w-0 font-semibold">
           <span className="font-normal text-muted">{model.owner}/</span>
           {model.name}
-        </h3>
+        </Heading>
         {model.visibility === "private" && <Badge>private</Badge>}
       </div>
       <p className="wrap mt-1.5 line-clamp-2 flex-1 text-muted">{model.description || "No description."}</p>

@@ -63,6 +63,7 @@ export function Playground({
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
   const box = useRef<HTMLFormElement>(null);
+  const outputs = useRef<HTMLDivElement>(null);
 
   // What a link or a reload shows again comes with the input that it was run with.
   const shared = useQuery({ ...predictionQuery(search.run ?? ""), enabled: Boolean(search.run) });
@@ -94,6 +95,8 @@ export function Playground({
       const reference = search.version ? version.id : model.id;
       const made = await createPrediction(client, reference, cleanInput(form, input));
       await show({ [side]: made.id });
+      // Where the form fills the screen, what comes of it is below.
+      if (matchMedia("(width < 64rem)").matches) outputs.current?.scrollIntoView({ behavior: "smooth" });
     } catch (problem) {
       setError(problem);
       if (problem instanceof ApiProblem) setFaults(serverFaults(problem));
@@ -219,7 +222,7 @@ export function Playground({
           )}
         </div>
       </form>
-      <div className="min-w-0 space-y-5">
+      <div ref={outputs} className="min-w-0 scroll-mt-16 space-y-5">
         {search.run ? (
           <div className={search.beside ? "grid gap-5 2xl:grid-cols-2" : ""}>
             <Run

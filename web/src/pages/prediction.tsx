@@ -97,11 +97,11 @@ function Found({
         <Actions prediction={prediction} owner={owner} name={name} />
       </header>
       <div className="grid items-start gap-5 lg:grid-cols-[19rem_minmax(0,1fr)]">
-        <div className="space-y-5 lg:sticky lg:top-6">
+        <div className="order-2 space-y-5 lg:sticky lg:top-6 lg:order-1">
           <Timeline prediction={prediction} />
           <About prediction={prediction} />
         </div>
-        <section className="card min-w-0 px-4 pt-1 pb-5 sm:px-5">
+        <section className="card order-1 min-w-0 px-4 pt-1 pb-5 sm:px-5 lg:order-2">
           <Tabs label="Parts of the prediction" value={tab} onChange={open} tabs={tabs} />
         </section>
       </div>

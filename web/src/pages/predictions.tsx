@@ -6,18 +6,19 @@ import {
   useMutation,
   useQueryClient,
 } from "@tanstack/react-query";
-import { Link, useNavigate } from "@tanstack/react-router";
+import { useNavigate } from "@tanstack/react-router";
 import {
   type ColumnDef,
   flexRender,
   getCoreRowModel,
+  type Row,
   type RowSelectionState,
   useReactTable,
 } from "@tanstack/react-table";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { clsx } from "clsx";
 import { Activity, Ban, RotateCcw, X } from "lucide-react";
-import { type FormEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { type FormEvent, memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { call, cursorOf } from "../api/client";
 import { isEnded, type Prediction, type Status } from "../api/types";
 import { useLive } from "../app/live";
@@ -190,18 +191,20 @@ async function refreshHead(
 
 function merged(now: InfiniteData<Page, string>, head: Page): InfiniteData<Page, string> {
   const fresh = new Map(head.results.map((each) => [each.id, each]));
-  const known = new Set(now.pages.flatMap((page) => page.results.map((each) => each.id)));
-  const added = head.results.filter((each) => !known.has(each.id));
   const oldest = head.results.at(-1)?.id ?? "";
-  const pages = now.pages.map((page) => ({
-    ...page,
+  const isAsked = (each: Prediction) => !head.next || each.id >= oldest;
+  const known = new Set<string>();
+  const pages = now.pages.map((page) => {
+    const newest = page.results[0];
+    if (!newest || !isAsked(newest)) return page; // below what was asked for: as it was
+    for (const each of page.results) known.add(each.id);
     // What the filter lets through no more is gone from the part that was asked for.
-    results: page.results.flatMap(
-      (each) =>
-        fresh.get(each.id) ??
-        (each.id > oldest && head.next ? [] : !head.next && !fresh.has(each.id) ? [] : [each]),
-    ),
-  }));
+    return {
+      ...page,
+      results: page.results.flatMap((each) => fresh.get(each.id) ?? (isAsked(each) ? [] : [each])),
+    };
+  });
+  const added = head.results.filter((each) => !known.has(each.id));
   const [first, ...rest] = pages;
   if (!first) return now;
   return { ...now, pages: [{ ...first, results: [...added, ...first.results] }, ...rest] };
@@ -463,6 +466,7 @@ const HIDDEN: Record<string, string> = {
   took: "text-right",
 };
 
+/** Only the rows in view are the table's: what a scroll costs does not grow with what was scrolled through. */
 function List({
   rows,
   selected,
@@ -476,33 +480,32 @@ function List({
   more?: () => void;
   loading: boolean;
 }) {
-  const navigate = useNavigate();
+  const box = useRef<HTMLDivElement>(null);
+  const [margin, setMargin] = useState(0);
+  useEffect(() => setMargin(box.current?.offsetTop ?? 0), []);
+  const virtual = useWindowVirtualizer({
+    count: rows.length,
+    estimateSize,
+    overscan: 8,
+    scrollMargin: margin,
+  });
+  const items = virtual.getVirtualItems();
+  const first = items[0]?.index ?? 0;
+  const last = items.at(-1)?.index ?? 0;
+  const shown = useMemo(() => rows.slice(first, last + 1), [rows, first, last]);
   const table = useReactTable({
-    data: rows,
+    data: shown,
     columns: COLUMNS,
     getRowId: (row) => row.id,
     state: { rowSelection: selected },
     onRowSelectionChange: onSelect,
     getCoreRowModel: getCoreRowModel(),
   });
-  const box = useRef<HTMLDivElement>(null);
-  const [margin, setMargin] = useState(0);
-  useEffect(() => setMargin(box.current?.offsetTop ?? 0), []);
-  const model = table.getRowModel().rows;
-  const virtual = useWindowVirtualizer({
-    count: model.length,
-    estimateSize: () => ROW,
-    overscan: 12,
-    scrollMargin: margin,
-    getItemKey: (i) => model[i]?.id ?? i,
-  });
-  const items = virtual.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
   useEffect(() => {
-    if (last >= model.length - 20) more?.();
-  }, [last, model.length, more]);
+    if (last >= rows.length - 20) more?.();
+  }, [last, rows.length, more]);
   return (
-    <div role="table" aria-label="Predictions" aria-rowcount={model.length} className="card">
+    <div role="table" aria-label="Predictions" aria-rowcount={rows.length} className="card">
       <div role="rowgroup">
         {table.getHeaderGroups().map((group) => (
           <div
@@ -519,41 +522,15 @@ function List({
         ))}
       </div>
       <div role="rowgroup" ref={box} className="relative" style={{ height: virtual.getTotalSize() }}>
-        {items.map((item) => {
-          const row = model[item.index];
-          if (!row) return null;
-          return (
-            <div
-              role="row"
-              key={row.id}
-              aria-rowindex={item.index + 1}
-              className={clsx(
-                GRID,
-                "group absolute inset-x-0 border-b hover:bg-hover",
-                row.getIsSelected() && "bg-soft/60",
-              )}
-              style={{ height: ROW, transform: `translateY(${item.start - margin}px)` }}
-              onClick={() => navigate({ to: "/p/$id", params: { id: row.id } })}
-            >
-              {row.getVisibleCells().map((cell) => (
-                <div role="cell" key={cell.id} className={clsx("min-w-0", HIDDEN[cell.column.id])}>
-                  {cell.column.id === "model" ? (
-                    <Link
-                      to="/p/$id"
-                      params={{ id: row.id }}
-                      onClick={(event) => event.stopPropagation()}
-                      className="block truncate rounded font-medium"
-                    >
-                      {row.original.model}
-                    </Link>
-                  ) : (
-                    flexRender(cell.column.columnDef.cell, cell.getContext())
-                  )}
-                </div>
-              ))}
-            </div>
-          );
-        })}
+        {table.getRowModel().rows.map((row, i) => (
+          <ListRow
+            key={row.id}
+            row={row}
+            prediction={row.original}
+            index={first + i}
+            isSelected={row.getIsSelected()}
+          />
+        ))}
       </div>
       {loading && (
         <p className="hint px-4 py-3" role="status">
@@ -563,3 +540,54 @@ function List({
     </div>
   );
 }
+
+const estimateSize = () => ROW;
+
+interface ListRowProps {
+  row: Row<Prediction>;
+  prediction: Prediction;
+  index: number;
+  isSelected: boolean;
+}
+
+const ListRow = memo(
+  function ListRow({ row, index, isSelected }: ListRowProps) {
+    const navigate = useNavigate();
+    const open = () => navigate({ to: "/p/$id", params: { id: row.id } });
+    return (
+      <div
+        role="row"
+        aria-rowindex={index + 1}
+        className={clsx(GRID, "group absolute inset-x-0 border-b hover:bg-hover", isSelected && "bg-soft/60")}
+        style={{ height: ROW, transform: `translateY(${index * ROW}px)` }}
+        onClick={open}
+      >
+        {row.getVisibleCells().map((cell) => (
+          <div role="cell" key={cell.id} className={clsx("min-w-0", HIDDEN[cell.column.id])}>
+            {cell.column.id === "model" ? (
+              <a
+                href={`p/${row.id}`}
+                onClick={(event) => {
+                  event.stopPropagation();
+                  if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+                  event.preventDefault();
+                  open();
+                }}
+                className="block truncate rounded font-medium"
+              >
+                {row.original.model}
+              </a>
+            ) : (
+              flexRender(cell.column.columnDef.cell, cell.getContext())
+            )}
+          </div>
+        ))}
+      </div>
+    );
+  },
+  // The table makes its rows anew at each scroll; what they show is the prediction and whether it is selected.
+  (before, after) =>
+    before.prediction === after.prediction &&
+    before.index === after.index &&
+    before.isSelected === after.isSelected,
+);

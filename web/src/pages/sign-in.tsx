@@ -51,11 +51,11 @@ export function SignInPage({ next }: { next?: string }) {
   };
 
   return (
-    <div className="flex min-h-dvh flex-col items-center justify-center bg-bg px-4 py-10">
+    <main className="flex min-h-dvh flex-col items-center justify-center bg-bg px-4 py-10">
       <div className="mb-7">
         <Logo />
       </div>
-      <main className="card w-full max-w-sm p-6">
+      <section className="card w-full max-w-sm p-6">
         <h1 className="mb-1 text-xl font-semibold">{way === "new" ? "Create an account" : "Sign in"}</h1>
         <p className="mb-5 text-muted">
           {way === "key"
@@ -89,13 +89,13 @@ export function SignInPage({ next }: { next?: string }) {
             <Other onClick={() => setWay("new")}>Create an account</Other>
           )}
         </div>
-      </main>
+      </section>
       <p className="mt-5 max-w-sm text-center text-[0.87rem] text-muted">
         The administrator of this machine: <code className="font-mono">lovage link</code> prints a link that
         signs you in; the password is in the file <code className="font-mono">admin-password</code> of its
         data folder.
       </p>
-    </div>
+    </main>
   );
 }
 

@@ -174,7 +174,7 @@ function Totals({ rows, everybody }: { rows: Row[]; everybody: boolean }) {
             {list.map((sum) => (
               <tr key={`${sum.who} ${sum.model}`} className="border-t">
                 {everybody && <td className="py-2 pr-4 text-left">{sum.who}</td>}
-                <td className="wrap py-2 text-left font-medium">{sum.model}</td>
+                <td className="whitespace-nowrap py-2 text-left font-medium">{sum.model}</td>
                 <td className="pl-4">{count(sum.n)}</td>
                 <td className={sum.failed ? "pl-4 text-danger" : "pl-4"}>{count(sum.failed)}</td>
                 <td className="pl-4 whitespace-nowrap">{seconds(sum.device)}</td>

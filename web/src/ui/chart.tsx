@@ -37,7 +37,7 @@ export function Chart({
     const options: uPlot.Options = {
       width: element.clientWidth,
       height: HEIGHT,
-      padding: [8, 4, 0, 0],
+      padding: [8, 16, 0, 0],
       cursor: { y: false, points: { size: 7 } },
       legend: { show: false },
       scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },

@@ -5,6 +5,7 @@ import {
   type ChangeEvent,
   type DragEvent,
   type ReactNode,
+  useEffect,
   useId,
   useLayoutEffect,
   useRef,
@@ -42,7 +43,7 @@ export function FormField(props: FieldProps) {
       <div className={clsx("flex justify-between gap-3", inline ? "items-center" : "items-baseline")}>
         <label className="label wrap" htmlFor={id}>
           {field.title}
-          {field.required && <span className="ml-1 font-normal text-faint">needed</span>}
+          {field.required && <span className="font-normal text-faint"> needed</span>}
         </label>
         {inline ? control : <Aside field={field} value={props.value} />}
       </div>
@@ -490,10 +491,19 @@ function JsonBox({ id, described, field, value, fault, onChange }: InnerProps) {
   const given = value ?? field.schema.default;
   const [text, setText] = useState(() => (given === undefined ? "" : JSON.stringify(given, null, 2)));
   const [bad, setBad] = useState(false);
+  const said = useRef(value);
+  // A value that came from elsewhere (a run that is shown again) takes the place of what was typed.
+  useEffect(() => {
+    if (value === said.current) return;
+    said.current = value;
+    setText(value === undefined ? "" : JSON.stringify(value, null, 2));
+    setBad(false);
+  }, [value]);
   const change = (next: string) => {
     setText(next);
     try {
-      onChange(next.trim() ? JSON.parse(next) : undefined);
+      said.current = next.trim() ? JSON.parse(next) : undefined;
+      onChange(said.current);
       setBad(false);
     } catch {
       setBad(true);

@@ -1,4 +1,5 @@
 /** An output, as the kind of thing that it is. */
+import { clsx } from "clsx";
 import { Download } from "lucide-react";
 import { memo, useEffect, useRef, useState } from "react";
 import { here, isOwn } from "../api/client";
@@ -98,7 +99,11 @@ export function StreamedText({ text }: { text: GrowingText }) {
   );
 }
 
+/** From how many pixels on a picture is shown as it is; smaller ones are enlarged, each pixel a square. */
+const SMALL = 160;
+
 function FileOutput({ url }: { url: string }) {
+  const [small, setSmall] = useState(false);
   const own = isOwn(url);
   const source = own ? (url.startsWith("data:") ? url : here(url)) : url;
   const kind = own ? mediaOf(url) : "file";
@@ -109,7 +114,11 @@ function FileOutput({ url }: { url: string }) {
         <img
           src={source}
           alt={`The output ${name}`}
-          className="min-h-24 w-auto min-w-24 max-w-full rounded-lg border bg-sunken [image-rendering:auto]"
+          onLoad={({ currentTarget }) => setSmall(currentTarget.naturalWidth < SMALL)}
+          className={clsx(
+            "max-w-full rounded-lg border bg-sunken",
+            small && "w-56 [image-rendering:pixelated]",
+          )}
         />
       )}
       {kind === "audio" && <audio src={source} controls className="w-full" aria-label={name} />}

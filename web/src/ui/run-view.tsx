@@ -147,11 +147,12 @@ function Failure({ prediction }: { prediction: Prediction }) {
 }
 
 const ADVICE: Record<string, string> = {
-  model_error: "The model's own code raised it: look at the input and the logs.",
-  out_of_memory: "The device had too little memory: a smaller input or batch may fit.",
-  model_crashed: "The model's process died. It was started again for others.",
-  timeout: "It ran longer than its version or its request allows.",
-  load_failed: "The model could not be loaded: see its version's state.",
+  invalid_input: "The model refused the input, or an input file could not be had: look at the input.",
+  model_unavailable: "The model could not be fetched or loaded: its page says why.",
+  model_failed: "The model's own code raised it: look at the input and the logs.",
+  run_timeout: "It ran longer than its version allows: a smaller input may be quick enough.",
+  worker_crashed: "The model's process died while running it, more than once. Others were not touched.",
+  storage_error: "The output was made and could not be kept. Run it again.",
 };
 
 export function OpenLink({ id }: { id: string }) {

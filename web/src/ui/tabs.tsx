@@ -1,6 +1,6 @@
 import { clsx } from "clsx";
 import { Tabs as Parts } from "radix-ui";
-import type { ReactNode } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 
 export interface Tab<T extends string> {
   value: T;
@@ -22,15 +22,26 @@ export function Tabs<T extends string>({
   label: string;
   className?: string;
 }) {
+  const list = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    const active = list.current?.querySelector<HTMLElement>(`[data-value="${CSS.escape(value)}"]`);
+    // The row alone is scrolled, never the page.
+    if (active && list.current) list.current.scrollLeft = active.offsetLeft - 48;
+  }, [value]);
   return (
     <Parts.Root value={value} onValueChange={(next) => onChange(next as T)} className={className}>
-      <Parts.List aria-label={label} className="-mx-1 flex gap-1 overflow-x-auto border-b px-1">
+      <Parts.List
+        ref={list}
+        aria-label={label}
+        className="-mx-1 relative flex gap-1 overflow-x-auto overflow-y-hidden border-b px-1"
+      >
         {tabs.map((tab) => (
           <Parts.Trigger
             key={tab.value}
             value={tab.value}
+            data-value={tab.value}
             className={clsx(
-              "-mb-px whitespace-nowrap border-b-2 border-transparent px-3 py-2.5 font-medium text-muted hover:text-ink",
+              "whitespace-nowrap border-b-2 border-transparent px-3 py-2.5 font-medium text-muted hover:text-ink",
               "data-[state=active]:border-accent data-[state=active]:text-ink",
             )}
           >
