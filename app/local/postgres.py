@@ -39,6 +39,8 @@ OPTIONS = {
     "io_method": "sync",  # three processes fewer than "worker"; our rows are few and small
     "jit": "off",  # no query of ours runs long enough to earn back the compilation
     "log_checkpoints": "off",
+    "log_min_error_statement": "panic",  # a statement holds inputs, hashes and secrets
+    "log_error_verbosity": "terse",  # so does the detail of an error
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

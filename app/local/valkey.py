@@ -7,6 +7,7 @@ Knows Valkey's files and just enough of its protocol for AUTH and PING. Does not
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
@@ -20,10 +21,12 @@ from app.local.secret_file import Secrets, write_private
 
 GRACE_S = 10.0  # one fsync of the append-only file
 PING_TIMEOUT_S = 0.5
+MOST_BYTES = 2 << 30
 
 # `everysec`: losing power may cost the messages of the last second, which the sweep publishes again; killing
-# the process costs nothing, as the kernel has the writes. `noeviction`: a full server refuses writes and
-# never drops messages.
+# the process costs nothing, as the kernel has the writes. `volatile-ttl`: a full server drops what has an end
+# (chunks of streams, counts of calls), the oldest first, and never a message: those have none. Then it
+# refuses more messages, and workers find their predictions in Postgres.
 CONFIGURATION = """\
 bind 127.0.0.1
 port {port}
@@ -34,7 +37,8 @@ save ""
 appendonly yes
 appendfsync everysec
 aof-load-truncated yes
-maxmemory-policy noeviction
+maxmemory {maxmemory}
+maxmemory-policy volatile-ttl
 logfile ""
 """
 
@@ -72,7 +76,12 @@ class Valkey:
         read."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         home = str(self.home).replace("\\", "\\\\").replace('"', '\\"')
-        text = CONFIGURATION.format(port=secrets.valkey_port, password=secrets.valkey_password, home=home)
+        text = CONFIGURATION.format(
+            port=secrets.valkey_port,
+            password=secrets.valkey_password,
+            home=home,
+            maxmemory=most_memory(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        )
         write_private(self.config, text)
 
     def program(self, secrets: Secrets) -> Program:
@@ -90,6 +99,12 @@ class Valkey:
             lock=self.lock_path,
             cwd=self.home,
         )
+
+
+def most_memory(of_machine: int) -> int:
+    """Bytes that the server may use: two million messages of 850 bytes, which is what MAX_WAITING allows, and
+    no more than a quarter of the machine's."""
+    return min(MOST_BYTES, of_machine // 4)
 
 
 def answers(port: int, password: str) -> bool:

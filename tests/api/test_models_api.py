@@ -305,3 +305,47 @@ def test_a_buckets_name_is_shown_to_its_owner_only(admin, ada):
     admin.http.post("/v1/models", json={"name": "s3", "visibility": "public", "version": version})
     shown = [person.http.get("/v1/models/root/s3").json()["latest_version"] for person in (admin, ada)]
     assert [version["source"] for version in shown] == ["s3://private-bucket/model", "s3:…"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input_schema", {"properties": {"text": {"description": "x" * 64_000}}}),
+        ("input_schema", {"properties": {"text": {"default": "x" * 64_000}}}),
+        ("input_schema", {"properties": {"text": {"enum": [str(n) * 10 for n in range(7_000)]}}}),
+        ("config", {"device": "x" * 64_000}),
+    ],
+)
+def test_a_version_may_not_be_longer_than_others_lists_can_bear(ada, name, value) -> None:
+    """20 versions with schemas of 9 MB made everybody's list of models 180 MB long."""
+    answer = ada.http.post("/v1/models", json={"name": "m", "version": {"runtime": "echo", name: value}})
+    assert answer.status_code == 422
+    assert answer.json()["invalid_fields"][0]["field"] == name
+
+
+def test_a_list_leaves_out_long_documents_and_the_version_has_them(ada) -> None:
+    long = {"properties": {"text": {"description": "x" * 60_000}}}
+    ada.model("long", input_schema=long)
+    ada.model("short")
+    short, listed = ada.http.get("/v1/models").json()["results"]
+    assert (listed["latest_version"]["openapi_schema"], listed["latest_version"]["left_out"]) == (
+        {},
+        ["openapi_schema"],
+    )
+    assert short["latest_version"]["openapi_schema"]["components"]
+    assert "left_out" not in short["latest_version"]
+    [version] = ada.http.get("/v1/models/ada/long/versions").json()["results"]
+    assert version["openapi_schema"] == {}
+    whole = ada.http.get(f"/v1/models/ada/long/versions/{version['id']}").json()
+    text = whole["openapi_schema"]["components"]["schemas"]["Input"]["properties"]["text"]
+    assert len(text["description"]) == 60_000
+    assert (
+        ada.http.get("/v1/models/ada/long").json()["latest_version"]["openapi_schema"]
+        == whole["openapi_schema"]
+    )
+
+
+def test_a_search_has_no_more_words_than_a_database_should_look_for(ada) -> None:
+    answer = ada.http.request("QUERY", "/v1/models", content=b"a " * 33)
+    assert (answer.status_code, answer.json()["invalid_fields"][0]["field"]) == (422, "body")
+    assert ada.http.request("QUERY", "/v1/models", content=b"a " * 32).status_code == 200

@@ -51,7 +51,12 @@ def test_the_servers_are_durable_and_private(data_dir: Path) -> None:
             psycopg2.connect(urls.database_url.replace("+psycopg2", "")) as connection,
             connection.cursor() as cursor,
         ):
-            for setting, value in (("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on")):
+            for setting, value in (
+                ("fsync", "on"),
+                ("synchronous_commit", "on"),
+                ("data_checksums", "on"),
+                ("log_min_error_statement", "panic"),
+            ):
                 cursor.execute(f"SHOW {setting}")
                 assert cursor.fetchone() == (value,)
             cursor.execute(
@@ -62,7 +67,8 @@ def test_the_servers_are_durable_and_private(data_dir: Path) -> None:
             psycopg2.connect(urls.database_url.replace("+psycopg2", "").replace("lovage:", "lovage:not"))
         with redis.Redis.from_url(urls.redis_url) as client:
             assert client.config_get("append*")["appendonly"] == "yes"
-            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "volatile-ttl"}
+            assert 0 < int(client.config_get("maxmemory")["maxmemory"]) <= 2 << 30
     for path in (data_dir / "secrets.json", data_dir / "valkey" / "valkey.conf"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
@@ -25,7 +26,7 @@ from app.api.deps import (
     note,
 )
 from app.api.problems import declared
-from app.api.rest.versions import VersionIn, VersionOut, note_version, version_out
+from app.api.rest.versions import VersionIn, VersionOut, note_version, version_in_list, version_out
 from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import LovageError, wrong_field
 from app.domain.models import Model, ModelName
@@ -35,9 +36,10 @@ from app.services.catalogue.visibility import may_change
 from app.services.idempotency import IdempotentRequest
 from app.services.people.access import Principal
 
+AsVersion = Callable[..., VersionOut]
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
-LONGEST_QUERY = 1_000
+LONGEST_QUERY, MOST_WORDS = 1_000, 32  # each word is looked for in every model
 NOT_OF_AN_EXAMPLE = ("webhook", "webhook_events_filter", "routing", "deployment")  # its maker's own business
 MOST_NAMES = 10_000  # about 1 MB of JSON
 Url = Annotated[str | None, Field(max_length=2_048, pattern=r"^https?://[^\x00-\x20]+$")]
@@ -127,8 +129,10 @@ class ModelListOut(PageOut[ModelOut]):
     data: list[OpenAIModelOut]
 
 
-def model_out(services: Services, caller: Principal, listed: ListedModel, base: str) -> ModelOut:
-    """A model as this caller sees it."""
+def model_out(
+    services: Services, caller: Principal, listed: ListedModel, base: str, as_version: AsVersion = version_out
+) -> ModelOut:
+    """A model as this caller sees it; `as_version` shows its newest version."""
     model, latest = listed.model, listed.latest
     own = may_change(caller, model)
     return ModelOut(
@@ -146,7 +150,7 @@ def model_out(services: Services, caller: Principal, listed: ListedModel, base: 
         cover_image_url=model.cover_image_url,
         run_count=listed.run_count,
         created_at=model.created_at,
-        latest_version=version_out(services, latest, source=own) if latest else None,
+        latest_version=as_version(services, latest, source=own) if latest else None,
     )
 
 
@@ -161,7 +165,7 @@ async def _list_out(
         previous=link(request, page.previous),
         next=link(request, page.next),
         results=await asyncio.gather(
-            *(_with_example(request, services, caller, listed) for listed in page.results)
+            *(_with_example(request, services, caller, listed, version_in_list) for listed in page.results)
         ),
         data=[_openai(listed.model) for listed in page.results],
     )
@@ -195,8 +199,9 @@ def _words(body: bytes) -> str:
     if len(words) <= LONGEST_QUERY and words.startswith('"'):
         with suppress(ValueError):
             words = str(json.loads(words)).encode().decode()  # half a surrogate pair stays as it was written
-    if "\x00" in words or len(words) > LONGEST_QUERY:
-        raise wrong_field("body", f"must be UTF-8 text of at most {LONGEST_QUERY} characters", "format")
+    if "\x00" in words or len(words) > LONGEST_QUERY or len(words.split()) > MOST_WORDS:
+        sentence = f"must be UTF-8 text of at most {MOST_WORDS} words and {LONGEST_QUERY} characters"
+        raise wrong_field("body", sentence, "format")
     return words
 
 
@@ -268,10 +273,14 @@ async def _model_by_name(request: Request, services: Services, caller: Principal
 
 
 async def _with_example(
-    request: Request, services: Services, caller: Principal, listed: ListedModel
+    request: Request,
+    services: Services,
+    caller: Principal,
+    listed: ListedModel,
+    as_version: AsVersion = version_out,
 ) -> ModelOut:
     await services.fleet.refresh()
-    model = model_out(services, caller, listed, base_url(request))
+    model = model_out(services, caller, listed, base_url(request), as_version)
     model.default_example = await _example(request, services, listed.model)
     return model
 

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
+import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +20,7 @@ from app.services.people.access import Principal
 
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
+LONG_IN_LIST = 16_384  # bytes of a document in a list's entry; runtimes' own have 2 to 6 kB
 COG_VERSION = "0.16.0"  # clients compare it: below 0.3.9 they would take every array for an iterator
 
 
@@ -76,6 +78,21 @@ class VersionOut(BaseModel):
         description="By class of device: what workers chose and measured when they loaded it."
     )
     serving: ServingOut
+    left_out: list[str] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description=(
+            "In lists: what is long (openapi_schema, config), and is empty here. The version itself has it."
+        ),
+    )
+
+
+def version_in_list(services: Services, version: Version, *, source: bool) -> VersionOut:
+    """The same without what is long, so that a page of a hundred stays a page."""
+    shown = version_out(services, version, source=source)
+    documents = {"openapi_schema": shown.openapi_schema, "config": shown.config}
+    left_out = [name for name, document in documents.items() if len(orjson.dumps(document)) > LONG_IN_LIST]
+    return shown.model_copy(update={name: {} for name in left_out} | {"left_out": left_out or None})
 
 
 def version_out(services: Services, version: Version, *, source: bool) -> VersionOut:
@@ -141,11 +158,11 @@ def list_versions(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> PageOut[VersionOut]:
-    """A model's versions, newest first."""
+    """A model's versions, newest first. A document of more than 16 kB is left out, see `left_out`."""
     page = services.versions.page(caller, owner, name, cursor=cursor, limit=limit)
     return page_out(
         request,
-        page.map(lambda version: version_out(services, version, source=_is_maker(caller, version))),
+        page.map(lambda version: version_in_list(services, version, source=_is_maker(caller, version))),
     )
 
 

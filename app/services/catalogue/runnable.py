@@ -19,6 +19,7 @@ from app.db.session import Database
 from app.domain.errors import NotFound, wrong_field
 from app.domain.models import Model
 from app.domain.versions import VERSION_ID, RunnableVersion, Version, is_name
+from app.json_text import JsonText
 from app.services.catalogue.visibility import NO_MODEL, NO_VERSION, NO_VERSIONS_YET, may_see
 from app.services.people.access import Principal
 
@@ -26,6 +27,9 @@ REFERENCE = re.compile(
     r"(?:(?P<owner>[^/:\s]{1,64})/(?P<name>[^/:\s]{1,64})(?::(?P<version>[0-9a-f]{64}))?|[0-9a-f]{64})\Z"
 )
 KEPT = 10_000
+KEPT_BYTES = (
+    32_000_000  # of their schemas and configurations as JSON; as objects they are some times as large
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class _Reference:
     model: Model
     version: RunnableVersion | None
     until: float
+    size: int = 0
 
 
 def parse_reference(text: str) -> str:
@@ -54,6 +59,7 @@ class Runnables:
         self._database, self._threads = database, threads
         self._seconds = keep_seconds
         self._kept: dict[str, _Reference] = {}
+        self._kept_bytes = 0
         self._lock = threading.Lock()  # a change comes from a thread, at any moment
         self._changes = 0
         self._look_up: Coalescer[str, _Reference | None] = Coalescer(self._look_up_group)
@@ -75,15 +81,18 @@ class Runnables:
         return known.version
 
     def _keep(self, reference: str, known: _Reference) -> None:
-        if len(self._kept) >= KEPT:
+        former = self._kept.get(reference)
+        self._kept_bytes += known.size - (former.size if former else 0)
+        if len(self._kept) >= KEPT or self._kept_bytes > KEPT_BYTES:
             self._kept.clear()
+            self._kept_bytes = known.size
         self._kept[reference] = known
 
     def forget(self) -> None:
         """Something was changed in the catalogue. Called from any thread."""
         with self._lock:
             self._changes += 1
-            self._kept = {}
+            self._kept, self._kept_bytes = {}, 0
 
     async def _look_up_group(self, references: list[str]) -> Sequence[_Reference | None]:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, references)
@@ -102,7 +111,8 @@ def _reference(pair: tuple[Model, Version | None] | None, until: float) -> _Refe
     if pair is None:
         return None
     model, version = pair
-    return _Reference(model, _runnable(version, model) if version else None, until)
+    size = len(JsonText.from_value([version.input_schema, version.config])) if version else 0
+    return _Reference(model, _runnable(version, model) if version else None, until, size)
 
 
 def _runnable(version: Version, model: Model) -> RunnableVersion:

@@ -16,6 +16,7 @@ from app.domain import queue_names, version_settings
 from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec
+from app.json_text import JsonText
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
@@ -28,6 +29,8 @@ DEVICE_RULE = (
     f"must be auto, a class ({', '.join(queue_names.CLASSES)}), a device such as cuda:1, or one worker such"
     " as cuda:1@host"
 )
+
+LONGEST_VERSION = 64_000  # bytes of config and input_schema together, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class VersionMaker:
     def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
         away."""
+        check_size(version)
         specs = self._specs()
         inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
         if inspected.source.kind == "s3" and not principal.is_operator:
@@ -158,6 +162,18 @@ def check_config(config: dict[str, Any], spec: Mapping[str, Any]) -> None:
             errors.append(FieldError(f"config.{name[:100]}", "additional_property_not_allowed", sentence))
     if errors:
         raise wrong_fields(tuple(errors))
+
+
+def check_size(version: VersionRequest) -> None:
+    """Raises InvalidRequest naming the larger of both: a version is shown in lists, and kept by every process
+    that has to do with it."""
+    sizes = {
+        "config": len(JsonText.from_value(version.config)),
+        "input_schema": len(JsonText.from_value(version.input_schema or {})),
+    }
+    if sum(sizes.values()) > LONGEST_VERSION:
+        larger = max(sizes, key=lambda name: sizes[name])
+        raise wrong_field(larger, f"is too long: config and input_schema may have {LONGEST_VERSION:,} bytes")
 
 
 def check_devices(config: Mapping[str, Any], principal: Principal) -> None:
