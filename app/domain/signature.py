@@ -1,16 +1,20 @@
 """The schemas of a `predictor.py`, read from its source text by its annotations; the code is never run.
 
 Understood: str, int, float, bool, dict, list[…], Literal[…], Optional and `| None`, Path and File (a file),
-with literal defaults. `Annotated[T, {"description": …, "minimum": …}]` adds JSON Schema words; so do
-`Annotated[T, Field(ge=…)]` and a default `Input(default=…, description=…, ge=…, le=…, choices=[…])`, as in
-pydantic and cog. A predict that yields, or is annotated as an iterator, streams. It knows no file and no
-runtime.
+with defaults and choices that are literals or constants of the module (literals.py).
+`Annotated[T, {"description": …, "minimum": …}]` adds JSON Schema words; so do `Annotated[T, Field(ge=…)]` and
+a default `Input(default=…, description=…, ge=…, le=…, choices=[…])`, as in pydantic and cog. A predict that
+yields, or is annotated as an iterator, streams. It knows no file and no runtime.
 """
 
 import ast
 from collections.abc import Iterator
 from typing import Any
 
+from app.domain.literals import constants_of, evaluate
+
+Constants = dict[str, Any]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 Schema = dict[str, Any]
 MISSING = object()
 BOUND = 2**53
@@ -30,6 +34,7 @@ SIMPLE: dict[str, Schema] = {
 }
 TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 ITERATORS = {"Iterator", "Generator", "Iterable", "ConcatenateIterator"}
+ITERATORS |= {"AsyncIterator", "AsyncGenerator", "AsyncConcatenateIterator"}
 FIELDS = {"Field", "Input"}
 WORDS = {
     "title": "title",
@@ -54,30 +59,28 @@ def read_schemas(source: str) -> tuple[Schema, Schema, bool]:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise ValueError(f"predictor.py is not valid Python: line {error.lineno}: {error.msg}") from None
-    function = _predict(tree)
+    function, constants = _predict(tree), constants_of(tree)
     properties: dict[str, Schema] = {}
     required = []
     for order, (arg, default) in enumerate(_arguments(function)):
-        properties[arg.arg], needed = _property(arg, default, order)
+        properties[arg.arg], needed = _property(arg, default, order, constants)
         required += [arg.arg] if needed else []
     inputs: Schema = {"type": "object", "title": "Input", "properties": properties}
     streams = _streams(function)
     return ({**inputs, "required": required} if required else inputs), _output(function, streams), streams
 
 
-def _predict(tree: ast.Module) -> ast.FunctionDef:
+def _predict(tree: ast.Module) -> Function:
     """The function `predict`, in a class named Predictor or at the top level."""
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Predictor"]
     for body in [*(node.body for node in classes), tree.body]:
         for node in body:
-            if isinstance(node, ast.AsyncFunctionDef) and node.name == "predict":
-                raise ValueError("`predict` must not be async")
-            if isinstance(node, ast.FunctionDef) and node.name == "predict":
+            if isinstance(node, Function) and node.name == "predict":
                 return node
     raise ValueError("predictor.py must define a function `predict`, or a class `Predictor` that has one")
 
 
-def _arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+def _arguments(function: Function) -> Iterator[tuple[ast.arg, ast.expr | None]]:
     """Each argument with its default, in order, without `self`."""
     args = function.args
     if args.vararg or args.kwarg or args.posonlyargs:
@@ -88,7 +91,9 @@ def _arguments(function: ast.FunctionDef) -> Iterator[tuple[ast.arg, ast.expr | 
     yield from zip(args.kwonlyargs, args.kw_defaults, strict=True)
 
 
-def _property(arg: ast.arg, default: ast.expr | None, order: int) -> tuple[Schema, bool]:
+def _property(
+    arg: ast.arg, default: ast.expr | None, order: int, constants: Constants
+) -> tuple[Schema, bool]:
     """(schema, whether a value is required)."""
     try:
         schema: Schema = {
@@ -97,8 +102,10 @@ def _property(arg: ast.arg, default: ast.expr | None, order: int) -> tuple[Schem
             "x-order": order,
         }
         if default is not None:
-            _add_default(schema, default)
-    except (ValueError, TypeError, SyntaxError, RecursionError):
+            _add_default(schema, default, constants)
+    except ValueError as error:
+        raise ValueError(f"`{arg.arg}`: {error}") from None
+    except (TypeError, SyntaxError, RecursionError):
         raise ValueError(
             f"`{arg.arg}`: its annotation and its default must be literals of known types"
         ) from None
@@ -109,20 +116,20 @@ def _property(arg: ast.arg, default: ast.expr | None, order: int) -> tuple[Schem
     return schema, value is MISSING and not schema.get("nullable")
 
 
-def _add_default(schema: Schema, default: ast.expr) -> None:
+def _add_default(schema: Schema, default: ast.expr, constants: Constants) -> None:
     if isinstance(default, ast.Call) and _name(default.func) in FIELDS:
-        _add_words(schema, _words(default))
+        _add_words(schema, _words(default, constants))
     else:
-        schema["default"] = ast.literal_eval(default)
+        schema["default"] = evaluate(default, constants)
 
 
-def _words(call: ast.Call) -> Schema:
+def _words(call: ast.Call, constants: Constants) -> Schema:
     """What `Field(…)` or `Input(…)` says, as JSON Schema; words that are not known are left out."""
     values = {word.arg: word.value for word in call.keywords if word.arg}
     if call.args:
         values["default"] = call.args[0]
-    words = {WORDS[name]: ast.literal_eval(value) for name, value in values.items() if name in WORDS}
-    if "default" in values and (default := ast.literal_eval(values["default"])) is not ...:
+    words = {WORDS[name]: evaluate(value, constants) for name, value in values.items() if name in WORDS}
+    if "default" in values and (default := evaluate(values["default"], constants)) is not ...:
         words["default"] = default
     return {name: value for name, value in words.items() if value is not None or name == "default"}
 
@@ -172,7 +179,7 @@ def _annotated(inner: ast.expr, notes: list[ast.expr]) -> Schema:
         if isinstance(note, ast.Dict):
             schema |= ast.literal_eval(note)
         elif isinstance(note, ast.Call) and _name(note.func) in FIELDS:
-            _add_words(schema, _words(note))
+            _add_words(schema, _words(note, {}))
         elif isinstance(note, ast.Constant) and isinstance(note.value, str):
             schema["description"] = note.value
     return schema
@@ -196,7 +203,7 @@ def _name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _streams(function: ast.FunctionDef) -> bool:
+def _streams(function: Function) -> bool:
     returns = function.returns
     annotated = isinstance(returns, ast.Subscript) and _name(returns.value) in ITERATORS
     return annotated or any(_yields(node) for node in function.body)
@@ -211,7 +218,7 @@ def _yields(node: ast.AST) -> bool:
     return any(_yields(child) for child in ast.iter_child_nodes(node))
 
 
-def _output(function: ast.FunctionDef, streams: bool) -> Schema:
+def _output(function: Function, streams: bool) -> Schema:
     """Sizes of outputs are nobody's limit, so bounds are left out."""
     returns = function.returns
     if not streams:

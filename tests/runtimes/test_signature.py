@@ -72,9 +72,13 @@ def test_a_signature_becomes_a_schema_without_running_the_file() -> None:
     [
         ("x = 1", "must define a function `predict`"),
         ("def predict(:", "not valid Python: line 1"),
-        ("async def predict(a: int): ...", "must not be async"),
+        (
+            "STYLES = make()\ndef predict(a: str = STYLES): ...",
+            "`a`: STYLES is not known without running the file",
+        ),
+        ("def predict(a: str = Input(choices=[f'{x}'])): ...", "is not known without running the file"),
         ("def predict(*args): ...", "must name its arguments"),
-        ("def predict(a: int = compute()): ...", "`a`: its annotation"),
+        ("def predict(a: int = compute()): ...", r"`a`: compute\(\) is not known without running the file"),
         ("def predict(a: 'int int'): ...", "`a`: its annotation"),
     ],
 )
@@ -90,3 +94,31 @@ def test_plain_functions_and_inner_generators_do_not_stream() -> None:
     assert inputs["required"] == ["n"]
     assert output == {"title": "Output"}
     assert not streams
+
+
+CONSTANTS = """
+STYLES = {"plain": 1, "bold": 2}
+SIZES: list[int] = [8, 16]
+DEFAULT = "plain"
+CHANGED = 1
+CHANGED = 2
+
+async def predict(
+    style: str = Input(default=DEFAULT, choices=list(STYLES)),
+    other: str = Input(default="bold", choices=sorted(STYLES.keys())),
+    size: int = SIZES[0],
+    most: int = Input(default=8, le=max(SIZES)),
+) -> AsyncIterator[str]:
+    yield style
+"""
+
+
+def test_constants_of_the_module_are_defaults_and_choices() -> None:
+    inputs, _, streams = read_schemas(CONSTANTS)
+    properties = inputs["properties"]
+    assert properties["style"] | {"default": "plain", "enum": ["plain", "bold"]} == properties["style"]
+    assert properties["other"]["enum"] == ["bold", "plain"]
+    assert (properties["size"]["default"], properties["most"]["maximum"]) == (8, 16)
+    assert streams
+    with pytest.raises(ValueError, match="CHANGED is not known"):
+        read_schemas("CHANGED = 1\nCHANGED = 2\ndef predict(a: int = CHANGED): ...")

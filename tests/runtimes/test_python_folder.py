@@ -1,0 +1,113 @@
+"""Folders of people's own code, Lovage's and cog's: what goes in, what comes out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import Feed, jobs, load, outputs, run
+
+from app.domain.work import Canceled, Failed, Finished
+
+
+def folder_of(tmp_path: Path, source: str) -> Path:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "predictor.py").write_text(source)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["list[Path]", "Optional[list[Path]]", "list[Path] | None", "List[Path]", "'list[Path]'"],
+)
+def test_a_list_of_files_is_a_list_of_paths(tmp_path: Path, annotation: str) -> None:
+    source = f"""
+from pathlib import Path
+from typing import List, Optional
+
+def predict(files: {annotation}) -> int:
+    return sum(file.stat().st_size for file in files)
+"""
+    files = [tmp_path / name for name in ("one", "two")]
+    for file in files:
+        file.write_text("12345")
+    model = load("python", folder_of(tmp_path, source))
+    assert outputs(model, [{"files": [str(file) for file in files]}], tmp_path) == [10]
+
+
+COG = """
+from cog import BaseModel, BasePredictor, ConcatenateIterator, Input, Path
+
+STYLES = {"plain": "", "loud": "!"}
+
+class Output(BaseModel):
+    text: str
+    file: Path
+
+class Predictor(BasePredictor):
+    def setup(self, weights=None):
+        self.ready = True
+
+    def predict(self, style: str = Input(default="loud", choices=list(STYLES)), file: Path = None) -> Output:
+        assert self.ready
+        Path("made.txt").write_text(style)
+        return Output(text="hello" + STYLES[style], file=Path("made.txt"))
+"""
+
+
+def test_a_cog_folder_runs_without_cog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = load("python", folder_of(tmp_path, COG))
+    loud, plain = outputs(model, [{}, {"style": "plain"}], tmp_path / "out")
+    assert loud == {"text": "hello!", "file": {"$file": "made.txt"}}
+    assert plain["text"] == "hello"
+
+
+ASYNC = """
+import asyncio
+from dataclasses import dataclass
+
+@dataclass
+class Answer:
+    number: int
+
+class Predictor:
+    async def load(self):
+        self.lock = asyncio.Lock()
+
+    async def predict(self, n: int):
+        async with self.lock:
+            await asyncio.sleep(0)
+        if n < 0:
+            raise RuntimeError("no such number")
+        return Answer(n + 1)
+"""
+
+
+def test_an_async_predict_is_awaited(tmp_path: Path) -> None:
+    model = load("python", folder_of(tmp_path, ASYNC))
+    ended, _ = run(model, jobs(model, [{"n": 1}, {"n": -1}, {"n": 2}], tmp_path))
+    assert ended["0"] == Finished({"number": 2})
+    assert ended["1"] == Failed("RuntimeError: no such number")
+    assert ended["2"] == Finished({"number": 3})
+    model.unload()
+
+
+def test_an_async_generator_streams_and_stops(tmp_path: Path) -> None:
+    source = """
+closed = []
+
+async def predict(n: int):
+    try:
+        for number in range(n):
+            yield str(number)
+    finally:
+        closed.append(n)
+"""
+    model = load("python", folder_of(tmp_path, source))
+    ended, chunks = run(model, jobs(model, [{"n": 3}, {"n": 50}], tmp_path), Feed(cancel={"1": 4}))
+    assert ended["0"] == Finished(["0", "1", "2"])
+    assert chunks["0"] == ["0", "1", "2"]
+    assert ended["1"] == Canceled()
+    predictor: Any = model._predictor  # type: ignore[attr-defined]
+    assert predictor.closed == [3, 50]
