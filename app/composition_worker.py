@@ -4,6 +4,7 @@ Beside `composition` because an API process must hold nothing of it.
 """
 
 import os
+from collections.abc import Callable, Collection
 from functools import partial
 
 import orjson
@@ -120,7 +121,7 @@ def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:
     engine, identity = Engine(engine_options(settings, post.device)), WorkerIdentity()
     ending_writer, recovery = EndingWriter(core.lifecycle), core.recovery()
     options = run_options(settings, post.device)
-    preparation = build_preparation(settings, core, options)
+    preparation = build_preparation(settings, core, options, engine.folders)
     runner = Runner(
         engine,
         core.lifecycle,
@@ -150,7 +151,9 @@ def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:
     )
 
 
-def build_preparation(settings: Settings, core: Core, options: RunOptions) -> Preparation:
+def build_preparation(
+    settings: Settings, core: Core, options: RunOptions, folders_in_use: Callable[[], Collection[str]]
+) -> Preparation:
     """What brings versions and input files to this machine."""
     inputs = Inputs(
         core.storage,
@@ -158,7 +161,8 @@ def build_preparation(settings: Settings, core: Core, options: RunOptions) -> Pr
         settings.max_upload_bytes,
         GuardedClient(address_policy(settings)),
     )
-    files, long_inputs = ModelFiles(model_file_options(settings)), LongInputs(core.database, core.storage)
+    files = ModelFiles(model_file_options(settings), folders_in_use)
+    long_inputs = LongInputs(core.database, core.storage)
     return Preparation(Versions(core.database), files, inputs, long_inputs, options)
 
 
@@ -213,6 +217,8 @@ def model_file_options(settings: Settings) -> ModelFileOptions:
         s3_region=settings.s3_region,
         s3_access_key_id=settings.s3_access_key_id,
         s3_secret_access_key=settings.s3_secret_access_key,
+        max_bytes=settings.max_model_bytes,
+        disk_bytes=settings.model_disk_bytes,
     )
 
 

@@ -204,6 +204,19 @@ class ModelSettings(BaseSettings):
     model_cache_dir: Path | None = Field(
         None, description="Downloaded models; empty: LOVAGE_DATA_DIR/models."
     )
+    max_model_bytes: int = Field(
+        200_000_000_000,
+        ge=0,
+        description="Most bytes of one model's files, looked at before they are downloaded; 0: no limit.",
+    )
+    model_disk_bytes: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Most bytes of downloaded models on a worker's disk: those unused for longest are removed, none "
+            "that is loaded. 0: as many as leave 5 GB of the disk free (a tenth, if that is less)."
+        ),
+    )
     runtime_paths: str = Field(
         "", description="Colon-separated folders scanned for runtimes (hf_*.py, *_runtime.py)."
     )

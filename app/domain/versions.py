@@ -61,6 +61,11 @@ def parse_source(text: str) -> Source:
     raise ValueError("must be hf:org/name@revision, path:FOLDER, s3://bucket/prefix or none")
 
 
+def too_large(size: int, most: int) -> str:
+    """What is said of a model over MAX_MODEL_BYTES, to whom registers it and to whom runs it."""
+    return f"has {size / 1e9:.1f} GB of files; this server takes models of at most {most / 1e9:.1f} GB"
+
+
 @dataclass(frozen=True, slots=True)
 class VersionSpec:
     """All that decides what a version does. `config` and `input_schema` are JSON objects."""

@@ -145,6 +145,10 @@ class Engine:
         of others."""
         return {supervisor.version: supervisor.record.limit for supervisor in self._all()}
 
+    def folders(self) -> set[str]:
+        """Those of the versions that are known here: what is loaded, and may be loaded again."""
+        return {supervisor.record.spec.path for supervisor in self._all()}
+
     @property
     def fork_server_pid(self) -> int:
         """0 until it was started."""

@@ -1,23 +1,25 @@
 """Brings a version's files to this machine: from the Hugging Face hub, S3 or a folder. Safetensors only.
 
-One download of a source at a time; others that need it wait for it. Progress goes to the log function that is
-passed in.
+Nobody waits on a thread: whoever needs a source that is not here yet gets a future. Progress goes to the log
+function that is passed in.
 """
 
 import re
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 import structlog
 
 from app.domain.errors import ModelUnavailable
-from app.domain.versions import Source, parse_source
-from app.outbound import s3
-from app.outbound.hub import HubClient, HubFailed
-from app.outbound.s3 import S3Failed, S3Objects
+from app.domain.versions import Source, parse_source, too_large
+from app.outbound.deadline import CallCanceled
+from app.outbound.model_download import Download, DownloadJob
+from app.worker.model_store import ModelStore
 
 log = structlog.get_logger(__name__)
 
@@ -30,13 +32,13 @@ UNWANTED = re.compile(
     r"|^(onnx|openvino|coreml)/",
     re.I,
 )
-DONE_MARK = ".complete"
+DOWNLOADS = 4  # at once; more would only share one line and one disk
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFileOptions:
-    """`roots`: folders that `path:` sources may point into; `cache`: where downloads are kept. Empty values:
-    the libraries' own."""
+    """`roots`: folders that `path:` sources may point into; `cache`: where downloads are kept, in at most
+    `disk_bytes`; `max_bytes` of one model. Empty values and 0: the libraries' own, and no limit."""
 
     roots: Sequence[Path]
     cache: Path
@@ -46,25 +48,38 @@ class ModelFileOptions:
     s3_region: str = ""
     s3_access_key_id: str = ""
     s3_secret_access_key: str = ""
+    max_bytes: int = 0
+    disk_bytes: int = 0
 
 
 class ModelFiles:
-    """Thread-safe."""
+    """Thread-safe. A source is downloaded once, for all who wait for it; the download ends when none of them
+    does any more."""
 
-    def __init__(self, options: ModelFileOptions) -> None:
+    def __init__(
+        self, options: ModelFileOptions, folders_in_use: Callable[[], Collection[str]] = tuple
+    ) -> None:
         self._options = options
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._store = ModelStore(options.cache, options.disk_bytes, folders_in_use)
+        self._downloads: dict[str, SharedDownload] = {}
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download")
 
-    def local(self, source_text: str, log_line: LogLine) -> str:
-        """The local folder of a source ("" for none). Raises ModelUnavailable with a sentence."""
+    def fetch(self, source_text: str, log_line: LogLine) -> "Future[str]":
+        """The local folder of a source ("" for none), or ModelUnavailable with a sentence. `log_line` is
+        given the lines of a download. Cancel the future to wait no longer."""
         source = parse_source(source_text)
-        if source.kind == "none":
-            return ""
-        if source.kind == "path":
-            return str(self._folder(source))
-        with self._locks[source_text]:
-            fetch = self._from_hub if source.kind == "hf" else self._from_s3
-            return str(fetch(source, log_line))
+        if source.kind in ("none", "path"):
+            return _completed(lambda: str(self._folder(source)) if source.kind == "path" else "")
+        folder = self._store_folder(source)
+        with self._lock:
+            download = self._downloads.get(source_text)
+            if download is None and self._store.use(folder):
+                return _completed(lambda: str(folder))
+            if download is None:
+                download = self._downloads[source_text] = SharedDownload(source, folder)
+                self._threads.submit(self._run, source_text, download)
+            return download.join(log_line)
 
     def _folder(self, source: Source) -> Path:
         folder = Path(source.location).resolve()
@@ -74,57 +89,139 @@ class ModelFiles:
             raise ModelUnavailable("The model's folder does not exist on this worker.")
         return folder
 
-    def _from_hub(self, source: Source, log_line: LogLine) -> Path:
-        folder = self._options.cache / "hf" / source.location.replace("/", "--") / (source.revision or "main")
-        if (folder / DONE_MARK).exists():
-            return folder
-        try:
-            self._download(source, folder, log_line)
-        except (HubFailed, OSError, ValueError) as error:
-            raise _not_downloaded(source, error) from error
-        return folder
+    def _store_folder(self, source: Source) -> Path:
+        if source.kind == "hf":
+            return self._store.folder("hf", source.location.replace("/", "--"), source.revision or "main")
+        return self._store.folder("s3", quote(source.location, safe=""))
 
-    def _download(self, source: Source, folder: Path, log_line: LogLine) -> None:
-        hub = HubClient(self._options.hf_endpoint, self._options.hf_token, saved_login=True)
-        files = wanted_files(hub.repository(source.location, source.revision, sizes=True).files)
+    def _run(self, source_text: str, download: "SharedDownload") -> None:
+        outcome: Callable[[], str]
+        try:
+            self._download(download)
+            outcome = lambda: str(download.folder)  # noqa: E731
+        except CallCanceled:
+            with self._lock:
+                if download.is_wanted():  # somebody came at the last moment
+                    self._threads.submit(self._run, source_text, download)
+                    return
+                del self._downloads[source_text]
+            return
+        except Exception as error:  # noqa: BLE001 - theirs who wait
+            outcome = partial(_raise, _not_downloaded(download.source, error))
+        with self._lock:
+            del self._downloads[source_text]
+        download.finish(outcome)
+
+    def _download(self, shared: "SharedDownload") -> None:
+        """Returns when it is here and in use."""
+        is_canceled = lambda: not shared.is_wanted()  # noqa: E731
+        while not self._store.use(shared.folder):
+            with self._store.writing(shared.folder, is_canceled):
+                if not self._store.is_complete(shared.folder):  # by another worker
+                    with Download(self._job(shared), is_canceled) as process:
+                        self._fetch_files(process, shared)
+                    self._store.complete(shared.folder)
+
+    def _fetch_files(self, process: Download, shared: "SharedDownload") -> None:
+        files = wanted_files(process.files())
         total, done = sum(size for _, size in files), 0
-        log_line(f"Downloading {source}: {len(files)} files, {megabytes(total)}\n")
-        for number, (name, size) in enumerate(files, 1):
-            hub.download(source.location, name, source.revision, folder)
-            done += size
-            log_line(f"Downloaded {name} ({number}/{len(files)}, {megabytes(done)} of {megabytes(total)})\n")
-        (folder / DONE_MARK).touch()
+        check_files(shared, files, self._options.max_bytes)
+        self._store.free_space(shared.folder, total)
+        shared.log(f"Downloading {shared.source}: {len(files)} files, {megabytes(total)}\n")
+        sizes = dict(files)
+        for number, name in enumerate(process.fetch(files), 1):
+            done += sizes[name]
+            count = f"{number}/{len(files)}, {megabytes(done)} of {megabytes(total)}"
+            shared.log(f"Downloaded {name} ({count})\n")
 
-    def _from_s3(self, source: Source, log_line: LogLine) -> Path:
-        bucket, _, prefix = source.location.partition("/")
-        folder = self._options.cache / "s3" / bucket / prefix
-        if (folder / DONE_MARK).exists():
-            return folder
-        try:
-            self._download_objects(bucket, prefix.rstrip("/") + "/", folder, log_line)
-        except (S3Failed, OSError) as error:
-            raise _not_downloaded(source, error) from error
-        return folder
+    def _job(self, shared: "SharedDownload") -> DownloadJob:
+        source, options = shared.source, self._options
+        folder = str(shared.folder)
+        if source.kind == "hf":
+            return DownloadJob(
+                "hf",
+                source.location,
+                source.revision or "",
+                folder,
+                endpoint=options.hf_endpoint,
+                token=options.hf_token,
+            )
+        return DownloadJob(
+            "s3",
+            source.location.rstrip("/") + "/",
+            "",
+            folder,
+            endpoint=options.s3_endpoint_url,
+            region=options.s3_region,
+            access_key_id=options.s3_access_key_id,
+            secret_access_key=options.s3_secret_access_key,
+        )
 
-    def _download_objects(self, bucket: str, prefix: str, folder: Path, log_line: LogLine) -> None:
-        options = self._options
-        keys = (options.s3_access_key_id or None, options.s3_secret_access_key or None)
-        objects = S3Objects(s3.connect(options.s3_endpoint_url or None, options.s3_region, *keys))
-        listed = objects.list_objects(bucket, prefix)
-        files = [(name, size) for name, size in wanted_files(listed) if name and not name.endswith("/")]
-        if not files:  # and no mark: they may be put there yet
-            raise ModelUnavailable(f"s3://{bucket}/{prefix} holds no files.")
-        for name, size in files:
-            target = folder / name
-            if not target.resolve().is_relative_to(folder.resolve()):
-                raise ModelUnavailable("An object under the source's prefix has an unusable name.")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            objects.download(bucket, prefix + name, target)
-            log_line(f"Downloaded {name} ({megabytes(size)})\n")
-        (folder / DONE_MARK).touch()
+    def close(self) -> None:
+        """Begins nothing more; what is under way ends with this process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class SharedDownload:
+    """One source that is being downloaded, and who waits for it."""
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self.source, self.folder = source, folder
+        self._waiting: list[tuple[Future[str], LogLine]] = []
+
+    def join(self, log_line: LogLine) -> "Future[str]":
+        future: Future[str] = Future()
+        self._waiting.append((future, log_line))
+        return future
+
+    def is_wanted(self) -> bool:
+        return any(not future.cancelled() for future, _ in list(self._waiting))
+
+    def log(self, text: str) -> None:
+        for _, log_line in list(self._waiting):
+            log_line(text)
+
+    def finish(self, outcome: Callable[[], str]) -> None:
+        """Gives everybody the outcome."""
+        for future, _ in self._waiting:
+            _complete(future, outcome)
+
+
+def _completed(outcome: Callable[[], str]) -> "Future[str]":
+    future: Future[str] = Future()
+    _complete(future, outcome)
+    return future
+
+
+def _complete(future: "Future[str]", outcome: Callable[[], str]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(outcome())
+    except ModelUnavailable as error:
+        future.set_exception(error)
+
+
+def _raise(error: ModelUnavailable) -> str:
+    raise error
+
+
+def check_files(shared: SharedDownload, files: Sequence[tuple[str, int]], max_bytes: int) -> None:
+    """Raises ModelUnavailable for a source without files, with too many bytes, or with a name that leads out
+    of its folder."""
+    if not files:  # and nothing is marked as complete: they may be put there yet
+        raise ModelUnavailable(f"{shared.source} holds no files.")
+    total = sum(size for _, size in files)
+    if max_bytes and total > max_bytes:
+        raise ModelUnavailable(f"The model {too_large(total, max_bytes)} (MAX_MODEL_BYTES).")
+    folder = shared.folder.resolve()
+    if not all((folder / name).resolve().is_relative_to(folder) for name, _ in files):
+        raise ModelUnavailable("A file of the source has an unusable name.")
 
 
 def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
+    if isinstance(error, ModelUnavailable):
+        return error
     reason = str(error) or type(error).__name__  # a time-out may say nothing
     log.warning("download_failed", source=str(source), reason=reason)
     return ModelUnavailable(f"{source} could not be downloaded: {reason.splitlines()[0][:300]}")

@@ -58,7 +58,7 @@ class ModelPreloader:
             log.info("fetching", version=version, said=text.strip())
 
         try:
-            ready = self._preparation.fetch(version, log_download)
+            ready = self._preparation.fetch(version, log_download).result()
             loaded = self._engine.load(ready.spec, anyway=True)
             log.info("loaded", version=version, model=loaded.model, seconds=round(loaded.load_seconds, 3))
         except LovageError as error:

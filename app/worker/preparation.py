@@ -1,18 +1,20 @@
 """What must be there before the engine can have a prediction: its version, the version's files, the input's
-files. Blocks; the runner does it on threads of its own."""
+files. Blocks for look-ups and input files, not for downloads; the runner does it on threads of its own."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.domain.errors import ModelUnavailable
 from app.domain.file_inputs import takes_files
 from app.domain.version_settings import number_of
 from app.domain.work import ModelSpec
 from app.worker.inputs import Inputs, IsCanceled
 from app.worker.long_inputs import LongInputs
 from app.worker.model_files import ModelFiles
-from app.worker.version_cache import KEPT, Versions
+from app.worker.version_cache import KEPT, Version, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class ReadyVersion:
     may_write_files: bool
     timeout: float
 
+    def names_files(self, values: dict[str, Any]) -> bool:
+        """Whether an input has files that must be here first."""
+        return any(values.get(name) for name in self.file_inputs)
+
 
 class Preparation:
     """Thread-safe. `ready` holds the versions that were fetched, by id."""
@@ -59,16 +65,32 @@ class Preparation:
         self.whole_input = long_inputs.whole_input
         self.ready: dict[str, ReadyVersion] = {}
 
-    def fetch(self, version_id: str, log: Callable[[str], None]) -> ReadyVersion:
-        """Looks the version up and brings its files here; `log` is given the lines of a download. Raises
-        ModelUnavailable."""
-        version, options = self._versions.get(version_id), self._options
+    def fetch(self, version_id: str, log: Callable[[str], None]) -> "Future[ReadyVersion]":
+        """Looks the version up, and has its files brought here; `log` is given the lines of a download.
+        Cancel the future to wait no longer. Raises ModelUnavailable, and so does the future."""
+        version = self._versions.get(version_id)
+        folder = self._model_files.fetch(version.source, log)
+        ready: Future[ReadyVersion] = Future()
+        ready.add_done_callback(lambda _: folder.cancel())  # does nothing to one that is done
+        folder.add_done_callback(lambda _: self._pass_on(version, folder, ready))
+        return ready
+
+    def _pass_on(self, version: Version, folder: "Future[str]", ready: "Future[ReadyVersion]") -> None:
+        if not ready.set_running_or_notify_cancel():
+            return
+        try:
+            ready.set_result(self._remember(version, folder.result()))
+        except ModelUnavailable as error:
+            ready.set_exception(error)
+
+    def _remember(self, version: Version, folder: str) -> ReadyVersion:
+        options = self._options
         spec = ModelSpec(
             version.id,
             version.model,
             version.runtime,
             version.task,
-            self._model_files.local(version.source, log),
+            folder,
             version.config,
             options.device,
             options.threads,
@@ -85,6 +107,10 @@ class Preparation:
             self.ready.clear()
         self.ready[version.id] = ready
         return ready
+
+    def close(self) -> None:
+        """Begins no more downloads."""
+        self._model_files.close()
 
     def localize(
         self, version: ReadyVersion, values: dict[str, Any], folder: Path, is_canceled: IsCanceled

@@ -3,10 +3,12 @@ thread, no database."""
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from enum import IntEnum, auto
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from app.domain.errors import ModelFailed, RunTimeout
@@ -34,6 +36,7 @@ TOO_LONG = "It ran longer than its timeout of {:g} s."
 NOT_STORABLE = "The model's answer could not be stored."
 UNASKED_CANCEL = "its model reported a cancel that nobody asked for"
 
+Answer = TypeVar("Answer")
 Fence = tuple[str, int, UUID]  # id, attempt and the worker that claimed it
 
 
@@ -72,7 +75,7 @@ class Run:
 
     def __init__(self, prediction: Prediction) -> None:
         self.prediction = prediction
-        self.handle: Handle | None = None
+        self.handle: Handle | Future[Any] | None = None  # whatever it waits for
         self.folder: Path | None = None
         self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
         self.has_own_timeout = False  # its caller allows it less time than its version does
@@ -100,6 +103,13 @@ class Run:
             self.stopped = reason
         if self.handle:
             self.handle.cancel()
+
+    def wait_for(self, future: "Future[Answer]", then: "Callable[[Run, Future[Answer]], object]") -> None:
+        """Calls `then` when it is done; stopping the run cancels it."""
+        self.handle = future
+        future.add_done_callback(partial(then, self))
+        if self.stopped is not None:
+            future.cancel()
 
     def on_event(self, event: Event) -> int | None:
         """Records an event; the number of a chunk that can be published live, else None."""

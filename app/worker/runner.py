@@ -1,11 +1,11 @@
-"""Claimed predictions from the engine to their recorded end. Nothing here waits: what must (downloads, input
-files, storing output files, hand-backs) runs on a few threads beside, the rest on the engine's own. Knows no
-Celery."""
+"""Claimed predictions from the engine to their recorded end. Nothing here waits: what must (look-ups, input
+files, storing output files, hand-backs) runs on a few threads of its own kind, the rest on the engine's.
+Knows no Celery."""
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,12 @@ from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
 from app.worker.run import InFlight, Run, Stop, has_files
+from app.worker.run_preparer import RunPreparer
+from app.worker.runner_threads import RunnerThreads
 from app.worker.scratch import make_scratch, remove_scratch_of_the_dead
 
 log = structlog.get_logger(__name__)
 
-THREADS = 32  # downloads, input files and storing at once
 BROKEN = "Lovage itself failed while running this prediction; the worker's log says more."
 
 OnEnded = Callable[[Prediction, Status | None], None]
@@ -63,7 +64,8 @@ class Runner:
         self.on_ended: OnEnded = lambda prediction, status: None
         self.in_flight = InFlight()
         self.draining = False
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="runner")
+        self._threads = RunnerThreads()
+        self._preparer = RunPreparer(preparation, self._threads, self._guard, self._folder, self._on_ready)
         remove_scratch_of_the_dead()
         self._scratch: Path = make_scratch()
         self._progress = ProgressSaver(lifecycle, self.in_flight)
@@ -91,24 +93,20 @@ class Runner:
                 self._on_event(run, Canceled())
                 continue
             version, values = self._preparation.ready.get(prediction.version_id), prediction.input or {}
-            if version is None or prediction.not_here or not self._is_quick(version, values):
-                self._threads.submit(self._guard, run, self._prepare)
+            if version is None or prediction.not_here or not _is_quick(self._engine, version, values):
+                self._preparer.prepare(run)
                 continue
             work = self._work(run, version, values)
             groups.setdefault(version.spec.version, (version, []))[1].append((run, work))
         for version, group in groups.values():
             self._submit(version, group)
 
-    def _is_quick(self, version: ReadyVersion, values: dict[str, Any]) -> bool:
-        """Whether nothing has to be fetched before the engine can have it."""
-        return self._engine.is_ready(version.spec.version) and not _names_files(version, values)
-
     def _guard(self, run: Run, step: Callable[[Run], None]) -> None:
         """Whatever goes wrong in a step is the prediction's end, but for a database that is away: then
         another attempt takes it up."""
         try:
             step(run)
-        except CallCanceled:
+        except (CallCanceled, CancelledError):
             self._on_event(run, Canceled())
         except PredictionError as error:
             self._fail(run, Failed(error.detail, error.code))
@@ -124,13 +122,7 @@ class Runner:
         run.ending = failure
         self._record(run, None)
 
-    def _prepare(self, run: Run) -> None:
-        """The slow way to the engine: looks the version up, fetches its files and the input's."""
-        version = self._preparation.fetch(run.prediction.version_id, run.log)
-        values = self._preparation.whole_input(run.prediction)
-        if _names_files(version, values):
-            run.folder = self._folder(run)
-            values = self._preparation.localize(version, values, run.folder, lambda: run.stopped is not None)
+    def _on_ready(self, run: Run, version: ReadyVersion, values: dict[str, Any]) -> None:
         self._submit(version, [(run, self._work(run, version, values))])
 
     def _folder(self, run: Run) -> Path:
@@ -179,11 +171,11 @@ class Runner:
             if self.draining and isinstance(run.ending, Crashed):
                 self._ended(run, None)
             else:
-                self._threads.submit(self._hand_back, run, hand_back)
+                self._threads.hand_backs.submit(self._hand_back, run, hand_back)
             return
         run.conclude(self._device)
         if run.folder and has_files(run.output):
-            self._threads.submit(self._guard, run, self._store)
+            self._threads.stores.submit(run.prediction.user_id, partial(self._guard, run, self._store))
         else:
             self._record(run, run.output)
 
@@ -209,7 +201,8 @@ class Runner:
     def _record(self, run: Run, output: Any) -> None:
         text = run.as_json(output)
         if text and len(text) > INLINE_BYTES:
-            self._threads.submit(self._guard, run, partial(self._store_output, output=output, text=text))
+            store = partial(self._store_output, output=output, text=text)
+            self._threads.stores.submit(run.prediction.user_id, partial(self._guard, run, store))
         else:
             self._write(run, run.as_ending(text))
 
@@ -228,17 +221,21 @@ class Runner:
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
         if run.folder and run.folder.exists():
-            self._threads.submit(shutil.rmtree, run.folder, ignore_errors=True)
+            self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
         if run.folder and status is not None and run.prediction.attempt > 1:
-            self._threads.submit(self._outputs.forget_others, run.prediction.id, run.prediction.attempt)
+            self._threads.removals.submit(
+                self._outputs.forget_others, run.prediction.id, run.prediction.attempt
+            )
         self.on_ended(run.prediction, status)
 
     def close(self) -> None:
         """Nothing runs any more."""
         self._progress.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._preparation.close()
+        self._threads.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def _names_files(version: ReadyVersion, values: dict[str, Any]) -> bool:
-    return any(values.get(name) for name in version.file_inputs)
+def _is_quick(engine: Engine, version: ReadyVersion, values: dict[str, Any]) -> bool:
+    """Whether nothing has to be fetched before the engine can have it."""
+    return engine.is_ready(version.spec.version) and not version.names_files(values)

@@ -51,7 +51,7 @@ def accept_heavy(lifecycle: Lifecycle, count: int, seconds: float) -> list[str]:
 
 
 def fetched(parts: SimpleNamespace, version: str) -> ModelSpec:
-    return parts.preparation.fetch(version, lambda line: None).spec
+    return parts.preparation.fetch(version, lambda line: None).result().spec
 
 
 def held(parts: SimpleNamespace) -> Counter[str]:

@@ -2,16 +2,24 @@
 
 import hashlib
 import json
+import os
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
+from accepting import accept, all_ended, rows
+from dripping import dripping
+from waiting import eventually
 
 from app.composition_worker import model_file_options
 from app.domain.errors import ModelUnavailable
+from app.domain.predictions import Status
 from app.domain.versions import parse_source
 from app.domain.work import ModelSpec
 from app.runtimes.base import Job
@@ -145,7 +153,7 @@ def test_a_model_is_downloaded_by_the_real_client_with_progress_and_runs(
     settings: Settings, hub: Hub
 ) -> None:
     said: list[str] = []
-    folder = Path(sources(settings, hub.url).local(f"hf:demo/words@{COMMIT}", said.append))
+    folder = Path(sources(settings, hub.url).fetch(f"hf:demo/words@{COMMIT}", said.append).result())
     assert said[0].startswith("Downloading hf:demo/words")
     assert any("model.safetensors" in line for line in said)
     model = TextGeneration.load(ModelSpec("v", "a/b", "text-generation", path=str(folder)))
@@ -156,9 +164,9 @@ def test_a_model_is_downloaded_by_the_real_client_with_progress_and_runs(
 
 def test_a_second_use_downloads_nothing(settings: Settings, hub: Hub) -> None:
     found = sources(settings, hub.url)
-    first = found.local(f"hf:demo/words@{COMMIT}", lambda text: None)
+    first = found.fetch(f"hf:demo/words@{COMMIT}", lambda text: None).result()
     asked = len(hub.requests)
-    assert found.local(f"hf:demo/words@{COMMIT}", lambda text: None) == first
+    assert found.fetch(f"hf:demo/words@{COMMIT}", lambda text: None).result() == first
     assert len(hub.requests) == asked
 
 
@@ -167,12 +175,12 @@ def test_what_the_hub_does_not_have_is_unavailable_with_a_sentence(
     settings: Settings, hub: Hub, source: str
 ) -> None:
     with pytest.raises(ModelUnavailable, match="could not be downloaded"):
-        sources(settings, hub.url).local(source, lambda text: None)
+        sources(settings, hub.url).fetch(source, lambda text: None).result()
 
 
 def test_an_absent_hub_is_a_sentence(settings: Settings) -> None:
     with pytest.raises(ModelUnavailable, match="could not be downloaded"):
-        sources(settings).local("hf:demo/words", lambda text: None)
+        sources(settings).fetch("hf:demo/words", lambda text: None).result()
 
 
 def test_an_s3_prefix_without_files_is_no_model_and_is_looked_at_again(
@@ -180,15 +188,15 @@ def test_an_s3_prefix_without_files_is_no_model_and_is_looked_at_again(
 ) -> None:
     found = bucket.sources(settings)
     for bucket.files in ({}, {"words/": b""}):  # the second is how consoles write an empty folder
-        with pytest.raises(ModelUnavailable, match="s3://models/words/ holds no files"):
-            found.local("s3://models/words", lambda text: None)
+        with pytest.raises(ModelUnavailable, match="s3://models/words holds no files"):
+            found.fetch("s3://models/words", lambda text: None).result()
     bucket.files = {
         "words/": b"",
         "words/config.json": b"{}",
         "words/sub/model.safetensors": b"12",
         "words/x.bin": b"3",
     }
-    folder = Path(found.local("s3://models/words", lambda text: None))
+    folder = Path(found.fetch("s3://models/words", lambda text: None).result())
     assert sorted(str(one.relative_to(folder)) for one in folder.rglob("*.*")) == [
         ".complete",
         "config.json",
@@ -199,7 +207,7 @@ def test_an_s3_prefix_without_files_is_no_model_and_is_looked_at_again(
 def test_an_s3_that_refuses_is_a_sentence(settings: Settings, bucket: Bucket) -> None:
     bucket.files = None
     with pytest.raises(ModelUnavailable, match=r"s3://models/words could not be downloaded: .*AccessDenied"):
-        bucket.sources(settings).local("s3://models/words", lambda text: None)
+        bucket.sources(settings).fetch("s3://models/words", lambda text: None).result()
 
 
 def test_an_error_without_words_is_named_by_its_kind() -> None:
@@ -215,8 +223,10 @@ def test_folders_must_lie_under_a_root(settings: Settings, tmp_path: Path) -> No
     found = ModelFiles(
         model_file_options(settings.model_copy(update={"model_roots": str(tmp_path / "models")}))
     )
-    assert found.local(f"path:{tmp_path}/models/m", lambda text: None) == str(tmp_path / "models" / "m")
-    assert found.local("none", lambda text: None) == ""
+    assert found.fetch(f"path:{tmp_path}/models/m", lambda text: None).result() == str(
+        tmp_path / "models" / "m"
+    )
+    assert found.fetch("none", lambda text: None).result() == ""
     for bad in (
         f"path:{tmp_path}/models/../../etc",
         "path:/etc",
@@ -224,7 +234,7 @@ def test_folders_must_lie_under_a_root(settings: Settings, tmp_path: Path) -> No
         f"path:{tmp_path}/models/absent",
     ):
         with pytest.raises(ModelUnavailable):
-            found.local(bad, lambda text: None)
+            found.fetch(bad, lambda text: None).result()
 
 
 def test_pickles_and_other_formats_are_not_fetched() -> None:
@@ -239,3 +249,80 @@ def test_pickles_and_other_formats_are_not_fetched() -> None:
     assert [name for name, _ in wanted_files(files)] == ["config.json", "model.safetensors"]
     with pytest.raises(ModelUnavailable, match="safetensors only"):
         wanted_files([("config.json", 1), ("pytorch_model.bin", 9)])
+
+
+def test_a_source_is_downloaded_once_for_all_who_wait_for_it(settings: Settings, hub: Hub) -> None:
+    files = sources(settings, hub.url)
+    lines: list[str] = []
+    waiting = [files.fetch(f"hf:demo/words@{COMMIT}", lines.append) for _ in range(32)]
+    waiting[0].cancel()
+    assert len({future.result(30) for future in waiting[1:]}) == 1
+    assert sum("/api/models/" in path for path in hub.requests) == 1
+    assert len(lines) >= 32
+
+
+def test_a_download_ends_when_nobody_waits_for_it_any_more(settings: Settings) -> None:
+    """The hub sends a byte of a head now and then, for as long as it is listened to."""
+    with dripping(b"HTTP/1.1 200 OK\r\nx: ", b"a") as url:
+        files = sources(settings, url.removesuffix("/x"))
+        waiting = [files.fetch("hf:demo/words", lambda text: None) for _ in range(2)]
+        eventually(children_of_this_process)
+        waiting[0].cancel()
+        time.sleep(0.5)
+        assert files._downloads, "one still waits"
+        waiting[1].cancel()
+        eventually(lambda: not files._downloads and not children_of_this_process())
+
+
+def children_of_this_process() -> list[str]:
+    lines = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, check=False
+    )
+    return [line for line in lines.stdout.decode().splitlines() if "app.outbound.model_download" in line]
+
+
+def test_a_model_that_is_too_large_is_not_downloaded(settings: Settings, hub: Hub) -> None:
+    small = settings.model_copy(update={"hf_endpoint": hub.url, "max_model_bytes": 1_000})
+    with pytest.raises(ModelUnavailable, match=r"has 0\.\d GB of files.*MAX_MODEL_BYTES"):
+        ModelFiles(model_file_options(small)).fetch("hf:demo/words", lambda text: None).result()
+    assert not any("/resolve/" in path for path in hub.requests)
+
+
+def test_a_worker_waits_for_one_models_files_and_goes_on_with_all_else(
+    parts: SimpleNamespace, settings: Settings
+) -> None:
+    """A burst for a model that is not here yet: other models' files are stored meanwhile, and a cancel ends
+    the wait."""
+    with dripping(b"HTTP/1.1 200 OK\r\nx: ", b"a") as url:
+        options = model_file_options(settings.model_copy(update={"hf_endpoint": url.removesuffix("/x")}))
+        parts.preparation._model_files = ModelFiles(options)
+        far = far_version(parts)
+        waiting = accept(parts, *({"text": "x"} for _ in range(12)), version=far)
+        parts.ending_writer.start()
+        parts.intake.start()
+        parts.intake.on_message(waiting[0])
+        eventually(lambda: len(parts.in_flight) == 12)
+        others = accept(parts, *({"text": "y", "file": True} for _ in range(4)))
+        parts.core.lifecycle.cancel(waiting[:6])
+        parts.in_flight.cancel(waiting[:6])
+        parts.intake.on_message(others[0])
+        eventually(all_ended(parts, others))
+        assert {prediction.status for prediction in rows(parts, others)} == {Status.SUCCEEDED}
+        eventually(all_ended(parts, waiting[:6]))
+        assert {prediction.status for prediction in rows(parts, waiting[:6])} == {Status.CANCELED}
+        parts.intake.stop()
+        parts.core.lifecycle.cancel(waiting)
+        parts.in_flight.cancel(waiting)
+        eventually(lambda: not parts.in_flight)
+
+
+def far_version(parts: SimpleNamespace) -> str:
+    """A version of echo whose source is at the hub."""
+    with parts.core.database.unit() as session:
+        session.connection().exec_driver_sql(
+            "INSERT INTO versions (id, model_id, source, runtime, input_schema, output_schema, streams)"
+            " SELECT %s, model_id, 'hf:demo/words', runtime, input_schema, output_schema, streams"
+            " FROM versions",
+            ("f" * 64,),
+        )
+    return "f" * 64
