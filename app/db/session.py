@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from app.db import refusals
 from app.db.autocommit import Autocommit
 from app.db.circuit_breaker import CircuitBreaker
-from app.domain.errors import Unavailable
+from app.domain.errors import AnswerLost, Unavailable
 
 CONNECT_SECONDS = 2  # a caller learns of a dead Postgres within 3 s: 2 to connect, and some to answer
 STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck one must not hold a thread
@@ -25,6 +25,7 @@ STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck on
 # for any more is not carried out.
 LEFT_MS = 500
 POOL_WAIT_SECONDS = 2.5
+AWAY = "The database cannot be reached at the moment. Try again shortly."
 RESTED_SECONDS = 1.0  # a connection that was not used for so long is asked first whether it still lives
 RECYCLE_SECONDS = (
     60  # no connection is older when it is handed out, so that every process notices a server that is leaving
@@ -115,7 +116,7 @@ class Database:
     @contextmanager
     def autocommit(self) -> Iterator[Autocommit]:
         """Statements that Postgres commits by themselves, past SQLAlchemy: for what every prediction runs.
-        Raises as `unit`."""
+        Raises as `unit`, and AnswerLost when a statement was sent and its answer never came."""
         with self._answered():
             pooled = self.engine.raw_connection()
             try:
@@ -125,6 +126,8 @@ class Database:
                 driver.autocommit = False
             except BaseException as error:  # the connection's state is looked at, then it is raised on
                 self._after_error(pooled, error)
+                if isinstance(error, psycopg2.Error) and refusals.is_answer_lost(error):
+                    raise AnswerLost(AWAY, retry_after=2) from error
                 raise
             finally:
                 pooled.close()
@@ -153,9 +156,7 @@ class Database:
                 raise
             if refuses_newcomers(error):
                 self._leave()
-            raise Unavailable(
-                "The database cannot be reached at the moment. Try again shortly.", retry_after=2
-            ) from error
+            raise Unavailable(AWAY, retry_after=2) from error
 
     def _leave(self) -> None:
         """Postgres waits for its last client before it ends and can be started again: what is idle is closed

@@ -14,6 +14,8 @@
     ├── TooMany                   a limit; `retry_after` seconds
     ├── Unavailable               a part is down; `retry_after` seconds
     │   ├── ModelUnhealthy        every worker that could run the model says that it keeps dying
+    │   ├── AnswerLost            the database's answer was lost: what was asked for may be written
+    │   │   └── OutcomeUnknown    the same of a prediction, and how to ask for it
     │   └── DatabaseRefused       the database is there and did not carry this out: too slow, too large, full
     └── PredictionError           why a prediction ended as `failed` (its `error` text, never an HTTP error)
         ├── ModelUnavailable      the model could not be fetched or loaded
@@ -138,6 +140,27 @@ class Unavailable(LovageError):
 class ModelUnhealthy(Unavailable):
     code = "model_unhealthy"
     title = "Model unhealthy"
+
+
+class AnswerLost(Unavailable):
+    """The statement was sent, and nobody knows what became of it."""
+
+
+class OutcomeUnknown(AnswerLost):
+    """Of a new prediction. `has_key`: it has an Idempotency-Key; without one it is canceled if it exists."""
+
+    code = "outcome_unknown"
+    title = "Outcome unknown"
+
+    def __init__(self, prediction_id: str, *, has_key: bool) -> None:
+        with_key = "Send the same request again with the same Idempotency-Key: it finds the prediction."
+        without = f"If it is, it is canceled: send the request again. See /v1/predictions/{prediction_id}."
+        known = with_key if has_key else without
+        super().__init__(
+            f"The database's answer was lost: it is not known whether prediction {prediction_id} is recorded."
+            f" {known}",
+            retry_after=2,
+        )
 
 
 class DatabaseRefused(Unavailable):

@@ -19,7 +19,7 @@ import orjson
 from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.session import Database
-from app.domain.errors import DatabaseRefused, StorageFailed
+from app.domain.errors import AnswerLost, DatabaseRefused, OutcomeUnknown, StorageFailed
 from app.domain.predictions import Prediction, new_id
 from app.domain.versions import RunnableVersion
 from app.json_text import JsonText
@@ -29,6 +29,7 @@ from app.services.platform.fleet import Fleet
 from app.services.predictions.backlog import Backlog
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.lost_inserts import LostInserts
 from app.services.predictions.stored_values import (
     SplitInput,
     StoredValues,
@@ -54,6 +55,11 @@ class NewRow:
     values: dict[str, Any]
     input: dict[str, Any]
     size: int
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the same request, sent again, finds it."""
+        return self.values["idempotency_key"] is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,8 @@ class Submitter:
         self._stored, self._threads = stored, threads
         self._run_large = run_large
         self._writers = ThreadPoolExecutor(STORED_AT_ONCE, thread_name_prefix="inputs")
-        self._insert: Coalescer[NewRow, Prediction | None] = Coalescer(
+        self._lost = LostInserts(lifecycle, threads)
+        self._insert: Coalescer[NewRow, Prediction | OutcomeUnknown | None] = Coalescer(
             self._insert_group,
             limit=INSERT_LIMIT,
             lanes=2,
@@ -147,9 +154,11 @@ class Submitter:
         self._backlog.admit(submission.user_id)
         row = await self._row(submission, checked, parts)
         if parts.stored is None:
-            created = await self._insert(row)
+            created: Prediction | BaseException | None = await self._insert(row)
         else:
-            created = await self._insert_long(row, parts.stored)
+            [created] = await self._insert_all([row], parts.stored)
+        if isinstance(created, BaseException):
+            raise created
         return created or await self._existing(submission)
 
     async def submit_all(self, submissions: Sequence[Submission]) -> list[Prediction | BaseException]:
@@ -222,19 +231,13 @@ class Submitter:
         shown = parts.rest.value() if parts.stored else checked
         return NewRow(values, shown, len(parts.rest) + ROW_BYTES)
 
-    async def _insert_long(self, row: NewRow, stored: JsonText) -> Prediction | None:
-        [created] = await self._insert_all([row], stored)
-        if isinstance(created, BaseException):
-            raise created
-        return created
-
     async def _insert_all(
         self, rows: list[NewRow], stored: JsonText | None
     ) -> list[Prediction | BaseException | None]:
         """`stored`, the long part of their inputs, is written first, and deleted again when it is certain
         that no row names it. Raises StorageFailed."""
         if stored is None:
-            return await asyncio.gather(*map(self._insert, rows), return_exceptions=True)
+            return list(await asyncio.gather(*map(self._insert, rows), return_exceptions=True))
         key = input_key(rows[0].values["id"])
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._writers, self._stored.put, key, stored)
@@ -243,12 +246,16 @@ class Submitter:
         created = await asyncio.gather(*map(self._insert, rows), return_exceptions=True)
         if all(each is None or isinstance(each, DatabaseRefused) for each in created):
             loop.run_in_executor(self._writers, self._stored.delete, [key])
-        return created
+        return list(created)
 
-    async def _insert_group(self, rows: list[NewRow]) -> Sequence[Prediction | None]:
-        created = await asyncio.get_running_loop().run_in_executor(
-            self._threads, self._lifecycle.accept, [row.values for row in rows]
-        )
+    async def _insert_group(self, rows: list[NewRow]) -> Sequence[Prediction | OutcomeUnknown | None]:
+        try:
+            created = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._lifecycle.accept, [row.values for row in rows]
+            )
+        except AnswerLost:
+            self._lost.cancel([row.values["id"] for row in rows if not row.has_key])
+            return [OutcomeUnknown(row.values["id"], has_key=row.has_key) for row in rows]
         for row in rows:
             if prediction := created.get(row.values["id"]):
                 prediction.input, prediction.left_out = row.input, ()  # it was not sent back
@@ -271,4 +278,5 @@ class Submitter:
     async def close(self) -> None:
         """Waits for the inserts under way."""
         await self._insert.close()
+        self._lost.close()
         self._writers.shutdown(wait=True)

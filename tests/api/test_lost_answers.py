@@ -1,0 +1,74 @@
+"""An answer tells the truth about what was recorded: behind a 503 on a create nothing runs."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import pytest
+from waiting import eventually
+
+from app.db import circuit_breaker
+
+ID = re.compile(r"[0-9a-hjkmnp-tv-z]{26}")
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SECONDS", "STATEMENT_SECONDS"):
+        monkeypatch.setattr(circuit_breaker, name, 0.4)
+
+
+@contextmanager
+def inserts_wait(url: str) -> Iterator[Any]:
+    """As behind a disk that stands still."""
+    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    connection.cursor().execute("LOCK TABLE predictions IN SHARE ROW EXCLUSIVE MODE")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_an_insert_whose_answer_was_lost_is_canceled_when_it_turns_out_to_be_recorded(
+    ada, echo, api_settings
+) -> None:
+    """Seven of seven calls were answered 503, and behind two of them 128 predictions were on record and
+    ran."""
+    with inserts_wait(api_settings.database_url) as connection:
+        # the statement goes on just after its caller was answered, before Postgres looks for its client
+        release = threading.Timer(0.55, connection.rollback)
+        release.start()
+        answer = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}})
+        release.join()
+    assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+    assert int(answer.headers["retry-after"]) >= 1
+    [named] = set(ID.findall(answer.json()["detail"]))
+    found = ada.http.get(f"/v1/predictions/{named}")
+    if found.status_code == 200:  # else Postgres was quicker to see that nobody waits for it
+        eventually(lambda: ada.http.get(f"/v1/predictions/{named}").json()["status"] == "canceled")
+    assert all(each["status"] == "canceled" for each in ada.http.get("/v1/predictions").json()["results"])
+
+
+def test_a_statement_that_nobody_waits_for_any_more_is_ended(ada, echo, api_settings) -> None:
+    with inserts_wait(api_settings.database_url):
+        answer = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}})
+        assert answer.json()["code"] == "outcome_unknown"
+        time.sleep(1.5)  # Postgres looks twice a second
+    assert ada.http.get("/v1/predictions").json()["results"] == []
+
+
+def test_with_a_key_the_same_request_finds_what_was_recorded(ada, echo, api_settings) -> None:
+    asked: dict[str, Any] = {
+        "json": {"version": "ada/echo", "input": {}},
+        "headers": {"Idempotency-Key": "k"},
+    }
+    with inserts_wait(api_settings.database_url):
+        answer = ada.http.post("/v1/predictions", **asked)
+    assert answer.json()["code"] == "outcome_unknown"
+    assert "Idempotency-Key" in answer.json()["detail"]
+    again = [ada.http.post("/v1/predictions", **asked).json() for _ in "ab"]
+    assert (again[0]["id"], again[0]["status"]) == (again[1]["id"], "starting")
