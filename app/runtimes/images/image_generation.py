@@ -4,17 +4,20 @@ at each."""
 import inspect
 import queue
 import random
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.domain.work import Canceled, Event, Finished, Log, ModelSpec, Progress, file_out
+from app.domain.work import Canceled, Event, Failed, Finished, Log, ModelSpec, Progress, file_out
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.finite import NOT_FINITE, is_finite
 
 MOST_PIXELS = 4096
+SHARD = re.compile(r"-\d{5}-of-\d{5}")
 # Pictures of one pass through the pipeline unless the version says otherwise: a request for 16 large ones
 # must not need 16 times the memory of one, and a larger batch is hardly faster where a picture fills the
 # device by itself.
@@ -79,11 +82,17 @@ class _BatchState:
                 yield job.id, Progress(min(part * steps + step, parts * steps), parts * steps)
 
     def save(self, picture: Picture, image: Any) -> Iterator[tuple[str, Event]]:
-        """Writes the picture's file, unless its job was canceled; the last one of a job ends it."""
+        """Writes the picture's file, unless its job has ended; the last one of a job ends it, and so does one
+        that is not finite."""
         job = picture.job
         if not self.is_open(picture):
             return
-        image.save(Path(job.folder) / f"output-{picture.number}.png", format="PNG")
+        if not is_finite(image):
+            self._missing[job.id] = 0
+            yield job.id, Failed(NOT_FINITE, metrics={"seed": job.prepared["seed"]})
+            return
+        drawn = as_picture(image)
+        drawn.save(Path(job.folder) / f"output-{picture.number}.png", format="PNG")
         self._missing[job.id] -= 1
         if not self._missing[job.id]:
             files = [file_out(f"output-{number}.png") for number in range(job.prepared["images"])]
@@ -124,8 +133,10 @@ class ImageGeneration(Runtime):
         weights.silence_libraries()
         diffusers.logging.set_verbosity_error()
         diffusers.logging.disable_progress_bar()
+        folder = weights.model_folder(model)
         pipe = diffusers.DiffusionPipeline.from_pretrained(
-            weights.model_folder(model),
+            folder,
+            variant=variant_of(folder),
             dtype=weights.torch_dtype(model),
             use_safetensors=True,
             **weights.loading_options(model),
@@ -224,6 +235,7 @@ class ImageGeneration(Runtime):
             "height": first["height"],
             "num_inference_steps": first["steps"],
             "guidance_scale": first["guidance"],
+            "output_type": "np",  # as pictures, NaN would be black
             "generator": [torch.Generator(self._model.device).manual_seed(seed) for seed in seeds],
         }
         return {name: value for name, value in arguments.items() if name in self._takes}
@@ -231,6 +243,23 @@ class ImageGeneration(Runtime):
     def bytes(self) -> int:
         parts = [part for part in self._pipe.components.values() if hasattr(part, "parameters")]
         return sum(weights.count_bytes(part) for part in parts)
+
+
+def variant_of(folder: Path) -> str | None:
+    """The name of the weights' precision in their files' names (`model.fp16.safetensors`), where a part of
+    the pipeline has no other weights; else None."""
+    named: dict[Path, set[str]] = {}
+    for file in folder.glob("*/*.safetensors"):
+        words = SHARD.sub("", file.name.removesuffix(".safetensors")).split(".")
+        named.setdefault(file.parent, set()).add(words[1] if len(words) > 1 else "")
+    return next((min(variants) for variants in named.values() if "" not in variants), None)
+
+
+def as_picture(image: Any) -> Any:
+    """A drawn picture, from what the pipeline gives: (height, width, channels) in 0…1."""
+    from diffusers import DiffusionPipeline
+
+    return image if hasattr(image, "save") else DiffusionPipeline.numpy_to_pil(image)[0]
 
 
 def own_size(pipe: Any, scale: int) -> tuple[int, int]:
