@@ -1,9 +1,7 @@
-"""The one place where parts are put together: what every process has, and around it the API, a worker and a
-courier.
+"""The one place where parts are put together: what every process has, and around it the API and a worker.
 
 The only module beside the entry points that reads `Settings`: every part gets values. The worker's half is
-imported when a worker is built, so that an API process holds nothing of it. The order of closing is the
-reverse of opening.
+imported when a worker is built, so that an API process holds nothing of it. Closed in reverse order.
 """
 
 import re
@@ -54,6 +52,7 @@ from app.services.platform.fleet import Fleet
 from app.services.platform.health import Health
 from app.services.platform.metrics import ApiMetrics
 from app.services.platform.statistics import Statistics
+from app.services.platform.storage_identity import StorageIdentity
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.backlog import Backlog
 from app.services.predictions.bulk import Bulk
@@ -73,7 +72,7 @@ from app.services.predictions.subscriptions import Subscriptions
 from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.services.predictions.whole_answers import WholeAnswers
 from app.settings import Settings
-from app.storage import StorageOptions, open_storage
+from app.storage import StorageOptions, location_of, open_storage
 from app.storage.base import Storage
 
 DAY_SECONDS = 86_400
@@ -94,6 +93,7 @@ class Core:
     lifecycle: Lifecycle
     redis_marker: RedisMarker
     limits: SweepLimits
+    storage_identity: StorageIdentity
 
     def removal(self) -> DataRemoval:
         """What removes predictions' data."""
@@ -136,8 +136,9 @@ def open_core(settings: Settings, *, application: str, pool: int, fail_fast: boo
     lifecycle = Lifecycle(database, WebhookOutbox(view, whole), notifier, settings.max_crashes)
     marker = RedisMarker(client)
     limits = SweepLimits(settings.dead_after_seconds, settings.retention_hours, settings.audit_days)
+    ident = StorageIdentity(database, storage, location_of(storage_options(settings)))
     return Core(
-        database, client, storage, view, whole, publisher, events, notifier, lifecycle, marker, limits
+        database, client, storage, view, whole, publisher, events, notifier, lifecycle, marker, limits, ident
     )
 
 
@@ -229,7 +230,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
         submitter=submitter,
-        follower=Follower(database, reader, core.answers.stored, threads),
+        follower=Follower(database, reader, core.answers.stored, threads, core.view),
         positions=positions,
         disconnects=Disconnects(reader, core.lifecycle, core.notifier, threads),
         model_commands=ModelCommandPublisher(core.redis),
@@ -367,9 +368,8 @@ def build_subscriptions(
 def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
     """`path:` sources may point into the model roots, and into installed packages that carry a model."""
     roots = [*settings.model_root_folders, *package_roots()]
-    return VersionMaker(
-        database, SourceReader(roots, settings.hf_endpoint, settings.hf_token), settings.trusted_code
-    )
+    sources = SourceReader(roots, settings.hf_endpoint, settings.hf_token)
+    return VersionMaker(database, sources, settings.trusted_code, development=settings.is_development)
 
 
 def build_files(settings: Settings, core: Core) -> Files:
@@ -385,7 +385,7 @@ def build_files(settings: Settings, core: Core) -> Files:
 def build_submitter(
     settings: Settings, core: Core, fleet: Fleet, threads: Executor, bodies: BodyGate
 ) -> Submitter:
-    checker = InputChecker(policy=address_policy(settings))
+    checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
     backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
     return Submitter(
         core.database,

@@ -4,6 +4,7 @@ Beside `composition` because an API process must hold nothing of it.
 """
 
 import os
+import signal
 from collections.abc import Callable, Collection
 from functools import partial
 
@@ -25,6 +26,7 @@ from app.engine.devices import Device
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.events import channels
 from app.events.model_commands import ModelCommand
+from app.events.takeover import StreamTakeover
 from app.outbound.guarded_client import GuardedClient
 from app.outbound.webhook_sender import Sender
 from app.runtimes.demo import package_roots
@@ -44,7 +46,7 @@ from app.worker.model_files import ModelFileOptions, ModelFiles
 from app.worker.model_preload import ModelPreloader
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, RunOptions
-from app.worker.process import AcceleratorWorker, CourierProcess, WorkerOptions, WorkerParts
+from app.worker.process import AcceleratorWorker, CourierProcess, StorageCheck, WorkerOptions, WorkerParts
 from app.worker.run import InFlight
 from app.worker.runner import Runner
 from app.worker.version_cache import Versions
@@ -91,6 +93,7 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
             ),
             lambda: worker.is_alive(),  # noqa: PLW0108 - it is being built
         ),
+        storage_check=StorageCheck(core.storage_identity, lambda: os.kill(os.getpid(), signal.SIGTERM)),
         close=core.close,
     )
     connect(parts, worker.task_events)
@@ -128,6 +131,7 @@ def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:
         identity,
         ending_writer,
         core.events,
+        StreamTakeover(core.redis),
         preparation,
         Outputs(core.storage),
         options,
@@ -173,6 +177,7 @@ def run_options(settings: Settings, device: Device) -> RunOptions:
         settings.run_timeout_seconds,
         settings.trusted_code,
         device.id,
+        settings.is_development,
     )
 
 

@@ -4,6 +4,7 @@
 No model library is ever imported here.
 """
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,6 +48,7 @@ from app.api.tei import predict as tei_predict
 from app.api.web import pages, session
 from app.api.web.session_cookie import SessionCookie, cookie_name
 from app.api.websocket import route as websocket
+from app.services.platform.storage_identity import establish_when_possible
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
@@ -90,10 +92,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Leaving]]:
     api = await composition.open_api(settings)
     app.state.api, app.state.services = api, api.services
     app.state.leaving.hurry = api.services.follower.leave
+    checking = asyncio.create_task(establish_when_possible(api.core.storage_identity, api.threads))
     gc.freeze()  # what is loaded now stays: looking through all of it for garbage took 90 ms each time
     try:
         yield {"leaving": app.state.leaving}
     finally:
+        checking.cancel()
         await api.close()
 
 

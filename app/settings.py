@@ -78,9 +78,13 @@ class Settings(  # pydantic collects the fields from the last base to the first
         return self
 
     @property
+    def is_development(self) -> bool:
+        return self.lovage_env == "development"
+
+    @property
     def registration_is_open(self) -> bool:
         if self.allow_registration is None:
-            return self.lovage_env == "development"
+            return self.is_development
         return self.allow_registration
 
     @property

@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ UNLIMITED = {
     "RATE_LIMIT_KEY": "off",
     "MAX_WAITING_PER_USER": "0",
 }
+DISK_SIZE = "1g"  # Postgres keeps some hundred MB of its log
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -61,6 +63,22 @@ def remove(folder: Path, *, good: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"kept for a look: {folder}")
+
+
+@contextlib.contextmanager
+def own_disk(folder: Path) -> Iterator[None]:
+    """A small disk in memory over the folder, where we may mount one: so it can be filled. Of what was on it
+    the logs stay."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, check=False).returncode == 0
+    try:
+        yield
+    finally:
+        if mounted:
+            with tempfile.TemporaryDirectory() as kept:
+                shutil.copytree(folder / "logs", Path(kept, "logs"), dirs_exist_ok=True)
+                subprocess.run(["umount", "--lazy", str(folder)], check=False)
+                shutil.copytree(Path(kept, "logs"), folder / "logs")
 
 
 @contextlib.contextmanager

@@ -158,6 +158,9 @@ def _print_stream(api: Api, url: str) -> None:
             for event, data in _events(answer.iter_lines()):
                 if event == "output":
                     print(screen.on_terminal(data), end="", flush=True)
+                elif event == "restart":
+                    print()
+                    print("lovage: the model's process died; the output begins anew:", file=sys.stderr)
                 elif event == "done":
                     break
         print()

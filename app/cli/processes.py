@@ -1,10 +1,12 @@
 """Commands that are one process of the platform each: api, worker, clock, flower, migrate, bootstrap."""
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.domain.errors import StorageFailed, Unavailable
 from app.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ PANEL = "Processes (what `lovage up` and the containers start)"
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (api, worker, clock, flower, migrate, bootstrap):
+    for command in (api, worker, clock, flower, migrate, bootstrap, storage):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -46,6 +48,7 @@ def api(
     from app.api.server import LAST_SECONDS, Server
 
     settings = _settings()
+    _check_storage(settings)
     config = uvicorn.Config(
         "app.main:build",
         factory=True,
@@ -65,6 +68,18 @@ def api(
     server.run()
     if not server.started:
         sys.exit(3)
+
+
+def _check_storage(settings: Settings) -> None:
+    """Before an API process serves. Raises WrongStorage; what cannot be reached now is checked later."""
+    from app.composition import open_core
+
+    core = open_core(settings, application="lovage-api", pool=1, fail_fast=True)
+    try:
+        with suppress(Unavailable, StorageFailed):
+            core.storage_identity.establish()
+    finally:
+        core.close()
 
 
 def worker(
@@ -135,3 +150,21 @@ def bootstrap() -> None:
     from app.cli.bootstrapping import bootstrap as run
 
     run(_settings())
+
+
+def storage(
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Make this the platform's storage from now on.")
+    ] = False,
+) -> None:
+    """Say whether the storage of these settings is the one that the platform's files are in."""
+    from app.composition import open_core
+
+    core = open_core(_settings(), application="lovage-storage", pool=1)
+    try:
+        if accept:
+            core.storage_identity.accept()
+        verified = core.storage_identity.verify()
+        print("This is the platform's storage." if verified else "No API has started yet: there is none.")
+    finally:
+        core.close()

@@ -23,7 +23,7 @@ from app.domain.predictions import Prediction
 # already. An end is always on disk.
 ASYNC_COMMIT = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 CLAIM = """UPDATE predictions AS p SET status = 'processing', attempt = p.attempt + 1, worker = :worker,
-        started_at = now(), progress = NULL, output = NULL"""
+        started_at = now(), progress = NULL"""
 IS_DUE = "{0}run_after <= now() AND ({0}deadline IS NULL OR {0}deadline > now())"
 WANTS_START = "coalesce('start' = ANY({0}webhook_events), false)"  # a webhook, written with the claim
 LEFT_OF_VERSION = "coalesce((CAST(:capacity AS jsonb) ->> {0}version_id)::int, {1})"

@@ -22,9 +22,9 @@ from app.domain.predictions import Prediction, Status, lowest_id
 
 COLUMNS = (
     "id, user_id, version_id, model, status, queue, created_at, input, output, error, error_code, logs,"
-    " progress, metrics, stream, source, attempt, crashes, worker, cancel_requested, deadline, timeout,"
-    " webhook, webhook_events, routing, started_at, completed_at, data_removed_at, input_bytes, output_bytes,"
-    " input_key, output_key"
+    " progress, metrics, stream, source, attempt, generation, crashes, worker, cancel_requested, deadline,"
+    " timeout, webhook, webhook_events, routing, started_at, completed_at, data_removed_at, input_bytes,"
+    " output_bytes, input_key, output_key"
 )
 # A value of more bytes is left out where several rows are read at once, and read with its row alone: so a
 # statement reads some 100 kB a row at most, whatever the rows hold.
@@ -249,9 +249,9 @@ def _near(moment: datetime | None, more: timedelta) -> str | None:
 
 PROGRESS = text(f"""
     UPDATE predictions AS p SET output = coalesce(r.output, p.output), logs = coalesce(r.logs, p.logs),
-           progress = coalesce(r.progress, p.progress)
+           progress = coalesce(r.progress, p.progress), generation = coalesce(r.generation, p.generation)
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, output json, logs text,
-        progress json)
+        progress json, generation int)
     WHERE p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker AND p.status = 'processing'
     {RETURNING}""")
 
@@ -274,11 +274,13 @@ FINISH = by_id(f"""
            error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
            error_code = CASE WHEN p.cancel_requested THEN NULL ELSE r.error_code END,
            logs = CASE WHEN r.keeps_progress THEN p.logs ELSE r.logs END,
-           metrics = r.metrics, progress = coalesce(r.progress, p.progress), completed_at = now()
+           metrics = r.metrics, progress = coalesce(r.progress, p.progress),
+           generation = CASE WHEN r.keeps_progress THEN p.generation ELSE r.generation END,
+           completed_at = now()
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json,
         error text,
-         error_code text, logs text, metrics json, progress json, output_bytes int, output_key text,
-         keeps_progress bool)
+         error_code text, logs text, metrics json, progress json, generation int, output_bytes int,
+         output_key text, keeps_progress bool)
     WHERE {{ids}} AND p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker
         AND {hidden("p.status")} = 'processing'
     {RETURNING_ENDED}""")

@@ -1,4 +1,5 @@
-"""Every table. Classes end in Row; queries live beside this file, one module a noun.
+"""Every table; those of the platform as a whole are in `platform_tables`. Classes end in Row; queries live
+beside these files, one module a noun.
 
 `predictions` has no foreign keys on purpose: each would take a KEY SHARE lock on the same user and version
 row for every insert of a burst, and users, models and versions are never hard-deleted while predictions name
@@ -6,16 +7,13 @@ them.
 """
 
 import uuid
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
-    Date,
-    DateTime,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -26,9 +24,13 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-TIME = DateTime(timezone=True)
+from app.db.base import TIME, Base
+from app.db.platform_tables import PlatformFactRow, QueueMinuteRow, StatisticsMinuteRow, UsageDayRow
+
+__all__ = ["Base", "PlatformFactRow", "QueueMinuteRow", "StatisticsMinuteRow", "UsageDayRow"]
+
 # 244 random bits, by Postgres' own strong source.
 NEW_FILE_KEY = "'lfk_' || encode(sha256((gen_random_uuid()::text || gen_random_uuid()::text)::bytea), 'hex')"
 
@@ -43,10 +45,6 @@ TO_DELETE = "input_key IS NOT NULL AND data_removed_at IS NOT NULL"
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     """An index of those rows only."""
     return Index(name, *columns, unique=unique, postgresql_where=text(where))
-
-
-class Base(DeclarativeBase):
-    """Declarative base of all tables."""
 
 
 class UserRow(Base):
@@ -165,6 +163,8 @@ class PredictionRow(Base):
     stream: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))  # the version can stream
 
     attempt: Mapped[int] = mapped_column(Integer, server_default="0")  # the fence: only grows
+    # Grows when the output begins anew, so that its readers can tell.
+    generation: Mapped[int] = mapped_column(Integer, server_default="0")
     crashes: Mapped[int] = mapped_column(Integer, server_default="0")
     worker: Mapped[uuid.UUID | None] = mapped_column(UUID(as_uuid=True))
     cancel_requested: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
@@ -355,44 +355,3 @@ class IdempotencyRow(Base):
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
     __table_args__ = (Index("idempotency_keys_by_time", "created_at"),)
-
-
-class StatisticsMinuteRow(Base):
-    """What ended in one minute, of one user (the zero UUID: anonymous callers) with one model. Written by the
-    sweep, kept for two days."""
-
-    __tablename__ = "statistics_minutes"
-
-    at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
-    model: Mapped[str] = mapped_column(String(129), primary_key=True)
-    succeeded: Mapped[int] = mapped_column(Integer, server_default="0")
-    failed: Mapped[int] = mapped_column(Integer, server_default="0")
-    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
-    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
-    # How many succeeded within which total time: {bucket: count}, see app/domain/statistics.py.
-    seconds: Mapped[dict[str, int]] = mapped_column(JSONB, server_default=text("'{}'"))
-
-
-class UsageDayRow(Base):
-    """The same by days (UTC), kept for over a year."""
-
-    __tablename__ = "usage_days"
-
-    day: Mapped[date] = mapped_column(Date, primary_key=True)
-    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
-    model: Mapped[str] = mapped_column(String(129), primary_key=True)
-    succeeded: Mapped[int] = mapped_column(Integer, server_default="0")
-    failed: Mapped[int] = mapped_column(Integer, server_default="0")
-    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
-    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
-
-
-class QueueMinuteRow(Base):
-    """What waited and ran when a minute was over. Its last row says up to when statistics are written."""
-
-    __tablename__ = "queue_minutes"
-
-    at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
-    waiting: Mapped[int] = mapped_column(Integer)
-    running: Mapped[int] = mapped_column(Integer)

@@ -72,10 +72,11 @@ class Prediction:
     """A prediction as read from its row: what the wire object, the webhook body and the worker are made from.
 
     `output` may hold `{"$file": storage key}` objects; `services/predictions/prediction_view.py` turns them
-    into signed URLs. `left_out` names values that were not read, because they are long and others were read
-    with them. What `input_key` and `output_key` name is in the storage: `input` then holds its short
-    properties only, `output` facts about it (services/predictions/stored_values.py). `routing` is how it was
-    accepted: the queue and why, and what was asked beside the input (ASKED).
+    into signed URLs. Whenever `generation` has grown, it has begun anew. `left_out` names values that were
+    not read, because they are long and others were read with them. What `input_key` and `output_key` name is
+    in the storage: `input` then holds its short properties only, `output` facts about it
+    (services/predictions/stored_values.py). `routing` is how it was accepted: the queue and why, and what was
+    asked beside the input (ASKED).
     """
 
     id: str
@@ -95,6 +96,7 @@ class Prediction:
     stream: bool = False
     source: str = "api"
     attempt: int = 0
+    generation: int = 0
     crashes: int = 0
     worker: UUID | None = None
     cancel_requested: bool = False

@@ -4,6 +4,7 @@ A prediction's answers are one stream of events; a plain result is a stream of o
 travel: a runtime writes them into the work's folder and names them (`file_out`).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ class ModelSpec:
     `path` is a local folder ("" for runtimes without files). `config` is the version's configuration (dtype,
     max_batch_size, max_batch_tokens, max_wait_ms, pooling, …); `device` a torch device string; `threads` CPU
     threads to use. `trust_remote_code` is decided by the worker from an administrator's setting, never from
-    `config`.
+    `config`. `development`: what does harm on purpose is allowed.
     """
 
     version: str
@@ -31,6 +32,38 @@ class ModelSpec:
     device: str = "cpu"
     threads: int = 1
     trust_remote_code: bool = False
+    development: bool = False
+
+
+@dataclass(slots=True)
+class Delivered:
+    """The pieces of an output that its readers have had, and the state after each (`Chunk.state`)."""
+
+    chunks: list[Any] = field(default_factory=list)
+    states: list[Any] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def add(self, chunk: "Chunk") -> None:
+        """One more."""
+        self.chunks.append(chunk.data)
+        self.states.append(chunk.state)
+
+    def cut(self, count: int) -> None:
+        """Keeps the first `count`."""
+        del self.chunks[count:], self.states[count:]
+
+    def copy(self) -> "Delivered":
+        return Delivered(list(self.chunks), list(self.states))
+
+    def as_chunks(self) -> "Iterator[Chunk]":
+        return map(Chunk, self.chunks, self.states)
+
+    @property
+    def can_be_continued(self) -> bool:
+        """Whether a run has all that it needs to go on from here."""
+        return bool(self.chunks) and None not in self.states
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +71,16 @@ class Work:
     """One prediction's run. `input` has its defaults filled in and its files as local paths in `folder`.
 
     `timeout` is in seconds of running (0: none). `folder` exists, belongs to this attempt alone and is
-    removed by the worker.
+    removed by the worker. `delivered`: what an earlier attempt has given out. `caller` names who is to answer
+    for what it does ("": nobody knows).
     """
 
     id: str
     input: dict[str, Any]
     folder: str = ""
     timeout: float = 0.0
+    delivered: Delivered | None = None
+    caller: str = ""
 
 
 def file_out(name: str) -> dict[str, str]:
@@ -52,18 +88,52 @@ def file_out(name: str) -> dict[str, str]:
     return {FILE_KEY: name}
 
 
+# What holds no file. Whole lists are held against it: a caption may stand before a file, and a vector of
+# 1,000 numbers costs 20 microseconds.
+PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def map_files(output: Any, replace: Callable[[str], Any]) -> Any:
+    """The output with every file reference in it, however deep, replaced."""
+    if isinstance(output, dict):
+        if len(output) == 1 and isinstance(name := output.get(FILE_KEY), str):
+            return replace(name)
+        return {name: map_files(value, replace) for name, value in output.items()}
+    if isinstance(output, list) and not PLAIN.issuperset(map(type, output)):
+        return [map_files(value, replace) for value in output]
+    return output
+
+
+def list_files(output: Any) -> list[str]:
+    """The names or keys of all files in an output, in order."""
+    names: list[str] = []
+    if not isinstance(output, str):
+        map_files(output, names.append)
+    return names
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The work entered a running batch; `batch_size` as it was then."""
+    """The work entered a running batch; `batch_size` as it was then. `continued`: the run goes on behind so
+    many chunks of an earlier one; 0: it begins at the beginning."""
 
     batch_size: int = 1
+    continued: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One more element of a growing output list (a piece of text, an image)."""
+    """One more element of a growing output list (a piece of text, an image). `state`: what a later run needs,
+    beside those of the chunks before, to go on behind this one; None: it cannot."""
 
     data: Any
+    state: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The engine's own: another run of the work answers other chunks than those that were delivered. They are
+    void; the output begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,5 +184,5 @@ class Crashed:
     error: str
 
 
-Event = Started | Chunk | Log | Progress | Finished | Failed | Canceled | Crashed
+Event = Started | Chunk | Restarted | Log | Progress | Finished | Failed | Canceled | Crashed
 END = (Finished, Failed, Canceled, Crashed)

@@ -144,7 +144,9 @@ class BatchRunner:
         self.flush()
 
     def send_started(self, entries: Sequence[Entry]) -> None:
-        self._outbox.add_events((entry.job.id, Started(entry.batch_size)) for entry in entries)
+        self._outbox.add_events(
+            (entry.job.id, Started(entry.batch_size, entry.job.continued)) for entry in entries
+        )
         self._outbox.flush()
 
     def flush(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from app.domain import version_settings
 from app.domain.errors import NotFound
-from app.domain.work import Canceled, Failed, Log, ModelSpec
+from app.domain.work import Canceled, Delivered, Failed, Log, ModelSpec
 from app.engine import cost_model, process_limits
 from app.engine.batch_policy import DEFAULT_COST, Limits
 from app.engine.batch_runner import BatchRunner, error_text, phase_seconds
@@ -91,8 +91,9 @@ class ModelProcess:
         process_limits.limit_memory(int(message.get("memory_bytes") or 0))
         reseed()
         set_threads(spec.threads)
-        self._inbox.rules = rules_from_config(spec.config)
-        runtime = find_runtime(spec.runtime, message.get("runtime_folders") or ()).load(spec)
+        chosen = find_runtime(spec.runtime, message.get("runtime_folders") or ())
+        self._inbox.rules = rules_from_config(spec.config, batches=chosen.batches)
+        runtime = chosen.load(spec)
         set_threads(spec.threads)  # again: `load` may have been the first to import torch
         runtime.warm_up()
         self._tune(runtime, spec, str(message.get("cost_folder") or ""))
@@ -127,10 +128,11 @@ class ModelProcess:
         self._ended.set()
 
     def _log(self, text: str) -> None:
-        """To everybody in the running batch; else to the engine's own log."""
+        """To the one that runs; to the engine's own log when none does, or several, who may be callers that
+        must not see what another's input made the model say."""
         running = self._runner.running if self._runner else None
-        if running is not None and (ids := list(running.open)):
-            self._outbox.send_events([(job_id, Log(text)) for job_id in ids])
+        if running is not None and len(ids := list(running.open)) == 1:
+            self._outbox.send_event(ids[0], Log(text))
         else:
             self._outbox.send_message("log", text)
 
@@ -166,12 +168,13 @@ class ModelProcess:
         if self._inbox.cancel(job_id):
             self._outbox.send_event(job_id, Canceled())
 
-    def _prepare(self, job_id: str, values: Any, folder: str, *rest: Any) -> Iterator[Entry]:
+    def _prepare(self, job_id: str, values: Any, folder: str, delivered: Any, *rest: Any) -> Iterator[Entry]:
         """The entry (`rest`: accepted_at, load_seconds, isolation_group), or nothing when its input is bad:
-        then it has been answered."""
+        then it has been answered. `delivered`: chunks and states, where there are some to go on from."""
         assert self._runtime is not None
         began = time.monotonic()
-        entry = Entry(Job(id=job_id, input=values, files=folder), *rest)
+        earlier = Delivered(*delivered) if delivered else None
+        entry = Entry(Job(id=job_id, input=values, files=folder, delivered=earlier), *rest)
         try:
             self._runtime.prepare(entry.job)
         except ValueError as error:
@@ -198,10 +201,11 @@ def find_runtime(name: str, folders: Sequence[str]) -> type[Runtime]:
         return registry.find(name)
 
 
-def rules_from_config(config: Mapping[str, Any]) -> Rules:
-    """How a version's batches are formed; what is `auto` or absent is our own choice."""
+def rules_from_config(config: Mapping[str, Any], *, batches: bool = True) -> Rules:
+    """How a version's batches are formed; what is `auto` or absent is our own choice. `batches`: as the
+    runtime says."""
     usual = Limits()
-    size = version_settings.number_of(config, "max_batch_size") or usual.size
+    size = (version_settings.number_of(config, "max_batch_size") or usual.size) if batches else 1
     tokens = version_settings.number_of(config, "max_batch_tokens") or usual.tokens
     wait_ms = version_settings.number_of(config, "max_wait_ms") or 0.0
     return Rules(limits=Limits(max(1, int(size)), max(0, int(tokens))), wait=max(0.0, wait_ms) / 1000)

@@ -1,9 +1,12 @@
-"""What follows a process's death: what runs again and with whom, and when a version counts as unhealthy.
+"""What follows a process's death: what runs again and with whom, and when a version, or a caller of it, is
+given a pause.
 
-Pure: times are given. A batch of n that killed its process is tried again in halves, then one by one, so that
-the poison input fails alone. Five deaths in a minute, or three failed loads in a row, make the version
-unhealthy. After these and after any failed load nothing is started for 5 s, then twice as long, up to 5 min;
-then a load is tried.
+Pure: times are given. The items of a process that died come back together: most deaths are of the process,
+not of an input. Should the next one die as well, they are run in halves, then one by one, so that the poison
+input fails alone. Such a death is its caller's: five in a minute, and the version takes nothing of this
+caller for 5 s, then for twice as long, up to 5 min. The version itself is unhealthy after five deaths that
+are nobody's in particular, or of several callers without a success between them, and after three failed loads
+in a row: after these and after any failed load nothing is started for as long; then a load is tried.
 """
 
 from collections.abc import Sequence
@@ -18,7 +21,11 @@ FAILED_LOADS = 3  # one may be a moment's trouble: a full disk, no memory beside
 PROBE_SECONDS = 600.0
 BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 5.0, 300.0
 # An item that was sent to so many processes that died is no bystander: its preparation may be what kills.
-BYSTANDER_DEATHS = 3
+BYSTANDER_DEATHS = 5
+# An item that has gone on for so long since its process began with it is not what killed the one before.
+PROVEN_SECONDS = 5.0
+# Callers whose inputs were blamed in turn: then it may be the version.
+SEVERAL_CALLERS = 2
 # Times an item is sent again at most, for whatever reason of its own process.
 MOST_RESENDS = 8
 # Who was interrupted so often because of neighbours' time limits is shielded from new neighbours: a caller
@@ -36,11 +43,19 @@ def isolation_groups(items: Sequence[T], deaths: int) -> list[list[T]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Death:
+    """When a process died, in seconds, and whose input did it, alone in the process ("": nobody knows)."""
+
+    at: float
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
-    """A version's recent deaths (seconds), why it is not started before `until` (0: it is well), how often it
+    """A version's recent deaths, why it is not started before `until` (seconds; 0: it is well), how often it
     backed off in a row, and whether new predictions should be refused."""
 
-    deaths: tuple[float, ...] = ()
+    deaths: tuple[Death, ...] = ()
     succeeded: bool = True
     backoffs: int = 0
     until: float = 0.0
@@ -51,19 +66,31 @@ class Health:
         return now < self.until
 
 
-def after_death(health: Health, now: float, reason: str, *, isolated: bool) -> Health:
+def after_death(health: Health, death: Death, reason: str, *, isolated: bool) -> Health:
     """A death. Of `isolated` items it counts only when nothing has succeeded since the last one.
 
-    Otherwise one poison input among 32, whose search costs three deaths, would close its model for everybody.
+    Otherwise one poison input among 32, whose search costs four deaths, would close its model for everybody.
     """
-    recent = tuple(at for at in health.deaths if now - at < LOOP_SECONDS)
-    if not (isolated and health.succeeded):
-        recent = (*recent, now)
+    recent = tuple(each for each in health.deaths if death.at - each.at < LOOP_SECONDS)
+    if death.caller or not (isolated and health.succeeded):
+        recent = (*recent, death)
     health = replace(health, deaths=recent, succeeded=False)
-    if len(recent) < LOOP_DEATHS:
+    if _count(recent) < LOOP_DEATHS:
         return health
     looping = replace(health, deaths=(), unhealthy=True)
-    return _back_off(looping, now, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}")
+    return _back_off(looping, death.at, f"its process died {LOOP_DEATHS} times in a minute; last: {reason}")
+
+
+def _count(deaths: Sequence[Death]) -> int:
+    """Of these, as many as speak against the version: nobody can close it for others by crashing it on
+    purpose."""
+    callers = {death.caller for death in deaths} - {""}
+    return len([death for death in deaths if not death.caller or len(callers) >= SEVERAL_CALLERS])
+
+
+def after_blame(health: Health, suspected_at: Sequence[float]) -> Health:
+    """An item was found to be the cause: the deaths that it was suspected of before are its own, too."""
+    return replace(health, deaths=tuple(death for death in health.deaths if death.at not in suspected_at))
 
 
 def after_failed_load(health: Health, now: float, reason: str) -> Health:
@@ -77,8 +104,10 @@ def after_load(health: Health) -> Health:
 
 
 def after_success(health: Health) -> Health:
-    """An item has succeeded: the next failure backs off from the beginning again."""
-    return replace(health, succeeded=True, backoffs=0, until=0.0, reason="", unhealthy=False)
+    """An item has succeeded: the next failure backs off from the beginning again, and who died of an input of
+    its own says nothing of the version."""
+    deaths = tuple(death for death in health.deaths if not death.caller)
+    return replace(health, deaths=deaths, succeeded=True, backoffs=0, until=0.0, reason="", unhealthy=False)
 
 
 def _back_off(health: Health, now: float, reason: str) -> Health:

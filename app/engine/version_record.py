@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.domain.version_settings import number_of, value_of
-from app.domain.work import END, Canceled, Event, Failed, Finished, ModelSpec
+from app.domain.work import END, Canceled, Chunk, Event, Failed, Finished, ModelSpec, Progress
 from app.engine import deadlines, retry_policy
 from app.engine.capacity import DEFAULT_BATCH_SIZE, admissible, next_pace
 from app.engine.frames import unpack
 from app.engine.open_work import OpenWork
-from app.engine.retry_policy import Health
-from app.engine.work_items import WorkItem
+from app.engine.retry_policy import Death, Health
+from app.engine.work_items import WorkItem, refuse
 from app.observe import metrics
 
 log = logging.getLogger(__name__)
+
+# Whose inputs killed its process.
+REMEMBERED_CALLERS = 256
 
 
 class VersionRecord:
@@ -29,6 +32,7 @@ class VersionRecord:
         self.spec = spec
         self.work = OpenWork()
         self.health = Health()
+        self._callers: dict[str, Health] = {}
         self.pinned = False
         self.leaving = False
         self.last_used = time.monotonic()
@@ -43,8 +47,12 @@ class VersionRecord:
 
     def accept(self, spec: ModelSpec, items: Sequence[WorkItem]) -> None:
         self.spec = spec
+        now = time.monotonic()
         for item in items:
-            self.work.add(item)
+            if self._callers and (refusal := self.refusal(item.work.caller, now)):
+                refuse([item], refusal)
+            else:
+                self.work.add(item)
 
     def end(self, item: WorkItem, event: Event) -> None:
         """The ending of an item."""
@@ -59,8 +67,10 @@ class VersionRecord:
                 continue
             if isinstance(event, END):
                 self._on_end(item, event)
-            else:
-                item.pass_on(event)
+                continue
+            item.pass_on(event)
+            if item.deaths and isinstance(event, Chunk | Progress):
+                self.work.on_progress(item, time.monotonic())
 
     def _on_end(self, item: WorkItem, event: Event) -> None:
         if isinstance(event, Canceled) and item.late_at and not item.cancel_at:
@@ -95,8 +105,36 @@ class VersionRecord:
         metrics.CRASHES.labels(metrics.bounded(self.spec.model)).inc()
         causes = self.work.possible_causes()
         isolated = bool(causes) and all(item.isolation_group for item in causes)
-        self.health = retry_policy.after_death(self.health, now, reason, isolated=isolated)
-        self.work.blame(reason)
+        caller = ""
+        if blamed := self.work.blame(reason, now):
+            caller = blamed.work.caller
+            self.health = retry_policy.after_blame(self.health, blamed.suspected_at)
+        self.health = retry_policy.after_death(
+            self.health, Death(now, caller), reason, isolated=isolated and not caller
+        )
+        if caller:
+            self._block_caller(caller, now, reason)
+
+    def _block_caller(self, caller: str, now: float, reason: str) -> None:
+        """Should the caller's inputs go on killing its process, it takes no more of them for a while."""
+        health = retry_policy.after_death(
+            self._callers.pop(caller, Health()), Death(now), reason, isolated=False
+        )
+        self._callers[caller] = health
+        if len(self._callers) > REMEMBERED_CALLERS:
+            del self._callers[next(iter(self._callers))]
+        for item in [item for item in self.work.open.values() if item.work.caller == caller]:
+            if refusal := self.refusal(caller, now):
+                self.end(item, refusal)
+
+    def refusal(self, caller: str, now: float) -> Failed | None:
+        """The ending of work of a caller whose inputs have killed its process again and again."""
+        health = self._callers.get(caller)
+        if health is None or not health.blocked(now):
+            return None
+        reason = f"your inputs have killed this model's process {retry_policy.LOOP_DEATHS} times in a minute"
+        seconds = health.until - now
+        return Failed(f"{reason}; it takes others of yours in {seconds:.0f} s", code="model_unavailable")
 
     def enforce_deadlines(
         self, now: float, last_event_at: float, timeouts: deadlines.Timeouts, silence: float

@@ -8,12 +8,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.domain.work import Canceled, Chunk, Event, Failed, Finished, Log, Started, Work
+from app.domain.work import (
+    Canceled,
+    Chunk,
+    Delivered,
+    Event,
+    Failed,
+    Finished,
+    Log,
+    Restarted,
+    Started,
+    Work,
+)
 from app.engine.frames import encode
 
 # Called by the engine's threads with a lock held: it must neither block nor raise. Exactly one ending event
 # comes (`domain.work.END`), and it is the last.
 Sink = Callable[[Event], None]
+
+
+# Of a group's name: it may join those that have proven not to be at fault.
+HALF = "half-"
 
 
 class Handle:
@@ -48,10 +63,13 @@ class WorkItem:
     """One item's way through the engine. Guarded by its supervisor's lock. Times are monotonic seconds, 0.0:
     not yet.
 
-    `deaths` counts processes that died while running it, `resends` all that it outlived, but for those that
+    `deaths` counts processes that died while running it, since it was last found not to be at fault
+    (`is_proven`: it has gone on for a while in this process); `suspected_at`: when such processes died, ever.
+    `resends` counts all that it outlived, but for those that
     were killed because of a neighbour's time limit: these are `interruptions`. `late_at`: when it was asked
-    to stop because its own limit was reached. After a restart its stream begins anew: of `seen` chunks of
-    this run only those beyond the `delivered` ones are passed on.
+    to stop because its own limit was reached. `delivered`: the chunks that its caller has. A run that follows
+    another goes on behind them or repeats them: of its first `seen` chunks only the others are passed on, and
+    when one of them is another than before, the caller gets `Restarted`.
     """
 
     work: Work
@@ -64,32 +82,60 @@ class WorkItem:
     cancel_at: float = 0.0
     late_at: float = 0.0
     deaths: int = 0
+    suspected_at: tuple[float, ...] = ()
     resends: int = 0
     interruptions: int = 0
     isolation_group: str = ""
+    is_proven: bool = False
     announced: bool = False
-    delivered: int = 0
+    delivered: Delivered = field(init=False)
     seen: int = 0
+
+    def __post_init__(self) -> None:
+        self.delivered = self.work.delivered.copy() if self.work.delivered else Delivered()
 
     def pass_on(self, event: Event) -> None:
         """An event that is no ending, to the caller; what a former run said already is left out."""
+        if isinstance(event, Chunk):
+            self._pass_chunk(event)
+            return
         if isinstance(event, Started):
-            self.started_at, self.seen = time.monotonic(), 0
+            self.started_at, self.seen = time.monotonic(), event.continued
+            self.is_proven = False
             if self.announced:
                 return
             self.announced = True
-        elif isinstance(event, Chunk):
-            self.seen += 1
-            if self.seen <= self.delivered:
-                return
-            self.delivered = self.seen
-        elif not isinstance(event, Log) and self.seen < self.delivered:
+        elif not isinstance(event, Log) and self._is_repeating:
             return
         self.handle.put(event)
+
+    @property
+    def _is_repeating(self) -> bool:
+        return self.seen < len(self.delivered)
+
+    def _pass_chunk(self, chunk: Chunk) -> None:
+        if self._is_repeating:
+            if self.delivered.chunks[self.seen] == chunk.data:
+                self.delivered.states[self.seen] = chunk.state
+                self.seen += 1
+                return
+            self._restart()
+        self.delivered.add(chunk)
+        self.seen += 1
+        self.handle.put(chunk)
+
+    def _restart(self) -> None:
+        """What was delivered and is not part of this run is void."""
+        self.delivered.cut(self.seen)
+        self.handle.put(Restarted())
+        for chunk in self.delivered.as_chunks():
+            self.handle.put(chunk)
 
     def put_end(self, event: Event) -> None:
         """Every ending but `Crashed` says where the time went, also one that did not come from the model
         process."""
+        if isinstance(event, Finished) and self._is_repeating:
+            self._restart()
         if isinstance(event, Finished | Failed | Canceled) and "run" not in event.metrics:
             event = replace(event, metrics={**event.metrics, **self.phase_seconds(time.monotonic())})
         self.handle.put(event)
@@ -123,16 +169,17 @@ class WorkItem:
 
     def frame(self) -> bytes:
         """The `work` message. Raises TypeError when the input is not JSON."""
-        work = self.work
+        work, delivered = self.work, self.delivered
         return encode(
             [
                 "work",
                 self.wire_id,
                 work.input,
                 work.folder,
+                [delivered.chunks, delivered.states] if delivered.can_be_continued else None,
                 self.accepted_at,
                 self.load_seconds,
-                self.isolation_group,
+                "" if self.isolation_group.startswith(HALF) else self.isolation_group,
             ]
         )
 

@@ -49,6 +49,7 @@ CHANGING = (
     "progress",
     "metrics",
     "attempt",
+    "generation",
     "crashes",
     "worker",
     "cancel_requested",
@@ -84,17 +85,37 @@ def apply_ending(accepted: Prediction, ending: str) -> Prediction | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChunkFrame:
-    """Chunk `number` (from 0) of attempt `attempt`. Frames are told apart by identity: what is made of one
-    that many readers share can be remembered."""
+    """Chunk `number` (from 0) of an output, from attempt `attempt`. A greater `generation` means that the
+    output began anew. `is_takeover`: no chunk; from this number on, chunks of earlier attempts are void.
+
+    Frames are told apart by identity: what is made of one that many readers share can be remembered.
+    """
 
     attempt: int
     number: int
     data: Any
+    generation: int = 0
+    is_takeover: bool = False
 
     def encode(self) -> bytes:
-        return orjson.dumps([self.attempt, self.number, self.data])
+        """The usual frame is short, and as the release before reads it."""
+        more = [self.generation, self.is_takeover] if self.generation or self.is_takeover else []
+        return orjson.dumps([self.attempt, self.number, self.data, *more])
 
     @classmethod
     def decode(cls, raw: bytes) -> "ChunkFrame":
-        attempt, number, data = orjson.loads(raw)
-        return cls(attempt, number, data)
+        return cls(*orjson.loads(raw))
+
+
+class Ownership:
+    """Which attempt may add to an output, as one reads its frames in order: a worker that slept past its
+    lease and wakes may go on publishing what is another's to tell."""
+
+    def __init__(self) -> None:
+        self._attempt = self._first = 0
+
+    def is_void(self, frame: ChunkFrame) -> bool:
+        """Whether it is of an attempt that had lost the output before this chunk."""
+        if frame.attempt > self._attempt:
+            self._attempt, self._first = frame.attempt, frame.number
+        return frame.attempt < self._attempt and frame.number >= self._first

@@ -4,8 +4,9 @@ Bounded; what Redis does not take is dropped, because readers re-read Postgres w
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import redis
@@ -27,12 +28,41 @@ CHANGES_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingChunk:
+    """A chunk as it is sent: its frame, and the state that a later attempt needs to go on behind it (empty:
+    it cannot). `begins`: it is the first of an output that began anew. `len` is its size in bytes."""
+
+    prediction_id: str
+    raw: bytes
+    state: bytes
+    begins: bool
+
+    @classmethod
+    def from_frame(cls, prediction_id: str, frame: ChunkFrame, state: Any) -> "WaitingChunk":
+        begins = bool(frame.generation) and frame.number == 0
+        return cls(prediction_id, frame.encode(), b"" if state is None else orjson.dumps(state), begins)
+
+    def __len__(self) -> int:
+        return len(self.raw) + len(self.state)
+
+    def commands(self) -> Iterator[Command]:
+        """An output that begins anew replaces what was kept of it."""
+        kept, most = channels.kept(self.prediction_id), channels.most_kept(len(self))
+        if self.begins:
+            yield ("DEL", kept)
+        more = ("s", self.state) if self.state else ()
+        yield ("XADD", kept, "MAXLEN", "~", most, "*", "f", self.raw, *more)
+        yield ("PUBLISH", channels.live(self.prediction_id), self.raw)
+
+
+@dataclass(frozen=True, slots=True)
 class EventBatch:
     """What is sent at once."""
 
     endings: list[tuple[str, str | None]]
     cancel: list[str]
-    chunks: list[tuple[str, bytes]]
+    chunks: list[WaitingChunk]
+    forgotten: list[str]
     state_changes: list[list[str]]
 
 
@@ -43,8 +73,9 @@ class EventWriter(BatchSender[EventBatch]):
         super().__init__(client, "events")
         self._endings: deque[tuple[str, str | None]] = deque(maxlen=HELD_AT_MOST)
         self._cancel: deque[str] = deque(maxlen=HELD_AT_MOST)
-        self._chunks: deque[tuple[str, bytes]] = deque()
+        self._chunks: deque[WaitingChunk] = deque()
         self._chunk_bytes = 0  # of what waits
+        self._forgotten: deque[str] = deque(maxlen=HELD_AT_MOST)
         self._state_changes: deque[list[str]] = deque(maxlen=HELD_AT_MOST)
         self._changes_due = False  # now, without company
         self._asleep = False  # with nothing to send
@@ -68,17 +99,24 @@ class EventWriter(BatchSender[EventBatch]):
             batch = self._begin_batch()
         self._send(batch)
 
-    def chunk(self, prediction_id: str, frame: ChunkFrame) -> None:
-        """One more element of an output. One that is too large, or too much while Redis takes nothing, is
-        dropped: readers see the gap and read it from Postgres."""
-        raw = frame.encode()
+    def forget(self, ids: Iterable[str]) -> None:
+        """The chunks of these predictions are not to be kept any more."""
         with self._wake:
-            has_capacity = len(self._chunks) < HELD_AT_MOST and self._chunk_bytes + len(raw) <= HELD_BYTES
-            if not has_capacity or not channels.most_kept(len(raw)):
+            self._forgotten.extend(ids)
+            batch = self._begin_batch()
+        self._send(batch)
+
+    def chunk(self, prediction_id: str, frame: ChunkFrame, state: Any = None) -> None:
+        """One more element of an output; `state` as in domain.work.Chunk. One that is too large, or too much
+        while Redis takes nothing, is dropped: readers see the gap and read it from Postgres."""
+        chunk = WaitingChunk.from_frame(prediction_id, frame, state)
+        with self._wake:
+            has_capacity = len(self._chunks) < HELD_AT_MOST and self._chunk_bytes + len(chunk) <= HELD_BYTES
+            if not has_capacity or not channels.most_kept(len(chunk)):
                 self.dropped += 1
                 return
-            self._chunk_bytes += len(raw)
-            self._chunks.append((prediction_id, raw))
+            self._chunk_bytes += len(chunk)
+            self._chunks.append(chunk)
             batch = self._begin_batch()
         self._send(batch)
 
@@ -92,7 +130,7 @@ class EventWriter(BatchSender[EventBatch]):
                 self._wake.notify()
 
     def _has_some(self) -> bool:
-        return bool(self._changes_due or self._endings or self._cancel or self._chunks)
+        return bool(self._changes_due or self._endings or self._cancel or self._chunks or self._forgotten)
 
     def _wait(self) -> None:
         """State changes wake nobody within a moment of the last that were sent: they find company."""
@@ -103,26 +141,25 @@ class EventWriter(BatchSender[EventBatch]):
             self._wake.wait_for(self._due, CHANGES_SECONDS)
 
     def _next_group(self) -> EventBatch | None:
-        if not (self._endings or self._cancel or self._chunks or self._state_changes):
+        if not (self._has_some() or self._state_changes):
             return None
         self._changes_due = False
-        chunks = next_group(self._chunks, GROUP, _size_of)
-        self._chunk_bytes -= sum(len(raw) for _, raw in chunks)
+        chunks = next_group(self._chunks, GROUP, len)
+        self._chunk_bytes -= sum(map(len, chunks))
         return EventBatch(
             next_group(self._endings, GROUP, _size_of),
             next_group(self._cancel, GROUP),
             chunks,
+            next_group(self._forgotten, GROUP),
             next_group(self._state_changes, GROUP),
         )
 
     def _commands(self, group: EventBatch) -> list[Command]:
-        commands: list[Command] = []
-        for prediction_id, raw in group.chunks:
-            kept, most = channels.kept(prediction_id), channels.most_kept(len(raw))
-            commands.append(("XADD", kept, "MAXLEN", "~", most, "*", "f", raw))
-            commands.append(("PUBLISH", channels.live(prediction_id), raw))
-        for prediction_id in {prediction_id for prediction_id, _ in group.chunks}:
+        commands = [command for chunk in group.chunks for command in chunk.commands()]
+        for prediction_id in {chunk.prediction_id for chunk in group.chunks}:
             commands.append(("EXPIRE", channels.kept(prediction_id), channels.KEEP_SECONDS))
+        if group.forgotten:
+            commands.append(("DEL", *map(channels.kept, group.forgotten)))
         if group.endings:
             commands.append(("PUBLISH", channels.ENDED, orjson.dumps(dict(group.endings))))
         if group.cancel:
@@ -144,7 +181,7 @@ class EventWriter(BatchSender[EventBatch]):
         log.exception("events_broken")
 
 
-def _size_of(named: tuple[str, str | bytes | None]) -> int:
+def _size_of(named: tuple[str, str | None]) -> int:
     return len(named[1] or "")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from app.domain import version_settings
-from app.domain.work import Event, ModelSpec
+from app.domain.work import Delivered, Event, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,13 @@ class RuntimeSpec:
 @dataclass(slots=True)
 class Job:
     """A prediction inside the model process: `input` as sent, `prepared` by `Runtime.prepare`, `length` in
-    the runtime's own unit (tokens for text)."""
+    the runtime's own unit (tokens for text).
+
+    `delivered`: the chunks of an earlier run, whose process died, with the states that the runtime gave with
+    them (`Chunk.state`); None: there are none. A runtime that can go on behind them sets `continued` to their
+    number in `prepare`, yields only what comes after, and finishes with the whole output. One that does not
+    begins at the beginning: the engine leaves out what is repeated, and tells readers if it is not the same.
+    """
 
     id: str
     input: dict[str, Any]
@@ -60,6 +66,8 @@ class Job:
     length: int = 1
     batch_key: Hashable = ""
     files: str = ""
+    delivered: Delivered | None = None
+    continued: int = 0
 
     @property
     def folder(self) -> str:
@@ -101,6 +109,9 @@ class Runtime(ABC):
     # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress
     # side by side.
     joins: ClassVar[bool] = False
+    # False when `run` works on one job after the other: then each is a batch of its own, which begins when
+    # the job does, and what is printed meanwhile is the job's.
+    batches: ClassVar[bool] = True
     # True when `run` has many answers at the same time: the engine passes them on together, at the end or at
     # `feed.flush()`.
     ends_together: ClassVar[bool] = False

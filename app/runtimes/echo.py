@@ -36,8 +36,12 @@ INPUTS = schema.inputs(
             "anyOf": [{"type": "boolean"}, {"type": "string", "maxLength": 10_000}],
             "default": False,
         },
-        "crash": schema.boolean("Kill the model's own process when the time is over.", default=False),
-        "hang": schema.boolean("Never end when the time is over, and ignore cancellation.", default=False),
+        "crash": schema.development(
+            schema.boolean("Kill the model's own process when the time is over.", default=False)
+        ),
+        "hang": schema.development(
+            schema.boolean("Never end when the time is over, and ignore cancellation.", default=False)
+        ),
         "file": schema.boolean(
             "Answer a text file that holds the text instead of the text itself.", default=False
         ),
@@ -47,8 +51,8 @@ INPUTS = schema.inputs(
 CONFIG = {
     "load_seconds": schema.number("Loading takes this long.", minimum=0, maximum=3600),
     "load_error": schema.text("Loading fails with this text.", max_length=10_000),
-    "load_crash": schema.boolean("Loading kills its process."),
-    "bytes": schema.integer("The size it says it has.", minimum=0, maximum=2**50),
+    "load_crash": schema.development(schema.boolean("Loading kills its process.")),
+    "bytes": schema.development(schema.integer("The size it says it has.", minimum=0, maximum=2**50)),
     "rows": schema.integer("A batch of more rows than this raises MemoryError.", minimum=1, maximum=2**20),
     "joins": schema.boolean("Waiting work joins the running batch between steps, as in text generation."),
 }
@@ -72,21 +76,26 @@ class Echo(Runtime):
         config=CONFIG,
     )
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: dict[str, Any], development: bool) -> None:
+        self._development = development
         self.size = int(config.get("bytes", 0))
         self.rows = int(config.get("rows", 0))
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Echo":
         config = model.config
+        if not model.development:  # a version of an earlier release may have them
+            refuse_harm(config, CONFIG)
         time.sleep(config.get("load_seconds", 0))
         if config.get("load_crash"):
             os.kill(os.getpid(), signal.SIGKILL)
         if config.get("load_error"):
             raise RuntimeError(config["load_error"])
-        return (JoiningEcho if config.get("joins") else cls)(config)
+        return (JoiningEcho if config.get("joins") else cls)(config, model.development)
 
     def prepare(self, job: Job) -> None:
+        if not self._development:
+            refuse_harm(job.input, INPUTS["properties"])
         job.length = max(1, len(job.input.get("text") or ""))
 
     def bytes(self) -> int:
@@ -103,6 +112,13 @@ class Echo(Runtime):
                 slow.append(job)
         if slow:
             yield from _side_by_side(slow, feed, self.joins)
+
+
+def refuse_harm(values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Raises ValueError naming a value that only development may have."""
+    for name, field in fields.items():
+        if values.get(name) and field.get("x-development"):
+            raise ValueError(f"`{name}` is for development only (LOVAGE_ENV=development)")
 
 
 class JoiningEcho(Echo):

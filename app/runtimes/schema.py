@@ -58,6 +58,11 @@ def aliases(*names: str) -> Schema:
     return {"x-aliases": list(names)}
 
 
+def development(schema: Schema) -> Schema:
+    """A field that does harm on purpose: refused unless LOVAGE_ENV is development."""
+    return {**schema, "x-development": True}
+
+
 def with_defaults(inputs: Schema, values: dict[str, Any]) -> dict[str, Any]:
     """The values of a job over the defaults of its inputs; a null counts as absent."""
     properties = inputs["properties"].items()
@@ -66,7 +71,10 @@ def with_defaults(inputs: Schema, values: dict[str, Any]) -> dict[str, Any]:
 
 
 SEED = integer(
-    "Same seed and same input give the same output; empty: random.", minimum=0, maximum=2**53, nullable=True
+    "Same seed and same input give the same output; empty: one is drawn, and shown in the input.",
+    minimum=0,
+    maximum=2**53,
+    nullable=True,
 )
 
 

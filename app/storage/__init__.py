@@ -1,5 +1,6 @@
 """Files: outputs and uploads, by key, in a folder, in S3, or in memory. Knows no prediction and no HTTP."""
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from app.storage.memory import MemoryStorage
 from app.storage.s3 import S3Storage
 from app.storage.signing import UrlSigner
 
-__all__ = ["Storage", "StorageOptions", "open_storage"]
+__all__ = ["Storage", "StorageOptions", "location_of", "open_storage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,15 @@ class StorageOptions:
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""
+
+
+def location_of(options: StorageOptions) -> str:
+    """Where it is, for people; "" for what no other process sees."""
+    if options.kind == "s3":
+        return f"the bucket {options.bucket}/{options.prefix} at {options.endpoint_url or 'Amazon S3'}"
+    if options.kind == "memory":
+        return ""
+    return f"the folder {options.folder.absolute()} on {platform.node()}"
 
 
 def open_storage(options: StorageOptions) -> Storage:

@@ -160,8 +160,7 @@ class Heartbeat:
             log.exception("heartbeat_broken")
 
     def _beat(self) -> None:
-        self._published_states = self._engine.states()
-        loaded = self._engine.models()
+        states, loaded = self._engine.states(), self._engine.models()
         with self._database.unit() as session:
             alive = workers.beat(
                 session,
@@ -170,6 +169,7 @@ class Heartbeat:
                 models=[as_published(model) for model in loaded],
             )
             held = predictions.held(session, self._identity.id)
+        self._published_states = states  # now that it is written
         self._in_flight.cancel([prediction_id for prediction_id, _, canceled in held if canceled])
         self._save_facts(loaded)
         if alive:

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from app.domain.errors import StorageFailed
-from app.domain.work import FILE_KEY
+from app.domain.work import file_out, map_files
 from app.json_text import JsonText
 from app.services.predictions.prediction_view import output_prefix
 from app.services.predictions.stored_values import StoredValues, output_key
@@ -25,17 +25,8 @@ class Outputs:
 
     def store(self, output: Any, folder: Path, prediction_id: str, attempt: int) -> Any:
         """The output with its file names replaced by storage keys. Raises StorageFailed."""
-        if isinstance(output, dict):
-            if set(output) == {FILE_KEY}:
-                return {
-                    FILE_KEY: self._put(
-                        str(output[FILE_KEY]), folder, f"{output_prefix(prediction_id)}{attempt}/"
-                    )
-                }
-            return {name: self.store(value, folder, prediction_id, attempt) for name, value in output.items()}
-        if isinstance(output, list) and output and not isinstance(output[0], (float, int)):
-            return [self.store(value, folder, prediction_id, attempt) for value in output]
-        return output
+        prefix = f"{output_prefix(prediction_id)}{attempt}/"
+        return map_files(output, lambda name: file_out(self._put(name, folder, prefix)))
 
     def store_value(self, text: JsonText, prediction_id: str, attempt: int) -> str:
         """Its key. Raises StorageFailed."""

@@ -26,6 +26,7 @@ class RunOptions:
     run_timeout: float
     trusted: frozenset[str]
     name: str = ""  # of the device, where it is not torch's
+    development: bool = False
 
     @property
     def label(self) -> str:
@@ -95,6 +96,7 @@ class Preparation:
             options.device,
             options.threads,
             version.source.removeprefix("hf:") in options.trusted,
+            options.development,
         )
         ready = ReadyVersion(
             spec,

@@ -1,6 +1,7 @@
 """One worker or courier process, from its start to its orderly end. Its parts are put together in
 `app/composition.py`."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from app.broker.celery_app import CeleryApp
 from app.broker.task_events import TaskEvents
 from app.db import workers
 from app.db.session import Database
-from app.domain.errors import Unavailable
+from app.domain.errors import StorageFailed, Unavailable
 from app.engine.engine import Engine
 from app.runtimes import registry
 from app.services.catalogue import runtime_index
+from app.services.platform.storage_identity import StorageIdentity, WrongStorage
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
 from app.worker.command_listener import CommandListener
@@ -33,6 +35,35 @@ from app.worker.runner import Runner
 log = structlog.get_logger(__name__)
 
 FINAL_SECONDS = 3.0  # for what a stopping worker still writes
+STORAGE_CHECK_SECONDS = 2.0  # between two looks
+
+
+class StorageCheck:
+    """Ends a worker whose files nobody could read: at its start, or, when it was there before the first API,
+    as soon as that has said which storage the platform's is."""
+
+    def __init__(self, identity: StorageIdentity, end: Callable[[], None]) -> None:
+        self._identity, self._end = identity, end
+
+    def start(self) -> None:
+        """Raises WrongStorage."""
+        if not self._is_verified():
+            log.warning("storage_not_verified_yet", reason="no API has started with this database yet")
+            threading.Thread(target=self._verify_later, name="storage-check", daemon=True).start()
+
+    def _is_verified(self) -> bool:
+        try:
+            return self._identity.verify()
+        except (Unavailable, StorageFailed):
+            return False
+
+    def _verify_later(self) -> None:
+        try:
+            while not self._is_verified():
+                time.sleep(STORAGE_CHECK_SECONDS)
+        except WrongStorage as error:
+            log.error("wrong_storage", reason=error.detail)
+            self._end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +106,13 @@ class AcceleratorWorker:
     parts: WorkerParts
     task_events: TaskEvents
     health: HealthPort
+    storage_check: StorageCheck
     close: Callable[[], None]
 
     def start(self) -> None:
-        """The engine warms up while the worker registers."""
+        """The engine warms up while the worker registers. Raises WrongStorage before anything has begun."""
         parts = self.parts
+        self.storage_check.start()
         parts.engine.start()
         specs = registry.list_all(list(self.options.runtime_folders))
         with self.database.unit() as session:

@@ -16,18 +16,21 @@ from app.domain.phases import run_metrics
 from app.domain.predictions import Prediction, Status
 from app.domain.webhooks import wants
 from app.domain.work import (
-    FILE_KEY,
     Canceled,
     Chunk,
     Crashed,
+    Delivered,
     Event,
     Failed,
     Finished,
     Log,
     Progress,
+    Restarted,
     Started,
+    list_files,
 )
 from app.engine.work_items import Handle
+from app.events.channels import ChunkFrame
 from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
 
@@ -37,6 +40,10 @@ NOT_STORABLE = "The model's answer could not be stored."
 UNASKED_CANCEL = "its model reported a cancel that nobody asked for"
 
 Answer = TypeVar("Answer")
+# An output that begins anew gets a number that is greater than any before: of its attempt, and how often that
+# was within it. The engine gives an item up long before the thousandth time.
+GENERATIONS = 1_000
+
 Fence = tuple[str, int, UUID]  # id, attempt and the worker that claimed it
 
 
@@ -52,14 +59,18 @@ class Stop(IntEnum):
 
 class Run:
     """What a cancel needs to reach the attempt, and what it has produced. `ending` is set by the last event;
-    `changed` names what is to be written: output, logs, progress."""
+    `changed` names what is to be written: output, logs, progress. Of the `chunks`, readers are shown those
+    before the first with a file, which is not stored before the end: `shown` is their number. The attempt
+    goes on with what earlier ones have given out (`delivered`)."""
 
     __slots__ = (
         "began",
         "changed",
         "chunks",
+        "delivered",
         "ending",
         "folder",
+        "generation",
         "handle",
         "has_own_timeout",
         "in_batch",
@@ -68,6 +79,7 @@ class Run:
         "prediction",
         "progress",
         "reason",
+        "shown",
         "stopped",
         "submitted",
         "updates",
@@ -85,6 +97,11 @@ class Run:
         self.submitted = 0.0  # when the engine got it
         self.metrics: dict[str, Any] = {}
         self.chunks: list[Any] = []
+        self.shown = 0
+        self.generation = prediction.generation
+        self.delivered: Delivered | None = None
+        if isinstance(prediction.output, list):
+            self.go_on_with(Delivered(prediction.output, [None] * len(prediction.output)), self.generation)
         self.logs = ""
         self.progress: dict[str, int] | None = None
         self.ending: Finished | Failed | Canceled | Crashed | None = None
@@ -111,15 +128,24 @@ class Run:
         if self.stopped is not None:
             future.cancel()
 
-    def on_event(self, event: Event) -> int | None:
-        """Records an event; the number of a chunk that can be published live, else None."""
+    def go_on_with(self, delivered: Delivered, generation: int) -> None:
+        """Before the engine has it: this is what readers have had."""
+        self.delivered, self.generation = delivered, generation
+        self.chunks = list(delivered.chunks)
+        self.shown = len(self.chunks)
+
+    def on_event(self, event: Event) -> ChunkFrame | None:
+        """Records an event; what of it can be published live."""
         match event:
             case Started():
                 self.in_batch = True
             case Chunk(data):
                 self.chunks.append(data)
+                return show(self, data)
+            case Restarted():
+                self.generation = max(self.generation, self.prediction.attempt * GENERATIONS) + 1
+                self.chunks, self.shown = [], 0
                 self.changed.add("output")
-                return None if isinstance(data, dict) and FILE_KEY in data else len(self.chunks) - 1
             case Log(text):
                 self.log(text)
             case Progress(done, total):
@@ -192,6 +218,7 @@ class Run:
             self.logs,
             self.metrics,
             self.progress,
+            self.generation,
             bool(self.prediction.webhook),
             output_bytes or (len(output) if output else None),
             output_key,
@@ -206,23 +233,39 @@ class Run:
 
     @property
     def output(self) -> Any:
-        """The whole output at the end; before it, and after a failure, what has come so far."""
-        return self.ending.output if isinstance(self.ending, Finished) else self.chunks or None
+        """The whole output at the end, which is what was streamed, if any was; before it, and after a
+        failure, what has come so far."""
+        return self.chunks or (self.ending.output if isinstance(self.ending, Finished) else None)
+
+    @property
+    def output_shown(self) -> Any:
+        """What of it readers have had."""
+        return self.chunks[: self.shown] or None
 
     def progress_update(self) -> ProgressUpdate | None:
         """What has changed since the last call, to be written; None for nothing, or when it has ended."""
         if self.ending is not None or not self.changed:
             return None
         changed, self.changed = self.changed, set()
-        files = any(isinstance(chunk, dict) for chunk in self.chunks)  # not stored before the end
-        output = list(self.chunks) if "output" in changed and not files else None
+        output = self.output_shown or [] if "output" in changed else None
         due = {"output": output is not None, "logs": "logs" in changed}
         webhook, chosen = self.prediction.webhook, self.prediction.webhook_events
         events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
         self.updates += 1
         logs = self.logs if "logs" in changed else None
         number = self.prediction.attempt * 100_000 + self.updates
-        return ProgressUpdate(*self.fence, output, logs, self.progress, events, number)
+        generation = None if output is None else self.generation
+        return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)
+
+
+def show(run: Run, data: Any) -> ChunkFrame | None:
+    """The newest chunk as its readers get it; None from the first on that holds a file."""
+    number = len(run.chunks) - 1
+    if run.shown < number or list_files(data):
+        return None
+    run.shown += 1
+    run.changed.add("output")
+    return ChunkFrame(run.prediction.attempt, number, data, run.generation)
 
 
 class InFlight:
@@ -270,12 +313,3 @@ class InFlight:
     def attempts(self) -> set[tuple[str, int]]:
         """(id, attempt) of each."""
         return {(prediction_id, attempt) for prediction_id, attempt, _ in list(self._runs)}
-
-
-def has_files(output: Any) -> bool:
-    """Whether an output names files that the model wrote."""
-    if isinstance(output, dict):
-        return FILE_KEY in output or any(has_files(value) for value in output.values())
-    if isinstance(output, list) and output and not isinstance(output[0], (float, int, str)):
-        return any(has_files(value) for value in output)
-    return False

@@ -22,7 +22,8 @@ OnReady = Callable[[Run, ReadyVersion, dict[str, Any]], None]
 
 
 class RunPreparer:
-    """`folder_of` a run's files; `on_ready` gets the input with its files as local paths."""
+    """`begin` is a run's first step; `folder_of` its files; `on_ready` gets the input with its files as local
+    paths."""
 
     def __init__(
         self,
@@ -31,16 +32,18 @@ class RunPreparer:
         guard: Guard,
         folder_of: Callable[[Run], Path],
         on_ready: OnReady,
+        begin: Step,
     ) -> None:
         self._preparation, self._threads = preparation, threads
         self._guard, self._folder_of = guard, folder_of
-        self._on_ready = on_ready
+        self._on_ready, self._begin = on_ready, begin
 
     def prepare(self, run: Run) -> None:
         """Returns at once."""
         self._threads.look_ups.submit(self._guard, run, self._look_up)
 
     def _look_up(self, run: Run) -> None:
+        self._begin(run)
         run.wait_for(self._preparation.fetch(run.prediction.version_id, run.log), self._on_version)
 
     def _on_version(self, run: Run, ready: "Future[ReadyVersion]") -> None:

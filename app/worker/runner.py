@@ -14,10 +14,10 @@ import structlog
 
 from app.domain.errors import ModelFailed, PredictionError, Unavailable
 from app.domain.predictions import Prediction, Status
-from app.domain.work import Canceled, Crashed, Event, Failed, Work
+from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Work, list_files
 from app.engine.capacity import UNMEASURED
 from app.engine.engine import Engine
-from app.events.channels import ChunkFrame
+from app.events.takeover import StreamTakeover
 from app.events.writer import EventWriter
 from app.json_text import JsonText
 from app.outbound.deadline import CallCanceled
@@ -29,7 +29,7 @@ from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
-from app.worker.run import InFlight, Run, Stop, has_files
+from app.worker.run import InFlight, Run, Stop
 from app.worker.run_preparer import RunPreparer
 from app.worker.runner_threads import RunnerThreads
 from app.worker.scratch import make_scratch, remove_scratch_of_the_dead
@@ -37,6 +37,8 @@ from app.worker.scratch import make_scratch, remove_scratch_of_the_dead
 log = structlog.get_logger(__name__)
 
 BROKEN = "Lovage itself failed while running this prediction; the worker's log says more."
+
+ANONYMOUS = "anonymous"  # callers without an account answer together for what they do
 
 OnEnded = Callable[[Prediction, Status | None], None]
 
@@ -53,19 +55,24 @@ class Runner:
         identity: WorkerIdentity,
         ending_writer: EndingWriter,
         events: EventWriter,
+        takeover: StreamTakeover,
         preparation: Preparation,
         outputs: Outputs,
         options: RunOptions,
     ) -> None:
         self._engine, self._lifecycle = engine, lifecycle
         self._identity, self._ending_writer = identity, ending_writer
-        self._events, self._preparation = events, preparation
+        self._events = events
+        self._preparation = preparation
         self._outputs, self._device = outputs, options.label
         self.on_ended: OnEnded = lambda prediction, status: None
         self.in_flight = InFlight()
         self.draining = False
         self._threads = RunnerThreads()
-        self._preparer = RunPreparer(preparation, self._threads, self._guard, self._folder, self._on_ready)
+        begin = partial(_take_over, takeover)
+        self._preparer = RunPreparer(
+            preparation, self._threads, self._guard, self._folder, self._on_ready, begin
+        )
         remove_scratch_of_the_dead()
         self._scratch: Path = make_scratch()
         self._progress = ProgressSaver(lifecycle, self.in_flight)
@@ -93,7 +100,7 @@ class Runner:
                 self._on_event(run, Canceled())
                 continue
             version, values = self._preparation.ready.get(prediction.version_id), prediction.input or {}
-            if version is None or prediction.not_here or not _is_quick(self._engine, version, values):
+            if version is None or _needs_more(prediction) or not _is_quick(self._engine, version, values):
                 self._preparer.prepare(run)
                 continue
             work = self._work(run, version, values)
@@ -120,7 +127,7 @@ class Runner:
     def _fail(self, run: Run, failure: Failed) -> None:
         run.measure(self._device)
         run.ending = failure
-        self._record(run, None)
+        self._record(run, run.output_shown)
 
     def _on_ready(self, run: Run, version: ReadyVersion, values: dict[str, Any]) -> None:
         self._submit(version, [(run, self._work(run, version, values))])
@@ -135,7 +142,7 @@ class Runner:
         own = run.prediction.timeout
         run.has_own_timeout = own is not None and own < version.timeout
         timeout = own if own is not None and run.has_own_timeout else version.timeout
-        return Work(run.prediction.id, values, str(run.folder or ""), timeout)
+        return _work_of(run, values, timeout)
 
     def _submit(self, version: ReadyVersion, group: Sequence[tuple[Run, Work]]) -> None:
         now, submitted = time.monotonic(), []
@@ -156,10 +163,9 @@ class Runner:
     def _on_event(self, run: Run, event: Event) -> None:
         """Called by the engine's threads, which must not be kept waiting."""
         try:
-            number = run.on_event(event)
-            if number is not None and run.prediction.stream:
-                frame = ChunkFrame(run.prediction.attempt, number, run.chunks[number])
-                self._events.chunk(run.prediction.id, frame)
+            frame = run.on_event(event)
+            if frame and run.prediction.stream and isinstance(event, Chunk):
+                self._events.chunk(run.prediction.id, frame, event.state)
             if run.ending is not None:
                 self._end(run)
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
@@ -174,7 +180,7 @@ class Runner:
                 self._threads.hand_backs.submit(self._hand_back, run, hand_back)
             return
         run.conclude(self._device)
-        if run.folder and has_files(run.output):
+        if run.folder and list_files(run.output):
             self._threads.stores.submit(run.prediction.user_id, partial(self._guard, run, self._store))
         else:
             self._record(run, run.output)
@@ -239,3 +245,27 @@ class Runner:
 def _is_quick(engine: Engine, version: ReadyVersion, values: dict[str, Any]) -> bool:
     """Whether nothing has to be fetched before the engine can have it."""
     return engine.is_ready(version.spec.version) and not version.names_files(values)
+
+
+def _work_of(run: Run, values: dict[str, Any], timeout: float) -> Work:
+    caller = str(run.prediction.user_id or ANONYMOUS)
+    return Work(run.prediction.id, values, str(run.folder or ""), timeout, run.delivered, caller)
+
+
+def _is_resumed(prediction: Prediction) -> bool:
+    """Whether an earlier attempt may have given some of its output out."""
+    return prediction.stream and prediction.attempt > 1
+
+
+def _needs_more(prediction: Prediction) -> bool:
+    """Whether something is to be read before it can run."""
+    return bool(prediction.not_here) or _is_resumed(prediction)
+
+
+def _take_over(streams: StreamTakeover, run: Run) -> None:
+    prediction = run.prediction
+    if not _is_resumed(prediction):
+        return
+    recorded = run.delivered.chunks if run.delivered else []
+    had = streams.take_over(prediction.id, prediction.attempt, recorded, prediction.generation)
+    run.go_on_with(*had)

@@ -19,7 +19,7 @@ from rich.table import Table
 from app.local.platform_state import Platform
 from scripts.chaos.faults import CELLS, MAY_FAIL, Family
 from scripts.chaos.load import Load, Receiver
-from scripts.own_platform import remove, start, stop, terminable
+from scripts.own_platform import own_disk, remove, start, stop, terminable
 
 SETTLE_SECONDS = 90.0
 WEBHOOK_SECONDS = 60.0
@@ -29,6 +29,7 @@ COLUMNS = (
     "failed",
     "canceled",
     "unexplained",
+    "canceled by nobody",
     "refused",
     "lost",
     "stuck",
@@ -100,6 +101,9 @@ def count(load: Load, may_fail: str | None = None) -> dict[str, int]:
             for one in load.sent
             if one.ended
         ),
+        "canceled by nobody": sum(
+            one.ended["status"] == "canceled" and not one.canceled for one in load.sent if one.ended
+        ),
         "refused": load.refused,
         "doubled": load.doubled,
         "cross-wired": len(wrong),
@@ -122,7 +126,7 @@ def flow(load: Load, broken_at: float, after: float) -> float | None:
 def run_cells(names: list[str], seconds: float) -> tuple[list[Row], list[psutil.Process]]:
     """What each fault did to one platform, and the processes that it left behind when it was stopped."""
     folder, family, rows = Path(tempfile.mkdtemp(prefix="lovage-chaos-")), set[psutil.Process](), list[Row]()
-    with terminable():
+    with terminable(), own_disk(folder):
         try:
             platform = start(folder)
             family |= family_of(platform)
@@ -132,7 +136,7 @@ def run_cells(names: list[str], seconds: float) -> tuple[list[Row], list[psutil.
             family |= family_of(platform)
         finally:
             stop(folder)
-    _, left = psutil.wait_procs(family, timeout=20)
+        _, left = psutil.wait_procs(family, timeout=20)
     remove(folder, good=not left and all(row.good for row in rows))
     return rows, left
 

@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import redis
 
 from app.local.platform_state import Platform
 from scripts.chaos.load import Load, Receiver
+
+Fault = Callable[["Family", Load], None]
+FILLED_AT_ONCE = 1 << 20
+FROZEN_MODEL_SECONDS = 60.0  # MODEL_SILENCE_SECONDS, and time to see it
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,76 @@ def no_space(family: Family, seconds: float) -> None:
             one.rlimit(psutil.RLIMIT_FSIZE, old)
 
 
+def make_read_only(family: Family, seconds: float) -> None:
+    """Redis takes no write, as a primary that was demoted: a replica of nobody."""
+    with redis.Redis.from_url(family.platform.redis_url) as connection:
+        connection.execute_command("REPLICAOF", "127.0.0.1", "1")
+        time.sleep(seconds)
+        connection.execute_command("REPLICAOF", "NO", "ONE")
+
+
+def fill_disk(family: Family, seconds: float) -> None:
+    """Not a byte is left where the platform keeps everything. Its disk must be its own (`own_disk`)."""
+    folder = Path(family.platform.data_dir)
+    if not os.path.ismount(folder):
+        print("its folder is no disk of its own: it is not filled", flush=True)
+        return
+    ballast = folder / "ballast"
+    until = time.monotonic() + seconds
+    try:
+        with ballast.open("ab", buffering=0) as file:
+            while time.monotonic() < until:  # what a server gives back is taken, too
+                with suppress(OSError):
+                    while file.write(b"\0" * FILLED_AT_ONCE):
+                        pass
+                with suppress(OSError):
+                    file.write(b"\0" * 512)
+                time.sleep(0.1)
+    finally:
+        ballast.unlink(missing_ok=True)
+
+
+def freeze_for_good(family: Family) -> None:
+    """A model process stops, and is not woken: its worker has to notice."""
+    [frozen_process, *_] = family.models()
+    frozen_process.suspend()
+    try:
+        frozen_process.wait(FROZEN_MODEL_SECONDS)
+    except psutil.TimeoutExpired:
+        frozen_process.resume()
+        raise RuntimeError("a frozen model process was not ended") from None
+
+
+def freeze_all(family: Family, seconds: float) -> None:
+    """Every worker stops for longer than its lease, as on a laptop that sleeps."""
+    workers = family.of("worker", "--device")
+    for worker in workers:
+        worker.suspend()
+    time.sleep(seconds)
+    for worker in workers:
+        with suppress(psutil.NoSuchProcess):
+            worker.resume()
+
+
+def together(*faults: Fault) -> Fault:
+    """One after the other, at once."""
+
+    def fault(family: Family, load: Load) -> None:
+        for each in faults:
+            each(family, load)
+
+    return fault
+
+
+def fail_receivers_and_kill(family: Family, load: Load) -> None:
+    """The courier dies while receivers fail."""
+    load.receiver.mode = "500"
+    time.sleep(2)
+    send(PARTS["courier"](family), signal.SIGKILL)
+    time.sleep(2)
+    load.receiver.mode = ""
+
+
 def misbehave(receiver: Receiver, mode: str, seconds: float) -> None:
     """The webhook receiver, for a while."""
     receiver.mode = mode
@@ -147,7 +222,6 @@ def storm(load: Load, seconds: float) -> None:
     load.storm = False
 
 
-Fault = Callable[[Family, Load], None]
 ROLL_SECONDS = 60.0  # a worker's grace, and its start
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 PARTS: dict[str, Callable[[Family], list[psutil.Process]]] = {
@@ -191,7 +265,16 @@ CELLS |= {
     "receiver redirect": lambda family, load: misbehave(load.receiver, "302", 4),
     "receiver slow": lambda family, load: misbehave(load.receiver, "slow", 4),
     "disk full": lambda family, load: no_space(family, 4),
+    "disk filled": lambda family, load: fill_disk(family, 8),
     "cancel storm": lambda family, load: storm(load, 4),
+    "redis read-only": lambda family, load: make_read_only(family, 8),
+    "model frozen for good": lambda family, load: freeze_for_good(family),
+    "all workers SIGSTOP 20 s": lambda family, load: freeze_all(family, 20),
+    "courier SIGKILL, receiver 500": fail_receivers_and_kill,
+    "worker SIGKILL, postgres SIGINT": together(signalled("postgres", INT), signalled("worker", KILL)),
+    "redis FLUSHALL, api SIGTERM": together(
+        signalled("api", TERM), lambda family, load: time.sleep(0.5), lambda family, load: flush(family)
+    ),
 }
 # What may fail, and why, in a cell whose fault is the reason.
-MAY_FAIL = {"disk full": "storage_error"}
+MAY_FAIL = {"disk full": "storage_error", "disk filled": "storage_error"}

@@ -28,6 +28,7 @@ class Sent:
     text: str
     at: float
     ended: dict[str, Any] | None = None
+    canceled: bool = False  # by its caller
 
 
 class Receiver:
@@ -163,7 +164,7 @@ class Load:
                 continue
             if answer.status_code == 201:
                 made = answer.json()
-                self.sent.append(Sent(made["id"], given["text"], time.monotonic()))
+                self.sent.append(Sent(made["id"], given["text"], time.monotonic(), canceled=cancel))
                 if cancel:
                     self._cancel(client, made["id"])
                 return

@@ -9,7 +9,7 @@ from replicate.client import Client
 from replicate.stream import EventSource
 
 from app.api.rest.streams import ReaderStream, encode, with_pings
-from app.services.predictions.follow import StreamEvent
+from app.services.predictions.stream_tail import StreamEvent
 
 SEPARATORS = ["\n", "\r\n", "\r", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -127,27 +128,51 @@ def test_a_model_is_loaded_and_unloaded_on_request(platform: UpPlatform, client:
     assert "in trouble on 1: no" in platform.lovage("models", "show", "demo/broken").stdout
 
 
-def test_a_version_whose_process_keeps_dying_is_refused_until_it_is_well_again(
+def test_who_crashes_a_public_model_on_purpose_is_refused_it_and_nobody_else(
     platform: UpPlatform, client: httpx.Client
 ) -> None:
-    asked = {"owner": "demo", "name": "dying", "version": {"runtime": "echo", "config": {"rows": 7}}}
-    version = client.post("/v1/models", json=asked).json()["latest_version"]["id"]
-    address = f"/v1/models/demo/dying/versions/{version}"
-    for _ in range(4):
-        client.post("/v1/predictions", json={"version": version, "input": {"crash": True}})
-    ill = eventually(
-        lambda: told if (told := client.get(address).json()["serving"])["status"] == "unhealthy" else None
-    )
-    refused = client.post(
-        "/v1/predictions", json={"version": version, "input": {}}
-    )  # it is well again after some 5 s
-    assert (refused.status_code, refused.json()["code"]) == (503, "model_unhealthy")
-    assert 1 <= int(refused.headers["Retry-After"]) <= 20
-    assert "died 5 times" in ill["reason"]
-    eventually(
-        lambda: client.post("/v1/predictions", json={"version": version, "input": {}}).status_code == 201
-    )
-    eventually(lambda: client.get(address).json()["serving"]["status"] == "loaded")
+    version = {"runtime": "echo", "config": {"rows": 7}}
+    made = {"owner": "demo", "name": "dying", "visibility": "public", "version": version}
+    version_id = client.post("/v1/models", json=made).json()["latest_version"]["id"]
+    for _ in range(3):
+        client.post("/v1/predictions", json={"version": version_id, "input": {"crash": True}})
+
+    def is_refused() -> bool:
+        values = {"version": version_id, "input": {"text": "mine"}}
+        ended = client.post("/v1/predictions", json=values, headers={"Prefer": "wait=30"}).json()
+        return "your inputs have killed this model's process 5 times" in (ended["error"] or "")
+
+    eventually(is_refused, 60)
+    serving = client.get(f"/v1/models/demo/dying/versions/{version_id}").json()["serving"]
+    assert serving["status"] != "unhealthy", serving
+    with platform.client() as other:
+        account = {"email": "o@x.test", "username": "other", "password": "correct horse"}
+        other.post("/v1/auth/register", json=account).raise_for_status()
+        signed_in = {"username": "other", "password": "correct horse"}
+        token = other.post("/v1/auth/token", data=signed_in).json()["access_token"]
+        other.headers["Authorization"] = f"Bearer {token}"
+        values = {"version": version_id, "input": {"text": "theirs"}}
+        ended = other.post("/v1/predictions", json=values, headers={"Prefer": "wait=30"}).json()
+    assert (ended["status"], ended["output"]) == ("succeeded", "theirs")
+
+
+def test_a_worker_with_another_storage_refuses_to_start(platform: UpPlatform, tmp_path: Path) -> None:
+    state = platform.state
+    env = {
+        **os.environ,
+        "DATABASE_URL": state.database_url,
+        "REDIS_URL": state.redis_url,
+        "SECRET_KEY": state.secret_key,
+        "LOVAGE_ENV": "development",
+        "LOVAGE_DATA_DIR": str(tmp_path / "another"),
+    }
+    command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "stranger"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("lovage: ") == 1
+    for part in (str(platform.folder), str(tmp_path / "another"), "STORAGE_DIR"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def candidates(client: httpx.Client) -> list[dict[str, object]]:

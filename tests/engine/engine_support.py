@@ -46,7 +46,11 @@ def submit(engine: Engine, model: ModelSpec, job: Work) -> Submission:
 def spec(runtime: str = "trial", **config: Any) -> ModelSpec:
     """A version that no other test has."""
     return ModelSpec(
-        version=f"version-{next(_numbers)}", model=f"test/{runtime}", runtime=runtime, config=config
+        version=f"version-{next(_numbers)}",
+        model=f"test/{runtime}",
+        runtime=runtime,
+        config=config,
+        development=True,
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.work import Work
+from app.domain.work import Chunk, Delivered, Event, Finished, Restarted, Started, Work
 from app.engine import deadlines, model_cache, retry_policy
 from app.engine.batch_policy import (
     CostModel,
@@ -22,7 +22,7 @@ from app.engine.batch_policy import (
 from app.engine.model_cache import Resident, Step, Then
 from app.engine.model_states import Absent, BackingOff, Loading, Ready, without_process
 from app.engine.open_work import OpenWork
-from app.engine.retry_policy import Health
+from app.engine.retry_policy import Death, Health
 from app.engine.work_items import Handle, WorkItem
 
 WAITING = st.lists(st.builds(Waiting, st.sampled_from("abc"), st.integers(1, 500)), max_size=60)
@@ -167,9 +167,9 @@ def test_items_that_died_together_are_isolated_in_halves_then_alone() -> None:
 def test_five_deaths_in_a_minute_make_a_version_unhealthy_for_longer_each_time() -> None:
     health = Health()
     for second in range(4):
-        health = retry_policy.after_death(health, float(second), "killed", isolated=False)
+        health = retry_policy.after_death(health, Death(float(second)), "killed", isolated=False)
     assert not health.blocked(4.0)
-    health = retry_policy.after_death(health, 4.0, "killed", isolated=False)
+    health = retry_policy.after_death(health, Death(4.0), "killed", isolated=False)
     assert health.blocked(8.9)
     assert not health.blocked(9.1)
     assert "5 times" in health.reason
@@ -214,7 +214,7 @@ def test_what_backs_off_refuses_work_with_the_reason_until_its_time_is_over() ->
 def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
     health = Health()
     for second in range(0, 400, 20):
-        health = retry_policy.after_death(health, float(second), "killed", isolated=False)
+        health = retry_policy.after_death(health, Death(float(second)), "killed", isolated=False)
     assert not health.blocked(400.0)
 
 
@@ -222,8 +222,118 @@ def test_the_search_for_a_poison_input_does_not_close_the_model() -> None:
     health = Health()
     for second in range(20):
         health = retry_policy.after_success(health)
-        health = retry_policy.after_death(health, float(second), "killed", isolated=True)
+        health = retry_policy.after_death(health, Death(float(second)), "killed", isolated=True)
     assert not health.blocked(20.0)
+
+
+def test_one_caller_cannot_close_a_model_for_others_and_several_in_turn_can() -> None:
+    health = Health()
+    for second in range(50):
+        health = retry_policy.after_death(health, Death(float(second), "eve"), "killed", isolated=False)
+    assert not health.blocked(50.0)
+    health = retry_policy.after_death(health, Death(50.0, "bob"), "killed", isolated=False)
+    assert health.blocked(50.0), "nothing has succeeded since"
+    health = Health()
+    for second in range(50):
+        health = retry_policy.after_death(health, Death(float(second), "eve"), "killed", isolated=False)
+        health = retry_policy.after_death(health, Death(float(second), "bob"), "killed", isolated=False)
+        health = retry_policy.after_success(health)
+    assert not health.blocked(50.0), "it works for others"
+
+
+def opened(*names: str) -> tuple[OpenWork, list[WorkItem]]:
+    """These items, sent and begun."""
+    open_work = OpenWork()
+    for name in names:
+        open_work.add(WorkItem(Work(name, {}), name, Handle(name, lambda event: None)))
+    return open_work, begin(open_work, 0.0)
+
+
+def begin(open_work: OpenWork, now: float) -> list[WorkItem]:
+    """Sends what is due; it starts at once."""
+    due = open_work.take_due()
+    for sent in due:
+        sent.pass_on(Started())
+        sent.started_at = now or 1e-9
+    return due
+
+
+def die(open_work: OpenWork, now: float) -> WorkItem | None:
+    convicted = open_work.blame("killed", now)
+    open_work.requeue("killed")
+    return convicted
+
+
+def test_after_a_death_all_come_back_together_and_after_another_in_halves() -> None:
+    open_work, items = opened(*"abcd")
+    assert die(open_work, 1.0) is None
+    assert begin(open_work, 2.0) == items
+    die(open_work, 3.0)
+    assert begin(open_work, 4.0) == items[:2]
+    assert begin(open_work, 4.0) == [], "one group at a time"
+    die(open_work, 5.0)
+    assert begin(open_work, 6.0) == [items[0]]
+    assert die(open_work, 7.0) is items[0]
+    assert items[0].suspected_at == (1.0, 3.0, 5.0, 7.0)
+
+
+def test_a_half_that_goes_on_for_a_while_lets_the_other_in() -> None:
+    open_work, items = opened(*"abcd")
+    for moment in (1.0, 3.0):
+        die(open_work, moment)
+        began = moment + 1
+        begin(open_work, began)
+    late = began + retry_policy.PROVEN_SECONDS
+    open_work.on_progress(items[0], late)
+    open_work.on_progress(items[1], late - 1)
+    assert begin(open_work, late) == []
+    open_work.on_progress(items[1], late)
+    assert begin(open_work, late) == items[2:]
+    die(open_work, late + 1)
+    assert begin(open_work, late + 2) == [items[0]], "it may have been one of these after all"
+
+
+def test_deaths_that_lie_apart_never_split_a_batch() -> None:
+    open_work, items = opened(*"abcd")
+    for number in range(retry_policy.BYSTANDER_DEATHS - 1):
+        die(open_work, 10.0 * number)
+        assert begin(open_work, 10.0 * number + 1) == items
+        for each in items:
+            open_work.on_progress(each, 10.0 * number + 1 + retry_policy.PROVEN_SECONDS)
+
+
+def test_another_run_that_says_something_else_replaces_all_and_says_so() -> None:
+    events: list[Event] = []
+    twice = WorkItem(Work("w", {}), "w", Handle("w", events.append))
+    for event in (Started(), Chunk("a"), Chunk("b"), Chunk("c")):
+        twice.pass_on(event)
+    for run in (["a", "b", "c", "d"], ["a", "x"]):
+        twice.reset()
+        twice.pass_on(Started())
+        for data in run:
+            twice.pass_on(Chunk(data))
+    assert events == [
+        Started(),
+        *map(Chunk, "abcd"),
+        Restarted(),
+        *map(Chunk, "ax"),
+    ]
+    twice.reset()
+    twice.pass_on(Started())
+    twice.pass_on(Chunk("a"))
+    twice.put_end(Finished(["a"]))
+    assert events[-3:-1] == [Restarted(), Chunk("a")], "it ends sooner than before"
+
+
+def test_a_run_that_goes_on_is_passed_on_from_there() -> None:
+    events: list[Event] = []
+    earlier = Delivered(["a", "b"], [[1], [2]])
+    resumed = WorkItem(Work("w", {}, delivered=earlier), "w", Handle("w", events.append))
+    resumed.pass_on(Started(1, 2))
+    resumed.pass_on(Chunk("c", [3]))
+    assert events == [Started(1, 2), Chunk("c", [3])]
+    assert resumed.delivered == Delivered(["a", "b", "c"], [[1], [2], [3]])
+    assert len(earlier) == 2, "what the worker keeps is its own"
 
 
 def item(started_at: float = 0.0, timeout: float = 0.0, **more: float) -> WorkItem:

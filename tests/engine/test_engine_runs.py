@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -91,6 +92,35 @@ def test_what_a_model_prints_is_the_items_log_before_its_end(shared_engine: Engi
     events = events_of(shared_engine, spec(), job)
     text = "".join(event.text for event in events[:-1] if isinstance(event, Log))
     assert text == f"hello from {job.id}\nstraight to the descriptor: ä\n"
+
+
+def test_what_a_batch_prints_and_why_it_raised_is_no_neighbours_log(shared_engine: Engine) -> None:
+    model = spec()
+    blocker = submit(shared_engine, model, work(seconds=0.2))
+    next(blocker.events())
+    submitted = [submit(shared_engine, model, work(do)) for do in ("", "raise", "print", "")]
+    logs = ["".join(e.text for e in each.events() if isinstance(e, Log)) for each in submitted]
+    assert logs[0] == logs[3] == ""
+    assert "index out of range" in logs[1]
+    assert logs[2] in ("", f"hello from {submitted[2].id}\nstraight to the descriptor: ä\n")
+
+
+def test_a_folders_own_code_runs_one_at_a_time_each_with_its_own_prints(
+    shared_engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "predictor.py").write_text(
+        "import time\n"
+        "def predict(text: str) -> str:\n"
+        "    print('saw', text)\n"
+        "    time.sleep(0.1)\n"
+        "    return text\n"
+    )
+    model = replace(spec("python"), path=str(tmp_path))
+    submitted = [submit(shared_engine, model, Work(f"own-code-{n}", {"text": str(n)})) for n in range(3)]
+    for number, each in enumerate(submitted):
+        events = list(each.events())
+        assert events[0] == Started(1)
+        assert "".join(e.text for e in events if isinstance(e, Log)) == f"saw {number}\n"
 
 
 def test_a_bad_input_fails_alone(shared_engine: Engine) -> None:

@@ -8,8 +8,8 @@ import torch
 import transformers
 from running import Feed, jobs, load, run
 
-from app.domain.work import Canceled
-from app.runtimes.base import Runtime
+from app.domain.work import Canceled, Chunk, Delivered
+from app.runtimes.base import Job, Runtime
 from app.runtimes.demo import SHIPPED
 
 SMALL = {"vocab_size": 4096, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": 0, "eos_token_id": 0}
@@ -68,6 +68,20 @@ def test_every_family_says_what_generate_says_though_others_come_and_go(family, 
     expected = [reference(model, given).rstrip("\ufffd") for given in INPUTS]
     assert ["".join(ended[str(n)].output) for n in range(4)] == expected  # type: ignore[union-attr]
     assert ["".join(chunks.get(str(n), [])) for n in range(4)] == expected
+
+
+def test_every_family_goes_on_where_another_run_stopped(family, tmp_path: Path) -> None:
+    model, _ = family
+    wanted = {**INPUTS[3], "max_new_tokens": 30}
+    events = [event for _, event in model.run(jobs(model, [wanted], tmp_path), Feed())]
+    chunks = [event for event in events if isinstance(event, Chunk)]
+    half = len(chunks) // 2
+    cut = Delivered([chunk.data for chunk in chunks[:half]], [chunk.state for chunk in chunks[:half]])
+    again = Job("again", wanted, delivered=cut)
+    model.prepare(again)
+    ended, more = run(model, [again, *jobs(model, INPUTS[:1], tmp_path)])
+    assert more["again"] == [chunk.data for chunk in chunks[half:]]
+    assert ended["again"] == events[-1]
 
 
 def test_the_loop_is_chosen_by_trying(family) -> None:

@@ -1,14 +1,16 @@
 """Continuous batching: who joins and leaves changes nobody's text."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from running import Feed, jobs, outputs, run
 
-from app.domain.work import Finished
-from app.runtimes.base import Runtime
+from app.domain.work import Chunk, Delivered, Finished
+from app.runtimes.base import Job, Runtime
 from app.runtimes.text.text_pieces import Detokenizer, StopFilter, overlap
 
 PROMPTS = ["The whale", "Alice was beginning to get very tired", "It", "The captain of the ship said that"]
@@ -105,3 +107,38 @@ def test_pieces_are_whole_characters_and_add_up(text: str) -> None:
 
 def test_overlap_is_the_longest_end_that_begins_the_stop() -> None:
     assert [overlap("abc", "cab"), overlap("xab", "abz"), overlap("abc", "xyz")] == [1, 2, 0]
+
+
+CONTINUED = [
+    {"prompt": "The whale", "temperature": 0, "max_new_tokens": 40},
+    {"prompt": "Alice was", "temperature": 1.2, "seed": 5, "max_new_tokens": 80, "repetition_penalty": 1.3},
+    {"prompt": "It", "temperature": 1.5, "top_k": 0, "seed": 7, "max_new_tokens": 30, "stop": ["zebra"]},
+]
+
+
+@pytest.mark.parametrize("given", CONTINUED, ids=["greedy", "seeded, with a penalty", "with a stop string"])
+def test_a_text_that_was_cut_off_goes_on_as_if_nothing_had_happened(
+    words: Runtime, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    [job] = jobs(words, [given], tmp_path)
+    events = [event for _, event in words.run([job], Feed())]
+    chunks, whole = [event for event in events if isinstance(event, Chunk)], events[-1]
+    assert isinstance(whole, Finished)
+    for cut in (1, len(chunks) // 2, len(chunks)):
+        again = Job("again", given, files="", delivered=delivered(chunks[:cut]))
+        words.prepare(again)
+        assert cut - again.continued in ((0, 1) if cut == len(chunks) else (0,))
+        neighbour = jobs(words, GREEDY[1:2], tmp_path)
+        ended, more = run(words, neighbour, Feed([again]))
+        assert more["again"] == [chunk.data for chunk in chunks[again.continued :]]
+        assert ended["again"] == whole
+
+
+def test_a_text_that_its_tokens_do_not_make_begins_at_the_beginning(words: Runtime) -> None:
+    strange = Job("0", CONTINUED[0], delivered=Delivered(["another", " text"], [[17], [18, 19]]))
+    words.prepare(strange)
+    assert (strange.continued, strange.length) == (0, len(strange.prepared.ids))
+
+
+def delivered(chunks: Sequence[Chunk]) -> Delivered:
+    return Delivered([chunk.data for chunk in chunks], [chunk.state for chunk in chunks])

@@ -12,15 +12,18 @@ from moving import accepted, claim, claimed, ending, living_worker
 from waiting import eventually
 
 from app.composition import Core
-from app.domain.errors import InvalidRequest, NotFound
+from app.domain.errors import Gone, InvalidRequest, NotFound
 from app.domain.predictions import Prediction, Status
+from app.domain.work import Delivered
 from app.events import channels
 from app.events.channels import ChunkFrame
 from app.events.chunk_subscription import QUEUE_LIMIT, ChunkSubscription
 from app.events.reader import EventReader
-from app.services.predictions.attempts import ProgressUpdate
-from app.services.predictions.follow import Follower, StreamEvent, next_number
+from app.events.takeover import StreamTakeover
+from app.services.predictions.attempts import HandBack, ProgressUpdate
+from app.services.predictions.follow import Follower
 from app.services.predictions.lifecycle import FEW
+from app.services.predictions.stream_tail import StreamEvent, parse_event_id
 from app.settings import Settings
 
 
@@ -29,7 +32,7 @@ async def follower(core: Core, settings: Settings) -> AsyncIterator[Follower]:
     reader = EventReader(settings.redis_url)
     reader.start()
     with ThreadPoolExecutor(4) as threads:
-        made = Follower(core.database, reader, core.answers.stored, threads)
+        made = Follower(core.database, reader, core.answers.stored, threads, core.view)
         while not reader.healthy:
             await asyncio.sleep(0.01)
         yield made
@@ -43,7 +46,7 @@ async def unresponsive(core: Core) -> AsyncIterator[Follower]:
     reader = EventReader("redis://127.0.0.1:1/0")
     reader.start()
     with ThreadPoolExecutor(4) as threads:
-        made = Follower(core.database, reader, core.answers.stored, threads)
+        made = Follower(core.database, reader, core.answers.stored, threads, core.view)
         yield made
         await reader.close()
 
@@ -248,4 +251,89 @@ async def test_failures_and_cancels_say_so(core: Core, follower: Follower) -> No
 
 
 def test_event_ids_of_others_start_from_the_beginning() -> None:
-    assert [next_number(text) for text in (None, "", "x", "1:2", "1:x", "9" * 40)] == [0, 0, 0, 3, 0, 0]
+    texts = (None, "", "x", "1:2", "1:x", "9" * 40, "1.x:2", "1.7:2", "1.7:")
+    assert [parse_event_id(text) for text in texts] == [(0, 0)] * 3 + [(0, 3)] + [(0, 0)] * 3 + [
+        (7, 3),
+        (7, 0),
+    ]
+
+
+def outputs(events: list[StreamEvent]) -> list[str]:
+    """The data of output events, and the names of the others."""
+    return [event.data if event.event == "output" else event.event for event in events]
+
+
+async def test_that_an_output_begins_anew_is_said_live_and_to_who_resumes(
+    core: Core, follower: Follower
+) -> None:
+    running = claimed(core, living_worker(core))
+    publish(core, running, 0, "old")
+    events = follower.stream(running.id)
+    first = await anext(events)
+    core.events.chunk(running.id, ChunkFrame(running.attempt, 0, "new", 1_001))
+    core.events.chunk(running.id, ChunkFrame(running.attempt, 1, "er", 1_001))
+    assert outputs([first, *[await anext(events) for _ in range(3)]]) == ["old", "restart", "new", "er"]
+    core.lifecycle.finish([ending(running, output=["new", "er"], generation=1_001)])
+    assert outputs([event async for event in events]) == ["done"]
+    assert outputs(await collect(follower, running)) == ["new", "er", "done"]
+    resumed = await collect(follower, running, first.id)
+    assert outputs(resumed) == ["restart", "new", "er", "done"]
+    assert outputs(await collect(follower, running, resumed[0].id)) == ["new", "er", "done"]
+    assert outputs(await collect(follower, running, resumed[1].id)) == ["er", "done"]
+
+
+async def test_without_redis_the_row_tells_that_the_output_began_anew(
+    core: Core, unresponsive: Follower
+) -> None:
+    running = claimed(core, living_worker(core))
+    assert running.worker
+    core.lifecycle.save_progress([ProgressUpdate(running.id, running.attempt, running.worker, ["a", "b"])])
+    events = unresponsive.stream(running.id)
+    assert outputs([await anext(events), await anext(events)]) == ["a", "b"]
+    core.lifecycle.finish([ending(running, output=["c"], generation=1_001)])
+    assert outputs([event async for event in events]) == ["restart", "c", "done"]
+
+
+async def test_chunks_of_an_attempt_that_lost_the_output_are_void(core: Core, follower: Follower) -> None:
+    stale = claimed(core, living_worker(core), stream=True)
+    publish(core, stale, 0, "a")
+    publish(core, stale, 1, "b")
+    events = follower.stream(stale.id)
+    assert outputs([await anext(events), await anext(events)]) == ["a", "b"]
+    had, generation = StreamTakeover(core.redis).take_over(stale.id, 2, [], 0)
+    assert (had.chunks, generation) == (["a", "b"], 0)
+    publish(core, stale, 2, "void")
+    core.events.chunk(stale.id, ChunkFrame(2, 2, "c"))
+    assert outputs([await anext(events)]) == ["c"]
+    assert stale.worker
+    core.lifecycle.hand_back([HandBack(stale.id, 1, stale.worker)])
+    [running] = claim(core, living_worker(core), stale.id)
+    core.lifecycle.finish([ending(running, output=["a", "b", "c"])])
+    assert outputs([event async for event in events]) == ["done"]
+    assert outputs(await collect(follower, running)) == ["a", "b", "c", "done"], "also to a late reader"
+
+
+async def test_an_attempt_goes_on_with_what_readers_have_had(core: Core) -> None:
+    """With the states that the runtime needs, and with what only the row has."""
+    running = claimed(core, living_worker(core))
+    core.events.chunk(running.id, ChunkFrame(1, 0, "a"), [5])
+    core.events.chunk(running.id, ChunkFrame(1, 1, "b"), [6, 7])
+    eventually(lambda: core.redis.xlen(channels.kept(running.id)) == 2)
+    take_over = StreamTakeover(core.redis).take_over
+    assert take_over(running.id, 2, ["a"], 0) == (Delivered(["a", "b"], [[5], [6, 7]]), 0)
+    core.events.chunk(running.id, ChunkFrame(2, 4, "e"), [9])
+    eventually(lambda: core.redis.xlen(channels.kept(running.id)) == 4)
+    had, _ = take_over(running.id, 3, ["a", "b", "c"], 0)
+    assert had == Delivered(["a", "b", "c"], [[5], [6, 7], None]), "up to a gap"
+    core.redis.delete(channels.kept(running.id))
+    assert take_over(running.id, 4, ["x"], 3_001) == (Delivered(["x"], [None]), 3_001)
+
+
+async def test_a_removed_prediction_streams_nothing(core: Core, follower: Follower) -> None:
+    running = claimed(core, living_worker(core))
+    publish(core, running, 0, "secret")
+    core.lifecycle.finish([ending(running, output=["secret"])])
+    core.removal().remove(await follower.get(running.id))
+    eventually(lambda: not core.redis.exists(channels.kept(running.id)))
+    with pytest.raises(Gone):
+        await collect(follower, running)

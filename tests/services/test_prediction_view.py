@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.domain.predictions import Prediction, Status
-from app.services.predictions.prediction_view import PredictionView
+from app.services.predictions.prediction_view import PredictionView, own_files
 from app.storage.memory import MemoryStorage
 from app.storage.signing import UrlSigner
 
@@ -39,11 +39,13 @@ def test_a_wait_that_ran_out_says_starting_and_shows_no_output(view: PredictionV
 
 def test_only_files_of_this_very_prediction_are_signed(view: PredictionView) -> None:
     own, foreign = {"$file": f"outputs/{ID}/1/a.png"}, {"$file": "outputs/another/1/a.png"}
-    shown = view.render(prediction(output=[own, foreign, {"deep": own}, "text"]), "http://b")["output"]
+    mixed = ["a caption", own, foreign, {"deep": ["x", own]}]
+    assert own_files(prediction(output=mixed)) == [own["$file"]] * 2
+    caption, *shown, deep = view.render(prediction(output=mixed), "http://b")["output"]
+    assert caption == "a caption"
     assert shown[0].startswith(f"http://b/v1/files/content/outputs/{ID}/1/a.png?")
     assert shown[1] == foreign
-    assert shown[2]["deep"].startswith("http://b/")
-    assert shown[3] == "text"
+    assert deep["deep"][1].startswith("http://b/")
 
 
 def test_forged_stream_tokens_are_refused(view: PredictionView) -> None:

@@ -12,6 +12,7 @@ from app.broker.queue_lists import QueueLists
 from app.composition import Core
 from app.db.tables import ModelRow, UserRow, VersionRow
 from app.engine.engine import Engine, EngineOptions
+from app.events.takeover import StreamTakeover
 from app.outbound.addresses import AddressPolicy
 from app.outbound.guarded_client import GuardedClient
 from app.runtimes import registry
@@ -66,7 +67,7 @@ def echo(core: Core) -> str:
 def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[SimpleNamespace]:
     """What takes predictions through a worker, as a worker has it, not started."""
     identity, ending_writer = WorkerIdentity(), EndingWriter(core.lifecycle)
-    options = RunOptions("cpu", 1, 60.0, frozenset())
+    options = RunOptions("cpu", 1, 60.0, frozenset(), development=True)
     preparation = Preparation(
         Versions(core.database),
         ModelFiles(composition.model_file_options(settings)),
@@ -74,12 +75,14 @@ def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[Simp
         LongInputs(core.database, core.storage),
         options,
     )
+    takeover = StreamTakeover(core.redis)
     runner = Runner(
         engine,
         core.lifecycle,
         identity,
         ending_writer,
         core.events,
+        takeover,
         preparation,
         Outputs(core.storage),
         options,
@@ -88,6 +91,7 @@ def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[Simp
     intake = Intake(core.lifecycle, identity, runner, lists, ["cpu"], 16)
     ending_writer.on_written = intake.on_capacity
     yield SimpleNamespace(
+        takeover=takeover,
         core=core,
         engine=engine,
         identity=identity,

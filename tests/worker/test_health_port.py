@@ -108,7 +108,7 @@ def test_a_model_that_loads_or_fails_or_dies_is_counted() -> None:
         ("bad", {"load_error": "no"}, {}),
         ("good", {}, {"crash": True}),
     ):
-        spec = ModelSpec(version, f"metrics/{version}", "echo", config=config)
+        spec = ModelSpec(version, f"metrics/{version}", "echo", config=config, development=True)
         events: SimpleQueue[Event] = SimpleQueue()
         engine.submit_all(spec, [(Work(f"{version}{given}", given), events.put)])
         while not isinstance(events.get(), END):

@@ -36,7 +36,7 @@ from app.worker.ending_writer import EndingWriter
 from app.worker.heartbeat import Heartbeat, Post
 from app.worker.intake import LOOK_ANYWAY_SECONDS
 from app.worker.preparation import file_inputs, may_write_files
-from app.worker.run import Run, Stop, has_files
+from app.worker.run import Run, Stop
 from app.worker.scratch import SCRATCH, remove_scratch_of_the_dead
 
 
@@ -493,8 +493,6 @@ def test_what_may_hold_files() -> None:
     assert may_write_files({"anyOf": [{"type": "string"}, uri]})
     assert not may_write_files({"type": "array", "items": {"type": "number"}})
     assert not may_write_files({"type": "object", "properties": {"label": {"type": "string"}}})
-    assert has_files([{"$file": "a"}])
-    assert not has_files([[0.1], [0.2]])
     assert file_inputs({"properties": {"image": uri}}) == ("image",)
     assert file_inputs({"properties": {"images": {"type": "array", "items": uri}}}) == ("images",)
     assert file_inputs({"properties": {"text": {"type": "string"}}}) == ()

@@ -21,7 +21,7 @@ from app.api.model_calls.edge_route import error_body
 from app.api.model_calls.failures import RunFailed, failure_of
 from app.domain.errors import LovageError
 from app.domain.predictions import Prediction
-from app.services.predictions.follow import StreamEvent
+from app.services.predictions.stream_tail import StreamEvent
 
 QUEUED_AT_MOST = 64  # events of one stream that are read ahead of a slow caller
 # Then a comment is sent: a queue, or a model that loads, may take longer than a proxy waits.
@@ -29,6 +29,12 @@ SILENT_SECONDS = 10.0
 SILENCE = StreamEvent("", "silence", "")
 LINE_ENDS = re.compile(rb"\xe2\x80[\xa8\xa9]|\xc2\x85")
 COMMENT = b": waiting\n\n"
+
+# These clients have no word for it, and would put two texts together.
+RESTARTED = (
+    "The model's process died, and its answer could not be continued: it would begin anew. Send the request"
+    " again."
+)
 
 NumberedEvent = tuple[int, StreamEvent]  # the number of the prediction in its request, and its event
 Line = dict[str, Any]
@@ -111,6 +117,8 @@ class AnswerStream(StreamingResponse):
                     continue
                 if event.event == "error":
                     raise await _failure(self._call, self._predictions[number])
+                if event.event == "restart":
+                    raise RunFailed(500, RESTARTED, "stream_restarted")
                 async for line in self._form.each(number, event):
                     yield wire.encode(line)
             for line in await self._form.last():

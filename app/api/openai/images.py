@@ -16,8 +16,7 @@ from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import refused
 from app.api.model_calls.fields import CallIn, Model
 from app.api.openai.errors import OpenAIRoute, declared
-from app.domain.predictions import Prediction
-from app.domain.work import FILE_KEY
+from app.services.predictions.prediction_view import own_files
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
@@ -73,7 +72,7 @@ async def create_images(request: Request, body: ImagesIn) -> Response:
     call = await open_call(request, body.model)
     require_input(call, "prompt")
     predictions = await wait_for_all(request, call, await call.predict(_inputs(call, body)))
-    keys = [key for prediction in predictions for key in _files(prediction)]
+    keys = [key for prediction in predictions for key in own_files(prediction)]
     if not keys:
         raise refused("model", f"{call.version.model} does not answer with files")
     pictures = [await _picture(request, call, key, body.response_format) for key in keys]
@@ -90,11 +89,6 @@ def _inputs(call: Call, body: ImagesIn) -> list[dict[str, Any]]:
     if "num_images" in call.inputs():
         return [{"num_images": count, **values}]
     return [values] * count
-
-
-def _files(prediction: Prediction) -> list[str]:
-    outputs = prediction.output if isinstance(prediction.output, list) else [prediction.output]
-    return [output[FILE_KEY] for output in outputs if isinstance(output, dict) and FILE_KEY in output]
 
 
 async def _picture(request: Request, call: Call, key: str, form: str | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from app.api.openai.errors import OpenAIRoute, declared
 from app.api.openai.text_answer import TextAnswer, usage_as_json
 from app.api.openai.text_wire import MOST_CHOICES, CompletionIn, CompletionOut, TextIn
 from app.domain.predictions import Prediction, Status
-from app.services.predictions.follow import StreamEvent
+from app.services.predictions.stream_tail import StreamEvent
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 

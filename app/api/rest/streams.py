@@ -16,10 +16,11 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.deps import ServicesDep
+from app.api.deps import ServicesDep, base_url
 from app.api.problems import declared
 from app.domain.errors import NotFound
-from app.services.predictions.follow import StreamEvent
+from app.services.predictions.follow import with_data
+from app.services.predictions.stream_tail import StreamEvent
 
 router = APIRouter(tags=["Predictions"])
 
@@ -36,13 +37,17 @@ PING_SECONDS = 10.0  # proxies and one client give a silent connection up after 
     summary="Stream a prediction's output",
     response_class=Response,
     responses={
-        200: {"description": "Events `output`, `error` and `done`.", "content": {"text/event-stream": {}}},
-        **declared(404),
+        200: {
+            "description": "Events `output`, `restart`, `error` and `done`.",
+            "content": {"text/event-stream": {}},
+        },
+        **declared(404, 410),
     },
     openapi_extra={"security": []},
 )
 async def read_stream(request: Request, services: ServicesDep, token: str) -> Response:
-    """All output from the start, however late you come; `Last-Event-ID` resumes after that event.
+    """All output from the start, however late you come; `Last-Event-ID` resumes after that event. After
+    `restart` the output begins anew, and what came before is void.
 
     A stream that ends without `done` is to be resumed: the server is being restarted.
     """
@@ -50,8 +55,8 @@ async def read_stream(request: Request, services: ServicesDep, token: str) -> Re
     if prediction_id is None:
         raise NotFound("The requested stream could not be found.")
     follower = services.follower
-    prediction = await follower.get(prediction_id)
-    groups = follower.stream_groups(prediction, request.headers.get("last-event-id"))
+    prediction = with_data(await follower.get(prediction_id))
+    groups = follower.stream_groups(prediction, request.headers.get("last-event-id"), base_url(request))
     body = with_pings(groups, PING_SECONDS, lambda: follower.is_live)
     return ReaderStream(body, lambda: services.disconnects.on_reader_left(prediction))
 

@@ -17,6 +17,7 @@ from app.domain.errors import LovageError, TooMany
 from app.domain.predictions import Prediction
 from app.services.catalogue.runnable import parse_reference
 from app.services.people.access import Principal
+from app.services.predictions.stream_tail import StreamEvent
 from app.services.predictions.submit import Submission
 
 AT_ONCE = 128  # predictions that one connection follows
@@ -95,13 +96,20 @@ class FollowedPredictions:
         await self.write_prediction(prediction, as_message)
 
     async def _write_chunks(self, prediction_id: str, request_id: str | None) -> None:
-        events = self._services.follower.stream(prediction_id)
+        events = self._services.follower.stream(prediction_id, base_url=self._base)
         async with contextlib.aclosing(events) as opened:  # type: ignore[type-var]
             async for event in opened:
-                if event.event == "output":
-                    index = int(event.id.rpartition(":")[2])
-                    await self._outgoing.write(
-                        wire.ChunkOut(
-                            request_id=request_id, prediction_id=prediction_id, index=index, data=event.data
-                        )
-                    )
+                if message := as_message(event, prediction_id, request_id):
+                    await self._outgoing.write(message)
+
+
+def as_message(
+    event: StreamEvent, prediction_id: str, request_id: str | None
+) -> wire.ChunkOut | wire.RestartOut | None:
+    """What the client receives of it; None for an end, which the result has."""
+    if event.event == "restart":
+        return wire.RestartOut(request_id=request_id, prediction_id=prediction_id)
+    if event.event != "output":
+        return None
+    index = int(event.id.rpartition(":")[2])
+    return wire.ChunkOut(request_id=request_id, prediction_id=prediction_id, index=index, data=event.data)

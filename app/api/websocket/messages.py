@@ -107,6 +107,13 @@ class ChunkOut(FromServer):
     data: str
 
 
+class RestartOut(FromServer):
+    """The output begins anew: all chunks before are void, the next one has index 0."""
+
+    type: Literal["restart"] = "restart"
+    prediction_id: str
+
+
 class ResultOut(FromServer):
     """The end of a prediction: the object that GET /v1/predictions/{id} answers."""
 
@@ -165,6 +172,7 @@ ServerMessage = Annotated[
     WelcomeOut
     | AcceptedOut
     | ChunkOut
+    | RestartOut
     | ResultOut
     | SubscribedOut
     | StatusOut

@@ -29,6 +29,7 @@ class PythonFolder(Runtime):
         streams=True,
         admin_only=True,
     )
+    batches: ClassVar[bool] = False
 
     def __init__(self, predictor: Any) -> None:
         self._predictor = predictor

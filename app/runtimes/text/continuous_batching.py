@@ -46,7 +46,7 @@ class ContinuousBatch:
     def _prefill(self) -> Iterator[tuple[str, Event]]:
         """Puts those who wait, oldest first, into free rows, as many as the budget of tokens allows."""
         if fresh := self._pop_waiting():
-            logits = self._model.prefill(self._cache, [run.request.ids for run in fresh])
+            logits = self._model.prefill(self._cache, [run.context for run in fresh])
             self._runs += fresh
             yield from continue_runs(fresh, logits)
             self._drop_ended()
@@ -55,7 +55,7 @@ class ContinuousBatch:
         fresh: list[TextRun] = []
         longest = 0
         while self._waiting and len(self._runs) + len(fresh) < self._slots:
-            longest = max(longest, len(self._waiting[0].request.ids))
+            longest = max(longest, self._waiting[0].job.length)
             if fresh and longest * (len(fresh) + 1) > self._budget:
                 break
             fresh.append(self._waiting.popleft())

@@ -35,11 +35,17 @@ class Sampling:
 
 
 class UniformGenerator:
-    """The random numbers of one request, uniform in [0, 1), from a torch.Generator of its own on the CPU."""
+    """The random numbers of one request, uniform in [0, 1), from a torch.Generator of its own on the CPU.
 
-    def __init__(self, seed: int) -> None:
+    One is drawn for each new token, so the number at a position follows from the seed alone: a run that goes
+    on where another stopped begins with `position`, the number of tokens that there are.
+    """
+
+    def __init__(self, seed: int, position: int = 0) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._drawn: list[float] = []
+        for _ in range(position):
+            self.draw()
 
     def draw(self) -> float:
         if not self._drawn:

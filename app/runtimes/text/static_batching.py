@@ -51,10 +51,10 @@ class StaticBatch:
         from transformers import GenerationConfig
 
         torch.set_num_threads(max(1, self._threads))  # a setting of each thread
-        longest = max(run.request.limit for run in group.runs)
+        longest = max(run.left for run in group.runs)
         settings = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=0, use_cache=True)
         try:
-            ids = torch.tensor([run.request.ids for run in group.runs], device=self._device)
+            ids = torch.tensor([run.context for run in group.runs], device=self._device)
             with torch.inference_mode():
                 self._net.generate(
                     input_ids=ids,
@@ -100,4 +100,4 @@ class _Group:
 
 
 def _size(run: TextRun) -> int:
-    return len(run.request.ids)
+    return run.job.length

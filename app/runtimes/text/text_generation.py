@@ -6,10 +6,11 @@ decided by trying at load.
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from app.domain.version_settings import number_of
-from app.domain.work import Event, ModelSpec
+from app.domain.work import Delivered, Event, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.known_ids import KnownIds
@@ -64,8 +65,8 @@ INPUTS = schema.inputs(
 
 
 class TextGeneration(Runtime):
-    """Length is the prompt's tokens. Metrics: prompt_tokens, output_tokens, finish_reason (stop, length), and
-    the seed when there is chance in it."""
+    """Length is the prompt's tokens, and those of an earlier run that this one goes on from. Metrics:
+    prompt_tokens, output_tokens, finish_reason (stop, length), and the seed when there is chance in it."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="text-generation",
@@ -118,6 +119,7 @@ class TextGeneration(Runtime):
             raise ValueError(
                 f"the prompt has {len(ids)} tokens; the model takes at most {self._positions - 1}"
             )
+        job.length = len(ids)
         job.prepared = Request(
             ids=ids,
             limit=min(values["max_new_tokens"], capacity),
@@ -130,7 +132,20 @@ class TextGeneration(Runtime):
                 repetition_penalty=values["repetition_penalty"],
             ),
         )
-        job.length = len(ids)
+        if job.delivered:
+            self._continue(job, job.delivered)
+
+    def _continue(self, job: Job, delivered: Delivered) -> None:
+        """Goes on behind the tokens of an earlier run, when they make the very text that was delivered; or
+        behind all but the last chunk, when that is the end."""
+        anew = job.prepared
+        for count in range(len(delivered), max(0, len(delivered) - 2), -1):
+            job.prepared = replace(anew, tokens=[id_ for ids in delivered.states[:count] for id_ in ids])
+            if self._start(job).follows(delivered.chunks[:count]):
+                job.continued = count
+                job.length += len(job.prepared.tokens)
+                return
+        job.prepared = anew
 
     def _prompt_ids(self, values: dict[str, Any]) -> list[int]:
         prompt, messages = values.get("prompt"), values.get("messages")

@@ -16,13 +16,15 @@ from app.runtimes.text.text_pieces import Decode, Detokenizer, StopFilter
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `prepare` makes of a job: the prompt's ids, at most `limit` new tokens, stop strings."""
+    """What `prepare` makes of a job: the prompt's ids, at most `limit` new tokens, stop strings. `tokens`:
+    those of an earlier run, behind which this one goes on."""
 
     ids: list[int]
     limit: int
     stops: list[str]
     seed: int
     sampling: Sampling
+    tokens: Sequence[int] = ()
 
 
 class TextRun:
@@ -32,28 +34,48 @@ class TextRun:
         request: Request = job.prepared
         self.job, self.request = job, request
         self._ends = ends
-        self.sampling, self.generator = request.sampling, UniformGenerator(request.seed)
+        self.sampling = request.sampling
+        self.generator = UniformGenerator(request.seed, len(request.tokens))
         self.last = request.ids[-1]
         self.seen: list[int] = list(dict.fromkeys(request.ids)) if self._remembers else []
         self.finish_reason = ""
         self._generated = 0
         self._chunks: list[str] = []
+        self._unchunked: list[int] = []  # tokens since the last chunk
         self._pieces = Detokenizer(decode, request.ids)
         self._filter = StopFilter(request.stops)
+        for token in request.tokens:  # the run that it follows has given their events out
+            list(self.add_token(token))
 
     @property
     def _remembers(self) -> bool:
         return self.sampling.repetition_penalty != 1.0
 
+    @property
+    def context(self) -> list[int]:
+        """What the model has to read before the first new token."""
+        return [*self.request.ids, *self.request.tokens]
+
+    @property
+    def left(self) -> int:
+        """How many more tokens there may be."""
+        return self.request.limit - self._generated
+
+    def follows(self, chunks: Sequence[str]) -> bool:
+        """Whether it has made these very chunks of its tokens, and is not at its end."""
+        return self._chunks == chunks and not (self._unchunked or self.finish_reason)
+
     def add_token(self, token: int) -> Iterator[tuple[str, Event]]:
         """The events that this token brings."""
         self.last = token
         self._generated += 1
+        self._unchunked.append(token)
         if self._remembers and token not in self.seen:
             self.seen.append(token)
         if text := self._text(token):
             self._chunks.append(text)
-            yield self.job.id, Chunk(text)
+            yield self.job.id, Chunk(text, self._unchunked)
+            self._unchunked = []
         if self.finish_reason:
             yield self.job.id, Finished(self._chunks, self.metrics())
 

@@ -25,6 +25,9 @@ MAX_DEPTH = 64
 MAX_EXACT_FLOAT = 2**53  # above it 1.0-style integers are no longer exact
 SCHEMES = ("http://", "https://", "data:")
 
+DEVELOPMENT = "x-development"  # of a field that does harm on purpose
+FOR_DEVELOPMENT = "development_only", "is for development only (LOVAGE_ENV=development)"
+
 # Keywords that only describe, beside those that the closures below check.
 NOTES = {
     "title",

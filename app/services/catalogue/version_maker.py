@@ -20,7 +20,7 @@ from app.json_text import JsonText
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
-from app.services.catalogue.schema_compile import Errors, compile_schema
+from app.services.catalogue.schema_compile import DEVELOPMENT, FOR_DEVELOPMENT, Errors, compile_schema
 from app.services.catalogue.sources import InspectedSource, SourceReader
 from app.services.catalogue.version_schema import Schema, override_inputs
 from app.services.people.access import Principal
@@ -46,13 +46,18 @@ class VersionRequest:
 
 class VersionMaker:
     """Blocks (SQL, disk, the hub). `trusted`: `org/name@commit` whose own code an administrator allows to
-    run."""
+    run. `development`: settings that do harm on purpose are taken."""
 
     def __init__(
-        self, database: Database, sources: SourceReader, trusted: frozenset[str] = frozenset()
+        self,
+        database: Database,
+        sources: SourceReader,
+        trusted: frozenset[str] = frozenset(),
+        *,
+        development: bool = False,
     ) -> None:
         self._database, self._sources = database, sources
-        self._trusted = trusted
+        self._trusted, self._development = trusted, development
 
     def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
@@ -67,7 +72,7 @@ class VersionMaker:
         spec = specs[runtime]
         if spec.get("admin_only") and not principal.is_operator:
             raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
-        check_config(version.config, spec)
+        check_config(version.config, spec, development=self._development)
         check_devices(version.config, principal)
         check_reserved(version.config, principal)
         self._check_files(spec, runtime, task, inspected)
@@ -147,7 +152,7 @@ def check_files(files: ModelFiles, runtime: str, task: str) -> None:
         raise wrong_fields(tuple(FieldError("source", "value", sentence) for sentence in problems))
 
 
-def check_config(config: dict[str, Any], spec: Mapping[str, Any]) -> None:
+def check_config(config: dict[str, Any], spec: Mapping[str, Any], *, development: bool = False) -> None:
     """Raises InvalidRequest naming each configuration key that is wrong, unknown, or not read by the runtime.
     `spec` is a RuntimeSpec as a worker wrote it."""
     own = spec.get("config") or {}
@@ -156,6 +161,8 @@ def check_config(config: dict[str, Any], spec: Mapping[str, Any]) -> None:
     errors: Errors = []
     for name, value in config.items():
         if name in schemas:
+            if schemas[name].get(DEVELOPMENT) and not development:
+                errors.append(FieldError(f"config.{name}", *FOR_DEVELOPMENT))
             compile_schema(schemas[name])(value, f"config.{name}", errors)
         else:
             sentence = _refusal(name, str(spec.get("name") or ""), schemas)

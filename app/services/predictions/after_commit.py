@@ -53,6 +53,11 @@ class Notifier:
         if ids:
             self._events.cancel(ids)
 
+    def removed(self, ids: Sequence[str]) -> None:
+        """Their data are gone, so the chunks of their streams are to go, too."""
+        if ids:
+            self._events.forget(ids)
+
     def deliveries(self, ids: Sequence[str]) -> None:
         """Webhooks to send."""
         if ids:

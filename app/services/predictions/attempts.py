@@ -12,8 +12,8 @@ from app.json_text import JsonText
 @dataclass(frozen=True, slots=True)
 class ProgressUpdate:
     """What a running prediction has produced so far: whole new values, or None for what did not change.
-    `webhook_events` lists those that are due for it. An output of more than INLINE_BYTES is not written
-    before the end."""
+    `generation` is the output's. `webhook_events` lists those that are due for it. An output of more than
+    INLINE_BYTES is not written before the end."""
 
     id: str
     attempt: int
@@ -21,6 +21,7 @@ class ProgressUpdate:
     output: Any = None
     logs: str | None = None
     progress: dict[str, int] | None = None
+    generation: int | None = None
     webhook_events: tuple[str, ...] = ()
     number: int = 0  # distinguishes the webhooks of one prediction
 
@@ -42,6 +43,7 @@ class Ending:
     logs: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
     progress: dict[str, int] | None = None
+    generation: int = 0
     has_webhook: bool = True
     output_bytes: int | None = None
     output_key: str | None = None

@@ -6,15 +6,12 @@ away, waiting and streaming go on by looking once in a while, so an outage costs
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
 from uuid import UUID
 
 from app.byte_budget import ByteBudget
@@ -22,13 +19,15 @@ from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.predictions import LONG_BYTES, Filter
 from app.db.session import Database
-from app.domain.errors import NotFound, Unavailable, wrong_field
+from app.domain.errors import Gone, NotFound, Unavailable, wrong_field
 from app.domain.predictions import Prediction, Status, is_id
 from app.events import channels
 from app.events.channels import ChunkFrame
 from app.events.chunk_subscription import ChunkSubscription
 from app.events.reader import EventReader
+from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.stored_values import StoredValues
+from app.services.predictions.stream_tail import StreamEvent, Tail
 
 LOOK_SECONDS = 2.0  # between looks into Postgres while events come from Redis
 LOOK_SECONDS_OFFLINE = 0.5  # and while none do
@@ -37,7 +36,7 @@ READ_LIMIT = 128  # rows of one read, of which long values are left out: 12 MB a
 AT_ONCE_BYTES = 32_000_000  # of long values that are read at once
 NO_PREDICTION = "The requested prediction could not be found."
 LEAVING = "This server is being restarted. Try again."
-SHARED = 64  # events remembered in the form that many readers share
+REMOVED = "The data of this prediction were removed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +48,20 @@ class Page:
     previous: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class StreamEvent:
-    """One server-sent event: `event` is output, error or done; `data` is text, and `value` the piece of
-    output that it was made of."""
-
-    id: str
-    event: str
-    data: str
-    value: Any = None
-
-
 class Follower:
     """One for each API process."""
 
     def __init__(
-        self, database: Database, reader: EventReader, stored: StoredValues, threads: Executor
+        self,
+        database: Database,
+        reader: EventReader,
+        stored: StoredValues,
+        threads: Executor,
+        view: PredictionView,
     ) -> None:
         self._database, self._threads = database, threads
         self._reader, self._stored = reader, stored
+        self._view = view
         self.budget = ByteBudget(AT_ONCE_BYTES)  # for whoever reads what is long
         self._get: Coalescer[str, Prediction | None] = Coalescer(self._read_group, limit=READ_LIMIT, lanes=2)
         self._leaving = False
@@ -189,13 +183,15 @@ class Follower:
             make_cursor("a", results[0].id) if has_previous else None,
         )
 
-    async def stream(self, prediction_id: str, after: str | None = None) -> AsyncIterator[StreamEvent]:
+    async def stream(
+        self, prediction_id: str, after: str | None = None, base_url: str = ""
+    ) -> AsyncIterator[StreamEvent]:
         """Every output chunk from number `after` on (an event id seen before, or None for all), then error
-        and done.
+        and done. `restart` comes before chunks that replace all others.
 
-        Raises NotFound, and Unavailable when this process leaves before the end.
+        Raises NotFound, Gone, and Unavailable when this process leaves before the end.
         """
-        groups, event = self.stream_groups(await self.get(prediction_id), after), None
+        groups, event = self.stream_groups(with_data(await self.get(prediction_id)), after, base_url), None
         async with aclosing(groups) as opened:
             async for group in opened:
                 for event in group:
@@ -204,14 +200,15 @@ class Follower:
             raise Unavailable(LEAVING, retry_after=1)
 
     async def stream_groups(
-        self, prediction: Prediction, after: str | None = None
+        self, prediction: Prediction, after: str | None = None, base_url: str = ""
     ) -> AsyncGenerator[list[StreamEvent]]:
         """As `stream`, in groups of what was there at once; an empty group now and then while nothing comes.
+        URLs of files begin with `base_url`.
 
         The number of a chunk is its place in the output list, so what Redis has lost is filled in from the
         row. A stream that ends without `done` is to be resumed, with another process: this one leaves.
         """
-        tail = _Tail(int(prediction.created_at.timestamp()), next_number(after))
+        tail = Tail(prediction, after, lambda chunk: self._view.with_links(chunk, prediction.id, base_url))
         with self._reader.live(prediction.id) as subscription:
             if not prediction.ended:
                 await self._reader.subscribe(prediction.id)
@@ -249,60 +246,11 @@ class Follower:
         await self._get.close()
 
 
-class _Tail:
-    """What one stream reader has had: the number of the next chunk it needs."""
-
-    def __init__(self, base: int, number: int) -> None:
-        self._base, self._next = base, number
-        self.gap = False
-
-    def read(self, frames: Sequence[ChunkFrame]) -> list[StreamEvent]:
-        """Those of the frames that are next; a later one means that something was missed."""
-        events = []
-        for frame in frames:
-            self.gap = frame.number > self._next
-            if self.gap:
-                break
-            if frame.number == self._next:
-                self._next += 1
-                events.append(_output(self._base, frame))
-        return events
-
-    def lacks_stored(self, prediction: Prediction) -> bool:
-        """Whether a stored output has more chunks than were seen."""
-        if "output" not in prediction.not_here:
-            return False
-        items = (prediction.output or {}).get("items")
-        return self._next < (1 if items is None else items)
-
-    def catch_up(self, prediction: Prediction) -> list[StreamEvent]:
-        """What the row's output has beyond the chunks seen so far. An output that is no list counts as one
-        chunk."""
-        self.gap = False
-        if "output" in prediction.not_here:
-            return []  # every chunk of it was seen
-        output = prediction.output
-        chunks = (
-            output if isinstance(output, list) else [] if output is None or not prediction.ended else [output]
-        )
-        events = [
-            StreamEvent(f"{self._base}:{n}", "output", as_text(chunks[n]), chunks[n])
-            for n in range(self._next, len(chunks))
-        ]
-        self._next = max(self._next, len(chunks))
-        return events
-
-    def ending(self, prediction: Prediction) -> list[StreamEvent]:
-        """The last events. Clients stop at `done`; they raise on `error`."""
-        first, second = (f"{self._base}:{self._next + n}" for n in (0, 1))
-        if prediction.status is Status.FAILED:
-            detail = json.dumps({"detail": prediction.error or "The prediction failed."})
-            return [StreamEvent(first, "error", detail), StreamEvent(second, "done", '{"reason": "error"}')]
-        return [
-            StreamEvent(
-                first, "done", '{"reason": "canceled"}' if prediction.status is Status.CANCELED else "{}"
-            )
-        ]
+def with_data(prediction: Prediction) -> Prediction:
+    """The prediction, if its output can be read. Raises Gone when its data were removed."""
+    if prediction.data_removed_at is not None:
+        raise Gone(REMOVED)
+    return prediction
 
 
 def without_long_values(prediction: Prediction) -> Prediction:
@@ -319,23 +267,6 @@ def without_long_values(prediction: Prediction) -> Prediction:
         output=None if "output" in long else prediction.output,
         logs="" if "logs" in long else prediction.logs,
     )
-
-
-@lru_cache(SHARED)
-def _output(base: int, frame: ChunkFrame) -> StreamEvent:
-    """The event of a frame, made once for all who read it at about the same time."""
-    return StreamEvent(f"{base}:{frame.number}", "output", as_text(frame.data), frame.data)
-
-
-def as_text(data: Any) -> str:
-    """A chunk as the text of an event: strings as they are, anything else as JSON."""
-    return data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
-
-
-def next_number(event_id: str | None) -> int:
-    """The number after a `Last-Event-ID` of ours; 0 for none or for one that is not ours."""
-    number = (event_id or "").rpartition(":")[2]
-    return int(number) + 1 if number.isdecimal() and len(number) < 10 else 0
 
 
 def make_cursor(direction: str, prediction_id: str) -> str:

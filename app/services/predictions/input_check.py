@@ -18,6 +18,8 @@ from app.domain.storable import text_fault
 from app.domain.versions import RunnableVersion
 from app.outbound.addresses import AddressPolicy
 from app.services.catalogue.schema_compile import (
+    DEVELOPMENT,
+    FOR_DEVELOPMENT,
     Check,
     Errors,
     Schema,
@@ -72,6 +74,7 @@ class CompiledInput:
         self._aliases = {alias: name for name, field in fields for alias in field.get("x-aliases", ())}
         self._ways = [tuple(way["required"]) for way in schema.get("oneOf", ())]
         self._files = _files_of(schema)
+        self._harmful = [name for name, field in fields if field.get(DEVELOPMENT)]
         extra = schema.get("additionalProperties", False)
         self._open = extra is not False
         self._others = compile_schema(extra) if isinstance(extra, dict) else free_value
@@ -84,8 +87,9 @@ class CompiledInput:
             name, f"{ROOT}.{name}", check, default, required and default is MISSING, allows_null(schema)
         )
 
-    def __call__(self, inputs: Any, policy: AddressPolicy) -> dict[str, Any]:
-        """The input with defaults filled in; `policy`: which addresses of files are called.
+    def __call__(self, inputs: Any, policy: AddressPolicy, development: bool) -> dict[str, Any]:
+        """The input with defaults filled in; `policy`: which addresses of files are called; `development`:
+        inputs that do harm on purpose are taken.
 
         Raises InvalidInput that names every wrong field (the first 20).
         """
@@ -98,6 +102,8 @@ class CompiledInput:
         self._check_unknown(inputs, checked, errors)
         if self._ways:
             self._check_ways(checked, errors)
+        if self._harmful and not development:
+            self._check_harmful(checked, errors)
         if self._files and not errors:
             self._check_files(checked, policy, errors)
         if errors:
@@ -137,6 +143,11 @@ class CompiledInput:
         else:
             wrong(errors, f"{ROOT}.{self._ways[0][0]}", "required", f"is required: give {choice}")
 
+    def _check_harmful(self, checked: dict[str, Any], errors: Errors) -> None:
+        for name in self._harmful:
+            if checked[name] not in (MISSING, None, False):
+                wrong(errors, f"{ROOT}.{name}", *FOR_DEVELOPMENT)
+
     def _check_files(self, checked: dict[str, Any], policy: AddressPolicy, errors: Errors) -> None:
         for name, media_type in self._files.items():
             value = checked.get(name)
@@ -155,8 +166,11 @@ class InputChecker:
     """Compiled checks, the most recently used ones kept. Shared by all requests of a process; used from one
     thread."""
 
-    def __init__(self, kept: int = KEPT, *, policy: AddressPolicy = ANY_ADDRESS) -> None:
+    def __init__(
+        self, kept: int = KEPT, *, policy: AddressPolicy = ANY_ADDRESS, development: bool = False
+    ) -> None:
         self._kept, self._policy = kept, policy
+        self._development = development
         self._compiled: OrderedDict[str, CompiledInput] = OrderedDict()
 
     def check(self, version: RunnableVersion, inputs: Any) -> dict[str, Any]:
@@ -172,4 +186,4 @@ class InputChecker:
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(version.id)
-        return partial(compiled, policy=self._policy)
+        return partial(compiled, policy=self._policy, development=self._development)

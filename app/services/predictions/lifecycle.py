@@ -253,6 +253,7 @@ class Lifecycle:
         with self._database.unit() as session:
             removed = table.remove_data(session, ids)
             deliveries.forget(session, [prediction.id for prediction in removed])
+        self._notifier.removed(ids)
         return removed
 
 

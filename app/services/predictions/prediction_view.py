@@ -14,10 +14,15 @@ from typing import Any
 from app.domain.phases import DIGITS, phases
 from app.domain.predictions import ASKED, Prediction, Status, is_id
 from app.domain.timestamps import timestamp
-from app.domain.work import FILE_KEY
+from app.domain.work import file_out, list_files, map_files
 from app.storage.base import Storage
 
 TOKEN_BYTES = 18  # of the stream token's signature: 144 bits
+
+
+def own_files(prediction: Prediction) -> list[str]:
+    """The storage keys of the files in its output; of this very prediction's alone."""
+    return [key for key in list_files(prediction.output) if key.startswith(output_prefix(prediction.id))]
 
 
 def output_prefix(prediction_id: str) -> str:
@@ -104,14 +109,13 @@ class PredictionView:
     def with_links(self, output: Any, prediction_id: str, base_url: str) -> Any:
         """The output with its stored files replaced by signed URLs. Only files of this very prediction are
         signed, whatever a model may have put into its output."""
-        if isinstance(output, dict):
-            key = output.get(FILE_KEY)
-            if len(output) == 1 and isinstance(key, str) and key.startswith(output_prefix(prediction_id)):
-                return self._storage.url(key, self._seconds, base_url or self._public_url)
-            return {name: self.with_links(value, prediction_id, base_url) for name, value in output.items()}
-        if isinstance(output, list) and output and not isinstance(output[0], (float, int)):
-            return [self.with_links(value, prediction_id, base_url) for value in output]
-        return output
+        base = base_url or self._public_url
+
+        def url(key: str) -> Any:
+            is_own = key.startswith(output_prefix(prediction_id))
+            return self._storage.url(key, self._seconds, base) if is_own else file_out(key)
+
+        return map_files(output, url)
 
     def stream_token(self, prediction_id: str) -> str:
         """An opaque token that is the right to read this prediction's stream, so that browsers need no

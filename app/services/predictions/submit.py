@@ -7,6 +7,7 @@ principle 1). Requests that arrive while an INSERT runs share the next one (prin
 
 import asyncio
 import hashlib
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -43,6 +44,7 @@ Answer = TypeVar("Answer")
 # Calls something, with arguments, beside the event loop and one at a time.
 RunLarge = Callable[..., Awaitable[Any]]
 LARGE = 100_000  # bytes of a body; what is larger may take a second to be looked through
+LARGEST_SEED = 2**32 - 1  # what every generator takes
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
 ROW_BYTES = 1_000  # of a row beside its input
 STORED_AT_ONCE = 4  # long inputs that are being stored: a slow storage holds up no thread that others need
@@ -147,6 +149,7 @@ class Submitter:
 
         def check_and_split() -> tuple[dict[str, Any], SplitInput]:
             checked = check(submission.input)
+            draw_seed(submission.version.input_schema, checked)
             return checked, split_input(checked)
 
         checked, parts = await self._run(submission.size, check_and_split)
@@ -170,6 +173,7 @@ class Submitter:
         pairs = list(zip(checks, submissions, strict=True))
         checked = await self._run(size, lambda: [check(submission.input) for check, submission in pairs])
         for submission, values in zip(submissions, checked, strict=True):
+            draw_seed(submission.version.input_schema, values)
             await self._own_files.check(submission.user_id, submission.version.input_schema, values)
         for submission in submissions:
             self._backlog.admit(submission.user_id)
@@ -280,3 +284,13 @@ class Submitter:
         await self._insert.close()
         self._lost.close()
         self._writers.shutdown(wait=True)
+
+
+def draw_seed(schema: dict[str, Any], values: dict[str, Any]) -> None:
+    """Fills a `seed` that is left to chance in, once for all attempts: each of them makes the same output."""
+    field = schema.get("properties", {}).get("seed")
+    if field is None or values.get("seed") is not None or field.get("type") != "integer" or "enum" in field:
+        return
+    least, most = max(field.get("minimum", 0), 0), min(field.get("maximum", LARGEST_SEED), LARGEST_SEED)
+    if least <= most:
+        values["seed"] = random.randint(int(least), int(most))

@@ -1,0 +1,62 @@
+"""Tables about the platform as a whole: its figures by minutes and days, and what is true of it. Imported
+through `tables`, which has all of them."""
+
+import uuid
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Date, Float, Integer, String, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import TIME, Base
+
+
+class StatisticsMinuteRow(Base):
+    """What ended in one minute, of one user (the zero UUID: anonymous callers) with one model. Written by the
+    sweep, kept for two days."""
+
+    __tablename__ = "statistics_minutes"
+
+    at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    model: Mapped[str] = mapped_column(String(129), primary_key=True)
+    succeeded: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed: Mapped[int] = mapped_column(Integer, server_default="0")
+    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
+    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    # How many succeeded within which total time: {bucket: count}, see app/domain/statistics.py.
+    seconds: Mapped[dict[str, int]] = mapped_column(JSONB, server_default=text("'{}'"))
+
+
+class UsageDayRow(Base):
+    """The same by days (UTC), kept for over a year."""
+
+    __tablename__ = "usage_days"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    model: Mapped[str] = mapped_column(String(129), primary_key=True)
+    succeeded: Mapped[int] = mapped_column(Integer, server_default="0")
+    failed: Mapped[int] = mapped_column(Integer, server_default="0")
+    canceled: Mapped[int] = mapped_column(Integer, server_default="0")
+    device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+
+
+class QueueMinuteRow(Base):
+    """What waited and ran when a minute was over. Its last row says up to when statistics are written."""
+
+    __tablename__ = "queue_minutes"
+
+    at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
+    waiting: Mapped[int] = mapped_column(Integer)
+    running: Mapped[int] = mapped_column(Integer)
+
+
+class PlatformFactRow(Base):
+    """What is true of the whole installation, by name."""
+
+    __tablename__ = "platform_facts"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[dict[str, Any]] = mapped_column(JSONB)
