@@ -16,7 +16,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(shel
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lovage needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Making $(VENV) …"
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is needed; on Debian: apt install python3-venv"; exit 1; }
 
 $(RUN_MARK): requirements.txt requirements/api.txt requirements/worker.txt requirements/embedded.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what Lovage needs (about 2 GB on disk; some minutes the first time) …"

@@ -16,7 +16,8 @@ log = structlog.get_logger(__name__)
 def register_sweep(app: Celery, sweep: Callable[[], Any]) -> None:
     """`lovage.sweep` wherever the clock's queue is consumed."""
 
-    @app.task(name=names.TASK_SWEEP, ignore_result=True)  # type: ignore[untyped-decorator]
+    # Without events: thirty sweeps a minute would push the predictions off Flower's first page.
+    @app.task(name=names.TASK_SWEEP, ignore_result=True, send_events=False)  # type: ignore[untyped-decorator]
     def sweep_task() -> None:
         try:
             sweep()

@@ -2,6 +2,8 @@
 only."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -24,7 +26,10 @@ from app.domain.errors import LovageError
 
 app = typer.Typer(
     name="lovage",
-    help="Lovage: run machine-learning models behind a prediction API.",
+    help=(
+        "Lovage: run machine-learning models behind a prediction API. Which platform: LOVAGE_URL and"
+        " LOVAGE_TOKEN, or what `lovage up` started on LOVAGE_DATA_DIR (.lovage)."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -43,6 +48,21 @@ bench.add_to(app)
 processes.add_to(app)
 
 EXIT_USAGE = 2
+
+
+def _show_version(is_asked_for: bool) -> None:
+    if is_asked_for:
+        print(f"lovage {version('lovage')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of `lovage` itself."""
 
 
 def main() -> None:

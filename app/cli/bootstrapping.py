@@ -9,7 +9,7 @@ from typing import Any
 from app import composition
 from app.db import keys, users
 from app.db.session import Database, connect
-from app.domain.errors import Conflict
+from app.domain.errors import NotFound
 from app.local.secret_file import write_private
 from app.runtimes import registry
 from app.runtimes.demo import demo_minilm_folder, shipped_folder
@@ -73,9 +73,12 @@ def _demo_models(settings: Settings, database: Database, principal: Principal) -
     for name, (description, version) in demo_versions().items():
         values: dict[str, Any] = {"visibility": "public", "description": description}
         try:
-            catalogue.create(principal, OWNER, name, values, version)
-        except Conflict:
+            catalogue.get(
+                principal, OWNER, name
+            )  # asked first: Postgres logs a name that is taken as an error
             versions.add(principal, OWNER, name, version)
+        except NotFound:
+            catalogue.create(principal, OWNER, name, values, version)
 
 
 def demo_versions() -> dict[str, tuple[str, VersionRequest]]:

@@ -1,5 +1,6 @@
 """`lovage run`, `get`, `watch`, `cancel`, `ls`: predictions from the command line, through the public API."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -12,12 +13,16 @@ import typer
 
 from app.cli import inputs, screen
 from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, Api, show_json, stop
+from app.cli.lookups import find_prediction, find_version
+from app.domain.phases import PHASES
 
 PANEL = "Predictions"
 POLL_SECONDS = 0.4
 LONGEST_SHOWN = 2_000
 EXIT_CODES = {"succeeded": 0, "failed": EXIT_FAILED, "canceled": EXIT_CANCELED}
 JSON = typer.Option("--json", help="Print the whole prediction as JSON.")
+ID = Annotated[str, typer.Argument(help="Its id, or the beginning of it.")]
+SECONDS = frozenset(PHASES)  # measures in seconds, beside those that end in `_time`
 TERMINAL = ("succeeded", "failed", "canceled")
 
 
@@ -41,6 +46,7 @@ def run(
 ) -> None:
     """Run a model and show its output. Exit code 0 succeeded, 1 failed, 3 unreachable, 4 canceled."""
     api = Api()
+    model = find_version(api, model)
     values = inputs.parse(i or [], _schema(api, model))
     prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values})
     try:
@@ -55,23 +61,28 @@ def run(
     _finish(ended, as_json, printed=stream and "stream" in prediction["urls"], folder=output)
 
 
-def get(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
+def get(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
     """Show one prediction as it is now."""
-    details = Api().call("GET", f"/v1/predictions/{prediction}")
+    api = Api()
+    details = api.call("GET", f"/v1/predictions/{find_prediction(api, prediction)}")
     if as_json:
         show_json(details)
     else:
         _describe(details)
 
 
-def watch(prediction: str, as_json: Annotated[bool, JSON] = False) -> None:
+def watch(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
     """Follow a prediction to its end."""
-    _finish(_follow(Api(), prediction, quiet=as_json), as_json, printed=False, folder=Path())
+    api = Api()
+    ended = _follow(api, find_prediction(api, prediction), quiet=as_json)
+    _finish(ended, as_json, printed=False, folder=Path())
 
 
-def cancel(prediction: str) -> None:
+def cancel(prediction: ID) -> None:
     """Cancel a prediction: one that waits never starts, one that runs stops at its next step."""
-    details = Api().call("POST", f"/v1/predictions/{prediction}/cancel")
+    api = Api()
+    prediction = find_prediction(api, prediction)
+    details = api.call("POST", f"/v1/predictions/{prediction}/cancel")
     outcome = "already " + details["status"] if details["status"] in ("succeeded", "failed") else "canceled"
     print(f"{prediction}: {outcome if details['status'] in TERMINAL else 'stopping'}")
 
@@ -202,6 +213,8 @@ def _show_output(output: Any, prediction_id: str, folder: Path) -> None:
             print(screen.on_terminal("".join(output)))
     elif isinstance(output, str):
         print(_save(output, prediction_id, folder) if _is_file(output) else screen.on_terminal(output))
+    elif isinstance(output, list):
+        print(json.dumps(output, ensure_ascii=False))  # a vector is one line, not one for each number
     else:
         show_json(output)
 
@@ -231,9 +244,17 @@ def _describe(prediction: dict[str, Any]) -> None:
     for name in ("id", "model", "version", "status", "created_at", "started_at", "completed_at", "error"):
         if prediction.get(name):
             console.print(f"{name:13}{prediction[name]}")
-    timings = {name: value for name, value in prediction["metrics"].items() if value is not None}
-    console.print(f"{'metrics':13}" + ", ".join(f"{name} {value}" for name, value in timings.items()))
+    shown = [_measure(name, value) for name, value in prediction["metrics"].items() if value is not None]
+    console.print(f"{'metrics':13}" + ", ".join(shown))
     for name in ("input", "output", "logs"):
         if prediction.get(name) is not None and prediction[name] != "":
-            text = str(prediction[name])
+            value = prediction[name]
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             console.print(f"{name:13}{text[:LONGEST_SHOWN]}{' …' if len(text) > LONGEST_SHOWN else ''}")
+
+
+def _measure(name: str, value: Any) -> str:
+    """Seconds carry their unit; all other measures are counts, shares or words."""
+    if isinstance(value, float) and (name.endswith("_time") or name in SECONDS):
+        return f"{name} {value:.3g} s"
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"

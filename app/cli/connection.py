@@ -44,10 +44,14 @@ class Api:
         """`url` goes before LOVAGE_URL."""
         settings = load_client()
         address = (url or settings.lovage_url).rstrip("/")
-        self.url = address or _local_url(settings.lovage_data_dir)
-        token = settings.lovage_token
+        self._folder = settings.lovage_data_dir
+        self.url = address or _local_url(self._folder)
+        self._is_looked_up = not address
+        token, self._origin = settings.lovage_token, "LOVAGE_TOKEN"
         if not token and is_own(address):  # the local key is an administrator's: no other machine may get it
-            token = _local_key(settings.lovage_data_dir)
+            token, self._origin = _local_key(self._folder), str(self._folder / "key")
+        if not token:
+            self._origin = ""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self.client = httpx.Client(
@@ -81,18 +85,31 @@ class Api:
         try:
             answer = self.client.request(method, path, **kwargs)
         except httpx.ConnectError:
-            raise ApiError(
-                f"{self.url} does not answer. Is it running? `lovage up` starts it.", EXIT_UNREACHABLE
-            ) from None
+            raise ApiError(self._unreachable(), EXIT_UNREACHABLE) from None
         except httpx.HTTPError as error:
             raise ApiError(f"{self.url}: {error or type(error).__name__}", EXIT_UNREACHABLE) from None
         if not answer.is_success:
-            raise ApiError(problem(answer), EXIT_FAILED, answer.status_code)
+            raise ApiError(problem(answer) + self._whose_key(answer), EXIT_FAILED, answer.status_code)
         try:
             return answer.json() if answer.content else None
         except ValueError:
             sentence = f"{self.url} answers, but not as Lovage does. Is it the API's address?"
             raise ApiError(sentence, EXIT_FAILED, answer.status_code) from None
+
+    def _unreachable(self) -> str:
+        sentence = f"{self.url} does not answer. Is it running? `lovage up` starts it."
+        if self._is_looked_up:
+            sentence += (
+                f" (Looked in {self._folder.absolute()}; for a platform elsewhere set LOVAGE_DATA_DIR, or"
+                " LOVAGE_URL and LOVAGE_TOKEN.)"
+            )
+        return sentence
+
+    def _whose_key(self, answer: httpx.Response) -> str:
+        """Of a refused credential: where it came from."""
+        if answer.status_code != httpx.codes.UNAUTHORIZED:
+            return ""
+        return f" (The key is from {self._origin}.)" if self._origin else " (No key: set LOVAGE_TOKEN.)"
 
 
 def is_own(url: str) -> bool:
@@ -110,7 +127,10 @@ def problem(answer: httpx.Response) -> str:
         detail = answer.json().get("detail", "")
     except (ValueError, AttributeError):
         detail = answer.text[:300]
-    return str(detail) or f"the server answered {answer.status_code}"
+    sentence = str(detail).strip()
+    if "\n" not in sentence:
+        sentence = sentence.removeprefix("- ")  # one problem is a sentence, not a list
+    return sentence or f"the server answered {answer.status_code}"
 
 
 def _local_key(data_dir: Path) -> str:

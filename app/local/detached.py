@@ -105,13 +105,9 @@ def _follow(
             platform = read_platform(data_dir)
             if platform is not None:
                 print_screen(platform, message["report"])
-                return 0
+                return 1 if "failed" in message["report"] else 0
         else:
-            text = (
-                message.get("error")
-                or f"{message['failed_check']} (the platform stays up; `lovage down` stops it)"
-            )
-            terminal.warn(text)
+            terminal.warn(message["error"])
             return 1
     terminal.warn(f"Lovage ended before it was ready:\n{tail(log)}")
     return 1

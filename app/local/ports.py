@@ -6,6 +6,7 @@ Knows sockets; does not know which server will listen.
 from __future__ import annotations
 
 import contextlib
+import errno
 import random
 import socket
 
@@ -16,14 +17,17 @@ LOWEST, HIGHEST = 15_000, 32_000
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on `host:port` now."""
+    """Whether a server could listen on `host:port` now. Raises OSError when that has nothing to do with who
+    else listens: the address is not this machine's, or the port is not for this user."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As servers do: connections that are closing don't count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             return False
     return True
 

@@ -50,7 +50,7 @@ class Hooks:
     """What the command line adds.
 
     `self_check` runs in a thread once the API is ready; its JSON-able answer goes to `print_screen`. If it
-    raises, the text is shown instead of the screen and the platform stays up, so that one can look at it.
+    raises, `print_screen` gets `{"failed": the text}` and the platform stays up, so that one can look at it.
     `on_progress` also gets every short line.
     """
 
@@ -90,9 +90,7 @@ def _up_detached(options: UpOptions, hooks: Hooks, terminal: Terminal) -> int:
             on_progress=lambda text: send({"progress": text}),
         )
         quiet = Terminal(sys.stdout, show_programs=False)  # every program has its own log file
-        launch = _Launch(
-            options, background, quiet, on_check_failed=lambda text: send({"failed_check": text})
-        )
+        launch = _Launch(options, background, quiet)
         try:
             return launch.run()
         except LocalError as error:
@@ -111,12 +109,10 @@ class _Launch:
         options: UpOptions,
         hooks: Hooks,
         terminal: Terminal,
-        on_check_failed: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._options = options
         self._hooks = hooks
         self._terminal = terminal
-        self._on_check_failed = on_check_failed
         self._is_up = False
 
     def run(self) -> int:
@@ -135,7 +131,7 @@ class _Launch:
             self._start(supervisor, lock, signals)
             supervisor.run()
         except StopRequested:
-            self._progress("Stopping; once more to kill.")
+            self._progress("Stopping what runs; Ctrl-C again kills it at once.")
         finally:
             supervisor.stop()
             forget_platform(self._options.data_dir)
@@ -189,12 +185,11 @@ class _Launch:
     def _check_and_show(self, supervisor: Supervisor, platform: Platform) -> None:
         check = _InThread(lambda: self._hooks.self_check(platform))
         supervisor.run_until(check.is_done)
-        if check.error is None:
-            self._hooks.print_screen(platform, check.answer)
-            return
-        text = f"The self-check failed: {check.error}"
-        self._terminal.warn(f"{text} (the platform stays up; logs: {self._options.data_dir / 'logs'})")
-        self._on_check_failed(text)
+        report = check.answer if check.error is None else {"failed": str(check.error)}
+        if check.error is not None:
+            logs = self._options.data_dir / "logs"
+            self._terminal.warn(f"The self-check failed: {check.error} (the platform stays up; logs: {logs})")
+        self._hooks.print_screen(platform, report)
 
     def _describe(self, connections: Connections) -> Platform:
         user, _, password = connections.flower_auth.partition(":")
@@ -221,7 +216,7 @@ class _Launch:
             ("--flower-port", "127.0.0.1", self._options.flower_port),
         )
         for option, host, port in addresses:
-            while not is_free(port, host):
+            while not _may_listen(option, host, port):
                 if time.monotonic() >= deadline:
                     raise LocalError(
                         f"Port {port} is taken by {holder_of(port)}: stop it, or choose another with"
@@ -237,6 +232,15 @@ class _Launch:
     def _progress(self, text: str) -> None:
         self._terminal.say(text)
         self._hooks.on_progress(text)
+
+
+def _may_listen(option: str, host: str, port: int) -> bool:
+    """False while another program listens there. Raises LocalError when no waiting would help."""
+    try:
+        return is_free(port, host)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise LocalError(f"{host}:{port} cannot be listened on: {reason} ({option}, --host).") from None
 
 
 class _InThread:

@@ -186,13 +186,14 @@ class Runner:
             self._record(run, run.output)
 
     def _hand_back(self, run: Run, hand_back: HandBack) -> None:
+        ended: Sequence[Prediction] = ()
         try:
-            self._lifecycle.hand_back([hand_back])
+            ended = self._lifecycle.hand_back([hand_back])
         except Unavailable:
             log.warning("hand_back_left_to_heartbeat", prediction=hand_back.id)
         except Exception:  # its slot is free all the same; the heartbeat hands back what does not run here
             log.exception("hand_back_broken", prediction=hand_back.id)
-        self._ended(run, None)
+        self._ended(run, ended[0].status if ended else None)
 
     def _store(self, run: Run) -> None:
         """Its files first."""
@@ -226,6 +227,7 @@ class Runner:
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
+        _log_end(run, status)
         if run.folder and run.folder.exists():
             self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
         if run.folder and status is not None and run.prediction.attempt > 1:
@@ -240,6 +242,17 @@ class Runner:
         self._preparation.close()
         self._threads.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _log_end(run: Run, status: Status | None) -> None:
+    """One line for each end, always of a failed one. The error's text stays in the record: it may repeat
+    inputs."""
+    prediction = run.prediction
+    if status is Status.FAILED:
+        code = run.ending.code if isinstance(run.ending, Failed) else "crashed"
+        log.info("prediction_failed", prediction=prediction.id, model=prediction.model, code=code)
+    elif status is not None:
+        log.debug("prediction_ended", prediction=prediction.id, model=prediction.model, status=status.value)
 
 
 def _is_quick(engine: Engine, version: ReadyVersion, values: dict[str, Any]) -> bool:

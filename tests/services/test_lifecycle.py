@@ -171,7 +171,9 @@ def test_three_deaths_end_it_as_failed_with_a_reason(core: Core) -> None:
             session.connection().exec_driver_sql("UPDATE predictions SET run_after = now()")
         [running] = claim(core, living_worker(core), waiting.id)
         assert running.attempt == attempt
-        core.lifecycle.hand_back([HandBack(running.id, attempt, running.worker or uuid4(), 1, "signal 9")])
+        hand_back = HandBack(running.id, attempt, running.worker or uuid4(), 1, "signal 9")
+        ended = core.lifecycle.hand_back([hand_back])
+        assert [prediction.id for prediction in ended] == [running.id][: attempt == 3], "the third ends it"
     found = now(core, waiting)
     assert (found.status, found.error_code) == (Status.FAILED, "worker_crashed")
     assert found.error == "Its process died 3 times while running it: signal 9."

@@ -173,13 +173,14 @@ class Lifecycle:
         self._notifier.deliveries(webhooks)
         return predictions
 
-    def hand_back(self, hand_backs: Sequence[HandBack]) -> None:
+    def hand_back(self, hand_backs: Sequence[HandBack]) -> Sequence[Prediction]:
         """`processing -> starting`, or `failed` when its process has died too often, or `canceled` when that
-        was requested."""
+        was requested. Returns those that have ended with it."""
         with self._database.unit() as session:
             held = table.get(session, [hand_back.id for hand_back in hand_backs])
             handed_back = self._hand_back(session, hand_backs, held)
         self._notify_handed_back(handed_back)
+        return handed_back.ended
 
     def hand_back_all(self, worker: UUID) -> int:
         """Hands back everything a stopping worker still holds; returns how many."""
