@@ -4,7 +4,6 @@ The only module beside the entry points that reads `Settings`: every part gets v
 imported when a worker is built, so that an API process holds nothing of it. Closed in reverse order.
 """
 
-import re
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import redis
 from app import redis_client
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
-from app.api.deps import ApiOptions, Services, ShownSetting
+from app.api.deps import ApiOptions, Services
 from app.broker.publisher import Publisher
 from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
@@ -71,7 +70,8 @@ from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
 from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.services.predictions.whole_answers import WholeAnswers
-from app.settings import Settings
+from app.setting_types import ShownSetting, mask, secret_mark
+from app.settings import Settings, describe, shown_default
 from app.storage import StorageOptions, location_of, open_storage
 from app.storage.base import Storage
 
@@ -281,26 +281,18 @@ def api_options(settings: Settings) -> ApiOptions:
     )
 
 
-SECRET = re.compile(r"secret|token$|auth$|password|access_key|^(database|redis)_url$")
-
-
 def shown_settings(settings: Settings) -> tuple[ShownSetting, ...]:
-    """Every setting, for administrators; of a secret one only whether it is set."""
+    """Every setting as this process has it, for administrators; of a secret one only whether it is set."""
+    origins = {setting.name: setting.origin for setting in describe()}
     return tuple(
         ShownSetting(
             name=name.upper(),
-            value=_shown(name, getattr(settings, name)),
-            origin="environment" if name in settings.model_fields_set else "default",
+            value=mask(shown_default(getattr(settings, name)), secret_mark(field)),
+            origin=origins[name.upper()],
             description=str(field.description),
         )
         for name, field in Settings.model_fields.items()
     )
-
-
-def _shown(name: str, value: object) -> str:
-    if SECRET.search(name):
-        return "(set)" if value else ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def build_people(

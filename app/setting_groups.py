@@ -6,16 +6,19 @@ turns a setting's text into the value that is passed down. Knows nothing of what
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from app.setting_types import (
     Aliases,
+    Lower,
     Networks,
     RateLimit,
     SecondsList,
+    Secret,
+    SecretUrl,
     Token,
     Url,
     aliases,
@@ -37,14 +40,14 @@ class PlatformSettings(BaseSettings):
     lovage_data_dir: Path = Field(
         Path(".lovage"), description="Local state: embedded databases, logs, local storage, caches."
     )
-    database_url: str = Field(
+    database_url: SecretUrl = Field(
         "",
         description="Postgres, e.g. postgresql+psycopg2://user:pass@host/db. Empty: `lovage up` starts one.",
     )
-    redis_url: str = Field(
+    redis_url: SecretUrl = Field(
         "", description="Redis or Valkey, e.g. redis://:pass@host:6379/0. Empty: `lovage up` starts one."
     )
-    secret_key: str = Field(
+    secret_key: Secret = Field(
         "", description="Signs tokens, file and stream URLs. At least 32 bytes; the same for all processes."
     )
     public_url: Url = Field(
@@ -176,7 +179,7 @@ class PeopleSettings(BaseSettings):
 class StorageSettings(BaseSettings):
     """Where files live and how long they and the data of predictions are kept."""
 
-    storage: Literal["local", "s3", "memory"] = Field(
+    storage: Annotated[Literal["local", "s3", "memory"], Lower] = Field(
         "local", description="Where files live. `memory` is for tests only."
     )
     storage_dir: Path | None = Field(
@@ -186,8 +189,8 @@ class StorageSettings(BaseSettings):
     s3_prefix: str = Field("", description="Key prefix inside the bucket.")
     s3_endpoint_url: Url = Field("", description="For S3-compatible servers; empty: Amazon's.")
     s3_region: str = Field("us-east-1", description="Region used for signing.")
-    s3_access_key_id: str = Field("", description="Empty: boto3's own credential chain.")
-    s3_secret_access_key: str = Field("", description="Empty: boto3's own credential chain.")
+    s3_access_key_id: Secret = Field("", description="Empty: boto3's own credential chain.")
+    s3_secret_access_key: Secret = Field("", description="Empty: boto3's own credential chain.")
     file_url_seconds: int = Field(3600, ge=60, description="How long a signed file URL is valid, in seconds.")
     retention_hours: float = Field(
         0, ge=0, description="Hours after which a finished prediction's data is removed; 0: kept."
@@ -221,7 +224,7 @@ class ModelSettings(BaseSettings):
         "", description="Colon-separated folders scanned for runtimes (hf_*.py, *_runtime.py)."
     )
     hf_endpoint: Url = Field("", description="Hugging Face hub or a mirror; empty: the library's default.")
-    hf_token: str = Field("", description="Token for private or gated models.")
+    hf_token: Secret = Field("", description="Token for private or gated models.")
     trust_remote_code: str = Field(
         "", description="Comma-separated `org/name@commit` whose own code may run. Empty: none."
     )
@@ -254,7 +257,9 @@ class ModelSettings(BaseSettings):
 class WorkerSettings(BaseSettings):
     """A worker: its device, its capacity, its loaded models, and when it counts as dead."""
 
-    device: str = Field("auto", description="Device of a worker: auto, cpu, cuda:0, mps, …")
+    device: str = Field(
+        "auto", description="Device of a worker: auto, cpu, gpu (any accelerator), cuda:0, mps, …"
+    )
     worker_slots: int = Field(
         256, ge=1, le=4096, description="Predictions that one worker may hold at once, running or claimed."
     )
@@ -365,7 +370,7 @@ class OperatorSettings(BaseSettings):
     flower_url: str = Field(
         "", description="Where administrators' browsers reach Flower; empty: the web app shows no link."
     )
-    flower_basic_auth: str = Field(
+    flower_basic_auth: Secret = Field(
         "", description="user:password for Flower; it refuses to start without one."
     )
 
@@ -388,9 +393,9 @@ class OperatorSettings(BaseSettings):
         ),
     )
 
-    log_format: Literal["console", "json"] = Field(
+    log_format: Annotated[Literal["console", "json"], Lower] = Field(
         "json", description="`console` for people, `json` for machines."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = Field(
         "info", description="Least severe level that is written."
     )

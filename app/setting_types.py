@@ -1,11 +1,13 @@
 """What kinds of text a setting may be: lists, limits, networks, URLs. Pure, and knows no setting."""
 
 import re
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
+from pydantic.fields import FieldInfo
 
 RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 
@@ -64,9 +66,43 @@ def _aliases(value: str) -> str:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class SecretMark:
+    """Of a setting that nobody is shown, and that may stand in a file (`NAME_FILE`). `in_url`: only the
+    password of a URL is secret."""
+
+    in_url: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSetting:
+    """A setting as people see it; `value` of a secret one says only whether it is set. `origin`: `default`,
+    `environment`, `.env`, or the file that holds it; with the variable's name where that is another one."""
+
+    name: str
+    value: str
+    origin: str
+    description: str
+
+
+def secret_mark(setting: FieldInfo) -> SecretMark | None:
+    """None: it is no secret."""
+    return next((mark for mark in setting.metadata if isinstance(mark, SecretMark)), None)
+
+
+def mask(text: str, mark: SecretMark | None) -> str:
+    """A value as it may be shown."""
+    if mark is None or not text:
+        return text
+    return re.sub(r"(://[^/@]*?:)[^/]*@", r"\1…@", text) if mark.in_url else "(set)"
+
+
+Secret = Annotated[str, SecretMark()]
+SecretUrl = Annotated[str, SecretMark(in_url=True)]
+Lower = BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value)
 Url = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Aliases = Annotated[str, AfterValidator(_aliases)]
 SecondsList = Annotated[str, AfterValidator(_seconds)]
-Token = Annotated[str, AfterValidator(_token)]
+Token = Annotated[str, AfterValidator(_token), SecretMark()]

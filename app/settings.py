@@ -1,16 +1,22 @@
-"""Every setting of Lovage, typed; the only reader of the environment.
+"""Every setting of Lovage, typed; the only reader of the environment, of .env and of files of secrets.
 
-Read once at the root of a process (`load()`), then passed down as values. `.env.example` is generated from
-these classes by `scripts/env_example.py`, and a test fails when they differ.
+Read once at the root of a process (`load()`), then passed down as values; where the values stand is found by
+app/setting_sources.py. `.env.example` and the table of docs/reference/settings.md are generated from these
+classes by `scripts/env_example.py`, and a test fails when they differ.
 """
 
+import os
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import setting_sources
 from app.setting_groups import (
     ModelSettings,
     OperatorSettings,
@@ -21,9 +27,21 @@ from app.setting_groups import (
     WebhookSettings,
     WorkerSettings,
 )
-from app.setting_types import folders
+from app.setting_sources import DEFAULT, ENV_FILE, OFF, Found
+from app.setting_types import Secret, ShownSetting, folders, mask, secret_mark
 
-__all__ = ["ClientSettings", "Settings", "folders", "is_weak", "load", "load_client"]
+__all__ = [
+    "ClientSettings",
+    "Settings",
+    "child_environment",
+    "describe",
+    "find",
+    "folders",
+    "is_weak",
+    "load",
+    "load_client",
+    "load_with",
+]
 
 WEAK_SECRETS = (
     "secret",
@@ -47,7 +65,38 @@ def is_weak(secret: str) -> bool:
     return known or len(secret.encode()) < MIN_SECRET_BYTES or len(set(secret)) < FEWEST_CHARACTERS
 
 
+class _FoundValues(PydanticBaseSettingsSource):
+    """What is set, as pydantic takes it."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        sourced = find().settings.get(field_name.upper())
+        return (sourced.text if sourced else None), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        names = {name.upper(): name for name in self.settings_cls.model_fields}
+        return {names[name]: value.text for name, value in find().settings.items() if name in names}
+
+
+class _Sourced(BaseSettings):
+    """Settings whose values are found by app/setting_sources.py; what is passed in goes before them."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """In the place of pydantic's own readers."""
+        return init_settings, _FoundValues(settings_cls)
+
+
 class Settings(  # pydantic collects the fields from the last base to the first
+    _Sourced,
     OperatorSettings,
     WebhookSettings,
     WorkerSettings,
@@ -59,8 +108,6 @@ class Settings(  # pydantic collects the fields from the last base to the first
 ):
     """One attribute a setting; the environment variable is the attribute's name in capitals."""
 
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
-
     @model_validator(mode="after")
     def secret_is_strong(self) -> "Settings":
         """Outside development a process refuses to start with a weak secret; in development one is made
@@ -68,13 +115,36 @@ class Settings(  # pydantic collects the fields from the last base to the first
         if self.lovage_env == "production":
             if is_weak(self.secret_key):
                 raise ValueError(
-                    "SECRET_KEY must be at least 32 bytes and not a known default; make one with: openssl"
-                    " rand -hex 32"
+                    "SECRET_KEY must be at least 32 bytes and not a known default, the same for all processes"
+                    " of a platform; for the first one make it with: openssl rand -hex 32"
                 )
             if self.allow_private_addresses:
                 raise ValueError("ALLOW_PRIVATE_ADDRESSES is for development only (LOVAGE_ENV=development)")
         elif not self.secret_key:
             self.secret_key = secrets.token_hex(MIN_SECRET_BYTES)
+        return self
+
+    @model_validator(mode="after")
+    def nothing_contradicts(self) -> "Settings":
+        """Two settings that cannot both be meant are refused."""
+        if self.storage == "s3" and not self.s3_bucket:
+            raise ValueError("STORAGE=s3 needs a bucket: set S3_BUCKET")
+        if self.storage != "s3" and self.s3_bucket:
+            raise ValueError(
+                f"S3_BUCKET is set, but STORAGE={self.storage} would not use it: set STORAGE=s3, or leave"
+                " S3_BUCKET empty"
+            )
+        if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
+            raise ValueError(
+                "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both, or neither for boto3's"
+                " own credential chain"
+            )
+        if self.dead_after_seconds <= self.heartbeat_seconds:
+            raise ValueError(
+                f"DEAD_AFTER_SECONDS={self.dead_after_seconds:g} must be more than"
+                f" HEARTBEAT_SECONDS={self.heartbeat_seconds:g}: every worker would count as dead between two"
+                " heartbeats"
+            )
         return self
 
     @property
@@ -96,25 +166,82 @@ class Settings(  # pydantic collects the fields from the last base to the first
         return self.model_cache_dir or self.lovage_data_dir / "models"
 
 
-def load() -> Settings:
-    """The settings of this process. Raises pydantic's ValidationError, whose text names the variable."""
-    return Settings()
-
-
-class ClientSettings(BaseSettings):
+class ClientSettings(_Sourced):
     """What the command line needs to talk to a running platform; everything else is read from
     LOVAGE_DATA_DIR."""
-
-    model_config = SettingsConfigDict(extra="ignore", case_sensitive=False, env_ignore_empty=True)
 
     lovage_url: str = Field(
         "", description="The API that `lovage run` and its like talk to. Empty: the one `lovage up` started."
     )
-    lovage_token: str = Field("", description="An API key for it. Empty: the key in LOVAGE_DATA_DIR.")
+    lovage_token: Secret = Field("", description="An API key for it. Empty: the key in LOVAGE_DATA_DIR.")
     lovage_data_dir: Path = Field(Path(".lovage"), description="Where `lovage up` keeps its state.")
     runtime_paths: str = Field("", description=Settings.model_fields["runtime_paths"].description)
+
+
+FIELDS = {**ClientSettings.model_fields, **Settings.model_fields}
+KNOWN = frozenset(name.upper() for name in FIELDS)
+SECRETS = frozenset(name.upper() for name, setting in FIELDS.items() if secret_mark(setting))
+
+
+def find() -> Found:
+    """What is set for this process, in its environment and in the .env of its working folder. Raises
+    setting_sources.WrongSource."""
+    return setting_sources.find(os.environ, KNOWN, SECRETS, Path())
+
+
+def load() -> Settings:
+    """The settings of this process. Raises pydantic's ValidationError, whose text names the variable, and
+    WrongSource."""
+    return Settings()
+
+
+def load_with(defaults: Mapping[str, str]) -> Settings:
+    """The same with other defaults, by the variables' names: what is set goes before them."""
+    set_already = find().settings
+    values: dict[str, Any] = {
+        name.lower(): text for name, text in defaults.items() if name not in set_already
+    }
+    return Settings(**values)
 
 
 def load_client() -> ClientSettings:
     """The settings of a command-line client."""
     return ClientSettings()
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of processes that this one starts: ours, with all that .env and files hold in it, so
+    that they need not look there again."""
+    sources = find()
+    values = {name: value.text for name, value in sources.settings.items()}
+    return {**sources.foreign, **os.environ, **values, ENV_FILE: OFF}
+
+
+def describe(defaults: Mapping[str, str] | None = None, defaults_by: str = DEFAULT) -> list[ShownSetting]:
+    """Every setting as it is set, whether it would be accepted or not. `defaults` by the variables' names
+    stand where nothing is set; `defaults_by`: whose they are."""
+    settings, others = find().settings, defaults or {}
+    shown = []
+    for field_name, setting in Settings.model_fields.items():
+        name = field_name.upper()
+        if name in settings:
+            value = settings[name]
+            text, origin = value.text, _origin(name, value)
+        elif name in others:
+            text, origin = others[name], defaults_by
+        else:
+            text, origin = shown_default(setting.default), DEFAULT
+        description = str(setting.description)
+        shown.append(ShownSetting(name, mask(text, secret_mark(setting)), origin, description))
+    return shown
+
+
+def shown_default(value: object) -> str:
+    """A default as it is written in an environment file."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _origin(name: str, value: setting_sources.Sourced) -> str:
+    return value.origin if value.variable in (name, name + "_FILE") else f"{value.origin} ({value.variable})"

@@ -6,39 +6,17 @@ import re
 import sys
 from pathlib import Path
 
-from pydantic_core import PydanticUndefined
-
-from app.settings import Settings
+from app.cli.env_template import env_text
+from app.settings import Settings, shown_default
 
 ROOT = Path(__file__).parents[1]
 TARGET, PAGE = ROOT / ".env.example", ROOT / "docs" / "reference" / "settings.md"
-HEAD = """# Every setting of Lovage, with its default. Made by scripts/env_example.py from app/settings.py.
-# Copy to .env and change what you need; docker-compose.yml also reads POSTGRES_PASSWORD and REDIS_PASSWORD.
-
-POSTGRES_PASSWORD=
-REDIS_PASSWORD=
-"""
-
-
-def shown(value: object) -> str:
-    """A default as it is written in an environment file."""
-    if value is None or value is PydanticUndefined:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def text() -> str:
-    """The whole file."""
-    lines = [HEAD]
-    for name, field in Settings.model_fields.items():
-        lines.append(f"# {field.description}\n{name.upper()}={shown(field.default)}\n")
-    return "\n".join(lines)
 
 
 def table() -> str:
     """The rows of the page."""
     rows = [
-        f"| `{name.upper()}` | {quoted(shown(field.default))} | {field.description} |\n"
+        f"| `{name.upper()}` | {quoted(shown_default(field.default))} | {field.description} |\n"
         for name, field in Settings.model_fields.items()
     ]
     return "".join(rows)
@@ -51,7 +29,8 @@ def quoted(default: str) -> str:
 
 def page() -> str:
     """The page with its table as it should be; the text around it is written by hand."""
-    return re.sub(r"(?:^\| `[A-Z0-9_]+` \|.*\n)+", lambda _: table(), PAGE.read_text(), count=1, flags=re.M)
+    head, title, rest = PAGE.read_text().partition("| variable | default | what it does |\n|---|---|---|\n")
+    return head + title + re.sub(r"\A(?:\|.*\n)+", lambda _: table(), rest)
 
 
 def main() -> int:
@@ -61,8 +40,8 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit code 1 when the file is out of date"
     )
     if parser.parse_args().check:
-        return 0 if TARGET.read_text() == text() and PAGE.read_text() == page() else 1
-    TARGET.write_text(text())
+        return 0 if TARGET.read_text() == env_text() and PAGE.read_text() == page() else 1
+    TARGET.write_text(env_text())
     PAGE.write_text(page())
     return 0
 

@@ -1,5 +1,6 @@
 """Real servers for every test that wants them, started once; tables are emptied before each test."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ pytest_plugins = ["side_by_side"]
 
 # No test looks at what a power cut would cost; emptying the tables before each waits for the disk otherwise.
 UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
+os.environ["LOVAGE_ENV_FILE"] = "off"  # whatever .env lies where the tests are run
+
 SECRET = "a-secret-of-the-tests-" + "x" * 20
 
 

@@ -45,19 +45,10 @@ from app.services.predictions.queue_position import QueuePositions
 from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
 from app.services.predictions.whole_answers import WholeAnswers
+from app.setting_types import ShownSetting
 from app.storage.base import Storage
 
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class ShownSetting:
-    """A setting as administrators see it; `value` of a secret one says only whether it is set."""
-
-    name: str
-    value: str
-    origin: str
-    description: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """`lovage …`: the command line. Starts processes, and talks to a running platform through its public API
 only."""
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -13,6 +14,7 @@ from app.cli import (
     administration,
     bench,
     client_commands,
+    config,
     discover,
     keys,
     models,
@@ -23,6 +25,8 @@ from app.cli import (
     stats,
 )
 from app.domain.errors import LovageError
+from app.setting_sources import WrongSource
+from app.settings import find
 
 app = typer.Typer(
     name="lovage",
@@ -46,6 +50,7 @@ administration.add_to(app)
 stats.add_to(app)
 bench.add_to(app)
 processes.add_to(app)
+config.add_to(app)
 
 EXIT_USAGE = 2
 
@@ -68,15 +73,25 @@ def options(
 def main() -> None:
     """Runs the command line; every expected failure is one sentence and an exit code, never a trace."""
     try:
+        prepare_environment()
         app()
     except ValidationError as error:
         for problem in error.errors():
-            name = ".".join(map(str, problem["loc"])).upper()
-            print(
-                f"lovage: {name + ': ' if name else ''}{problem['msg'].removeprefix('Value error, ')}",
-                file=sys.stderr,
-            )
+            print(f"lovage: {screen.visible(config.sentence_of(problem))}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except WrongSource as error:
+        print(f"lovage: {screen.visible(str(error))}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     except LovageError as error:
         print(f"lovage: {screen.visible(error.detail.strip())}", file=sys.stderr)
         sys.exit(1)
+
+
+def prepare_environment() -> None:
+    """Says what looks like a mistake among the settings' names, and lets libraries see what .env holds for
+    them."""
+    sources = find()
+    for warning in sources.warnings:
+        print(f"lovage: {screen.visible(warning)}", file=sys.stderr)
+    for name, text in sources.foreign.items():
+        os.environ.setdefault(name, text)

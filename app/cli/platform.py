@@ -1,7 +1,9 @@
 """`lovage up`, `down`, `doctor`, `hardware`: the platform on this machine."""
 
+import dataclasses
 import importlib.util
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping
@@ -10,11 +12,11 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 
 from app.cli import screen
+from app.cli.connection import EXIT_USAGE, stop
+from app.settings import child_environment, load_client, load_with
 from app.settings import load as load_settings
-from app.settings import load_client
 
 PANEL = "The platform on this machine"
 CHECK_TEXT = "Lovage is up"
@@ -28,40 +30,68 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(
-    host: Annotated[str, typer.Option(help="Address of the API.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8000,
-    flower_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Flower.")] = 5555,
+    host: Annotated[str | None, typer.Option(help="Address of the API (API_HOST); 127.0.0.1.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the API (API_PORT); 8000.")
+    ] = None,
+    flower_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of Flower (FLOWER_PORT); 5555.")
+    ] = None,
     data: Annotated[Path | None, DATA_DIR] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, gpu, cuda, cuda:1 … (DEVICE); auto: every accelerator.")
+    ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, max=64, help="CPU workers, where no accelerator is found.")
-    ] = 1,
+        int | None, typer.Option(min=1, max=64, help="CPU workers, where no accelerator is used; 1.")
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when it is ready; stop it with `lovage down`.")
     ] = False,
 ) -> None:
     """Start everything in this terminal: databases, API, workers, courier, clock, Flower. Ctrl-C stops it."""
-    from app.engine.devices import detect
-    from app.local.composition import UpOptions
+    from app.local.composition import UpOptions, up_defaults
     from app.local.up import Hooks
     from app.local.up import up as start
 
-    accelerators = tuple(
-        device.id for device in detect() if device.present and device.kind in ("cuda", "rocm", "mps")
-    )
-    devices = accelerators or ("cpu",) * workers
-    env = {**os.environ, "WORKERS_ON_HOST": str(len(devices))}
-    options = UpOptions(
-        data_dir=(data or load_client().lovage_data_dir).absolute(),
-        host=host,
-        port=port,
-        flower_port=flower_port,
-        devices=devices,
-        database_url=env.get("DATABASE_URL", ""),
-        redis_url=env.get("REDIS_URL", ""),
-        env=env,
+    options = UpOptions(Path(), host or load_with({"LOVAGE_ENV": "development"}).api_host)
+    settings = load_with({**up_defaults(options), "SECRET_KEY": secrets.token_hex(32)})
+    options = dataclasses.replace(
+        options,
+        data_dir=(data or settings.lovage_data_dir).absolute(),
+        port=port or settings.api_port,
+        flower_port=flower_port or settings.flower_port,
+        devices=devices_for(device or settings.device, workers),
+        database_url=settings.database_url,
+        redis_url=settings.redis_url,
+        env=child_environment(),
         detach=detach,
     )
     raise typer.Exit(start(options, Hooks(self_check=self_check, print_screen=print_screen)))
+
+
+def devices_for(name: str, workers: int | None) -> tuple[str, ...]:
+    """One device for each worker to be started: every accelerator for `auto`, else those that are named, and
+    as many CPU workers as are asked for. Ends the command when that cannot be."""
+    from app.engine.devices import detect, resolve
+
+    present = [device for device in detect() if device.present]
+    accelerators = tuple(device.id for device in present if device.kind in ("cuda", "rocm", "mps"))
+    if name in ("auto", "gpu"):
+        chosen = accelerators
+    else:
+        chosen = tuple(device.id for device in present if name in (device.id, device.kind) and name != "cpu")
+    if chosen and workers is not None:
+        stop(
+            f"--workers is the number of CPU workers, and there is one for each of {', '.join(chosen)}; with"
+            " --device cpu none of these is used",
+            EXIT_USAGE,
+        )
+    if not chosen and name not in ("auto", "cpu"):
+        try:
+            chosen = (resolve(name).id,)
+        except ValueError as error:
+            stop(f"DEVICE: {error}", EXIT_USAGE)
+    return chosen or ("cpu",) * (workers or 1)
 
 
 def down(data: Annotated[Path | None, DATA_DIR] = None) -> None:
@@ -156,7 +186,7 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
     _print_commands(console, platform, shown)
 
 
-def _print_commands(console: Console, platform: Any, key_file: str) -> None:
+def _print_commands(console: screen.DataConsole, platform: Any, key_file: str) -> None:
     is_detached = platform.pid != os.getpid()
     console.print("Try:" if is_detached else "Try, in another terminal:")
     lovage = Path(sys.executable).with_name("lovage")

@@ -51,7 +51,7 @@ class DataConsole(Console):
         return super().render_str(visible(text), **options)
 
 
-def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+def console(*, stderr: bool = False, soft_wrap: bool = False) -> DataConsole:
     """For one command's output."""
     data_console = DataConsole(markup=False, emoji=False, highlight=False, stderr=stderr, soft_wrap=soft_wrap)
     if not data_console.is_terminal:

@@ -74,14 +74,19 @@ def detect() -> list[Device]:
 
 
 def resolve(name: str, devices: Sequence[Device] | None = None) -> Device:
-    """`auto`, a class (`cuda`) or a device (`cuda:1`). Raises ValueError with a sentence when it is not
-    there."""
+    """`auto`, `gpu` (an accelerator), a class (`cuda`) or a device (`cuda:1`). Raises ValueError with a
+    sentence when it is not there."""
     devices = detect() if devices is None else devices
     present = [device for device in devices if device.present]
     if name in ("", "auto"):
         return min(
             (device for device in present if device.kind in AUTOMATIC), key=lambda d: AUTOMATIC.index(d.kind)
         )
+    accelerators = [device for device in present if device.kind in AUTOMATIC and device.kind != "cpu"]
+    if name == "gpu":
+        if not accelerators:
+            raise ValueError("There is no accelerator on this machine; `lovage hardware` says why.")
+        return min(accelerators, key=lambda d: AUTOMATIC.index(d.kind))
     for device in present:
         if name in (device.id, device.kind) or (name == f"{device.kind}:{device.index}"):
             return device

@@ -78,12 +78,7 @@ def flower_url(options: UpOptions) -> str:
 def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
     """The programs' environment. What the caller set wins over a default, the connections win over
     everything."""
-    defaults = {
-        "LOVAGE_ENV": "development",
-        "LOG_FORMAT": "console",
-        "API_DRAIN_SECONDS": "0",  # nobody else is there to send callers to
-        **(OWN_MACHINE if is_loopback(options.host) else OPEN_TO_OTHERS),
-    }
+    defaults = up_defaults(options)
     # An empty variable means its default, which here is ours.
     inherited = {name: value for name, value in options.env.items() if value or name not in defaults}
     return {
@@ -96,7 +91,6 @@ def environment(options: UpOptions, connections: Connections) -> dict[str, str]:
         "SECRET_KEY": connections.secret_key,
         "FLOWER_BASIC_AUTH": connections.flower_auth,
         "FLOWER_PORT": str(options.flower_port),
-        "FLOWER_URL": flower_url(options),
         "API_HOST": options.host,
         "API_PORT": str(options.port),
     }
@@ -124,6 +118,18 @@ def exposure_notice(options: UpOptions) -> str:
     sentences = [sentence for name, sentence in closed.items() if not options.env.get(name)]
     state = "; ".join(sentences) or "what you have set decides who may do what"
     return f"Other machines can reach {options.host}:{options.port} over plain HTTP: {state}."
+
+
+def up_defaults(options: UpOptions) -> dict[str, str]:
+    """The settings that `lovage up` sets where nobody else does."""
+    return {
+        "LOVAGE_ENV": "development",
+        "LOG_FORMAT": "console",
+        "API_DRAIN_SECONDS": "0",  # nobody else is there to send callers to
+        "WORKERS_ON_HOST": str(len(options.devices)),
+        "FLOWER_URL": flower_url(options),
+        **(OWN_MACHINE if is_loopback(options.host) else OPEN_TO_OTHERS),
+    }
 
 
 def one_off(options: UpOptions, env: Mapping[str, str], command: str) -> Program:

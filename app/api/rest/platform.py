@@ -102,7 +102,8 @@ class StatusOut(BaseModel):
 
 
 class SettingOut(BaseModel):
-    """`origin` is `environment` or `default`. The value of a secret one is `(set)`, or empty."""
+    """`origin` is `default`, `environment`, `.env`, or the file that holds it. The value of a secret one is
+    `(set)`, or empty; of a URL only the password is hidden."""
 
     name: str
     value: str
