@@ -1,7 +1,6 @@
 """The settings by topic; app/settings.py puts them together into the one class that processes read.
 
-The classes and their fields are in the order of `.env.example` and docs/reference/settings.md. A property
-turns a setting's text into the value that is passed down. Knows nothing of what the values are used for.
+Classes and fields are in the order of `.env.example`. A property turns a setting's text into what is passed down.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network

@@ -134,8 +134,8 @@ def insert(session: Session | Autocommit, rows: Sequence[Mapping[str, Any]]) -> 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
     Two groups that hold the same keys wait for each other at the first: they come to them in the same order.
     """
-    if any(row["idempotency_key"] for row in rows):
-        rows = sorted(rows, key=lambda row: (str(row["user_id"]), row["idempotency_key"] or ""))
+    if any(row.get("idempotency_key") for row in rows):
+        rows = sorted(rows, key=lambda row: (str(row["user_id"]), row.get("idempotency_key") or ""))
     return execute_prepared(session, INSERT, rows=_json(rows))
 
 
