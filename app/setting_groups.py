@@ -1,6 +1,6 @@
 """The settings by topic; app/settings.py puts them together into the one class that processes read.
 
-Classes and fields are in the order of `.env.example`. A property turns a setting's text into what is passed down.
+Classes and fields are in the order of `.env.example`. A property turns a text into what is passed down.
 """
 
 from ipaddress import IPv4Network, IPv6Network, ip_network

@@ -6,7 +6,7 @@ identically, so all three use this.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,11 @@ LONGEST_OWN = 2_048  # characters: no URL of ours is near that, and splitting me
 def takes_files(field: Mapping[str, Any]) -> bool:
     """Whether an input of this schema is a file (`format: uri`) or a list of files."""
     return field.get("format") == "uri" or field.get("items", {}).get("format") == "uri"
+
+
+def names_files(file_inputs: Sequence[str], values: Mapping[str, Any]) -> bool:
+    """Whether a prediction has files that must be where it runs. `file_inputs`: those that may name any."""
+    return any(values.get(name) for name in file_inputs)
 
 
 def is_data(url: str) -> bool:

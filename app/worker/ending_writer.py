@@ -165,7 +165,9 @@ class EndingWriter:
 
 
 def _size_of(pending: PendingEnding) -> int:
-    return pending.ending.size
+    """Bytes, but for what is always short."""
+    ending = pending.ending
+    return (len(ending.output) if ending.output else 0) + len(ending.logs)
 
 
 def _as_not_storable(ending: Ending) -> Ending:

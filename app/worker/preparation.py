@@ -45,10 +45,6 @@ class ReadyVersion:
     may_write_files: bool
     timeout: float
 
-    def names_files(self, values: dict[str, Any]) -> bool:
-        """Whether an input has files that must be here first."""
-        return any(values.get(name) for name in self.file_inputs)
-
 
 class Preparation:
     """Thread-safe. `ready` holds the versions that were fetched, by id."""

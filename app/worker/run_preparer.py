@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from app.domain.file_inputs import names_files
 from app.worker.preparation import Preparation, ReadyVersion
 from app.worker.run import Run
 from app.worker.runner_threads import RunnerThreads
@@ -52,7 +53,7 @@ class RunPreparer:
 
     def _await_inputs(self, run: Run, version: ReadyVersion) -> None:
         prediction = run.prediction
-        if not prediction.not_here and not version.names_files(prediction.input or {}):
+        if not prediction.not_here and not names_files(version.file_inputs, prediction.input or {}):
             self._on_ready(run, version, prediction.input or {})
             return
         fetch = partial(self._guard, run, partial(self._fetch_inputs, version))
@@ -60,7 +61,7 @@ class RunPreparer:
 
     def _fetch_inputs(self, version: ReadyVersion, run: Run) -> None:
         values = self._preparation.whole_input(run.prediction)
-        if version.names_files(values):
+        if names_files(version.file_inputs, values):
             run.folder = self._folder_of(run)
             is_canceled = lambda: run.stopped is not None  # noqa: E731
             values = self._preparation.localize(version, values, run.folder, is_canceled)

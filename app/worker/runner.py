@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from app.domain.errors import ModelFailed, PredictionError, Unavailable
+from app.domain.file_inputs import names_files
 from app.domain.predictions import Prediction, Status
 from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Work, list_files
 from app.engine.capacity import UNMEASURED
@@ -257,7 +258,7 @@ def _log_end(run: Run, status: Status | None) -> None:
 
 def _is_quick(engine: Engine, version: ReadyVersion, values: dict[str, Any]) -> bool:
     """Whether nothing has to be fetched before the engine can have it."""
-    return engine.is_ready(version.spec.version) and not version.names_files(values)
+    return engine.is_ready(version.spec.version) and not names_files(version.file_inputs, values)
 
 
 def _work_of(run: Run, values: dict[str, Any], timeout: float) -> Work:

@@ -13,7 +13,7 @@ the model's process, or to another thread or task (HAND_OVERS). The others are *
 
 On the way in the files that are passed count, against IN_FILES: the checks of a request are as many as there
 are rules. From the message to the recorded end all count, against RUN_FILES, as whoever follows a run reads
-them all, but for pure rules and counters (NO_STATIONS).
+them all, but for pure rules, counters and the type of a value that is JSON already (NO_STATIONS).
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import app
+from app.api.body_gate import BodyGate
 from app.broker.consumer import sink_strategy
 from app.composition import Core, build_submitter, open_core
 from app.composition_worker import build_worker
@@ -45,7 +46,7 @@ from app.settings import Settings
 from app.worker.process import AcceleratorWorker
 
 IN_FILES, RUN_FILES = 8, 24
-NO_STATIONS = ("domain/", "observe/", "engine/capacity.py")
+NO_STATIONS = ("domain/", "observe/", "engine/capacity.py", "json_text.py")
 IDLE_THREADS = ("engine-monitor", "progress")
 HANDED_ON = ("Intake._claim",)  # what follows in its thread is the next look for messages
 # Functions that send something or give it to somebody else: C's, by their names, and the standard library's.
@@ -195,10 +196,12 @@ def accept_in_api(settings: Settings, version: RunnableVersion) -> list[Station]
     threads = ThreadPoolExecutor(1)
     core = open_core(settings, application="hops-api", pool=2, fail_fast=True)
     fleet = Fleet(core.database, threads, settings.dead_after_seconds)
-    submitter = build_submitter(settings, core, fleet, threads)
+    bodies = BodyGate()
+    submitter = build_submitter(settings, core, fleet, threads, bodies)
     try:
         return fewest(lambda: accept_once(submitter, version))
     finally:
+        bodies.close()
         threads.shutdown()
         core.close()
 

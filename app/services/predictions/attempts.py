@@ -49,11 +49,6 @@ class Ending:
     output_key: str | None = None
     keeps_progress: bool = False
 
-    @property
-    def size(self) -> int:
-        """Bytes, but for what is always short."""
-        return (len(self.output) if self.output else 0) + len(self.logs)
-
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
