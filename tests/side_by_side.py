@@ -18,6 +18,9 @@ from xdist.scheduler import LoadScopeScheduling
 # Folders whose tests share one platform; they take longest, so they begin first.
 SHARED_PLATFORM = ("end_to_end", "abuse", "chaos")
 BROKEN_ON_PURPOSE = "chaos"
+# Playwright's event loop runs in its process until the end, so that no asynchronous test may come after it:
+# the tests with a browser are a group of their own, and the last one.
+BROWSER = "browser"
 PLATFORM_TIMEOUT = 300  # seconds; the first test of such a folder waits until everything has started
 
 
@@ -25,14 +28,19 @@ class ByFolderOrFile(LoadScopeScheduling):
     """Gives a process a file at a time, or one of the folders with a shared platform."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = platform_folder(nodeid)
-        return folder or nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0]
+        return BROWSER if in_browser(nodeid) else platform_folder(nodeid) or file
 
 
 def platform_folder(nodeid: str) -> str:
     """The folder of SHARED_PLATFORM that a test is in, or an empty text."""
     parts = nodeid.partition("::")[0].split("/")
     return next((folder for folder in SHARED_PLATFORM if folder in parts[:-1]), "")
+
+
+def in_browser(nodeid: str) -> bool:
+    """Whether a test drives a browser."""
+    return nodeid.partition("::")[0].rpartition("/")[2].startswith("test_web_") and "end_to_end" in nodeid
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -53,7 +61,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if folder and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(PLATFORM_TIMEOUT))
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not platform_folder(item.nodeid))  # stable: the others stay as they are
+        # Stable: the others stay as they are.
+        items.sort(key=lambda item: 2 if in_browser(item.nodeid) else not platform_folder(item.nodeid))
 
 
 class MachineLock:

@@ -73,5 +73,7 @@ def shape_for(scope: Scope) -> Shape | None:
 
 
 def is_shared(scope: Scope) -> bool:
-    """Whether clients of both families call this address."""
-    return str(scope["path"]).startswith(SHARED)
+    """Whether clients of both families call this address. Predictions of a model are Replicate's alone, and
+    Vercel's client for it takes no error that is not a text."""
+    path = str(scope["path"])
+    return path.startswith(SHARED) and not path.endswith("/predictions")

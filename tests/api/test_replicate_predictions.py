@@ -148,7 +148,7 @@ def test_the_page_of_a_prediction_is_there_and_gives_nothing_away(
     ada: Person, echo: dict, anonymous: httpx.Client
 ) -> None:
     made = ada.run("ada/echo", text="my secret")
-    page = anonymous.get(made["urls"]["web"])
+    page = anonymous.get(made["urls"]["web"], headers={"Accept": "text/html"})
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "my secret" not in page.text

@@ -189,7 +189,7 @@ def test_a_plain_function_does_not_stream() -> None:
     [
         ("def other(): pass", "must define"),
         ("def predict(", "not valid Python"),
-        ("def predict(x=open('f')): pass", "literal"),
+        ("def predict(x=open('f')): pass", "without running the file"),
     ],
 )
 def test_a_predictor_without_a_usable_predict_is_refused(source: str, said: str) -> None:

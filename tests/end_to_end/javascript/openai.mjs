@@ -58,7 +58,9 @@ test("embeddings are the same as floats and as base64", async () => {
 });
 
 test("embeddings of token ids and with fewer dimensions", async () => {
-  const { data } = await openai.embeddings.create({ model: MINILM, input: [[101, 7592, 102], [101, 102]], dimensions: 64 });
+  const ids = { model: MINILM, input: [[101, 7592, 102], [101, 102]], dimensions: 64 };
+  await assert.rejects(openai.embeddings.create(ids), /token ids/); // of which tokenizer, nobody has said
+  const { data } = await openai.embeddings.create({ ...ids, token_ids: true });
   assert.deepEqual(data.map(({ embedding }) => embedding.length), [64, 64]);
   assert.ok(Math.abs(Math.hypot(...data[0].embedding) - 1) < 1e-4);
 });
