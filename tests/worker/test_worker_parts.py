@@ -298,7 +298,7 @@ def test_large_endings_are_no_group_with_others() -> None:
 
     class Counting(Refusing):
         def finish(self, endings: list[Ending]) -> list[Any]:
-            groups.append(sum(one.size for one in endings))
+            groups.append(sum(len(one.output or ()) for one in endings))
             return super().finish(endings)
 
     writer = EndingWriter(Counting())  # type: ignore[arg-type]
