@@ -8,6 +8,7 @@ import httpx
 import pytest
 import redis
 from abuse_stage import MODEL, Stage, start
+from rows_files import model_of_pictures
 from sqlalchemy import text
 from waiting import eventually
 
@@ -98,3 +99,4 @@ def _furnish(stage: Stage) -> None:
     for person, model in ((ada, echo), (admin, words)):
         answer = person.post("/v1/models", model)
         assert answer.status == 201, answer
+    model_of_pictures(stage)  # here, because it takes longer than a row may
