@@ -13,7 +13,7 @@ import typer
 
 from app.cli import inputs, screen
 from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, Api, show_json, stop
-from app.cli.lookups import find_prediction, find_version
+from app.cli.lookups import find_prediction, name_version
 from app.domain.phases import PHASES
 
 PANEL = "Predictions"
@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Run a model and show its output. Exit code 0 succeeded, 1 failed, 3 unreachable, 4 canceled."""
     api = Api()
-    model = find_version(api, model)
+    model = name_version(api, model)
     values = inputs.parse(i or [], _schema(api, model))
     prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values})
     try:

@@ -1,11 +1,13 @@
 """Ids as a person types them: the beginning of one is enough, as long as it is the beginning of one only."""
 
+import re
 from collections.abc import Sequence
 
 from app.cli.connection import EXIT_USAGE, Api, split_model, stop
 
 ID_LENGTH = 26  # characters of a prediction's id
 VERSION_LENGTH = 64  # of a version's
+HEX = re.compile("[0-9a-f]*")
 LATEST = 500  # predictions among which a beginning is looked for
 
 
@@ -17,16 +19,28 @@ def find_prediction(api: Api, text: str) -> str:
     return _only(ids, text, f"of your latest {LATEST} predictions")
 
 
-def find_version(api: Api, model: str) -> str:
-    """`owner/name:abc` with the version's whole id; anything else as it is."""
-    if ":" not in model:
+def name_version(api: Api, model: str) -> str:
+    """What `run` is given, with the version's whole id where a beginning of one stands."""
+    path, colon, version = model.partition(":")
+    if "/" not in model and not (len(model) == VERSION_LENGTH and HEX.fullmatch(model)):
+        stop(f"{model}: must be owner/name, owner/name:version or a version's id", EXIT_USAGE)
+    if not colon or path.count("/") != 1 or not HEX.fullmatch(version):
         return model
+    return f"{path}:{_whole_version(api, path, version)}"
+
+
+def find_model(api: Api, model: str) -> tuple[str, str]:
+    """The address of a model and the version's whole id ("" for the newest)."""
     path, version = split_model(model)
-    if len(version) >= VERSION_LENGTH:
-        return model
+    return path, _whole_version(api, path, version) if version and HEX.fullmatch(version) else version
+
+
+def _whole_version(api: Api, path: str, beginning: str) -> str:
+    if len(beginning) >= VERSION_LENGTH:
+        return beginning
     rows = api.every(f"/v1/models/{path}/versions")
-    ids = [row["id"] for row in rows if row["id"].startswith(version)]
-    return f"{path}:{_only(ids, version, f'of the versions of {path}')}"
+    ids = [row["id"] for row in rows if row["id"].startswith(beginning)]
+    return _only(ids, beginning, f"of the versions of {path}")
 
 
 def _only(ids: Sequence[str], text: str, where: str) -> str:

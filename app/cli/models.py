@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, split_model, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
+from app.cli.lookups import find_model
 
 NOT_FOUND = 404
 POLL_SECONDS = 0.5
@@ -133,7 +134,7 @@ def load(
 ) -> None:
     """Have the workers load a model, so that its first prediction need not wait."""
     api = Api()
-    path, version = split_model(model)
+    path, version = find_model(api, model)
     answer = _send_command(api, "load", path, version, worker, as_json)
     if wait:
         print(_until_loaded(api, f"/v1/models/{path}/versions/{answer['version']}"))
@@ -148,8 +149,9 @@ def unload(
 ) -> None:
     """Have the workers unload a model once nothing of it runs or waits; the next prediction loads it
     again."""
-    path, version = split_model(model)
-    _send_command(Api(), "unload", path, version, worker, as_json)
+    api = Api()
+    path, version = find_model(api, model)
+    _send_command(api, "unload", path, version, worker, as_json)
 
 
 def _send_command(

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, split_model, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.lookups import find_model
 from app.domain.routing import STRATEGIES
 
 
@@ -26,11 +27,12 @@ def route(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show which queue a prediction made now would wait in, and why."""
-    path, version = split_model(model)
     if strategy and strategy not in STRATEGIES:
         stop(f"--strategy: must be one of {', '.join(STRATEGIES)}", EXIT_USAGE)
+    api = Api()
+    path, version = find_model(api, model)
     params = {name: value for name, value in {"version": version, "strategy": strategy}.items() if value}
-    routing = Api().call("GET", f"/v1/models/{path}/routing", params=params)
+    routing = api.call("GET", f"/v1/models/{path}/routing", params=params)
     if as_json:
         show_json(routing)
         return

@@ -6,7 +6,8 @@ import typer
 from rich.table import Table
 
 from app.cli import screen
-from app.cli.connection import JSON, Api, show_json, split_model, stop
+from app.cli.connection import JSON, Api, show_json, stop
+from app.cli.lookups import find_model
 from app.domain.phases import PHASES
 
 BAR = 30  # characters of the longest bar
@@ -24,7 +25,7 @@ def stats(
 ) -> None:
     """Show where the time of a model's latest predictions went."""
     api = Api()
-    name, version = split_model(model)
+    name, version = find_model(api, model)
     if not version:
         latest = api.call("GET", f"/v1/models/{name}")["latest_version"]
         if latest is None:

@@ -1,33 +1,16 @@
 """Failed predictions by what went wrong, and the predictions that a bulk act is about. Reads only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db.predictions import ERROR_GROUP, Filter, where_clauses
+from app.domain.statistics import ErrorGroup
 
 LOOKED_AT = 10_000  # latest failures of a user; grouping them takes some 50 ms
 SPARKS = 24  # parts of the window, for a line of how it went
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
-    """`error` and `prediction` are of the latest failure. `counts` are of SPARKS equal parts of the window,
-    oldest first."""
-
-    group: str
-    model: str
-    error_code: str | None
-    error: str | None
-    prediction: str
-    count: int
-    first_at: datetime
-    last_at: datetime
-    counts: list[int]
 
 
 GROUPS = text(f"""

@@ -1,9 +1,9 @@
 """What waits, by queue, by model and by user, for people who look. Bounded like every count of what waits."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from app.domain.statistics import Lane
 
 LOOKED_AT = 20_000  # waiting predictions; grouping them takes some 20 ms
 MOST = 50  # lanes of each kind, the fullest
@@ -25,16 +25,6 @@ LANES = text("""
            (SELECT count(*) FROM waiting) AS looked_at
     FROM lanes LEFT JOIN users AS u ON u.id = lanes.user_id
     WHERE place <= :most ORDER BY kind, waiting DESC, name""")
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """What waits of one queue, model or user; `kind` says of which."""
-
-    kind: str
-    name: str
-    waiting: int
-    oldest_seconds: float
 
 
 def lanes(session: Session) -> tuple[list[Lane], bool]:

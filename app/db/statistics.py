@@ -2,15 +2,14 @@
 here costs a prediction anything.
 """
 
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from app.domain.statistics import HIGHEST, PER_DOUBLING, SHORTEST, Counts, Minute, QueueMinute
+from app.domain.statistics import HIGHEST, PER_DOUBLING, SHORTEST, Counts, Minute, QueueMinute, UsageDay
 
 NOBODY = UUID(int=0)  # stands for anonymous callers in a key
 LATE_SECONDS = 5  # for the commits of what ended in the last moment of a minute
@@ -112,19 +111,6 @@ def queue_minutes(session: Session, since: int, until: int) -> list[QueueMinute]
     """What waited and ran in all."""
     rows = session.execute(QUEUE, {"since": since, "until": until})
     return [QueueMinute(row.at, row.waiting, row.running) for row in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class UsageDay:
-    """What one user had of one model on one day (UTC). `username` is None for anonymous callers."""
-
-    day: date
-    username: str | None
-    model: str
-    succeeded: int
-    failed: int
-    canceled: int
-    device_seconds: float
 
 
 USAGE = text("""

@@ -1,4 +1,5 @@
-"""Minutes of statistics: buckets of durations, and how minutes become the points of a chart. Pure.
+"""Minutes of statistics: buckets of durations, and how minutes become the points of a chart; what is counted
+beside them: days of usage, failures in groups, lanes of the queue. Pure.
 
 A bucket is a half power of two above a millisecond, so that minutes of any users and models can be added and
 still have their quantiles, right to within a fifth.
@@ -6,7 +7,7 @@ still have their quantiles, right to within a fifth.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 SHORTEST = 0.001  # seconds; the upper bound of bucket 0
 PER_DOUBLING = 2
@@ -48,6 +49,45 @@ class QueueMinute:
     at: datetime
     waiting: int
     running: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDay:
+    """What one user had of one model on one day (UTC). `username` is None for anonymous callers."""
+
+    day: date
+    username: str | None
+    model: str
+    succeeded: int
+    failed: int
+    canceled: int
+    device_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """`error` and `prediction` are of the latest failure. `counts` are of equal parts of the window,
+    oldest first."""
+
+    group: str
+    model: str
+    error_code: str | None
+    error: str | None
+    prediction: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    counts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What waits of one queue, model or user; `kind` says of which."""
+
+    kind: str
+    name: str
+    waiting: int
+    oldest_seconds: float
 
 
 @dataclass(slots=True)

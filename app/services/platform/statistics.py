@@ -5,11 +5,9 @@ import time
 from dataclasses import dataclass
 
 from app.db import queue_counts, queue_lanes, statistics, sweeps
-from app.db.queue_lanes import Lane
 from app.db.session import Database
-from app.db.statistics import UsageDay
 from app.domain.errors import Forbidden
-from app.domain.statistics import Point, points
+from app.domain.statistics import Lane, Point, UsageDay, points
 from app.services.people.access import Principal
 
 MOST_WAITING = 100_000  # counted for a chart

@@ -11,11 +11,11 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.db import prediction_groups, predictions
-from app.db.prediction_groups import ErrorGroup
 from app.db.predictions import Filter
 from app.db.session import Database
 from app.domain.errors import Gone, LovageError
 from app.domain.predictions import Prediction, Status, lowest_id
+from app.domain.statistics import ErrorGroup
 from app.services.catalogue.runnable import Runnables
 from app.services.people.access import Principal
 from app.services.predictions.lifecycle import Lifecycle
