@@ -30,12 +30,6 @@ class Outbox:
     def send_event(self, work_id: str, event: Event) -> None:
         self._put(("event", (work_id, event)))
 
-    def send_events(self, events: list[tuple[str, Event]]) -> None:
-        """Several at once."""
-        with self._changed:
-            self._waiting.extend(("event", pair) for pair in events)
-            self._changed.notify()
-
     def add_events(self, events: Iterable[tuple[str, Event]]) -> None:
         """They leave with whatever comes next, at the latest with `flush`: a batch begins and ends as one
         message, not one for each item, and wakes no thread of its own."""

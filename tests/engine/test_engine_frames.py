@@ -68,7 +68,7 @@ def test_rubbish_ends_the_connection() -> None:
 def test_an_output_that_is_no_json_fails_alone() -> None:
     ours, theirs = socket.socketpair()
     outbox = Outbox(theirs)
-    outbox.send_events([("a", Finished(1)), ("b", Finished(object())), ("c", Finished(3))])
+    outbox.add_events([("a", Finished(1)), ("b", Finished(object())), ("c", Finished(3))])
     outbox.send_message("log", "last")
     outbox.close()
     theirs.close()
