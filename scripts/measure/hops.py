@@ -13,7 +13,8 @@ the model's process, or to another thread or task (HAND_OVERS). The others are *
 
 On the way in the files that are passed count, against IN_FILES: the checks of a request are as many as there
 are rules. From the message to the recorded end all count, against RUN_FILES, as whoever follows a run reads
-them all, but for pure rules, counters and the type of a value that is JSON already (NO_STATIONS).
+them all, but for pure rules, counters, the type of a value that is JSON already and the reading of a reply
+(NO_STATIONS).
 """
 
 import asyncio
@@ -46,7 +47,8 @@ from app.settings import Settings
 from app.worker.process import AcceleratorWorker
 
 IN_FILES, RUN_FILES = 8, 24
-NO_STATIONS = ("domain/", "observe/", "engine/capacity.py", "json_text.py")
+# The last is the reading of a reply from Redis: before or after the recorded end, as the threads go.
+NO_STATIONS = ("domain/", "observe/", "engine/capacity.py", "json_text.py", "redis_client.py")
 IDLE_THREADS = ("engine-monitor", "progress")
 HANDED_ON = ("Intake._claim",)  # what follows in its thread is the next look for messages
 # Functions that send something or give it to somebody else: C's, by their names, and the standard library's.
