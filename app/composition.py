@@ -7,6 +7,7 @@ imported when a worker is built, so that an API process holds nothing of it. Clo
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import redis
 
@@ -31,7 +32,7 @@ from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.sources import SourceReader
-from app.services.catalogue.version_maker import VersionMaker
+from app.services.catalogue.version_maker import VersionMaker, specs_of_workers
 from app.services.catalogue.version_stats import VersionStats
 from app.services.files.files import Files
 from app.services.files.own_files import OwnFiles
@@ -361,7 +362,12 @@ def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
     """`path:` sources may point into the model roots, and into installed packages that carry a model."""
     roots = [*settings.model_root_folders, *package_roots()]
     sources = SourceReader(roots, settings.hf_endpoint, settings.hf_token)
-    return VersionMaker(database, sources, settings.trusted_code, development=settings.is_development)
+    return VersionMaker(
+        partial(specs_of_workers, database),
+        sources,
+        settings.trusted_code,
+        development=settings.is_development,
+    )
 
 
 def build_files(settings: Settings, core: Core) -> Files:

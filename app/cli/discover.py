@@ -11,6 +11,7 @@ import typer
 
 from app.cli import models, screen
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
+from app.cli.model_versions import root_of, size
 from app.runtimes import registry
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_kind import kind_of
@@ -109,7 +110,7 @@ def _print(matches: list[FoundModel]) -> None:
     table = screen.new_table("model", "runtime", "task", "architecture", "size", "folder")
     for model in matches:
         how = screen.styled(model.problem, "red") if model.problem else model.runtime
-        table.add_row(model.name, how, model.task, model.architecture, _size(model.bytes), model.folder)
+        table.add_row(model.name, how, model.task, model.architecture, size(model.bytes), model.folder)
     screen.console().print(table)
 
 
@@ -132,7 +133,7 @@ def _models(root: Path) -> Iterator[FoundModel]:
 
 
 def _looked(folder: Path, root: Path) -> FoundModel:
-    looked = SourceReader([_cache_of(root)]).inspect(f"path:{folder}").files
+    looked = SourceReader([root_of(root)]).inspect(f"path:{folder}").files
     assert looked is not None
     config: Any = looked.configs.get("config.json")
     architectures = config.get("architectures") if isinstance(config, dict) else None
@@ -146,12 +147,6 @@ def _looked(folder: Path, root: Path) -> FoundModel:
     return FoundModel(_name(folder), str(folder), runtime, task, architecture, total, problem)
 
 
-def _cache_of(root: Path) -> Path:
-    """Where the links of a folder may lead: of a commit in the hub's own cache, its repository."""
-    repositories = [folder for folder in (root, *root.parents) if folder.name.startswith("models--")]
-    return repositories[-1] if repositories else root
-
-
 def _name(folder: Path) -> str:
     """The folder's own, or the model's in the hub's cache: models--org--name/snapshots/commit."""
     cached = [part for part in folder.parts if part.startswith("models--")]
@@ -162,7 +157,3 @@ def _name(folder: Path) -> str:
         )
         or "model"
     )
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"

@@ -1,4 +1,5 @@
-"""`lovage models ls | add | show | load | unload | rm`, through the public API."""
+"""`lovage models ls | add | show | load | unload | rm`, through the public API; the rest of the group is in
+app/cli/model_versions.py."""
 
 import json
 import time
@@ -6,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import screen
+from app.cli import model_versions, screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
 from app.cli.lookups import find_model
 
@@ -21,7 +22,10 @@ def add_to(app: typer.Typer) -> None:
     for name, command in (
         ("ls", ls),
         ("add", add),
+        ("check", model_versions.check),
         ("show", show),
+        ("versions", model_versions.versions),
+        ("release", model_versions.release),
         ("load", load),
         ("unload", unload),
         ("rm", rm),
@@ -62,12 +66,16 @@ def add(
     config: Annotated[str, typer.Option(help="JSON object with dtype, max_batch_size, device …")] = "{}",
     description: Annotated[str, typer.Option(help="One sentence.")] = "",
     public: Annotated[bool, typer.Option("--public", help="Let every user run it.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask when the name stands for a model of another runtime.")
+    ] = False,
 ) -> None:
     """Register a model, or a new version of one that is there."""
     api = Api()
     owner, model = _names(api, name or _last_part(source))
     version: dict[str, Any] = {"source": source, "config": _object(config)}
     version |= {key: value for key, value in {"runtime": runtime, "task": task}.items() if value}
+    model_versions.announce(api, f"{owner}/{model}", version, sure=yes)
     if _exists(api, owner, model):
         created = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
     else:

@@ -120,6 +120,7 @@ class VersionRow(Base):
     input_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
     output_schema: Mapped[dict[str, Any]] = mapped_column(JSON)
     streams: Mapped[bool] = mapped_column(Boolean)
+    fingerprint: Mapped[str] = mapped_column(String(64), server_default="")  # of what its source held
     # What workers measured and chose on loading it (dtype, agreement, cost model); not part of the address.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))

@@ -85,7 +85,12 @@ def by_model(session: Session, model_id: UUID, *, cursor: str | None, limit: int
 def put(session: Session, model_id: UUID, version: CompleteVersion, created_by: UUID | None) -> Version:
     """Adds a version, or brings back the same one: its id is the address of its content."""
     spec = version.spec
-    moved = {"model_id": model_id, "output_schema": version.output_schema}  # not part of the address
+    # Not part of the address, or unknown to the release that added it.
+    moved = {
+        "model_id": model_id,
+        "output_schema": version.output_schema,
+        "fingerprint": spec.fingerprint,
+    }
     values = {
         "id": spec.address(),
         "source": spec.source,

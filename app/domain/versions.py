@@ -68,7 +68,8 @@ def too_large(size: int, most: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VersionSpec:
-    """All that decides what a version does. `config` and `input_schema` are JSON objects."""
+    """All that decides what a version does. `config` and `input_schema` are JSON objects; `fingerprint` is a
+    hash of what its source held, "" where the source itself says that."""
 
     model: str
     source: str
@@ -97,7 +98,7 @@ class CompleteVersion:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """A registered version. `facts`, by class of device: what workers chose and measured when they loaded it;
-    they are not part of its address."""
+    they are not part of its address. `fingerprint`: as VersionSpec's; "" of versions before 0.2."""
 
     id: str
     model_id: UUID
@@ -108,6 +109,7 @@ class Version:
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
     streams: bool
+    fingerprint: str
     facts: dict[str, Any]
     created_by: UUID | None
     created_at: datetime

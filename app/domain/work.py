@@ -20,7 +20,8 @@ class ModelSpec:
     `path` is a local folder ("" for runtimes without files). `config` is the version's configuration (dtype,
     max_batch_size, max_batch_tokens, max_wait_ms, pooling, …); `device` a torch device string; `threads` CPU
     threads to use. `trust_remote_code` is decided by the worker from an administrator's setting, never from
-    `config`. `development`: what does harm on purpose is allowed.
+    `config`. `development`: what does harm on purpose is allowed. `fingerprint`: what the folder must
+    hold (app/folder_content.py); "": it is not compared.
     """
 
     version: str
@@ -33,6 +34,7 @@ class ModelSpec:
     threads: int = 1
     trust_remote_code: bool = False
     development: bool = False
+    fingerprint: str = ""
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ from app.engine.frames import FrameReader
 from app.engine.inbox import Entry, Inbox, Rules
 from app.engine.log_capture import LogCapture
 from app.engine.outbox import Outbox
+from app.folder_content import check_unchanged
 from app.runtimes import registry
 from app.runtimes.base import Job, Runtime
 
@@ -91,6 +92,7 @@ class ModelProcess:
         process_limits.limit_memory(int(message.get("memory_bytes") or 0))
         reseed()
         set_threads(spec.threads)
+        check_unchanged(Path(spec.path), spec.fingerprint)
         chosen = find_runtime(spec.runtime, message.get("runtime_folders") or ())
         self._inbox.rules = rules_from_config(spec.config, batches=chosen.batches)
         runtime = chosen.load(spec)

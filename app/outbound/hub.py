@@ -4,9 +4,9 @@ The library is imported when it is first used: an API process that registers no 
 Knows no version and no runtime.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,12 +35,14 @@ class HubNoRepository(HubFailed):
 @dataclass(frozen=True, slots=True)
 class HubRepository:
     """A repository at one commit. `files` are (name, size in bytes; 0 where sizes were not asked for); `tag`
-    is its author's word for what the model does, "" for none. `is_open`: anybody may have its files."""
+    is its author's word for what the model does, "" for none. `is_open`: anybody may have its files.
+    `parameters`: how many numbers of each dtype its safetensors hold, where the hub knows."""
 
     commit: str
     files: Sequence[tuple[str, int]]
     tag: str = ""
     is_open: bool = True
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
 
 class HubClient:
@@ -66,7 +68,8 @@ class HubClient:
             )
         files = [(entry.rfilename, entry.size or 0) for entry in info.siblings or []]
         is_open = not info.gated and not info.private
-        return HubRepository(str(info.sha), files, info.pipeline_tag or "", is_open)
+        parameters = dict(info.safetensors.parameters) if info.safetensors else {}
+        return HubRepository(str(info.sha), files, info.pipeline_tag or "", is_open, parameters)
 
     def read_files(self, name: str, commit: str, files: Sequence[str]) -> dict[str, bytes]:
         """The contents of small files by their names. Raises HubFailed."""

@@ -93,6 +93,7 @@ class Preparation:
             options.threads,
             version.source.removeprefix("hf:") in options.trusted,
             options.development,
+            version.fingerprint,
         )
         ready = ReadyVersion(
             spec,

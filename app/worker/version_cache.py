@@ -27,6 +27,7 @@ class Version:
     config: dict[str, Any]
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
+    fingerprint: str = ""
 
 
 class Versions:
@@ -63,4 +64,5 @@ def _version(version: RegisteredVersion, model: Model) -> Version:
         version.config,
         version.input_schema,
         version.output_schema,
+        version.fingerprint,
     )

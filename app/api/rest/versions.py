@@ -48,6 +48,47 @@ class VersionIn(BaseModel):
         return VersionRequest(self.source, self.runtime, self.task, self.config, self.input_schema)
 
 
+class CheckIn(VersionIn):
+    """What would be registered, and under which name."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"source": "none", "runtime": "echo"}]}
+    )
+
+    model: str | None = Field(
+        None,
+        pattern=r"^[^/\s]{1,64}/[^/\s]{1,64}$",
+        description="owner/name of a model of yours that it would be a version of.",
+    )
+
+
+class ProblemOut(BaseModel):
+    """One reason to refuse it."""
+
+    field: str
+    description: str
+
+
+class CheckOut(BaseModel):
+    """What registering would find. Nothing was stored."""
+
+    source: str
+    runtime: str = Field(description="How it would be run; empty where the files do not tell.")
+    task: str
+    files: int | None = Field(description="How many the source holds; null: not looked into.")
+    bytes: int | None
+    dtype: str = Field(description="What most of the weights were saved in: F32, BF16 …")
+    parameters: int = Field(description="Numbers in the weights; 0: not known.")
+    memory_bytes: int = Field(
+        description="Of the weights in the dtype that they would be loaded in; 0: not known."
+    )
+    problems: list[ProblemOut] = Field(
+        description="Why it would be refused, in the order of mending; empty: it would be taken."
+    )
+    current_version: str | None = Field(description="Of `model`: its current version, if there is one.")
+    current_runtime: str | None = Field(description="How that one is run.")
+
+
 class ServingOut(BaseModel):
     """How the live workers stand to a version. `workers` could run it, `loaded_on` of them have it, on
     `troubled_on` its process keeps dying or its load failed: `reason` says why, and in `retry_in` seconds it
@@ -141,6 +182,23 @@ def create_version(
     version = services.versions.add(caller, owner, name, body.as_request(), idempotent)
     note_version(request, caller, f"{owner}/{name}", version)
     return version_out(services, version, source=True)
+
+
+@router.post(
+    "/v1/models/check",
+    operation_id="models.check",
+    summary="Check a version before it is registered",
+    responses=declared(401, 403, 413, 415, 422),
+)
+def check_version(services: ServicesDep, caller: CanModel, body: CheckIn) -> CheckOut:
+    """What registering this would find, and why it would be refused. Stores nothing."""
+    found = services.versions.check(caller, body.as_request(), body.model or "")
+    report, current = asdict(found.report), found.current
+    return CheckOut(
+        **report,
+        current_version=current.id if current else None,
+        current_runtime=current.runtime if current else None,
+    )
 
 
 @router.get(

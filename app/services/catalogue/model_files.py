@@ -3,15 +3,18 @@
 Of weights only the beginning is read (a safetensors header), never a tensor. Knows no runtime.
 """
 
-import hashlib
 import json
+import math
+import re
 import struct
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app.domain.errors import InvalidRequest, wrong_field
+from app.folder_content import TooManyFilesError, walk_folder
 
 # Configuration files that may name code of the model's author.
 CODE_FILES = (
@@ -30,11 +33,9 @@ CONFIG_FILES = (
 )
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack")
 INDEX = ".safetensors.index.json"
+SECOND_COPY = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)[.-][^/]*safetensors$|(^|/)consolidated[^/]*$")
 LARGEST_CONFIG = 4_000_000  # bytes
 LARGEST_HEADER = 100_000_000  # bytes; the format's own bound
-MOST_FILES = 2_000
-# Of a large file, its first and last MiB go into the fingerprint: gigabytes must not be read here.
-EDGE = 1 << 20
 POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -42,7 +43,8 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 class ModelFiles:
     """What is known of a model's files. `tag`: the hub's pipeline tag, its author's word. `sizes` in bytes;
     `faults`: what is wrong with a file, as the end of a sentence; `outside`: links that lead out of the model
-    roots, which are not followed; `tensors`: names of what the safetensors files hold."""
+    roots, which are not followed; `tensors`: names of what the safetensors files hold; `parameters`: how many
+    numbers of each dtype (F32, BF16 …) there are in the weights that would be loaded."""
 
     names: Sequence[str]
     configs: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class ModelFiles:
     faults: Mapping[str, str] = field(default_factory=dict)
     outside: Sequence[str] = ()
     tensors: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    parameters: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def has_safetensors(self) -> bool:
@@ -87,40 +90,37 @@ def read_folder(folder: Path, roots: Sequence[Path]) -> ModelFiles:
         for name in names
         if name in CONFIG_FILES or name.endswith(INDEX)
     }
-    faults, tensors = {}, {}
-    for name in names:
-        if fault := _fault_of(folder / name):
-            faults[name] = fault
-        elif name.endswith(".safetensors"):
-            tensors[name] = tensor_names(folder / name)
+    faults = {name: fault for name in names if (fault := _fault_of(folder / name))}
     sizes = {name: (folder / name).stat().st_size for name in names}
-    return ModelFiles(names, configs, "", sizes, faults, sorted(outside), tensors)
+    whole = [name for name in names if name.endswith(".safetensors") and name not in faults]
+    tensors = {name: read_tensors(folder / name) for name in whole}
+    parameters: Counter[str] = Counter()
+    for name in loaded_weights(whole):
+        for dtype, count in tensors[name].values():
+            parameters[dtype] += count
+    listed = {name: list(found) for name, found in tensors.items()}
+    return ModelFiles(names, configs, "", sizes, faults, sorted(outside), listed, parameters)
+
+
+def loaded_weights(names: Sequence[str]) -> list[str]:
+    """Of safetensors files, those that a runtime would load: a folder may hold the same weights again, in
+    another precision (`….fp16.safetensors`) or in one piece (`consolidated.safetensors`)."""
+    plain = [name for name in names if not SECOND_COPY.search(name)]
+    folders = {name.rpartition("/")[0] for name in plain}
+    return [name for name in names if name in plain or name.rpartition("/")[0] not in folders]
 
 
 def _walk(folder: Path, roots: Sequence[Path], outside: list[str]) -> Iterator[str]:
     """Names of the files, relative to the folder; links that lead out of the roots go into `outside`."""
-    for number, path in enumerate(folder.rglob("*")):
-        if number > MOST_FILES:
-            raise wrong_source(f"has more than {MOST_FILES} files")
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in roots):
-            outside.append(name)
-        elif path.is_file() and "__pycache__" not in path.parts:
-            yield name
-
-
-def fingerprint(folder: Path, names: Sequence[str]) -> str:
-    """A hash of the names, sizes, beginnings and ends of a folder's files."""
-    digest = hashlib.sha256()
-    for name in names:
-        path = folder / name
-        digest.update(f"{name}\x00{path.stat().st_size}\x00".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(EDGE))
-            if path.stat().st_size > 2 * EDGE:
-                file.seek(-EDGE, 2)
-            digest.update(file.read(EDGE))
-    return digest.hexdigest()
+    try:
+        for path in walk_folder(folder):
+            name = path.relative_to(folder).as_posix()
+            if path.is_symlink() and not any(path.resolve().is_relative_to(root) for root in roots):
+                outside.append(name)
+            else:
+                yield name
+    except TooManyFilesError as error:
+        raise wrong_source(str(error)) from None
 
 
 def parse_config(content: bytes) -> Any:
@@ -152,10 +152,15 @@ def _fault_of(file: Path) -> str:
     return f"is cut off: it has {size} of {whole} bytes" if size < whole else ""
 
 
-def tensor_names(file: Path) -> list[str]:
-    """Of a safetensors file that is whole."""
+def read_tensors(file: Path) -> dict[str, tuple[str, int]]:
+    """(dtype, how many numbers) by the names of a safetensors file that is whole."""
     header = _read_header(file)
-    return [name for name, entry in header[0].items() if _is_tensor(entry)] if header else []
+    entries = header[0].items() if header else ()
+    return {
+        name: (str(entry.get("dtype")), math.prod(entry.get("shape") or ()))
+        for name, entry in entries
+        if _is_tensor(entry)
+    }
 
 
 def _is_tensor(entry: Any) -> bool:

@@ -1,7 +1,9 @@
 """The versions of models: registered, listed, removed. Knows no HTTP. Calls block (SQL, sometimes the hub):
 use threads."""
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from app.db import versions
 from app.db.session import Database
@@ -9,6 +11,7 @@ from app.domain.errors import Forbidden, Gone, NotFound
 from app.domain.pages import Page
 from app.domain.versions import Version
 from app.services import idempotency
+from app.services.catalogue.model_report import ModelReport
 from app.services.catalogue.version_maker import VersionMaker, VersionRequest
 from app.services.catalogue.visibility import (
     NO_VERSIONS_YET,
@@ -20,6 +23,14 @@ from app.services.catalogue.visibility import (
 )
 from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people.access import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedVersion:
+    """What registering would find; `current`: what stands under its name now."""
+
+    report: ModelReport
+    current: Version | None
 
 
 class ModelVersions:
@@ -72,6 +83,16 @@ class ModelVersions:
             added = versions.put(session, model.id, complete, principal.user_id)
         self._on_change()
         return added
+
+    def check(self, principal: Principal, version: VersionRequest, model: str) -> CheckedVersion:
+        """A dry run of `add`: stores nothing. `model` is owner/name, "" for none. Raises Forbidden for a
+        model of somebody else, and as `VersionMaker.check`."""
+        owner, _, name = model.partition("/")
+        current = None
+        if model:
+            with contextlib.suppress(NotFound), self._database.unit() as session:
+                current = latest_of(session, own_model(session, principal, owner, name))
+        return CheckedVersion(self._maker.check(principal, version), current)
 
     def page(
         self, principal: Principal, owner: str, name: str, *, cursor: str | None = None, limit: int = 100

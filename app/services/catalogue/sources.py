@@ -10,11 +10,11 @@ from pathlib import Path
 
 from app.domain.errors import Unavailable
 from app.domain.versions import Source, parse_source
+from app.folder_content import hash_folder
 from app.outbound.hub import INFO_SECONDS, HubClient, HubFailed, HubGated, HubNoRepository, HubNoRevision
 from app.services.catalogue.model_files import (
     CONFIG_FILES,
     ModelFiles,
-    fingerprint,
     parse_config,
     read_folder,
     wrong_source,
@@ -59,7 +59,7 @@ class SourceReader:
             raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
         folder = _snapshot(folder)
         files = read_folder(folder, self._roots)
-        return InspectedSource(replace(source, location=str(folder)), files, fingerprint(folder, files.names))
+        return InspectedSource(replace(source, location=str(folder)), files, hash_folder(folder, files.names))
 
     def _under_root(self, location: str) -> Path | None:
         for root in self._roots:
@@ -90,7 +90,7 @@ class SourceReader:
     def _inspect(self, hub: HubClient, source: Source, *, only_open: bool = False) -> InspectedSource:
         """Raises HubGated, HubNoRepository, InvalidRequest, Unavailable."""
         try:
-            repository = hub.repository(source.location, source.revision, seconds=INFO_SECONDS)
+            repository = hub.repository(source.location, source.revision, sizes=True, seconds=INFO_SECONDS)
             if only_open and not repository.is_open:  # its list of files is, so a worker would fetch them
                 raise HubGated(source.location)
             names = sorted(name for name, _ in repository.files)
@@ -105,7 +105,8 @@ class SourceReader:
                 "The Hugging Face hub cannot be reached. Try again later.", retry_after=30
             ) from error
         configs = {name: parse_config(content) for name, content in contents.items()}
-        files = ModelFiles(names, configs, repository.tag)
+        sizes = dict(repository.files)
+        files = ModelFiles(names, configs, repository.tag, sizes, parameters=repository.parameters)
         return InspectedSource(replace(source, revision=repository.commit), files)
 
 

@@ -5,7 +5,7 @@ Whatever cannot run safely is refused here, before it has an id: pickled weights
 runtimes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from typing import Any
 from app.db import runtimes
 from app.db.session import Database
 from app.domain import queue_names, version_settings
-from app.domain.errors import FieldError, Forbidden, Unavailable, wrong_field, wrong_fields
+from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec
 from app.json_text import JsonText
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
+from app.services.catalogue.model_report import Check, ModelReport, collect_problems, report
 from app.services.catalogue.schema_compile import DEVELOPMENT, FOR_DEVELOPMENT, Errors, compile_schema
 from app.services.catalogue.sources import InspectedSource, SourceReader
 from app.services.catalogue.version_schema import Schema, override_inputs
@@ -44,46 +45,84 @@ class VersionRequest:
     input_schema: dict[str, Any] | None = None
 
 
+ReadSpecs = Callable[[], dict[str, dict[str, Any]]]
+
+
+def specs_of_workers(database: Database) -> dict[str, dict[str, Any]]:
+    """Runtimes as the workers wrote them. Raises Unavailable before one has."""
+    with database.unit() as session:
+        specs = runtimes.all_specs(session)
+    if not specs:
+        raise Unavailable("No worker has said yet what it can run. Start a worker first.", retry_after=5)
+    return specs
+
+
 class VersionMaker:
-    """Blocks (SQL, disk, the hub). `trusted`: `org/name@commit` whose own code an administrator allows to
-    run. `development`: settings that do harm on purpose are taken."""
+    """Blocks (SQL, disk, the hub). `read_specs`: what the workers can run, by name. `trusted`:
+    `org/name@commit` whose own code an administrator allows to run. `development`: settings that do harm on
+    purpose are taken."""
 
     def __init__(
         self,
-        database: Database,
+        read_specs: ReadSpecs,
         sources: SourceReader,
         trusted: frozenset[str] = frozenset(),
         *,
         development: bool = False,
     ) -> None:
-        self._database, self._sources = database, sources
+        self._read_specs, self._sources = read_specs, sources
         self._trusted, self._development = trusted, development
 
     def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
         away."""
         check_size(version)
-        specs = self._specs()
+        specs = self._read_specs()
         inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
-        if inspected.source.kind == "s3" and not principal.is_operator:
-            # The server's own credentials read the bucket, and with them the files of everybody.
-            raise Forbidden("Only administrators can register models from s3:// sources.")
+        check_bucket(inspected.source, principal)
         runtime, task = _runtime_and_task(version, inspected, specs)
-        spec = specs[runtime]
-        if spec.get("admin_only") and not principal.is_operator:
-            raise Forbidden(f"Only administrators can register models of the runtime '{runtime}'.")
-        check_config(version.config, spec, development=self._development)
-        check_devices(version.config, principal)
-        check_reserved(version.config, principal)
-        self._check_files(spec, runtime, task, inspected)
-        return _complete(model, version, inspected, spec, task)
+        for check in self._checks(principal, version, inspected, specs[runtime], task):
+            check()
+        return _complete(model, version, inspected, specs[runtime], task)
 
-    def _specs(self) -> dict[str, dict[str, Any]]:
-        with self._database.unit() as session:
-            specs = runtimes.all_specs(session)
-        if not specs:
-            raise Unavailable("No worker has said yet what it can run. Start a worker first.", retry_after=5)
-        return specs
+    def check(self, principal: Principal, version: VersionRequest) -> ModelReport:
+        """What `make` would find; all that it would refuse of the files and of how they are run is in the
+        report. Raises as `make` for a source that cannot be looked into."""
+        check_size(version)
+        specs = self._read_specs()
+        inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
+        check_bucket(inspected.source, principal)
+        kind, checks = ("", ""), list[Check]()
+        try:
+            kind = _runtime_and_task(version, inspected, specs)
+        except InvalidRequest as error:
+            problems = error.fields
+        else:
+            spec = specs[kind[0]]
+            checks = [
+                *self._checks(principal, version, inspected, spec, kind[1]),
+                lambda: _complete("", version, inspected, spec, kind[1]),
+            ]
+            problems = collect_problems(checks)
+        return report(str(inspected.source), kind, inspected.files, version.config, problems)
+
+    def _checks(
+        self,
+        principal: Principal,
+        version: VersionRequest,
+        inspected: InspectedSource,
+        spec: dict[str, Any],
+        task: str,
+    ) -> list[Check]:
+        """In the order in which a person mends what they refuse."""
+        config = version.config
+        return [
+            lambda: check_runtime(spec, principal),
+            lambda: check_config(config, spec, development=self._development),
+            lambda: check_devices(config, principal),
+            lambda: check_reserved(config, principal),
+            lambda: self._check_files(spec, spec["name"], task, inspected),
+        ]
 
     def _check_files(self, spec: dict[str, Any], runtime: str, task: str, inspected: InspectedSource) -> None:
         if not spec.get("needs_source", True):
@@ -103,6 +142,19 @@ class VersionMaker:
 
     def _is_trusted(self, source: Source) -> bool:
         return source.kind == "hf" and f"{source.location}@{source.revision}" in self._trusted
+
+
+def check_bucket(source: Source, principal: Principal) -> None:
+    """Raises Forbidden: the server's own credentials read the bucket, and with them the files of
+    everybody."""
+    if source.kind == "s3" and not principal.is_operator:
+        raise Forbidden("Only administrators can register models from s3:// sources.")
+
+
+def check_runtime(spec: Mapping[str, Any], principal: Principal) -> None:
+    """Raises Forbidden for a runtime that is administrators' only."""
+    if spec.get("admin_only") and not principal.is_operator:
+        raise Forbidden(f"Only administrators can register models of the runtime '{spec['name']}'.")
 
 
 def _runtime_and_task(

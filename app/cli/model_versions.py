@@ -1,0 +1,151 @@
+"""`lovage models check | versions | release`, and what `lovage models add` says before it registers."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.cli import screen
+from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, ApiError, show_json, split_model, stop
+from app.cli.lookups import find_model
+from app.runtimes import registry
+from app.services.catalogue.model_report import ModelReport
+from app.services.catalogue.sources import SourceReader
+from app.services.catalogue.version_maker import VersionMaker, VersionRequest
+from app.services.people.access import SCOPES, Principal
+from app.settings import folders, load_client
+
+SCHEMES = ("hf:", "path:", "s3://", "none")
+UNKNOWN = (404, 405)  # of a platform of the release before, which has no such call
+HERE = Principal(None, "", frozenset(SCOPES), is_admin=True)  # whoever looks at their own disk
+
+
+def check(
+    source: Annotated[
+        str, typer.Argument(help="FOLDER on this machine, hf:org/name[@revision], path:FOLDER, …")
+    ],
+    runtime: Annotated[str, typer.Option(help="How to run it; default: found out from the files.")] = "",
+    task: Annotated[str, typer.Option(help="The task; default: found out from the files.")] = "",
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Say what registering would find, and why it would be refused. Nothing is registered; a folder of this
+    machine needs no platform."""
+    if source.startswith(SCHEMES):
+        body = {"source": source, "runtime": runtime, "task": task}
+        found = Api().call("POST", "/v1/models/check", json=body)
+    else:
+        found = asdict(check_folder(Path(source), runtime, task))
+    if as_json:
+        show_json(found)
+    else:
+        print_report(found)
+    if found["problems"]:
+        raise SystemExit(EXIT_FAILED)
+
+
+def check_folder(folder: Path, runtime: str = "", task: str = "") -> ModelReport:
+    """What registering a folder of this machine would find, as this machine's runtimes are."""
+    if not folder.is_dir():
+        stop(f"{folder}: is not a folder", EXIT_USAGE)
+    folder = folder.resolve()
+    maker = VersionMaker(_local_specs, SourceReader([root_of(folder)]))
+    return maker.check(HERE, VersionRequest(f"path:{folder}", runtime, task))
+
+
+def _local_specs() -> dict[str, dict[str, Any]]:
+    known = registry.list_all(folders(load_client().runtime_paths))
+    return {runtime["name"]: runtime["spec"] for runtime in known if not runtime["error"]}
+
+
+def root_of(folder: Path) -> Path:
+    """Where the links of a folder may lead: of a commit in the hub's own cache, its repository."""
+    repositories = [each for each in (folder, *folder.parents) if each.name.startswith("models--")]
+    return repositories[-1] if repositories else folder
+
+
+def print_report(found: dict[str, Any]) -> None:
+    """A fact a line, then what is wrong, in the order of mending."""
+    facts = {
+        "source": found["source"],
+        "runtime": found["runtime"] or "cannot be told",
+        "task": found["task"],
+        "files": f"{found['files']}, {size(found['bytes'])}"
+        if found["files"] is not None
+        else "not looked into",
+        "weights": _weights(found),
+    }
+    for name, value in facts.items():
+        if value:
+            print(screen.visible(f"{name:<8} {value}"))
+    for problem in found["problems"]:
+        screen.console(soft_wrap=True).print(
+            screen.styled(f"{problem['field']} {problem['description']}", "red")
+        )
+
+
+def _weights(found: dict[str, Any]) -> str:
+    if not found["parameters"]:
+        return ""
+    memory = f", {size(found['memory_bytes'])} of memory" if found["runtime"] else ""
+    return f"{found['parameters'] / 1e6:,.1f} M parameters in {found['dtype']}{memory}"
+
+
+def size(number: int) -> str:
+    """1_500_000 -> 1.5 MB."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+
+
+def announce(api: Api, name: str, version: dict[str, Any], *, sure: bool) -> None:
+    """Says what is about to be registered; asks when the name stands for a model of another runtime."""
+    try:
+        found = api.ask("POST", "/v1/models/check", json={**version, "model": name})
+    except ApiError as error:
+        if error.status in UNKNOWN:
+            return
+        stop(str(error), error.code)
+    if found["problems"]:
+        return  # registering refuses it, with the same sentences
+    print_report(found)
+    if not found["current_version"]:
+        return
+    print(f"A new version of {name} (now {found['current_version'][:12]}, {found['current_runtime']}).")
+    if found["current_runtime"] != found["runtime"] and not sure:
+        _ask(f"{name} is run by {found['current_runtime']}, the new version by {found['runtime']}.")
+
+
+def _ask(sentence: str) -> None:
+    if not sys.stdin.isatty():
+        stop(f"{sentence} Say --yes if that is meant.", EXIT_USAGE)
+    if not typer.confirm(f"{sentence} Register it?"):
+        stop("nothing was registered")
+
+
+def versions(
+    model: Annotated[str, typer.Argument(help="owner/name.")], as_json: Annotated[bool, JSON] = False
+) -> None:
+    """List a model's versions, newest first; the current one is marked."""
+    api, (path, _) = Api(), split_model(model)
+    rows = api.every(f"/v1/models/{path}/versions")
+    if as_json:
+        show_json(rows)
+        return
+    latest = (api.call("GET", f"/v1/models/{path}")["latest_version"] or {}).get("id")
+    table = screen.new_table("", "version", "created", "runtime", "task", "source")
+    for row in rows:
+        mark = "current" if row["id"] == latest else ""
+        table.add_row(
+            mark, row["id"][:12], row["created_at"][:19], row["runtime"], row["task"], row["source"]
+        )
+    screen.console().print(table)
+
+
+def release(model: Annotated[str, typer.Argument(help="owner/name:version.")]) -> None:
+    """Make a version the one that the model's name means: how one goes back to an older one."""
+    api = Api()
+    path, version = find_model(api, model)
+    if not version:
+        stop(f"{model}: name the version: {path}:VERSION (lovage models versions {path})", EXIT_USAGE)
+    made = api.call("POST", f"/v1/models/{path}/versions/{version}/current")
+    print(f"{path} is {made['id']} now")

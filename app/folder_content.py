@@ -1,0 +1,59 @@
+"""What a model's folder holds, as one hash: a version is its content, so it is taken when the version is
+registered and compared whenever the version is loaded.
+
+Knows no format. Hidden files and Python's caches are no content: tools write them beside a model.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+MOST_FILES = 2_000
+# Of a large file, its first and last MiB count: gigabytes must not be read before every load.
+EDGE = 1 << 20
+CACHES = "__pycache__"
+
+
+class TooManyFilesError(ValueError):
+    """A folder with more than MOST_FILES entries."""
+
+
+def walk_folder(folder: Path) -> Iterator[Path]:
+    """The files that are its content, links among them, whatever they lead to."""
+    for number, path in enumerate(folder.rglob("*")):
+        if number > MOST_FILES:
+            raise TooManyFilesError(f"has more than {MOST_FILES} files")
+        parts = path.relative_to(folder).parts
+        if path.is_file() and CACHES not in parts and not any(part.startswith(".") for part in parts):
+            yield path
+
+
+def hash_folder(folder: Path, names: Sequence[str]) -> str:
+    """A hash of the names, sizes, beginnings and ends of these files, in this order."""
+    digest = hashlib.sha256()
+    for name in names:
+        path = folder / name
+        size = path.stat().st_size
+        digest.update(f"{name}\x00{size}\x00".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(EDGE))
+            if size > 2 * EDGE:
+                file.seek(-EDGE, 2)
+            digest.update(file.read(EDGE))
+    return digest.hexdigest()
+
+
+def check_unchanged(folder: Path, fingerprint: str) -> None:
+    """Raises ValueError when the folder is not what `fingerprint` was taken of; "" is of no folder."""
+    if not fingerprint:
+        return
+    try:
+        names = sorted(path.relative_to(folder).as_posix() for path in walk_folder(folder))
+        is_same = hash_folder(folder, names) == fingerprint
+    except (OSError, TooManyFilesError):
+        is_same = False
+    if not is_same:
+        raise ValueError(
+            "the model's folder has changed since this version was registered: register it again, which makes"
+            " a new version of it, or put its files back as they were"
+        )
