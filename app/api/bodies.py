@@ -34,6 +34,8 @@ LONG = 19  # digits; only integers of so many can be above 2^63 - 1
 LONG_NUMBER = re.compile(rb"\d{%d}" % LONG)
 MAX_INTEGER = 2**63 - 1
 NUL = b"\\u0000"
+BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+BYTE_ORDER_MARK = "The body begins with a byte order mark (BOM): send UTF-8 without one."
 SIZE = "body_size"  # in a request's scope
 
 Body = bytes | bytearray
@@ -50,6 +52,8 @@ def parse_json(body: Body) -> Any:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if bytes(body[:3]).startswith(BYTE_ORDER_MARKS):
+            raise InvalidRequest(BYTE_ORDER_MARK) from None
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     deep = body.count(b"[") + body.count(b"{") > MAX_DEPTH
     if deep or NUL in body or _has_long_number(body):

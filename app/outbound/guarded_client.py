@@ -1,5 +1,5 @@
 """The one client for URLs that users name: resolves once, checks every address, connects to a checked one,
-follows nothing, and is done by its deadline.
+and is done by its deadline. It follows nothing but a few redirects of a file.
 
 Used for webhooks and for file inputs.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpcore
 import httpx
@@ -17,6 +18,7 @@ from app.outbound.addresses import AddressPolicy
 from app.outbound.deadline import Deadline, DeadlineStream, current_deadline, resolve
 from app.outbound.guard import check_url, checked_addresses
 
+MOST_REDIRECTS = 3  # of a file's URL: releases and hubs redirect once or twice
 CONNECT_SECONDS = 3.0  # for each address
 MOST_ADDRESSES = 4  # tried of a name; one with thousands would cost seconds each
 SILENCE_SECONDS = 20.0  # between two pieces of a file
@@ -67,8 +69,8 @@ class _Transport(httpx.HTTPTransport):
 
 
 class GuardedClient:
-    """Thread-safe: no redirects, no proxies, no environment, pinned addresses. `connections`: most that are
-    open."""
+    """Thread-safe: no redirects but those of files, no proxies, no environment, pinned addresses.
+    `connections`: most that are open."""
 
     def __init__(self, policy: AddressPolicy, connections: int = 64) -> None:
         self._policy = policy
@@ -99,23 +101,29 @@ class GuardedClient:
     def fetch(
         self, url: str, target: Path, max_bytes: int, is_canceled: Callable[[], bool] | None = None
     ) -> None:
-        """Downloads a URL into `target`. Raises ValueError with a sentence for anything but a 200 of at most
-        `max_bytes` within FETCH_SECONDS, CallCanceled."""
-        check_url(url, self._policy)
+        """Downloads a URL into `target`; where it is redirected, each address is checked as the first one.
+        Raises ValueError with a sentence for anything but a 200 of at most `max_bytes` within FETCH_SECONDS,
+        CallCanceled."""
         deadline = Deadline(FETCH_SECONDS, is_canceled)
         try:
-            with self.stream("GET", url, deadline, silence=SILENCE_SECONDS) as answer:
-                if answer.status_code != httpx.codes.OK:
-                    raise ValueError(f"the URL answered {answer.status_code}")
-                _write_body(answer, target, max_bytes)
+            for _ in range(1 + MOST_REDIRECTS):
+                check_url(url, self._policy)
+                with self.stream("GET", url, deadline, silence=SILENCE_SECONDS) as answer:
+                    if not answer.has_redirect_location:
+                        _write_answer(answer, target, max_bytes)
+                        return
+                    url = urljoin(url, answer.headers["location"])
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ValueError(f"the URL could not be read: {str(error) or type(error).__name__}") from error
+        raise ValueError(f"the URL redirects more than {MOST_REDIRECTS} times")
 
     def close(self) -> None:
         self._client.close()
 
 
-def _write_body(answer: httpx.Response, target: Path, max_bytes: int) -> None:
+def _write_answer(answer: httpx.Response, target: Path, max_bytes: int) -> None:
+    if answer.status_code != httpx.codes.OK:
+        raise ValueError(f"the URL answered {answer.status_code}")
     size = 0
     with target.open("wb") as out:
         for block in answer.iter_bytes():

@@ -5,24 +5,18 @@ A field is a file when its schema says `format: uri`; lists of files are handled
 paths.
 """
 
-import base64
-import binascii
 import mimetypes
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from app.domain.errors import InvalidRequest, NotFound, PredictionError
-from app.domain.file_inputs import data_fault, is_data, own_file, takes_files
+from app.domain.file_inputs import is_data, own_file, parse_data, takes_files
 from app.outbound.deadline import CallCanceled
 from app.outbound.guarded_client import GuardedClient
 from app.storage.base import Storage
 
-DATA_URI = re.compile(
-    r"data:(?P<type>[\w.+-]+/[\w.+-]+)?(?P<params>(?:;[\w=.+-]+)*?)(?P<base64>;base64)?,", re.I
-)
 MOST_FILES = 4  # as large as one may be
 IsCanceled = Callable[[], bool]
 FindFile = Callable[[str], tuple[str, str] | None]  # file id -> (storage key, name)
@@ -72,17 +66,9 @@ class Inputs:
 
     @staticmethod
     def _data(url: str, stem: Path) -> Path:
-        match = DATA_URI.match(url)
-        if match is None:
-            raise ValueError("is not a valid data URI")
-        if fault := data_fault(url):
-            raise ValueError(fault)
-        raw = url[match.end() :]
-        try:
-            content = base64.b64decode(raw, validate=True) if match["base64"] else unquote_to_bytes(raw)
-        except binascii.Error as error:
-            raise ValueError("is not valid base64") from error
-        target = stem.with_name(stem.name + (mimetypes.guess_extension(match["type"] or "") or ""))
+        uri = parse_data(url)
+        content = uri.content()
+        target = stem.with_name(stem.name + (mimetypes.guess_extension(uri.media_type) or ""))
         target.write_bytes(content)
         return target
 

@@ -71,6 +71,12 @@ def test_what_stands_in_strings_counts_for_nothing(odd: str) -> None:
         parse_json(orjson.dumps([text, odd, *([] for _ in range(MAX_CONTAINERS))]))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_named_as_such(encoding: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"byte order mark \(BOM\): send UTF-8 without one"):
+        parse_json('{"input": {}}'.encode(encoding))
+
+
 def test_a_long_prompt_full_of_brackets_is_no_offence(wide: Server, ada: Person) -> None:
     ada.model("m")
     body = {"version": "ada/m", "input": {"text": "[:," * 300_000}}

@@ -14,7 +14,7 @@ from dripping import dripping
 from app.outbound.addresses import AddressPolicy, is_public
 from app.outbound.deadline import CallCanceled, Deadline
 from app.outbound.guard import Refused, check_url
-from app.outbound.guarded_client import MOST_ADDRESSES, GuardedClient
+from app.outbound.guarded_client import MOST_ADDRESSES, MOST_REDIRECTS, GuardedClient
 from app.settings import Settings
 
 PRIVATE = """
@@ -122,13 +122,43 @@ def test_what_an_operator_denies_is_never_called_whatever_else_is_allowed() -> N
         Settings(secret_key="x", lovage_env="development", deny_addresses="example.com")
 
 
-def test_redirects_are_not_followed(client: GuardedClient) -> None:
+def test_redirects_of_a_webhook_are_not_followed(client: GuardedClient) -> None:
     target = Trap()
     answer = f"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{target.port}/\r\ncontent-length: 0\r\n\r\n"
     source = Trap(answer.encode())
     with client.stream("GET", f"http://127.0.0.1:{source.port}/", Deadline(5)) as response:
         assert response.status_code == 302
     assert target.connections == 0
+
+
+def redirect(location: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+def test_a_file_is_fetched_over_a_few_redirects(client: GuardedClient, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{Trap().port}/x"
+    for _ in range(MOST_REDIRECTS):
+        url = f"http://127.0.0.1:{Trap(redirect(url)).port}/y"
+    client.fetch(url, tmp_path / "x", 10)
+    assert (tmp_path / "x").read_bytes() == b"ok"
+    one_more = Trap(redirect(url))
+    with pytest.raises(ValueError, match="redirects more than 3 times"):
+        client.fetch(f"http://127.0.0.1:{one_more.port}/", tmp_path / "x", 10)
+    round_and_round = Trap(redirect("/again"))
+    with pytest.raises(ValueError, match="redirects more than 3 times"):
+        client.fetch(f"http://127.0.0.1:{round_and_round.port}/", tmp_path / "x", 10)
+    assert round_and_round.connections == 1 + MOST_REDIRECTS
+
+
+@pytest.mark.parametrize("host", ["127.0.0.3", "ftp:", "user@127.0.0.1"])
+def test_a_redirect_is_checked_like_the_first_address(host: str, tmp_path: Path) -> None:
+    policy = AddressPolicy(allow_private=True, denied=(ip_network("127.0.0.3/32"),))
+    target = Trap()
+    location = "ftp://127.0.0.1/x" if host == "ftp:" else f"http://{host}:{target.port}/"
+    source = Trap(redirect(location))
+    with pytest.raises(Refused):
+        GuardedClient(policy).fetch(f"http://127.0.0.1:{source.port}/", tmp_path / "x", 10)
+    assert (source.connections, target.connections) == (1, 0)
 
 
 HEADS_THAT_DRIP = {

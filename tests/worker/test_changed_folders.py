@@ -48,6 +48,7 @@ def register(core: Core, folder: Path) -> str:
 
 def test_an_old_version_never_runs_the_new_code(parts: SimpleNamespace, folder: Path) -> None:
     old = register(parts.core, folder)
+    parts.ending_writer.start()
     parts.intake.start()
     assert run(parts, old) == ("succeeded", "MOBY DICK")
     (folder / "predictor.py").write_text(NEWER)
@@ -65,6 +66,7 @@ def test_an_old_version_never_runs_the_new_code(parts: SimpleNamespace, folder: 
 def run(parts: SimpleNamespace, version: str) -> tuple[str, str]:
     """How a prediction ends, and its output or its error."""
     [one] = accept(parts, {"word": "moby dick"}, version=version)
+    parts.intake.on_message(one)
     eventually(lambda: rows(parts, [one])[0].ended, seconds=60)
     ended = rows(parts, [one])[0]
     return ended.status, ended.output if ended.error is None else ended.error

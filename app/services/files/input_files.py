@@ -6,10 +6,9 @@ Fetches nothing. What only the bytes at an address can show is left to the worke
 
 import base64
 import binascii
-from urllib.parse import unquote_to_bytes
 
 from app.domain import pictures
-from app.domain.file_inputs import data_fault, is_data, own_file
+from app.domain.file_inputs import NO_BASE64, is_data, own_file, parse_data
 from app.domain.pictures import Read
 from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import check_url
@@ -30,15 +29,13 @@ def fault_of(url: str, media_type: str, policy: AddressPolicy) -> str | None:
 
 
 def _fault_of_data(url: str, media_type: str) -> str | None:
-    fault = data_fault(url)
-    if fault or media_type != PICTURES:
-        return fault
-    head, _, data = url.partition(",")
-    if head.lower().endswith(";base64"):
-        if len(data) % 4:
-            return "is not valid base64"
-        return pictures.fault_of(_reader(data), len(data) // 4 * 3 - data.count("=", -2))
-    content = unquote_to_bytes(data)
+    uri = parse_data(url)
+    if media_type != PICTURES:
+        return None
+    if uri.is_base64:
+        size = len(uri.data) // 4 * 3 - uri.data.count("=", -2)
+        return pictures.fault_of(_reader(uri.data), size)
+    content = uri.content()
     return pictures.fault_of(lambda offset, length: content[offset : offset + length], len(content))
 
 
@@ -52,6 +49,6 @@ def _reader(data: str) -> Read:
         try:
             return base64.b64decode(data[first:last], validate=True)[skipped : skipped + length]
         except (binascii.Error, ValueError):
-            raise ValueError("is not valid base64") from None
+            raise ValueError(NO_BASE64) from None
 
     return read
