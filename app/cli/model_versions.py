@@ -34,14 +34,14 @@ def check(
     machine needs no platform."""
     if source.startswith(SCHEMES):
         body = {"source": source, "runtime": runtime, "task": task}
-        found = Api().call("POST", "/v1/models/check", json=body)
+        report = Api().call("POST", "/v1/models/check", json=body)
     else:
-        found = asdict(check_folder(Path(source), runtime, task))
+        report = asdict(check_folder(Path(source), runtime, task))
     if as_json:
-        show_json(found)
+        show_json(report)
     else:
-        print_report(found)
-    if found["problems"]:
+        print_report(report)
+    if report["problems"]:
         raise SystemExit(EXIT_FAILED)
 
 
@@ -65,31 +65,31 @@ def root_of(folder: Path) -> Path:
     return repositories[-1] if repositories else folder
 
 
-def print_report(found: dict[str, Any]) -> None:
+def print_report(report: dict[str, Any]) -> None:
     """A fact a line, then what is wrong, in the order of mending."""
     facts = {
-        "source": found["source"],
-        "runtime": found["runtime"] or "cannot be told",
-        "task": found["task"],
-        "files": f"{found['files']}, {size(found['bytes'])}"
-        if found["files"] is not None
+        "source": report["source"],
+        "runtime": report["runtime"] or "not known",
+        "task": report["task"],
+        "files": f"{report['files']}, {size(report['bytes'])}"
+        if report["files"] is not None
         else "not looked into",
-        "weights": _weights(found),
+        "weights": _weights(report),
     }
     for name, value in facts.items():
         if value:
             print(screen.visible(f"{name:<8} {value}"))
-    for problem in found["problems"]:
+    for problem in report["problems"]:
         screen.console(soft_wrap=True).print(
             screen.styled(f"{problem['field']} {problem['description']}", "red")
         )
 
 
-def _weights(found: dict[str, Any]) -> str:
-    if not found["parameters"]:
+def _weights(report: dict[str, Any]) -> str:
+    if not report["parameters"]:
         return ""
-    memory = f", {size(found['memory_bytes'])} of memory" if found["runtime"] else ""
-    return f"{found['parameters'] / 1e6:,.1f} M parameters in {found['dtype']}{memory}"
+    memory = f", {size(report['memory_bytes'])} of memory" if report["runtime"] else ""
+    return f"{report['parameters'] / 1e6:,.1f} M parameters in {report['dtype']}{memory}"
 
 
 def size(number: int) -> str:
@@ -97,22 +97,22 @@ def size(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
-def announce(api: Api, name: str, version: dict[str, Any], *, sure: bool) -> None:
+def show_report_of(api: Api, name: str, version: dict[str, Any], *, sure: bool) -> None:
     """Says what is about to be registered; asks when the name stands for a model of another runtime."""
     try:
-        found = api.ask("POST", "/v1/models/check", json={**version, "model": name})
+        report = api.ask("POST", "/v1/models/check", json={**version, "model": name})
     except ApiError as error:
         if error.status in UNKNOWN:
             return
         stop(str(error), error.code)
-    if found["problems"]:
+    if report["problems"]:
         return  # registering refuses it, with the same sentences
-    print_report(found)
-    if not found["current_version"]:
+    print_report(report)
+    if not report["current_version"]:
         return
-    print(f"A new version of {name} (now {found['current_version'][:12]}, {found['current_runtime']}).")
-    if found["current_runtime"] != found["runtime"] and not sure:
-        _ask(f"{name} is run by {found['current_runtime']}, the new version by {found['runtime']}.")
+    print(f"A new version of {name} (now {report['current_version'][:12]}, {report['current_runtime']}).")
+    if report["current_runtime"] != report["runtime"] and not sure:
+        _ask(f"{name} is run by {report['current_runtime']}, the new version by {report['runtime']}.")
 
 
 def _ask(sentence: str) -> None:
@@ -147,5 +147,5 @@ def release(model: Annotated[str, typer.Argument(help="owner/name:version.")]) -
     path, version = find_model(api, model)
     if not version:
         stop(f"{model}: name the version: {path}:VERSION (lovage models versions {path})", EXIT_USAGE)
-    made = api.call("POST", f"/v1/models/{path}/versions/{version}/current")
+    version_out = api.call("POST", f"/v1/models/{path}/versions/{version}/current")
     print(f"{path} is {made['id']} now")

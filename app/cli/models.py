@@ -75,7 +75,7 @@ def add(
     owner, model = _names(api, name or _last_part(source))
     version: dict[str, Any] = {"source": source, "config": _object(config)}
     version |= {key: value for key, value in {"runtime": runtime, "task": task}.items() if value}
-    model_versions.announce(api, f"{owner}/{model}", version, sure=yes)
+    model_versions.show_report_of(api, f"{owner}/{model}", version, sure=yes)
     if _exists(api, owner, model):
         created = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
     else:

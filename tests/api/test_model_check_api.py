@@ -50,7 +50,7 @@ def test_files_that_do_not_tell_how_they_are_run_are_reported_without_a_runtime(
     assert found["problems"][0]["description"].startswith("cannot be inferred from the files; give one of:")
 
 
-def test_what_stands_under_the_name_is_told_to_its_owner(ada, bob, folder):
+def test_what_stands_under_the_name_is_shown_to_its_owner(ada, bob, folder):
     current = ada.model("gpt")["latest_version"]["id"]
     found = check(ada, source="path:checked", model="ada/gpt")
     assert (found["current_version"], found["current_runtime"]) == (current, "echo")

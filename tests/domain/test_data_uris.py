@@ -45,6 +45,6 @@ def test_what_a_data_uri_holds_is_read_as_its_sender_means_it(url: str, media_ty
         ("data:;base64," + "%41" * (MOST_ESCAPES + 1), "percent-escapes"),
     ],
 )
-def test_what_is_none_is_told_in_a_sentence(url: str, sentence: str) -> None:
+def test_what_is_none_is_refused_in_a_sentence(url: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         parse_data(url).content()

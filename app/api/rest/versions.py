@@ -192,8 +192,8 @@ def create_version(
 )
 def check_version(services: ServicesDep, caller: CanModel, body: CheckIn) -> CheckOut:
     """What registering this would find, and why it would be refused. Stores nothing."""
-    found = services.versions.check(caller, body.as_request(), body.model or "")
-    report, current = asdict(found.report), found.current
+    checked = services.versions.check(caller, body.as_request(), body.model or "")
+    report, current = asdict(checked.report), checked.current
     return CheckOut(
         **report,
         current_version=current.id if current else None,

@@ -98,7 +98,7 @@ def read_folder(folder: Path, roots: Sequence[Path]) -> ModelFiles:
     for name in loaded_weights(whole):
         for dtype, count in tensors[name].values():
             parameters[dtype] += count
-    listed = {name: list(found) for name, found in tensors.items()}
+    listed = {name: list(entries) for name, entries in tensors.items()}
     return ModelFiles(names, configs, "", sizes, faults, sorted(outside), listed, parameters)
 
 

@@ -22,7 +22,7 @@ NETWORKS = ("text-generation", "embedding", "pair-scoring", "pipeline", "image-g
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """`source` as it would be stored; empty `runtime`: it could not be told. `files` and `bytes` count what
+    """`source` as it would be stored; empty `runtime`: it is not known. `files` and `bytes` count what
     the source holds (None: not looked into); `dtype` is what most of the weights were saved in, "" where that
     is not known; `memory_bytes` is the weights in the dtype that they would be loaded in, 0 where that is not
     known. `problems`: why it would be refused, in the order of mending."""
@@ -74,7 +74,7 @@ def report(
 
 
 def _bytes_each(saved: str, runtime: str, config: dict[str, Any]) -> int:
-    wanted = str(value_of(config, "dtype"))
-    if saved not in FLOATS or runtime not in NETWORKS or wanted == AUTO:
+    dtype = str(value_of(config, "dtype"))
+    if saved not in FLOATS or runtime not in NETWORKS or dtype == AUTO:
         return BYTES_OF.get(saved, 1)
-    return BYTES_AS.get(wanted, BYTES_OF[saved])
+    return BYTES_AS.get(dtype, BYTES_OF[saved])
