@@ -148,4 +148,4 @@ def release(model: Annotated[str, typer.Argument(help="owner/name:version.")]) -
     if not version:
         stop(f"{model}: name the version: {path}:VERSION (lovage models versions {path})", EXIT_USAGE)
     version_out = api.call("POST", f"/v1/models/{path}/versions/{version}/current")
-    print(f"{path} is {made['id']} now")
+    print(f"{path} is {version_out['id']} now")
