@@ -64,7 +64,7 @@ fmt: $(DEV_MARK) ## Format and mend what can be mended
 bench: $(DEV_MARK) ## Measure the accept path and the whole path (minutes)
 	@$(BIN)/python -m scripts.bench $(ARGS)
 chaos: $(DEV_MARK) ## Break the running platform on purpose and count what was lost (minutes)
-	@$(BIN)/python -m pytest -q tests/chaos && $(BIN)/python -m scripts.chaos $(ARGS)
+	@$(BIN)/python -m pytest -q tests/chaos && $(BIN)/python -m pytest -q -m chaos tests && $(BIN)/python -m scripts.chaos $(ARGS)
 soak: $(DEV_MARK) ## Fifteen minutes at 70 % of capacity: memory, descriptors and connections must stay flat
 	@$(BIN)/python -m scripts.soak $(ARGS)
 

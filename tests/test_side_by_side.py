@@ -6,7 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
-from side_by_side import SHARED_PLATFORM, MachineLock, platform_folder
+import pytest
+from side_by_side import ALONE, ORDINARY, QUIET, SHARED_PLATFORM, MachineLock, platform_folder
 
 ROOT = Path(__file__).parents[1]
 
@@ -14,13 +15,13 @@ ROOT = Path(__file__).parents[1]
 class Running:
     """A test in a thread: it has begun once it holds the lock."""
 
-    def __init__(self, lock: MachineLock, *, alone: bool = False) -> None:
+    def __init__(self, lock: MachineLock, kind: str = ORDINARY) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(lock, alone))
+        self._thread = threading.Thread(target=self._run, args=(lock, kind))
         self._thread.start()
 
-    def _run(self, lock: MachineLock, alone: bool) -> None:
-        with lock.held(exclusively=alone):
+    def _run(self, lock: MachineLock, kind: str) -> None:
+        with lock.held(kind):
             self.begun.set()
             self.may_end.wait(10)
 
@@ -29,15 +30,19 @@ class Running:
         self._thread.join()
 
 
-def test_a_test_that_must_be_alone_waits_for_the_others_and_holds_new_ones_back(tmp_path: Path) -> None:
-    files = tmp_path / "turnstile", tmp_path / "machine"
+@pytest.fixture
+def lock(tmp_path: Path) -> MachineLock:
+    files = [tmp_path / name for name in ("turnstile", "ordinary", "quiet")]
     for file in files:
         file.touch()
-    lock = MachineLock(*files)
+    return MachineLock(*files)
+
+
+def test_a_test_that_must_be_alone_waits_for_the_others_and_holds_new_ones_back(lock: MachineLock) -> None:
     first, second = Running(lock), Running(lock)
     assert first.begun.wait(5)
     assert second.begun.wait(5)
-    alone = Running(lock, alone=True)
+    alone = Running(lock, ALONE)
     first.end()
     assert not alone.begun.wait(0.2), "the second still runs"
     late = Running(lock)
@@ -48,6 +53,27 @@ def test_a_test_that_must_be_alone_waits_for_the_others_and_holds_new_ones_back(
     alone.end()
     assert late.begun.wait(5)
     late.end()
+
+
+def test_quiet_tests_run_beside_each_other_and_beside_no_others(lock: MachineLock) -> None:
+    ordinary = Running(lock)
+    assert ordinary.begun.wait(5)
+    quiet = Running(lock, QUIET)
+    assert not quiet.begun.wait(0.2), "an ordinary one still runs"
+    ordinary.end()
+    assert quiet.begun.wait(5)
+    second = Running(lock, QUIET)
+    assert second.begun.wait(5)
+    late, alone = Running(lock), Running(lock, ALONE)
+    assert not late.begun.wait(0.2)
+    assert not alone.begun.is_set()
+    quiet.end()
+    second.end()
+    assert late.begun.wait(5) or alone.begun.wait(5)
+    late.end()
+    alone.end()
+    assert late.begun.is_set()
+    assert alone.begun.is_set()
 
 
 def test_the_folders_with_a_shared_platform_exist() -> None:

@@ -3,8 +3,9 @@ only."""
 
 import os
 import sys
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -12,7 +13,6 @@ from pydantic import ValidationError
 from app.cli import (
     account,
     administration,
-    bench,
     client_commands,
     config,
     discover,
@@ -28,8 +28,29 @@ from app.domain.errors import LovageError
 from app.setting_sources import WrongSource
 from app.settings import find
 
+# Commands whose modules take long to import: they are, when one of them is called or all are listed.
+IMPORTED_LATE = {"bench": "app.cli.bench"}
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands of `lovage`, with those that are imported late."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help page."""
+        return [*super().list_commands(ctx), *IMPORTED_LATE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None."""
+        if cmd_name not in IMPORTED_LATE:
+            return super().get_command(ctx, cmd_name)
+        holder = typer.Typer()
+        import_module(IMPORTED_LATE[cmd_name]).add_to(holder)
+        return typer.main.get_group(holder).commands[cmd_name]
+
+
 app = typer.Typer(
     name="lovage",
+    cls=Commands,
     help=(
         "Lovage: run machine-learning models behind a prediction API. Which platform: LOVAGE_URL and"
         " LOVAGE_TOKEN, or what `lovage up` started on LOVAGE_DATA_DIR (.lovage)."
@@ -48,7 +69,6 @@ keys.add_to(app)
 account.add_to(app)
 administration.add_to(app)
 stats.add_to(app)
-bench.add_to(app)
 processes.add_to(app)
 config.add_to(app)
 

@@ -17,7 +17,7 @@ from app.broker import messages, names
 from app.domain import queue_names
 from app.local.embedded import EmbeddedServers
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 READ_ONLY_SECONDS = 4.0
 BACK_SECONDS = 5.0

@@ -111,6 +111,7 @@ def test_a_key_can_be_made_used_and_revoked(platform: UpPlatform) -> None:
     )
 
 
+@pytest.mark.chaos
 def test_kill_9_of_up_amid_fifty_predictions_loses_none(tmp_path: Path) -> None:
     second = UpPlatform.in_folder(tmp_path / "killed")
     second.up()

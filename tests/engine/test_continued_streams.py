@@ -17,7 +17,7 @@ from app.engine.deadlines import Timeouts
 from app.engine.engine import TORCH, Engine, EngineOptions
 from app.runtimes.demo import SHIPPED
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.quiet
 
 WORDS = ModelSpec("words", "demo/words", "text-generation", path=str(SHIPPED / "words"))
 INPUTS: list[dict[str, Any]] = [

@@ -19,7 +19,7 @@ from app.engine.engine import Engine
 from app.engine.loaded_model import LoadedModel
 from app.engine.model_link import describe_exit
 
-pytestmark = pytest.mark.alone  # they hold the engine to deadlines of a second
+pytestmark = pytest.mark.quiet  # they hold the engine to deadlines of a second
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ from app.engine import model_cache
 from app.engine.deadlines import Timeouts
 from app.engine.engine import Engine
 
-pytestmark = pytest.mark.alone  # they hold the engine to deadlines of a second
+pytestmark = pytest.mark.quiet  # they hold the engine to deadlines of a second
 
 MODEL_SECONDS = {"load", "tokenise", "batch_wait", "run"}
 

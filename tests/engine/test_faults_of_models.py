@@ -16,7 +16,7 @@ from engine_support import QUICK, RUNTIMES, Submission, ending, spec, submit, wo
 from app.domain.work import Crashed, Finished, ModelSpec
 from app.engine.engine import Engine, EngineOptions
 
-pytestmark = pytest.mark.alone  # they hold the engine to deadlines of a second
+pytestmark = pytest.mark.quiet  # they hold the engine to deadlines of a second
 
 TOGETHER = 32
 

@@ -1,11 +1,10 @@
-"""`make measure`: each bar is shown to be missed by planted code, and to hold for the code as it is."""
+"""`make measure`, which `make check` runs: each bar is shown to be missed by planted code."""
 
 import ast
 
 import pytest
 
 from scripts.measure import lookups, sizes
-from scripts.measure.__main__ import main
 
 
 def planted(source: str) -> list[sizes.Module]:
@@ -24,10 +23,6 @@ PLANTED = {
     "initialisers": "a, b, c = 1, 2, 3\n",
     "format skips": "x = 1  # fmt: skip\n" * 11,
 }
-
-
-def test_the_code_keeps_to_its_measures() -> None:
-    assert main() == 0
 
 
 @pytest.mark.parametrize("name", PLANTED)

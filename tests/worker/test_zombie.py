@@ -22,6 +22,7 @@ from app.events import channels
 from app.services.predictions.recovery import SweepLimits
 from app.settings import Settings
 
+pytestmark = pytest.mark.chaos
 DEAD_AFTER_SECONDS = 2
 
 
@@ -55,7 +56,6 @@ def start_worker(settings: Settings) -> Iterator[Callable[[str], subprocess.Pope
         process.wait(30)
 
 
-@pytest.mark.alone  # a worker that is kept waiting for 2 s counts as dead
 def test_a_woken_zombie_writes_nothing_and_works_on(core: Core, echo: str, start_worker: Any) -> None:
     def now(prediction_id: str) -> Any:
         with core.database.unit() as session:
