@@ -49,6 +49,8 @@ def values(schema: dict[str, Any]) -> str:
     if schema["type"] in ("integer", "number"):
         kind = "whole number" if schema["type"] == "integer" else "number"
         return f"{kind}, {schema['minimum']:,} to {schema['maximum']:,}"
+    if schema["type"] == "object":
+        return "object"
     if schema["type"] == "boolean":
         return "`true`, `false`"
     return f"text of at most {schema['maxLength']:,} characters"

@@ -25,6 +25,7 @@ BENCHES = {
     "texts": "single texts, as a share of the model alone",
     "pairs": "pair scoring, padding and rate",
     "generation": "text generation, streamed to 32 readers",
+    "grammars": "answers by a JSON Schema: what they cost neighbours, whether they are valid",
     "cold_model": "a second model, cold; eviction",
     "streams": "first token, many readers",
     "million": "a million waiting predictions",

@@ -64,11 +64,12 @@ def cross_encoder(folder: Path, seed: int = 0) -> Path:
     return _saved(folder, seed, lambda: BertForSequenceClassification(BertConfig(**SHAPE, num_labels=1)))
 
 
-def causal(folder: Path, seed: int = 0) -> Path:
-    """A text model, GPT-2's architecture, 25 million parameters."""
+def causal(folder: Path, seed: int = 0, tokenizer: Path | None = None, **changes: Any) -> Path:
+    """A text model, GPT-2's architecture, 25 million parameters unless the `changes` of its shape say
+    otherwise."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    shape = {
+    shape: dict[str, Any] = {
         "vocab_size": 30_522,
         "n_embd": 384,
         "n_layer": 6,
@@ -77,17 +78,18 @@ def causal(folder: Path, seed: int = 0) -> Path:
         "initializer_range": 0.1,
     }
     ends = {"bos_token_id": 101, "eos_token_id": None, "pad_token_id": 0}
-    return _saved(folder, seed, lambda: GPT2LMHeadModel(GPT2Config(**shape, **ends)))
+    config = {**shape, **ends, **changes}
+    return _saved(folder, seed, lambda: GPT2LMHeadModel(GPT2Config(**config)), tokenizer)
 
 
-def _saved(folder: Path, seed: int, make: Any) -> Path:
+def _saved(folder: Path, seed: int, make: Any, like: Path | None = None) -> Path:
     import torch
     from transformers import AutoTokenizer, logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(demo_minilm_folder())
+    tokenizer = AutoTokenizer.from_pretrained(like or demo_minilm_folder())
     make().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -50,12 +50,16 @@ def family(request, tmp_path_factory) -> tuple[Runtime, bool]:
 
 
 def reference(model: Runtime, given: dict[str, object]) -> str:
-    ids = torch.tensor([model._tokenizer(given["prompt"])["input_ids"]])
+    requests = model._requests
+    ids = torch.tensor([requests._tokenizer(given["prompt"])["input_ids"]])
     settings = transformers.GenerationConfig(
-        max_new_tokens=given["max_new_tokens"], do_sample=False, eos_token_id=0, pad_token_id=0
+        max_new_tokens=given["max_new_tokens"],
+        do_sample=False,
+        eos_token_id=sorted(requests._ends),
+        pad_token_id=0,
     )
     out = model._net.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=settings)
-    return model._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
+    return requests._tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
 
 
 def test_every_family_says_what_generate_says_though_others_come_and_go(family, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from app.domain.work import Event
 from app.runtimes.base import Feed, Job
 from app.runtimes.text.kv_cache import CachedModel
 from app.runtimes.text.text_runs import StartRun, TextRun, continue_runs
+from app.runtimes.text.token_masks import TokenMasks
 
 # Prompt tokens prefilled between two steps, padding included, so that those who stream are not held up for
 # long. A longer prompt is prefilled alone. 512 take one core 50 ms with a model of 25 million parameters.
@@ -31,24 +32,32 @@ class ContinuousBatch:
         self._runs: list[TextRun] = []
         self._waiting: deque[TextRun] = deque()
         self._cache: Any = model.new_cache()
+        self._masks = TokenMasks()
 
     def generate(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         """Until nobody runs or waits. Prompts are prefilled before the step, so a new request has its first
         token at once."""
         self._waiting.extend(map(self._start, batch))
-        while self._waiting or self._runs:
-            yield from self._stop_canceled(feed)
-            if (capacity := self._slots - len(self._runs) - len(self._waiting)) > 0:
-                self._waiting.extend(map(self._start, feed.join(capacity)))
-            yield from self._prefill()
-            yield from self._decode()
+        try:
+            while self._waiting or self._runs:
+                yield from self._stop_canceled(feed)
+                if (capacity := self._slots - len(self._runs) - len(self._waiting)) > 0:
+                    self._waiting.extend(map(self._start, feed.join(capacity)))
+                yield from self._prefill()
+                yield from self._decode()
+        finally:
+            self._masks.close()
 
     def _prefill(self) -> Iterator[tuple[str, Event]]:
         """Puts those who wait, oldest first, into free rows, as many as the budget of tokens allows."""
-        if fresh := self._pop_waiting():
+        fresh = self._pop_waiting()
+        for run in fresh:
+            yield from run.begin()
+        if fresh := [run for run in fresh if not run.finish_reason]:
+            self._masks.begin(fresh)
             logits = self._model.prefill(self._cache, [run.context for run in fresh])
             self._runs += fresh
-            yield from continue_runs(fresh, logits)
+            yield from continue_runs(fresh, logits, self._masks)
             self._drop_ended()
 
     def _pop_waiting(self) -> list[TextRun]:
@@ -63,8 +72,9 @@ class ContinuousBatch:
 
     def _decode(self) -> Iterator[tuple[str, Event]]:
         if self._runs:
+            self._masks.begin(self._runs)  # beside the step
             logits = self._model.decode(self._cache, [run.last for run in self._runs])
-            yield from continue_runs(self._runs, logits)
+            yield from continue_runs(self._runs, logits, self._masks)
             self._drop_ended()
 
     def _stop_canceled(self, feed: Feed) -> Iterator[tuple[str, Event]]:

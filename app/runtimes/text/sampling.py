@@ -25,13 +25,26 @@ DRAWN_AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """`temperature` 0 is greedy; `top_k` 0 and `top_p` 1 mean everything; `repetition_penalty` 1 means
-    none."""
+    """`temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `min_p` 0 mean everything; `repetition_penalty` 1
+    and the other penalties 0 mean none. `logit_bias`: what is added to the logits of these ids."""
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     repetition_penalty: float = 1.0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether it matters how often the answer has each token."""
+        return bool(self.presence_penalty or self.frequency_penalty)
+
+    @property
+    def changes_logits(self) -> bool:
+        return self.repetition_penalty != 1.0 or self.counts_tokens or bool(self.logit_bias)
 
 
 class UniformGenerator:
@@ -56,11 +69,12 @@ class UniformGenerator:
 
 class Row(Protocol):
     """What `choose_tokens` needs of a running request. `seen` are the ids so far, prompt included, each
-    once."""
+    once; `counts`, how often the answer has each of its own."""
 
     sampling: Sampling
     generator: UniformGenerator
     seen: list[int]
+    counts: dict[int, int]
 
 
 def choose_tokens(logits: Any, rows: Sequence[Row]) -> list[int]:
@@ -90,17 +104,32 @@ def _width(sampling: Sampling, vocabulary: int) -> int:
 
 
 def _penalised(logits: Any, rows: Sequence[Row]) -> Any:
-    """Logits of ids seen before are divided (positive) or multiplied (negative) by the penalty (Keskar et al.
-    2019)."""
-    if any(row.sampling.repetition_penalty != 1.0 for row in rows):
+    """Logits of ids seen before are divided (positive) or multiplied (negative) by the repetition penalty
+    (Keskar et al. 2019); those of ids in the answer become less by the presence penalty and by the frequency
+    penalty times their number; then comes the bias."""
+    if any(row.sampling.changes_logits for row in rows):
         logits = logits.clone()  # what a model made in inference mode can be written in that mode only
     for n, row in enumerate(rows):
-        penalty = row.sampling.repetition_penalty
+        sampling = row.sampling
+        penalty = sampling.repetition_penalty
         if penalty != 1.0:
             ids = torch.tensor(row.seen, device=logits.device)
             old = logits[n, ids]
             logits[n, ids] = torch.where(old > 0, old / penalty, old * penalty)
+        if sampling.counts_tokens and row.counts:
+            less = [
+                (id_, -sampling.presence_penalty - sampling.frequency_penalty * count)
+                for id_, count in row.counts.items()
+            ]
+            _add(logits[n], less)
+        if sampling.logit_bias:
+            _add(logits[n], sampling.logit_bias)
     return logits
+
+
+def _add(row: Any, changes: Sequence[tuple[int, float]]) -> None:
+    ids = torch.tensor([id_ for id_, _ in changes], device=row.device)
+    row[ids] += torch.tensor([change for _, change in changes], device=row.device, dtype=row.dtype)
 
 
 def _sampled(logits: Any, rows: Sequence[Row], width: int) -> list[int]:
@@ -108,7 +137,7 @@ def _sampled(logits: Any, rows: Sequence[Row], width: int) -> list[int]:
     column = {"dtype": torch.float32, "device": logits.device}
     scores = logits / torch.tensor([[row.sampling.temperature] for row in rows], **column)
     if width == UNRANKED:
-        return _draw(scores.softmax(-1), rows)
+        return _draw(_without_unlikely(scores.softmax(-1), rows), rows)
     ranked, ids = scores.topk(width) if width else scores.sort(descending=True, stable=True)
     rank = torch.arange(ranked.shape[1], device=logits.device)
     most = torch.tensor([[row.sampling.top_k or ranked.shape[1]] for row in rows], device=logits.device)
@@ -116,9 +145,18 @@ def _sampled(logits: Any, rows: Sequence[Row], width: int) -> list[int]:
     share = torch.tensor([[row.sampling.top_p] for row in rows], **column)
     before = chances.cumsum(-1) - chances  # the token that passes top_p is kept, and so is the likeliest
     chances = chances.masked_fill((before >= share) & (rank > 0), 0.0)
-    picked = torch.tensor([[index] for index in _draw(chances, rows)], device=logits.device)
+    drawn = _draw(_without_unlikely(chances, rows), rows)
+    picked = torch.tensor([[index] for index in drawn], device=logits.device)
     tokens: list[int] = ids.gather(1, picked)[:, 0].tolist()
     return tokens
+
+
+def _without_unlikely(chances: Any, rows: Sequence[Row]) -> Any:
+    """Without what is less likely than `min_p` times the likeliest."""
+    if not any(row.sampling.min_p for row in rows):
+        return chances
+    share = torch.tensor([[row.sampling.min_p] for row in rows], dtype=chances.dtype, device=chances.device)
+    return chances.masked_fill(chances < share * chances.amax(-1, keepdim=True), 0.0)
 
 
 def _draw(chances: Any, rows: Sequence[Row]) -> list[int]:

@@ -16,9 +16,8 @@ import torch
 
 from app.domain.work import Event
 from app.runtimes.base import Feed, Job
-from app.runtimes.finite import NOT_FINITE, rows_not_finite
-from app.runtimes.text.sampling import choose_tokens
-from app.runtimes.text.text_runs import StartRun, TextRun
+from app.runtimes.text.text_runs import StartRun, TextRun, continue_runs
+from app.runtimes.text.token_masks import TokenMasks
 
 
 class StaticBatch:
@@ -30,7 +29,9 @@ class StaticBatch:
 
     def generate(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         runs = sorted(map(self._start, batch), key=_size)
-        for _, group in groupby(runs, key=_size):
+        for run in runs:
+            yield from run.begin()
+        for _, group in groupby((run for run in runs if not run.finish_reason), key=_size):
             yield from self._generate_group(list(group), feed)
 
     def _generate_group(self, runs: list[TextRun], feed: Feed) -> Iterator[tuple[str, Event]]:
@@ -76,21 +77,19 @@ class _Group:
         self.runs, self._feed = runs, feed
         self.events = events
         self.stopped = False
+        self._masks = TokenMasks()
 
     def step(self, _ids: Any, scores: Any) -> Any:
         """Chooses a token for every row that still runs, and makes it the only possible one."""
-        broken = rows_not_finite(scores)
-        tokens = choose_tokens(scores.nan_to_num(), self.runs)
-        for row, run in enumerate(self.runs):
-            if run.finish_reason:
-                tokens[row] = 0
-            elif row in broken:
-                self.events.put(run.fail(NOT_FINITE))
-            elif self._feed.canceled(run.job.id):
+        for run in self.runs:
+            if not run.finish_reason and self._feed.canceled(run.job.id):
                 self.events.put(run.cancel())
-            else:
-                for item in run.add_token(tokens[row]):
-                    self.events.put(item)
+        rows = [row for row, run in enumerate(self.runs) if not run.finish_reason]
+        runs = [self.runs[row] for row in rows]
+        self._masks.begin(runs)
+        for item in continue_runs(runs, scores[rows], self._masks) if runs else ():
+            self.events.put(item)
+        tokens = [run.last if row in rows else 0 for row, run in enumerate(self.runs)]
         picked = torch.tensor(tokens, device=scores.device)[:, None]
         return torch.full_like(scores, float("-inf")).scatter_(1, picked, 0.0)
 

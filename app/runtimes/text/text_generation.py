@@ -4,7 +4,6 @@
 decided by trying at load.
 """
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +12,6 @@ from app.domain.version_settings import number_of
 from app.domain.work import Delivered, Event, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.known_ids import KnownIds
 
 if TYPE_CHECKING:  # they import torch
     from app.runtimes.text.text_runs import TextRun
@@ -25,48 +23,116 @@ PROBE = (
 )
 MOST_NEW_TOKENS = 32_768
 
+TEXT = {"type": "string", "maxLength": 1_000_000}
 MESSAGE = {
     "type": "object",
     "properties": {
-        "role": {"type": "string", "enum": ["system", "user", "assistant"]},
-        "content": {"type": "string", "maxLength": 1_000_000},
+        "role": {"type": "string", "enum": ["system", "user", "assistant", "tool"]},
+        "content": {**TEXT, "nullable": True},
+        "reasoning_content": {**TEXT, "nullable": True},
+        "tool_calls": {"type": "array", "items": {"type": "object"}, "maxItems": 128, "nullable": True},
+        "tool_call_id": {"type": "string", "maxLength": 200, "nullable": True},
+        "name": {"type": "string", "maxLength": 200, "nullable": True},
     },
-    "required": ["role", "content"],
+    "required": ["role"],
 }
-INPUTS = schema.inputs(
-    {
-        "prompt": schema.text("Text to continue. Give this or `messages`."),
-        "messages": schema.array(
-            MESSAGE, "A conversation, put through the model's chat template.", max_items=1_000
-        ),
-        "max_new_tokens": schema.integer(
-            "At most this many tokens.", minimum=1, maximum=MOST_NEW_TOKENS, default=128
-        ),
-        "temperature": schema.number(
-            "0: always the likeliest token; higher: more surprising.", minimum=0, maximum=5, default=0.7
-        ),
-        "top_p": schema.number(
-            "Choose among the likeliest tokens that make up this probability.",
-            minimum=0,
-            maximum=1,
-            default=0.95,
-        ),
-        "top_k": schema.integer(
-            "Choose among this many likeliest tokens; 0: all.", minimum=0, maximum=10_000, default=50
-        ),
-        "repetition_penalty": schema.number("Above 1: repeat less.", minimum=0.1, maximum=10, default=1.0),
-        "stop": schema.array(
-            {"type": "string", "maxLength": 1_000}, "End before any of these.", max_items=16
-        ),
-        "seed": schema.SEED,
+TOKENS = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    "minItems": 1,
+    "maxItems": 1_000_000,
+}
+TOOL = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string", "enum": ["function"]},
+        "function": {
+            "type": "object",
+            "properties": {"name": {"type": "string", "maxLength": 200}, "parameters": {"type": "object"}},
+            "required": ["name"],
+        },
     },
-    one_of=(("prompt",), ("messages",)),
-)
+    "required": ["function"],
+}
+PENALTY = {"minimum": -2, "maximum": 2, "default": 0}
+PROMPT = {
+    "prompt": {
+        "description": "Text to continue, or ids of the model's tokenizer. Give this or `messages`.",
+        "anyOf": [TEXT, TOKENS],
+    },
+    "messages": schema.array(
+        MESSAGE, "A conversation, put through the model's chat template.", max_items=1_000
+    ),
+}
+SAMPLING = {
+    "max_new_tokens": schema.integer(
+        "At most this many tokens. Empty: 128 after a prompt; in a conversation, what the context has left.",
+        minimum=0,
+        maximum=MOST_NEW_TOKENS,
+        nullable=True,
+    ),
+    "temperature": schema.number(
+        "0: always the likeliest token; higher: more surprising.", minimum=0, maximum=5, default=0.7
+    ),
+    "top_p": schema.number(
+        "Choose among the likeliest tokens that make up this probability.",
+        minimum=0,
+        maximum=1,
+        default=0.95,
+    ),
+    "top_k": schema.integer(
+        "Choose among this many likeliest tokens; 0: all.", minimum=0, maximum=10_000, default=50
+    ),
+    "repetition_penalty": schema.number("Above 1: repeat less.", minimum=0.1, maximum=10, default=1.0),
+    "stop": schema.array({"type": "string", "maxLength": 1_000}, "End before any of these.", max_items=16),
+    "seed": schema.SEED,
+    "min_p": schema.number(
+        "Leave out tokens less likely than this times the likeliest.", minimum=0, maximum=1, default=0
+    ),
+    "presence_penalty": schema.number("Above 0: fewer tokens that are in the answer already.", **PENALTY),
+    "frequency_penalty": schema.number("The same, times how often each is there.", **PENALTY),
+    "logit_bias": {
+        "type": "object",
+        "description": "Added to the logits of tokens, by their ids.",
+        "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+    },
+}
+ANSWER = {
+    "logprobs": schema.integer(
+        "With the log probability of each token, and of so many others.", minimum=0, maximum=20, nullable=True
+    ),
+    "echo": schema.boolean("Begin with the prompt.", default=False),
+    "json_schema": {
+        "description": "The answer is JSON that fits this schema.",
+        "anyOf": [{"type": "object"}, {"type": "boolean"}],
+    },
+    "regex": schema.text("The answer matches this regular expression.", max_length=10_000),
+    "grammar": schema.text("The answer is derived by this Lark grammar.", max_length=100_000),
+    "tools": schema.array(
+        TOOL, "Functions that the model may call, as its chat template takes them.", max_items=128
+    ),
+    "tool_choice": schema.text(
+        "auto, none, required, or the name of the function to call.", max_length=200, default="auto"
+    ),
+    "parallel_tool_calls": schema.boolean("Several calls in one answer.", default=True),
+    "parse_response": schema.boolean(
+        "Give thoughts and tool calls as objects, apart from the text.", default=False
+    ),
+    "chat_template_kwargs": {
+        "type": "object",
+        "description": "Variables of the chat template, e.g. enable_thinking.",
+    },
+    "continue_final_message": schema.boolean(
+        "Continue the last message. Empty: if it is the assistant's.", nullable=True
+    ),
+}
+INPUTS = schema.inputs({**PROMPT, **SAMPLING, **ANSWER}, one_of=(("prompt",), ("messages",)))
 
 
 class TextGeneration(Runtime):
     """Length is the prompt's tokens, and those of an earlier run that this one goes on from. Metrics:
-    prompt_tokens, output_tokens, finish_reason (stop, length), and the seed when there is chance in it."""
+    prompt_tokens, output_tokens, finish_reason (stop, length, tool_calls), and the seed when there is chance
+    in it."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="text-generation",
@@ -75,23 +141,28 @@ class TextGeneration(Runtime):
         outputs={"": schema.chunks_of_text()},
         streams=True,
         reads=(*weights.PRECISION, *weights.ACCELERATION),
+        config={
+            "chat_template_kwargs": {
+                "type": "object",
+                "description": "Variables of the chat template; a request's own come after.",
+            }
+        },
     )
     joins: ClassVar[bool] = True
 
     def __init__(self, tokenizer: Any, net: Any, model: ModelSpec) -> None:
         from app.runtimes.text.kv_cache import CachedModel
+        from app.runtimes.text.text_requests import RequestMaker
+        from app.runtimes.text.token_scores import TokenScorer
 
-        self._tokenizer, self._net = tokenizer, net
+        self._net = net
         self._device, self._threads = model.device, model.threads
-        self._ends = end_ids(net.generation_config.eos_token_id, tokenizer.eos_token_id)
-        self._positions = positions_of(net.config)
-        self._known_ids = KnownIds(tokenizer, net)
+        self._requests = RequestMaker(tokenizer, net, model.config, positions_of(net.config), MOST_NEW_TOKENS)
+        self._scorer = TokenScorer(net, model.device, self._requests.decode_all)
         self._slots = slot_count(model.config)
         self._facts: dict[str, Any] = {}
         self._model = CachedModel(net, model.device)
         self._is_continuous = self._model.supports_slots()
-        backend = getattr(tokenizer, "backend_tokenizer", None) or tokenizer  # a tenth of the wrapper's time
-        self._decode = lambda ids: backend.decode(ids, skip_special_tokens=True)
 
     @classmethod
     def load(cls, model: ModelSpec) -> "TextGeneration":
@@ -104,34 +175,16 @@ class TextGeneration(Runtime):
         comparison = Comparison(lambda net: likely(net, ids, model.device), share_of_equal, 1.0)
         net, facts = weights.load_network(AutoModelForCausalLM, model, comparison)
         runtime = cls(tokenizer, net, model)
-        runtime._facts = {**facts, "continuous_batching": runtime._is_continuous}
+        runtime._facts = {
+            **facts,
+            "continuous_batching": runtime._is_continuous,
+            **runtime._requests.facts(),
+        }
         return runtime
 
     def prepare(self, job: Job) -> None:
-        from app.runtimes.text.sampling import Sampling
-        from app.runtimes.text.text_runs import Request
-
-        values = schema.with_defaults(INPUTS, job.input)
-        ids = self._prompt_ids(values)
-        self._known_ids.check([ids])
-        capacity = self._positions - len(ids)
-        if capacity <= 0:
-            raise ValueError(
-                f"the prompt has {len(ids)} tokens; the model takes at most {self._positions - 1}"
-            )
-        job.length = len(ids)
-        job.prepared = Request(
-            ids=ids,
-            limit=min(values["max_new_tokens"], capacity),
-            stops=list(values.get("stop", ())),
-            seed=values.get("seed", random.randrange(2**32)),
-            sampling=Sampling(
-                temperature=values["temperature"],
-                top_p=values["top_p"],
-                top_k=values["top_k"],
-                repetition_penalty=values["repetition_penalty"],
-            ),
-        )
+        job.prepared = self._requests.make(job, schema.with_defaults(INPUTS, job.input))
+        job.length = len(job.prepared.ids)
         if job.delivered:
             self._continue(job, job.delivered)
 
@@ -147,24 +200,6 @@ class TextGeneration(Runtime):
                 return
         job.prepared = anew
 
-    def _prompt_ids(self, values: dict[str, Any]) -> list[int]:
-        prompt, messages = values.get("prompt"), values.get("messages")
-        if (prompt is None) == (not messages):
-            raise ValueError("give either `prompt` or `messages`")
-        if messages:
-            if not self._tokenizer.chat_template:
-                raise ValueError("this model has no chat template: give `prompt` instead of `messages`")
-            return list(self._tokenizer(self._conversation(messages), add_special_tokens=False)["input_ids"])
-        ids = list(self._tokenizer(prompt)["input_ids"])
-        return ids or [self._tokenizer.bos_token_id or min(self._ends, default=0)]
-
-    def _conversation(self, messages: list[dict[str, Any]]) -> str:
-        try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        except Exception as error:  # noqa: BLE001 - a template refuses by errors of jinja's own
-            raise ValueError(f"the model's chat template refuses these messages: {error}") from None
-        return str(text)
-
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         from app.runtimes.text.continuous_batching import ContinuousBatch
         from app.runtimes.text.static_batching import StaticBatch
@@ -177,7 +212,7 @@ class TextGeneration(Runtime):
     def _start(self, job: Job) -> "TextRun":
         from app.runtimes.text.text_runs import TextRun
 
-        return TextRun(job, self._decode, self._ends)
+        return TextRun(job, self._scorer)
 
     def facts(self) -> dict[str, Any]:
         return self._facts
@@ -198,16 +233,12 @@ def share_of_equal(ours: Any, theirs: Any) -> float:
     return float((ours == theirs).float().mean())
 
 
-def end_ids(*candidates: Any) -> frozenset[int]:
-    """The end-of-text ids: the first candidate (an id, several or None) that is not None."""
-    ids: Any = next((each for each in candidates if each is not None), [])
-    return frozenset(ids if isinstance(ids, list | tuple) else [ids])
-
-
 def positions_of(config: Any) -> int:
     """How many tokens the model can look at, prompt and answer together; very many when it does not say."""
+    from app.runtimes.text.text_requests import NO_BOUND
+
     text = config.get_text_config(decoder=True)
-    return int(getattr(text, "max_position_embeddings", None) or 2**31)
+    return int(getattr(text, "max_position_embeddings", None) or NO_BOUND)
 
 
 def slot_count(config: dict[str, Any]) -> int:

@@ -54,16 +54,18 @@ class StopFilter:
         self._stops = [stop for stop in stops if stop]
         self._held = ""
         self.stopped = False
+        self.matched = ""  # the stop string that was
 
     def add(self, text: str) -> str:
         """The text that is safe to give out."""
         if not self._stops:
             return text
         self._held += text
-        positions = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        positions = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if positions:
+            at, self.matched = min(positions)
             self.stopped = True
-            safe, self._held = self._held[: min(positions)], ""
+            safe, self._held = self._held[:at], ""
             return safe
         keep = max(overlap(self._held, stop) for stop in self._stops)
         safe, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
