@@ -18,9 +18,13 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__, composition
 from app import settings as settings_module
 from app.api import openapi, problems
+from app.api.anthropic import messages
 from app.api.metrics import RequestCounts
 from app.api.middleware import RequestBounds
-from app.api.openai import embeddings, images, text
+from app.api.ollama import embeddings as ollama_embeddings
+from app.api.ollama import models as ollama_models
+from app.api.ollama import texts as ollama_texts
+from app.api.openai import embeddings, images, responses, text
 from app.api.rerank import rerank, score
 from app.api.rest import (
     accounts,
@@ -68,6 +72,11 @@ ROUTERS = (
     text,
     embeddings,
     images,
+    responses,
+    messages,
+    ollama_texts,
+    ollama_embeddings,
+    ollama_models,
     rerank,
     score,
     tei_embeddings,

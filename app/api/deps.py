@@ -118,7 +118,7 @@ async def caller_of(request: Request) -> Principal:
         return known  # type: ignore[no-any-return]
     services = services_of(request)
     try:
-        caller = await services.people.access.principal(request.headers.get("authorization"))
+        caller = await services.people.access.principal(credential_of(request))
     except Unauthenticated:
         limited_by_address(request)
         raise
@@ -133,6 +133,14 @@ def count_calls(request: Request, caller: Principal, policy: str, amount: int = 
     count_call(request, policy, name, amount)
     if caller.key_id:
         count_call(request, "key", str(caller.key_id), amount)
+
+
+def credential_of(request: Request) -> str | None:
+    """The header that says who calls: `Authorization`, or `x-api-key`, which Anthropic's clients send."""
+    if header := request.headers.get("authorization"):
+        return header
+    key = request.headers.get("x-api-key")
+    return f"Bearer {key}" if key else None
 
 
 def policy_of(method: str, path: str) -> str:

@@ -33,6 +33,32 @@ def rag_shape(status: int, message: str, param: str | None = None, code: str | N
     return {"message": message, "detail": message, "error": message, "error_type": code or kind}
 
 
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+def anthropic_shape(
+    status: int, message: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """Anthropic's; the sentence names the field."""
+    kind = ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}}
+
+
+def ollama_shape(
+    status: int, message: str, param: str | None = None, code: str | None = None
+) -> dict[str, Any]:
+    """Ollama's; the sentence names the field."""
+    return {"error": message}
+
+
 RAG_PREFIXES = ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/tei/")
 RAG_PATHS = ("/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/info", "/tokenize")
 OPENAI_PREFIXES = (
@@ -53,6 +79,8 @@ OPENAI_PREFIXES = (
 SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = (
     (OPENAI_PREFIXES, openai_shape),
     (RAG_PREFIXES, rag_shape),
+    (("/v1/messages",), anthropic_shape),
+    (("/api/",), ollama_shape),
 )
 # Both OpenAI's and Replicate's clients call these: an error there has the members that either reads.
 SHARED = ("/v1/models", "/v1/files")

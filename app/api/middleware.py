@@ -14,6 +14,7 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.body_encoding import GZIP, BrokenBody, GzipBody
 from app.api.body_gate import HOLD
 from app.api.creating_addresses import makes_predictions
 from app.api.methods import answer_head
@@ -33,7 +34,8 @@ SENTENCES = {
     408: f"The body came too slowly: it must not pause for {SILENCE_SECONDS:.0f} s, nor be slower than"
     f" {SLOWEST:,} bytes a second on the whole.",
     413: "A request body may have at most {limit} bytes here.",
-    415: "Compressed request bodies are not accepted; leave Content-Encoding out.",
+    400: "The body is not the gzip that its Content-Encoding says.",
+    415: "Of compressed request bodies only gzip is accepted, as the one Content-Encoding.",
 }
 
 
@@ -64,6 +66,8 @@ class RequestBounds:
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
+        if headers.get(b"content-encoding", b"").lower() in GZIP:
+            exchange.open_gzip()
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:  # the caller's, or ours: nobody reads an answer
@@ -91,8 +95,8 @@ def request_id(header: bytes | None) -> str:
 
 def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
     """The status with which a request is refused by its headers alone."""
-    if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
-        return 415  # a compressed body may be a thousand times as large
+    if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b"", *GZIP):
+        return 415
     length = headers.get(b"content-length")
     return 413 if length and length.isdigit() and int(length[:20]) > limit else None
 
@@ -127,6 +131,12 @@ class _Exchange:
         self._refused = False
         self._more = True  # of the body is to come
 
+    def open_gzip(self) -> None:
+        """From now on the body is what comes of it, and its length is not known."""
+        self._receive = GzipBody(self._receive).receive
+        encoding = (b"content-encoding", b"content-length")
+        self._scope["headers"] = [pair for pair in self._scope["headers"] if pair[0] not in encoding]
+
     async def receive(self) -> Message:
         if not self._more:
             return await self._receive()  # of a disconnect: for as long as the answer takes
@@ -135,6 +145,8 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError:
             return await self._break_off(408)
+        except BrokenBody:
+            return await self._break_off(400)
         self._more = bool(message.get("more_body"))
         self._left -= len(message.get("body", b""))
         return message if self._left >= 0 else await self._break_off(413)
@@ -189,7 +201,7 @@ class _Exchange:
         self._started = self._refused = True
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, BrokenBody):
             async with asyncio.timeout(LINGER_SECONDS):
                 while (await self._receive()).get("more_body"):
                     pass

@@ -19,6 +19,8 @@ TAGS = [
     {"name": "Files", "description": "Upload inputs; read outputs by signed URLs."},
     {"name": "Webhooks", "description": "Receive events; see and repeat deliveries."},
     {"name": "OpenAI", "description": "OpenAI's API over the same models; each call is a prediction."},
+    {"name": "Anthropic", "description": "Anthropic's Messages API over the same models."},
+    {"name": "Ollama", "description": "Ollama's API over the same models."},
     {"name": "Rerank", "description": "Reranking in Cohere's, Jina's, TEI's and vLLM's shapes."},
     {"name": "TEI", "description": "Hugging Face's text-embeddings-inference, over the same models."},
     {"name": "Accounts", "description": "Users, tokens and API keys."},

@@ -65,6 +65,8 @@ def retry_delay(crashes: int) -> float:
 
 # Keys of `routing` that the caller asked for; the others are the routing policy's.
 ASKED = ("deployment", "on_disconnect")
+# Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.
+RESPONSE = "response"
 
 
 @dataclass(slots=True)

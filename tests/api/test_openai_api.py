@@ -81,7 +81,7 @@ def test_too_large_a_body_and_a_wrong_type_have_openais_shape_too(api, ada, talk
     with pytest.raises(openai.APIStatusError) as large:
         remote(api, ada).completions.create(model=talker(), prompt="x" * 1_000_001)
     assert (large.value.status_code, large.value.code) == (413, "payload_too_large")
-    for headers, status in (({"Content-Encoding": "gzip"}, 415), ({"Content-Type": "text/plain"}, 415)):
+    for headers, status in (({"Content-Encoding": "br"}, 415), ({"Content-Type": "text/plain"}, 415)):
         answer = ada.http.post("/v1/chat/completions", content=b"{}", headers=headers)
         assert (answer.status_code, answer.json()["error"]["type"]) == (status, "invalid_request_error")
     broken = ada.http.post("/v1/embeddings", content=b"{", headers={"Content-Type": "application/json"})
@@ -90,10 +90,10 @@ def test_too_large_a_body_and_a_wrong_type_have_openais_shape_too(api, ada, talk
 
 def test_parts_of_openais_api_that_are_not_there_say_what_is(api, ada, remote) -> None:
     with pytest.raises(openai.NotFoundError, match="docs/reference") as raised:
-        remote(api, ada).responses.create(model="x", input="y")
+        remote(api, ada).batches.list()
     assert raised.value.code == "not_found"
     with pytest.raises(openai.NotFoundError, match="docs/reference"):
-        remote(api, ada).moderations.create(input="y")
+        remote(api, ada).vector_stores.list()
 
 
 def test_a_failure_in_mid_stream_is_raised_by_the_client(api, ada, worker, talker, remote) -> None:

@@ -14,7 +14,7 @@ from scripts.openapi_document import TARGET, document
 # down.
 NEVER_LIMITED = {"platform.index", "platform.health", "platform.livez", "platform.ready"}
 # Other platforms' shapes of errors have one status for whatever is wrong with a request.
-OTHERS = ("openai.", "rerank.", "score.", "tei.")
+OTHERS = ("anthropic.", "ollama.", "openai.", "rerank.", "score.", "tei.")
 
 MADE = json.loads(document())
 OPERATIONS = {one["operationId"]: one for methods in MADE["paths"].values() for one in methods.values()}

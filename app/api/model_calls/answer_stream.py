@@ -54,12 +54,14 @@ class StreamWire:
 
 @dataclass(frozen=True, slots=True)
 class StreamForm:
-    """What is sent: `first`, then what `each` makes of an event of prediction number i, then `last()`."""
+    """What is sent: `first`, then what `each` makes of an event of prediction number i, then `last()`.
+    `outlives_reader`: a caller that leaves cancels nothing."""
 
     first: Sequence[Line]
     each: Callable[[int, StreamEvent], AsyncIterator[Line]]
     last: Callable[[], Awaitable[Sequence[Line]]]
     wire: StreamWire
+    outlives_reader: bool = False
 
 
 async def stream_answer(
@@ -73,7 +75,8 @@ async def stream_answer(
         if first[1].event == "error":
             raise await _failure(call, predictions[first[0]])
     except BaseException:  # the predictions are canceled, then it is raised on
-        call.cancel(predictions)
+        if not form.outlives_reader:
+            call.cancel(predictions)
         await events.aclose()
         raise
     return AnswerStream(call, predictions, first, events, form)
@@ -103,7 +106,7 @@ class AnswerStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if not self._is_complete:
+            if not (self._is_complete or self._form.outlives_reader):
                 self._call.cancel(self._predictions)
 
     async def _body(self) -> AsyncIterator[bytes]:

@@ -2,7 +2,7 @@
 when the caller leaves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -43,9 +43,11 @@ class Call:
         inputs = self.inputs()
         return name in inputs or any(name in schema.get("x-aliases", ()) for schema in inputs.values())
 
-    async def predict(self, inputs: Sequence[dict[str, Any]]) -> list[Prediction]:
+    async def predict(
+        self, inputs: Sequence[dict[str, Any]], response: Mapping[str, Any] | None = None
+    ) -> list[Prediction]:
         """One prediction for each input: all of them, or none and what refused the first that was refused.
-        They count as so many creations."""
+        They count as so many creations. `response` is kept in the record, to show a response by."""
         if len(inputs) > 1:  # one was counted when the call came
             count_calls(self.request, self.caller, "creates", len(inputs) - 1)
         shared = Submission(
@@ -53,6 +55,7 @@ class Call:
             version=self.version,
             input={},
             source=SOURCE,
+            response=response,
             size=body_size(self.request),
         )
         submissions = [replace(shared, input=values) for values in inputs]

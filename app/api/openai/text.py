@@ -9,6 +9,7 @@ from starlette.responses import Response
 from app.api.deps import caller_of
 from app.api.model_calls.answer_stream import OPENAI_EVENTS, StreamForm, stream_answer
 from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
+from app.api.model_calls.chats import chat_input, fit_settings
 from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import failure_of, refused
 from app.api.model_calls.text_output import as_piece, finish_reason
@@ -25,12 +26,6 @@ STREAM: dict[str, Any] = {
     "description": "With `stream`, server-sent events.",
     "content": {"text/event-stream": {}},
 }
-# What our inputs are called where OpenAI's requests name them differently.
-FIELDS = {
-    "max_new_tokens": "max_tokens",
-    "json_schema": "response_format",
-    "echo": "prompt",
-}
 
 
 @router.post(
@@ -45,7 +40,7 @@ async def create_completion(request: Request, body: CompletionIn) -> Response:
     call = await open_call(request, body.model)
     require_input(call, "prompt")
     prompts = [prompt for prompt in body.prompts() for _ in range(body.tries)]
-    settings = checked_settings(call, body) | body.own_inputs(call)
+    settings = fit_settings(call, body.settings()) | body.own_inputs(call)
     inputs = [
         {"prompt": prompt, **with_seed_of(settings, number % body.tries)}
         for number, prompt in enumerate(prompts)
@@ -68,23 +63,11 @@ async def create_chat_completion(request: Request, body: ChatIn) -> Response:
     call = await open_call(request, body.model)
     require_input(call, "messages")
     conversation = body.conversation(call.ignored)
-    settings = checked_settings(call, body) | body.own_inputs(call)
-    if "parse_response" in call.inputs():
-        settings.setdefault("parse_response", True)
-    inputs = [{"messages": conversation, **with_seed_of(settings, number)} for number in range(body.choices)]
+    settings = fit_settings(call, body.settings()) | body.own_inputs(call)
+    inputs = [
+        chat_input(call, conversation, with_seed_of(settings, number)) for number in range(body.choices)
+    ]
     return await _answer(request, call, body, inputs, ())
-
-
-def checked_settings(call: Call, body: TextIn) -> dict[str, Any]:
-    """The sampling parameters by our names. Raises InvalidRequest for one that the model does not have."""
-    settings, inputs = body.settings(), call.inputs()
-    for name in settings:
-        if name not in inputs:
-            raise refused(FIELDS.get(name, name), f"{call.version.model} does not take it")
-    if "max_new_tokens" in settings:
-        most = inputs["max_new_tokens"].get("maximum", settings["max_new_tokens"])
-        settings["max_new_tokens"] = min(settings["max_new_tokens"], most)
-    return settings
 
 
 def with_seed_of(settings: dict[str, Any], number: int) -> dict[str, Any]:

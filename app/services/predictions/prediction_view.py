@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.domain.phases import DIGITS, phases
-from app.domain.predictions import ASKED, Prediction, Status, is_id
+from app.domain.predictions import ASKED, RESPONSE, Prediction, Status, is_id
 from app.domain.timestamps import timestamp
 from app.domain.work import file_out, list_files, map_files
 from app.storage.base import Storage
 
+NOT_POLICY = (*ASKED, RESPONSE)
 TOKEN_BYTES = 18  # of the stream token's signature: 144 bits
 
 
@@ -92,7 +93,7 @@ class PredictionView:
             answer["timeout"] = prediction.timeout
         if prediction.routing:
             answer["routing"] = {
-                name: value for name, value in prediction.routing.items() if name not in ASKED
+                name: value for name, value in prediction.routing.items() if name not in NOT_POLICY
             }
             answer |= {name: prediction.routing[name] for name in ASKED if name in prediction.routing}
         if prediction.webhook:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.session import Database
 from app.domain.errors import AnswerLost, DatabaseRefused, OutcomeUnknown, StorageFailed
-from app.domain.predictions import Prediction, new_id
+from app.domain.predictions import RESPONSE, Prediction, new_id
 from app.domain.versions import RunnableVersion
 from app.json_text import JsonText
 from app.services.files.own_files import OwnFiles
@@ -84,6 +84,7 @@ class Submission:
     deployment: str | None = None
     device: str = ""  # a device class that the deployment wants, if the version does not say
     stop_without_readers: bool = False
+    response: Mapping[str, Any] | None = None  # kept for whoever shows it as a response
     size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
     def requested(self) -> dict[str, Any]:
@@ -91,6 +92,7 @@ class Submission:
         kept = {
             "deployment": self.deployment,
             "on_disconnect": "cancel" if self.stop_without_readers else None,
+            RESPONSE: self.response,
         }
         return {name: value for name, value in kept.items() if value}
 
