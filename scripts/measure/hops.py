@@ -56,7 +56,7 @@ SENDS = ("execute", "send", "sendall")
 HAND_OVERS = ("notify", "submit", "run_in_executor", "create_task")
 ROOT = f"{Path(app.__file__).parent}/"
 TIMES = 3  # what comes by chance (a look at the queues, a ping) is in one of them and not in the least
-SECONDS = 60.0
+SECONDS = 240.0  # importing the model libraries takes 60 on a machine where 15 others want each core
 VERSION = "e" * 64
 
 
