@@ -114,7 +114,6 @@ async def test_a_long_end_and_many_at_once_are_read_from_their_rows(
     assert found == await asyncio.gather(*(follower.get(one.id) for one in running))
 
 
-@pytest.mark.alone
 async def test_an_event_that_nobody_understands_silences_no_other(
     core: Core, follower: Follower, monkeypatch
 ) -> None:
