@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import model_versions, screen
+from app.cli import model_conversion, model_versions, screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
 from app.cli.lookups import find_model
 
@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
         ("ls", ls),
         ("add", add),
         ("check", model_versions.check),
+        ("convert", model_conversion.convert),
         ("show", show),
         ("versions", model_versions.versions),
         ("release", model_versions.release),

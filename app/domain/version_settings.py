@@ -181,10 +181,11 @@ _PRECISION = (
     VersionSetting(
         "dtype",
         {"type": "string", "enum": list(DTYPES)},
-        "float32",
+        AUTO,
         RUNTIME,
         "Precision of the weights; `auto`: half where the device is faster with it and the answers agree;"
-        " where a runtime does not compare them, half on accelerators.",
+        " where a runtime does not compare them, half on accelerators. Text generation on a processor stays"
+        " as its weights were saved.",
     ),
     VersionSetting(
         "torch_compile",

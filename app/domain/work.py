@@ -21,7 +21,8 @@ class ModelSpec:
     max_batch_size, max_batch_tokens, max_wait_ms, pooling, …); `device` a torch device string; `threads` CPU
     threads to use. `trust_remote_code` is decided by the worker from an administrator's setting, never from
     `config`. `development`: what does harm on purpose is allowed. `fingerprint`: what the folder must
-    hold (app/folder_content.py); "": it is not compared.
+    hold (app/folder_content.py); "": it is not compared. `choices`: a folder for what was chosen by
+    measuring; "": nothing is kept.
     """
 
     version: str
@@ -35,6 +36,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     development: bool = False
     fingerprint: str = ""
+    choices: str = ""
 
 
 @dataclass(slots=True)

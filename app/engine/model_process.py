@@ -88,7 +88,8 @@ class ModelProcess:
         return 0
 
     def _load(self, message: Mapping[str, Any]) -> None:
-        spec, before = ModelSpec(**message["spec"]), set(sys.modules)
+        folder = str(message.get("cost_folder") or "")
+        spec, before = replace(ModelSpec(**message["spec"]), choices=folder), set(sys.modules)
         process_limits.limit_memory(int(message.get("memory_bytes") or 0))
         reseed()
         set_threads(spec.threads)
@@ -98,7 +99,7 @@ class ModelProcess:
         runtime = chosen.load(spec)
         set_threads(spec.threads)  # again: `load` may have been the first to import torch
         runtime.warm_up()
-        self._tune(runtime, spec, str(message.get("cost_folder") or ""))
+        self._tune(runtime, spec, folder)
         self._runtime = runtime
         self._runner = BatchRunner(runtime, self._inbox, self._outbox, self.capture)
         self.capture.drain()

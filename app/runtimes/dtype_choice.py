@@ -2,11 +2,11 @@
 bits.
 
 Measured on one core with AMX, MiniLM, sorted texts: 141 texts/s in 32 bits, 437 in bfloat16, least cosine
-0.9999. What was measured is printed into the worker's log and kept in `Runtime.facts`. It knows no kind of
-model: those give a `Comparison`.
+0.9999. What was measured is printed into the worker's log, shown in `Runtime.facts`, and kept on disk, so
+that the next load of the version here measures nothing. It knows no kind of model: those give a
+`Comparison`.
 """
 
-import copy
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.domain.work import ModelSpec
+from app.runtimes import choices
+
+Load = Callable[[str], Any]  # a dtype's name -> the network
 REPEATS = 3
 HALVES = ("bfloat16", "float16")
 
@@ -21,11 +25,13 @@ HALVES = ("bfloat16", "float16")
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How answers in two precisions are compared: `answer(net)` runs probe inputs and gives a tensor;
-    `agreement(a, b)` is 1 for the same and must reach `least`."""
+    `agreement(a, b)` is 1 for the same and must reach `least`. Not `on_processors`: there a model runs as its
+    weights were saved, because a small difference in a long text shows in no probe."""
 
     answer: Callable[[Any], Any]
     agreement: Callable[[Any, Any], float]
     least: float
+    on_processors: bool = True
 
 
 def fast_half_precision(device: str) -> str:
@@ -49,23 +55,36 @@ def stored_half(folder: Path) -> str:
     return name if name in HALVES else ""
 
 
-def choose(net: Any, device: str, comparison: Comparison) -> tuple[Any, dict[str, Any]]:
-    """The network to use, and what was measured. `net` is in 32 bits on its device."""
-    import torch
+def choose(load: Load, folder: Path, model: ModelSpec, comparison: Comparison) -> tuple[Any, dict[str, Any]]:
+    """The network to use, and what was measured, or kept of an earlier load. `load(dtype)` gives it on its
+    device."""
+    half = fast_half_precision(model.device)
+    if not half:
+        return load("float32"), {"dtype": "float32", "dtype_reason": "this device has no fast half precision"}
+    if stored_half(folder) == half:
+        return load(half), {"dtype": half, "dtype_reason": "its weights were saved so"}
+    if model.device == "cpu" and not comparison.on_processors:
+        return load("float32"), {"dtype": "float32", "dtype_reason": "its weights were saved so"}
+    file = choices.file_for(model, "dtype", half)
+    if facts := choices.read(file):
+        return load(facts["dtype"]), facts
+    net, facts = measure(load, half, comparison)
+    choices.keep(file, facts)
+    return net, facts
 
-    name = fast_half_precision(device)
-    if not name:
-        return net, {"dtype": "float32", "dtype_reason": "this device has no fast half precision"}
-    other = copy.deepcopy(net).to(getattr(torch, name))
+
+def measure(load: Load, half: str, comparison: Comparison) -> tuple[Any, dict[str, Any]]:
+    """Both are loaded and run; the network to use, and what was measured."""
+    net, other = load("float32"), load(half)
     ours, seconds = _timed(net, comparison)
     theirs, half_seconds = _timed(other, comparison)
     agreement = comparison.agreement(ours, theirs)
     agrees, faster = agreement >= comparison.least, half_seconds < seconds
     use_half = agrees and faster
     facts = {
-        "dtype": name if use_half else "float32",
+        "dtype": half if use_half else "float32",
         "dtype_reason": _reason(agrees=agrees, faster=faster),
-        "dtype_tried": name,
+        "dtype_tried": half,
         "dtype_agreement": round(agreement, 6),
         "dtype_speedup": round(seconds / half_seconds, 2),
     }

@@ -33,6 +33,7 @@ BUILT_IN = {
     "embedding": "app.runtimes.encoders.embedding:Embedding",
     "pair-scoring": "app.runtimes.encoders.pair_scoring:PairScoring",
     "pipeline": "app.runtimes.pipelines.pipeline:Pipeline",
+    "onnx": "app.runtimes.onnx.onnx_graph:OnnxGraph",
     "python": "app.runtimes.python.python_folder:PythonFolder",
 }
 

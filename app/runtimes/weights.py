@@ -73,20 +73,24 @@ def load_network(
     from app.runtimes import dtype_choice
 
     silence_libraries()
-    folder, dtype = folder or model_folder(model), torch_dtype(model)
+    folder = folder or model_folder(model)
+
+    def load(dtype: str) -> Any:
+        net, report = auto_class.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **loading_options(model),
+        )
+        check_complete(net, report["missing_keys"], spare)
+        return net.to(model.device).eval().requires_grad_(False)
+
     facts: dict[str, Any] = {}
-    choosing = comparison is not None and value_of(model.config, "dtype") == AUTO
-    if choosing:
-        stored = dtype_choice.stored_half(folder)
-        usable = stored if stored == dtype_choice.fast_half_precision(model.device) else ""
-        dtype, choosing = getattr(torch, usable or "float32"), not usable
-    net, report = auto_class.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **loading_options(model)
-    )
-    check_complete(net, report["missing_keys"], spare)
-    net = net.to(model.device).eval().requires_grad_(False)
-    if choosing and comparison:
-        net, facts = dtype_choice.choose(net, model.device, comparison)
+    if comparison is not None and value_of(model.config, "dtype") == AUTO:
+        net, facts = dtype_choice.choose(load, folder, model, comparison)
+    else:
+        net = load(str(torch_dtype(model)).removeprefix("torch."))
     return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **accelerate(net, model)}
 
 

@@ -32,6 +32,7 @@ UNWANTED = re.compile(
     r"|^(onnx|openvino|coreml)/",
     re.I,
 )
+UNWANTED_OF_ONNX = re.compile(r"(^|/)\.|\.(h5|msgpack|ot|gguf|tflite|mp4|gif)$|^(openvino|coreml)/", re.I)
 DOWNLOADS = 4  # at once; more would only share one line and one disk
 
 
@@ -228,9 +229,12 @@ def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
 
 
 def wanted_files(files: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The files to fetch: everything but weights in other formats. Raises ModelUnavailable when only pickles
+    """The files to fetch: everything but weights in other formats; ONNX files where there is nothing
+    else. Raises ModelUnavailable when only pickles
     are there."""
-    kept = [(name, size) for name, size in files if not UNWANTED.search(name)]
+    has_torch = any(name.lower().endswith((".safetensors", *PICKLES)) for name, _ in files)
+    unwanted = UNWANTED if has_torch else UNWANTED_OF_ONNX
+    kept = [(name, size) for name, size in files if not unwanted.search(name)]
     has_pickles = any(name.lower().endswith(PICKLES) for name, _ in files)
     if has_pickles and not any(name.endswith(".safetensors") for name, _ in kept):
         raise ModelUnavailable("The source has pickled weights only; Lovage loads safetensors only.")

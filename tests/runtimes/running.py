@@ -36,8 +36,11 @@ class Feed:
 
 
 def load(name: str, path: Path | str = "", **more: Any) -> Runtime:
-    """A loaded runtime of this name."""
-    return registry.find(name).load(ModelSpec("v", "test/model", name, path=str(path), **more))
+    """A loaded runtime of this name; in 32 bits, if nothing else is said: numbers are compared."""
+    runtime = registry.find(name)
+    config = {"dtype": "float32"} if "dtype" in runtime.spec.reads else {}
+    more["config"] = {**config, **more.get("config", {})}
+    return runtime.load(ModelSpec("v", "test/model", name, path=str(path), **more))
 
 
 def jobs(runtime: Runtime, inputs: Sequence[dict[str, Any]], folder: Path, first: int = 0) -> list[Job]:

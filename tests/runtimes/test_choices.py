@@ -1,6 +1,7 @@
 """What is decided at load: the precision by measuring, the pooling by the folder; what is not understood is
 refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -8,27 +9,75 @@ import pytest
 import torch
 from running import Feed, jobs, load, outputs, run
 
-from app.domain.work import Chunk, Failed, Finished
+from app.domain.work import Chunk, Failed, Finished, ModelSpec
 from app.runtimes import dtype_choice
 from app.runtimes.base import Runtime
 from app.runtimes.demo import demo_minilm_folder
 from app.runtimes.dtype_choice import Comparison
 
 
-@pytest.mark.parametrize(("least", "expected"), [(0.9, {"bfloat16", "float32"}), (2.0, {"float32"})])
-def test_half_precision_is_taken_only_where_the_answers_agree(
-    monkeypatch, least: float, expected: set[str]
-) -> None:
-    monkeypatch.setattr(dtype_choice, "fast_half_precision", lambda device: "bfloat16")
-    net = torch.nn.Linear(64, 64)
-    given = torch.ones(4, 64)
-    comparison = Comparison(
-        lambda one: one(given.to(one.weight.dtype)), lambda a, b: 1 - float((a - b).abs().max()), least
+def linear(dtype: str) -> torch.nn.Linear:
+    torch.manual_seed(1)
+    return torch.nn.Linear(64, 64).to(getattr(torch, dtype))
+
+
+GIVEN = torch.ones(4, 64)
+
+
+def compared(least: float, **more: bool) -> Comparison:
+    return Comparison(
+        lambda net: net(GIVEN.to(net.weight.dtype)),
+        lambda a, b: 1 - float((a - b).abs().max()),
+        least,
+        **more,
     )
-    used, facts = dtype_choice.choose(net, "cpu", comparison)
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0.9, {"bfloat16", "float32"}), (2.0, {"float32"})])
+def test_half_precision_is_taken_only_where_the_answers_agree(least: float, expected: set[str]) -> None:
+    used, facts = dtype_choice.measure(linear, "bfloat16", compared(least))
     assert facts["dtype"] in expected
     assert str(used.weight.dtype) == "torch." + facts["dtype"]
     assert 0.9 < facts["dtype_agreement"] <= 1
+
+
+@pytest.fixture
+def fast_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dtype_choice, "fast_half_precision", lambda device: "bfloat16")
+
+
+@pytest.mark.usefixtures("fast_half")
+def test_what_was_chosen_is_kept_and_the_next_load_measures_nothing(tmp_path: Path) -> None:
+    model = ModelSpec("v" * 64, "a/b", "embedding", choices=str(tmp_path / "kept"))
+    loads: list[str] = []
+
+    def load_counted(dtype: str) -> torch.nn.Linear:
+        loads.append(dtype)
+        return linear(dtype)
+
+    _, first = dtype_choice.choose(load_counted, tmp_path, model, compared(0.9))
+    assert loads == ["float32", "bfloat16"]
+    used, again = dtype_choice.choose(load_counted, tmp_path, model, compared(0.9))
+    assert loads[2:] == [first["dtype"]]
+    assert again == first
+    assert str(used.weight.dtype) == "torch." + first["dtype"]
+    for other in (replace(model, version="w" * 64), replace(model, threads=2)):
+        dtype_choice.choose(load_counted, tmp_path, other, compared(0.9))
+    assert len(loads) == 7
+    for file in (tmp_path / "kept").iterdir():
+        file.write_text("{broken")
+    dtype_choice.choose(load_counted, tmp_path, model, compared(0.9))
+    assert len(loads) == 9
+
+
+@pytest.mark.usefixtures("fast_half")
+def test_text_on_a_processor_stays_as_its_weights_were_saved(tmp_path: Path) -> None:
+    model = ModelSpec("v", "a/b", "text-generation")
+    used, facts = dtype_choice.choose(linear, tmp_path, model, compared(0.9, on_processors=False))
+    assert (used.weight.dtype, facts["dtype"]) == (torch.float32, "float32")
+    (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
+    used, facts = dtype_choice.choose(linear, tmp_path, model, compared(0.9, on_processors=False))
+    assert (used.weight.dtype, facts["dtype"]) == (torch.bfloat16, "bfloat16")
 
 
 def test_auto_embeddings_stay_within_a_cosine_of_0_999(minilm: Runtime, tmp_path: Path) -> None:

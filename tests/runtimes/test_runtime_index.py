@@ -131,6 +131,6 @@ def test_models_on_disk_are_found_with_what_would_run_them(tmp_path: Path) -> No
     assert (found["talker"]["runtime"], found["talker"]["problem"]) == ("text-generation", "")
     assert found["talker"]["bytes"] == len(safetensors()) + len('{"architectures": ["GPT2LMHeadModel"]}{}')
     assert found["pipe"]["runtime"] == "image-generation"
-    assert found["old"]["problem"].startswith("has pickled weights, which may run code; convert them")
+    assert found["old"]["problem"].startswith("has pickled weights, which may run code: convert them")
     nothing = lovage("discover", "models", str(cached / ".."), "--task", "embedding")
     assert nothing.stdout.startswith("No models under")

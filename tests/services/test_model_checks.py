@@ -73,7 +73,11 @@ ROWS: list[tuple[str, list[Change], str]] = [
         [remove("model.safetensors"), write("m.gguf", b"GGUF")],
         "has weights in GGUF, llama.cpp's format: a `python`",
     ),
-    ("ONNX", [remove("model.safetensors"), write("model.onnx", b"x")], "has weights in ONNX"),
+    (
+        "ONNX",
+        [remove("model.safetensors"), write("model.onnx", b"x")],
+        "has weights in ONNX, which the runtimes onnx, emb",
+    ),
     (
         "CTranslate2",
         [remove("model.safetensors"), write("model.bin", b"x"), write("vocabulary.json", "[]")],

@@ -249,6 +249,8 @@ def test_pickles_and_other_formats_are_not_fetched() -> None:
     assert [name for name, _ in wanted_files(files)] == ["config.json", "model.safetensors"]
     with pytest.raises(ModelUnavailable, match="safetensors only"):
         wanted_files([("config.json", 1), ("pytorch_model.bin", 9)])
+    only_onnx = [("config.json", 1), ("onnx/model.onnx", 2), (".gitattributes", 1)]
+    assert wanted_files(only_onnx) == only_onnx[:2]
 
 
 def test_a_source_is_downloaded_once_for_all_who_wait_for_it(settings: Settings, hub: Hub) -> None:

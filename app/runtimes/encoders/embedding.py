@@ -15,6 +15,7 @@ from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
 from app.runtimes.encoders.sentence_folder import POOLINGS, Layer, SentenceFolder
 from app.runtimes.known_ids import KnownIds
+from app.runtimes.onnx import onnx_network, sessions
 
 MOST_TEXTS = 2_048
 # A bfloat16 copy is used by `dtype: auto` when no probe text's vector turns further than this.
@@ -84,6 +85,7 @@ class Embedding(Runtime):
                 "enum": list(POOLINGS),
                 "description": "Default: as the model's folder says.",
             },
+            **sessions.SETTINGS,
             "normalize": schema.boolean("Scale vectors to length 1. Default: as the model's folder says."),
             "prompt": schema.text(
                 "Put before every text. Default: as the model's folder says.", max_length=10_000
@@ -151,6 +153,9 @@ class Embedding(Runtime):
         comparison = Comparison(
             lambda net: self._vectors(net, probes, self._layers), least_cosine, LEAST_COSINE
         )
+        if sessions.has_only_onnx(folder.encoder):
+            self._net, self._facts = onnx_network.load(folder.encoder, model, config, "hidden states")
+            return
         self._net, self._facts = weights.load_network(
             encoder_class(config), model, comparison, folder=folder.encoder, spare=("pooler.",)
         )

@@ -12,6 +12,7 @@ from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
 from app.runtimes.known_ids import KnownIds
+from app.runtimes.onnx import onnx_network, sessions
 
 MOST_PAIRS = 1_024
 # A half-precision copy is used by `dtype: auto` when no probe's score moves further than this share of the
@@ -58,6 +59,7 @@ class PairScoring(Runtime):
         },
         reads=(*weights.PRECISION, *weights.ACCELERATION),
         config={
+            **sessions.SETTINGS,
             "sigmoid": schema.boolean(
                 "Map a single logit to 0…1. Default: as the model's folder says, else yes."
             ),
@@ -92,9 +94,12 @@ class PairScoring(Runtime):
         runtime._activation = activation_for(folder, config.num_labels, model.config)
         probes = runtime._tokenise(PROBES)
         comparison = Comparison(lambda net: runtime._scores(net, probes), agreement, LEAST_AGREEMENT)
-        runtime._net, runtime._facts = weights.load_network(
-            AutoModelForSequenceClassification, model, comparison
-        )
+        if sessions.has_only_onnx(folder):
+            runtime._net, runtime._facts = onnx_network.load(folder, model, config, "logits")
+        else:
+            runtime._net, runtime._facts = weights.load_network(
+                AutoModelForSequenceClassification, model, comparison
+            )
         runtime._known_ids = KnownIds(runtime._tokenizer, runtime._net)
         runtime.unpadded = "encoder" in runtime._facts
         runtime._passes = ParallelPasses(model, length=lambda row: len(row[0]), unpadded=runtime.unpadded)

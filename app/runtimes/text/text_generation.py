@@ -172,7 +172,9 @@ class TextGeneration(Runtime):
 
         tokenizer = weights.load_tokenizer(weights.model_folder(model), model)
         ids = tokenizer(PROBE)["input_ids"][:64]
-        comparison = Comparison(lambda net: likely(net, ids, model.device), share_of_equal, 1.0)
+        comparison = Comparison(
+            lambda net: likely(net, ids, model.device), share_of_equal, 1.0, on_processors=False
+        )
         net, facts = weights.load_network(AutoModelForCausalLM, model, comparison)
         runtime = cls(tokenizer, net, model)
         runtime._facts = {

@@ -14,7 +14,6 @@ OTHER_FORMATS = "a `python` folder would run it (docs/runtimes.md, other formats
 # Endings of file names, with what such a file is. The first that fits counts.
 FORMATS: tuple[tuple[str, str], ...] = (
     (".gguf", "GGUF, llama.cpp's format"),
-    (".onnx", "ONNX"),
     ("openvino_model.xml", "OpenVINO's format"),
     ("saved_model.pb", "a TensorFlow SavedModel"),
     (".keras", "Keras' format"),
@@ -35,6 +34,7 @@ TOKENIZER_ENDINGS = (
 )
 # Tokenizers that are made of bytes or characters and have no file.
 WITHOUT_FILE = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
+RUN_ONNX = ("onnx", "embedding", "pair-scoring")
 READ_TEXT = ("text-generation", "embedding", "pair-scoring")
 TEXT_TASKS = (
     "text-classification",
@@ -75,7 +75,7 @@ def list_problems(files: ModelFiles, runtime: str, task: str) -> list[str]:
     whole = list(_not_whole(files))
     if runtime == "python":
         return whole
-    formats = list(_formats(files))
+    formats = list(_formats(files, runtime))
     return [*whole, *formats] if whole or formats else list(_missing_parts(files, runtime, task))
 
 
@@ -93,26 +93,28 @@ def _not_whole(files: ModelFiles) -> Iterator[str]:
             yield f"lacks {_listed(missing)}, which {index} names: fetch it again"
 
 
-def _formats(files: ModelFiles) -> Iterator[str]:
+def _formats(files: ModelFiles, runtime: str) -> Iterator[str]:
     if "adapter_config.json" in files.names and "config.json" not in files.names:
         base = (
             files.config("adapter_config.json").get("base_model_name_or_path")
             or "a model that it does not name"
         )
         yield (
-            f"is an adapter of {str(base)[:200]}: merge it into that model (peft's merge_and_unload, then"
-            " save_pretrained) and register the result"
+            f"is an adapter of {str(base)[:200]}: merge it into that model (lovage models convert FOLDER"
+            " --base BASE --output NEW) and register the result"
         )
     elif method := quantised_by(files.config("config.json")):
         yield (
             f"has weights quantised by {method}, which no runtime here runs: register the model's own weights"
         )
-    elif not files.has_safetensors:
+    elif not files.has_safetensors and not (files.has_onnx and runtime in RUN_ONNX):
         yield _format_of(files)
 
 
 def _format_of(files: ModelFiles) -> str:
     """What weights there are, where none are safetensors."""
+    if files.has_onnx:
+        return f"has weights in ONNX, which the runtimes {', '.join(RUN_ONNX)} run"
     for ending, kind in FORMATS:
         if any(name.endswith(ending) for name in files.names):
             return f"has weights in {kind}: {OTHER_FORMATS}"
@@ -122,8 +124,8 @@ def _format_of(files: ModelFiles) -> str:
         return f"is a spaCy pipeline: {OTHER_FORMATS}"
     if files.pickles:
         return (
-            "has pickled weights, which may run code; convert them to safetensors: load the model with its"
-            " library and save it by save_pretrained"
+            "has pickled weights, which may run code: convert them (lovage models convert FOLDER --output"
+            " NEW) and register the result"
         )
     return "has no weights in safetensors"
 

@@ -61,6 +61,11 @@ class ModelFiles:
         return any(name.endswith(".safetensors") for name in self.names)
 
     @property
+    def has_onnx(self) -> bool:
+        """Whether there is an ONNX file."""
+        return any(name.endswith(".onnx") for name in self.names)
+
+    @property
     def pickles(self) -> list[str]:
         """Files that may run code when they are loaded."""
         return [name for name in self.names if name.endswith(PICKLES)]

@@ -42,9 +42,14 @@ def kind_of(files: ModelFiles) -> tuple[str, str] | None:
         return by_class
     if "modules.json" in files.names:
         return "embedding", ""
-    if by_class is None and files.tag:
-        return kind_for_task(files.tag)
-    return by_class
+    return by_class or _without_class(files)
+
+
+def _without_class(files: ModelFiles) -> tuple[str, str] | None:
+    """Of files whose configuration names no class that is known."""
+    if files.has_onnx and not files.has_safetensors:
+        return "onnx", ""
+    return kind_for_task(files.tag) if files.tag else None
 
 
 def kind_for_task(task: str) -> tuple[str, str]:

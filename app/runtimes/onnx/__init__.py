@@ -1,0 +1,1 @@
+"""ONNX files: encoders and any other graph."""
