@@ -69,6 +69,7 @@ from app.services.predictions.recovery import Recovery, SweepLimits
 from app.services.predictions.stored_values import StoredValues
 from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
+from app.services.predictions.user_cancels import UserCancels
 from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.services.predictions.whole_answers import WholeAnswers
 from app.setting_types import ShownSetting, mask, secret_mark
@@ -204,7 +205,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     """Everything that the API's routes use."""
     database, bodies = core.database, BodyGate()
     catalogue, versions, runnables = build_catalogue(settings, database, threads)
-    people = build_people(settings, database, threads, runnables.forget)
+    people = build_people(settings, database, threads, runnables.forget, core.lifecycle)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
     submitter = build_submitter(settings, core, fleet, threads, bodies)
@@ -301,9 +302,9 @@ def build_people(
     database: Database,
     threads: Executor,
     on_change: Callable[[], None] = lambda: None,
+    lifecycle: Lifecycle | None = None,
 ) -> People:
-    """The services about accounts, which share what is known of credentials and of wrong passwords.
-    `on_change` is called after what may revoke a right to run something."""
+    """The services about accounts. `on_change` is called after what may revoke a right to run something."""
     signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
     access = Access(
         database,
@@ -315,7 +316,8 @@ def build_people(
     tries = open_login_tries(settings.redis_url, rate_limits.parse_limit(settings.rate_limit_logins))
     accounts = Accounts(database, signer, tries, allow_registration=settings.registration_is_open)
     credentials = Credentials(database, signer, access, tries)
-    administration = UserAdministration(database, accounts, access, on_change)
+    on_disabled = UserCancels(database, lifecycle).cancel_waiting if lifecycle else None
+    administration = UserAdministration(database, accounts, access, on_change, on_disabled)
     keys, audit = ApiKeys(database, access), Audit(database, threads)
     sessions = build_sessions(settings.secret_key, settings.session_days, database)
     return People(access, accounts, credentials, administration, keys, audit, sessions)

@@ -22,6 +22,7 @@ def add_to(app: typer.Typer) -> None:
         group.command(name)(command)
     group.command("reset-password")(reset_password)
     group.command("sign-out")(sign_out)
+    group.command("cancel")(cancel)
     group.command("rm")(rm)
     app.add_typer(group, name="users", rich_help_panel=PANEL)
     app.command(rich_help_panel=PANEL)(audit)
@@ -68,7 +69,7 @@ def demote(username: str) -> None:
 
 
 def disable(username: str) -> None:
-    """Refuse a user's tokens and keys from now on. Nothing of theirs is removed."""
+    """Refuse a user's tokens and keys from now on, and cancel what waits. Nothing of theirs is removed."""
     _change(username, disabled=True)
     print(f"{username} disabled")
 
@@ -89,6 +90,17 @@ def sign_out(username: str, keys: Annotated[bool, REVOKE] = False) -> None:
     """End all tokens of a user."""
     Api().call("POST", f"{_path(username)}/sign-out", json={"revoke_keys": keys})
     print(f"{username} signed out everywhere")
+
+
+def cancel(username: str, as_json: Annotated[bool, JSON] = False) -> None:
+    """Cancel all that a user has waiting and running."""
+    done = Api().call("POST", f"{_path(username)}/cancel")
+    if as_json:
+        show_json(done)
+        return
+    print(f"{done['canceled']} predictions of {username} canceled")
+    if not done["is_done"]:
+        print("more wait: they are canceled in the next minutes")
 
 
 def rm(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:

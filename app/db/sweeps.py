@@ -66,6 +66,27 @@ def unfinished(session: Session, user_id: UUID, limit: int) -> list[str]:
     return list(session.execute(UNFINISHED, {"user": user_id, "limit": limit}).scalars())
 
 
+WAITING_OF_USER = by_index("""
+    SELECT id FROM predictions WHERE user_id = :user AND status = 'starting' AND id <= :up_to LIMIT :limit""")
+# Along the index of what runs, which is as long as the fleet is large; that of the user's has all that has
+# ended, too.
+RUNNING_OF_USER = by_index("""
+    SELECT id FROM predictions WHERE user_id IS NOT DISTINCT FROM :user AND status = 'processing'
+        AND id <= :up_to AND NOT cancel_requested LIMIT :limit""")
+
+
+def waiting_of_user(session: Session, user_id: UUID, up_to: str, limit: int) -> list[str]:
+    """Ids up to `up_to` of a user's predictions that wait."""
+    params = {"user": user_id, "up_to": up_to, "limit": limit}
+    return list(session.execute(WAITING_OF_USER, params).scalars())
+
+
+def running_of_user(session: Session, user_id: UUID, up_to: str, limit: int) -> list[str]:
+    """Ids up to `up_to` of a user's predictions that run, and that nobody has canceled."""
+    params = {"user": user_id, "up_to": up_to, "limit": limit}
+    return list(session.execute(RUNNING_OF_USER, params).scalars())
+
+
 BY_USER = text("""
     SELECT id, status IN ('succeeded', 'failed', 'canceled') AS ended, data_removed_at IS NULL AS has_data
     FROM predictions WHERE user_id = :user AND id > :after ORDER BY id LIMIT :limit""")

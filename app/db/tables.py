@@ -65,8 +65,14 @@ class UserRow(Base):
     deleted_at: Mapped[datetime | None] = mapped_column(TIME)
     # Of a deleted user: the predictions up to this id have lost their data. Null: nothing is to be removed.
     purge_after: Mapped[str | None] = mapped_column(String(26))
+    # An administrator cancels all predictions up to this id. Null: nothing more is to be canceled.
+    cancel_up_to: Mapped[str | None] = mapped_column(String(26))
 
-    __table_args__ = (_partial("users_to_purge", "id", where="purge_after IS NOT NULL"),)
+    __table_args__ = (
+        _partial("users_to_purge", "id", where="purge_after IS NOT NULL"),
+        _partial("users_to_cancel", "id", where="cancel_up_to IS NOT NULL"),
+        _partial("users_disabled", "disabled_at", where="disabled_at IS NOT NULL"),
+    )
 
 
 class ApiKeyRow(Base):

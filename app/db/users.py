@@ -96,6 +96,29 @@ def set_admin(session: Session, user_id: UUID, is_admin: bool) -> User | None:
     return change(session, user_id, {"is_admin": is_admin})
 
 
+def set_cancel(session: Session, user_id: UUID, up_to: str) -> None:
+    """All predictions of a user up to this id are to be canceled."""
+    session.execute(update(UserRow).where(UserRow.id == user_id).values(cancel_up_to=up_to))
+
+
+def finish_cancel(session: Session, user_id: UUID, up_to: str) -> None:
+    """They are, unless somebody has said so again meanwhile."""
+    mine = (UserRow.id == user_id, UserRow.cancel_up_to == up_to)
+    session.execute(update(UserRow).where(*mine).values(cancel_up_to=None))
+
+
+def to_cancel(session: Session, limit: int) -> list[tuple[UUID, str]]:
+    """Users of whom predictions are to be canceled: (id, up to which one)."""
+    query = select(UserRow.id, UserRow.cancel_up_to).where(UserRow.cancel_up_to.is_not(None)).limit(limit)
+    return [(user_id, str(up_to)) for user_id, up_to in session.execute(query)]
+
+
+def disabled_lately(session: Session, hours: int) -> list[UUID]:
+    """Users who were disabled within the last hours."""
+    since = func.now() - func.make_interval(0, 0, 0, 0, hours)
+    return list(session.scalars(select(UserRow.id).where(UserRow.disabled_at > since, EXISTING)))
+
+
 def _end_tokens() -> dict[str, Any]:
     return {"token_epoch": UserRow.token_epoch + 1}
 

@@ -40,6 +40,7 @@ def test_an_administrator_manages_a_users_life(run_as, admin: Person, anonymous)
         ("disable", "eva"),
         ("enable", "eva"),
         ("sign-out", "eva"),
+        ("cancel", "eva"),
     ):
         assert run("users", command, "eva").exit_code == 0, command
         assert row in " ".join(run("users", "ls").output.split())

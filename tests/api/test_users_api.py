@@ -234,3 +234,40 @@ def test_what_an_administrator_registered_for_all_outlives_the_account(admin: Pe
     assert admin.http.get("/v1/models/demo/thing").status_code == 200
     assert admin.http.get("/v1/models/leaving/own").status_code == 404
     assert admin.http.patch("/v1/models/demo/thing", json={"description": "mine now"}).status_code == 200
+
+
+def test_an_administrator_cancels_somebody_elses_prediction_and_sees_nothing_of_it(
+    admin: Person, ada: Person, bob: Person
+) -> None:
+    ada.model("echo")
+    made = ada.run("ada/echo", text="a secret")
+    path = f"/v1/predictions/{made['id']}/cancel"
+    assert bob.http.post(path).status_code == 404
+    answer = admin.http.post(path)
+    assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+    assert "a secret" not in answer.text + admin.http.post(path).text
+    assert admin.http.get(f"/v1/predictions/{made['id']}").status_code == 404
+    seen = ada.http.get(f"/v1/predictions/{made['id']}").json()
+    assert (seen["input"]["text"], seen["error"]) == ("a secret", "An administrator canceled it.")
+
+
+def test_all_of_a_users_predictions_end_with_one_call_and_what_waits_with_the_account(
+    admin: Person, ada: Person, bob: Person
+) -> None:
+    ada.model("echo", visibility="public")
+    first = [ada.run("ada/echo", text="x")["id"] for _ in range(3)]
+    assert bob.http.post("/v1/users/ada/cancel").status_code == 403
+    assert admin.http.post("/v1/users/nobody/cancel").status_code == 404
+    answer = admin.http.post("/v1/users/ada/cancel")
+    assert (answer.status_code, answer.json()) == (200, {"canceled": 3, "is_done": True})
+    assert {ada.http.get(f"/v1/predictions/{each}").json()["status"] for each in first} == {"canceled"}
+    waiting = ada.run("ada/echo", text="x")["id"]
+    set_disabled(admin, "ada", True)
+    set_disabled(admin, "ada", False)
+    seen = ada.http.get(f"/v1/predictions/{waiting}").json()
+    assert (seen["status"], seen["error"]) == ("canceled", "Its account was disabled.")
+
+    def noted() -> set[str]:
+        return {entry["action"] for entry in admin.http.get("/v1/audit").json()["results"]}
+
+    eventually(lambda: "predictions.canceled" in noted())

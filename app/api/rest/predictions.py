@@ -28,6 +28,7 @@ from app.api.deps import (
     caller_of,
     in_utc,
     link,
+    note,
     services_of,
 )
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
@@ -371,11 +372,11 @@ async def cancel_prediction(
     request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str
 ) -> Response:
     """A waiting prediction never starts, a running one stops at its next step, an ended one stays as it
-    is."""
-    prediction = await services.follower.own(caller.user_id, prediction_id)
-    if not prediction.ended:
-        lifecycle = services.lifecycle
-        prediction = (await run_sync(lifecycle.cancel, [prediction_id]))[prediction_id]
+    is. Administrators may cancel anybody's; of somebody else's the answer has no input, output and logs."""
+    prediction = await services.follower.get(prediction_id)
+    prediction = await run_sync(services.bulk.of_users.cancel_one, caller, prediction)
+    if not caller.owns(prediction.user_id):
+        note(request, caller, "prediction.canceled", prediction_id)
     return await answer_prediction(services, prediction, base_url(request))
 
 

@@ -85,6 +85,14 @@ class PasswordResetIn(BaseModel):
     revoke_keys: bool = Field(False, description="The user's API keys end, too.")
 
 
+class UserCancelOut(BaseModel):
+    """`canceled` predictions in this call. When not `is_done`, more wait: they are canceled in the next
+    minutes, and need no other call."""
+
+    canceled: int
+    is_done: bool
+
+
 @router.get("/v1/users", operation_id="users.list", summary="List users", responses=declared(401, 403, 422))
 def list_users(
     request: Request, services: ServicesDep, caller: Caller, cursor: Cursor = None, limit: Limit = 100
@@ -135,8 +143,9 @@ def update_user(
     request: Request, services: ServicesDep, caller: Caller, username: str, body: UserPatch
 ) -> UserOut:
     """A disabled user's keys are answered 401 `account_disabled`, at once in this process and within
-    PRINCIPAL_CACHE_SECONDS in others; tokens end for good. Nothing of theirs is removed. The last
-    administrator can be neither disabled nor demoted (409). Administrators only."""
+    PRINCIPAL_CACHE_SECONDS in others; tokens end for good. What waits is canceled, what runs goes on.
+    Nothing of theirs is removed. The last administrator can be neither disabled nor demoted (409).
+    Administrators only."""
     user = services.people.administration.update(
         caller, username, disabled=body.disabled, is_admin=body.is_admin
     )
@@ -185,6 +194,20 @@ def sign_out_user(
     revoke_keys = body is not None and body.revoke_keys
     services.people.administration.sign_out(caller, username, revoke_keys=revoke_keys)
     note(request, caller, "user.signed_out", username, revoke_keys=revoke_keys)
+
+
+@router.post(
+    "/v1/users/{username}/cancel",
+    operation_id="users.cancel",
+    summary="Cancel all of a user's predictions",
+    responses=declared(401, 403, 404),
+)
+def cancel_of_user(request: Request, services: ServicesDep, caller: Caller, username: str) -> UserCancelOut:
+    """Cancels all that a user has waiting and running by now; what runs stops at its next step.
+    Administrators only."""
+    result = services.bulk.of_users.cancel_all(caller, username)
+    note(request, caller, "predictions.canceled", username, count=result.canceled)
+    return UserCancelOut(canceled=result.canceled, is_done=result.is_done)
 
 
 @router.delete(

@@ -38,7 +38,8 @@ class UserWithPassword:
 
 class UserAdministration:
     """One for each API process. Every method raises Forbidden for anybody but an administrator. `on_change`
-    is called after what may revoke a right to run something."""
+    is called after what may revoke a right to run something, `on_disabled` with the id of a user who was
+    disabled."""
 
     def __init__(
         self,
@@ -46,9 +47,11 @@ class UserAdministration:
         accounts: Accounts,
         access: Access,
         on_change: Callable[[], None] = lambda: None,
+        on_disabled: Callable[[UUID], object] | None = None,
     ) -> None:
         self._database, self._accounts = database, accounts
         self._access, self._on_change = access, on_change
+        self._on_disabled = on_disabled
 
     def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[User]:
         """Everybody, newest first."""
@@ -103,8 +106,10 @@ class UserAdministration:
     ) -> User:
         """Disables or enables a user, promotes or demotes one; None: stays as it is.
 
-        A disabled user's keys end, or work again, at once in this process; tokens end for good. The scopes of
-        keys follow the rank. Raises NotFound, Conflict for disabling oneself and for the last administrator.
+        A disabled user's keys end, or work again, at once in this process; tokens end for good, and what
+        waits is canceled. The scopes of keys follow the rank.
+
+        Raises NotFound, Conflict for disabling oneself and for the last administrator.
         """
         need_operator(principal)
         if disabled and username == principal.username:
@@ -117,6 +122,8 @@ class UserAdministration:
 
         removes_admin = disabled is True or is_admin is False
         user = self._change(username, change, removes_admin=removes_admin)
+        if disabled and self._on_disabled:
+            self._on_disabled(user.id)
         return self._existing(user.id)
 
     def reset_password(

@@ -20,6 +20,7 @@ from app.services.catalogue.runnable import Runnables
 from app.services.people.access import Principal
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.submit import Submission, Submitter
+from app.services.predictions.user_cancels import UserCancels
 
 T = TypeVar("T")
 MOST = 1_000  # predictions of one act
@@ -64,7 +65,7 @@ class BulkResult:
 
 
 class Bulk:
-    """One for each API process."""
+    """One for each API process. `of_users`: what administrators cancel."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Bulk:
         threads: Executor,
     ) -> None:
         self._database, self._lifecycle = database, lifecycle
+        self.of_users = UserCancels(database, lifecycle)
         self._submitter, self._runnables = submitter, runnables
         self._threads = threads
 

@@ -25,6 +25,7 @@ from app.services.predictions.after_commit import Notifier
 from app.services.predictions.expiry import Expiry
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.queue_rebalance import Rebalancer, queues_read
+from app.services.predictions.user_cancels import UserCancels
 from app.storage.base import Storage
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ class Recovery:
         self._in_touch_since: float | None = None
         self._lists_deleted_at = float("-inf")
         self._rebalancer = Rebalancer()
+        self._user_cancels = UserCancels(database, lifecycle)
         self.expiry = Expiry(database, lifecycle, storage, limits.retention_hours, limits.audit_days)
 
     def sweep(self) -> None:
@@ -77,6 +79,7 @@ class Recovery:
                     return
                 self.notify_again()
                 self.cancel_overdue()
+                self._user_cancels.run()
                 if knows:
                     self.recover_dead()
         except DatabaseRefused:  # it is there, and one of our statements was too much for it
