@@ -69,11 +69,13 @@ soak: $(DEV_MARK) ## Fifteen minutes at 70 % of capacity: memory, descriptors an
 	@$(BIN)/python -m scripts.soak $(ARGS)
 
 ##@ Containers
-.PHONY: docker-build docker-up docker-down
-docker-build: ## Build both images
+.PHONY: docker-build docker-up docker-down images
+docker-build: ## Build the images
 	docker compose build
-docker-up: ## Start the composed platform (needs .env, see .env.example)
+docker-up: ## Start the composed platform (needs .env: `lovage env init` writes one)
 	docker compose up -d
+images: $(DEV_MARK) ## Build all images, run the composed platform from them, kill each container, play the manifests (minutes; root, podman)
+	@$(BIN)/python -m scripts.images $(ARGS)
 docker-down: ## Stop it; the volumes stay
 	docker compose down
 

@@ -153,6 +153,7 @@ def storage_options(settings: Settings) -> StorageOptions:
         bucket=settings.s3_bucket,
         prefix=settings.s3_prefix,
         endpoint_url=settings.s3_endpoint_url,
+        public_url=settings.s3_public_url,
         region=settings.s3_region,
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,

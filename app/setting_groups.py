@@ -187,6 +187,13 @@ class StorageSettings(BaseSettings):
     s3_bucket: str = Field("", description="Bucket for STORAGE=s3.")
     s3_prefix: str = Field("", description="Key prefix inside the bucket.")
     s3_endpoint_url: Url = Field("", description="For S3-compatible servers; empty: Amazon's.")
+    s3_public_url: Url = Field(
+        "",
+        description=(
+            "Where callers reach the S3-compatible server, if not at S3_ENDPOINT_URL: signed links are made"
+            " for it."
+        ),
+    )
     s3_region: str = Field("us-east-1", description="Region used for signing.")
     s3_access_key_id: Secret = Field("", description="Empty: boto3's own credential chain.")
     s3_secret_access_key: Secret = Field("", description="Empty: boto3's own credential chain.")

@@ -26,9 +26,9 @@ OURS = "LOVAGE_"  # every variable that begins so is meant for us
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 # In .env stand other programs' variables, too: those of compose, of clouds, of Python's libraries.
 FOREIGN_PREFIXES = """
-    AWS_ AZURE_ COMPOSE_ CONTAINER_ CUDA_ DOCKER_ GOOGLE_ HF_ HSA_ HTTP_ HTTPS_ HUGGING LANG LC_ LD_ MINIO_
-    MKL_ NCCL_ NO_PROXY NVIDIA_ OMP_ OPENBLAS_ OTEL_ PATH PG POSTGRES_ PYTHON PYTORCH_ REDIS_ REQUESTS_ ROCR_
-    SSL_ TMP TORCH TRANSFORMERS_ TZ UV_ VALKEY_ XDG_ http_ https_ no_proxy
+    AWS_ AZURE_ CADDY_ COMPOSE_ CONTAINER_ CUDA_ DOCKER_ GOOGLE_ HF_ HSA_ HTTP_ HTTPS_ HUGGING LANG LC_ LD_
+    MINIO_ MKL_ NCCL_ NO_PROXY NVIDIA_ OMP_ OPENBLAS_ OTEL_ PATH PG POSTGRES_ PYTHON PYTORCH_ REDIS_ REQUESTS_
+    ROCR_ SSL_ TMP TORCH TRANSFORMERS_ TZ UV_ VALKEY_ XDG_ http_ https_ no_proxy
 """
 FOREIGN = tuple(FOREIGN_PREFIXES.split())
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from app import settings
 from app.cli import screen
 from app.cli.connection import EXIT_USAGE, JSON, show_json, stop
-from app.cli.env_template import env_text
+from app.cli.env_template import PROFILES, env_text
 from app.local.composition import UpOptions, up_defaults
 from app.local.secret_file import write_private
 from app.setting_sources import DEFAULT
@@ -73,10 +73,18 @@ def check(up: Annotated[bool, UP] = False) -> None:
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path(".env"),
     printed: Annotated[bool, typer.Option("--print", help="Print it instead.")] = False,
+    profiles: Annotated[
+        str,
+        typer.Option(help=f"What `docker compose up` runs beside the platform: {', '.join(PROFILES)}."),
+    ] = "cpu",
 ) -> None:
     """Write a .env with fresh secrets and every setting with its default, to be changed. Leaves one that is
     there alone."""
-    text = env_text(_fresh_secrets())
+    chosen = [name.strip() for name in profiles.split(",") if name.strip()]
+    if unknown := [name for name in chosen if name not in PROFILES]:
+        stop(f"--profiles: there is no {unknown[0]}; there are {', '.join(PROFILES)}", EXIT_USAGE)
+    own_store = _own_store() if "s3" in chosen else {}
+    text = env_text({**_fresh_secrets(), **own_store, "COMPOSE_PROFILES": ",".join(chosen)})
     if printed:
         print(text, end="")
         return
@@ -113,6 +121,19 @@ def _fresh_secrets() -> dict[str, str]:
         "REDIS_PASSWORD": secrets.token_urlsafe(PASSWORD_BYTES),
         "FLOWER_BASIC_AUTH": f"lovage:{secrets.token_urlsafe(PASSWORD_BYTES)}",
         "METRICS_TOKEN": secrets.token_hex(PASSWORD_BYTES),
+        "CONTAINER_GRAFANA_PASSWORD": secrets.token_urlsafe(PASSWORD_BYTES),
+    }
+
+
+def _own_store() -> dict[str, str]:
+    """The compose file's S3-compatible store, as the containers reach it and as callers do."""
+    return {
+        "STORAGE": "s3",
+        "S3_BUCKET": "lovage",
+        "S3_ENDPOINT_URL": "http://s3:9000",
+        "S3_PUBLIC_URL": "https://localhost:9000",
+        "S3_ACCESS_KEY_ID": secrets.token_hex(PASSWORD_BYTES // 2),
+        "S3_SECRET_ACCESS_KEY": secrets.token_urlsafe(SECRET_BYTES),
     }
 
 

@@ -24,6 +24,7 @@ class StorageOptions:
     bucket: str = ""
     prefix: str = ""
     endpoint_url: str = ""
+    public_url: str = ""
     region: str = ""
     access_key_id: str = ""
     secret_access_key: str = ""
@@ -46,6 +47,7 @@ def open_storage(options: StorageOptions) -> Storage:
             options.bucket,
             prefix=options.prefix,
             endpoint_url=options.endpoint_url or None,
+            public_url=options.public_url or None,
             region=options.region,
             access_key_id=options.access_key_id or None,
             secret_access_key=options.secret_access_key or None,

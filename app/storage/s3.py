@@ -19,7 +19,8 @@ LONGEST_URL_SECONDS = 7 * 86_400  # likewise, of a presigned URL
 
 
 class S3Storage:
-    """boto3's own credential chain when no keys are given."""
+    """boto3's own credential chain when no keys are given. `public_url`: where callers reach the server, if
+    not at `endpoint_url`."""
 
     def __init__(
         self,
@@ -30,9 +31,14 @@ class S3Storage:
         region: str = "us-east-1",
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
+        public_url: str | None = None,
     ) -> None:
         self._bucket, self._prefix = bucket, prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._client = s3.connect(endpoint_url, region, access_key_id, secret_access_key)
+        # A signature covers the host: one made for our address of the server is refused at the callers' one.
+        self._signer = (
+            s3.connect(public_url, region, access_key_id, secret_access_key) if public_url else self._client
+        )
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> None:
         name = self._prefix + checked(key)
@@ -87,7 +93,7 @@ class S3Storage:
         params = {"Bucket": self._bucket, "Key": self._prefix + checked(key)}
         if filename:
             params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
-        url: str = self._client.generate_presigned_url(
+        url: str = self._signer.generate_presigned_url(
             "get_object", params, min(seconds, LONGEST_URL_SECONDS)
         )
         return url

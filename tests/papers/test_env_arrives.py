@@ -8,46 +8,29 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-from app import settings
+from app import setting_sources, settings
+from app.cli import app as lovage
 from app.local.composition import Connections, UpOptions, environment, platform_programs
+from scripts.images.compose_file import NotSet, read_compose, read_env
+from scripts.images.trials import INSIDE
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = sorted(name for name, service in COMPOSE["services"].items() if "lovage-" in service.get("image", ""))
-NAMES = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.M)
-# Inside a container these are fixed: the volume, and addresses and ports that are published on others.
-INSIDE = {
-    "LOVAGE_DATA_DIR",
-    "API_HOST",
-    "API_PORT",
-    "HEALTH_HOST",
-    "HEALTH_PORT",
-    "FLOWER_ADDRESS",
-    "FLOWER_PORT",
+SECRETS = {
+    "SECRET_KEY": "x",
+    "POSTGRES_PASSWORD": "p",
+    "REDIS_PASSWORD": "r",
+    "FLOWER_BASIC_AUTH": "lovage:f",
 }
-VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])((?:[^${}]|\$\{(?:[^${}]|\$\{[^{}]*\})*\})*))?\}")
-
-
-def interpolated(text: str, env: Mapping[str, str]) -> str:
-    """As compose does it, for what this file uses: ${A}, ${A:-default}, ${A:?error}, one in another."""
-
-    def replaced(match: re.Match[str]) -> str:
-        name, operator, rest = match.groups()
-        if env.get(name):
-            return env[name]
-        assert operator != "?", f"compose refuses to start: {rest}"
-        return interpolated(rest or "", env)
-
-    return VARIABLE.sub(replaced, text)
+NAMES = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.M)
 
 
 def environment_of(service: str, env: Mapping[str, str]) -> dict[str, str]:
     """What a container of the service sees, for these variables in .env."""
-    declared = COMPOSE["services"][service]
-    assert declared["env_file"] == ".env"
-    own = {name: interpolated(str(text), env) for name, text in declared["environment"].items()}
-    return {**env, **own}
+    return dict(read_compose(env).services[service].environment)
 
 
 def test_there_are_services_of_ours_and_names() -> None:
@@ -64,18 +47,81 @@ def test_every_name_of_the_example_arrives_in_every_container(service: str) -> N
 
 
 def test_the_ports_of_this_host_are_those_of_the_settings() -> None:
-    env = {"API_PORT": "9000", "FLOWER_PORT": "9001"}
-    ports = [interpolated(COMPOSE["services"][name]["ports"][0], env) for name in ("api", "flower")]
-    assert ports == ["9000:8000", "127.0.0.1:9001:5555"]
-    seen = environment_of("api", {**env, "SECRET_KEY": "x", "POSTGRES_PASSWORD": "p", "REDIS_PASSWORD": "r"})
+    env = {"API_PORT": "9000", "FLOWER_PORT": "9001", **SECRETS}
+    services = read_compose(env).services
+    assert [services[name].ports[0] for name in ("proxy", "flower")] == [
+        ("127.0.0.1:9000", "8000"),
+        ("127.0.0.1:9001", "5555"),
+    ]
+    assert not services["api"].ports, "or a second API container could not start"
+    seen = environment_of("api", env)
     assert seen["PUBLIC_URL"] == "http://localhost:9000"
     assert seen["DATABASE_URL"] == "postgresql+psycopg2://lovage:p@postgres:5432/lovage"
     assert seen["REDIS_URL"] == "redis://:r@redis:6379/0"
 
 
 def test_without_its_secrets_the_composed_platform_refuses_to_start() -> None:
-    with pytest.raises(AssertionError, match="POSTGRES_PASSWORD"):
+    with pytest.raises(NotSet, match="POSTGRES_PASSWORD"):
         environment_of("api", {"SECRET_KEY": "x"})
+
+
+def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
+    used = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert len(used) > 20
+    assert used <= set(NAMES), used - set(NAMES)
+
+
+def test_no_name_of_the_example_is_told_as_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("".join(f"{name}=x\n" for name in NAMES))
+    found = setting_sources.find({}, settings.KNOWN, settings.SECRETS, tmp_path)
+    assert not found.warnings
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "s3", "monitoring"])
+def test_each_profile_adds_services_and_what_they_depend_on_is_started(profile: str) -> None:
+    compose = read_compose(SECRETS)
+    plain, chosen = compose.chosen(()), compose.chosen((profile,))
+    assert {"proxy", "postgres", "redis", "setup", "api", "courier", "clock", "flower"} == {
+        service.name for service in plain
+    }
+    assert len(chosen) > len(plain)
+    names = [service.name for service in chosen]
+    for service in chosen:
+        assert all(names.index(other) < names.index(service.name) for other in service.depends_on)
+
+
+def test_the_databases_and_the_store_are_reached_from_inside_alone() -> None:
+    compose = read_compose(SECRETS)
+    assert compose.networks == {"inside": True, "outside": False}
+    for name in ("postgres", "redis", "s3"):
+        assert compose.services[name].networks == ("inside",)
+        assert not compose.services[name].ports
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_container_writes_nowhere_but_in_its_volume_and_has_limits(service: str) -> None:
+    declared = read_compose(SECRETS).services[service]
+    assert declared.options["read_only"] is True
+    assert declared.options["cap_drop"] == ["ALL"]
+    assert [target for _, target, only_read in declared.volumes if not only_read] == ["/data"]
+    assert ("./models", "/models", True) in declared.volumes
+    limits = declared.options["deploy"]["resources"]["limits"]
+    assert limits["memory"]
+    assert "cpus" in limits
+
+
+def test_a_generated_env_is_all_that_the_composed_platform_needs(tmp_path: Path) -> None:
+    done = CliRunner().invoke(lovage, ["env", "init", str(tmp_path / ".env"), "--profiles", "cpu,s3"])
+    assert done.exit_code == 0, done.output
+    env = read_env(tmp_path / ".env")
+    compose = read_compose({name: value for name, value in env.items() if value})
+    names = {service.name for service in compose.chosen(tuple(env["COMPOSE_PROFILES"].split(",")))}
+    assert {"worker-cpu", "s3", "bucket"} <= names
+    assert compose.services["bucket"].command == ("mkdir", f"own:{env['S3_BUCKET']}")
+    assert f"{env['S3_ACCESS_KEY_ID']},{env['S3_SECRET_ACCESS_KEY']}" in compose.services["s3"].command
+    assert env["S3_ENDPOINT_URL"] == "http://s3:9000"
+    wrong = CliRunner().invoke(lovage, ["env", "init", "--print", "--profiles", "gpus"])
+    assert (wrong.exit_code, "there is no gpus" in wrong.output) == (2, True)
 
 
 # Of each kind a value that is not the default.

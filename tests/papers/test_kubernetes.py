@@ -100,9 +100,13 @@ def test_no_pod_is_root_or_writes_outside_of_its_volumes() -> None:
 
 def test_images_are_built_by_the_dockerfiles_and_metrics_are_documented() -> None:
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
-    assert {container["image"] for _, _, container in containers()} == {"lovage-api", "lovage-worker"}
-    assert "image: lovage-api:" in compose
-    assert "image: lovage-worker:" in compose
+    assert {container["image"] for _, _, container in containers()} == {
+        "lovage-api",
+        "lovage-worker",
+        "lovage-worker-cuda",
+    }
+    for image in ("lovage-api", "lovage-worker", "lovage-worker-cuda"):
+        assert f"image: {image}:" in compose
     scaled = (KUBERNETES / "keda" / "scaled-worker-cpu.yaml").read_text("utf-8")
     documented = (ROOT / "docs" / "reference" / "metrics.md").read_text("utf-8")
     for metric in re.findall(r"lovage_\w+", scaled):

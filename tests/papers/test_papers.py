@@ -138,6 +138,7 @@ def test_the_readmes_make_targets_and_the_cards_exist() -> None:
             "docker-build",
             "docker-up",
             "docker-down",
+            "images",
             "clean",
             "help",
         ]
@@ -152,7 +153,7 @@ def run(*command: str) -> None:
 
 def test_the_compose_file_and_the_dockerfiles_pass_their_linters() -> None:
     run(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
-    run(str(BIN / "hadolint"), "Dockerfile", "Dockerfile.worker")
+    run(str(BIN / "hadolint"), "Dockerfile", "Dockerfile.worker", "Dockerfile.all-in-one")
     rules = "{extends: default, rules: {line-length: {max: 140}, document-start: disable}}"
     run(str(BIN / "yamllint"), "-s", "-d", rules, "docker-compose.yml")
 
@@ -197,3 +198,17 @@ def test_the_glossary_is_short_and_says_each_word_once() -> None:
     words = [word for row in re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.M) for word in row.split(", ")]
     assert 30 <= len(glossary.splitlines()) <= 50
     assert len(words) == len(set(words))
+
+
+def test_the_units_of_systemd_start_commands_that_exist() -> None:
+    units = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+    assert len(units) == 5
+    for unit in units:
+        (line,) = re.findall(r"^ExecStart=/opt/lovage/bin/lovage (.+)$", unit.read_text(), re.M)
+        command, *rest = line.split()
+        done = CliRunner().invoke(lovage, [command, "--help"])
+        assert done.exit_code == 0, unit.name
+        for option in (word for word in rest if word.startswith("--")):
+            assert option in re.sub(r"\x1b\[[0-9;]*m", "", done.output), unit.name
+    wanted = re.findall(r"lovage-\w+\.service", (ROOT / "deploy" / "systemd" / "lovage.target").read_text())
+    assert set(wanted) <= {unit.name for unit in units}

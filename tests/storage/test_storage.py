@@ -87,6 +87,18 @@ def content(storage: Storage, key: str, part: tuple[int, int] | None = None) -> 
     return b"".join(blocks)
 
 
+def test_a_signed_link_is_followed_where_callers_reach_the_server(s3_url: str) -> None:
+    public = s3_url.replace("127.0.0.1", "localhost")
+    keys = {"access_key_id": ACCESS, "secret_access_key": SECRET}
+    storage = S3Storage("lovage-tests", endpoint_url=s3_url, public_url=public, **keys)
+    storage.put("seen/from/outside.txt", b"a picture", "text/plain")
+    link = storage.url("seen/from/outside.txt", 60, BASE)
+    assert link.startswith(public + "/")
+    assert httpx.get(link).content == b"a picture"
+    own = httpx.get(link.replace("localhost", "127.0.0.1"))
+    assert own.status_code == 403, "a signature holds for one address of the server only"
+
+
 def test_what_was_put_is_read_back_with_its_size_and_type(storage: Storage) -> None:
     storage.put("outputs/a/1/x.png", b"\x89PNG", "image/png")
     blocks, size, kind = storage.open("outputs/a/1/x.png")
