@@ -36,9 +36,7 @@ class PlatformSettings(BaseSettings):
             "`development` allows private webhook addresses and generated secrets; `lovage up` sets it."
         ),
     )
-    lovage_data_dir: Path = Field(
-        Path(".lovage"), description="Local state: embedded databases, logs, local storage, caches."
-    )
+    lovage_data_dir: Path = Field(Path(".lovage"), description="Local state: databases, logs, files, caches.")
     database_url: SecretUrl = Field(
         "",
         description="Postgres, e.g. postgresql+psycopg2://user:pass@host/db. Empty: `lovage up` starts one.",
@@ -187,13 +185,7 @@ class StorageSettings(BaseSettings):
     s3_bucket: str = Field("", description="Bucket for STORAGE=s3.")
     s3_prefix: str = Field("", description="Key prefix inside the bucket.")
     s3_endpoint_url: Url = Field("", description="For S3-compatible servers; empty: Amazon's.")
-    s3_public_url: Url = Field(
-        "",
-        description=(
-            "Where callers reach the S3-compatible server, if not at S3_ENDPOINT_URL: signed links are made"
-            " for it."
-        ),
-    )
+    s3_public_url: Url = Field("", description="Where callers reach it, if elsewhere: for signed links.")
     s3_region: str = Field("us-east-1", description="Region used for signing.")
     s3_access_key_id: Secret = Field("", description="Empty: boto3's own credential chain.")
     s3_secret_access_key: Secret = Field("", description="Empty: boto3's own credential chain.")

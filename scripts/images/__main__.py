@@ -25,7 +25,7 @@ from scripts.images.podman import Engine, EngineFailed
 from scripts.images.walk import WentWrong
 from scripts.own_platform import terminable
 
-PROGRAMS = ("podman", "buildah", "mmdebstrap", "runc", "netavark")
+PROGRAMS = ("podman", "buildah", "mmdebstrap", "runc")
 PROFILES = ("cpu", "s3", "monitoring")
 STEPS = ("build", "settings", "walk", "kill", "all-in-one", "kubernetes")
 
@@ -34,7 +34,9 @@ def main() -> int:
     """0: all of it went well."""
     options = _options()
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        print(f"needs {', '.join(missing)}; on Debian: apt install {' '.join(PROGRAMS)} aardvark-dns uidmap")
+        print(
+            f"needs {', '.join(missing)}; on Debian: apt install {' '.join(PROGRAMS)} netavark aardvark-dns uidmap catatonit"
+        )
         return 2
     if os.geteuid():
         print("needs root: it makes networks and limits memory")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from app import cli, settings
 from app.cli import config
+from app.cli.env_template import OF_COMPOSE
 from app.cli.platform import devices_for
 
 
@@ -83,6 +84,8 @@ def test_the_template_has_every_setting_once() -> None:
     assert set(names) == {name.upper() for name in settings.Settings.model_fields} | {
         "POSTGRES_PASSWORD",
         "REDIS_PASSWORD",
+        "COMPOSE_PROFILES",
+        *(name for name, _, _ in OF_COMPOSE),
     }
 
 

@@ -71,7 +71,7 @@ def test_every_variable_of_the_compose_file_is_in_the_example() -> None:
     assert used <= set(NAMES), used - set(NAMES)
 
 
-def test_no_name_of_the_example_is_told_as_a_mistake(tmp_path: Path) -> None:
+def test_no_name_of_the_example_is_taken_for_a_mistake(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("".join(f"{name}=x\n" for name in NAMES))
     found = setting_sources.find({}, settings.KNOWN, settings.SECRETS, tmp_path)
     assert not found.warnings
