@@ -26,6 +26,7 @@ from scripts.images.walk import WentWrong
 from scripts.own_platform import terminable
 
 PROGRAMS = ("podman", "buildah", "mmdebstrap", "runc")
+PACKAGES = f"{' '.join(PROGRAMS)} netavark aardvark-dns uidmap catatonit"
 PROFILES = ("cpu", "s3", "monitoring")
 STEPS = ("build", "settings", "walk", "kill", "all-in-one", "kubernetes")
 
@@ -34,9 +35,7 @@ def main() -> int:
     """0: all of it went well."""
     options = _options()
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        print(
-            f"needs {', '.join(missing)}; on Debian: apt install {' '.join(PROGRAMS)} netavark aardvark-dns uidmap catatonit"
-        )
+        print(f"needs {', '.join(missing)}; on Debian: apt install {PACKAGES}")
         return 2
     if os.geteuid():
         print("needs root: it makes networks and limits memory")
