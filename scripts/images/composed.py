@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scripts.images.build import full_name
 from scripts.images.compose_file import COMPLETED, HEALTHY, ROOT, ComposeFile, Service
-from scripts.images.podman import ULIMITS, Engine, EngineFailed
+from scripts.images.podman import Engine, EngineFailed
 
 READY_SECONDS = 180.0
 PROJECT = "lovage"
@@ -72,7 +72,7 @@ class Composed:
     def options(self, service: Service, *, networks: bool = True) -> list[str]:
         """What the file says of its containers, as options of `podman run`."""
         given = service.options
-        made = ["--cgroups", "no-conmon", "--no-healthcheck", "--log-driver", "k8s-file", *ULIMITS]
+        made = ["--no-healthcheck"]
         made += ["--read-only", "--read-only-tmpfs=false"] if given.get("read_only") else []
         for option, key in (("--cap-drop", "cap_drop"), ("--cap-add", "cap_add"), ("--tmpfs", "tmpfs")):
             made += [part for value in given.get(key, ()) for part in (option, value)]

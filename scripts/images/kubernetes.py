@@ -7,6 +7,7 @@ played as a pod.
 """
 
 import base64
+import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,9 +35,10 @@ def play(engine: Engine, folder: Path) -> str:
     env = {name: value for name, value in read_env(folder / ".env").items() if value}
     servers = Composed(engine, read_compose(env), folder, ("s3",), only=SERVERS)
     file = folder / "manifests.yaml"
-    file.write_text(yaml.safe_dump_all([*_settings(env), *map(_pod, workloads())]))
+    file.write_text(yaml.safe_dump_all([_settings(env), *map(_pod, workloads())]))
     try:
         servers.start()
+        engine.podman("secret", "create", "lovage-secrets", "-", text=_secret(env))
         engine.podman("kube", "play", "--network", f"{PROJECT}_inside", str(file))
         return _tried(engine)
     finally:
@@ -66,27 +68,29 @@ def probes() -> Iterator[tuple[str, str, int, str]]:
                     yield manifest["metadata"]["name"], name, ports[probe["port"]], probe["path"]
 
 
-def _settings(env: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """What kustomize makes of lovage.env, with the addresses of this trial, and the secret that the page has
-    people make."""
+def _settings(env: Mapping[str, str]) -> dict[str, Any]:
+    """What kustomize makes of lovage.env, with the addresses used here."""
     values = {name: value or "" for name, value in read_env(BASE / "lovage.env").items()}
     values |= {name: env[name] for name in ("S3_BUCKET", "S3_ENDPOINT_URL", "S3_PUBLIC_URL")}
-    yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "lovage-settings"}, "data": values}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "lovage-settings"}, "data": values}
+
+
+def _secret(env: Mapping[str, str]) -> str:
+    """The secret that the page has people make, as Podman reads one."""
     hidden = {name: env[name] for name in SECRETS}
     hidden["DATABASE_URL"] = f"postgresql+psycopg2://lovage:{env['POSTGRES_PASSWORD']}@postgres:5432/lovage"
     hidden["REDIS_URL"] = f"redis://:{env['REDIS_PASSWORD']}@redis:6379/0"
-    data = {name: base64.b64encode(value.encode()).decode() for name, value in hidden.items()}
-    yield {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lovage-secrets"}, "data": data}
+    return json.dumps({name: base64.b64encode(value.encode()).decode() for name, value in hidden.items()})
 
 
 def _pod(manifest: dict[str, Any]) -> dict[str, Any]:
     """A workload as a pod of this machine: its template, with our images. Podman would run probes by
-    systemd's timers: they are asked by `_tried`."""
+    systemd's timers (they are asked by `_tried`) and publish every port on this machine."""
     template = manifest["spec"]["template"]
     for container in template["spec"]["containers"]:
         container["image"] = full_name(f"{container['image']}:{version()}")
         container["imagePullPolicy"] = "Never"
-        for name in PROBES:
+        for name in (*PROBES, "ports"):
             container.pop(name, None)
     metadata = {**template["metadata"], "name": manifest["metadata"]["name"]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}

@@ -18,19 +18,29 @@ from typing import Any
 PIP_FILES = ("/etc/pip.conf",)
 CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 FOLDERS = ("PIP_FIND_LINKS",)
-# Both, because the engines' defaults ask for more than a container of ours may raise.
-ULIMITS = ("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4000:4000")
+# Limits, because the engine's defaults ask for more than a container may raise where this runs in a container
+# itself; no systemd.
+CONFIGURATION = """[containers]
+default_ulimits = ["nofile=4096:4096", "nproc=4000:4000"]
+cgroups = "no-conmon"
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+"""
 
 
 class EngineFailed(Exception):
     """A call of Buildah or Podman that failed: the command and the end of what it said."""
 
 
-def called(command: Sequence[str], seconds: float = 600, text: str | None = None) -> str:
+def called(command: Sequence[str], seconds: float = 600, text: str | None = None, **env: str) -> str:
     """The command's standard output. Raises EngineFailed."""
+    environment = {**os.environ, **env}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=seconds, input=text
+            command, capture_output=True, text=True, check=False, timeout=seconds, env=environment, input=text
         )
     except subprocess.TimeoutExpired:
         raise EngineFailed(f"{' '.join(command)}\nstill ran after {seconds:g} s") from None
@@ -74,8 +84,12 @@ class Engine:
 
     def podman(self, *arguments: str, seconds: float = 600, text: str | None = None) -> str:
         """One call of podman. Raises EngineFailed."""
-        ways = ["--cgroup-manager", "cgroupfs", "--runtime", "runc", "--events-backend", "file"]
-        return called(["podman", *self._places(), *ways, *arguments], seconds, text).strip()
+        configuration = self.folder / "containers.conf"
+        if not configuration.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            configuration.write_text(CONFIGURATION)
+        command = ["podman", *self._places(), *arguments]
+        return called(command, seconds, text, CONTAINERS_CONF=str(configuration)).strip()
 
     def build(
         self, tag: str, dockerfile: Path, context: Path, args: Mapping[str, str] | None = None
