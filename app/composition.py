@@ -122,8 +122,7 @@ class Core:
 
 
 def open_core(settings: Settings, *, application: str, pool: int, fail_fast: bool = False) -> Core:
-    """Connects lazily: a Postgres or Redis that is down fails the calls, not the start. `fail_fast`: see
-    Database."""
+    """Connects lazily: servers that are down fail the calls, not the start. `fail_fast`: see Database."""
     database = Database(
         connect(settings.database_url, pool=pool, application=application), fail_fast=fail_fast
     )
