@@ -23,8 +23,10 @@ from app.events import channels
 from app.events.model_commands import ModelCommandPublisher
 from app.events.reader import EventReader
 from app.events.writer import EventWriter
-from app.outbound.addresses import AddressPolicy
+from app.outbound.addresses import LINK_LOCAL, AddressPolicy
 from app.runtimes.demo import package_roots
+from app.services.backends.services import open_backends
+from app.services.catalogue.backend_versions import BackendVersions
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
 from app.services.catalogue.model_names import ModelNames
@@ -72,8 +74,7 @@ from app.services.predictions.subscriptions import Subscriptions
 from app.services.predictions.user_cancels import UserCancels
 from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.services.predictions.whole_answers import WholeAnswers
-from app.setting_types import ShownSetting, mask, secret_mark
-from app.settings import Settings, describe, shown_default
+from app.settings import Settings, shown_settings
 from app.storage import StorageOptions, location_of, open_storage
 from app.storage.base import Storage
 
@@ -164,6 +165,11 @@ def address_policy(settings: Settings) -> AddressPolicy:
     return AddressPolicy(settings.allow_private_addresses, settings.denied_networks)
 
 
+def backend_policy(settings: Settings) -> AddressPolicy:
+    """The same of administrators: their own networks, too, but not where clouds hand out credentials."""
+    return AddressPolicy(True, (*settings.denied_networks, *LINK_LOCAL))
+
+
 # The API process
 
 
@@ -205,7 +211,6 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     """Everything that the API's routes use."""
     database, bodies = core.database, BodyGate()
     catalogue, versions, runnables = build_catalogue(settings, database, threads)
-    people = build_people(settings, database, threads, runnables.forget, core.lifecycle)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
     submitter = build_submitter(settings, core, fleet, threads, bodies)
@@ -213,11 +218,12 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         options=api_options(settings),
         bodies=bodies,
         sockets=ConnectionCounts(settings.ws_connections_per_user),
-        people=people,
+        people=build_people(settings, database, threads, runnables.forget, core.lifecycle),
         catalogue=catalogue,
         versions=versions,
         runnables=runnables,
         model_names=build_model_names(settings, database, threads, runnables),
+        backends=open_backends(database, settings.secret_key, backend_policy(settings)),
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
@@ -280,20 +286,6 @@ def api_options(settings: Settings) -> ApiOptions:
         ws_recheck_seconds=settings.ws_recheck_seconds,
         flower_url=settings.flower_url,
         shown_settings=shown_settings(settings),
-    )
-
-
-def shown_settings(settings: Settings) -> tuple[ShownSetting, ...]:
-    """Every setting as this process has it, for administrators; of a secret one only whether it is set."""
-    origins = {setting.name: setting.origin for setting in describe()}
-    return tuple(
-        ShownSetting(
-            name=name.upper(),
-            value=mask(shown_default(getattr(settings, name)), secret_mark(field)),
-            origin=origins[name.upper()],
-            description=str(field.description),
-        )
-        for name, field in Settings.model_fields.items()
     )
 
 
@@ -369,17 +361,13 @@ def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
         sources,
         settings.trusted_code,
         development=settings.is_development,
+        backends=BackendVersions(database),
     )
 
 
 def build_files(settings: Settings, core: Core) -> Files:
-    return Files(
-        core.database,
-        core.storage,
-        settings.secret_key,
-        max_bytes=settings.max_upload_bytes,
-        retention_hours=settings.file_retention_hours,
-    )
+    most, hours = settings.max_upload_bytes, settings.file_retention_hours
+    return Files(core.database, core.storage, settings.secret_key, max_bytes=most, retention_hours=hours)
 
 
 def build_submitter(

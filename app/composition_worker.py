@@ -6,17 +6,19 @@ Beside `composition` because an API process must hold nothing of it.
 import os
 import signal
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import orjson
 
 from app import __version__
+from app.backends.credentials import CredentialSealer
 from app.broker import consumer, names
 from app.broker.celery_app import make_celery
 from app.broker.queue_lists import QueueLists
 from app.broker.sweep_task import register_sweep
 from app.broker.task_events import TaskEvents
-from app.composition import Core, address_policy, open_core
+from app.composition import Core, address_policy, backend_policy, open_core
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names
@@ -30,11 +32,15 @@ from app.events.takeover import StreamTakeover
 from app.outbound.guarded_client import GuardedClient
 from app.outbound.webhook_sender import Sender
 from app.runtimes.demo import package_roots
+from app.services.backends.connector import BackendConnector
 from app.settings import Settings
 from app.worker import metrics
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier, platform_secret
 from app.worker.ending_writer import EndingWriter
+from app.worker.gateway.backend_pool import BackendPool
+from app.worker.gateway.backend_watch import BackendWatch
+from app.worker.gateway.gateway_engine import GatewayEngine
 from app.worker.health import HealthOptions, HealthPort
 from app.worker.heartbeat import Heartbeat, Post, this_host
 from app.worker.identity import WorkerIdentity
@@ -50,11 +56,14 @@ from app.worker.process import AcceleratorWorker, CourierProcess, StorageCheck, 
 from app.worker.run import InFlight
 from app.worker.runner import Runner
 from app.worker.version_cache import Versions
+from app.worker.work_engine import WorkEngine
 
 MESSAGES_AT_ONCE = 10_000  # ids of some 300 bytes
 # Connections of a worker's or courier's pool: claims, progress, ends, heartbeat and look-ups use one
 # each; a sweep two.
 WRITE_CONNECTIONS = 7
+GATEWAY_SLOTS = 4_000  # predictions that one holds: each is a call, or waits for one
+WATCH_CONNECTIONS = 1  # of a gateway worker: what is registered, and what it says of it
 # Shares of the free memory that loaded models may take together; the rest is for what runs make.
 ACCELERATOR_SHARE, MACHINE_SHARE = 0.85, 0.5
 
@@ -66,9 +75,36 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
     """Runs predictions on one device. `name` distinguishes several workers of one device on one host."""
     device = devices.resolve(device_name)
     core = open_core(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
-    host = queue_names.as_host(f"{name}.{this_host()}") if name not in ("", device.id) else this_host()
-    post = Post(device, host, settings.worker_slots)
-    parts = build_parts(settings, core, post)
+    post = Post(device, host_with(name, device), settings.worker_slots)
+    parts = build_parts(settings, core, post, Engine(engine_options(settings, device)), WorkerIdentity())
+    return assemble(settings, core, post, parts)
+
+
+def build_gateway(settings: Settings, name: str = "") -> AcceleratorWorker:
+    """Runs predictions at backends. `name` distinguishes several of one host."""
+    device = Device(queue_names.BACKENDS, name="Backends")
+    core = open_core(settings, application="lovage-gateway", pool=WRITE_CONNECTIONS + WATCH_CONNECTIONS)
+    post = Post(device, host_with(name, device), GATEWAY_SLOTS)
+    engine, identity = open_gateway_engine(settings, core)
+    return assemble(settings, core, post, build_parts(settings, core, post, engine, identity))
+
+
+def open_gateway_engine(settings: Settings, core: Core) -> tuple[GatewayEngine, WorkerIdentity]:
+    """What calls the backends that are registered, and whose claims it runs."""
+    connector = BackendConnector(CredentialSealer(settings.secret_key), backend_policy(settings))
+    pool, identity = BackendPool(connector.open), WorkerIdentity()
+    threads = ThreadPoolExecutor(WATCH_CONNECTIONS, thread_name_prefix="backend-watch")
+    return GatewayEngine(pool, [BackendWatch(pool, core.database, threads, identity).run]), identity
+
+
+def host_with(name: str, device: Device) -> str:
+    """This machine's name, with a worker's own before it."""
+    return queue_names.as_host(f"{name}.{this_host()}") if name not in ("", device.id) else this_host()
+
+
+def assemble(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> AcceleratorWorker:
+    """The process around a worker's parts."""
+    device = post.device
     celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
     own_queues = [names.celery_queue(queue) for queue in post.queues]
     hostname = f"{device.id}@{post.host}"
@@ -119,9 +155,10 @@ def device_and_folders(settings: Settings, device: devices.Device) -> metrics.De
     return metrics.DeviceAndFolders(device, folders)
 
 
-def build_parts(settings: Settings, core: Core, post: Post) -> WorkerParts:
+def build_parts(
+    settings: Settings, core: Core, post: Post, engine: WorkEngine, identity: WorkerIdentity
+) -> WorkerParts:
     """What takes predictions from their messages to their recorded ends, and a heartbeat."""
-    engine, identity = Engine(engine_options(settings, post.device)), WorkerIdentity()
     ending_writer, recovery = EndingWriter(core.lifecycle), core.recovery()
     options = run_options(settings, post.device)
     preparation = build_preparation(settings, core, options, engine.folders)

@@ -29,6 +29,7 @@ from app.api.rerank import rerank, score
 from app.api.rest import (
     accounts,
     audit,
+    backends,
     bulk,
     credentials,
     deployments,
@@ -85,6 +86,7 @@ ROUTERS = (
     credentials,
     users,
     audit,
+    backends,
     session,
     pages,  # before the index, whose address is theirs for browsers
     platform,

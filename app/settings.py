@@ -41,6 +41,7 @@ __all__ = [
     "load",
     "load_client",
     "load_with",
+    "shown_settings",
 ]
 
 WEAK_SECRETS = (
@@ -245,3 +246,17 @@ def shown_default(value: object) -> str:
 
 def _origin(name: str, value: setting_sources.Sourced) -> str:
     return value.origin if value.variable in (name, name + "_FILE") else f"{value.origin} ({value.variable})"
+
+
+def shown_settings(settings: Settings) -> tuple[ShownSetting, ...]:
+    """Every setting as this process has it, for administrators; of a secret one only whether it is set."""
+    origins = {setting.name: setting.origin for setting in describe()}
+    return tuple(
+        ShownSetting(
+            name=name.upper(),
+            value=mask(shown_default(getattr(settings, name)), secret_mark(field)),
+            origin=origins[name.upper()],
+            description=str(field.description),
+        )
+        for name, field in Settings.model_fields.items()
+    )

@@ -12,6 +12,7 @@ PLANTED = {
     "rooms": ("app/domain/planted.py", "import app.services.predictions.submit"),
     "no-models-in-the-api": ("app/services/planted.py", "import torch"),
     "no-platform-in-the-engine": ("app/engine/planted.py", "import sqlalchemy"),
+    "no-platform-in-the-backends": ("app/backends/planted.py", "import sqlalchemy"),
     "the-bench-is-a-client": ("app/bench/planted.py", "import app.services.predictions.submit"),
     "plain-domain": ("app/domain/planted.py", "import orjson"),
     "edges-hold-no-decisions": ("app/api/rest/planted.py", "import sqlalchemy"),

@@ -17,6 +17,7 @@ from app.api.proxies import ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.outbound.addresses import AddressPolicy
+from app.services.backends.services import BackendServices
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
 from app.services.catalogue.model_names import ModelNames
@@ -81,6 +82,7 @@ class Services:
     versions: ModelVersions
     runnables: Runnables
     model_names: ModelNames
+    backends: BackendServices
     deployments: Deployments
     files: Files
     deliveries: DeliveryLog

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from app.cli import (
     account,
     administration,
+    backends,
     client_commands,
     config,
     discover,
@@ -68,6 +69,7 @@ serving.add_to(app)
 keys.add_to(app)
 account.add_to(app)
 administration.add_to(app)
+backends.add_to(app)
 stats.add_to(app)
 processes.add_to(app)
 config.add_to(app)

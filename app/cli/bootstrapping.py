@@ -16,7 +16,7 @@ from app.runtimes.demo import demo_minilm_folder, shipped_folder
 from app.services.catalogue import runtime_index
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.model_versions import ModelVersions
-from app.services.catalogue.version_maker import VersionRequest
+from app.services.catalogue.version_request import VersionRequest
 from app.services.people.access import SCOPES, Principal, digest
 from app.services.people.api_keys import ApiKeys
 from app.services.people.passwords import new_password

@@ -13,7 +13,8 @@ from app.cli.lookups import find_model
 from app.runtimes import registry
 from app.services.catalogue.model_report import ModelReport
 from app.services.catalogue.sources import SourceReader
-from app.services.catalogue.version_maker import VersionMaker, VersionRequest
+from app.services.catalogue.version_maker import VersionMaker
+from app.services.catalogue.version_request import VersionRequest
 from app.services.people.access import SCOPES, Principal
 from app.settings import folders, load_client
 

@@ -1,6 +1,8 @@
 """Commands that are one process of the platform each: api, worker, clock, flower, migrate, bootstrap."""
 
+import signal
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from app.settings import Settings, load
 if TYPE_CHECKING:
     from app.worker.process import AcceleratorWorker, CourierProcess
 
+BACKENDS_LOOK_SECONDS = 2.0  # of a gateway worker that has nothing to do yet
 PANEL = "Processes (what `lovage up` and the containers start)"
 
 
@@ -90,19 +93,45 @@ def worker(
     courier: Annotated[
         bool, typer.Option("--courier", help="Deliver webhooks instead of running models.")
     ] = False,
+    backends: Annotated[
+        bool,
+        typer.Option("--backends", help="Call backends instead of running models; waits until there is one."),
+    ] = False,
 ) -> None:
-    """Run predictions on one accelerator, or deliver webhooks."""
+    """Run predictions on one accelerator or at backends, or deliver webhooks."""
+    settings = _settings()
+    if backends:
+        _await_backends(settings)
     from app import composition_worker as composition
     from app.broker.celery_worker import serve
 
-    settings = _settings()
-    process: AcceleratorWorker | CourierProcess = (
-        composition.build_courier(settings)
-        if courier
-        else composition.build_worker(settings, device or settings.device, name)
-    )
+    process: AcceleratorWorker | CourierProcess
+    if courier:
+        process = composition.build_courier(settings)
+    elif backends:
+        process = composition.build_gateway(settings, name)
+    else:
+        process = composition.build_worker(settings, device or settings.device, name)
     process.start()
     serve(process.celery, process.queues, process.hostname, process.drain, settings.log_level)
+
+
+def _await_backends(settings: Settings) -> None:
+    """Returns when a backend is registered: until then a process that calls them needs no more than this."""
+    from app.db import backends
+    from app.db.session import Database, connect
+
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    database = Database(connect(settings.database_url, pool=1, application="lovage-gateway"))
+    try:
+        while True:
+            with suppress(Unavailable), database.unit() as session:
+                if backends.any_exists(session):
+                    return
+            time.sleep(BACKENDS_LOOK_SECONDS)
+    finally:
+        database.close()
+        signal.signal(signal.SIGTERM, former)
 
 
 def clock() -> None:

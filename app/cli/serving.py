@@ -9,6 +9,7 @@ from rich.table import Table
 from app.cli import screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
 from app.cli.lookups import find_model
+from app.domain.queue_names import BACKENDS, device_class
 from app.domain.routing import STRATEGIES
 
 
@@ -43,6 +44,18 @@ def route(
         stop("only the model's owner and administrators may see the workers")
     if explain:
         screen.console().print(_table(routing["candidates"]))
+    if explain and device_class(routing["queue"]) == BACKENDS:
+        screen.console().print(_backends(api, f"{path}:{version}" if version else path))
+
+
+def _backends(api: Api, model: str) -> Table:
+    """The backends of a version, with their scores."""
+    selection = api.call("GET", "/v1/backends/select", params={"model": model})
+    table = screen.new_table("backend", "model there", "state", "score", f"by {selection['strategy']}")
+    for each in selection["candidates"]:
+        score = "" if each["score"] is None else f"{each['score']:.3g}"
+        table.add_row(each["backend"], each["model"], each["state"], score, each["reason"])
+    return table
 
 
 def fleet(as_json: Annotated[bool, JSON] = False) -> None:

@@ -5,7 +5,7 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Date, Float, Integer, String, text
+from sqlalchemy import Boolean, Date, Float, ForeignKey, Integer, LargeBinary, String, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -60,3 +60,37 @@ class PlatformFactRow(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class BackendRow(Base):
+    """Something elsewhere that runs versions. A removed one is gone: what ran there names it in its
+    metrics."""
+
+    __tablename__ = "backends"
+
+    id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True, default=uuid.uuid4)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    url: Mapped[str] = mapped_column(Text)
+    credential: Mapped[bytes | None] = mapped_column(LargeBinary)  # encrypted (backends/credentials.py)
+    options: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    max_concurrency: Mapped[int] = mapped_column(Integer)
+    silence_seconds: Mapped[float] = mapped_column(Float)
+    draining: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    served: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    served_at: Mapped[datetime | None] = mapped_column(TIME)
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+
+
+class BackendReportRow(Base):
+    """What one gateway worker says of one backend, written every few seconds; old ones count no more."""
+
+    __tablename__ = "backend_reports"
+
+    backend_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("backends.id", ondelete="CASCADE"), primary_key=True
+    )
+    worker: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    report: Mapped[dict[str, Any]] = mapped_column(JSONB)

@@ -27,9 +27,24 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import TIME, Base
-from app.db.platform_tables import PlatformFactRow, QueueMinuteRow, StatisticsMinuteRow, UsageDayRow
+from app.db.platform_tables import (
+    BackendReportRow,
+    BackendRow,
+    PlatformFactRow,
+    QueueMinuteRow,
+    StatisticsMinuteRow,
+    UsageDayRow,
+)
 
-__all__ = ["Base", "PlatformFactRow", "QueueMinuteRow", "StatisticsMinuteRow", "UsageDayRow"]
+__all__ = [
+    "BackendReportRow",
+    "BackendRow",
+    "Base",
+    "PlatformFactRow",
+    "QueueMinuteRow",
+    "StatisticsMinuteRow",
+    "UsageDayRow",
+]
 
 # 244 random bits, by Postgres' own strong source.
 NEW_FILE_KEY = "'lfk_' || encode(sha256((gen_random_uuid()::text || gen_random_uuid()::text)::bytea), 'hex')"

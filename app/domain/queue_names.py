@@ -17,6 +17,8 @@ ANY = "any"
 # worker.
 UNPLACED = "unplaced"
 
+# Consumed by gateway workers, which run nothing themselves and call backends.
+BACKENDS = "backends"
 # Classes of devices: all that a worker can be started on (engine/devices.py).
 CLASSES = ("cuda", "rocm", "mps", "xpu", "openvino", "qnn", "cpu")
 LONGEST_HOST = 100  # with a device's name it fits the column of a queue's name
@@ -25,11 +27,19 @@ _HOST = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _DEVICE = re.compile(
     rf"(?P<device>(?:{'|'.join(CLASSES)})(?::(?:0|[1-9]\d{{0,2}}))?)(?:@(?P<host>{_HOST}))?\Z"
 )
+_GATEWAY = re.compile(rf"{BACKENDS}(?:@(?P<host>{_HOST}))?\Z")
 
 
 def pinned(device: str, host: str) -> str:
     """The queue that one worker alone consumes, e.g. `cuda:0@host7`."""
     return f"{device}@{host}"
+
+
+def queues_of(device: str, host: str) -> list[str]:
+    """What a worker consumes: its own pinned queue, its class's, and, of a device, the one for when no worker
+    is known."""
+    own = [pinned(device, host), device_class(device)]
+    return own if device_class(device) == BACKENDS else [*own, ANY]
 
 
 def device_class(device: str) -> str:
@@ -45,7 +55,12 @@ def is_device(text: str) -> bool:
 
 def is_queue(text: str) -> bool:
     """Whether predictions may wait in a queue of this name."""
-    return text in (ANY, UNPLACED) or is_device(text)
+    return text in (ANY, UNPLACED) or is_device(text) or _is_of_gateways(text)
+
+
+def _is_of_gateways(text: str) -> bool:
+    match = _GATEWAY.match(text)
+    return match is not None and len(match["host"] or "") <= LONGEST_HOST
 
 
 def as_host(text: str) -> str:

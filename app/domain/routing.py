@@ -192,6 +192,8 @@ def is_able(placement: Placement, worker: WorkerFacts) -> bool:
 
 
 def _cannot(placement: Placement, worker: WorkerFacts) -> str | None:
+    if worker.device_class == queue_names.BACKENDS and placement.device != queue_names.BACKENDS:
+        return "it runs only what backends serve"
     if placement.device and placement.device not in (worker.device_class, worker.device, worker.pinned):
         return f"the version requires {placement.device}"
     if placement.memory_bytes > worker.memory_bytes:
@@ -326,7 +328,7 @@ def _nobody(now: Situation, candidates: tuple[Candidate, ...]) -> Choice:
     if not placement.is_a_class:
         queue = queue_names.UNPLACED
     elif placement.device:  # one of before its form was checked names no queue
-        queue = placement.device if queue_names.is_device(placement.device) else queue_names.UNPLACED
+        queue = placement.device if queue_names.is_queue(placement.device) else queue_names.UNPLACED
     else:
         queue = min(able, key=rank).device_class if able else queue_names.ANY
     why = "no live worker that fits" if candidates else "no live worker"

@@ -9,11 +9,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.domain.queue_names import BACKENDS
+
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 NAME_RULE = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"  # in a sentence
 VERSION_ID = re.compile(r"[0-9a-f]{64}\Z")
 HF_SOURCE = re.compile(
     r"hf:(?P<repo>[\w][\w.-]{0,95}(?:/[\w][\w.-]{0,95})?)(?:@(?P<revision>[\w][\w./-]{0,127}))?\Z"
+)
+BACKEND_SOURCE = re.compile(
+    r"backend:(?P<name>[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)/(?P<model>[^\x00-\x20]{1,200})\Z"
 )
 S3_SOURCE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^\x00-\x1f]{1,512})\Z")
 
@@ -26,8 +31,8 @@ def is_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's files come from. `kind` is hf, path, s3 or none (runtimes that need no files, such as
-    echo)."""
+    """Where a model's files come from. `kind` is hf, path, s3, none (runtimes that need no files, such as
+    echo) or backend, whose location is its name and what the model is called there."""
 
     kind: str
     location: str = ""
@@ -42,7 +47,7 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix` or `none`.
+    """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix`, `backend:NAME/MODEL` or `none`.
 
     Raises ValueError with a sentence. Whether a path lies under a model root is checked by the catalogue.
     """
@@ -56,9 +61,13 @@ def parse_source(text: str) -> Source:
         if ".." in match["prefix"].split("/"):
             raise ValueError("an S3 source must not contain '..'")
         return Source("s3", f"{match['bucket']}/{match['prefix']}")
+    if BACKEND_SOURCE.match(text):
+        return Source("backend", text.removeprefix("backend:"))
     if text.startswith("path:") and len(text) > len("path:") and "\x00" not in text:
         return Source("path", text.removeprefix("path:"))
-    raise ValueError("must be hf:org/name@revision, path:FOLDER, s3://bucket/prefix or none")
+    raise ValueError(
+        "must be hf:org/name@revision, path:FOLDER, s3://bucket/prefix, backend:NAME/MODEL or none"
+    )
 
 
 def too_large(size: int, most: int) -> str:
@@ -129,7 +138,10 @@ class Placement:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Placement":
-        """From `device`, `require`, `prefer` and `routing` of a version's configuration."""
+        """From `device`, `require`, `prefer` and `routing` of a version's configuration; with `backends`,
+        where gateway workers are."""
+        if config.get("backends"):
+            return cls(BACKENDS, strategy=str(config.get("routing") or ""))
         required, preferred = config.get("require") or {}, config.get("prefer") or {}
         device = str(required.get("device") or config.get("device") or "")
         return cls(

@@ -31,7 +31,7 @@ OWN_MACHINE = {
 OPEN_TO_OTHERS = {"ALLOW_REGISTRATION": "false", "ALLOW_PRIVATE_ADDRESSES": "false"}
 # How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
 # back.
-GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "clock": 5.0, "flower": 5.0}
+GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "gateway": 35.0, "clock": 5.0, "flower": 5.0}
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,7 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
             )
         ),
         _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
+        _program(options, own_port(env, len(options.devices) + 1), "gateway", ("worker", "--backends")),
         _program(options, env, "clock", ("clock",)),
         _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
     ]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     ProcessCollector,
     Summary,
@@ -90,6 +91,28 @@ CRASHES = Counter(
 )
 EVICTIONS = Counter(
     "lovage_model_evictions", "Models unloaded because another needed their memory.", registry=WORKER
+)
+
+BACKEND_CALLS = Counter(
+    "lovage_backend_calls", "Calls to a backend that have ended.", ["backend", "outcome"], registry=WORKER
+)
+BACKEND_SECONDS = Histogram(
+    "lovage_backend_seconds", "Time of a call that succeeded.", ["backend"], buckets=SECONDS, registry=WORKER
+)
+BACKEND_TOKENS = Counter(
+    "lovage_backend_tokens",
+    "Tokens that a backend has read and written.",
+    ["backend", "kind"],
+    registry=WORKER,
+)
+BACKEND_IN_FLIGHT = Gauge(
+    "lovage_backend_in_flight", "Calls to a backend that run now.", ["backend"], registry=WORKER
+)
+BACKEND_UP = Gauge(
+    "lovage_backend_up",
+    "1 while a backend answers and no circuit breaker of it is open.",
+    ["backend"],
+    registry=WORKER,
 )
 
 DELIVERIES = Counter(

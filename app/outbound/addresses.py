@@ -14,6 +14,14 @@ TEREDO = IPv6Network("2001::/32")
 # and Azure's WireServer, which hands out a machine's certificates and settings.
 ANSWERED_WITHIN: tuple[Network, ...] = (IPv6Network("fec0::/10"), IPv4Network("168.63.129.16/32"))
 
+# Where a machine finds only what is on its own line: clouds hand out its credentials at such addresses.
+LINK_LOCAL: tuple[Network, ...] = (
+    IPv4Network("169.254.0.0/16"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("fd00:ec2::254/128"),
+    *ANSWERED_WITHIN,
+)
+
 
 def inner(address: Address) -> Address:
     """The IPv4 address that an IPv6 one stands for (v4-mapped, v4-compatible, NAT64, 6to4, Teredo), else the

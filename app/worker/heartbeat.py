@@ -19,13 +19,13 @@ from app.domain.errors import Unavailable
 from app.domain.routing import WorkerFacts
 from app.domain.workers import NewWorker
 from app.engine.devices import Device
-from app.engine.engine import Engine
 from app.engine.loaded_model import LoadedModel
 from app.services.predictions.attempts import HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
 from app.worker.identity import WorkerIdentity
 from app.worker.run import InFlight
+from app.worker.work_engine import WorkEngine
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,8 @@ class Post:
 
     @property
     def queues(self) -> list[str]:
-        """Its own pinned queue, its class's, and the one for when no worker is known."""
-        return [queue_names.pinned(self.device.id, self.host), self.device.kind, queue_names.ANY]
+        """All that it consumes."""
+        return queue_names.queues_of(self.device.id, self.host)
 
     @property
     def facts(self) -> WorkerFacts:
@@ -103,7 +103,7 @@ class Heartbeat:
     def __init__(
         self,
         database: Database,
-        engine: Engine,
+        engine: WorkEngine,
         lifecycle: Lifecycle,
         identity: WorkerIdentity,
         in_flight: InFlight,

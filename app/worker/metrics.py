@@ -11,12 +11,12 @@ import psutil  # type: ignore[import-untyped]
 from app.domain.phases import PHASES, phases
 from app.domain.predictions import Prediction
 from app.engine.devices import Device, free_bytes
-from app.engine.engine import Engine
 from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges, Readings
 from app.worker.courier import Courier
 from app.worker.ending_writer import EndingWriter
 from app.worker.runner import Runner
+from app.worker.work_engine import WorkEngine
 
 MODEL_STATES = ("ready", "loading", "unresponsive", "unhealthy")
 KEEP_SECONDS = 5.0  # measuring a model's memory reads its page tables
@@ -53,7 +53,7 @@ class DeviceAndFolders:
 
 
 def exposition(
-    engine: Engine, runner: Runner, ending_writer: EndingWriter, slots: int, measured: DeviceAndFolders
+    engine: WorkEngine, runner: Runner, ending_writer: EndingWriter, slots: int, measured: DeviceAndFolders
 ) -> Exposition:
     """All metrics of an accelerator worker."""
 

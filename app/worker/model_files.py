@@ -70,7 +70,7 @@ class ModelFiles:
         """The local folder of a source ("" for none), or ModelUnavailable with a sentence. `log_line` is
         given the lines of a download. Cancel the future to wait no longer."""
         source = parse_source(source_text)
-        if source.kind in ("none", "path"):
+        if source.kind in ("none", "path", "backend"):
             return _completed(lambda: str(self._folder(source)) if source.kind == "path" else "")
         folder = self._store_folder(source)
         with self._lock:

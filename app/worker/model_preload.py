@@ -15,9 +15,9 @@ from app.domain import routing
 from app.domain.errors import LovageError
 from app.domain.routing import WorkerFacts
 from app.domain.versions import Placement
-from app.engine.engine import Engine
 from app.events.model_commands import LOAD, ModelCommand
 from app.worker.preparation import Preparation
+from app.worker.work_engine import WorkEngine
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ class ModelPreloader:
     """Thread-safe; returns at once, the loading is done beside."""
 
     def __init__(
-        self, database: Database, engine: Engine, preparation: Preparation, worker: WorkerFacts
+        self, database: Database, engine: WorkEngine, preparation: Preparation, worker: WorkerFacts
     ) -> None:
         self._database, self._engine = database, engine
         self._preparation, self._worker = preparation, worker

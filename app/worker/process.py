@@ -15,7 +15,6 @@ from app.broker.task_events import TaskEvents
 from app.db import workers
 from app.db.session import Database
 from app.domain.errors import StorageFailed, Unavailable
-from app.engine.engine import Engine
 from app.runtimes import registry
 from app.services.catalogue import runtime_index
 from app.services.platform.storage_identity import StorageIdentity, WrongStorage
@@ -31,6 +30,7 @@ from app.worker.intake import Intake
 from app.worker.model_preload import ModelPreloader
 from app.worker.run import Stop
 from app.worker.runner import Runner
+from app.worker.work_engine import WorkEngine
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +81,7 @@ class WorkerOptions:
 class WorkerParts:
     """What a worker consists of, beside what every process has and what is Celery's."""
 
-    engine: Engine
+    engine: WorkEngine
     identity: WorkerIdentity
     ending_writer: EndingWriter
     runner: Runner

@@ -17,7 +17,6 @@ from app.domain.file_inputs import names_files
 from app.domain.predictions import Prediction, Status
 from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Work, list_files
 from app.engine.capacity import UNMEASURED
-from app.engine.engine import Engine
 from app.events.takeover import StreamTakeover
 from app.events.writer import EventWriter
 from app.json_text import JsonText
@@ -34,6 +33,7 @@ from app.worker.run import InFlight, Run, Stop
 from app.worker.run_preparer import RunPreparer
 from app.worker.runner_threads import RunnerThreads
 from app.worker.scratch import make_scratch, remove_scratch_of_the_dead
+from app.worker.work_engine import WorkEngine
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class Runner:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: WorkEngine,
         lifecycle: Lifecycle,
         identity: WorkerIdentity,
         ending_writer: EndingWriter,
@@ -256,7 +256,7 @@ def _log_end(run: Run, status: Status | None) -> None:
         log.debug("prediction_ended", prediction=prediction.id, model=prediction.model, status=status.value)
 
 
-def _is_quick(engine: Engine, version: ReadyVersion, values: dict[str, Any]) -> bool:
+def _is_quick(engine: WorkEngine, version: ReadyVersion, values: dict[str, Any]) -> bool:
     """Whether nothing has to be fetched before the engine can have it."""
     return engine.is_ready(version.spec.version) and not names_files(version.file_inputs, values)
 

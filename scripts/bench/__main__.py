@@ -30,6 +30,7 @@ BENCHES = {
     "streams": "first token, many readers",
     "million": "a million waiting predictions",
     "threads": "threads, processes and wait policies",
+    "gateway": "500 in flight at a backend that takes 2 s",
 }
 
 

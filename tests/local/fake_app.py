@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 command = sys.argv[1]
-name = "courier" if "--courier" in sys.argv else command
+name = "courier" if "--courier" in sys.argv else "gateway" if "--backends" in sys.argv else command
 data_dir = Path(os.environ["LOVAGE_DATA_DIR"])
 
 

@@ -53,7 +53,7 @@ def test_up_starts_everything_and_ctrl_c_drains_it(
     assert platform.pid == launcher.pid
     assert stat.S_IMODE((data_dir / "up.json").stat().st_mode) == 0o600
     eventually(
-        lambda: len(events(data_dir)) == 2 + 6
+        lambda: len(events(data_dir)) == 2 + 7
     )  # the steps and the programs; only the API was waited for
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(20) == 0
@@ -61,7 +61,7 @@ def test_up_starts_everything_and_ctrl_c_drains_it(
     assert not processes_of(data_dir)
     assert events(data_dir)[:2] == ["migrate started", "bootstrap started"]
     assert sorted(event for event in events(data_dir) if event.endswith("drained")) == [
-        f"{name} drained" for name in ("api", "clock", "courier", "flower", "worker", "worker")
+        f"{name} drained" for name in ("api", "clock", "courier", "flower", "gateway", "worker", "worker")
     ]
 
 

@@ -14,6 +14,7 @@ from app.api.problems import declared
 from app.domain.errors import Forbidden, Unauthenticated
 from app.domain.queue_counts import QueueCount
 from app.domain.workers import Worker
+from app.services.people.access import Principal
 
 router = APIRouter(tags=["Platform"])
 PUBLIC: dict[str, Any] = {"security": []}
@@ -88,8 +89,8 @@ class WorkerOut(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """What the fleet is doing. `queues` and `workers` are for operators: a credential with the scope
-    admin."""
+    """What the fleet is doing. `queues`, `workers` and `backends` (their states, by name) are for operators:
+    a credential with the scope admin."""
 
     version: str
     live_workers: int
@@ -99,6 +100,7 @@ class StatusOut(BaseModel):
     models_loaded: int
     queues: list[QueueOut] | None = None
     workers: list[WorkerOut] | None = None
+    backends: dict[str, str] | None = None
 
 
 class SettingOut(BaseModel):
@@ -192,7 +194,8 @@ def readiness(request: Request, services: ServicesDep) -> Response:
 )
 async def status(request: Request, services: ServicesDep) -> StatusOut:
     """Totals for everybody; queues, workers and their models for operators."""
-    operator = await _is_operator(request)
+    operator = await _operator(request)
+    backends = await run_sync(services.backends.registry.list_all, operator) if operator else None
     census = await run_sync(services.health.census)
     live = census.workers
     return StatusOut(
@@ -204,14 +207,16 @@ async def status(request: Request, services: ServicesDep) -> StatusOut:
         models_loaded=sum(len(worker.loaded_models) for worker in live),
         queues=[_queue(count) for count in census.queues] if operator else None,
         workers=[_worker(worker) for worker in live] if operator else None,
+        backends=None if backends is None else {each.backend.name: each.report.state for each in backends},
     )
 
 
-async def _is_operator(request: Request) -> bool:
+async def _operator(request: Request) -> Principal | None:
     try:
-        return (await caller_of(request)).is_operator
+        caller = await caller_of(request)
     except Unauthenticated:
-        return False
+        return None
+    return caller if caller.is_operator else None
 
 
 def _queue(count: QueueCount) -> QueueOut:

@@ -13,7 +13,7 @@ from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Servic
 from app.api.problems import declared
 from app.api.rest.wire import PageOut, page_out
 from app.domain.versions import Version
-from app.services.catalogue.version_maker import VersionRequest
+from app.services.catalogue.version_request import VersionRequest
 from app.services.catalogue.version_schema import openapi_schema
 from app.services.idempotency import IdempotentRequest
 from app.services.people.access import Principal

@@ -22,7 +22,8 @@ from app.domain.pages import Page
 from app.domain.predictions import Prediction, Status
 from app.domain.versions import NAME_RULE, CompleteVersion, Version, is_name
 from app.services import idempotency
-from app.services.catalogue.version_maker import VersionMaker, VersionRequest
+from app.services.catalogue.version_maker import VersionMaker
+from app.services.catalogue.version_request import VersionRequest
 from app.services.catalogue.visibility import latest_of, own_model, visible_model
 from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people.access import Principal

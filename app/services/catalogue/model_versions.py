@@ -12,7 +12,8 @@ from app.domain.pages import Page
 from app.domain.versions import Version
 from app.services import idempotency
 from app.services.catalogue.model_report import ModelReport
-from app.services.catalogue.version_maker import VersionMaker, VersionRequest
+from app.services.catalogue.version_maker import VersionMaker
+from app.services.catalogue.version_request import VersionRequest
 from app.services.catalogue.visibility import (
     NO_VERSIONS_YET,
     latest_of,

@@ -6,7 +6,6 @@ runtimes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ from app.domain import queue_names, version_settings
 from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unavailable, wrong_field, wrong_fields
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec
-from app.json_text import JsonText
+from app.services.catalogue.backend_versions import BackendVersions, is_backend
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
 from app.services.catalogue.model_report import Check, ModelReport, collect_problems, report
-from app.services.catalogue.schema_compile import DEVELOPMENT, FOR_DEVELOPMENT, Errors, compile_schema
+from app.services.catalogue.schema_compile import Errors
 from app.services.catalogue.sources import InspectedSource, SourceReader
+from app.services.catalogue.version_request import VersionRequest, check_config, check_size
 from app.services.catalogue.version_schema import Schema, override_inputs
 from app.services.people.access import Principal
 
@@ -30,19 +30,6 @@ DEVICE_RULE = (
     f"must be auto, a class ({', '.join(queue_names.CLASSES)}), a device such as cuda:1, or one worker such"
     " as cuda:1@host"
 )
-
-LONGEST_VERSION = 64_000  # bytes of config and input_schema together, as JSON
-
-
-@dataclass(frozen=True, slots=True)
-class VersionRequest:
-    """What a caller asks for. Empty runtime and task: to be inferred from the files."""
-
-    source: str = "none"
-    runtime: str = ""
-    task: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    input_schema: dict[str, Any] | None = None
 
 
 ReadSpecs = Callable[[], dict[str, dict[str, Any]]]
@@ -60,7 +47,7 @@ def specs_of_workers(database: Database) -> dict[str, dict[str, Any]]:
 class VersionMaker:
     """Blocks (SQL, disk, the hub). `read_specs`: what the workers can run, by name. `trusted`:
     `org/name@commit` whose own code an administrator allows to run. `development`: settings that do harm on
-    purpose are taken."""
+    purpose are taken. `backends`: makes the versions that they run."""
 
     def __init__(
         self,
@@ -69,14 +56,18 @@ class VersionMaker:
         trusted: frozenset[str] = frozenset(),
         *,
         development: bool = False,
+        backends: BackendVersions | None = None,
     ) -> None:
         self._read_specs, self._sources = read_specs, sources
+        self._backends = backends
         self._trusted, self._development = trusted, development
 
     def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
         """Raises InvalidRequest naming the field, Forbidden, or Unavailable when the hub or all workers are
         away."""
         check_size(version)
+        if self._backends and is_backend(version.source):
+            return self._backends.make(principal, model, version)
         specs = self._read_specs()
         inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
         check_bucket(inspected.source, principal)
@@ -89,6 +80,8 @@ class VersionMaker:
         """What `make` would find; all that it would refuse of the files and of how they are run is in the
         report. Raises as `make` for a source that cannot be looked into."""
         check_size(version)
+        if is_backend(version.source):
+            raise wrong_source("has no files to look at: a backend runs it (POST /v1/backends/NAME/test)")
         specs = self._read_specs()
         inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
         check_bucket(inspected.source, principal)
@@ -204,37 +197,6 @@ def check_files(files: ModelFiles, runtime: str, task: str) -> None:
         raise wrong_fields(tuple(FieldError("source", "value", sentence) for sentence in problems))
 
 
-def check_config(config: dict[str, Any], spec: Mapping[str, Any], *, development: bool = False) -> None:
-    """Raises InvalidRequest naming each configuration key that is wrong, unknown, or not read by the runtime.
-    `spec` is a RuntimeSpec as a worker wrote it."""
-    own = spec.get("config") or {}
-    own = own.get("properties", own)
-    schemas = {**own, **version_settings.schemas_for(spec.get("reads") or ())}
-    errors: Errors = []
-    for name, value in config.items():
-        if name in schemas:
-            if schemas[name].get(DEVELOPMENT) and not development:
-                errors.append(FieldError(f"config.{name}", *FOR_DEVELOPMENT))
-            compile_schema(schemas[name])(value, f"config.{name}", errors)
-        else:
-            sentence = _refusal(name, str(spec.get("name") or ""), schemas)
-            errors.append(FieldError(f"config.{name[:100]}", "additional_property_not_allowed", sentence))
-    if errors:
-        raise wrong_fields(tuple(errors))
-
-
-def check_size(version: VersionRequest) -> None:
-    """Raises InvalidRequest naming the larger of both: a version is shown in lists, and kept by every process
-    that has to do with it."""
-    sizes = {
-        "config": len(JsonText.from_value(version.config)),
-        "input_schema": len(JsonText.from_value(version.input_schema or {})),
-    }
-    if sum(sizes.values()) > LONGEST_VERSION:
-        larger = max(sizes, key=lambda name: sizes[name])
-        raise wrong_field(larger, f"is too long: config and input_schema may have {LONGEST_VERSION:,} bytes")
-
-
 def check_devices(config: Mapping[str, Any], principal: Principal) -> None:
     """Raises InvalidRequest naming each device that is none: what a version says here becomes the name of a
     queue, so its form is strict. One worker's own queue (`cuda:1@host`) is for operators."""
@@ -271,13 +233,6 @@ def _devices(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in ("require", "prefer"):
         if device := (config.get(name) or {}).get("device"):
             yield f"config.{name}.device", device
-
-
-def _refusal(name: str, runtime: str, schemas: Mapping[str, Schema]) -> str:
-    known = ", ".join(sorted(schemas))
-    if name in version_settings.SETTINGS:
-        return f"is not read by the runtime '{runtime}', so it would change nothing; known are: {known}"
-    return f"is not known to this runtime; known are: {known}"
 
 
 def _complete(

@@ -59,7 +59,7 @@ def queues_read(live: Sequence[WorkerFacts]) -> set[str]:
         queue
         for worker in live
         if not worker.draining
-        for queue in (worker.pinned, worker.device_class, queue_names.ANY)
+        for queue in queue_names.queues_of(worker.device, worker.host)
     }
 
 
@@ -67,6 +67,6 @@ def queue_for(queue: str, kind: str | None, live: Sequence[WorkerFacts]) -> str:
     """Where what waits in `queue` and requires that should wait now."""
     placement = Placement.from_config({"require": orjson.loads(kind) if kind else {}})
     device_class = queue_names.device_class(queue)
-    if "@" in queue and placement.is_a_class and queue_names.is_device(device_class):
+    if "@" in queue and placement.is_a_class and queue_names.is_queue(device_class):
         return device_class
     return routing.choose(Situation("", placement, live)).queue

@@ -1,0 +1,36 @@
+"""The services about backends, as an API process has them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from app.backends.credentials import CredentialSealer
+from app.db.session import Database
+from app.domain.backends import Backend, ServedModel
+from app.domain.errors import Unavailable, wrong_field
+from app.outbound.addresses import AddressPolicy
+from app.services.backends.connector import BackendConnector, try_out
+from app.services.backends.registry import Backends
+
+
+@dataclass(frozen=True, slots=True)
+class BackendServices:
+    """What is registered, and how it is called."""
+
+    registry: Backends
+    connector: BackendConnector
+
+    async def discover(self, backend: Backend, names: Collection[str] | None) -> list[ServedModel]:
+        """What it serves now. Raises Unavailable, and InvalidRequest for names that it does not serve."""
+        result = await try_out(self.connector, backend)
+        if result.error:
+            raise Unavailable(f"The backend {backend.name} {result.error}.", retry_after=5)
+        served = {each.name for each in result.served}
+        if unknown := [name for name in names or () if name not in served]:
+            raise wrong_field("models", f"names what it does not serve: {unknown[0][:200]}")
+        return result.served
+
+
+def open_backends(database: Database, secret_key: str, policy: AddressPolicy) -> BackendServices:
+    """Over these backends; `policy`: which addresses administrators may have us call."""
+    sealer = CredentialSealer(secret_key)
+    return BackendServices(Backends(database, sealer, policy), BackendConnector(sealer, policy))

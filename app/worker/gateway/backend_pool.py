@@ -1,0 +1,149 @@
+"""All backends that a gateway worker knows: who gets the next prediction, and who waits for capacity. Used
+from the event loop only; knows no prediction and no database."""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from app.backends.base import BackendKind
+from app.domain import backend_choice
+from app.domain.backend_choice import FAILOVER, ROUND_ROBIN, BackendFacts
+from app.domain.backends import Backend, BackendChoice, BackendReport
+from app.domain.errors import LovageError
+from app.worker.gateway.live_backend import Lease, LiveBackend
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 0.5  # between looks at breakers and busy backends while somebody waits
+OpenBackend = Callable[[Backend], BackendKind]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    names: Collection[str]
+    turn: "asyncio.Future[None]"
+
+
+class BackendPool:
+    """`open_backend` makes the connection of a registered backend."""
+
+    def __init__(self, open_backend: OpenBackend) -> None:
+        self._open_backend = open_backend
+        self._backends: dict[str, LiveBackend] = {}
+        self._waiting: deque[_Waiting] = deque()
+        self._broken: set[str] = set()  # names, so that each is logged once
+
+    def replace_all(self, rows: Sequence[Backend]) -> list[LiveBackend]:
+        """What is registered now; answers those whose connection is used no more. Calls under way go on."""
+        former = self._backends
+        current = {row.name: live for row in rows if (live := self._opened(former.get(row.name), row))}
+        self._backends = current  # at once: other threads read it
+        self.wake_all()
+        kept = {id(live) for live in self._backends.values()}
+        return [live for live in former.values() if id(live) not in kept]
+
+    def _opened(self, former: LiveBackend | None, row: Backend) -> LiveBackend | None:
+        """The one that is there, or a new one; None for one that cannot be opened, which costs the others
+        nothing."""
+        if former is not None and not _is_elsewhere(former.row, row):
+            former.row = row
+            return former
+        try:
+            live = LiveBackend(row, self._open_backend(row))
+        except LovageError as error:
+            if row.name not in self._broken:
+                log.warning("backend_not_opened", backend=row.name, reason=error.detail)
+            self._broken.add(row.name)
+            return None
+        self._broken.discard(row.name)
+        return live
+
+    def list_all(self) -> list[LiveBackend]:
+        return list(self._backends.values())
+
+    async def lease(
+        self, choices: Sequence[BackendChoice], version: str, strategy: str, avoid: Collection[str] = ()
+    ) -> Lease:
+        """A place at one of them; waits for it. `avoid`: only where no other can have it. In order of
+        asking."""
+        while True:
+            if lease := self._try(choices, version, strategy, avoid):
+                return lease
+            waiting = _Waiting(
+                frozenset(choice.name for choice in choices), asyncio.get_running_loop().create_future()
+            )
+            self._waiting.append(waiting)
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await waiting.turn
+            except TimeoutError:
+                continue
+            finally:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+
+    def release(self, name: str) -> None:
+        """A call there has ended: who has waited longest for it may try."""
+        for waiting in self._waiting:
+            if name in waiting.names and not waiting.turn.done():
+                waiting.turn.set_result(None)
+                return
+
+    def wake_all(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.turn.done():
+                waiting.turn.set_result(None)
+
+    def _try(
+        self, choices: Sequence[BackendChoice], version: str, strategy: str, avoid: Collection[str]
+    ) -> Lease | None:
+        facts = self.facts(choices, version)
+        others = [each for each in facts if each.name not in avoid]
+        chosen = backend_choice.choose(strategy, others, random.random())
+        if chosen is None and avoid and not any(each.is_usable for each in others):
+            chosen = backend_choice.choose(strategy, facts, random.random())
+        if chosen is None:
+            return None
+        if strategy == ROUND_ROBIN:
+            for name, credit in backend_choice.next_credits(facts, chosen).items():
+                self._backends[name].set_credit(version, credit)
+        choice = BackendChoice(chosen.name, chosen.model, chosen.weight)
+        return Lease(self._backends[chosen.name], choice)
+
+    def facts(self, choices: Sequence[BackendChoice], version: str) -> list[BackendFacts]:
+        """All that a version names, known here or not."""
+        return [
+            self._backends[choice.name].facts(choice, version)
+            if choice.name in self._backends
+            else BackendFacts(choice.name, choice.model, unusable="there is no such backend", free=0)
+            for choice in choices
+        ]
+
+    def capacity(self, choices: Sequence[BackendChoice]) -> int:
+        """How many predictions of such a version are worth holding here at once."""
+        known = [(self._backends[each.name], each.model) for each in choices if each.name in self._backends]
+        return sum(backend.capacity(model) for backend, model in known)
+
+    def reports(self) -> Mapping[str, BackendReport]:
+        """What is written down, by name."""
+        waits = [waiting.names for waiting in self._waiting]
+        return {
+            name: live.report(sum(name in names for names in waits)) for name, live in self._backends.items()
+        }
+
+
+def strategy_of(config: Mapping[str, object]) -> str:
+    """A version's own, or failover."""
+    return str(config.get("strategy") or FAILOVER)
+
+
+def _is_elsewhere(now: Backend, row: Backend) -> bool:
+    """Whether another connection is needed."""
+    names = ("id", "kind", "url", "credential", "options", "silence_seconds")
+    return any(getattr(now, name) != getattr(row, name) for name in names) or (
+        row.max_concurrency > now.max_concurrency
+    )

@@ -1,0 +1,36 @@
+"""What a worker needs of whatever runs its predictions: the engine with its model processes, or the gateway
+that calls backends."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from app.domain.work import ModelSpec, Work
+from app.engine.loaded_model import LoadedModel
+from app.engine.work_items import Handle, Sink
+
+
+class WorkEngine(Protocol):
+    """Thread-safe. `engine.Engine` says what each of these does."""
+
+    def start(self) -> None: ...
+
+    def submit_all(self, spec: ModelSpec, group: Sequence[tuple[Work, Sink]]) -> list[Handle]: ...
+
+    def is_ready(self, version: str) -> bool: ...
+
+    def load(self, spec: ModelSpec, *, pin: bool | None = None, anyway: bool = False) -> LoadedModel: ...
+
+    def release(self, version: str) -> None: ...
+
+    def models(self) -> list[LoadedModel]: ...
+
+    def states(self) -> dict[str, str]: ...
+
+    def limits(self) -> dict[str, int]: ...
+
+    @property
+    def budget_bytes(self) -> int: ...
+
+    def folders(self) -> set[str]: ...
+
+    def stop(self, grace_seconds: float) -> None: ...
