@@ -44,10 +44,10 @@ def is_lost(error: Exception) -> bool:
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
-def is_answer_lost(error: psycopg2.Error) -> bool:
-    """Whether a statement was sent and may have been carried out all the same: no answer came. Where Postgres
-    itself ended the session (57P01), it said so, and has undone it."""
-    return state_of(error) is None and is_lost(error)
+def is_answer_lost(error: BaseException | None) -> bool:
+    """Of an error of the driver: whether a statement was sent and may have been carried out all the same: no
+    answer came. Where Postgres itself ended the session (57P01), it said so, and has undone it."""
+    return isinstance(error, psycopg2.Error | DBAPIError) and state_of(error) is None and is_lost(error)
 
 
 def refusal_of(error: Exception) -> DatabaseRefused | None:

@@ -26,6 +26,10 @@ STATEMENT_MS = 5_000  # no statement of ours is meant to take longer; a stuck on
 LEFT_MS = 500
 POOL_WAIT_SECONDS = 2.5
 AWAY = "The database cannot be reached at the moment. Try again shortly."
+MAY_BE_DONE = (
+    "The database's answer was lost: what was asked for may have been carried out. Look before you repeat it,"
+    " or repeat it with its Idempotency-Key."
+)
 RESTED_SECONDS = 1.0  # a connection that was not used for so long is asked first whether it still lives
 RECYCLE_SECONDS = (
     60  # no connection is older when it is handed out, so that every process notices a server that is leaving
@@ -107,11 +111,20 @@ class Database:
     def unit(self) -> Iterator[Session]:
         """One transaction: commits at the end, rolls back on any exception.
 
-        Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver, and
-        its `DatabaseRefused` when Postgres is there and did not carry out a statement.
+        Raises `Unavailable` when Postgres cannot be reached, so that no edge needs to know the driver; its
+        `DatabaseRefused` when Postgres is there and did not carry out a statement; AnswerLost when the commit
+        was sent and its answer never came.
         """
-        with self._answered(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        is_committing = False
+        try:
+            with self._answered(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+                session.flush()
+                is_committing = True
+        except Unavailable as error:
+            if is_committing and refusals.is_answer_lost(error.__cause__):
+                raise AnswerLost(MAY_BE_DONE, retry_after=2) from error
+            raise
 
     @contextmanager
     def autocommit(self) -> Iterator[Autocommit]:

@@ -12,6 +12,7 @@
     │   └── SecretShownOnce       a repeated request whose answer held a secret
     ├── Gone                      it was there; its data has expired
     ├── TooMany                   a limit; `retry_after` seconds
+    │   └── QuotaExceeded         as many bytes as one user may have; waiting alone changes nothing
     ├── Unavailable               a part is down; `retry_after` seconds
     │   ├── ModelUnhealthy        every worker that could run the model says that it keeps dying
     │   ├── AnswerLost            the database's answer was lost: what was asked for may be written
@@ -132,6 +133,11 @@ class TooMany(LovageError):
     title = "Too many requests"
 
 
+class QuotaExceeded(TooMany):
+    code = "quota_exceeded"
+    title = "Quota exceeded"
+
+
 class Unavailable(LovageError):
     code = "unavailable"
     title = "Service unavailable"
@@ -145,12 +151,12 @@ class ModelUnhealthy(Unavailable):
 class AnswerLost(Unavailable):
     """The statement was sent, and nobody knows what became of it."""
 
+    code = "outcome_unknown"
+    title = "Outcome unknown"
+
 
 class OutcomeUnknown(AnswerLost):
     """Of a new prediction. `has_key`: it has an Idempotency-Key; without one it is canceled if it exists."""
-
-    code = "outcome_unknown"
-    title = "Outcome unknown"
 
     def __init__(self, prediction_id: str, *, has_key: bool) -> None:
         with_key = "Send the same request again with the same Idempotency-Key: it finds the prediction."

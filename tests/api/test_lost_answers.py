@@ -72,3 +72,38 @@ def test_with_a_key_the_same_request_finds_what_was_recorded(ada, echo, api_sett
     assert "Idempotency-Key" in answer.json()["detail"]
     again = [ada.http.post("/v1/predictions", **asked).json() for _ in "ab"]
     assert (again[0]["id"], again[0]["status"]) == (again[1]["id"], "starting")
+
+
+@pytest.fixture
+def commits_wait(api_settings) -> Iterator[None]:
+    """Of whoever writes a model."""
+    connection = psycopg2.connect(api_settings.database_url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute(
+        """
+        CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN PERFORM pg_sleep(1); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON models DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION wait_at_commit()"""
+    )
+    yield
+    cursor.execute("DROP TRIGGER wait_at_commit ON models; DROP FUNCTION wait_at_commit()")
+    connection.close()
+
+
+def test_of_anything_else_it_is_said_that_the_outcome_is_unknown_and_that_one_should_look(
+    ada, commits_wait: None
+) -> None:
+    """The transaction was sent to be committed; nobody here knows whether it is."""
+    answer = ada.http.post("/v1/models", json={"name": "m"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+    assert "Look before you repeat it" in answer.json()["detail"]
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_what_was_not_sent_to_be_committed_is_not_said_to_be_unknown(ada, echo, api_settings) -> None:
+    with inserts_wait(api_settings.database_url) as connection:
+        connection.cursor().execute("LOCK TABLE models IN ACCESS EXCLUSIVE MODE")
+        answer = ada.http.get("/v1/models/ada/echo")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
