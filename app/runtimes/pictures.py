@@ -1,6 +1,7 @@
 """A picture file as a person sees it: upright, on white where it is transparent, its first frame, in RGB of 8
 bits. Knows no model."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from app.domain.pictures import MOST_PIXELS
@@ -9,6 +10,29 @@ from app.domain.pictures import MOST_PIXELS
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "AVIF", "JPEG2000", "QOI")
 TAKEN = "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000, ICO, PPM and QOI are read"
 MOST_OF_16_BITS = 65_535
+# Of a picture that waits decoded: 16 MB. What is larger is read again when its turn has come: of the
+# pictures that are prepared ahead, two batches' worth, each may have 270 MB.
+KEPT_PIXELS = 5_500_000
+
+
+@dataclass(frozen=True, slots=True)
+class LargePicture:
+    """One that was read and found good, and is not kept."""
+
+    path: str
+    pixels: int
+
+
+def prepare_picture(path: str) -> Any:
+    """As `read_picture`, or of a large one a LargePicture."""
+    picture = read_picture(path)
+    pixels = picture.width * picture.height
+    return LargePicture(path, pixels) if pixels > KEPT_PIXELS else picture
+
+
+def opened(picture: Any) -> Any:
+    """What `prepare_picture` gave, in RGB."""
+    return read_picture(picture.path) if isinstance(picture, LargePicture) else picture
 
 
 def read_picture(path: str) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 from running import jobs, load, outputs, run
 
 from app.domain.work import Finished
+from app.runtimes import pictures
 from app.runtimes.demo import SHIPPED, demo_minilm_folder
 from app.runtimes.sound import read_sound
 
@@ -174,6 +175,27 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
             [{"image": str(tmp_path / "in.png")}],
             tmp_path,
         )
+
+
+def test_a_large_picture_is_not_kept_while_it_waits_and_answers_are_the_same(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 pictures of 89 million pixels that wait decoded want 17 GB."""
+    torch.manual_seed(1)
+    NETS["image-classification"]().save_pretrained(tmp_path / "m")
+    t.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "m")
+    model = load("pipeline", tmp_path / "m", task="image-classification")
+    Image.new("RGB", (60, 40), (200, 9, 9)).save(tmp_path / "large.png")
+    inputs = [{"image": name} for name in (files["picture"], str(tmp_path / "large.png"), files["picture"])]
+    expected = outputs(model, inputs, tmp_path / "kept")
+    monkeypatch.setattr(pictures, "KEPT_PIXELS", 40 * 30)
+    waiting = jobs(model, inputs, tmp_path / "large")
+    assert [isinstance(job.prepared["image"], pictures.LargePicture) for job in waiting] == [
+        False,
+        True,
+        False,
+    ]
+    assert rounded(outputs(model, inputs, tmp_path / "again")) == rounded(expected)
 
 
 def test_sound_is_read_at_the_models_rate(files: dict[str, str]) -> None:

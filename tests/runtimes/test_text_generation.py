@@ -1,5 +1,6 @@
 """Continuous batching: who joins and leaves changes nobody's text."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def test_neither_or_both_of_prompt_and_messages_is_refused(words: Runtime, tmp_p
 def test_a_prompt_longer_than_the_model_is_refused(words: Runtime, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at most"):
         jobs(words, [{"prompt": "word " * 3000}], tmp_path)
+
+
+def test_a_prompt_of_two_million_tokens_is_refused_before_it_is_tokenised(words: Runtime) -> None:
+    """Short prompts beside sixteen of them waited 36 s."""
+    job = Job("1", {"prompt": "a " * 1_000_000})
+    began = time.monotonic()
+    for _ in range(16):
+        with pytest.raises(ValueError, match="has more than 512 tokens; the model takes at most 511"):
+            words.prepare(job)
+    assert time.monotonic() - began < 1.0
 
 
 @given(

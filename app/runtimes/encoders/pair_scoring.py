@@ -13,7 +13,9 @@ from app.runtimes.encoders.parallel_passes import ParallelPasses
 from app.runtimes.encoders.rows import padded
 from app.runtimes.known_ids import KnownIds
 from app.runtimes.onnx import onnx_network, sessions
+from app.runtimes.text_beginnings import first_size
 
+BEGINNINGS = 8  # looked at of a text: 64 characters for each token that is read
 MOST_PAIRS = 1_024
 # A half-precision copy is used by `dtype: auto` when no probe's score moves further than this share of the
 # scores' range.
@@ -118,7 +120,9 @@ class PairScoring(Runtime):
         job.length = max(len(ids) for ids, _ in job.prepared) * len(job.prepared)
 
     def _tokenise(self, pairs: Sequence[Sequence[str]]) -> list[Row]:
-        firsts, seconds = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        # As in `tokenize_beginnings`; of a pair each text alone may fill the limit.
+        size = BEGINNINGS * first_size(self._limit)
+        firsts, seconds = [pair[0][:size] for pair in pairs], [pair[1][:size] for pair in pairs]
         encoded = self._tokenizer(firsts, seconds, truncation=True, max_length=self._limit)
         ids = [row or [self._pad] for row in encoded["input_ids"]]
         types = [row or [0] for row in encoded.get("token_type_ids") or [[0] * len(row) for row in ids]]

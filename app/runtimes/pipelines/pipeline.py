@@ -75,6 +75,9 @@ class Pipeline(Runtime):
 
     def prepare(self, job: Job) -> None:
         values = schema.with_defaults(TASKS[self._task], job.input)
+        whole = len(values.get("text", ""))
+        if self._limits:
+            values["text"] = self._limits.readable(values["text"])
         job.prepared = {**values, **self._read_files(values)}
         names = set(TASKS[self._task]["properties"]) - set(MAIN) - {"question", "context"}
         job.batch_key = repr(sorted((name, values[name]) for name in names if name in values))
@@ -82,20 +85,20 @@ class Pipeline(Runtime):
         if self._known_ids and self._known_ids.needs_check and texts:
             self._known_ids.check(self._tokenizer(texts, truncation=False, verbose=False)["input_ids"])
         if self._limits:
-            job.prepared["length"] = self._measure(self._limits, values["text"])
+            job.prepared["length"] = self._measure(self._limits, values["text"], whole)
             job.length = max(1, job.prepared["length"].read)
         else:
             job.length = max([1, *map(len, texts)])
 
-    def _measure(self, limits: TextLimits, text: str) -> TextLength:
+    def _measure(self, limits: TextLimits, text: str, whole: int) -> TextLength:
         ids = limits.token_ids(text)
         if self._task == "fill-mask":
-            limits.check_mask(ids)
-        return limits.length(ids)
+            limits.check_mask(ids, is_more=len(text) < whole)
+        return limits.length(ids, is_more=len(text) < whole)
 
     def _read_files(self, values: dict[str, Any]) -> dict[str, Any]:
         if "image" in values:
-            return {"image": pictures.read_picture(values["image"])}
+            return {"image": pictures.prepare_picture(values["image"])}
         if "audio" in values:
             samples = sound.read_sound(values["audio"], self._rate)
             return {"audio": {"raw": samples, "sampling_rate": self._rate}}
@@ -106,7 +109,7 @@ class Pipeline(Runtime):
         options = {
             RENAMED.get(name, name): batch[0].prepared[name] for name in names if name in batch[0].prepared
         }
-        answers = self._call([job.prepared for job in batch], options)
+        answers = [answer for group in split(batch) for answer in self._call(group, options)]
         if len(answers) != len(batch):
             raise RuntimeError(f"the pipeline gave {len(answers)} answers to {len(batch)} inputs")
         for job, answer in zip(batch, answers, strict=True):
@@ -117,6 +120,21 @@ class Pipeline(Runtime):
 
     def bytes(self) -> int:
         return weights.count_bytes(self._net)
+
+
+def split(batch: Sequence[Job]) -> Iterator[list[dict[str, Any]]]:
+    """What the jobs have prepared, all at once; large pictures are read when it is their turn, each alone."""
+    group: list[dict[str, Any]] = []
+    for job in batch:
+        if isinstance(job.prepared.get("image"), pictures.LargePicture):
+            if group:
+                yield group
+            yield [{**job.prepared, "image": pictures.opened(job.prepared["image"])}]
+            group = []
+        else:
+            group.append(job.prepared)
+    if group:
+        yield group
 
 
 class Cleaner:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.runtimes.encoders.embedding import positions_of
+from app.runtimes.text_beginnings import beginnings
+
+BEYOND = 2  # times the limit: what is known of a text of more tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,7 @@ class TextLength:
 
     read: int
     cut: int
+    is_more: bool = False  # was cut; how much was not counted
 
     def metrics(self) -> dict[str, int]:
         return {"input_tokens": self.read} | ({"cut_tokens": self.cut} if self.cut else {})
@@ -22,7 +26,8 @@ class TextLength:
         """What is said of a text that was cut; "" of others."""
         if not self.cut:
             return ""
-        return f"The text has {self.read + self.cut} tokens; the model reads the first {self.read} of them.\n"
+        count = f"{'more than ' if self.is_more else ''}{self.read + self.cut}"
+        return f"The text has {count} tokens; the model reads the first {self.read} of them.\n"
 
 
 class TextLimits:
@@ -38,13 +43,21 @@ class TextLimits:
         ids: list[int] = self._tokenizer(text, truncation=False, verbose=False)["input_ids"]
         return ids
 
-    def length(self, ids: Sequence[int]) -> TextLength:
-        return TextLength(min(len(ids), self.limit), max(0, len(ids) - self.limit))
+    def readable(self, text: str) -> str:
+        """The text, or of a very long one a beginning that has more tokens than are read."""
+        return next(
+            beginning
+            for beginning in beginnings(text, BEYOND * self.limit)
+            if len(beginning) == len(text) or len(self.token_ids(beginning)) > BEYOND * self.limit
+        )
 
-    def check_mask(self, ids: Sequence[int]) -> None:
+    def length(self, ids: Sequence[int], *, is_more: bool = False) -> TextLength:
+        return TextLength(min(len(ids), self.limit), max(0, len(ids) - self.limit), is_more)
+
+    def check_mask(self, ids: Sequence[int], *, is_more: bool = False) -> None:
         """Raises ValueError when no mask token is read."""
         mask, token = self._tokenizer.mask_token_id, self._tokenizer.mask_token
-        if mask not in ids:
+        if mask not in ids and not is_more:
             raise ValueError(f"text: has no {token}, the model's mask token")
         kept = self.limit - self._tokenizer.num_special_tokens_to_add()
         if mask not in list(ids)[: kept + 1]:

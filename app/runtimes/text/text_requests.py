@@ -15,10 +15,12 @@ from app.runtimes.text.message_pieces import PlainPieces, prefix_of, split_piece
 from app.runtimes.text.response_formats import ResponseFormat, find_format
 from app.runtimes.text.sampling import Sampling
 from app.runtimes.text.text_runs import Request
+from app.runtimes.text_beginnings import beginnings
 
 # New tokens after a prompt, unless a request or a version says. A conversation's answer ends by itself, or
 # with the context.
 COMPLETION_TOKENS = 128
+MARGIN = 64  # tokens that the end of a beginning may have and the whole text not
 NO_BOUND = 2**31  # positions of a model that does not say how many it has
 SAMPLING = (
     *("temperature", "top_p", "top_k", "repetition_penalty", "min_p"),
@@ -90,11 +92,24 @@ class RequestMaker:
                 values.get("chat_template_kwargs"),
                 values.get("continue_final_message"),
             )
-            return text, list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            return text, self._bounded_ids(text, add_special_tokens=False)
         if isinstance(prompt, list):
             return self._text_of(prompt), prompt
-        ids = list(self._tokenizer(prompt)["input_ids"])
+        ids = self._bounded_ids(str(prompt))
         return str(prompt), ids or [self._tokenizer.bos_token_id or min(self._ends, default=0)]
+
+    def _bounded_ids(self, text: str, **options: Any) -> list[int]:
+        """The text's ids. Raises ValueError as soon as a beginning of it has too many: whoever sends a book
+        waits no longer, and keeps nobody waiting."""
+        ids: list[int] = []
+        for beginning in beginnings(text, self._positions):
+            ids = list(self._tokenizer(beginning, **options)["input_ids"])
+            if len(beginning) < len(text) and len(ids) > self._positions + MARGIN:
+                raise ValueError(
+                    f"the prompt has more than {self._positions} tokens; the model takes at most"
+                    f" {self._positions - 1}"
+                )
+        return ids
 
     def _text_of(self, ids: Sequence[int]) -> str:
         if not ids or max(ids) >= max(self._vocabulary, len(self._tokenizer)):
