@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,15 +68,23 @@ def run_cell(name: str, platform: Platform, seconds: float) -> Row:
     after = time.monotonic()
     time.sleep(seconds * 2 / 3)
     load.stop()
+    counts = Counter(dict.fromkeys(COLUMNS, 0))
+    for each in (load, *load.others):
+        counts.update(_count_settled(each, MAY_FAIL.get(name)))
+    return Row(name, dict(counts), flow(load, broken_at, after))
+
+
+def _count_settled(load: Load, may_fail: str | None) -> dict[str, int]:
+    """When all has ended, or the time for it is over."""
     load.settle(SETTLE_SECONDS)
     load.count_doubled()
     _await_webhooks(load)
-    receiver.go_down()
+    load.receiver.go_down()
     for one in [one for one in load.sent if one.ended is None][:3]:
         print(f"stuck: {one}: {load.client().get(f'/v1/predictions/{one.id}').text}", flush=True)
     for one in [one.ended for one in load.sent if one.ended and one.ended["status"] == "failed"][:3]:
         print(f"failed: {one.get('error_code')}: {one['error']}", flush=True)
-    return Row(name, count(load, MAY_FAIL.get(name)), flow(load, broken_at, after))
+    return count(load, may_fail)
 
 
 def _await_webhooks(load: Load) -> None:

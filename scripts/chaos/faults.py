@@ -17,6 +17,7 @@ from scripts.chaos.load import Load, Receiver
 
 Fault = Callable[["Family", Load], None]
 FILLED_AT_ONCE = 1 << 20
+AWAKE_SECONDS = 5.0
 FROZEN_MODEL_SECONDS = 60.0  # MODEL_SILENCE_SECONDS, and time to see it
 
 
@@ -174,8 +175,15 @@ def freeze_for_good(family: Family) -> None:
         raise RuntimeError("a frozen model process was not ended") from None
 
 
-def freeze_all(family: Family, seconds: float) -> None:
-    """Every worker stops for longer than its lease, as on a laptop that sleeps."""
+def freeze_all(family: Family, seconds: float, times: int = 1) -> None:
+    """Every worker stops for longer than its lease, as on a laptop that sleeps; so often, with work
+    between."""
+    for _ in range(times):
+        _freeze_all(family, seconds)
+        time.sleep(AWAKE_SECONDS if times > 1 else 0)
+
+
+def _freeze_all(family: Family, seconds: float) -> None:
     workers = family.of("worker", "--device")
     for worker in workers:
         worker.suspend()
@@ -213,6 +221,14 @@ def misbehave(receiver: Receiver, mode: str, seconds: float) -> None:
     if mode == "down":
         receiver.come_back()
     receiver.mode = ""
+
+
+def flood(load: Load, seconds: float) -> None:
+    """Another user posts as fast as eight callers can."""
+    other = load.another_user()
+    other.start()
+    time.sleep(seconds)
+    other.stop()
 
 
 def storm(load: Load, seconds: float) -> None:
@@ -263,13 +279,16 @@ CELLS |= {
     "receiver down": lambda family, load: misbehave(load.receiver, "down", 4),
     "receiver 500": lambda family, load: misbehave(load.receiver, "500", 4),
     "receiver redirect": lambda family, load: misbehave(load.receiver, "302", 4),
+    "receiver dripping": lambda family, load: misbehave(load.receiver, "drip", 20),
     "receiver slow": lambda family, load: misbehave(load.receiver, "slow", 4),
     "disk full": lambda family, load: no_space(family, 4),
     "disk filled": lambda family, load: fill_disk(family, 8),
+    "flood by one user": lambda family, load: flood(load, 8),
     "cancel storm": lambda family, load: storm(load, 4),
     "redis read-only": lambda family, load: make_read_only(family, 8),
     "model frozen for good": lambda family, load: freeze_for_good(family),
     "all workers SIGSTOP 20 s": lambda family, load: freeze_all(family, 20),
+    "all workers SIGSTOP 30 s, ten times": lambda family, load: freeze_all(family, 30, times=10),
     "courier SIGKILL, receiver 500": fail_receivers_and_kill,
     "worker SIGKILL, postgres SIGINT": together(signalled("postgres", INT), signalled("worker", KILL)),
     "redis FLUSHALL, api SIGTERM": together(

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,7 +36,7 @@ class Receiver:
     """Keeps the bodies of completed webhooks by id; `unsigned` counts those whose signature does not verify.
 
     `mode`: "" answers 200, "500" and "302" with that status (the redirect to `trap`), "slow" after two
-    seconds, "down" not at all: nobody listens.
+    seconds, "drip" a byte of a header now and then without end, "down" not at all: nobody listens.
     """
 
     def __init__(self) -> None:
@@ -60,11 +61,22 @@ class Receiver:
                 if mode == "slow":
                     time.sleep(2)
                 outer.take(dict(self.headers), body, kept=mode in ("", "slow"))
+                if mode == "drip":
+                    self._drip()
+                    return
                 self.send_response({"500": 500, "302": 302, "down": 503}.get(mode, 200))
                 if mode == "302":
                     self.send_header("location", outer.url.replace("/hook", "/trap"))
                 self.send_header("content-length", "0")
                 self.end_headers()
+
+            def _drip(self) -> None:
+                self.close_connection = True
+                with suppress(OSError):  # it is given up
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nx: ")
+                    while outer.mode == "drip":
+                        self.wfile.write(b"a")
+                        time.sleep(0.1)
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
@@ -97,7 +109,8 @@ class Receiver:
 
 @dataclass
 class Load:
-    """Callers that post until `stop`, each prediction with a text of its own."""
+    """Callers that post until `stop`, each prediction with a text of its own. `others`: what other users post
+    meanwhile; `is_flood`: short ones as fast as the callers can."""
 
     url: str
     key: str
@@ -107,6 +120,8 @@ class Load:
     refused: int = 0
     doubled: int = 0
     storm: bool = False  # everything is canceled at once
+    is_flood: bool = False
+    others: list["Load"] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -136,7 +151,7 @@ class Load:
             while not self._stop.is_set():
                 text = uuid4().hex
                 given: dict[str, Any] = {"text": text}
-                kind = chance.random()
+                kind = 0.5 if self.is_flood else chance.random()
                 if kind < 0.15:
                     given["seconds"] = chance.uniform(0.5, 3)
                 elif kind < 0.3:
@@ -144,7 +159,7 @@ class Load:
                 elif kind < 0.35:
                     given["file"] = True
                 self._post(client, given, cancel=self.storm or kind > 0.95)
-                time.sleep(chance.uniform(0, 0.1))
+                time.sleep(0 if self.is_flood else chance.uniform(0, 0.1))
 
     def _post(self, client: httpx.Client, given: dict[str, Any], *, cancel: bool) -> None:
         """Posts until it is accepted, as a careful caller does: the same key, so that no try makes a second
@@ -177,6 +192,18 @@ class Load:
             client.post(f"/v1/predictions/{prediction_id}/cancel")
         except httpx.HTTPError:
             return
+
+    def another_user(self) -> "Load":
+        """The load of a new account, as a flood."""
+        name = f"user{uuid4().hex[:8]}"
+        with self.client() as client:
+            asked = {"username": name, "email": f"{name}@example.com"}
+            password = client.post("/v1/users", json=asked).raise_for_status().json()["password"]
+            token = client.post("/v1/auth/token", data={"username": name, "password": password})
+        self.others.append(
+            Load(self.url, token.raise_for_status().json()["access_token"], Receiver(), is_flood=True)
+        )
+        return self.others[-1]
 
     def settle(self, seconds: float) -> None:
         """Waits until every prediction has ended, or the time is over."""
