@@ -34,9 +34,9 @@ from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.sources import SourceReader
-from app.services.catalogue.version_maker import VersionMaker, specs_of_workers
+from app.services.catalogue.version_maker import ModelLimits, VersionMaker, specs_of_workers
 from app.services.catalogue.version_stats import VersionStats
-from app.services.files.files import Files
+from app.services.files.files import FileLimits, Files
 from app.services.files.own_files import OwnFiles
 from app.services.people import rate_limits
 from app.services.people.access import Access
@@ -56,7 +56,7 @@ from app.services.platform.metrics import ApiMetrics
 from app.services.platform.statistics import Statistics
 from app.services.platform.storage_identity import StorageIdentity
 from app.services.predictions.after_commit import Notifier
-from app.services.predictions.backlog import Backlog
+from app.services.predictions.backlog import Backlog, BacklogLimits
 from app.services.predictions.bulk import Bulk
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.delivery_log import DeliveryLog
@@ -360,28 +360,31 @@ def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
         partial(specs_of_workers, database),
         sources,
         settings.trusted_code,
+        ModelLimits(settings.max_model_bytes, settings.model_quota_bytes),
         development=settings.is_development,
         backends=BackendVersions(database),
     )
 
 
 def build_files(settings: Settings, core: Core) -> Files:
-    most, hours = settings.max_upload_bytes, settings.file_retention_hours
-    return Files(core.database, core.storage, settings.secret_key, max_bytes=most, retention_hours=hours)
+    limits = FileLimits(settings.max_upload_bytes, settings.upload_quota_bytes, settings.file_retention_hours)
+    return Files(core.database, core.storage, settings.secret_key, limits)
 
 
 def build_submitter(
     settings: Settings, core: Core, fleet: Fleet, threads: Executor, bodies: BodyGate
 ) -> Submitter:
     checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
-    backlog = Backlog(core.database, threads, each=settings.max_waiting_per_user, all=settings.max_waiting)
+    limits = BacklogLimits(
+        settings.max_waiting_per_user, settings.max_waiting, settings.prediction_quota_bytes
+    )
     return Submitter(
         core.database,
         core.lifecycle,
         checker,
         OwnFiles(core.database, threads),
         fleet,
-        backlog,
+        Backlog(core.database, threads, limits),
         core.answers.stored,
         threads,
         bodies.run,

@@ -14,7 +14,6 @@ from app.setting_types import (
     Aliases,
     Lower,
     Networks,
-    RateLimit,
     SecondsList,
     Secret,
     SecretUrl,
@@ -108,7 +107,7 @@ class ServerSettings(BaseSettings):
 
 
 class PeopleSettings(BaseSettings):
-    """Who may call, how often, and how much one user may have waiting."""
+    """Who may call, and how long credentials last."""
 
     allow_anonymous: bool = Field(
         False, description="Let callers without a token run public models; they see nothing of others."
@@ -125,39 +124,6 @@ class PeopleSettings(BaseSettings):
         description=(
             "Comma-separated addresses or networks whose X-Forwarded-For is believed; empty: nobody's."
         ),
-    )
-    rate_limit_creates: RateLimit = Field(
-        "600/minute",
-        description=(
-            "New predictions of one user, or of one address without a credential; `off`: no limit. "
-            "`lovage up` sets it off unless you set it, or others can reach it."
-        ),
-    )
-    rate_limit_calls: RateLimit = Field(
-        "3000/minute",
-        description=(
-            "All other calls of one user or address; `off`: no limit. `lovage up` sets it as the one above."
-        ),
-    )
-    rate_limit_key: RateLimit = Field(
-        "", description="All calls with one API key, e.g. 1000/minute; empty: only its user's limits."
-    )
-    rate_limit_logins: RateLimit = Field(
-        "10/minute",
-        description=(
-            "Wrong passwords for one account from one address; `off`: no limit. An account from all"
-            " addresses, and an address for all accounts, may have 5 times as many; then one try a second is"
-            " let in."
-        ),
-    )
-    rate_limit_registrations: RateLimit = Field(
-        "20/hour", description="Accounts that one address may try to create; `off`: no limit."
-    )
-    max_waiting_per_user: int = Field(
-        100_000, ge=0, description="Waiting predictions of one user; more are answered 429. 0: no limit."
-    )
-    max_waiting: int = Field(
-        2_000_000, ge=0, description="Waiting predictions in all; more are answered 429. 0: no limit."
     )
     audit_days: int = Field(
         365, ge=0, description="Days after which entries of the audit log are removed; 0: kept."

@@ -27,6 +27,7 @@ from app.setting_groups import (
     WebhookSettings,
     WorkerSettings,
 )
+from app.setting_limits import LimitSettings
 from app.setting_sources import DEFAULT, ENV_FILE, OFF, Found
 from app.setting_types import Secret, ShownSetting, folders, mask, secret_mark
 
@@ -103,6 +104,7 @@ class Settings(  # pydantic collects the fields from the last base to the first
     WorkerSettings,
     ModelSettings,
     StorageSettings,
+    LimitSettings,
     PeopleSettings,
     ServerSettings,
     PlatformSettings,

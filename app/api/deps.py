@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Header, Query, Request
 from fastapi.requests import HTTPConnection
 
@@ -49,12 +50,14 @@ from app.services.predictions.whole_answers import WholeAnswers
 from app.setting_types import ShownSetting
 from app.storage.base import Storage
 
+HUB_LOOKUPS, HUB_LOOKUPS_EACH = 4, 2  # models of the hub that are being registered: of all, of one caller
+TOO_MANY_LOOKUPS = "You may register {} models of the hub at once. Try again when one is registered."
 HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class ApiOptions:
-    """The settings that routes read. See app/setting_groups.py for each."""
+    """The settings that routes read. See app/setting_groups.py and setting_limits.py for each."""
 
     public_url: str
     allow_anonymous: bool
@@ -106,6 +109,10 @@ class Services:
     answers: WholeAnswers
     storage: Storage
     proxy_check: ProxyCheck = field(default_factory=ProxyCheck)
+    hub_lookups: ConnectionCounts = field(
+        default_factory=lambda: ConnectionCounts(HUB_LOOKUPS_EACH, TOO_MANY_LOOKUPS)
+    )
+    hub_threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(HUB_LOOKUPS))
 
 
 def services_of(request: HTTPConnection) -> Services:

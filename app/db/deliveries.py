@@ -119,12 +119,14 @@ def record(session: Session, results: Sequence[DeliveryResult]) -> None:
     session.execute(insert(DeliveryAttemptRow), attempts)
 
 
-def by_prediction(session: Session, prediction_id: str) -> list[Delivery]:
-    """A prediction's deliveries in order, each with its tries."""
+def by_prediction(session: Session, prediction_id: str, *, cursor: str | None, limit: int) -> Page[Delivery]:
+    """A prediction's deliveries, oldest first, each with its tries."""
     query = select(DeliveryRow).where(DeliveryRow.prediction_id == prediction_id)
-    rows = session.scalars(query.order_by(DeliveryRow.created_at, DeliveryRow.id)).all()
-    attempts = _attempts(session, [row.id for row in rows])
-    return [_delivery(row, attempts[row.id]) for row in rows]
+    query = query.options(defer(DeliveryRow.body))
+    by, ident = DeliveryRow.created_at, DeliveryRow.id
+    rows = page(session, query, by, ident, cursor=cursor, limit=limit, oldest_first=True)
+    attempts = _attempts(session, [row.id for row in rows.results])
+    return rows.map(lambda row: _delivery(row, attempts[row.id]))
 
 
 def list_of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[SentDelivery]:
@@ -161,14 +163,32 @@ def _delivery(row: DeliveryRow, attempts: Sequence[DeliveryAttempt]) -> Delivery
 REDELIVER = text("""
     UPDATE deliveries SET next_at = now(), leased_until = NULL, delivered_at = NULL, given_up_at = NULL,
         tries = 0
-    WHERE prediction_id = :prediction AND (CAST(:delivery AS text) IS NULL OR id = :delivery)
+    WHERE id IN (
+        SELECT d.id FROM deliveries AS d
+        WHERE prediction_id = :prediction AND (CAST(:delivery AS text) IS NULL OR d.id = :delivery)
+          AND (SELECT count(*) FROM delivery_attempts WHERE delivery_id = d.id) < :most_tries
+        ORDER BY d.created_at DESC, d.id DESC LIMIT :limit)
     RETURNING id""")
+MOST_TRIES = 100  # of one delivery, all of which are kept and shown
+MOST_REDELIVERED = 100
 
 
 def redeliver(session: Session, prediction_id: str, delivery_id: str | None = None) -> list[str]:
-    """Makes one delivery of a prediction, or all of them, due again with the same id and body. Returns their
-    ids."""
-    return list(session.execute(REDELIVER, {"prediction": prediction_id, "delivery": delivery_id}).scalars())
+    """Makes one delivery of a prediction, or the newest MOST_REDELIVERED, due again with the same id and
+    body; not those that were tried MOST_TRIES times. Returns their ids."""
+    params = {"prediction": prediction_id, "delivery": delivery_id}
+    bounds = {"most_tries": MOST_TRIES, "limit": MOST_REDELIVERED}
+    return list(session.execute(REDELIVER, params | bounds).scalars())
+
+
+EXISTS = text("""
+    SELECT EXISTS (SELECT FROM deliveries WHERE prediction_id = :prediction
+                   AND (CAST(:delivery AS text) IS NULL OR id = :delivery))""")
+
+
+def is_any(session: Session, prediction_id: str, delivery_id: str | None = None) -> bool:
+    """Whether the prediction has this delivery, or any."""
+    return bool(session.scalar(EXISTS, {"prediction": prediction_id, "delivery": delivery_id}))
 
 
 FORGET = text("DELETE FROM deliveries WHERE prediction_id = ANY(:ids)")

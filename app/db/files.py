@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from app.db import storage_use
 from app.db.objects import to_object, values_of
 from app.db.pages import page
 from app.db.tables import FileRow
@@ -61,4 +62,5 @@ def contents_of(session: Session, user_id: UUID, limit: int) -> list[tuple[str, 
 
 def forget(session: Session, ids: Sequence[str]) -> None:
     """Deletes the rows of files; their bytes are the caller's to delete."""
+    storage_use.remove_uploads(session, ids)
     session.execute(delete(FileRow).where(FileRow.id.in_(ids)))

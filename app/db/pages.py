@@ -1,4 +1,4 @@
-"""Pages of anything that is listed newest first: keyset queries and opaque cursors. Knows no table.
+"""Pages of anything that is listed by time: keyset queries and opaque cursors. Knows no table.
 
 A cursor names the row beside which a page begins and the direction, so that pages stay right while rows are
 added.
@@ -21,7 +21,7 @@ LARGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """`backwards`: the page holds rows newer than the named one."""
+    """`backwards`: the page holds the rows before the named one in the list's order."""
 
     created_at: datetime
     id: Any
@@ -59,33 +59,38 @@ def page(
     *,
     cursor: str | None,
     limit: int,
+    oldest_first: bool = False,
 ) -> Page[Any]:
-    """One page of the statement's rows (entities), newest first, ties by id. At most LARGEST rows."""
+    """One page of the statement's rows (entities), newest first unless said otherwise, ties by id. At most
+    LARGEST rows."""
     limit = max(1, min(limit, LARGEST))
     start = Cursor.parse(cursor, ident.type.python_type) if cursor else None
-    statement = _beside(statement, created_at, ident, start).limit(limit + 1)
+    is_ascending = oldest_first != bool(start and start.backwards)
+    statement = _beside(statement, created_at, ident, start, is_ascending).limit(limit + 1)
     rows = list(session.scalars(statement))
     more = len(rows) > limit
     rows = rows[:limit]
     if start is None or not start.backwards:
-        return _paged(rows, created_at.key, ident.key, newer=start is not None, older=more)
-    return _paged(rows[::-1], created_at.key, ident.key, newer=more, older=True)
+        return _paged(rows, created_at.key, ident.key, before=start is not None, behind=more)
+    return _paged(rows[::-1], created_at.key, ident.key, before=more, behind=True)
 
 
-def _beside(statement: Select[Any], created_at: Any, ident: Any, start: Cursor | None) -> Select[Any]:
+def _beside(
+    statement: Select[Any], created_at: Any, ident: Any, start: Cursor | None, is_ascending: bool
+) -> Select[Any]:
     here = tuple_(created_at, ident)
-    if start is None:
-        return statement.order_by(created_at.desc(), ident.desc())
-    there = (start.created_at, start.id)
-    if start.backwards:
-        return statement.where(here > there).order_by(created_at, ident)
-    return statement.where(here < there).order_by(created_at.desc(), ident.desc())
+    if start is not None:
+        there = (start.created_at, start.id)
+        statement = statement.where(here > there if is_ascending else here < there)
+    if is_ascending:
+        return statement.order_by(created_at, ident)
+    return statement.order_by(created_at.desc(), ident.desc())
 
 
-def _paged(rows: list[Any], created_at: str, ident: str, *, newer: bool, older: bool) -> Page[Any]:
+def _paged(rows: list[Any], created_at: str, ident: str, *, before: bool, behind: bool) -> Page[Any]:
     def cursor_of(row: Any, backwards: bool) -> str:
         return str(Cursor(getattr(row, created_at), getattr(row, ident), backwards))
 
-    following = cursor_of(rows[-1], False) if rows and older else None
-    preceding = cursor_of(rows[0], True) if rows and newer else None
+    following = cursor_of(rows[-1], False) if rows and behind else None
+    preceding = cursor_of(rows[0], True) if rows and before else None
     return Page(rows, following, preceding)

@@ -5,7 +5,19 @@ import uuid
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Date, Float, ForeignKey, Integer, LargeBinary, String, Text, func, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Date,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -51,6 +63,16 @@ class QueueMinuteRow(Base):
     at: Mapped[datetime] = mapped_column(TIME, primary_key=True)
     waiting: Mapped[int] = mapped_column(Integer)
     running: Mapped[int] = mapped_column(Integer)
+
+
+class StorageUseRow(Base):
+    """Bytes that are kept of one user (the zero UUID: of anonymous callers). See app/db/storage_use.py."""
+
+    __tablename__ = "storage_use"
+
+    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
+    upload_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    prediction_bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class PlatformFactRow(Base):

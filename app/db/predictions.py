@@ -270,7 +270,7 @@ def _by_id(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 FINISH = by_id(f"""
     UPDATE predictions AS p SET status = CASE WHEN p.cancel_requested THEN 'canceled' ELSE r.status END,
            output = CASE WHEN r.keeps_progress THEN p.output ELSE r.output END,
-           output_bytes = r.output_bytes, output_key = r.output_key,
+           output_bytes = r.output_bytes, output_key = r.output_key, file_bytes = r.file_bytes,
            error = CASE WHEN p.cancel_requested THEN p.error ELSE r.error END,
            error_code = CASE WHEN p.cancel_requested THEN NULL ELSE r.error_code END,
            logs = CASE WHEN r.keeps_progress THEN p.logs ELSE r.logs END,
@@ -280,7 +280,7 @@ FINISH = by_id(f"""
     FROM json_to_recordset(:rows) AS r(id text, attempt int, worker uuid, status text, output json,
         error text,
          error_code text, logs text, metrics json, progress json, generation int, output_bytes int,
-         output_key text, keeps_progress bool)
+         output_key text, keeps_progress bool, file_bytes bigint)
     WHERE {{ids}} AND p.id = r.id AND p.attempt = r.attempt AND p.worker = r.worker
         AND {hidden("p.status")} = 'processing'
     {RETURNING_ENDED}""")
@@ -349,7 +349,7 @@ def held_by(session: Session, worker: UUID) -> list[Prediction]:
 
 REMOVE_DATA = text(f"""
     UPDATE predictions AS p SET input = NULL, output = NULL, logs = '', routing = NULL, webhook = NULL,
-        input_bytes = NULL, output_bytes = NULL, output_key = NULL, data_removed_at = now()
+        input_bytes = NULL, output_bytes = NULL, output_key = NULL, file_bytes = NULL, data_removed_at = now()
     WHERE p.id = ANY(:ids) AND p.completed_at IS NOT NULL AND p.data_removed_at IS NULL {RETURNING}""")
 
 

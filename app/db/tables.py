@@ -33,6 +33,7 @@ from app.db.platform_tables import (
     PlatformFactRow,
     QueueMinuteRow,
     StatisticsMinuteRow,
+    StorageUseRow,
     UsageDayRow,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "PlatformFactRow",
     "QueueMinuteRow",
     "StatisticsMinuteRow",
+    "StorageUseRow",
     "UsageDayRow",
 ]
 
@@ -144,6 +146,8 @@ class VersionRow(Base):
     fingerprint: Mapped[str] = mapped_column(String(64), server_default="")  # of what its source held
     # What workers measured and chose on loading it (dtype, agreement, cost model); not part of the address.
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    # Of the files that a worker fetches from the hub; null: not fetched from there, or not measured.
+    source_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_by: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id"))
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     # When it became its model's current version, which is the one released last.
@@ -177,6 +181,7 @@ class PredictionRow(Base):
     # properties, `output` facts about it.
     input_key: Mapped[str | None] = mapped_column(Text)
     output_key: Mapped[str | None] = mapped_column(Text)
+    file_bytes: Mapped[int | None] = mapped_column(BigInteger)  # of the files that its output names
     error: Mapped[str | None] = mapped_column(Text)
     error_code: Mapped[str | None] = mapped_column(String(32))
     logs: Mapped[str] = mapped_column(Text, server_default="")

@@ -90,6 +90,7 @@ def put(session: Session, model_id: UUID, version: CompleteVersion, created_by: 
         "model_id": model_id,
         "output_schema": version.output_schema,
         "fingerprint": spec.fingerprint,
+        "source_bytes": version.source_bytes,
     }
     values = {
         "id": spec.address(),

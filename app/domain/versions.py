@@ -97,11 +97,13 @@ class VersionSpec:
 
 @dataclass(frozen=True, slots=True)
 class CompleteVersion:
-    """A version that can be registered: `spec` has its address, the rest follows from the spec."""
+    """A version that can be registered: `spec` has its address, the rest follows from the spec.
+    `source_bytes`: of the files that workers fetch from the hub."""
 
     spec: VersionSpec
     output_schema: dict[str, Any]
     streams: bool
+    source_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,9 @@ OWN_MACHINE = {
     "RATE_LIMIT_CREATES": "off",
     "RATE_LIMIT_CALLS": "off",
     "RATE_LIMIT_REGISTRATIONS": "off",
+    "UPLOAD_QUOTA_BYTES": "0",
+    "PREDICTION_QUOTA_BYTES": "0",
+    "MODEL_QUOTA_BYTES": "0",
 }
 # Whoever reaches the address could make an account and have this machine call its own network.
 OPEN_TO_OTHERS = {"ALLOW_REGISTRATION": "false", "ALLOW_PRIVATE_ADDRESSES": "false"}

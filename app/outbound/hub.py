@@ -13,8 +13,6 @@ from typing import Any
 
 import httpx
 
-INFO_SECONDS = 15  # for one answer about a repository
-
 
 class HubFailed(Exception):
     """The hub gave no answer, or not the one that was hoped for. Its text is the library's, never empty."""
@@ -34,7 +32,7 @@ class HubNoRepository(HubFailed):
 
 @dataclass(frozen=True, slots=True)
 class HubRepository:
-    """A repository at one commit. `files` are (name, size in bytes; 0 where sizes were not asked for); `tag`
+    """A repository at one commit. `files` are (name, size in bytes; 0 where the hub does not say); `tag`
     is its author's word for what the model does, "" for none. `is_open`: anybody may have its files.
     `parameters`: how many numbers of each dtype its safetensors hold, where the hub knows."""
 
@@ -58,14 +56,10 @@ class HubClient:
 
         return HfApi(endpoint=self._endpoint, token=self._token, library_name="lovage")
 
-    def repository(
-        self, name: str, revision: str = "", *, sizes: bool = False, seconds: float | None = None
-    ) -> HubRepository:
-        """What it holds at a revision ("": the newest); waits `seconds` at most. Raises HubFailed."""
+    def repository(self, name: str, revision: str = "") -> HubRepository:
+        """What it holds at a revision ("": the newest). Raises HubFailed."""
         with _failures():
-            info = self._api().model_info(
-                name, revision=revision or None, timeout=seconds, files_metadata=sizes
-            )
+            info = self._api().model_info(name, revision=revision or None, files_metadata=True)
         files = [(entry.rfilename, entry.size or 0) for entry in info.siblings or []]
         is_open = not info.gated and not info.private
         parameters = dict(info.safetensors.parameters) if info.safetensors else {}

@@ -162,7 +162,7 @@ def _from_hub(job: DownloadJob) -> tuple[Files, Fetch]:
     hub, folder = HubClient(job.endpoint, job.token, saved_login=True), Path(job.folder)
 
     def list_files() -> list[tuple[str, int]]:
-        return list(hub.repository(job.location, job.revision, sizes=True).files)
+        return list(hub.repository(job.location, job.revision).files)
 
     return list_files, lambda name: hub.download(job.location, name, job.revision, folder)
 

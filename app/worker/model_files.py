@@ -4,7 +4,6 @@ Nobody waits on a thread: whoever needs a source that is not here yet gets a fut
 function that is passed in.
 """
 
-import re
 import threading
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import structlog
 
 from app.domain.errors import ModelUnavailable
+from app.domain.model_downloads import PICKLES, select_downloads
 from app.domain.versions import Source, parse_source, too_large
 from app.outbound.deadline import CallCanceled
 from app.outbound.model_download import Download, DownloadJob
@@ -24,15 +24,6 @@ from app.worker.model_store import ModelStore
 log = structlog.get_logger(__name__)
 
 LogLine = Callable[[str], None]
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".pickle")
-# Weights in other formats and pictures in model cards; never needed by a runtime.
-UNWANTED = re.compile(
-    r"(^|/)\."
-    r"|\.(bin|pt|pth|pkl|ckpt|pickle|h5|msgpack|onnx|ot|gguf|tflite|mp4|gif)$"
-    r"|^(onnx|openvino|coreml)/",
-    re.I,
-)
-UNWANTED_OF_ONNX = re.compile(r"(^|/)\.|\.(h5|msgpack|ot|gguf|tflite|mp4|gif)$|^(openvino|coreml)/", re.I)
 DOWNLOADS = 4  # at once; more would only share one line and one disk
 
 
@@ -229,12 +220,8 @@ def _not_downloaded(source: Source, error: Exception) -> ModelUnavailable:
 
 
 def wanted_files(files: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-    """The files to fetch: everything but weights in other formats; ONNX files where there is nothing
-    else. Raises ModelUnavailable when only pickles
-    are there."""
-    has_torch = any(name.lower().endswith((".safetensors", *PICKLES)) for name, _ in files)
-    unwanted = UNWANTED if has_torch else UNWANTED_OF_ONNX
-    kept = [(name, size) for name, size in files if not unwanted.search(name)]
+    """The files to fetch. Raises ModelUnavailable when only pickles are there."""
+    kept = select_downloads(files)
     has_pickles = any(name.lower().endswith(PICKLES) for name, _ in files)
     if has_pickles and not any(name.endswith(".safetensors") for name, _ in kept):
         raise ModelUnavailable("The source has pickled weights only; Lovage loads safetensors only.")

@@ -23,10 +23,18 @@ class Outputs:
     def __init__(self, storage: Storage) -> None:
         self._storage, self._values = storage, StoredValues(storage)
 
-    def store(self, output: Any, folder: Path, prediction_id: str, attempt: int) -> Any:
-        """The output with its file names replaced by storage keys. Raises StorageFailed."""
+    def store(self, output: Any, folder: Path, prediction_id: str, attempt: int) -> tuple[Any, int]:
+        """(The output with its file names replaced by storage keys, bytes of the files). Raises
+        StorageFailed."""
         prefix = f"{output_prefix(prediction_id)}{attempt}/"
-        return map_files(output, lambda name: file_out(self._put(name, folder, prefix)))
+        sizes: dict[str, int] = {}
+
+        def put(name: str) -> Any:
+            key, size = self._put(name, folder, prefix)
+            sizes[key] = size
+            return file_out(key)
+
+        return map_files(output, put), sum(sizes.values())
 
     def store_value(self, text: JsonText, prediction_id: str, attempt: int) -> str:
         """Its key. Raises StorageFailed."""
@@ -45,10 +53,11 @@ class Outputs:
         except StorageFailed as error:
             log.warning("old_files_left", prediction=prediction_id, reason=error.detail)
 
-    def _put(self, name: str, folder: Path, prefix: str) -> str:
+    def _put(self, name: str, folder: Path, prefix: str) -> tuple[str, int]:
+        """(key, bytes)."""
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             raise StorageFailed("The model named an output file that it did not write.")
         key = prefix + path.name
         self._storage.put(key, path, mimetypes.guess_type(path.name)[0] or "application/octet-stream")
-        return key
+        return key, path.stat().st_size

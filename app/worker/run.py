@@ -69,6 +69,7 @@ class Run:
         "chunks",
         "delivered",
         "ending",
+        "file_bytes",
         "folder",
         "generation",
         "handle",
@@ -89,6 +90,7 @@ class Run:
         self.prediction = prediction
         self.handle: Handle | Future[Any] | None = None  # whatever it waits for
         self.folder: Path | None = None
+        self.file_bytes: int | None = None  # of the files that it has stored
         self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
         self.has_own_timeout = False  # its caller allows it less time than its version does
         self.in_batch = False  # it has begun
@@ -202,10 +204,8 @@ class Run:
             self.ending = Failed(NOT_STORABLE, ModelFailed.code)
             return None
 
-    def as_ending(
-        self, output: JsonText | None, output_bytes: int = 0, output_key: str | None = None
-    ) -> Ending:
-        """What is recorded of it; `output` with its files stored. The others as in Ending."""
+    def as_ending(self, output: JsonText | None, output_bytes: int = 0, key: str | None = None) -> Ending:
+        """What is recorded of it; `output` with its files stored. `key`: its own, as in Ending."""
         error, code = self.reason, None
         if isinstance(self.ending, Failed):
             error, code = self.ending.error or "The model failed without a message.", self.ending.code
@@ -221,7 +221,8 @@ class Run:
             self.generation,
             bool(self.prediction.webhook),
             output_bytes or (len(output) if output else None),
-            output_key,
+            key,
+            file_bytes=self.file_bytes,
         )
 
     @property
@@ -252,9 +253,9 @@ class Run:
         webhook, chosen = self.prediction.webhook, self.prediction.webhook_events
         events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
         self.updates += 1
-        logs = self.logs if "logs" in changed else None
         number = self.prediction.attempt * 100_000 + self.updates
         generation = None if output is None else self.generation
+        logs = self.logs if due["logs"] else None
         return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)
 
 

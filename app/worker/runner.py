@@ -201,7 +201,8 @@ class Runner:
         assert run.folder is not None
         if self._progress.is_ours(run):
             prediction = run.prediction
-            output = self._outputs.store(run.output, run.folder, prediction.id, prediction.attempt)
+            stored = self._outputs.store(run.output, run.folder, prediction.id, prediction.attempt)
+            output, run.file_bytes = stored
             self._record(run, output)
         else:
             self._ended(run, None)

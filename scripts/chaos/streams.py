@@ -36,6 +36,7 @@ class Reader:
     pieces: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
     longest_gap: float = 0.0
+    last: float = 0.0  # when the last piece came
     prediction: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> "Reader":
@@ -47,15 +48,14 @@ class Reader:
         return self
 
     def _read(self) -> None:
-        last = 0.0
         for event, data in self._events():
             now = time.monotonic()
             if event != "output":
                 self.events.append(event)
                 continue
             self.pieces.append(data)
-            self.longest_gap = max(self.longest_gap, now - last if last else 0.0)
-            last = now
+            self.longest_gap = max(self.longest_gap, now - self.last if self.last else 0.0)
+            self.last = now
 
     def _events(self) -> Iterator[tuple[str, str]]:
         event, data = "", []

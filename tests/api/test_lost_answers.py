@@ -33,14 +33,25 @@ def inserts_wait(url: str) -> Iterator[Any]:
         connection.close()
 
 
+def release_later(url: str, connection: Any) -> None:
+    """The statement goes on just after its caller was answered, before Postgres looks for its client."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'predictions'::regclass"
+    other = psycopg2.connect(url.replace("+psycopg2", ""))
+    other.autocommit = True
+    cursor = other.cursor()
+    eventually(lambda: cursor.execute(waiting) or cursor.fetchone() != (0,))
+    other.close()
+    time.sleep(0.45)
+    connection.rollback()
+
+
 def test_an_insert_whose_answer_was_lost_is_canceled_when_it_turns_out_to_be_recorded(
     ada, echo, api_settings
 ) -> None:
     """Seven of seven calls were answered 503, and behind two of them 128 predictions were on record and
     ran."""
     with inserts_wait(api_settings.database_url) as connection:
-        # the statement goes on just after its caller was answered, before Postgres looks for its client
-        release = threading.Timer(0.55, connection.rollback)
+        release = threading.Thread(target=release_later, args=(api_settings.database_url, connection))
         release.start()
         answer = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {"text": "x"}})
         release.join()

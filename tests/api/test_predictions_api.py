@@ -5,6 +5,7 @@ import time
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 
 def until_ended(person, prediction, seconds=10):
@@ -274,7 +275,7 @@ def test_a_stream_tells_everything_to_a_late_reader_and_resumes(ada, echo, worke
     assert anonymous.get(made["urls"]["stream"][:-2] + "xx").status_code == 404
 
 
-def test_webhooks_are_listed_and_sent_again(ada, echo, worker):
+def test_webhooks_are_listed_in_pages_and_sent_again_not_too_often(ada, echo, worker, database):
     wanted = {"version": "ada/echo", "input": {}, "webhook": "https://example.com/hook"}
     made = ada.http.post("/v1/predictions", json=wanted).json()
     until_ended(ada, made)
@@ -287,6 +288,29 @@ def test_webhooks_are_listed_and_sent_again(ada, echo, worker):
     one = ada.http.post(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/redeliver")
     assert one.status_code == 200
     assert ada.http.post(f"/v1/predictions/{made['id']}/deliveries/none/redeliver").status_code == 404
+    more = text(
+        "INSERT INTO deliveries SELECT id || n, prediction_id, user_id, event, url, body FROM deliveries,"
+        " generate_series(1, 149) n"
+    )
+    tries = text(
+        "INSERT INTO delivery_attempts (delivery_id, seconds) SELECT id, 1 FROM deliveries,"
+        " generate_series(1, 100) WHERE id = :id"
+    )
+    with database.unit() as session:
+        session.execute(more)
+        session.execute(tries, {"id": listed[0]["id"]})
+    page = ada.http.get(f"/v1/predictions/{made['id']}/deliveries").json()
+    rest = ada.http.get(page["next"]).json()
+    ids = [each["id"] for each in page["results"] + rest["results"]]
+    assert (len(page["results"]), len(set(ids)), rest["next"]) == (100, 150, None)
+    again = ada.http.post(f"/v1/predictions/{made['id']}/redeliver").json()["redelivered"]
+    assert len(again) == 100
+    assert listed[0]["id"] not in again
+    too_often = ada.http.post(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/redeliver")
+    assert (too_often.status_code, "100 times" in too_often.json()["detail"]) == (409, True)
+
+
+def test_the_webhook_secret_is_shown(ada):
     secret = ada.http.get("/v1/webhooks/default/secret").json()["key"]
     assert secret.startswith("whsec_")
     assert secret.count("_") == 1

@@ -1,13 +1,14 @@
 """Whatever the statistics say, what is looked up by an index is read from that index: app/db/planner.py."""
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import TextClause, text
 
-from app.db import claims, queue_counts, sweeps
+from app.db import claims, queue_counts, storage_use, sweeps
 from app.db.planner import BY_INDEX
 from app.db.session import Database
 
@@ -19,6 +20,7 @@ WAITING = """
     INSERT INTO predictions (id, version_id, model, queue, notified_at)
     SELECT '1' || lpad(n::text, 25, '0'), 'v', 'a/b', 'cpu', now() FROM generate_series(1, :number) AS n"""
 END_ALL = "UPDATE predictions SET status = 'succeeded', completed_at = now() WHERE status = 'starting'"
+NOW = datetime.now(UTC)
 CLAIM = {"worker": uuid4(), "capacity": "{}"}
 IDS = [f"1{n:025}" for n in range(1, 65)]
 LOOKS: dict[str, tuple[TextClause, dict[str, Any], set[str]]] = {
@@ -34,6 +36,16 @@ LOOKS: dict[str, tuple[TextClause, dict[str, Any], set[str]]] = {
     "a slice of a queue": (sweeps.QUEUE_SLICE, {"queue": "cpu", "after": "", "limit": 500}, {"waiting"}),
     "all that waits": (sweeps.WAITING, {"queue": "", "after": "", "limit": 2_000}, {"waiting"}),
     "the queues": (sweeps.QUEUES_WAITING, {}, {"waiting"}),
+    "bytes that a user has waiting": (
+        storage_use.WAITING_OF_USER,
+        {"user_id": uuid4(), "most": 1_000},
+        {"waiting_by_user"},
+    ),
+    "bytes of what has ended just now": (
+        storage_use.COUNT,
+        {"since": NOW - timedelta(minutes=1), "until": NOW, "nobody": uuid4()},
+        {"retention"},
+    ),
 }
 FEW, MANY = 20, 20_000
 

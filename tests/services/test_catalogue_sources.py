@@ -2,12 +2,14 @@
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from dripping import dripping
 
 from app.domain.errors import InvalidRequest, Unavailable
-from app.services.catalogue.model_files import ModelFiles
+from app.services.catalogue.model_files import LARGEST_CONFIG, ModelFiles
 from app.services.catalogue.model_kind import kind_for_task, kind_of
 from app.services.catalogue.sources import SourceReader
 from app.services.catalogue.version_maker import check_config
@@ -127,7 +129,12 @@ class Hub(BaseHTTPRequestHandler):
         if self.path.startswith("/api/models/org/bert"):
             if "/revision/nope" in self.path:
                 return self.send(404, {"error": "x"}, head, {"X-Error-Code": "RevisionNotFound"})
-            files = [{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]
+            files = [
+                {"rfilename": "config.json", "size": 100},
+                {"rfilename": "model.safetensors", "size": 5_000},
+                {"rfilename": "pytorch_model.bin", "size": 6_000},
+                {"rfilename": "tokenizer_config.json", "size": LARGEST_CONFIG + 1},
+            ]
             return self.send(200, {"id": "org/bert", "sha": COMMIT, "siblings": files}, head)
         if self.path == f"/org/bert/resolve/{COMMIT}/config.json":
             extra = {"X-Repo-Commit": COMMIT, "ETag": '"abc"'}
@@ -162,6 +169,17 @@ def test_a_hub_revision_is_pinned_to_its_commit(hub):
     assert str(inspected.source) == f"hf:org/bert@{COMMIT}"
     assert kind_of(inspected.files) == ("embedding", "")
     assert inspected.files.has_safetensors
+    assert inspected.download_bytes == 100 + 5_000 + LARGEST_CONFIG + 1, "what a worker fetches"
+    assert inspected.files.config("tokenizer_config.json") == {}, "too large to be read"
+
+
+def test_a_look_at_the_hub_has_one_deadline_however_slowly_it_answers():
+    with dripping(b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n") as url:
+        reader = SourceReader([], url.removesuffix("/x"), lookup_seconds=2)
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="hub cannot be reached"):
+            reader.inspect("hf:org/bert")
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -184,4 +202,3 @@ def test_the_operators_token_opens_the_hub_for_operators_only(hub, name, word):
     with pytest.raises(InvalidRequest, match=word) as refused:
         reader.inspect(f"hf:org/{name}")
     assert "administrators" in refused.value.detail
-    assert str(reader.inspect("hf:org/bert").source) == f"hf:org/bert@{COMMIT}"

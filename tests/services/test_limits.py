@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from waiting import eventually
 
 from app.db.session import Database
 from app.services.people.rate_limits import RateLimits, TooManyCalls, Windows, parse_limit
-from app.services.predictions.backlog import Backlog, TooManyWaiting
+from app.services.people.sliding_window import SlidingWindow
+from app.services.predictions.backlog import Backlog, BacklogLimits, TooManyWaiting
 
 NOWHERE = "redis://127.0.0.1:1"
 
@@ -82,21 +85,59 @@ def test_a_redis_that_does_not_answer_keeps_no_caller_waiting() -> None:
     limits.close()
 
 
+WINDOWS = st.builds(
+    lambda amount, left, seconds, previous, current: SlidingWindow(
+        amount, seconds, min(previous, amount), left * seconds, min(current, amount), (1 + left) * seconds
+    ),
+    st.integers(1, 3_000),
+    st.floats(0.01, 1),
+    st.sampled_from([1, 60, 3_600]),
+    st.integers(0, 3_000),
+    st.integers(0, 3_000),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(WINDOWS, st.integers(1, 3_000))
+def test_after_the_seconds_of_a_refusal_so_many_are_let_in_and_not_much_earlier(
+    window: SlidingWindow, calls: int
+) -> None:
+    calls = min(calls, window.amount)
+    seconds = window.seconds_until(calls, 0.0)
+    assert window.left(seconds + window.seconds * 1e-6) >= calls
+    assert seconds < window.seconds * 0.001 or window.left(seconds - window.seconds * 0.001) < calls
+
+
+@pytest.mark.parametrize("with_redis", [True, False])
+def test_who_waits_as_long_as_a_refusal_says_is_let_in(servers, with_redis: bool) -> None:
+    limits = limits_of(servers.redis_url if with_redis else NOWHERE, "5/second")
+    caller = str(uuid4())
+    for _ in range(2):
+        let_in(limits, caller, 6)
+        eventually(lambda: not limits._counts["calls", caller].pending)
+        let_in(limits, caller, 5)
+        with pytest.raises(TooManyCalls) as refused:
+            limits.count("calls", caller)
+        time.sleep(refused.value.retry_after or 0)
+        limits.count("calls", caller)
+    limits.close()
+
+
 async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_less(
     database: Database,
 ) -> None:
     user = uuid4()
     with ThreadPoolExecutor(2) as threads:
-        backlog = Backlog(database, threads, each=3, all=0)
+        backlog = Backlog(database, threads, BacklogLimits(each=3))
         for _ in range(3):
-            backlog.admit(user)
+            backlog.admit(user, 1)
         with pytest.raises(TooManyWaiting, match="3 of your predictions wait"):
-            backlog.admit(user)
-        backlog.admit(uuid4())
+            backlog.admit(user, 1)
+        backlog.admit(uuid4(), 1)
         for _ in range(300):  # nothing waits in the database: the next count says so
             await asyncio.sleep(0.02)
             try:
-                backlog.admit(user)
+                backlog.admit(user, 1)
                 return
             except TooManyWaiting:
                 continue
@@ -106,7 +147,7 @@ async def test_the_backlog_refuses_what_is_too_much_and_takes_again_when_it_is_l
 async def admit_some(backlog: Backlog, user: UUID) -> None:
     """Fewer than may wait; meanwhile the count is read."""
     for _ in range(30):
-        backlog.admit(user)
+        backlog.admit(user, 1)
         await asyncio.sleep(0.1)
 
 
@@ -122,6 +163,6 @@ async def test_the_backlog_counts_what_waits_in_the_database(database: Database)
         session.execute(insert, {"user": user})
     with ThreadPoolExecutor(2) as threads:
         for each, everyone in ((40, 0), (0, 40)):
-            backlog = Backlog(database, threads, each=each, all=everyone)
+            backlog = Backlog(database, threads, BacklogLimits(each, everyone))
             with pytest.raises(TooManyWaiting):
                 await admit_some(backlog, user)

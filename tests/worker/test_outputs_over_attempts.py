@@ -146,7 +146,7 @@ def test_files_are_stored_wherever_they_stand_in_an_output(tmp_path: Path, outpu
     storage = MemoryStorage(UrlSigner("s"))
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(name.encode())
-    stored = Outputs(storage).store(output, tmp_path, "p", 3)
+    stored, _ = Outputs(storage).store(output, tmp_path, "p", 3)
     assert list_files(stored) == [f"outputs/p/3/{name}" for name in list_files(output)]
     assert map_files(stored, lambda key: file_out(key.removeprefix("outputs/p/3/"))) == output
     for key in list_files(stored):

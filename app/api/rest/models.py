@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
 from anyio.to_thread import run_sync
@@ -26,6 +27,7 @@ from app.api.deps import (
     note,
 )
 from app.api.problems import declared
+from app.api.rest.registering import run_registering
 from app.api.rest.versions import VersionIn, VersionOut, note_version, version_in_list, version_out
 from app.api.rest.wire import PageOut, PredictionOut
 from app.domain.errors import LovageError, wrong_field
@@ -223,7 +225,7 @@ async def search_models(
     status_code=201,
     responses=declared(401, 403, 409, 410, 413, 415, 422),
 )
-def create_model(
+async def create_model(
     request: Request, services: ServicesDep, caller: CanModel, body: ModelIn, key: IdempotencyKey
 ) -> ModelOut:
     """A model, and with `version` its first version."""
@@ -231,12 +233,14 @@ def create_model(
     owner = body.owner or caller.username
     version = body.version.as_request() if body.version else None
     idempotent = IdempotentRequest.with_key("models.create", key, body.model_dump(exclude_unset=True))
-    listed = services.catalogue.create(caller, owner, body.name, values, version, idempotent)
+    create = partial(services.catalogue.create, caller, owner, body.name, values, version, idempotent)
+    listed = await run_registering(services, caller, version, create)
     if listed.is_new:
         target, visibility = listed.model.full_name, listed.model.visibility
         note(request, caller, "model.created", target, visibility=visibility)
         if listed.latest:
             note_version(request, caller, target, listed.latest)
+    await services.fleet.refresh()
     return model_out(services, caller, listed, base_url(request))
 
 

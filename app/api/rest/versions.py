@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Cursor, IdempotencyKey, Limit, Services, ServicesDep, note
 from app.api.problems import declared
+from app.api.rest.registering import run_registering
 from app.api.rest.wire import PageOut, page_out
 from app.domain.versions import Version
 from app.services.catalogue.version_request import VersionRequest
@@ -167,7 +169,7 @@ def note_version(request: Request, caller: Principal, model: str, version: Versi
     status_code=201,
     responses=declared(401, 403, 404, 410, 413, 415, 422),
 )
-def create_version(
+async def create_version(
     request: Request,
     services: ServicesDep,
     caller: CanModel,
@@ -179,8 +181,11 @@ def create_version(
     """A new version. The same content gives the same version again."""
     content = [owner, name, body.model_dump(exclude_unset=True)]
     idempotent = IdempotentRequest.with_key("models.versions.create", key, content)
-    version = services.versions.add(caller, owner, name, body.as_request(), idempotent)
+    requested = body.as_request()
+    add = partial(services.versions.add, caller, owner, name, requested, idempotent)
+    version = await run_registering(services, caller, requested, add)
     note_version(request, caller, f"{owner}/{name}", version)
+    await services.fleet.refresh()
     return version_out(services, version, source=True)
 
 
@@ -190,9 +195,11 @@ def create_version(
     summary="Check a version before it is registered",
     responses=declared(401, 403, 413, 415, 422),
 )
-def check_version(services: ServicesDep, caller: CanModel, body: CheckIn) -> CheckOut:
+async def check_version(services: ServicesDep, caller: CanModel, body: CheckIn) -> CheckOut:
     """What registering this would find, and why it would be refused. Stores nothing."""
-    checked = services.versions.check(caller, body.as_request(), body.model or "")
+    requested = body.as_request()
+    check = partial(services.versions.check, caller, requested, body.model or "")
+    checked = await run_registering(services, caller, requested, check)
     report, current = asdict(checked.report), checked.current
     return CheckOut(
         **report,

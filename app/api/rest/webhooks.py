@@ -2,6 +2,7 @@
 again."""
 
 from datetime import datetime
+from functools import partial
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
@@ -73,14 +74,6 @@ class SentDeliveryOut(DeliveryOut):
         return cls(prediction=sent.prediction, **shown.model_dump())
 
 
-class DeliveriesOut(BaseModel):
-    """All webhooks of one prediction, in order."""
-
-    previous: None = None
-    next: None = None
-    results: list[DeliveryOut]
-
-
 class RedeliveredOut(BaseModel):
     """The deliveries that are sent again."""
 
@@ -147,26 +140,35 @@ def list_own_deliveries(
     "/v1/predictions/{prediction_id}/deliveries",
     operation_id="predictions.deliveries.list",
     summary="List a prediction's webhook deliveries",
-    responses=declared(401, 403, 404),
+    responses=declared(401, 403, 404, 422),
 )
-async def list_deliveries(services: ServicesDep, caller: CanPredict, prediction_id: str) -> DeliveriesOut:
-    """What was sent, when, and what the receiver answered, try by try."""
+async def list_deliveries(
+    request: Request,
+    services: ServicesDep,
+    caller: CanPredict,
+    prediction_id: str,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> PageOut[DeliveryOut]:
+    """What was sent, oldest first, when, and what the receiver answered, try by try."""
     await services.follower.own(caller.user_id, prediction_id)
-    deliveries = await run_sync(services.deliveries.list_deliveries, prediction_id)
-    results = [DeliveryOut.model_validate(delivery, from_attributes=True) for delivery in deliveries]
-    return DeliveriesOut(results=results)
+    read = partial(services.deliveries.list_deliveries, prediction_id, cursor=cursor, limit=limit)
+    page = await run_sync(read)
+    shown = page.map(lambda delivery: DeliveryOut.model_validate(delivery, from_attributes=True))
+    return page_out(request, shown)
 
 
 @router.post(
     "/v1/predictions/{prediction_id}/redeliver",
     operation_id="predictions.redeliver",
     summary="Send all webhooks of a prediction again",
-    responses=declared(401, 403, 404),
+    responses=declared(401, 403, 404, 409),
 )
 async def redeliver_all(
     request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str
 ) -> RedeliveredOut:
-    """The same ids and bodies, newly signed."""
+    """The same ids and bodies, newly signed; of many the newest 100. A delivery that was tried 100 times is
+    not sent again."""
     await services.follower.own(caller.user_id, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id)
     note(request, caller, "webhooks.redelivered", prediction_id, deliveries=len(again))
@@ -177,12 +179,12 @@ async def redeliver_all(
     "/v1/predictions/{prediction_id}/deliveries/{delivery_id}/redeliver",
     operation_id="predictions.deliveries.redeliver",
     summary="Send one webhook again",
-    responses=declared(401, 403, 404),
+    responses=declared(401, 403, 404, 409),
 )
 async def redeliver(
     request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str, delivery_id: str
 ) -> RedeliveredOut:
-    """The same id and body, newly signed."""
+    """The same id and body, newly signed. Not what was tried 100 times."""
     await services.follower.own(caller.user_id, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id, delivery_id.replace("\x00", ""))
     note(request, caller, "webhooks.redelivered", prediction_id, deliveries=len(again))

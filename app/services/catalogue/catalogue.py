@@ -105,6 +105,8 @@ class Catalogue:
                 idempotency.record(session, user_id, idempotent, str(model_id))
                 owner_id = _owner_id(session, principal, owner)
                 new = NewModel(id=model_id, owner_id=owner_id, owner=owner, name=name, **values)
+                if complete:
+                    self._maker.check_quota(session, user_id, complete)
                 return _insert(session, new, complete, principal.user_id)
         except IntegrityError:
             raise Conflict(f"A model with the name {owner}/{name} exists already.") from None

@@ -91,9 +91,7 @@ def read_folder(folder: Path, roots: Sequence[Path]) -> ModelFiles:
     outside: list[str] = []
     names = sorted(_walk(folder, roots, outside))
     configs = {
-        name: parse_config((folder / name).read_bytes())
-        for name in names
-        if name in CONFIG_FILES or name.endswith(INDEX)
+        name: read_config(folder / name) for name in names if name in CONFIG_FILES or name.endswith(INDEX)
     }
     faults = {name: fault for name in names if (fault := _fault_of(folder / name))}
     sizes = {name: (folder / name).stat().st_size for name in names}
@@ -126,6 +124,12 @@ def _walk(folder: Path, roots: Sequence[Path], outside: list[str]) -> Iterator[s
                 yield name
     except TooManyFilesError as error:
         raise wrong_source(str(error)) from None
+
+
+def read_config(file: Path) -> Any:
+    """JSON, or None for what is none, or too large to be a configuration: of that no more is read."""
+    with file.open("rb") as opened:
+        return parse_config(opened.read(LARGEST_CONFIG + 1))
 
 
 def parse_config(content: bytes) -> Any:

@@ -81,6 +81,7 @@ class ModelVersions:
         with self._database.unit() as session:
             idempotency.record(session, principal.need_user(), idempotent, complete.spec.address())
             model = own_model(session, principal, owner, name)
+            self._maker.check_quota(session, principal.need_user(), complete)
             added = versions.put(session, model.id, complete, principal.user_id)
         self._on_change()
         return added

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.domain.errors import Unavailable
+from app.domain.model_downloads import select_downloads
 from app.domain.versions import Source, parse_source
 from app.folder_content import hash_folder
-from app.outbound.hub import INFO_SECONDS, HubClient, HubFailed, HubGated, HubNoRepository, HubNoRevision
+from app.outbound.hub import HubFailed, HubGated, HubNoRepository, HubNoRevision
+from app.outbound.hub_lookup import LOOKUP_SECONDS, HubLookup, look_up
 from app.services.catalogue.model_files import (
     CONFIG_FILES,
+    LARGEST_CONFIG,
     ModelFiles,
     parse_config,
     read_folder,
@@ -25,20 +28,28 @@ SNAPSHOTS = "snapshots"  # of a repository in the hub's own cache, a folder for 
 
 @dataclass(frozen=True, slots=True)
 class InspectedSource:
-    """A source as it will be stored, its files (None: not read), and a hash of what a folder held."""
+    """A source as it will be stored, its files (None: not read), a hash of what a folder held, and how much a
+    worker will fetch (None: nothing, or not known)."""
 
     source: Source
     files: ModelFiles | None = None
     fingerprint: str = ""
+    download_bytes: int | None = None
 
 
 class SourceReader:
     """Blocks: network and disk. Use threads."""
 
-    def __init__(self, roots: list[Path], hf_endpoint: str = "", hf_token: str = "") -> None:
+    def __init__(
+        self,
+        roots: list[Path],
+        hf_endpoint: str = "",
+        hf_token: str = "",
+        lookup_seconds: float = LOOKUP_SECONDS,
+    ) -> None:
         self._roots = [root.resolve() for root in roots]
-        self._hub = HubClient(hf_endpoint, hf_token, saved_login=False)
-        self._open_hub = HubClient(hf_endpoint, saved_login=False)
+        self._endpoint, self._token = hf_endpoint, hf_token
+        self._seconds = lookup_seconds
 
     def inspect(self, text: str, *, as_operator: bool = False) -> InspectedSource:
         """The server's token for the hub is its operators': others see what is open to everybody. Raises
@@ -71,7 +82,7 @@ class SourceReader:
 
     def _repository(self, source: Source) -> InspectedSource:
         try:
-            return self._inspect(self._hub, source)
+            return self._inspect(source, as_operator=True)
         except HubGated:
             raise wrong_source("is a gated model: accept its terms on the hub and set HF_TOKEN") from None
         except HubNoRepository:
@@ -79,7 +90,7 @@ class SourceReader:
 
     def _open_repository(self, source: Source) -> InspectedSource:
         try:
-            return self._inspect(self._open_hub, source, only_open=True)
+            return self._inspect(source, as_operator=False)
         except HubGated:
             raise wrong_source("is a gated model, which only administrators can register") from None
         except HubNoRepository:
@@ -87,15 +98,19 @@ class SourceReader:
                 "was not found on the hub (or is private: only administrators can register it)"
             ) from None
 
-    def _inspect(self, hub: HubClient, source: Source, *, only_open: bool = False) -> InspectedSource:
+    def _inspect(self, source: Source, *, as_operator: bool) -> InspectedSource:
         """Raises HubGated, HubNoRepository, InvalidRequest, Unavailable."""
+        lookup = HubLookup(
+            source.location,
+            source.revision or "",
+            CONFIG_FILES,
+            LARGEST_CONFIG,
+            endpoint=self._endpoint,
+            token=self._token if as_operator else "",
+            only_open=not as_operator,
+        )
         try:
-            repository = hub.repository(source.location, source.revision, sizes=True, seconds=INFO_SECONDS)
-            if only_open and not repository.is_open:  # its list of files is, so a worker would fetch them
-                raise HubGated(source.location)
-            names = sorted(name for name, _ in repository.files)
-            small = [name for name in CONFIG_FILES if name in names]
-            contents = hub.read_files(source.location, repository.commit, small)
+            snapshot = look_up(lookup, self._seconds)
         except (HubGated, HubNoRepository):
             raise
         except HubNoRevision:
@@ -104,10 +119,12 @@ class SourceReader:
             raise Unavailable(
                 "The Hugging Face hub cannot be reached. Try again later.", retry_after=30
             ) from error
-        configs = {name: parse_config(content) for name, content in contents.items()}
+        repository = snapshot.repository
+        configs = {name: parse_config(content) for name, content in snapshot.contents.items()}
         sizes = dict(repository.files)
-        files = ModelFiles(names, configs, repository.tag, sizes, parameters=repository.parameters)
-        return InspectedSource(replace(source, revision=repository.commit), files)
+        files = ModelFiles(sorted(sizes), configs, repository.tag, sizes, parameters=repository.parameters)
+        size = sum(size for _, size in select_downloads(repository.files))
+        return InspectedSource(replace(source, revision=repository.commit), files, download_bytes=size)
 
 
 def _snapshot(folder: Path) -> Path:

@@ -6,15 +6,27 @@ runtimes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from app.db import runtimes
+from sqlalchemy.orm import Session
+
+from app.db import runtimes, storage_use
 from app.db.session import Database
 from app.domain import queue_names, version_settings
-from app.domain.errors import FieldError, Forbidden, InvalidRequest, Unavailable, wrong_field, wrong_fields
+from app.domain.errors import (
+    FieldError,
+    Forbidden,
+    InvalidRequest,
+    QuotaExceeded,
+    Unavailable,
+    wrong_field,
+    wrong_fields,
+)
 from app.domain.signature import read_schemas
-from app.domain.versions import CompleteVersion, Source, VersionSpec
+from app.domain.versions import CompleteVersion, Source, VersionSpec, too_large
 from app.services.catalogue.backend_versions import BackendVersions, is_backend
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
@@ -44,6 +56,14 @@ def specs_of_workers(database: Database) -> dict[str, dict[str, Any]]:
     return specs
 
 
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """`most` bytes of one model's files; `quota` of all that one user has registered. 0: no limit."""
+
+    most: int = 0
+    quota: int = 0
+
+
 class VersionMaker:
     """Blocks (SQL, disk, the hub). `read_specs`: what the workers can run, by name. `trusted`:
     `org/name@commit` whose own code an administrator allows to run. `development`: settings that do harm on
@@ -54,12 +74,13 @@ class VersionMaker:
         read_specs: ReadSpecs,
         sources: SourceReader,
         trusted: frozenset[str] = frozenset(),
+        limits: ModelLimits = ModelLimits(),
         *,
         development: bool = False,
         backends: BackendVersions | None = None,
     ) -> None:
         self._read_specs, self._sources = read_specs, sources
-        self._backends = backends
+        self._backends, self._limits = backends, limits
         self._trusted, self._development = trusted, development
 
     def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
@@ -115,7 +136,24 @@ class VersionMaker:
             lambda: check_devices(config, principal),
             lambda: check_reserved(config, principal),
             lambda: self._check_files(spec, spec["name"], task, inspected),
+            lambda: self._check_download(inspected.download_bytes or 0),
         ]
+
+    def _check_download(self, size: int) -> None:
+        if self._limits.most and size > self._limits.most:
+            raise wrong_source(too_large(size, self._limits.most))
+
+    def check_quota(self, session: Session, user_id: UUID, version: CompleteVersion) -> None:
+        """In the transaction that adds the version. Raises QuotaExceeded."""
+        size, quota = version.source_bytes, self._limits.quota
+        if not size or not quota:
+            return
+        others = storage_use.sum_models(session, user_id, without=version.spec.source)
+        if others + size > quota:
+            raise QuotaExceeded(
+                f"Your models from the hub may have {quota:,} bytes together; the others have {others:,},"
+                f" and this one has {size:,}. Delete some, or ask an administrator (MODEL_QUOTA_BYTES)."
+            )
 
     def _check_files(self, spec: dict[str, Any], runtime: str, task: str, inspected: InspectedSource) -> None:
         if not spec.get("needs_source", True):
@@ -253,7 +291,7 @@ def _complete(
         input_schema=override_inputs(inputs, version.input_schema),
         fingerprint=inspected.fingerprint,
     )
-    return CompleteVersion(version_spec, outputs, streams)
+    return CompleteVersion(version_spec, outputs, streams, inspected.download_bytes)
 
 
 def _python_schemas(source: Source) -> tuple[Schema, Schema, bool]:

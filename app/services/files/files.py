@@ -14,9 +14,9 @@ from typing import IO, Any
 from uuid import UUID
 
 from app.db import files as table
-from app.db import users
+from app.db import storage_use, users
 from app.db.session import Database
-from app.domain.errors import Gone, InvalidRequest, NotFound, PayloadTooLarge
+from app.domain.errors import Gone, InvalidRequest, NotFound, PayloadTooLarge, QuotaExceeded
 from app.domain.files import NewFile, UploadedFile
 from app.domain.pages import Page
 from app.domain.predictions import is_id, new_id
@@ -57,15 +57,23 @@ def in_standard_base64(signature: str) -> bytes:
     return text + b"=" * (-len(text) % 4)
 
 
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """`max_bytes` of one file; `quota` of all of one user's (0: no limit); 0 hours: kept."""
+
+    max_bytes: int
+    quota: int
+    retention_hours: float
+
+
 class Files:
     """One for each API process."""
 
-    def __init__(
-        self, database: Database, storage: Storage, secret: str, *, max_bytes: int, retention_hours: float
-    ) -> None:
+    def __init__(self, database: Database, storage: Storage, secret: str, limits: FileLimits) -> None:
         self._database, self._storage = database, storage
         self._signer = UrlSigner(secret)
-        self._max_bytes, self._hours = max_bytes, retention_hours
+        self._max_bytes, self._quota = limits.max_bytes, limits.quota
+        self._hours = limits.retention_hours
 
     def upload(
         self,
@@ -76,7 +84,8 @@ class Files:
         details: dict[str, Any],
         key: str | None = None,
     ) -> UploadedFile:
-        """Stores the bytes first, then the row that names them. Empty files are fine. Raises PayloadTooLarge.
+        """Stores the bytes first, then the row that names them. Empty files are fine. Raises PayloadTooLarge,
+        QuotaExceeded.
 
         The same idempotency key, bytes and description give the file that exists already; InvalidRequest for
         others, Gone when it has been deleted.
@@ -107,17 +116,27 @@ class Files:
     def _store(
         self, user_id: UUID, file: NewFile, copy: Path, idempotent: IdempotentRequest | None
     ) -> UploadedFile:
-        """Raises CreatedBefore; the bytes of a file that lost the race with its twin are removed."""
+        """Raises CreatedBefore, QuotaExceeded; the bytes of a file without a row are removed."""
         with self._database.unit() as session:
             idempotency.check_unused(session, user_id, idempotent)
+            if self._quota and storage_use.sum_uploads(session, user_id) + file.size > self._quota:
+                raise self._quota_exceeded()
         self._storage.put(file.storage_key, copy, file.content_type)
         try:
             with self._database.unit() as session:
                 idempotency.record(session, user_id, idempotent, file.id)
+                if not storage_use.add_upload(session, user_id, file.size, self._quota):
+                    raise self._quota_exceeded()
                 return table.add(session, file)
-        except (CreatedBefore, InvalidRequest):
+        except (CreatedBefore, InvalidRequest, QuotaExceeded):
             self._storage.delete([file.storage_key])
             raise
+
+    def _quota_exceeded(self) -> QuotaExceeded:
+        return QuotaExceeded(
+            f"Your uploaded files may have {self._quota:,} bytes together: delete some (DELETE /v1/files/…),"
+            " or ask an administrator (UPLOAD_QUOTA_BYTES)."
+        )
 
     def _created_before(self, file_id: str) -> UploadedFile:
         with self._database.unit() as session:

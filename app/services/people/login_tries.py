@@ -95,8 +95,8 @@ class LoginTries:
 
     def _too_many(self, count: _Count) -> TooMany:
         limit = SLOW if count.slow else count.limit
-        _, reset = self._windows.look(limit, f"slow {count.name}" if count.slow else count.name)
-        seconds = max(1.0, reset - time.time())
+        free_at = self._windows.free_at(limit, f"slow {count.name}" if count.slow else count.name)
+        seconds = max(1.0, free_at - time.time())
         return TooMany("Too many wrong passwords. Wait before trying again.", retry_after=seconds)
 
 

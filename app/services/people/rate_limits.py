@@ -6,6 +6,7 @@ over; several together let a caller over by at most what they take in between tw
 away, each process counts for itself.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from app import redis_client
 from app.broker.names import KEY_PREFIX
 from app.domain.errors import TooMany
 from app.observe import metrics
+from app.services.people.sliding_window import SlidingWindow
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -51,14 +53,13 @@ class Windows:
         self._own = strategy(MemoryStorage())
         self._away_until = 0.0
 
-    def count_up_to(self, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
-        """Counts `count` more, as far as the limit allows; returns what is left and the Unix time when all is
-        free again."""
+    def count_up_to(self, limit: RateLimitItem, name: str, count: int) -> SlidingWindow:
+        """Counts `count` more, as far as the limit allows. For sliding windows only."""
         return self._call(lambda windows: _count_up_to(windows, limit, name, count))
 
-    def look(self, limit: RateLimitItem, name: str) -> tuple[int, float]:
-        """The same without counting."""
-        return self._call(lambda windows: _look(windows, limit, name))
+    def free_at(self, limit: RateLimitItem, name: str) -> float:
+        """The Unix time when all is free again. For fixed windows only."""
+        return self._call(lambda windows: float(windows.get_window_stats(limit, name).reset_time))
 
     def enter(self, limit: RateLimitItem, name: str) -> bool:
         """One more, if the limit allows: checked and counted in one step."""
@@ -86,26 +87,30 @@ class Windows:
         return operation(self._own)
 
 
-def _count_up_to(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> tuple[int, float]:
-    if not windows.hit(limit, name, cost=count):
-        left, _ = _look(windows, limit, name)
+def _count_up_to(windows: RateLimiter, limit: RateLimitItem, name: str, count: int) -> SlidingWindow:
+    if count and not windows.hit(limit, name, cost=count):
+        left = _look(windows, limit, name).left(time.time())
         if left:
             windows.hit(limit, name, cost=min(left, count))
     return _look(windows, limit, name)
 
 
-def _look(windows: RateLimiter, limit: RateLimitItem, name: str) -> tuple[int, float]:
-    stats = windows.get_window_stats(limit, name)
-    return max(0, int(stats.remaining)), float(stats.reset_time)
+def _look(windows: RateLimiter, limit: RateLimitItem, name: str) -> SlidingWindow:
+    storage: Any = windows.storage  # both kinds that are used here have sliding windows
+    seconds, now = limit.get_expiry(), time.time()
+    previous, previous_left, current, current_left = storage.get_sliding_window(limit.key_for(name), seconds)
+    return SlidingWindow(limit.amount, seconds, previous, now + previous_left, current, now + current_left)
 
 
 @dataclass(slots=True)
 class _CallerCount:
-    """What this process knows of one caller: `left` as of the last report, `pending` let in since."""
+    """What this process knows of one caller: the `window` as of the last report, `pending` let in since."""
 
-    left: int
-    reset: float
+    window: SlidingWindow
     pending: int = 0
+
+    def after(self, now: float) -> SlidingWindow:
+        return self.window.with_more(self.pending, now) if self.pending else self.window
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +159,15 @@ class RateLimits:
         with self._lock:
             counted = self._counts.get(name) or self._remember(name, limit)
             self._due.add(name)
-            free = counted.left - counted.pending
+            window = counted.after(now)
+            free = window.left(now)
             if free >= amount:
                 counted.pending += amount
+                window = counted.after(now)
         self._some.set()
-        seconds = max(1, round(counted.reset - now)) if counted.reset > now else int(limit.get_expiry())
+        # Until it is let in, or of one that is: until more are left than now.
+        more = amount if free < amount else free - amount + 1
+        seconds = max(1, math.ceil(window.seconds_until(more, now)))
         standing = Standing(policy, limit.amount, int(limit.get_expiry()), max(0, free - amount), seconds)
         if free < amount:
             metrics.RATE_LIMITED.labels(policy).inc()
@@ -170,7 +179,7 @@ class RateLimits:
             for old in list(self._counts)[: KEPT // 2]:
                 if not self._counts[old].pending:
                     del self._counts[old]
-        counted = self._counts[name] = _CallerCount(limit.amount, 0.0)
+        counted = self._counts[name] = _CallerCount(SlidingWindow(limit.amount, limit.get_expiry()))
         return counted
 
     def _run(self) -> None:
@@ -188,15 +197,10 @@ class RateLimits:
             due, self._due = self._due, set()
             pending = {name: self._counts[name].pending for name in due if name in self._counts}
         for (policy, caller), count in pending.items():
-            limit = self._limits[policy]
-            window = (
-                self._windows.count_up_to(limit, caller, count)
-                if count
-                else self._windows.look(limit, caller)
-            )
+            window = self._windows.count_up_to(self._limits[policy], caller, count)
             with self._lock:
                 if counted := self._counts.get((policy, caller)):  # it may have been forgotten meanwhile
-                    counted.left, counted.reset = window
+                    counted.window = window
                     counted.pending -= count
 
     def close(self) -> None:

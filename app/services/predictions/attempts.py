@@ -31,7 +31,8 @@ class Ending:
     """How an attempt ended. `output` holds storage keys in its file references; None: no output. With
     `output_key` the output itself is in the storage, `output_bytes` long, and `output` is what its row says
     of it. `has_webhook`: it may have a webhook, which must be written with it; without any, a group of ends
-    is one statement. `keeps_progress`: its output and logs are those that the row has."""
+    is one statement. `keeps_progress`: its output and logs are those that the row has. `file_bytes`: of
+    the files that the output names."""
 
     id: str
     attempt: int
@@ -48,6 +49,7 @@ class Ending:
     output_bytes: int | None = None
     output_key: str | None = None
     keeps_progress: bool = False
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

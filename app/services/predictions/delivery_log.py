@@ -4,7 +4,7 @@ block."""
 from app.db import deliveries
 from app.db.session import Database
 from app.domain.deliveries import Delivery, SentDelivery
-from app.domain.errors import NotFound
+from app.domain.errors import Conflict, NotFound
 from app.domain.pages import Page
 from app.services.people.access import Principal
 from app.services.predictions.after_commit import Notifier
@@ -16,10 +16,10 @@ class DeliveryLog:
     def __init__(self, database: Database, notifier: Notifier) -> None:
         self._database, self._notifier = database, notifier
 
-    def list_deliveries(self, prediction_id: str) -> list[Delivery]:
+    def list_deliveries(self, prediction_id: str, *, cursor: str | None, limit: int) -> Page[Delivery]:
         """A prediction's deliveries in order, each with its tries."""
         with self._database.unit() as session:
-            return deliveries.by_prediction(session, prediction_id)
+            return deliveries.by_prediction(session, prediction_id, cursor=cursor, limit=limit)
 
     def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[SentDelivery]:
         """The caller's deliveries of all predictions, newest first."""
@@ -27,9 +27,13 @@ class DeliveryLog:
             return deliveries.list_of_user(session, principal.need_user(), cursor=cursor, limit=limit)
 
     def send_again(self, prediction_id: str, delivery_id: str | None = None) -> list[str]:
-        """Makes one delivery, or all, due now: the same id and body, a new signature. Raises NotFound."""
+        """Makes one delivery, or the newest of all, due now: the same id and body, a new signature. Raises
+        NotFound, Conflict for what was tried too often."""
         with self._database.unit() as session:
             again = deliveries.redeliver(session, prediction_id, delivery_id)
+            is_any = bool(again) or deliveries.is_any(session, prediction_id, delivery_id)
+        if not again and is_any:
+            raise Conflict(f"It was tried {deliveries.MOST_TRIES} times, which is the most.")
         if not again and delivery_id is not None:
             raise NotFound("The requested delivery could not be found.")
         self._notifier.deliveries(again)

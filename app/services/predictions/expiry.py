@@ -1,5 +1,5 @@
 """What is kept for a time and then removed: uploaded files, data of predictions and of deleted accounts,
-webhooks that were delivered or given up, idempotency keys, the audit log.
+webhooks that were delivered or given up, idempotency keys, the audit log. And how much is kept.
 
 Each kind is a step with transactions of its own: one that fails, or takes too long, keeps no other from its
 turn. A step is bounded, and a later sweep goes on. Safe to run twice.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import structlog
 
-from app.db import audit, deliveries, expiry, files, idempotency, sweeps
+from app.db import audit, deliveries, expiry, files, idempotency, storage_use, sweeps
 from app.db.session import Database
 from app.domain.errors import StorageFailed, Unavailable
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
@@ -57,6 +57,7 @@ class Expiry:
         steps: list[Callable[[], object]] = [
             self.expire_predictions,
             self._expire_files,
+            self._count_stored,
             self._purge.run,
             lambda: self._removal.finish_removals(LIMIT),
             self._expire_deliveries,
@@ -90,6 +91,11 @@ class Expiry:
         with self._database.unit() as session:
             files.forget(session, [file_id for file_id, _ in expired])
         log.info("files_expired", count=len(expired))
+
+    def _count_stored(self) -> None:
+        """Of everybody's predictions, for the quotas; before they are gone."""
+        with self._database.unit() as session:
+            storage_use.count_predictions(session)
 
     def _expire_deliveries(self) -> None:
         with self._database.unit() as session:

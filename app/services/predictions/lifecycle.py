@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.coalesce import split_groups
-from app.db import claims, deliveries, sweeps
+from app.db import claims, deliveries, storage_use, sweeps
 from app.db import predictions as table
 from app.db.session import Database
 from app.domain.predictions import Prediction
@@ -252,6 +252,7 @@ class Lifecycle:
         """Empties inputs, outputs and logs of ended predictions, and drops their webhooks, whose bodies
         repeat them; the caller deletes the stored files."""
         with self._database.unit() as session:
+            storage_use.remove_predictions(session, ids)
             removed = table.remove_data(session, ids)
             deliveries.forget(session, [prediction.id for prediction in removed])
         self._notifier.removed(ids)

@@ -145,7 +145,7 @@ class Submitter:
         already.
 
         Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
-        TooManyWaiting, Unavailable, ModelUnhealthy, StorageFailed.
+        TooManyWaiting, QuotaExceeded, Unavailable, ModelUnhealthy, StorageFailed.
         """
         check = self._checker.check_for(submission.version)
 
@@ -156,7 +156,7 @@ class Submitter:
 
         checked, parts = await self._run(submission.size, check_and_split)
         await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
-        self._backlog.admit(submission.user_id)
+        self._backlog.admit(submission.user_id, parts.size)
         row = await self._row(submission, checked, parts)
         if parts.stored is None:
             created: Prediction | BaseException | None = await self._insert(row)
@@ -178,7 +178,7 @@ class Submitter:
             draw_seed(submission.version.input_schema, values)
             await self._own_files.check(submission.user_id, submission.version.input_schema, values)
         for submission in submissions:
-            self._backlog.admit(submission.user_id)
+            self._backlog.admit(submission.user_id, submission.size)
         groups = group_by_shared([submission.input for submission in submissions])
         created = await asyncio.gather(
             *(
