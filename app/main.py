@@ -24,7 +24,7 @@ from app.api.middleware import RequestBounds
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import models as ollama_models
 from app.api.ollama import texts as ollama_texts
-from app.api.openai import embeddings, images, responses, text
+from app.api.openai import audio, embeddings, images, moderations, responses, text
 from app.api.rerank import rerank, score
 from app.api.rest import (
     accounts,
@@ -74,6 +74,8 @@ ROUTERS = (
     embeddings,
     images,
     responses,
+    audio,
+    moderations,
     messages,
     ollama_texts,
     ollama_embeddings,

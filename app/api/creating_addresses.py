@@ -8,6 +8,8 @@ ADDRESSES = frozenset(
         "/v1/chat/completions",
         "/v1/embeddings",
         "/v1/images/generations",
+        "/v1/audio/transcriptions",
+        "/v1/moderations",
         "/v1/responses",
         "/v1/messages",
         "/api/generate",

@@ -96,8 +96,13 @@ def shape_for(scope: Scope) -> Shape | None:
             return shape
     if path in RAG_PATHS:
         return rag_shape
+    return openai_shape if is_openai_client(scope) else None
+
+
+def is_openai_client(scope: Scope) -> bool:
+    """Whether one of OpenAI's own clients calls."""
     agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"")
-    return openai_shape if OPENAI_CLIENTS.match(agent) else None
+    return bool(OPENAI_CLIENTS.match(agent))
 
 
 def is_shared(scope: Scope) -> bool:

@@ -6,6 +6,7 @@ import re
 from app.domain.errors import InvalidRequest, wrong_field
 
 WAIT = re.compile(r"(?:\A|[,;\s])wait(?:\s*=\s*\"?(\d{1,6})\"?)?(?=\Z|[,;\s])", re.IGNORECASE)
+STRICT = re.compile(r"(?:\A|[,;\s])handling\s*=\s*\"?strict\"?(?=\Z|[,;\s])", re.IGNORECASE)
 LONGEST_WAIT = 60
 DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?\Z")
 LONGEST_DURATION = 86_400
@@ -25,6 +26,11 @@ def wait_seconds(prefer: str | None) -> int | None:
     if match is None:
         return None
     return min(int(match[1]), LONGEST_WAIT) or None if match[1] else LONGEST_WAIT
+
+
+def is_strict(prefer: str | None) -> bool:
+    """Whether `Prefer` has `handling=strict` (RFC 7240)."""
+    return bool(prefer and STRICT.search(prefer))
 
 
 def duration(text: str | None, name: str = "Cancel-After") -> float | None:

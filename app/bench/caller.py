@@ -53,8 +53,8 @@ class Caller:
         """The prepared bytes of a prediction with these input values; they may be sent any number of
         times."""
         body = {"version": version, "input": values}
-        wait = {} if self._stream else {"Prefer": f"wait={max(1, min(LONGEST_WAIT, int(self._timeout)))}"}
-        return self._target.request("POST", "/v1/predictions", body, **wait)
+        wait = "" if self._stream else f", wait={max(1, min(LONGEST_WAIT, int(self._timeout)))}"
+        return self._target.request("POST", "/v1/predictions", body, Prefer=f"handling=strict{wait}")
 
     async def predict(self, request: bytes, due: float | None = None) -> Sample:
         """Sends it and sees it through. `due` (`time.perf_counter`) is when it should have been sent; None:

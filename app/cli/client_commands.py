@@ -18,6 +18,7 @@ from app.domain.phases import PHASES
 
 PANEL = "Predictions"
 POLL_SECONDS = 0.4
+STRICT = {"Prefer": "handling=strict"}  # a misspelt input is an error, not a warning
 LONGEST_SHOWN = 2_000
 EXIT_CODES = {"succeeded": 0, "failed": EXIT_FAILED, "canceled": EXIT_CANCELED}
 JSON = typer.Option("--json", help="Print the whole prediction as JSON.")
@@ -48,7 +49,7 @@ def run(
     api = Api()
     model = name_version(api, model)
     values = inputs.parse(i or [], _schema(api, model))
-    prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values})
+    prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values}, headers=STRICT)
     try:
         if stream and "stream" in prediction["urls"]:
             _print_stream(api, prediction["urls"]["stream"])

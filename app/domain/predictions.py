@@ -63,8 +63,9 @@ def retry_delay(crashes: int) -> float:
     return float(min(60, (max(crashes, 1) - 1) ** 2))
 
 
-# Keys of `routing` that the caller asked for; the others are the routing policy's.
-ASKED = ("deployment", "on_disconnect")
+# Keys of `routing` that the caller asked for, or that are about what was asked; the others are the routing
+# policy's.
+ASKED = ("deployment", "on_disconnect", "warnings")
 # Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.
 RESPONSE = "response"
 

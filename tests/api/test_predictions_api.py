@@ -59,7 +59,6 @@ def test_a_model_can_be_named_by_field_or_by_address(ada, echo):
         ({"input": None}, 422, "input"),
         ({"input": []}, 422, "input"),
         ({"input": {"text": 5}}, 422, "input.text"),
-        ({"input": {"nothing": 5}}, 422, "input.nothing"),
         ({"input": {"chunks": True}}, 422, "input.chunks"),
         ({"input": {"chunks": 2**62}}, 422, "input.chunks"),
         ({"input": {"seconds": "1"}}, 422, "input.seconds"),
@@ -77,6 +76,38 @@ def test_a_wrong_request_is_refused_by_name_and_nothing_is_queued(ada, echo, cha
     assert names in answer.json()["detail"]
     assert answer.headers["content-type"] == "application/problem+json"
     assert ada.http.get("/v1/predictions").json()["results"] == []
+
+
+UNKNOWN = {"version": "ada/echo", "input": {"text": "Hi", "max_length": 5, "size": "1x1"}}
+
+
+@pytest.mark.parametrize("prefer", ["wait=5", "handling=lenient"])
+def test_inputs_that_the_model_does_not_have_are_left_out_and_named(ada, echo, worker, prefer):
+    made = ada.http.post("/v1/predictions", headers={"Prefer": prefer}, json=UNKNOWN).json()
+    assert made["input"]["text"] == "Hi"
+    assert not {"max_length", "size"} & made["input"].keys()
+    assert made["warnings"] == [
+        f"input.{name} is not an input of this model: it was left out." for name in ("max_length", "size")
+    ]
+    assert ada.http.get(f"/v1/predictions/{made['id']}").json()["warnings"] == made["warnings"]
+    assert (
+        "warnings" not in ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": {}}).json()
+    )
+
+
+@pytest.mark.parametrize("prefer", ["handling=strict", "wait=5, handling=strict"])
+def test_a_strict_request_refuses_them_by_name(ada, echo, prefer):
+    answer = ada.http.post("/v1/predictions", headers={"Prefer": prefer}, json=UNKNOWN)
+    assert answer.status_code == 422
+    assert "input.max_length" in answer.json()["detail"]
+
+
+def test_warnings_are_as_few_as_a_record_should_hold(ada, echo):
+    many = {f"x{number}": 1 for number in range(500)}
+    warnings = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": many}).json()[
+        "warnings"
+    ]
+    assert (len(warnings), warnings[-1]) == (21, "480 more were left out.")
 
 
 def test_waiting_answers_with_the_result(ada, echo, worker):

@@ -4,6 +4,9 @@ breaks a test here.
 docs/architecture/celery.md lists them.
 """
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -171,3 +174,16 @@ def test_flower_sees_what_becomes_of_a_prediction_in_celerys_own_events(broker: 
     assert {event["uuid"] for event in events} == {IDS[0]}
     assert {event["hostname"] for event in events} == {"cpu@here"}
     assert (state.total_count[names.TASK_PREDICT], state.all_total_count[0]) == (before[0] + 1, before[1] + 1)
+
+
+def test_celerys_own_command_line_finds_the_workers(broker: redis.Redis, servers, sink: Sink) -> None:
+    """`celery -A app`: the broker of REDIS_URL, by our transport and key prefix."""
+    with consuming(servers, sink):
+        done = subprocess.run(
+            [sys.executable, "-m", "celery", "-A", "app", "inspect", "ping", "--timeout", "5"],
+            env={**os.environ, "REDIS_URL": servers.redis_url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, "pong" in done.stdout) == (0, True), done.stdout + done.stderr

@@ -17,6 +17,7 @@ from running import jobs, load, outputs, run
 from app.domain.work import Finished
 from app.runtimes import pictures
 from app.runtimes.demo import SHIPPED, demo_minilm_folder
+from app.runtimes.pipelines.library_pipeline import call_pipeline
 from app.runtimes.sound import read_sound
 
 BERT: dict[str, Any] = {
@@ -203,3 +204,34 @@ def test_sound_is_read_at_the_models_rate(files: dict[str, str]) -> None:
     assert len(samples) == 16_000
     assert 0.45 < abs(samples[1000:-1000]).max() < 0.55
     assert numpy.abs(numpy.fft.rfft(samples)).argmax() == 440
+
+
+class Hearing:
+    """A pipeline for speech of this kind, which has heard two words."""
+
+    task = "automatic-speech-recognition"
+
+    def __init__(self, kind: str) -> None:
+        self.type, self.asked = kind, []
+
+    def __call__(self, recording: Any, **options: Any) -> dict[str, Any]:
+        self.asked.append(options)
+        words = [{"text": "call", "timestamp": (0.5, 1.0)}, {"text": "me", "timestamp": (1.0, 1.5)}]
+        return {"text": "call me", "chunks": words}
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "asked", "chunks"),
+    [
+        ("seq2seq_whisper", "segment", True, 2),
+        ("seq2seq_whisper", "word", "word", 2),
+        ("ctc", "word", "word", 2),
+        ("ctc", "segment", "word", 1),
+    ],
+)
+def test_speech_is_timed_by_segments_or_words_whatever_the_model_knows(kind, level, asked, chunks) -> None:
+    pipe = Hearing(kind)
+    [answer] = call_pipeline(pipe, [{"audio": {"raw": []}}], {"timestamps": level})
+    assert pipe.asked == [{"return_timestamps": asked}]
+    assert len(answer["chunks"]) == chunks
+    assert (answer["chunks"][0]["timestamp"][0], answer["chunks"][-1]["timestamp"][1]) == (0.5, 1.5)

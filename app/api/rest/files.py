@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app.api.bodies import parse_json
 from app.api.deps import (
@@ -17,21 +17,32 @@ from app.api.deps import (
     Cursor,
     IdempotencyKey,
     Limit,
+    Services,
     ServicesDep,
     base_url,
     limited_by_address,
     note,
 )
+from app.api.error_shapes import is_openai_client
 from app.api.headers import byte_range
 from app.api.problems import declared
+from app.api.rest.openai_files import (
+    OpenAIDeletedOut,
+    OpenAIFilesOut,
+    details_of,
+    openai_file,
+    part_of,
+)
 from app.api.rest.wire import PageOut, page_out
 from app.domain.errors import InvalidRequest, wrong_field
 from app.domain.files import UploadedFile
 from app.services.files.files import Content
+from app.services.people.access import Principal
 
 router = APIRouter(tags=["Files"])
 
 METADATA_LIMIT = 64_000
+MOST_LISTED = 10_000  # files in the one list that OpenAI's clients read
 CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)")
 # Shown in a browser; everything else is saved instead, because HTML or SVG could act in our name.
 SHOWN = re.compile(r"(image/(png|jpeg|webp|gif)|audio/[\w.+-]+|video/[\w.+-]+|text/plain|application/json)\Z")
@@ -46,6 +57,12 @@ UPLOAD: dict[str, Any] = {
                     "required": ["content"],
                     "properties": {
                         "content": {"type": "string", "format": "binary", "description": "The file."},
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The same as OpenAI's clients name it.",
+                        },
+                        "purpose": {"type": "string", "description": "Kept, of OpenAI's clients."},
                         "metadata": {
                             "type": "string",
                             "description": "A JSON object, as text or as a JSON part.",
@@ -108,13 +125,15 @@ def file_out(file: UploadedFile, base: str) -> FileOut:
     operation_id="files.create",
     summary="Upload a file",
     status_code=201,
+    response_model=FileOut,
     responses=declared(400, 401, 403, 410, 413, 415, 422),
     openapi_extra=UPLOAD,
 )
 async def create_file(
     request: Request, services: ServicesDep, caller: CanPredict, key: IdempotencyKey
-) -> FileOut:
-    """One file in the part `content`, and what you want to remember of it in `metadata`."""
+) -> FileOut | Response:
+    """One file in the part `content`, and what you want to remember of it in `metadata`; or as OpenAI's
+    clients send it, in `file` with a `purpose`, which are answered as they read it."""
     caller.need_user()
     sent_as = request.headers.get("content-type", "").lower()
     if not sent_as.startswith("multipart/form-data"):
@@ -122,13 +141,15 @@ async def create_file(
     if (charset := CHARSET.search(sent_as)) and charset[1] not in ("utf-8", "utf8"):
         raise wrong_field("content", "must be sent with its texts in UTF-8")
     async with request.form(max_files=2, max_fields=8) as form:
-        content = form.get("content")
+        content = part_of(form)
         if not isinstance(content, UploadFile):
             raise wrong_field("content", "is required, as a file part")
         name = _text(form, "filename") or content.filename or "file"
         kind = _text(form, "type") or content.content_type or "application/octet-stream"
-        details = await _metadata(form)
+        details = {**details_of(form), **await _metadata(form)}
         file = await run_sync(services.files.upload, caller, content.file, name, kind, details, key)
+    if is_openai_client(request.scope):
+        return JSONResponse(openai_file(file).model_dump())
     return file_out(file, base_url(request))
 
 
@@ -155,14 +176,33 @@ async def _metadata(form: FormData) -> dict[str, Any]:
 
 
 @router.get(
-    "/v1/files", operation_id="files.list", summary="List your files", responses=declared(401, 403, 422)
+    "/v1/files",
+    operation_id="files.list",
+    summary="List your files",
+    response_model=PageOut[FileOut],
+    responses=declared(401, 403, 422),
 )
 def list_files(
     request: Request, services: ServicesDep, caller: CanPredict, cursor: Cursor = None, limit: Limit = 100
-) -> PageOut[FileOut]:
-    """Your files, newest first."""
+) -> PageOut[FileOut] | Response:
+    """Your files, newest first. OpenAI's clients get all of them (10,000 at most), as they read them."""
+    if is_openai_client(request.scope):
+        return JSONResponse(_all_for_openai(request, services, caller).model_dump())
     base, page = base_url(request), services.files.page(caller, cursor=cursor, limit=limit)
     return page_out(request, page.map(lambda file: file_out(file, base)))
+
+
+def _all_for_openai(request: Request, services: Services, caller: Principal) -> OpenAIFilesOut:
+    purpose = request.query_params.get("purpose")
+    files: list[UploadedFile] = []
+    cursor: str | None = None
+    while len(files) < MOST_LISTED:
+        page = services.files.page(caller, cursor=cursor, limit=100)
+        files += page.results
+        if (cursor := page.next) is None:
+            break
+    shown = map(openai_file, files[:MOST_LISTED])
+    return OpenAIFilesOut(data=[file for file in shown if purpose in (None, "", file.purpose)])
 
 
 @router.get(
@@ -208,11 +248,18 @@ def _send(content: Content, part: tuple[int, int] | None, name: str) -> Response
 
 
 @router.get(
-    "/v1/files/{file_id}", operation_id="files.get", summary="Get a file", responses=declared(401, 403, 404)
+    "/v1/files/{file_id}",
+    operation_id="files.get",
+    summary="Get a file",
+    response_model=FileOut,
+    responses=declared(401, 403, 404),
 )
-def get_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> FileOut:
+def get_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> FileOut | Response:
     """What is known of a file; its bytes are at `urls.content`."""
-    return file_out(services.files.get(caller, file_id), base_url(request))
+    file = services.files.get(caller, file_id)
+    if is_openai_client(request.scope):
+        return JSONResponse(openai_file(file).model_dump())
+    return file_out(file, base_url(request))
 
 
 @router.get(
@@ -258,9 +305,12 @@ async def download_file(
     operation_id="files.delete",
     summary="Delete a file",
     status_code=204,
+    response_model=None,
     responses=declared(401, 403, 404),
 )
-def delete_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> None:
+def delete_file(request: Request, services: ServicesDep, caller: CanPredict, file_id: str) -> Response | None:
     """Deletes a file now; without this it goes after FILE_RETENTION_HOURS."""
     services.files.remove(caller, file_id)
     note(request, caller, "file.deleted", file_id)
+    is_openai = is_openai_client(request.scope)
+    return JSONResponse(OpenAIDeletedOut(id=file_id).model_dump()) if is_openai else None

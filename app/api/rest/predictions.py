@@ -31,7 +31,7 @@ from app.api.deps import (
     note,
     services_of,
 )
-from app.api.headers import LONGEST_DURATION, duration, idempotency_key, wait_seconds
+from app.api.headers import LONGEST_DURATION, duration, idempotency_key, is_strict, wait_seconds
 from app.api.problems import declared, invalid_request
 from app.api.rest.answers import answer, answer_prediction
 from app.api.rest.wire import ErrorGroupName, PageOut, PredictionOut
@@ -101,7 +101,8 @@ HEADERS: list[dict[str, Any]] = [
         "in": "header",
         "description": (
             "`wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs "
-            "out, the answer says `starting`."
+            "out, the answer says `starting`. `handling=strict`: inputs that the model does not have are "
+            "refused; without it they are left out, and `warnings` names them."
         ),
         "schema": {"type": "string"},
         "example": "wait=10",
@@ -237,6 +238,7 @@ async def _submission(
         timeout=body.timeout,
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
         stop_without_readers=_stops_without_readers(body, version.streams),
+        drops_unknown=not is_strict(request.headers.get("prefer")),
         size=body_size(request),
     )
 

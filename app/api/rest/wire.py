@@ -111,6 +111,7 @@ class PredictionOut(BaseModel):
     deadline: datetime | None = left_out()
     deployment: str | None = left_out()
     on_disconnect: Literal["cancel"] | None = left_out()
+    warnings: list[str] | None = left_out()
     left_out: list[str] | None = Field(
         None,
         exclude_if=lambda value: value is None,

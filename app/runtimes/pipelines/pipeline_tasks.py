@@ -37,7 +37,15 @@ LIBRARY_TASKS: dict[str, Schema] = {
     ),
     "fill-mask": _needs({"text": schema.text("A text with the model's mask token.")}, top_k=TOP_K),
     "feature-extraction": _needs(TEXT),
-    "automatic-speech-recognition": _needs(AUDIO),
+    "automatic-speech-recognition": _needs(
+        AUDIO,
+        timestamps={
+            "type": "string",
+            "enum": ["segment", "word"],
+            "description": "With what was said when, in `chunks`.",
+            "nullable": True,
+        },
+    ),
     "audio-classification": _needs(AUDIO, top_k=TOP_K),
     "image-classification": _needs(IMAGE, top_k=TOP_K),
     "image-segmentation": _needs(IMAGE, threshold=THRESHOLD),

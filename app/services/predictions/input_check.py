@@ -1,8 +1,8 @@
 """Checks a prediction's input against its version's schema, before anything is written or queued.
 
 Fills defaults; null counts as left out where null is no value of its own; an input given by one of its
-`x-aliases` gets its own name; unknown names are refused by name. Compiled once for each version. Does not
-know where schemas come from.
+`x-aliases` gets its own name; unknown names are refused by name, or left out where the caller lets them be.
+Compiled once for each version. Does not know where schemas come from.
 """
 
 import copy
@@ -87,9 +87,12 @@ class CompiledInput:
             name, f"{ROOT}.{name}", check, default, required and default is MISSING, allows_null(schema)
         )
 
-    def __call__(self, inputs: Any, policy: AddressPolicy, development: bool) -> dict[str, Any]:
+    def __call__(
+        self, inputs: Any, policy: AddressPolicy, development: bool, dropped: list[str] | None = None
+    ) -> dict[str, Any]:
         """The input with defaults filled in; `policy`: which addresses of files are called; `development`:
-        inputs that do harm on purpose are taken.
+        inputs that do harm on purpose are taken; `dropped`: unknown ones are left out, and their names put
+        there.
 
         Raises InvalidInput that names every wrong field (the first 20).
         """
@@ -99,7 +102,10 @@ class CompiledInput:
             raise InvalidInput(tuple(errors))
         inputs = self._by_own_names(inputs)
         checked = {field.name: field.value_from(inputs, errors) for field in self._properties}
-        self._check_unknown(inputs, checked, errors)
+        if dropped is None or self._open:
+            self._check_unknown(inputs, checked, errors)
+        else:
+            dropped.extend(name for name in inputs if name not in self._names)
         if self._ways:
             self._check_ways(checked, errors)
         if self._harmful and not development:
@@ -177,8 +183,11 @@ class InputChecker:
         """The input to run with. Raises InvalidInput."""
         return self.check_for(version)(inputs)
 
-    def check_for(self, version: RunnableVersion) -> Callable[[Any], dict[str, Any]]:
-        """The check of this version's inputs, which may be called on another thread."""
+    def check_for(
+        self, version: RunnableVersion, dropped: list[str] | None = None
+    ) -> Callable[[Any], dict[str, Any]]:
+        """The check of this version's inputs, which may be called on another thread. With `dropped` it leaves
+        unknown ones out and puts their names there."""
         compiled = self._compiled.get(version.id)
         if compiled is None:
             compiled = self._compiled[version.id] = CompiledInput(version.input_schema)
@@ -186,4 +195,4 @@ class InputChecker:
                 self._compiled.popitem(last=False)
         else:
             self._compiled.move_to_end(version.id)
-        return partial(compiled, policy=self._policy, development=self._development)
+        return partial(compiled, policy=self._policy, development=self._development, dropped=dropped)

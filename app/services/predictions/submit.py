@@ -47,6 +47,7 @@ LARGE = 100_000  # bytes of a body; what is larger may take a second to be looke
 LARGEST_SEED = 2**32 - 1  # what every generator takes
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
 ROW_BYTES = 1_000  # of a row beside its input
+MOST_WARNINGS = 20
 STORED_AT_ONCE = 4  # long inputs that are being stored: a slow storage holds up no thread that others need
 
 
@@ -84,6 +85,7 @@ class Submission:
     deployment: str | None = None
     device: str = ""  # a device class that the deployment wants, if the version does not say
     stop_without_readers: bool = False
+    drops_unknown: bool = False  # inputs that the model does not have are left out, and named in `warnings`
     response: Mapping[str, Any] | None = None  # kept for whoever shows it as a response
     size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
@@ -147,7 +149,8 @@ class Submitter:
         Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
         TooManyWaiting, QuotaExceeded, Unavailable, ModelUnhealthy, StorageFailed.
         """
-        check = self._checker.check_for(submission.version)
+        dropped: list[str] | None = [] if submission.drops_unknown else None
+        check = self._checker.check_for(submission.version, dropped)
 
         def check_and_split() -> tuple[dict[str, Any], SplitInput]:
             checked = check(submission.input)
@@ -158,6 +161,8 @@ class Submitter:
         await self._own_files.check(submission.user_id, submission.version.input_schema, checked)
         self._backlog.admit(submission.user_id, parts.size)
         row = await self._row(submission, checked, parts)
+        if dropped:
+            row.values["routing"]["warnings"] = warnings_of(dropped)
         if parts.stored is None:
             created: Prediction | BaseException | None = await self._insert(row)
         else:
@@ -286,6 +291,13 @@ class Submitter:
         await self._insert.close()
         self._lost.close()
         self._writers.shutdown(wait=True)
+
+
+def warnings_of(dropped: Sequence[str]) -> list[str]:
+    """What is said of inputs that were left out."""
+    shown = [name[:100].replace("\x00", "") for name in dropped[:MOST_WARNINGS]]
+    more = [f"{len(dropped) - MOST_WARNINGS} more were left out."] if len(dropped) > MOST_WARNINGS else []
+    return [f"input.{name} is not an input of this model: it was left out." for name in shown] + more
 
 
 def draw_seed(schema: dict[str, Any], values: dict[str, Any]) -> None:

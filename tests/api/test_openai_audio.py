@@ -1,0 +1,117 @@
+"""OpenAI's transcriptions and moderations by its own client: the forms of an answer, and what is refused."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from app.api.openai.transcripts import clock
+from app.db import runtimes
+from app.runtimes import schema
+from app.runtimes.pipelines.pipeline_tasks import TASKS
+
+SOUND = b"RIFF....WAVE"
+CHUNKS = [
+    {"text": " Call me", "timestamp": [0.0, 1.5]},
+    {"text": " Ishmael.", "timestamp": [1.5, None]},
+]
+HEARD = {"text": " Call me Ishmael.", "chunks": CHUNKS}
+
+
+@pytest.fixture
+def client(api, ada, worker, remote) -> openai.OpenAI:
+    return remote(api, ada)
+
+
+@pytest.fixture
+def listener(database, ada) -> str:
+    """A model that takes what speech recognition takes and has heard the same in every recording."""
+    properties = TASKS["automatic-speech-recognition"]["properties"]
+    inputs = schema.inputs(
+        {**properties, "answer": {"type": "object", "default": HEARD}}, required=("audio",)
+    )
+    spec: dict[str, Any] = {
+        "name": "listener",
+        "description": "",
+        "inputs": {"": inputs},
+        "outputs": {"": {}},
+        "streams": False,
+        "needs_source": False,
+        "config": {},
+    }
+    with database.unit() as session:
+        runtimes.put(session, {"listener": spec})
+    ada.model("listener", runtime="listener")
+    return "ada/listener"
+
+
+def test_a_recording_is_transcribed_as_json_and_as_text(client, ada, listener) -> None:
+    heard = client.audio.transcriptions.create(model=listener, file=("a.wav", SOUND, "audio/wav"))
+    assert heard.text == "Call me Ishmael."
+    (prediction,) = ada.http.get("/v1/predictions").json()["results"]
+    assert prediction["input"]["audio"].startswith("data:audio/wav;base64,")
+    assert prediction["input"].get("timestamps") is None
+    plain = client.audio.transcriptions.create(model=listener, file=("a", SOUND), response_format="text")
+    assert plain == "Call me Ishmael.\n"
+
+
+def test_subtitles_and_segments_say_when(client, ada, listener) -> None:
+    def transcribe(form: Any, **more: Any) -> Any:
+        return client.audio.transcriptions.create(
+            model=listener, file=("a.wav", SOUND), response_format=form, **more
+        )
+
+    assert transcribe("srt").startswith("1\n00:00:00,000 --> 00:00:01,500\nCall me\n\n2\n")
+    assert transcribe("vtt").startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nCall me\n")
+    verbose = transcribe("verbose_json")
+    assert [(segment.start, segment.end) for segment in verbose.segments] == [(0.0, 1.5), (1.5, 1.5)]
+    words = transcribe("verbose_json", timestamp_granularities=["word"])
+    assert [word.word for word in words.words] == ["Call me", "Ishmael."]
+    newest = ada.http.get("/v1/predictions").json()["results"][0]
+    assert newest["input"]["timestamps"] == "word"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"language": "en"}, "language"),
+        ({"response_format": "mp3"}, "response_format"),
+        ({"stream": "true"}, "stream"),
+        ({"temperature": "0.5"}, "temperature"),
+        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
+        ({"wings": "2"}, "wings"),
+    ],
+)
+def test_what_a_transcription_cannot_be_is_refused_by_name(ada, listener, fields, param) -> None:
+    answer = ada.http.post(
+        "/v1/audio/transcriptions", data={"model": listener, **fields}, files={"file": ("a.wav", SOUND)}
+    )
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+
+
+def test_a_transcription_without_a_file_or_form_or_too_large_a_one_is_refused(ada, listener) -> None:
+    unsent = ada.http.post("/v1/audio/transcriptions", data={"model": listener}, files={"x": b""})
+    assert unsent.json()["error"]["param"] in ("file", "x")
+    assert ada.http.post("/v1/audio/transcriptions", json={"model": listener}).status_code == 400
+    large = {"file": ("a.wav", b"x" * 1_000_001)}
+    assert ada.http.post("/v1/audio/transcriptions", data={"model": listener}, files=large).status_code == 413
+
+
+def test_times_are_written_as_players_read_them() -> None:
+    assert clock(3_725.0625, ",") == "01:02:05,062"
+
+
+def test_a_text_is_flagged_by_the_labels_of_a_classifier(client, talker) -> None:
+    answer = [
+        {"label": "toxic", "score": 0.75},
+        {"label": "insult", "score": 0.25},
+        {"label": "non-toxic", "score": 0.9},
+    ]
+    model = talker(chunks=0, answer=answer)
+    moderation = client.moderations.create(model=model, input=["a", "b"])
+    assert len(moderation.results) == 2
+    result = moderation.results[0]
+    assert (result.flagged, result.categories.to_dict()["toxic"]) == (True, True)
+    assert result.category_scores.to_dict() == {"toxic": 0.75, "insult": 0.25}
+    with pytest.raises(openai.BadRequestError, match="labels and scores"):
+        client.moderations.create(model=talker(chunks=1), input="a")
