@@ -4,25 +4,27 @@ The only module beside the entry points that reads `Settings`: every part gets v
 imported when a worker is built, so that an API process holds nothing of it. Closed in reverse order.
 """
 
-from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import redis
 
-from app import redis_client
+from app import __version__, redis_client
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
 from app.api.deps import ApiOptions, Services
 from app.broker.publisher import Publisher
 from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
+from app.composition_people import build_people, build_rate_limits
 from app.db.session import Database, connect
 from app.events import channels
+from app.events.fleet_changes import FleetChangePublisher
 from app.events.model_commands import ModelCommandPublisher
 from app.events.reader import EventReader
 from app.events.writer import EventWriter
+from app.observe.tracing import Tracing, open_tracing
 from app.outbound.addresses import LINK_LOCAL, AddressPolicy
 from app.runtimes.demo import package_roots
 from app.services.backends.services import open_backends
@@ -38,19 +40,8 @@ from app.services.catalogue.version_maker import ModelLimits, VersionMaker, spec
 from app.services.catalogue.version_stats import VersionStats
 from app.services.files.files import FileLimits, Files
 from app.services.files.own_files import OwnFiles
-from app.services.people import rate_limits
-from app.services.people.access import Access
-from app.services.people.accounts import Accounts
-from app.services.people.administration import UserAdministration
-from app.services.people.api_keys import ApiKeys
-from app.services.people.audit import Audit
-from app.services.people.credentials import Credentials
-from app.services.people.login_tries import open_login_tries
-from app.services.people.people import People
-from app.services.people.rate_limits import RateLimits
-from app.services.people.sessions import LINK_AUDIENCE, LINK_SECONDS, Sessions
-from app.services.people.tokens import TokenSigner
 from app.services.platform.fleet import Fleet
+from app.services.platform.fleet_operations import FleetOperations
 from app.services.platform.health import Health
 from app.services.platform.metrics import ApiMetrics
 from app.services.platform.statistics import Statistics
@@ -65,20 +56,21 @@ from app.services.predictions.expiry import retention_by_kind
 from app.services.predictions.follow import Follower
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.operations import Operations
+from app.services.predictions.prediction_list import PredictionList
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.queue_position import QueuePositions
+from app.services.predictions.queues import Queues
 from app.services.predictions.recovery import Recovery, SweepLimits
+from app.services.predictions.requeue import Requeuer
 from app.services.predictions.stored_values import StoredValues
 from app.services.predictions.submit import Submitter
 from app.services.predictions.subscriptions import Subscriptions
-from app.services.predictions.user_cancels import UserCancels
 from app.services.predictions.webhook_outbox import WebhookOutbox
 from app.services.predictions.whole_answers import WholeAnswers
 from app.settings import Settings, shown_settings
 from app.storage import StorageOptions, location_of, open_storage
 from app.storage.base import Storage
-
-DAY_SECONDS = 86_400
 
 
 @dataclass(slots=True)
@@ -97,6 +89,7 @@ class Core:
     redis_marker: RedisMarker
     limits: SweepLimits
     storage_identity: StorageIdentity
+    tracing: Tracing | None = None
 
     def removal(self) -> DataRemoval:
         """What removes predictions' data."""
@@ -120,6 +113,8 @@ class Core:
         self.events.close()
         self.redis.close()
         self.database.close()
+        if self.tracing:
+            self.tracing.close()
 
 
 def open_core(settings: Settings, *, application: str, pool: int, fail_fast: bool = False) -> Core:
@@ -134,13 +129,26 @@ def open_core(settings: Settings, *, application: str, pool: int, fail_fast: boo
     publisher, events = Publisher(client, channels.STATE_CHANGES), EventWriter(client)
     publisher.start()
     events.start()
-    notifier = Notifier(publisher, events)
+    tracing = open_tracing(settings.otel_exporter_otlp_endpoint, application, __version__)
+    notifier = Notifier(publisher, events, tracing)
     lifecycle = Lifecycle(database, WebhookOutbox(view, whole), notifier, settings.max_crashes)
     marker = RedisMarker(client)
     limits = SweepLimits(settings.dead_after_seconds, settings.retention_hours, settings.audit_days)
     ident = StorageIdentity(database, storage, location_of(storage_options(settings)))
     return Core(
-        database, client, storage, view, whole, publisher, events, notifier, lifecycle, marker, limits, ident
+        database,
+        client,
+        storage,
+        view,
+        whole,
+        publisher,
+        events,
+        notifier,
+        lifecycle,
+        marker,
+        limits,
+        ident,
+        tracing,
     )
 
 
@@ -212,8 +220,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     database, bodies = core.database, BodyGate()
     catalogue, versions, runnables = build_catalogue(settings, database, threads)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
-    fleet = Fleet(database, threads, settings.dead_after_seconds, settings.routing_strategy)
-    submitter = build_submitter(settings, core, fleet, threads, bodies)
+    fleet, submitter = build_submission(settings, core, threads, bodies)
     return Services(
         options=api_options(settings),
         bodies=bodies,
@@ -237,6 +244,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         runtimes=RuntimeIndex(database),
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
+        operations=build_operations(settings, core, threads),
         submitter=submitter,
         follower=Follower(database, reader, core.answers.stored, threads, core.view),
         positions=positions,
@@ -246,6 +254,17 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         view=core.view,
         answers=core.answers,
         storage=core.storage,
+    )
+
+
+def build_operations(settings: Settings, core: Core, threads: Executor) -> Operations:
+    """What administrators do with predictions, queues and workers."""
+    changes, dead_after = FleetChangePublisher(core.redis), settings.dead_after_seconds
+    return Operations(
+        PredictionList(core.database, threads),
+        FleetOperations(core.database, changes, dead_after),
+        Queues(core.database, core.lifecycle, core.notifier, changes, dead_after),
+        Requeuer(core.database, core.lifecycle, core.notifier),
     )
 
 
@@ -289,50 +308,6 @@ def api_options(settings: Settings) -> ApiOptions:
     )
 
 
-def build_people(
-    settings: Settings,
-    database: Database,
-    threads: Executor,
-    on_change: Callable[[], None] = lambda: None,
-    lifecycle: Lifecycle | None = None,
-) -> People:
-    """The services about accounts. `on_change` is called after what may revoke a right to run something."""
-    signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
-    access = Access(
-        database,
-        signer,
-        threads,
-        cache_seconds=settings.principal_cache_seconds,
-        allow_anonymous=settings.allow_anonymous,
-    )
-    tries = open_login_tries(settings.redis_url, rate_limits.parse_limit(settings.rate_limit_logins))
-    accounts = Accounts(database, signer, tries, allow_registration=settings.registration_is_open)
-    credentials = Credentials(database, signer, access, tries)
-    on_disabled = UserCancels(database, lifecycle).cancel_waiting if lifecycle else None
-    administration = UserAdministration(database, accounts, access, on_change, on_disabled)
-    keys, audit = ApiKeys(database, access), Audit(database, threads)
-    sessions = build_sessions(settings.secret_key, settings.session_days, database)
-    return People(access, accounts, credentials, administration, keys, audit, sessions)
-
-
-def build_sessions(secret: str, days: float, database: Database) -> Sessions:
-    """Sign-in by browser."""
-    links = TokenSigner(secret, LINK_SECONDS, LINK_AUDIENCE)
-    return Sessions(database, TokenSigner(secret, days * DAY_SECONDS), links)
-
-
-def build_rate_limits(settings: Settings) -> RateLimits:
-    """The limits of calls, by what they count."""
-    texts = {
-        "creates": settings.rate_limit_creates,
-        "calls": settings.rate_limit_calls,
-        "key": settings.rate_limit_key,
-        "registrations": settings.rate_limit_registrations,
-    }
-    limits = {name: rate_limits.parse_limit(text) for name, text in texts.items()}
-    return RateLimits(rate_limits.Windows(settings.redis_url), limits)
-
-
 def build_catalogue(
     settings: Settings, database: Database, threads: Executor
 ) -> tuple[Catalogue, ModelVersions, Runnables]:
@@ -369,6 +344,14 @@ def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
 def build_files(settings: Settings, core: Core) -> Files:
     limits = FileLimits(settings.max_upload_bytes, settings.upload_quota_bytes, settings.file_retention_hours)
     return Files(core.database, core.storage, settings.secret_key, limits)
+
+
+def build_submission(
+    settings: Settings, core: Core, threads: Executor, bodies: BodyGate
+) -> tuple[Fleet, Submitter]:
+    """What predictions are accepted by, and what chooses their queues."""
+    fleet = Fleet(core.database, threads, settings.dead_after_seconds, settings.routing_strategy)
+    return fleet, build_submitter(settings, core, fleet, threads, bodies)
 
 
 def build_submitter(

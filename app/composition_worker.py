@@ -37,6 +37,7 @@ from app.settings import Settings
 from app.worker import metrics
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier, platform_secret
+from app.worker.draining import Draining
 from app.worker.ending_writer import EndingWriter
 from app.worker.gateway.backend_pool import BackendPool
 from app.worker.gateway.backend_watch import BackendWatch
@@ -54,6 +55,7 @@ from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, RunOptions
 from app.worker.process import AcceleratorWorker, CourierProcess, StorageCheck, WorkerOptions, WorkerParts
 from app.worker.run import InFlight
+from app.worker.run_tracer import RunTracer
 from app.worker.runner import Runner
 from app.worker.version_cache import Versions
 from app.worker.work_engine import WorkEngine
@@ -185,8 +187,12 @@ def build_parts(
         post,
         settings.heartbeat_seconds,
     )
+    if core.tracing:
+        runner.report = RunTracer(core.tracing, options.label, runner.report).write
+    draining = Draining(intake, runner.in_flight, settings.worker_grace_seconds)
+    heartbeat.on_fleet_state = draining.apply
     preloader = ModelPreloader(core.database, engine, preparation, post.facts)
-    listener = build_listener(core, runner.in_flight, preloader)
+    listener = build_listener(core, runner.in_flight, preloader, heartbeat)
     return WorkerParts(
         engine, identity, ending_writer, runner, intake, heartbeat, recovery, preloader, listener
     )
@@ -218,12 +224,15 @@ def run_options(settings: Settings, device: Device) -> RunOptions:
     )
 
 
-def build_listener(core: Core, in_flight: InFlight, preloader: ModelPreloader) -> CommandListener:
+def build_listener(
+    core: Core, in_flight: InFlight, preloader: ModelPreloader, heartbeat: Heartbeat
+) -> CommandListener:
     """The commands that come over Redis, and who carries them out."""
     return CommandListener(
         core.redis,
         {
             channels.CANCEL: lambda data: in_flight.cancel(orjson.loads(data)),
+            channels.FLEET_CHANGES: lambda _: heartbeat.hurry(),
             channels.MODEL_COMMANDS: lambda data: preloader.on_command(ModelCommand.decode(data)),
         },
     )
@@ -309,6 +318,7 @@ def build_courier(settings: Settings) -> CourierProcess:
         schedule=settings.webhook_schedule,
         drain_messages=lambda: lists.pop(MESSAGES_AT_ONCE),
     )
+    courier.tracing = core.tracing
     celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
     consumer.attach(celery, names.TASK_DELIVER, courier, [queue_names.WEBHOOKS])
     register_sweep(celery, core.recovery().sweep)

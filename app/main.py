@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from app import __version__, composition
 from app import settings as settings_module
 from app.api import openapi, problems
+from app.api.access_log import AccessLines
 from app.api.anthropic import messages
 from app.api.metrics import RequestCounts
 from app.api.middleware import RequestBounds
@@ -37,7 +38,9 @@ from app.api.rest import (
     metrics,
     models,
     platform,
+    prediction_lists,
     predictions,
+    queues,
     runtimes,
     serving,
     statistics,
@@ -50,15 +53,18 @@ from app.api.rest import (
 from app.api.server import Leaving
 from app.api.tei import embeddings as tei_embeddings
 from app.api.tei import predict as tei_predict
+from app.api.tracing import TraceRequests
 from app.api.web import pages, session
 from app.api.web.session_cookie import SessionCookie, cookie_name
 from app.api.websocket import route as websocket
+from app.observe.access_log import AccessLog
 from app.services.platform.storage_identity import establish_when_possible
 from app.settings import Settings
 
 # The busiest routes first: Starlette tries them in order.
 ROUTERS = (
     predictions,
+    prediction_lists,
     streams,
     files,
     webhooks,
@@ -70,6 +76,7 @@ ROUTERS = (
     stats,
     statistics,
     bulk,
+    queues,
     text,
     embeddings,
     images,
@@ -106,12 +113,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Leaving]]:
     app.state.api, app.state.services = api, api.services
     app.state.leaving.hurry = api.services.follower.leave
     checking = asyncio.create_task(establish_when_possible(api.core.storage_identity, api.threads))
+    if app.state.access_log:
+        app.state.access_log.start()
     gc.freeze()  # what is loaded now stays: looking through all of it for garbage took 90 ms each time
     try:
         yield {"leaving": app.state.leaving}
     finally:
         checking.cancel()
         await api.close()
+        if app.state.access_log:
+            app.state.access_log.close()
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -128,12 +139,20 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.leaving = Leaving()
+    has_access_log = settings.access_log and settings.log_level in ("debug", "info")
+    app.state.access_log = AccessLog(settings.log_format) if has_access_log else None
     app.state.cookie_name = cookie_name(settings.secret_key)
     # Not by FastAPI's `include_router`, which looks for the route of each request twice.
     for module in (*ROUTERS, websocket):
         app.router.routes.extend(module.router.routes)
     problems.install(app)
     openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn)
+    _add_middleware(app, settings)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added is the outermost."""
     app.add_middleware(SessionCookie, name=app.state.cookie_name)
     app.add_middleware(
         RequestBounds,
@@ -150,9 +169,12 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=exposed,
         )
+    if settings.otel_exporter_otlp_endpoint:
+        app.add_middleware(TraceRequests)
     if settings.metrics:
-        app.add_middleware(RequestCounts)  # the last one added is the outermost
-    return app
+        app.add_middleware(RequestCounts)
+    if app.state.access_log:
+        app.add_middleware(AccessLines, access_log=app.state.access_log)
 
 
 def build() -> FastAPI:

@@ -17,7 +17,6 @@ from app.setting_types import (
     SecondsList,
     Secret,
     SecretUrl,
-    Token,
     Url,
     aliases,
     folders,
@@ -59,6 +58,11 @@ class ServerSettings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
+    tls_cert_file: Path | None = Field(
+        None,
+        description="The API speaks HTTPS with this certificate and its chain (PEM); empty: HTTP.",
+    )
+    tls_key_file: Path | None = Field(None, description="The private key of TLS_CERT_FILE (PEM).")
     api_threads: int = Field(16, ge=1, le=256, description="Threads for database work in one API process.")
     max_body_bytes: int = Field(
         10_000_000,
@@ -324,42 +328,3 @@ class WebhookSettings(BaseSettings):
     @property
     def webhook_schedule(self) -> tuple[float, ...]:
         return tuple(map(float, self.webhook_retry_seconds.split(",")))
-
-
-class OperatorSettings(BaseSettings):
-    """What an operator looks at: Flower, metrics, health, logs."""
-
-    flower_address: str = Field("127.0.0.1", description="Address Flower listens on.")
-    flower_port: int = Field(5555, ge=1, le=65535, description="Port of Flower, Celery's dashboard.")
-    flower_url: str = Field(
-        "", description="Where administrators' browsers reach Flower; empty: the web app shows no link."
-    )
-    flower_basic_auth: Secret = Field(
-        "", description="user:password for Flower; it refuses to start without one."
-    )
-
-    metrics: bool = Field(True, description="Serve metrics for Prometheus at /metrics.")
-    metrics_token: Token = Field(
-        "",
-        description=(
-            "A bearer token that may read /metrics. Empty: only operators from the API, and only callers of"
-            " the same machine from HEALTH_PORT."
-        ),
-    )
-    health_host: str = Field("127.0.0.1", description="Address of HEALTH_PORT.")
-    health_port: int = Field(
-        0,
-        ge=0,
-        le=65535,
-        description=(
-            "Where a worker or courier answers /health, /ready and /metrics; 0: nowhere. "
-            "`lovage up` gives it to the first worker and the next ones to the others."
-        ),
-    )
-
-    log_format: Annotated[Literal["console", "json"], Lower] = Field(
-        "json", description="`console` for people, `json` for machines."
-    )
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = Field(
-        "info", description="Least severe level that is written."
-    )

@@ -17,9 +17,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app import setting_sources
+from app.operator_settings import OperatorSettings
 from app.setting_groups import (
     ModelSettings,
-    OperatorSettings,
     PeopleSettings,
     PlatformSettings,
     ServerSettings,
@@ -141,6 +141,10 @@ class Settings(  # pydantic collects the fields from the last base to the first
             raise ValueError(
                 "S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY belong together: set both, or neither for boto3's"
                 " own credential chain"
+            )
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError(
+                "TLS_CERT_FILE and TLS_KEY_FILE belong together: set both, or neither for plain HTTP"
             )
         if self.dead_after_seconds <= self.heartbeat_seconds:
             raise ValueError(

@@ -6,11 +6,13 @@ any depth; one leaves all reading to the endpoint.
 """
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import orjson
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
@@ -18,7 +20,7 @@ from starlette.responses import Response
 
 from app.api.body_gate import HOLD, LARGE, BodyGate
 from app.api.deps import address_of, caller_of, limited_by_address, services_of
-from app.domain.errors import InvalidRequest
+from app.domain.errors import InvalidRequest, wrong_field
 from app.services.people.access import Principal
 from app.services.people.login_tries import network_of
 
@@ -37,6 +39,8 @@ NUL = b"\\u0000"
 BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 BYTE_ORDER_MARK = "The body begins with a byte order mark (BOM): send UTF-8 without one."
 SIZE = "body_size"  # in a request's scope
+
+LONGEST_NAME = 60  # of a query parameter that is named in an error
 
 Body = bytes | bytearray
 
@@ -189,19 +193,37 @@ class DirectRoute(APIRoute):
     Response: FastAPI documents them, and does not resolve dependencies on every call."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint = self.endpoint
+        endpoint, known = self.endpoint, query_names(self)
 
         async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                refuse_unknown(request, known)
             return await endpoint(request, **request.path_params)  # type: ignore[no-any-return]
 
         return handle
 
 
 class CheckedRoute(APIRoute):
-    """For routes with a body that is declared as a pydantic model or a form: who calls is counted, and known
-    where that is asked for, before a byte of it is read."""
+    """Refuses query parameters that it does not know, unless it `takes_any_query`. Where a body is declared
+    as a pydantic model or a form, who calls is counted, and known where that is asked for, before a byte of
+    it is read."""
+
+    takes_any_query = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        inner = self._with_body()
+        if self.takes_any_query:
+            return inner
+        known = query_names(self)
+
+        async def handle(request: Request) -> Response:
+            if request.scope["query_string"]:
+                refuse_unknown(request, known)
+            return await inner(request)
+
+        return handle
+
+    def _with_body(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
         if self.body_field is None:
             return inner
@@ -219,6 +241,26 @@ class CheckedRoute(APIRoute):
             return await inner(checked)
 
         return handle
+
+
+def query_names(route: APIRoute) -> tuple[str, ...]:
+    """The query parameters that a route knows, its dependencies' included."""
+
+    def names_of(dependant: Dependant) -> set[str]:
+        below = (names_of(each) for each in dependant.dependencies)
+        return {field.alias for field in dependant.query_params}.union(*below)
+
+    return tuple(sorted(names_of(route.dependant)))
+
+
+def refuse_unknown(request: Request, known: Sequence[str]) -> None:
+    """Raises InvalidRequest naming the first query parameter that nothing here would read."""
+    for name in request.query_params:
+        if name not in known:
+            shown = name if name.isprintable() and len(name) <= LONGEST_NAME else "query"
+            near = get_close_matches(name[:LONGEST_NAME], known, 1)
+            which = f"did you mean {near[0]}" if near else f"there are {', '.join(known) or 'none here'}"
+            raise wrong_field(shown, f"is not a query parameter of this address; {which}", "extra_forbidden")
 
 
 async def _admit(request: Request, is_public: bool) -> str:

@@ -42,6 +42,7 @@ from app.services.predictions.delivery_log import DeliveryLog
 from app.services.predictions.disconnects import Disconnects
 from app.services.predictions.follow import Follower
 from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.operations import Operations
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.queue_position import QueuePositions
 from app.services.predictions.submit import Submitter
@@ -101,6 +102,7 @@ class Services:
     fleet: Fleet
     submitter: Submitter
     follower: Follower
+    operations: Operations
     positions: QueuePositions
     disconnects: Disconnects
     model_commands: ModelCommandPublisher

@@ -14,16 +14,21 @@ from app.cli import (
     account,
     administration,
     backends,
+    backup,
     client_commands,
     config,
     discover,
     keys,
+    logs,
     models,
     platform,
+    prediction_lists,
     processes,
+    queues,
     screen,
     serving,
     stats,
+    top,
 )
 from app.domain.errors import LovageError
 from app.setting_sources import WrongSource
@@ -63,6 +68,7 @@ app = typer.Typer(
 )
 platform.add_to(app)
 client_commands.add_to(app)
+prediction_lists.add_to(app)
 models.add_to(app)
 discover.add_to(app)
 serving.add_to(app)
@@ -72,6 +78,10 @@ administration.add_to(app)
 backends.add_to(app)
 stats.add_to(app)
 processes.add_to(app)
+queues.add_to(app)
+top.add_to(app)
+logs.add_to(app)
+backup.add_to(app)
 config.add_to(app)
 
 EXIT_USAGE = 2

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import screen
+from app.cli import deliveries, screen
 from app.cli.connection import JSON, Api, show_json
 
 PANEL = "Models and keys"
@@ -21,9 +21,13 @@ def add_to(app: typer.Typer) -> None:
     for name, command in own.items():
         account.command(name)(command)
     app.add_typer(account, name="account", rich_help_panel=PANEL)
-    webhooks = typer.Typer(help="Show and replace the secret that signs webhooks.", no_args_is_help=True)
+    webhooks = typer.Typer(
+        help="See deliveries, send them again, receive them here, replace the secret that signs them.",
+        no_args_is_help=True,
+    )
     webhooks.command("secret")(secret)
     webhooks.command("rotate-secret")(rotate_secret)
+    deliveries.add_to(webhooks)
     app.add_typer(webhooks, name="webhooks", rich_help_panel=PANEL)
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from app import composition
+from app import composition, composition_people
 from app.db import keys, users
 from app.db.session import Database, connect
 from app.domain.errors import NotFound
@@ -43,7 +43,7 @@ def bootstrap(settings: Settings) -> None:
 
 async def _admin(settings: Settings, database: Database) -> Principal:
     with ThreadPoolExecutor(1) as threads:
-        people = composition.build_people(settings, database, threads)
+        people = composition_people.build_people(settings, database, threads)
         with database.unit() as session:
             user = users.first_administrator(session)
         if user is None:

@@ -1,4 +1,4 @@
-"""`lovage run`, `get`, `watch`, `cancel`, `ls`: predictions from the command line, through the public API."""
+"""`lovage run`, `get`, `watch`, `cancel`: predictions from the command line, through the public API."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ TERMINAL = ("succeeded", "failed", "canceled")
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (run, get, watch, cancel, ls):
+    for command in (run, get, watch, cancel):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -86,38 +86,6 @@ def cancel(prediction: ID) -> None:
     details = api.call("POST", f"/v1/predictions/{prediction}/cancel")
     outcome = "already " + details["status"] if details["status"] in ("succeeded", "failed") else "canceled"
     print(f"{prediction}: {outcome if details['status'] in TERMINAL else 'stopping'}")
-
-
-def ls(
-    limit: Annotated[int, typer.Option("-n", min=1, max=100, help="How many.")] = 20,
-    status: Annotated[
-        str | None, typer.Option(help="Only starting, processing, succeeded, failed or canceled ones.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Only of this owner/name.")] = None,
-    as_json: Annotated[bool, JSON] = False,
-) -> None:
-    """List your predictions, newest first."""
-    params = {
-        name: value for name, value in {"limit": limit, "status": status, "model": model}.items() if value
-    }
-    page = Api().call("GET", "/v1/predictions", params=params)
-    if as_json:
-        show_json(page["results"])
-        return
-    if not page["results"]:
-        print("No predictions yet. Make one: lovage run demo/echo -i text=hello")
-        return
-    table = screen.new_table("id", "model", "status", "created", "seconds")
-    for prediction in page["results"]:
-        seconds = prediction["metrics"].get("total_time")
-        table.add_row(
-            prediction["id"],
-            prediction["model"],
-            prediction["status"],
-            prediction["created_at"][:19].replace("T", " "),
-            f"{seconds:.2f}" if seconds else "",
-        )
-    screen.console().print(table)
 
 
 def _schema(api: Api, model: str) -> dict[str, Any]:

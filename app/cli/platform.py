@@ -15,7 +15,7 @@ import typer
 
 from app.cli import screen
 from app.cli.connection import EXIT_USAGE, stop
-from app.settings import child_environment, load_client, load_with
+from app.settings import Settings, child_environment, load_client, load_with
 from app.settings import load as load_settings
 
 PANEL = "The platform on this machine"
@@ -54,7 +54,7 @@ def up(
     from app.local.up import up as start
 
     options = UpOptions(Path(), host or load_with({"LOVAGE_ENV": "development"}).api_host)
-    settings = load_with({**up_defaults(options), "SECRET_KEY": secrets.token_hex(32)})
+    settings = _settings_for_up(up_defaults(options))
     options = dataclasses.replace(
         options,
         data_dir=(data or settings.lovage_data_dir).absolute(),
@@ -67,6 +67,13 @@ def up(
         detach=detach,
     )
     raise typer.Exit(start(options, Hooks(self_check=self_check, print_screen=print_screen)))
+
+
+def _settings_for_up(defaults: Mapping[str, str]) -> Settings:
+    settings = load_with({**defaults, "SECRET_KEY": secrets.token_hex(32)})
+    if settings.tls_cert_file:
+        stop("TLS_CERT_FILE: `lovage up` serves plain HTTP; `lovage api` serves HTTPS", EXIT_USAGE)
+    return settings
 
 
 def devices_for(name: str, workers: int | None) -> tuple[str, ...]:
@@ -119,12 +126,12 @@ def link(
 
 def sign_in_link(base: str, database_url: str, secret: str, username: str = "admin") -> str:
     """The address; what signs in is behind the #, which browsers send to no server and proxies never log."""
-    from app import composition
+    from app import composition_people
     from app.db.session import Database, connect
 
     database = Database(connect(database_url, pool=1, application="lovage-link"))
     try:
-        code = composition.build_sessions(secret, 1, database).issue_link(username)
+        code = composition_people.build_sessions(secret, 1, database).issue_link(username)
     finally:
         database.close()
     return f"{base.rstrip('/')}/sign-in#{code}"

@@ -1,13 +1,16 @@
 """Commands that are one process of the platform each: api, worker, clock, flower, migrate, bootstrap."""
 
 import signal
+import ssl
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.connection import EXIT_USAGE, stop
 from app.domain.errors import StorageFailed, Unavailable
 from app.settings import Settings, load
 
@@ -20,7 +23,7 @@ PANEL = "Processes (what `lovage up` and the containers start)"
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (api, worker, clock, flower, migrate, bootstrap, storage):
+    for command in (api, clock, flower, migrate, bootstrap, storage):
         app.command(rich_help_panel=PANEL)(command)
 
 
@@ -51,12 +54,15 @@ def api(
     from app.api.server import LAST_SECONDS, Server
 
     settings = _settings()
+    check_tls(settings.tls_cert_file, settings.tls_key_file)
     _check_storage(settings)
     config = uvicorn.Config(
         "app.main:build",
         factory=True,
         host=host or settings.api_host,
         port=port or settings.api_port,
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
         log_config=None,
         access_log=False,
         http=BoundedHttp,
@@ -73,6 +79,17 @@ def api(
         sys.exit(3)
 
 
+def check_tls(certificate: Path | None, key: Path | None) -> None:
+    """Ends the command with a sentence where the two cannot be used."""
+    if certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        stop(f"TLS_CERT_FILE {certificate}, TLS_KEY_FILE {key}: cannot be used: {reason}", EXIT_USAGE)
+
+
 def _check_storage(settings: Settings) -> None:
     """Before an API process serves. Raises WrongStorage; what cannot be reached now is checked later."""
     from app.composition import open_core
@@ -86,6 +103,7 @@ def _check_storage(settings: Settings) -> None:
 
 
 def worker(
+    context: typer.Context,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:0, mps … (DEVICE).")] = None,
     name: Annotated[
         str, typer.Option(help="Distinguishes several workers of one device on one machine.")
@@ -98,7 +116,10 @@ def worker(
         typer.Option("--backends", help="Call backends instead of running models; waits until there is one."),
     ] = False,
 ) -> None:
-    """Run predictions on one accelerator or at backends, or deliver webhooks."""
+    """Run predictions on one accelerator or at backends, or deliver webhooks; with a command, see and drain
+    workers."""
+    if context.invoked_subcommand:
+        return
     settings = _settings()
     if backends:
         _await_backends(settings)

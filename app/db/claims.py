@@ -5,7 +5,7 @@ here commits. Called by services/predictions/lifecycle.py only.
 `capacity` says how many more of a version there may be; a version that it does not name has no limit.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -32,15 +32,18 @@ FITS = f"""row_number() OVER (PARTITION BY c.version_id ORDER BY c.id)
 
 # A row that is locked is being claimed, canceled or moved by somebody else: it is left to them, so a claim
 # waits for nobody and cannot deadlock, in whatever order two of them come by the same rows.
-BY_IDS = text(f"""
+_BY_IDS = f"""
     {CLAIM}
     FROM (SELECT c.id, {FITS} FROM (
             SELECT c.id, c.version_id FROM predictions AS c
             WHERE c.id = ANY(:ids) AND {hidden("c.status")} = 'starting' AND {IS_DUE.format("c.")}
-              AND (:with_start_webhook OR NOT {WANTS_START.format("c.")})
+              AND (:with_start_webhook OR NOT {WANTS_START.format("c.")}) {{more}}
             ORDER BY c.id FOR UPDATE SKIP LOCKED) AS c) AS w
     WHERE p.id = w.id AND w.fits AND {ASYNC_COMMIT}
-    {RETURNING}""")
+    {RETURNING}"""
+BY_IDS = text(_BY_IDS.format(more=""))
+# While some queue is paused, which is seldom: nobody else pays for the condition.
+BY_IDS_BUT = text(_BY_IDS.format(more="AND c.queue <> ALL(:paused)"))
 # The same for one id, which has no share to be counted and nobody to deadlock with: 0.04 ms less.
 BY_ID = text(f"""
     {CLAIM}
@@ -57,10 +60,13 @@ def by_ids(
     capacity: Mapping[str, int],
     *,
     with_start_webhook: bool,
+    paused: Collection[str] = (),
 ) -> list[Prediction]:
-    """Moves those that wait to this worker; `with_start_webhook`: also those with a webhook for their
-    start."""
+    """Moves those that wait to this worker, but not out of queues that are paused; `with_start_webhook`: also
+    those with a webhook for their start."""
     params = {"worker": worker, "with_start_webhook": with_start_webhook, "capacity": _json(capacity)}
+    if paused:
+        return execute(session, BY_IDS_BUT, ids=list(ids), paused=list(paused), **params)
     if len(ids) == 1:
         return execute_prepared(session, BY_ID, id=ids[0], **params)
     return execute_prepared(session, BY_IDS, ids=list(ids), **params)
@@ -76,14 +82,20 @@ class Waiting:
 
 
 STILL_WAITING = text(f"""
-    SELECT id, version_id, {WANTS_START.format("")} AS wants_start FROM predictions
+    SELECT id, version_id, queue, {WANTS_START.format("")} AS wants_start FROM predictions
     WHERE id = ANY(:ids) AND {hidden("status")} = 'starting' AND {IS_DUE.format("")} ORDER BY id""")
 
 
-def still_waiting(session: Session | Autocommit, ids: Sequence[str]) -> list[Waiting]:
+def still_waiting(
+    session: Session | Autocommit, ids: Sequence[str], paused: Collection[str] = ()
+) -> list[Waiting]:
     """Those of the ids that could be claimed, the oldest first."""
     rows = session.execute(STILL_WAITING, {"ids": list(ids)}).mappings()
-    return [Waiting(row["id"], row["version_id"], row["wants_start"]) for row in rows]
+    return [
+        Waiting(row["id"], row["version_id"], row["wants_start"])
+        for row in rows
+        if row["queue"] not in paused
+    ]
 
 
 # Looked at in each queue: as many as are claimed, and some for workers that look at the same moment, whose

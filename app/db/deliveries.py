@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import insert, select, text
+from sqlalchemy import and_, insert, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session, defer
 
@@ -54,7 +54,8 @@ TAKE_DUE = text(f"""
     )
     UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked
         WHERE d.id = locked.id
-    RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id,
+    RETURNING d.id, d.event, d.url, d.body, d.tries, d.user_id, d.prediction_id,
+              (SELECT p.routing FROM predictions p WHERE p.id = d.prediction_id) AS routing,
               (SELECT array_remove(ARRAY[u.webhook_secret, CASE WHEN u.previous_webhook_secret_until > now()
                           THEN u.previous_webhook_secret END], NULL)
                FROM users u WHERE u.id = d.user_id) AS secrets""")
@@ -91,7 +92,13 @@ def take_due(
         "lease": lease_seconds,
     }
     rows = session.execute(TAKE_DUE, params).mappings()
-    return [DueDelivery(**{**row, "body": bytes(row["body"])}) for row in rows]
+    return [_due(dict(row)) for row in rows]
+
+
+def _due(values: dict[str, Any]) -> DueDelivery:
+    routing = values.pop("routing") or {}
+    known = {name: routing.get(name) for name in ("request_id", "traceparent")}
+    return DueDelivery(**{**values, **known, "body": bytes(values["body"])})
 
 
 RECORD = text("""
@@ -129,11 +136,16 @@ def by_prediction(session: Session, prediction_id: str, *, cursor: str | None, l
     return rows.map(lambda row: _delivery(row, attempts[row.id]))
 
 
-def list_of_user(session: Session, user_id: UUID, *, cursor: str | None, limit: int) -> Page[SentDelivery]:
-    """A user's deliveries, newest first, each with its tries."""
-    own = select(DeliveryRow).where(DeliveryRow.user_id == user_id)
-    own = own.options(defer(DeliveryRow.body))
-    rows = page(session, own, DeliveryRow.created_at, DeliveryRow.id, cursor=cursor, limit=limit)
+def list_of_user(
+    session: Session, user_id: UUID, *, failed: bool, cursor: str | None, limit: int
+) -> Page[SentDelivery]:
+    """A user's deliveries, newest first, each with its tries; `failed`: only those that were given up or are
+    to be tried again."""
+    chosen = select(DeliveryRow).where(DeliveryRow.user_id == user_id).options(defer(DeliveryRow.body))
+    if failed:
+        is_tried = and_(DeliveryRow.next_at.is_not(None), DeliveryRow.tries > 0)
+        chosen = chosen.where(or_(DeliveryRow.given_up_at.is_not(None), is_tried))
+    rows = page(session, chosen, DeliveryRow.created_at, DeliveryRow.id, cursor=cursor, limit=limit)
     attempts = _attempts(session, [row.id for row in rows.results])
     return rows.map(lambda row: SentDelivery(row.prediction_id, _delivery(row, attempts[row.id])))
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.predictions import ERROR_GROUP, Filter, where_clauses
+from app.db.prediction_lists import ERROR_GROUP, Filter, where_clauses
 from app.domain.statistics import ErrorGroup
 
 LOOKED_AT = 10_000  # latest failures of a user; grouping them takes some 50 ms

@@ -8,7 +8,6 @@ move means to the outside.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.db.autocommit import Autocommit
 from app.db.planner import hidden
-from app.domain.predictions import Prediction, Status, lowest_id
+from app.domain.predictions import Prediction, Status
 
 COLUMNS = (
     "id, user_id, version_id, model, status, queue, created_at, input, output, error, error_code, logs,"
@@ -179,74 +178,6 @@ def inputs(session: Session | Autocommit, ids: Sequence[str]) -> dict[str, dict[
     return {row["id"]: row["input"] for row in rows}
 
 
-# What differs between two errors of a kind: what is quoted, hexadecimal, or a number.
-_PATTERN = r"""''[^'']*''|"[^"]*"|\m[0-9a-f]{8,}\M|[0-9]+([.][0-9]+)?"""
-_TEXT = f"regexp_replace(left(coalesce(error, ''), 500), '{_PATTERN}', '#', 'g')"
-# Two failures are of one group when model, code and the error's text are the same but for that. Computed, not
-# stored: a prediction that does not fail pays nothing for it.
-ERROR_GROUP = f"left(md5(model || ' ' || coalesce(error_code, '') || ' ' || {_TEXT}), 16)"
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What a list is narrowed to; None: anything."""
-
-    user_id: UUID | None = None
-    status: Status | None = None
-    model: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    error_group: str | None = None
-
-
-# An id bears the time of the API process that made it, `created_at` is Postgres's: a list narrowed by time
-# looks so much further.
-CLOCK_SKEW = timedelta(hours=1)
-
-
-def page(
-    session: Session, narrowed: Filter, *, before: str | None, after: str | None, limit: int
-) -> list[Prediction]:
-    """At most `limit` predictions of one user, newest first, with ids below `before` or above `after` (one of
-    them at most); long values are left out."""
-    clauses, params = where_clauses(narrowed)
-    clauses += ["id < :before"] if before is not None else []
-    clauses += ["id > :after"] if after is not None else []
-    order = "ASC" if after is not None else "DESC"
-    where = " AND ".join(clauses)
-    sql = f"SELECT {SHORT} FROM predictions AS p WHERE {where} ORDER BY id {order} LIMIT :limit"
-    predictions = execute(session, text(sql), **params, before=before, after=after, limit=limit)
-    return predictions[::-1] if after is not None else predictions
-
-
-def where_clauses(narrowed: Filter) -> tuple[list[str], dict[str, Any]]:
-    """The conditions of a list of one user's predictions, and their parameters."""
-    clauses = ["user_id = :user_id"]
-    clauses += [
-        clause
-        for value, clause in (
-            (narrowed.status, "status = :status"),
-            (narrowed.model, "model = :model"),
-            (narrowed.created_after, "created_at >= :created_after AND id >= :least"),
-            (narrowed.created_before, "created_at < :created_before AND id <= :most"),
-            (narrowed.error_group, f"status = 'failed' AND {ERROR_GROUP} = :error_group"),
-        )
-        if value is not None
-    ]
-    params = {name: getattr(narrowed, name) for name in Filter.__slots__}
-    params |= {
-        "least": _near(narrowed.created_after, -CLOCK_SKEW),
-        "most": _near(narrowed.created_before, CLOCK_SKEW),
-    }
-    return clauses, params
-
-
-def _near(moment: datetime | None, more: timedelta) -> str | None:
-    """The id that sorts first of those made at a moment and some more; ids begin with their API process's
-    time."""
-    return lowest_id(max(0, int((moment.timestamp() + more.total_seconds()) * 1000))) if moment else None
-
-
 PROGRESS = text(f"""
     UPDATE predictions AS p SET output = coalesce(r.output, p.output), logs = coalesce(r.logs, p.logs),
            progress = coalesce(r.progress, p.progress), generation = coalesce(r.generation, p.generation)
@@ -303,12 +234,13 @@ CANCEL_RUNNING = text(f"""
 
 
 def cancel(
-    session: Session, ids: Sequence[str], reason: str | None = None
+    session: Session, ids: Sequence[str], reason: str | None = None, *, waiting_only: bool = False
 ) -> tuple[list[Prediction], list[Prediction]]:
-    """Ends the waiting ones and marks the running ones. Returns (ended, marked)."""
+    """Ends the waiting ones and marks the running ones, unless it is for the `waiting_only`. Returns (ended,
+    marked)."""
     ids = sorted(ids)
     ended = execute(session, CANCEL_WAITING, ids=ids, reason=reason)
-    return ended, execute(session, CANCEL_RUNNING, ids=ids, reason=reason)
+    return ended, [] if waiting_only else execute(session, CANCEL_RUNNING, ids=ids, reason=reason)
 
 
 HELD = text(
@@ -335,6 +267,16 @@ def requeue(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Predict
     """Recovery's move back to `starting`; `crashes` is what to add, `delay` in seconds, `queue` None to keep
     it."""
     return execute(session, REQUEUE, rows=_json(_by_id(rows)))
+
+
+END_DELAY = text(f"""
+    UPDATE predictions AS p SET run_after = least(run_after, now()), notified_at = now()
+    WHERE p.id = :id AND p.status = 'starting' {RETURNING}""")
+
+
+def end_delay(session: Session, prediction_id: str) -> list[Prediction]:
+    """It may run at once, if it waits; the caller notifies a worker."""
+    return execute(session, END_DELAY, id=prediction_id)
 
 
 HELD_BY = text(

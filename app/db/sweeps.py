@@ -2,7 +2,7 @@
 one process sweep at a time. Nothing here commits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db.planner import BY_AGE, IN_QUEUE, by_index
 from app.db.predictions import SHORT, execute
+from app.domain import queue_names
 from app.domain.predictions import Prediction
 
 SWEEP_LOCK = text(
@@ -167,6 +168,21 @@ def move_queues(session: Session, part: QueueSlice, moves: Mapping[str | None, s
     rows = orjson.dumps([{"requires": kind, "new": new} for kind, new in moves.items()]).decode()
     params = {"rows": rows, "queue": part.queue, "after": part.after, "last": part.last}
     return session.execute(MOVE_QUEUES, params).rowcount  # type: ignore[no-any-return, attr-defined]
+
+
+MOVE = text(f"""
+    UPDATE predictions SET queue = :to, notified_at = now()
+    WHERE id = ANY(:ids) AND queue = :queue AND status = 'starting' AND NOT {IS_PINNED}
+      AND (:is_class OR routing ->> 'requires' IS NULL)
+    RETURNING id""")
+
+
+def move(session: Session, queue: str, to: str, ids: Sequence[str]) -> list[str]:
+    """Sends these to another queue, but for what must stay where it waits: what is pinned there, and, unless
+    `to` is for the same class of devices, what requires something of its device. Returns their ids."""
+    is_class = queue_names.device_class(queue) == queue_names.device_class(to)
+    params = {"queue": queue, "to": to, "ids": sorted(ids), "is_class": is_class}
+    return list(session.execute(MOVE, params).scalars())
 
 
 # One index probe for each queue, however many wait in it: `SELECT DISTINCT` would read a million entries.

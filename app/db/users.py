@@ -3,7 +3,7 @@
 A deleted user is found by nothing here but `owns_name` and the unique indexes: the name stays taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -44,6 +44,12 @@ def by_username(session: Session, username: str) -> User | None:
 
 def _row(session: Session, username: str) -> UserRow | None:
     return session.scalars(select(UserRow).where(UserRow.username == username, EXISTING)).first()
+
+
+def names(session: Session, ids: Collection[UUID]) -> dict[UUID, str]:
+    """The usernames of these, also of deleted users."""
+    query = select(UserRow.id, UserRow.username).where(UserRow.id.in_(ids))
+    return {user_id: username for user_id, username in session.execute(query)}
 
 
 def list_all(session: Session, *, cursor: str | None, limit: int) -> Page[User]:

@@ -21,18 +21,29 @@ def register(session: Session, worker: NewWorker) -> None:
 
 BEAT = text("""
     UPDATE workers SET seen_at = now(), running = :running, models = :models
-    WHERE id = :id AND stopped_at IS NULL RETURNING id""")
+    WHERE id = :id AND stopped_at IS NULL RETURNING queues""")
 
 
-def beat(session: Session, worker: UUID, *, running: int, models: Sequence[Mapping[str, Any]]) -> bool:
-    """Says that the worker lives; False when its row is gone or closed (it has been declared dead)."""
+def beat(
+    session: Session, worker: UUID, *, running: int, models: Sequence[Mapping[str, Any]]
+) -> list[str] | None:
+    """Says that the worker lives; the queues that it may read, or None when its row is gone or closed (it has
+    been declared dead)."""
     params = {"id": worker, "running": running, "models": orjson.dumps(list(models)).decode()}
-    return session.execute(BEAT, params).first() is not None
+    row = session.execute(BEAT, params).first()
+    return None if row is None else list(row.queues)
 
 
 def drain(session: Session, worker: UUID) -> None:
     """The worker reads no queue any more and ends what it has begun: nothing more is routed to it."""
     session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(queues=[]))
+
+
+def set_queues(session: Session, worker: UUID, queues: Sequence[str]) -> Worker:
+    """The worker reads these queues from its next heartbeat on; without any it is drained."""
+    statement = update(WorkerRow).where(WorkerRow.id == worker).values(queues=list(queues))
+    changed = statement.returning(WorkerRow).execution_options(populate_existing=True)
+    return to_object(Worker, session.scalars(changed).one())
 
 
 def stop(session: Session, worker: UUID) -> None:

@@ -49,8 +49,8 @@ class SentDelivery:
 
 @dataclass(frozen=True, slots=True)
 class DueDelivery:
-    """A delivery taken for sending. `secrets` are its user's, the newest first, each of which signs it; None
-    for an anonymous prediction's."""
+    """A delivery taken for sending. `request_id` is of the request that made its prediction. `secrets` are
+    its user's, the newest first, each of which signs it; None for an anonymous prediction's."""
 
     id: str
     event: str
@@ -59,6 +59,15 @@ class DueDelivery:
     tries: int
     user_id: UUID | None
     secrets: Sequence[str] | None = field(repr=False)
+    prediction_id: str = ""
+    request_id: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def log_names(self) -> dict[str, str]:
+        """What a line of a log about it says of which one it is."""
+        named = {"delivery": self.id, "prediction": self.prediction_id}
+        return {**named, "request_id": self.request_id} if self.request_id else named
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,10 @@ def retry_delay(crashes: int) -> float:
     return float(min(60, (max(crashes, 1) - 1) ** 2))
 
 
-# Keys of `routing` that the caller asked for, or that are about what was asked; the others are the routing
+# Keys of `routing` that came with the request, or that are about what was asked; the others are the routing
 # policy's.
-ASKED = ("deployment", "on_disconnect", "warnings")
+ASKED = ("deployment", "on_disconnect", "warnings", "request_id")
+HIDDEN = ("traceparent",)  # for the processes that a prediction comes by
 # Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.
 RESPONSE = "response"
 
@@ -134,6 +135,22 @@ class Prediction:
     def deployment(self) -> str | None:
         """`owner/name` of the deployment that it was made with."""
         return (self.routing or {}).get("deployment")
+
+    @property
+    def request_id(self) -> str | None:
+        """Of the request that made it: in the log of every process that has to do with it."""
+        return (self.routing or {}).get("request_id")
+
+    @property
+    def traceparent(self) -> str | None:
+        """The context of its trace, where there is one."""
+        return (self.routing or {}).get("traceparent")
+
+    @property
+    def log_names(self) -> dict[str, str]:
+        """What a line of a log about it says of which one it is."""
+        request_id = self.request_id
+        return {"prediction": self.id, "request_id": request_id} if request_id else {"prediction": self.id}
 
     @property
     def stops_without_readers(self) -> bool:

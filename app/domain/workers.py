@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.domain import queue_names
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewWorker:
@@ -30,6 +32,22 @@ class Worker(NewWorker):
     models: list[dict[str, Any]] = field(default_factory=list)
     started_at: datetime
     seen_at: datetime
+
+    @property
+    def name(self) -> str:
+        """As people call it, and its own queue."""
+        return queue_names.pinned(self.device, self.host)
+
+    @property
+    def readable_queues(self) -> list[str]:
+        """All that a worker of this device reads: its own, its class's, and the one for when none is
+        known."""
+        return [self.name, self.device_class, queue_names.ANY]
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes nothing new: it is stopping, or an operator wants it so."""
+        return not self.queues
 
     @property
     def loaded_models(self) -> list[str]:

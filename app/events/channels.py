@@ -15,6 +15,7 @@ ENDED = "lovage:done"  # {prediction: how it ended (`encode_ending`), or null}
 CANCEL = "lovage:cancel"
 STATE_CHANGES = "lovage:changes"  # lists of [user, prediction, status, model]: every change of state
 MODEL_COMMANDS = "lovage:commands"  # [action, version, [worker, …]]; workers by their pinned queues
+FLEET_CHANGES = "lovage:fleet"  # workers are to look at once what administrators want of them
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
 KEPT_BYTES = (

@@ -37,12 +37,15 @@ class Sender:
         self._client = GuardedClient(policy, connections)
         self.seconds, self._user_agent = seconds, user_agent
 
-    def send(self, url: str, message_id: str, body: bytes, keys: Sequence[str]) -> Outcome:
-        """POSTs the body, signed now. Never raises for what a receiver does."""
+    def send(
+        self, url: str, message_id: str, body: bytes, keys: Sequence[str], request_id: str | None = None
+    ) -> Outcome:
+        """POSTs the body, signed now. Never raises for what a receiver does. `request_id` goes with it."""
         began = time.monotonic()
         head = {
             **webhook_signing.headers(message_id, body, keys, time.time()),
             "user-agent": self._user_agent,
+            **({"x-request-id": request_id} if request_id else {}),
         }
         try:
             deadline = Deadline(self.seconds)

@@ -25,6 +25,7 @@ from app.domain.deliveries import DeliveryResult, DueDelivery
 from app.domain.errors import Unavailable
 from app.domain.webhooks import SCHEDULE, next_delay
 from app.observe import metrics
+from app.observe.tracing import Period, Tracing, now
 from app.outbound.webhook_sender import Outcome, Sender
 from app.outbound.webhook_signing import PREFIX
 
@@ -74,6 +75,7 @@ class Courier:
         self._record: ThreadCoalescer[DeliveryResult, None] = ThreadCoalescer(self._record_group, limit=GROUP)
         self._wake, self._closing = threading.Event(), threading.Event()
         self._busy = False
+        self.tracing: Tracing | None = None
         self.on_idle: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
@@ -137,9 +139,9 @@ class Courier:
         try:
             self._try(delivery)
         except Unavailable:
-            log.warning("delivery_not_recorded", delivery=delivery.id)  # its lease ends, and it is sent again
+            log.warning("delivery_not_recorded", **delivery.log_names)  # its lease ends, and it is sent again
         except Exception:  # one bad delivery must not end its thread; its lease ends and it is sent again
-            log.exception("delivery_broken", delivery=delivery.id)
+            log.exception("delivery_broken", **delivery.log_names)
         finally:
             with self._lock:  # subtracting so removes what is 0
                 self._open_hosts -= Counter({host_of(delivery.url): 1})
@@ -148,17 +150,16 @@ class Courier:
 
     def _try(self, delivery: DueDelivery) -> None:
         outcome = self._sender.send(
-            delivery.url, delivery.id, delivery.body, delivery.secrets or [self._anonymous_secret]
+            delivery.url,
+            delivery.id,
+            delivery.body,
+            delivery.secrets or [self._anonymous_secret],
+            delivery.request_id,
         )
         result = check(delivery, outcome, random.uniform(-1, 1), self._schedule)
-        if outcome.error:
-            log.info(
-                "delivery_failed",
-                delivery=delivery.id,
-                tries=delivery.tries + 1,
-                reason=outcome.error,
-                next_in=result.delay,
-            )
+        _log_attempt(delivery, outcome, result)
+        if self.tracing and delivery.traceparent:
+            _trace_attempt(self.tracing, delivery, outcome)
         count_attempt(result)
         self._record(result)
 
@@ -176,6 +177,28 @@ class Courier:
             self._thread.join(LOOK_SECONDS * 5)
         self._threads.shutdown(wait=True)
         self._sender.close()
+
+
+def _log_attempt(delivery: DueDelivery, outcome: Outcome, result: DeliveryResult) -> None:
+    """One line for each try."""
+    names = {**delivery.log_names, "tries": delivery.tries + 1, "ms": round(outcome.seconds * 1000)}
+    if outcome.error:
+        log.info("delivery_failed", **names, reason=outcome.error, next_in=result.delay)
+    else:
+        log.info("delivered", **names, status=outcome.status)
+
+
+def _trace_attempt(tracing: Tracing, delivery: DueDelivery, outcome: Outcome) -> None:
+    assert delivery.traceparent is not None
+    ended = now()
+    attributes = {
+        "lovage.prediction": delivery.prediction_id,
+        "lovage.request_id": delivery.request_id,
+        "lovage.delivery": delivery.id,
+        "http.response.status_code": outcome.status,
+    }
+    period = Period(ended - outcome.seconds, ended)
+    tracing.write("webhook", delivery.traceparent, period, "client", attributes, outcome.error)
 
 
 def count_attempt(result: DeliveryResult) -> None:

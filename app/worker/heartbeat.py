@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from app.db import predictions, versions, workers
+from app.db import platform_facts, predictions, versions, workers
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import Unavailable
@@ -116,8 +116,11 @@ class Heartbeat:
         self._in_flight, self._recovery = in_flight, recovery
         self._post, self._seconds = post, seconds
         self._strays: set[tuple[str, int]] = set()
+        self._taken: set[tuple[str, int]] = set()
         self._published_states: dict[str, str] = {}
         self._saved_facts: dict[str, dict[str, Any]] = {}
+        self.on_fleet_state: Callable[..., None] = lambda **_: None
+        self._due_now = False
         self._stop = threading.Event()
         # A sweep may take long (a slow storage); nobody may take this worker for dead meanwhile.
         self._threads = [
@@ -128,6 +131,10 @@ class Heartbeat:
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
+
+    def hurry(self) -> None:
+        """The next beat comes within a second."""
+        self._due_now = True
 
     def register(self) -> None:
         """Adds this incarnation's row. Raises Unavailable."""
@@ -140,7 +147,8 @@ class Heartbeat:
     def _run(self) -> None:
         due = time.monotonic() + self._seconds
         while not self._stop.wait(min(LOOK_SECONDS, self._seconds)):
-            if time.monotonic() >= due:
+            if time.monotonic() >= due or self._due_now:
+                self._due_now = False
                 self._try(self._beat)
                 due = time.monotonic() + self._seconds
             elif self._engine.states() != self._published_states:
@@ -161,19 +169,24 @@ class Heartbeat:
 
     def _beat(self) -> None:
         states, loaded = self._engine.states(), self._engine.models()
+        running = self._in_flight.attempts()  # before what is held is read: a claim comes there first
         with self._database.unit() as session:
-            alive = workers.beat(
+            queues = workers.beat(
                 session,
                 self._identity.id,
                 running=len(self._in_flight),
                 models=[as_published(model) for model in loaded],
             )
             held = predictions.held(session, self._identity.id)
+            paused = platform_facts.get(session, platform_facts.PAUSED_QUEUES)
         self._published_states = states  # now that it is written
         self._in_flight.cancel([prediction_id for prediction_id, _, canceled in held if canceled])
         self._save_facts(loaded)
-        if alive:
-            self._hand_back_strays({(prediction_id, attempt) for prediction_id, attempt, _ in held})
+        if queues is not None:
+            self.on_fleet_state(drained=not queues, paused=(paused or {}).keys())
+            held_here = {(prediction_id, attempt) for prediction_id, attempt, _ in held}
+            self._hand_back_strays(held_here)
+            self._drop_taken(running - held_here)
         else:
             self._renew()
 
@@ -198,6 +211,12 @@ class Heartbeat:
             log.warning("claim_handed_back", prediction=prediction_id, attempt=attempt)
             self._lifecycle.hand_back([HandBack(prediction_id, attempt, self._identity.id)])
         self._strays = strays
+
+    def _drop_taken(self, missing: set[tuple[str, int]]) -> None:
+        """What runs here and is not ours by the database's account at two beats in a row was given to
+        somebody else, by an administrator for one: nothing more is computed for it."""
+        self._in_flight.drop(missing & self._taken)
+        self._taken = missing
 
     def _renew(self) -> None:
         """Declared dead (this process was stopped for long): what it holds belongs to others now, and it says

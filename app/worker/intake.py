@@ -10,7 +10,7 @@ oldest waiting rows are claimed without one: a message may have been lost.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 
 import structlog
@@ -70,6 +70,7 @@ class Intake:
         self._deferred = DeferredIds()
         self._unread = False  # Redis may hold messages that nobody has read
         self._state = State.IDLE
+        self._is_paused, self._paused_queues = False, frozenset[str]()
         self._message_at = self._looked_at = time.monotonic()
         self._claimed_at = time.monotonic()
         self._wake = threading.Condition()
@@ -86,6 +87,23 @@ class Intake:
             self._unread = True
             self._wake.notify()
 
+    def pause(self) -> None:
+        """Nothing more is claimed until `resume`, and no message is read."""
+        with self._wake:
+            self._is_paused = True
+            self._ids.clear()  # what they are about waits, and others find it
+
+    def resume(self) -> None:
+        """Claims go on."""
+        with self._wake:
+            self._is_paused = False
+            self._wake.notify()
+
+    def pause_queues(self, queues: Collection[str]) -> None:
+        """Nothing is claimed out of these; their messages are read, and looking at the rows makes up for them
+        afterwards."""
+        self._paused_queues = frozenset(queues)
+
     def on_capacity(self) -> None:
         """Something ended here."""
         with self._wake:
@@ -95,13 +113,16 @@ class Intake:
     def is_reading(self) -> bool:
         """Whether Celery should leave further messages where they are: they are read from here, in bulk, or
         not at all."""
-        return self._state is not State.IDLE or self._unread or bool(self._ids) or self._free_slots() <= 0
+        is_busy = self._state is not State.IDLE or self._unread or bool(self._ids)
+        return is_busy or self._is_paused or self._free_slots() <= 0
 
     @property
     def _is_stopped(self) -> bool:
         return self._state is State.STOPPED
 
     def _free_slots(self) -> int:
+        if self._is_paused:
+            return 0
         return self._slots - len(self._runner.in_flight)
 
     def _enter(self, state: State) -> None:
@@ -191,7 +212,9 @@ class Intake:
         """No more of a version than there is capacity for: a flood of one model must not keep the others
         out."""
         try:
-            claimed = self._lifecycle.claim(ids, self._identity.id, self._runner.capacity())
+            claimed = self._lifecycle.claim(
+                ids, self._identity.id, self._runner.capacity(), self._paused_queues
+            )
         except Unavailable:
             self._ids.extendleft(reversed(ids))  # nobody else knows of their messages
             raise
@@ -204,7 +227,8 @@ class Intake:
     def _claim_oldest(self) -> None:
         while (limit := min(AT_ONCE, self._free_slots())) > 0 and not self._is_stopped:
             capacity = self._runner.capacity()
-            claimed = self._lifecycle.claim_oldest(self._queues, self._identity.id, limit, capacity)
+            queues = [queue for queue in self._queues if queue not in self._paused_queues]
+            claimed = self._lifecycle.claim_oldest(queues, self._identity.id, limit, capacity)
             if claimed:
                 log.info("claimed_without_message", count=len(claimed), first=claimed[0].id)
             _by_poll.inc(len(claimed))

@@ -48,14 +48,14 @@ class ProgressSaver:
         ours = self.save([update for _, update in pairs])
         for (run, _), is_ours in zip(pairs, ours, strict=True):
             if not is_ours and run.ending is None:
-                log.info("no_longer_ours", prediction=run.prediction.id)
+                log.info("no_longer_ours", **run.prediction.log_names)
                 run.stop(Stop.DROP)
 
     def is_ours(self, run: Run) -> bool:
         """Asked before anything is stored: a worker that slept past its lease leaves no files behind."""
         is_ours = self.save([ProgressUpdate(*run.fence)])[0]
         if not is_ours:
-            log.info("no_longer_ours", prediction=run.prediction.id)
+            log.info("no_longer_ours", **run.prediction.log_names)
         return is_ours
 
     def save(self, updates: Sequence[ProgressUpdate]) -> list[bool]:

@@ -3,13 +3,15 @@ thread, no database."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from enum import IntEnum, auto
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
+
+import structlog
 
 from app.domain.errors import ModelFailed, RunTimeout
 from app.domain.phases import run_metrics
@@ -33,6 +35,8 @@ from app.engine.work_items import Handle
 from app.events.channels import ChunkFrame
 from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
+
+log = structlog.get_logger(__name__)
 
 LOG_LIMIT = 200_000  # characters kept of a prediction's logs: the end is what people look for
 TOO_LONG = "It ran longer than its timeout of {:g} s."
@@ -76,6 +80,7 @@ class Run:
         "has_own_timeout",
         "in_batch",
         "logs",
+        "measured_at",
         "metrics",
         "prediction",
         "progress",
@@ -84,6 +89,7 @@ class Run:
         "stopped",
         "submitted",
         "updates",
+        "written_at",
     )
 
     def __init__(self, prediction: Prediction) -> None:
@@ -92,14 +98,13 @@ class Run:
         self.folder: Path | None = None
         self.file_bytes: int | None = None  # of the files that it has stored
         self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
-        self.has_own_timeout = False  # its caller allows it less time than its version does
-        self.in_batch = False  # it has begun
+        self.has_own_timeout = self.in_batch = False  # less time than its version's; it has begun
         self.reason: str | None = None  # why it was canceled
-        self.began = time.monotonic()
-        self.submitted = 0.0  # when the engine got it
+        self.began, self.submitted = time.monotonic(), 0.0  # the second: when the engine got it
+        self.measured_at = self.written_at = 0.0  # when the engine had ended it; when its output was stored
         self.metrics: dict[str, Any] = {}
         self.chunks: list[Any] = []
-        self.shown = 0
+        self.shown = self.updates = 0
         self.generation = prediction.generation
         self.delivered: Delivered | None = None
         if isinstance(prediction.output, list):
@@ -108,7 +113,6 @@ class Run:
         self.progress: dict[str, int] | None = None
         self.ending: Finished | Failed | Canceled | Crashed | None = None
         self.changed: set[str] = set()
-        self.updates = 0
 
     @property
     def fence(self) -> Fence:
@@ -165,7 +169,7 @@ class Run:
     def measure(self, device: str) -> None:
         """The attempt has ended: says where its time went, once."""
         if not self.metrics:
-            now = time.monotonic()
+            now = self.measured_at = time.monotonic()
             submitted = self.submitted or now
             by_engine = getattr(self.ending, "metrics", {})
             self.metrics = run_metrics(by_engine, submitted - self.began, now - submitted)
@@ -295,10 +299,23 @@ class InFlight:
             if run.prediction.id in canceled:
                 run.stop(Stop.CANCEL)
 
+    def drop(self, attempts: Collection[tuple[str, int]]) -> None:
+        """Stops these (id, attempt), which are others' by now; what has ended is being recorded already."""
+        for run in self.list_all() if attempts else ():
+            if run.fence[:2] in attempts and run.ending is None:
+                log.info("taken_away", **run.prediction.log_names, attempt=run.prediction.attempt)
+                run.stop(Stop.DROP)
+
     def hand_back_waiting(self) -> None:
         """Hands back what no batch has begun, for another worker to begin at once; what runs goes on."""
         for run in self.list_all():
             if not run.in_batch and run.stopped is None:
+                run.stop(Stop.HAND_BACK)
+
+    def hand_back_all(self) -> None:
+        """What runs as well."""
+        for run in self.list_all():
+            if run.stopped is None:
                 run.stop(Stop.HAND_BACK)
 
     def drop_former(self, worker: UUID) -> int:

@@ -31,6 +31,7 @@ from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
 from app.worker.run import InFlight, Run, Stop
 from app.worker.run_preparer import RunPreparer
+from app.worker.run_tracer import Report
 from app.worker.runner_threads import RunnerThreads
 from app.worker.scratch import make_scratch, remove_scratch_of_the_dead
 from app.worker.work_engine import WorkEngine
@@ -63,10 +64,10 @@ class Runner:
     ) -> None:
         self._engine, self._lifecycle = engine, lifecycle
         self._identity, self._ending_writer = identity, ending_writer
-        self._events = events
-        self._preparation = preparation
+        self._events, self._preparation = events, preparation
         self._outputs, self._device = outputs, options.label
         self.on_ended: OnEnded = lambda prediction, status: None
+        self.report: Report = _log_end
         self.in_flight = InFlight()
         self.draining = False
         self._threads = RunnerThreads()
@@ -94,7 +95,7 @@ class Runner:
         for prediction in predictions:
             run = Run(prediction)
             if not self.in_flight.add(run):  # Postgres crashed and forgot the claim that it runs by
-                log.info("claimed_again", prediction=prediction.id)
+                log.info("claimed_again", **prediction.log_names)
                 continue
             if prediction.worker != self._identity.id:  # declared dead while it claimed
                 run.stop(Stop.DROP)
@@ -119,10 +120,10 @@ class Runner:
         except PredictionError as error:
             self._fail(run, Failed(error.detail, error.code))
         except Unavailable as error:
-            log.warning("step_without_database", prediction=run.prediction.id, reason=error.detail)
+            log.warning("step_without_database", **run.prediction.log_names, reason=error.detail)
             self._hand_back(run, HandBack(*run.fence))
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
-            log.exception("run_broken", prediction=run.prediction.id)
+            log.exception("run_broken", **run.prediction.log_names)
             self._fail(run, Failed(BROKEN, ModelFailed.code))
 
     def _fail(self, run: Run, failure: Failed) -> None:
@@ -170,7 +171,7 @@ class Runner:
             if run.ending is not None:
                 self._end(run)
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
-            log.exception("event_broken", prediction=run.prediction.id)
+            log.exception("event_broken", **run.prediction.log_names)
             self._fail(run, Failed(BROKEN, ModelFailed.code))
 
     def _end(self, run: Run) -> None:
@@ -191,9 +192,9 @@ class Runner:
         try:
             ended = self._lifecycle.hand_back([hand_back])
         except Unavailable:
-            log.warning("hand_back_left_to_heartbeat", prediction=hand_back.id)
+            log.warning("hand_back_left_to_heartbeat", **run.prediction.log_names)
         except Exception:  # its slot is free all the same; the heartbeat hands back what does not run here
-            log.exception("hand_back_broken", prediction=hand_back.id)
+            log.exception("hand_back_broken", **run.prediction.log_names)
         self._ended(run, ended[0].status if ended else None)
 
     def _store(self, run: Run) -> None:
@@ -224,12 +225,12 @@ class Runner:
             self._ended(run, None)
 
     def _write(self, run: Run, ending: Ending) -> None:
-        status = run.status
+        status, run.written_at = run.status, time.monotonic()
         self._ending_writer.write(ending, lambda written: self._ended(run, status if written else None))
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
-        _log_end(run, status)
+        self.report(run, status)
         if run.folder and run.folder.exists():
             self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
         if run.folder and status is not None and run.prediction.attempt > 1:
@@ -252,9 +253,9 @@ def _log_end(run: Run, status: Status | None) -> None:
     prediction = run.prediction
     if status is Status.FAILED:
         code = run.ending.code if isinstance(run.ending, Failed) else "crashed"
-        log.info("prediction_failed", prediction=prediction.id, model=prediction.model, code=code)
+        log.info("prediction_failed", **prediction.log_names, model=prediction.model, code=code)
     elif status is not None:
-        log.debug("prediction_ended", prediction=prediction.id, model=prediction.model, status=status.value)
+        log.debug("prediction_ended", **prediction.log_names, model=prediction.model, status=status.value)
 
 
 def _is_quick(engine: WorkEngine, version: ReadyVersion, values: dict[str, Any]) -> bool:

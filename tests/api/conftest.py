@@ -19,8 +19,10 @@ import uvicorn
 from api_hand_worker import HandWorker
 from api_people import Person, Server, bearer
 from replicate.client import Client
+from typer.testing import CliRunner, Result
 
 from app.api.protocol import BoundedHttp
+from app.cli import app as lovage
 from app.db import runtimes
 from app.main import create_app
 from app.runtimes import registry, schema
@@ -76,6 +78,7 @@ def api_settings(servers, tmp_path_factory) -> Settings:
         max_body_bytes=1_000_000,
         principal_cache_seconds=0,
         allow_private_addresses=False,
+        access_log=False,  # it would be in what the command line prints
         rate_limit_creates="",
         rate_limit_calls="",
         rate_limit_registrations="",
@@ -240,3 +243,18 @@ def remote() -> Iterator[Callable[..., openai.OpenAI]]:
     yield make
     for client in opened:
         client.close()
+
+
+@pytest.fixture
+def run_as(api: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[Person], Callable[..., Result]]:
+    """`lovage …` with a person's key; `typed` is what the person types."""
+
+    def of_person(person: Person) -> Callable[..., Result]:
+        def run(*arguments: str, typed: str = "") -> Result:
+            monkeypatch.setenv("LOVAGE_URL", api.url)
+            monkeypatch.setenv("LOVAGE_TOKEN", person.key)
+            return CliRunner().invoke(lovage, arguments, input=typed, env={"COLUMNS": "200"})
+
+        return run
+
+    return of_person

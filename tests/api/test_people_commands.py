@@ -2,30 +2,12 @@
 
 from collections.abc import Callable
 
-import pytest
-from api_people import Person, Server
-from typer.testing import CliRunner, Result
+from api_people import Person
+from typer.testing import Result
 from waiting import eventually
-
-from app.cli import app as lovage
 
 PASSWORD, ANOTHER = "correct horse battery", "tr0ub4dor and three"
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run_as(api: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[Person], Run]:
-    """`lovage …` with a person's key; `typed` is what the person types."""
-
-    def of_person(person: Person) -> Run:
-        def run(*arguments: str, typed: str = "") -> Result:
-            monkeypatch.setenv("LOVAGE_URL", api.url)
-            monkeypatch.setenv("LOVAGE_TOKEN", person.key)
-            return CliRunner().invoke(lovage, arguments, input=typed, env={"COLUMNS": "200"})
-
-        return run
-
-    return of_person
 
 
 def test_an_administrator_manages_a_users_life(run_as, admin: Person, anonymous) -> None:

@@ -70,7 +70,7 @@ def test_every_operation_is_documented(api_settings):
             answers = operation["responses"]
             assert any(code.startswith("2") for code in answers), where
             for code, answer in answers.items():
-                if code.startswith(("4", "5")) and path != "/ready":
+                if code.startswith(("4", "5")) and path not in ("/ready", "/readyz"):
                     is_other = {"OpenAI", "Rerank", "TEI"} & set(operation["tags"])
                     kind = "application/json" if is_other else "application/problem+json"
                     assert list(answer["content"]) == [kind], f"{where} {code}"
@@ -91,3 +91,12 @@ def test_another_origin_may_call_when_allowed(start_server):
     server = start_server(cors_origins="https://app.example.com")
     answer = httpx.get(f"{server.url}/health", headers={"Origin": "https://app.example.com"})
     assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+
+
+def test_probes_answer_people_line_by_line(anonymous) -> None:
+    assert anonymous.get("/livez?verbose").text == "[+]process ok\nlivez check passed\n"
+    shown = anonymous.get("/readyz?verbose")
+    assert (shown.status_code, shown.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert shown.text.splitlines()[:2] == ["[+]database ok", "[+]redis ok"]
+    assert shown.text.endswith("[-]workers no live worker\nreadyz check passed\n")
+    assert anonymous.get("/readyz").json() == anonymous.get("/ready").json()

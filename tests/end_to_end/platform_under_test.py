@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class UpPlatform:
     port: int
     flower_port: int
     health_ports: tuple[int, int]  # of the worker and, beside it, the courier
+    more: dict[str, str] = field(default_factory=dict)  # of the environment
 
     @classmethod
     def in_folder(cls, folder: Path) -> "UpPlatform":
@@ -34,7 +35,7 @@ class UpPlatform:
         self, *arguments: str, check: bool = True, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Runs `lovage …` against this platform."""
-        own = {"MODEL_ROOTS": str(self.roots), "HEALTH_PORT": str(self.health_ports[0])}
+        own = {"MODEL_ROOTS": str(self.roots), "HEALTH_PORT": str(self.health_ports[0]), **self.more}
         env = {**os.environ, **own, "LOVAGE_DATA_DIR": str(self.folder), "NO_COLOR": "1", "COLUMNS": "200"}
         command = [sys.executable, "-m", "app", *arguments]
         return subprocess.run(

@@ -7,8 +7,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from otlp_collector import Collector
 from platform_under_test import UpPlatform, wait_all
 from waiting import eventually
+from webhook_receiver import Receiver
 
 
 def test_the_first_screen_has_the_result_the_urls_and_commands(platform: UpPlatform) -> None:
@@ -85,6 +87,54 @@ def test_the_command_line(platform: UpPlatform, arguments: tuple[str, ...], code
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def log_lines(platform: UpPlatform, name: str, text: str) -> list[str]:
+    """Of the log files whose names begin so, the lines with this text."""
+    files = (platform.folder / "logs").glob(f"{name}*.log")
+    return [line for file in files for line in file.read_text().splitlines() if text in line]
+
+
+# The spans of a prediction and what each is below.
+TREE = {
+    "publish": "POST /v1/predictions",
+    "process": "POST /v1/predictions",
+    "claim": "process",
+    "batch": "process",
+    "store": "process",
+    "finish": "process",
+    "webhook": "POST /v1/predictions",
+}
+
+
+def test_one_request_id_is_in_the_access_log_the_workers_log_the_trace_and_the_webhooks(
+    platform: UpPlatform, client: httpx.Client, receiver: Receiver, collector: Collector
+) -> None:
+    body = {"version": "demo/echo", "input": {"fail": True}, "webhook": receiver.url}
+    made = client.post("/v1/predictions", json=body, headers={"X-Request-ID": "case-4711"}).json()
+    assert made["request_id"] == "case-4711"
+    eventually(lambda: receiver.requests, 20)
+    assert receiver.requests[0].headers["x-request-id"] == "case-4711"
+    for name, event in (("api", "access"), ("worker", "prediction_failed"), ("courier", "delivered")):
+        eventually(lambda name=name: log_lines(platform, name, "case-4711"), 10)
+        [line] = log_lines(platform, name, "case-4711")
+        assert event in line
+        assert f"prediction={made['id']}" in line
+    [root] = [span for span in collector.spans if span.attributes.get("lovage.request_id") == "case-4711"][:1]
+    eventually(lambda: TREE.keys() <= collector.of_trace(root.trace).keys(), 10)
+    spans = collector.of_trace(root.trace)
+    assert {name: spans[parent].id for name, parent in TREE.items()} == {
+        name: spans[name].parent for name in TREE
+    }
+    assert [spans[name].service for name in ("publish", "process", "webhook")] == [
+        "lovage-api",
+        "lovage-worker-cpu",
+        "lovage-courier",
+    ]
+    for name in ("POST /v1/predictions", "process", "webhook"):
+        assert spans[name].attributes["lovage.request_id"] == "case-4711"
+    assert spans["process"].seconds >= spans["batch"].seconds > 0
+    assert "traceparent" not in made["routing"]
 
 
 def test_pictures_are_saved_and_named(platform: UpPlatform, tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
 """The `replicate` 1.x client, unmodified, with its base URL pointed here."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import pytest
 import replicate
@@ -14,6 +11,7 @@ from replicate.exceptions import ModelError, ReplicateError
 from replicate.webhook import Webhooks
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from waiting import eventually
+from webhook_receiver import Receiver
 
 
 @pytest.fixture
@@ -108,40 +106,6 @@ def test_files_are_uploaded_listed_and_deleted(remote: Client, tmp_path) -> None
     assert remote.files.get(made.id).name == "note.txt"
     assert made.id in [one.id for one in remote.files.list()]
     assert remote.files.delete(made.id)
-
-
-class Receiver:
-    """A webhook receiver on loopback that keeps what it gets."""
-
-    def __init__(self) -> None:
-        self.requests: list[SimpleNamespace] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                outer.requests.append(
-                    SimpleNamespace(
-                        headers={k.lower(): v for k, v in self.headers.items()}, body=body.decode()
-                    )
-                )
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    started = Receiver()
-    yield started
-    started.server.shutdown()
-    started.server.server_close()
 
 
 def test_a_webhook_is_delivered_and_its_signature_validates(remote: Client, receiver: Receiver) -> None:

@@ -12,7 +12,7 @@ from scripts.openapi_document import TARGET, document
 
 # Probes are asked all the time by machines that send no credential; whoever limits them takes the platform
 # down.
-NEVER_LIMITED = {"platform.index", "platform.health", "platform.livez", "platform.ready"}
+NEVER_LIMITED = {"platform.index", "platform.health", "platform.livez", "platform.ready", "platform.readyz"}
 # Other platforms' shapes of errors have one status for whatever is wrong with a request.
 OTHERS = ("anthropic.", "ollama.", "openai.", "rerank.", "score.", "tei.")
 

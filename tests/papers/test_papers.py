@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from app.cli import EXIT_USAGE, connection
 from app.cli import app as lovage
 from app.domain import errors, phases, webhooks
 from app.observe import metrics
 from app.settings import Settings
+from scripts import command_page
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -84,6 +86,20 @@ def test_a_deprecated_metric_is_documented_with_its_successor_and_its_end() -> N
         (new, old, release) for old, new, release in rows
     }
     assert set(metrics.RENAMED) <= counted(), "the successor exists"
+
+
+def test_every_command_and_exit_code_is_documented() -> None:
+    shown = page("commands.md")
+    missing = [row for row in command_page.page().splitlines() if row.split(" | ")[0] not in shown]
+    assert not missing, "run: python -m scripts.command_page"
+    for code in (
+        0,
+        connection.EXIT_FAILED,
+        EXIT_USAGE,
+        connection.EXIT_UNREACHABLE,
+        connection.EXIT_CANCELED,
+    ):
+        assert f"| {code} |" in shown
 
 
 def test_the_example_environment_is_up_to_date() -> None:

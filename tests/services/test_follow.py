@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import pytest
 from moving import accepted, claim, claimed, ending, living_worker
 from waiting import eventually
 
 from app.composition import Core
-from app.domain.errors import Gone, InvalidRequest, NotFound
+from app.domain.errors import Gone, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.work import Delivered
 from app.events import channels
@@ -135,31 +134,6 @@ async def test_a_wait_needs_no_redis(core: Core, unresponsive: Follower) -> None
     running = claimed(core, living_worker(core))
     later(0.2, lambda: core.lifecycle.finish([ending(running, output="x")]))
     assert (await unresponsive.wait(running.id, 10)).output == "x"
-
-
-async def test_pages_go_forward_and_back_newest_first(core: Core, follower: Follower) -> None:
-    user = uuid4()
-    ids = sorted((accepted(core, user_id=str(user)).id for _ in range(7)), reverse=True)
-    accepted(core, user_id=str(uuid4()))
-    first = await follower.page(user, limit=3)
-    second = await follower.page(user, limit=3, cursor=first.next)
-    third = await follower.page(user, limit=3, cursor=second.next)
-    assert [one.id for page in (first, second, third) for one in page.results] == ids
-    assert (first.previous, third.next) == (None, None)
-    back = await follower.page(user, limit=3, cursor=third.previous)
-    assert [one.id for one in back.results] == ids[3:6]
-
-
-async def test_pages_can_be_narrowed_and_refuse_foreign_cursors(core: Core, follower: Follower) -> None:
-    user = uuid4()
-    accepted(core, user_id=str(user))
-    running = claimed(core, living_worker(core), user_id=str(user), model="demo/other")
-    assert [one.id for one in (await follower.page(user, status="processing")).results] == [running.id]
-    assert [one.id for one in (await follower.page(user, model="demo/other")).results] == [running.id]
-    assert (await follower.page(uuid4())).results == []
-    for garbage in ("garbage", "", "é", "YWFhYQ"):
-        with pytest.raises(InvalidRequest):
-            await follower.page(user, cursor=garbage)
 
 
 async def collect(follower: Follower, prediction: Prediction, after: str | None = None) -> list[StreamEvent]:

@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from app.byte_budget import ByteBudget
 from app.composition import Core
+from app.db import prediction_lists as lists
 from app.db import predictions as table
 from app.db.predictions import LONG_BYTES
 from app.domain.predictions import Prediction, Status
@@ -166,7 +167,9 @@ def test_a_list_shows_what_is_short_and_names_what_it_leaves_out(core: Core) -> 
     finish_long(core, running, LONG)
     short = accepted(core, user_id=user)
     with core.database.unit() as session:
-        newest, listed = table.page(session, table.Filter(user), before=None, after=None, limit=10)
+        newest, listed = lists.page(
+            session, lists.Filter(user), before=None, after=None, limit=10
+        ).predictions
     entry = core.view.render(listed, "http://b")
     assert (entry["input"], entry["output"], entry["left_out"]) == (None, None, ["input", "output"])
     assert entry["urls"]["get"] == f"http://b/v1/predictions/{running.id}"

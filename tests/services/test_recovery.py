@@ -66,7 +66,7 @@ def test_a_worker_declared_dead_learns_it_at_its_next_heartbeat(core: Core) -> N
     age(core, 60)
     core.recovery().recover_dead()
     with core.database.unit() as session:
-        assert workers.beat(session, worker, running=0, models=[]) is False
+        assert workers.beat(session, worker, running=0, models=[]) is None
 
 
 def test_a_dead_workers_pinned_queue_is_moved_to_its_class(core: Core) -> None:
@@ -140,7 +140,7 @@ def test_a_draining_workers_queue_is_emptied_at_once(core: Core) -> None:
     waiting = accepted(core, queue="cpu@h")
     with core.database.unit() as session:
         workers.drain(session, worker)
-        assert workers.beat(session, worker, running=1, models=[])
+        assert workers.beat(session, worker, running=1, models=[]) == []
     core.recovery().recover_dead()
     assert now(core, waiting).queue == "cpu"
 

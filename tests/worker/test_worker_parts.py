@@ -349,6 +349,22 @@ def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespac
     assert (back.status, back.crashes) == (Status.STARTING, 0)
 
 
+def test_what_was_taken_from_a_worker_that_lives_is_computed_no_longer(parts: SimpleNamespace) -> None:
+    heart = heartbeat(parts)
+    parts.ending_writer.start()
+    taken, kept = accept(parts, {"text": "x", "seconds": 60}, {"text": "y", "seconds": 60})
+    parts.runner.start(parts.core.lifecycle.claim([taken, kept], parts.identity.id, {}).predictions)
+    eventually(lambda: in_use(parts.engine, parts.version) == 2)
+    parts.core.lifecycle.hand_back([HandBack(taken, 1, parts.identity.id)])
+    heart._beat()
+    assert len(parts.in_flight) == 2, "its end may just be being written"
+    heart._beat()
+    eventually(lambda: parts.in_flight.attempts() == {(kept, 1)})
+    assert [each.status for each in rows(parts, [taken, kept])] == [Status.STARTING, Status.PROCESSING]
+    parts.in_flight.cancel([kept])
+    eventually(lambda: len(parts.in_flight) == 0)
+
+
 def bury(parts: SimpleNamespace) -> None:
     """Its lease ran out while it slept, and somebody else's sweep has seen it."""
     with parts.core.database.unit() as session:

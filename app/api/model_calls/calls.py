@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
+from app.api.access_log import PREDICTIONS, TRACEPARENT
 from app.api.bodies import body_size, release_body
 from app.api.deps import Services, caller_of, count_calls, services_of
 from app.api.model_calls.edge_route import IGNORED
@@ -56,11 +57,14 @@ class Call:
             input={},
             source=SOURCE,
             response=response,
+            request_id=self.request.scope["request_id"],
+            traceparent=self.request.scope.get(TRACEPARENT),
             size=body_size(self.request),
         )
         submissions = [replace(shared, input=values) for values in inputs]
         outcomes = await self.services.submitter.submit_all(submissions)
         predictions = [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+        self.request.scope[PREDICTIONS] = tuple(prediction.id for prediction in predictions)
         if error := next((outcome for outcome in outcomes if isinstance(outcome, BaseException)), None):
             self.cancel(predictions)
             raise error

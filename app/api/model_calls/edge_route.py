@@ -24,6 +24,8 @@ def edge_route(shape: Shape) -> type[CheckedRoute]:
     """The class of routes whose errors have this shape."""
 
     class EdgeRoute(CheckedRoute):
+        takes_any_query = True  # other platforms' clients send their own, such as api-version
+
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             inner = super().get_route_handler()
 

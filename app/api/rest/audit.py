@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
+from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, Limit, ServicesDep, in_utc, link
 from app.api.problems import declared
 from app.api.rest.wire import PageOut
 from app.domain.errors import wrong_field
 
-router = APIRouter(tags=["Accounts"])
+router = APIRouter(tags=["Accounts"], route_class=CheckedRoute)
 
 
 class AuditOut(BaseModel):

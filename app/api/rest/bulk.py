@@ -137,7 +137,8 @@ async def rerun_many(
     def count() -> None:
         count_call(request, "creates", str(caller.user_id))
 
-    result = await services.bulk.rerun(caller, body.as_selection(caller), count)
+    request_id = request.scope["request_id"]
+    result = await services.bulk.rerun(caller, body.as_selection(caller), count, request_id)
     created = [RerunOut(of=each.of, id=each.created.id) for each in result.reruns if each.created]
     refused: list[Any] = [
         RefusedOut(of=each.of, code=each.error.code, detail=each.error.detail)

@@ -1,12 +1,12 @@
 """The platform itself: what this is, whether it works, what it runs on."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app import __version__
 from app.api.deps import Caller, ServicesDep, base_url, caller_of
@@ -21,6 +21,11 @@ PUBLIC: dict[str, Any] = {"security": []}
 FAULT: dict[int | str, dict[str, Any]] = {
     500: declared()[500]
 }  # all that a probe can meet: probes are never limited
+
+
+Verbose = Annotated[
+    str | None, Query(max_length=5, description="Whatever its value: plain text, a line for each check.")
+]
 
 
 class IndexOut(BaseModel):
@@ -146,6 +151,7 @@ def index(request: Request) -> IndexOut:
     "/health",
     operation_id="platform.health",
     summary="Does the process answer",
+    response_model=HealthOut,
     responses=FAULT,
     openapi_extra=PUBLIC,
 )
@@ -153,14 +159,32 @@ def index(request: Request) -> IndexOut:
     "/livez",
     operation_id="platform.livez",
     summary="Does the process answer",
+    response_model=HealthOut,
     responses=FAULT,
     openapi_extra=PUBLIC,
 )
-async def health() -> HealthOut:
+async def health(verbose: Verbose = None) -> Any:
     """Always 200 while the process answers: a part that is down is no reason to restart this one."""
+    if verbose is not None:
+        return as_lines("livez", {"process": "ok"}, passed=True)
     return HealthOut(status="ok", version=__version__)
 
 
+def as_lines(name: str, checks: dict[str, str], *, passed: bool) -> PlainTextResponse:
+    """As Kubernetes' own probes answer people: a line for each check."""
+    lines = [f"[{'+' if result == 'ok' else '-'}]{part} {result}" for part, result in checks.items()]
+    lines.append(f"{name} check {'passed' if passed else 'failed'}")
+    return PlainTextResponse("\n".join(lines) + "\n", 200 if passed else 503, {"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/readyz",
+    operation_id="platform.readyz",
+    summary="Would a prediction be accepted now",
+    response_model=ReadyOut,
+    responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    openapi_extra=PUBLIC,
+)
 @router.get(
     "/ready",
     operation_id="platform.ready",
@@ -169,7 +193,7 @@ async def health() -> HealthOut:
     responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
-def readiness(request: Request, services: ServicesDep) -> Response:
+def readiness(request: Request, services: ServicesDep, verbose: Verbose = None) -> Response:
     """Tries the database, Redis and the workers' heartbeats. Without a worker predictions wait: `checks` says
     so, and it is no 503.
 
@@ -180,6 +204,8 @@ def readiness(request: Request, services: ServicesDep) -> Response:
     if request.app.state.leaving.begun:
         result.checks["process"] = "is about to end"
     ready = result.ready
+    if verbose is not None:
+        return as_lines("readyz", result.checks, passed=ready)
     body = ReadyOut(status="ready" if ready else "unavailable", checks=result.checks, workers=result.workers)
     headers = {"Cache-Control": "no-store"} | ({} if ready else {"Retry-After": "2"})
     return JSONResponse(body.model_dump(), 200 if ready else 503, headers)
@@ -206,7 +232,7 @@ async def status(request: Request, services: ServicesDep) -> StatusOut:
         running=census.running,
         models_loaded=sum(len(worker.loaded_models) for worker in live),
         queues=[_queue(count) for count in census.queues] if operator else None,
-        workers=[_worker(worker) for worker in live] if operator else None,
+        workers=[worker_out(worker) for worker in live] if operator else None,
         backends=None if backends is None else {each.backend.name: each.report.state for each in backends},
     )
 
@@ -228,7 +254,8 @@ def _devices(live: list[Worker]) -> dict[str, int]:
     return {name: classes.count(name) for name in sorted(set(classes))}
 
 
-def _worker(worker: Worker) -> WorkerOut:
+def worker_out(worker: Worker) -> WorkerOut:
+    """The wire object."""
     values = {name: getattr(worker, name) for name in WorkerOut.model_fields if name != "id"}
     return WorkerOut(id=str(worker.id), **values)
 

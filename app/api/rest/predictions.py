@@ -1,4 +1,4 @@
-"""Predictions: create, get, list, cancel, remove data. The two hot paths speak to the services without
+"""Predictions: create, get, cancel, remove data. The two hot paths speak to the services without
 detours.
 
 Create and get read and write their JSON by hand (orjson), because pydantic models and FastAPI's dependencies
@@ -9,33 +9,30 @@ document.
 import time
 import zlib
 from dataclasses import replace
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
+from app.api.access_log import PREDICTIONS, TRACEPARENT
 from app.api.bodies import CheckedRoute, DirectRoute, body_size, owner_of, read_json, release_body
 from app.api.deps import (
     CanPredict,
-    Cursor,
-    Limit,
     Services,
     ServicesDep,
     base_url,
     caller_of,
-    in_utc,
-    link,
     note,
     services_of,
 )
 from app.api.headers import LONGEST_DURATION, duration, idempotency_key, is_strict, wait_seconds
 from app.api.problems import declared, invalid_request
-from app.api.rest.answers import answer, answer_prediction
-from app.api.rest.wire import ErrorGroupName, PageOut, PredictionOut
-from app.domain.errors import InvalidRequest, NotFound, Unauthenticated, wrong_field
+from app.api.rest.answers import answer_prediction
+from app.api.rest.others_predictions import readable
+from app.api.rest.wire import PredictionOut
+from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.predictions import Prediction
 from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import check_url
@@ -206,6 +203,7 @@ async def create(
         submission = replace(submission, deployment=deployment, device=device)
     prediction = await services.submitter.submit(submission)
     release_body(request)
+    request.scope[PREDICTIONS] = (prediction.id,)
     body.input = {}  # it is written down: nothing of it is held while the end is awaited
     del submission
     base, headers = base_url(request), {}
@@ -239,6 +237,8 @@ async def _submission(
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
         stop_without_readers=_stops_without_readers(body, version.streams),
         drops_unknown=not is_strict(request.headers.get("prefer")),
+        request_id=request.scope["request_id"],
+        traceparent=request.scope.get(TRACEPARENT),
         size=body_size(request),
     )
 
@@ -272,14 +272,15 @@ def _check_webhook(webhook: str | None, policy: AddressPolicy) -> None:
     openapi_extra={"parameters": [HEADERS[0], IF_NONE_MATCH]},
 )
 async def get_prediction(request: Request, prediction_id: str) -> Response:
-    """The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds.
+    """The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds. To
+    administrators, anybody's.
 
     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
     to ask again.
     """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
-    prediction = await services.follower.own(caller.user_id, prediction_id)
+    prediction = await readable(request, caller, prediction_id)
     seconds = wait_seconds(request.headers.get("prefer"))
     if seconds and not prediction.ended:
         prediction = await services.follower.wait(prediction_id, seconds - ANSWER_SECONDS)
@@ -287,7 +288,7 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     headers |= {"Cache-Control": "private, no-cache", "ETag": etag(prediction)}
     if matches(request.headers.get("if-none-match"), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    more = {}
+    more: dict[str, Any] = {}
     if position := await services.positions.position(prediction):
         more["queue"] = position.as_json()
         headers["Retry-After"] = str(position.retry_after)
@@ -313,54 +314,6 @@ def etag(prediction: Prediction) -> str:
         prediction.output if not prediction.ended else None,
     )
     return f'W/"{zlib.crc32(repr(seen).encode()):08x}-{prediction.id}"'
-
-
-@router.get(
-    "/v1/predictions",
-    operation_id="predictions.list",
-    summary="List your predictions",
-    response_model=None,
-    responses={200: {"model": PageOut[PredictionOut]}, **declared(401, 403, 422)},
-)
-async def list_predictions(
-    request: Request,
-    services: ServicesDep,
-    caller: CanPredict,
-    cursor: Cursor = None,
-    limit: Limit = 100,
-    status: Literal["starting", "processing", "succeeded", "failed", "canceled"] | None = None,
-    model: Annotated[str | None, Query(max_length=129, description="owner/name")] = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
-    error_group: ErrorGroupName = None,
-) -> Response:
-    """Your own predictions, newest first, in pages. Of an entry, an input, output or logs of more than 32 kB
-    are left out: `left_out` names them, and `urls.get` has the whole object."""
-    if caller.user_id is None:
-        raise Unauthenticated(
-            "Anonymous callers have no list: keep the ids of your predictions, or make an account."
-        )
-    page = await services.follower.page(
-        caller.user_id,
-        cursor=cursor,
-        limit=limit,
-        status=status,
-        model=_without_nul(model),
-        created_after=in_utc("created_after", created_after),
-        created_before=in_utc("created_before", created_before),
-        error_group=error_group,
-    )
-    base, view = base_url(request), services.view
-    results = [view.render(prediction, base) for prediction in page.results]
-    return answer(
-        {"previous": link(request, page.previous), "next": link(request, page.next), "results": results}
-    )
-
-
-def _without_nul(text: str | None) -> str | None:
-    if text and "\x00" in text:
-        raise wrong_field("model", "must not contain the NUL character")
-    return text
 
 
 @router.post(

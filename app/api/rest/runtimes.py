@@ -6,10 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
+from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, ServicesDep
 from app.api.problems import declared
 
-router = APIRouter(tags=["Models"])
+router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
 Word = Annotated[str, Query(max_length=200)]
 

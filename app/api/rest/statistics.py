@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
+from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, ServicesDep
 from app.api.problems import declared
 from app.api.rest.stats import UNITS, WINDOW
@@ -13,7 +14,7 @@ from app.domain.errors import wrong_field
 from app.domain.statistics import Point, quantile
 from app.services.platform.statistics import LONGEST_WINDOW
 
-router = APIRouter(tags=["Platform"])
+router = APIRouter(tags=["Platform"], route_class=CheckedRoute)
 
 
 class PointOut(BaseModel):

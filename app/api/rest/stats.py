@@ -8,12 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, ServicesDep
 from app.api.problems import declared
 from app.domain.errors import wrong_field
 from app.services.catalogue.version_stats import LONGEST_WINDOW
 
-router = APIRouter(tags=["Models"])
+router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
 WINDOW = re.compile(r"(\d{1,7})(s|m|h|d)\Z")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}

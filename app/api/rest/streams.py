@@ -16,6 +16,7 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.access_log import PREDICTIONS
 from app.api.deps import ServicesDep, base_url
 from app.api.problems import declared
 from app.domain.errors import NotFound
@@ -54,6 +55,7 @@ async def read_stream(request: Request, services: ServicesDep, token: str) -> Re
     prediction_id = services.view.id_from_stream_token(token)
     if prediction_id is None:
         raise NotFound("The requested stream could not be found.")
+    request.scope[PREDICTIONS] = (prediction_id,)
     follower = services.follower
     prediction = with_data(await follower.get(prediction_id))
     groups = follower.stream_groups(prediction, request.headers.get("last-event-id"), base_url(request))

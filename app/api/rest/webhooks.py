@@ -3,16 +3,18 @@ again."""
 
 from datetime import datetime
 from functools import partial
+from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanPredict, Cursor, Limit, ServicesDep, note
 from app.api.problems import declared
-from app.api.rest.wire import PageOut, left_out, page_out
+from app.api.rest.others_predictions import readable
+from app.api.rest.wire import NO_NUL, PageOut, left_out, page_out
 from app.domain.deliveries import SentDelivery
 from app.services.people.credentials import OVERLAP_HOURS, WebhookSecrets
 
@@ -126,13 +128,24 @@ def rotate_secret(
     "/v1/webhooks/deliveries",
     operation_id="webhooks.deliveries.list",
     summary="List your webhook deliveries",
-    responses=declared(401, 403, 422),
+    responses=declared(401, 403, 404, 422),
 )
 def list_own_deliveries(
-    request: Request, services: ServicesDep, caller: CanPredict, cursor: Cursor = None, limit: Limit = 20
+    request: Request,
+    services: ServicesDep,
+    caller: CanPredict,
+    cursor: Cursor = None,
+    limit: Limit = 20,
+    failed: Annotated[bool, Query(description="Only those given up, or to be tried again.")] = False,
+    user: Annotated[
+        str | None, Query(max_length=64, pattern=NO_NUL, description="Administrators only: somebody's.")
+    ] = None,
 ) -> PageOut[SentDeliveryOut]:
-    """Of all your predictions, newest first, each with what the receiver answered, try by try."""
-    page = services.deliveries.page(caller, cursor=cursor, limit=limit)
+    """Of all your predictions, newest first, each with what the receiver answered, try by try; administrators
+    see anybody's with `user`."""
+    page = services.deliveries.page(caller, user=user, failed=failed, cursor=cursor, limit=limit)
+    if user not in (None, caller.username):
+        note(request, caller, "webhooks.listed", user or "")
     return page_out(request, page.map(SentDeliveryOut.from_sent))
 
 
@@ -151,7 +164,7 @@ async def list_deliveries(
     limit: Limit = 100,
 ) -> PageOut[DeliveryOut]:
     """What was sent, oldest first, when, and what the receiver answered, try by try."""
-    await services.follower.own(caller.user_id, prediction_id)
+    await readable(request, caller, prediction_id)
     read = partial(services.deliveries.list_deliveries, prediction_id, cursor=cursor, limit=limit)
     page = await run_sync(read)
     shown = page.map(lambda delivery: DeliveryOut.model_validate(delivery, from_attributes=True))
@@ -169,7 +182,7 @@ async def redeliver_all(
 ) -> RedeliveredOut:
     """The same ids and bodies, newly signed; of many the newest 100. A delivery that was tried 100 times is
     not sent again."""
-    await services.follower.own(caller.user_id, prediction_id)
+    await readable(request, caller, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id)
     note(request, caller, "webhooks.redelivered", prediction_id, deliveries=len(again))
     return RedeliveredOut(redelivered=again)
@@ -185,7 +198,7 @@ async def redeliver(
     request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str, delivery_id: str
 ) -> RedeliveredOut:
     """The same id and body, newly signed. Not what was tried 100 times."""
-    await services.follower.own(caller.user_id, prediction_id)
+    await readable(request, caller, prediction_id)
     again = await run_sync(services.deliveries.send_again, prediction_id, delivery_id.replace("\x00", ""))
     note(request, caller, "webhooks.redelivered", prediction_id, deliveries=len(again))
     return RedeliveredOut(redelivered=again)

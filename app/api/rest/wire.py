@@ -18,6 +18,9 @@ ErrorGroupName = Annotated[
 ]
 
 
+NO_NUL = r"^[^\x00]+$"  # Postgres cannot keep it
+
+
 def left_out() -> Any:
     """The default of a field that is left out rather than null: one client refuses a null among the URLs."""
     return Field(None, exclude_if=lambda value: value is None)
@@ -110,6 +113,7 @@ class PredictionOut(BaseModel):
     queue: QueuePlaceOut | None = left_out()
     deadline: datetime | None = left_out()
     deployment: str | None = left_out()
+    request_id: str | None = left_out()
     on_disconnect: Literal["cancel"] | None = left_out()
     warnings: list[str] | None = left_out()
     left_out: list[str] | None = Field(

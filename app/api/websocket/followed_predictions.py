@@ -41,7 +41,14 @@ class FollowedPredictions:
             raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
         version = await self._services.runnables.get(caller, parse_reference(message.model))
         prediction = await self._services.submitter.submit(
-            Submission(user_id=caller.user_id, version=version, input=message.inputs, source="ws", size=size)
+            Submission(
+                user_id=caller.user_id,
+                version=version,
+                input=message.inputs,
+                source="ws",
+                request_id=message.request_id,
+                size=size,
+            )
         )
         if message.on_disconnect == "cancel":
             self._to_cancel.add(prediction.id)

@@ -5,7 +5,9 @@ Whoever is idle takes everything that waits: one thread at a time writes what ha
 """
 
 import threading
-from collections import deque
+import time
+from collections import OrderedDict, deque
+from collections.abc import Hashable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 GROUP = 256  # entries of one INSERT
 MOST_WAITING = 20_000  # entries, while the database is away; more are in our own log only
+REPEATED_SECONDS, MOST_LATEST = 600.0, 10_000  # of acts that are repeated, which make one entry
 LONGEST_DETAIL = 300  # characters
 LOGGED = ("action", "user_id", "username", "target", "address", "request_id")  # of an entry, in our own log
 
@@ -45,6 +48,18 @@ class Audit:
         self._waiting: deque[NewAuditEntry] = deque()
         self._writing = False
         self._lock = threading.Lock()
+        self._latest: OrderedDict[Hashable, float] = OrderedDict()
+
+    def is_first(self, act: Hashable) -> bool:
+        """Whether this act was not asked about here within REPEATED_SECONDS: who polls makes one entry."""
+        now = time.monotonic()
+        with self._lock:
+            before = self._latest.pop(act, float("-inf"))
+            is_first = now - before > REPEATED_SECONDS
+            self._latest[act] = now if is_first else before
+            if len(self._latest) > MOST_LATEST:
+                self._latest.popitem(last=False)
+        return is_first
 
     def note(
         self,

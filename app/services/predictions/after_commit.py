@@ -6,19 +6,24 @@ from collections.abc import Mapping, Sequence
 from app.broker.publisher import Publisher
 from app.domain.predictions import Prediction
 from app.events.writer import EventWriter
+from app.observe.tracing import Period, Tracing, now
 
 
 class Notifier:
     """Never blocks and never raises: both parts hand over to threads of their own."""
 
-    def __init__(self, publisher: Publisher, events: EventWriter) -> None:
+    def __init__(self, publisher: Publisher, events: EventWriter, tracing: Tracing | None = None) -> None:
         self._publisher, self._events = publisher, events
+        self._tracing = tracing
 
     def accepted(self, predictions: Sequence[Prediction]) -> None:
         """A worker is to look at them. Their first change of state goes with the message."""
+        began = now() if self._tracing else 0.0
         self._publisher.publish(
             ((prediction.queue, prediction.id) for prediction in predictions), _changes(predictions)
         )
+        if self._tracing:
+            _trace_publishing(self._tracing, predictions, began)
 
     def handed_back(self, predictions: Sequence[Prediction]) -> None:
         """They wait again."""
@@ -62,6 +67,14 @@ class Notifier:
         """Webhooks to send."""
         if ids:
             self._publisher.publish_deliveries(ids)
+
+
+def _trace_publishing(tracing: Tracing, predictions: Sequence[Prediction], began: float) -> None:
+    period = Period(began, now())
+    for prediction in predictions:
+        if prediction.traceparent:
+            attributes = {"lovage.prediction": prediction.id, "lovage.queue": prediction.queue}
+            tracing.write("publish", prediction.traceparent, period, "producer", attributes)
 
 
 def _changes(predictions: Sequence[Prediction]) -> list[list[str]]:

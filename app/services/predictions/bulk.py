@@ -11,7 +11,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.db import prediction_groups, predictions
-from app.db.predictions import Filter
+from app.db.prediction_lists import Filter
 from app.db.session import Database
 from app.domain.errors import Gone, LovageError
 from app.domain.predictions import Prediction, Status, lowest_id
@@ -43,7 +43,8 @@ class Selection:
 
     def as_filter(self) -> Filter:
         """For the query."""
-        return Filter(**{name: getattr(self, name) for name in Filter.__slots__})
+        names = set(self.__slots__) & set(Filter.__slots__)
+        return Filter(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Bulk:
         return BulkResult(canceled=ids, next=following)
 
     async def rerun(
-        self, principal: Principal, selection: Selection, count: Callable[[], None]
+        self, principal: Principal, selection: Selection, count: Callable[[], None], request_id: str
     ) -> BulkResult:
         """Makes a new prediction of each that has ended, with its input and version. `count` is called
         before each and may raise TooMany."""
@@ -96,10 +97,14 @@ class Bulk:
         reruns: list[Rerun] = []
         for start in range(0, len(chosen), SIDE_BY_SIDE):
             part = await self._read(chosen[start : start + SIDE_BY_SIDE])
-            reruns += await asyncio.gather(*(self._again(principal, each, count) for each in part))
+            reruns += await asyncio.gather(
+                *(self._again(principal, each, count, request_id) for each in part)
+            )
         return BulkResult(reruns=reruns, next=following)
 
-    async def _again(self, principal: Principal, prediction: Prediction, count: Callable[[], None]) -> Rerun:
+    async def _again(
+        self, principal: Principal, prediction: Prediction, count: Callable[[], None], request_id: str
+    ) -> Rerun:
         try:
             if prediction.input is None:
                 raise Gone("Its data was removed.")
@@ -112,6 +117,7 @@ class Bulk:
                 webhook=prediction.webhook,
                 webhook_events=prediction.webhook_events,
                 timeout=prediction.timeout,
+                request_id=request_id,
             )
             return Rerun(prediction.id, await self._submitter.submit(submission))
         except LovageError as error:

@@ -4,10 +4,11 @@ block."""
 from app.db import deliveries
 from app.db.session import Database
 from app.domain.deliveries import Delivery, SentDelivery
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict, NotFound, wrong_field
 from app.domain.pages import Page
 from app.services.people.access import Principal
 from app.services.predictions.after_commit import Notifier
+from app.services.predictions.prediction_list import whose
 
 
 class DeliveryLog:
@@ -21,10 +22,22 @@ class DeliveryLog:
         with self._database.unit() as session:
             return deliveries.by_prediction(session, prediction_id, cursor=cursor, limit=limit)
 
-    def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[SentDelivery]:
-        """The caller's deliveries of all predictions, newest first."""
+    def page(
+        self,
+        principal: Principal,
+        *,
+        user: str | None = None,
+        failed: bool = False,
+        cursor: str | None,
+        limit: int,
+    ) -> Page[SentDelivery]:
+        """The caller's deliveries of all predictions, newest first; with `user` somebody else's, for
+        administrators. Raises as `PredictionList.page`."""
         with self._database.unit() as session:
-            return deliveries.list_of_user(session, principal.need_user(), cursor=cursor, limit=limit)
+            user_id, _ = whose(session, principal, user)
+            if user_id is None:
+                raise wrong_field("user", "must be the name of one user here")
+            return deliveries.list_of_user(session, user_id, failed=failed, cursor=cursor, limit=limit)
 
     def send_again(self, prediction_id: str, delivery_id: str | None = None) -> list[str]:
         """Makes one delivery, or the newest of all, due now: the same id and body, a new signature. Raises

@@ -1,26 +1,24 @@
-"""Following predictions: read by id, wait for the end, page through them, stream their output as it grows.
+"""Following predictions: read by id, wait for the end, stream their output as it grows.
 
 Postgres is read in groups (DESIGN, principle 3); Redis only says when looking is worth it. While Redis is
 away, waiting and streaming go on by looking once in a while, so an outage costs latency and no event.
 """
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from uuid import UUID
 
 from app.byte_budget import ByteBudget
 from app.coalesce import Coalescer
 from app.db import predictions as table
-from app.db.predictions import LONG_BYTES, Filter
+from app.db.predictions import LONG_BYTES
 from app.db.session import Database
-from app.domain.errors import Gone, NotFound, Unavailable, wrong_field
-from app.domain.predictions import Prediction, Status, is_id
+from app.domain.errors import Gone, NotFound, Unavailable
+from app.domain.predictions import Prediction, is_id
 from app.events import channels
 from app.events.channels import ChunkFrame
 from app.events.chunk_subscription import ChunkSubscription
@@ -37,15 +35,6 @@ AT_ONCE_BYTES = 32_000_000  # of long values that are read at once
 NO_PREDICTION = "The requested prediction could not be found."
 LEAVING = "This server is being restarted. Try again."
 REMOVED = "The data of this prediction were removed."
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a list, newest first; `next` and `previous` are opaque cursors."""
-
-    results: list[Prediction]
-    next: str | None
-    previous: str | None
 
 
 class Follower:
@@ -150,39 +139,6 @@ class Follower:
     def _poll_seconds(self) -> float:
         return LOOK_SECONDS if self.is_live else LOOK_SECONDS_OFFLINE
 
-    async def page(
-        self,
-        user_id: UUID,
-        *,
-        cursor: str | None = None,
-        limit: int = 100,
-        status: str | None = None,
-        model: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-        error_group: str | None = None,
-    ) -> Page:
-        """One page of a user's predictions. Raises InvalidRequest for a cursor that was not made here."""
-        named = Status(status) if status else None
-        narrowed = Filter(user_id, named, model, created_after, created_before, error_group)
-        before, after = parse_cursor(cursor)
-
-        def read() -> list[Prediction]:
-            with self._database.unit() as session:
-                return table.page(session, narrowed, before=before, after=after, limit=limit + 1)
-
-        rows = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        more = len(rows) > limit
-        results = (rows[-limit:] if after else rows[:limit]) if more else rows
-        has_next, has_previous = (True, more) if after else (more, before is not None)
-        if not results:
-            return Page([], None, None)
-        return Page(
-            results,
-            make_cursor("b", results[-1].id) if has_next else None,
-            make_cursor("a", results[0].id) if has_previous else None,
-        )
-
     async def stream(
         self, prediction_id: str, after: str | None = None, base_url: str = ""
     ) -> AsyncIterator[StreamEvent]:
@@ -267,22 +223,3 @@ def without_long_values(prediction: Prediction) -> Prediction:
         output=None if "output" in long else prediction.output,
         logs="" if "logs" in long else prediction.logs,
     )
-
-
-def make_cursor(direction: str, prediction_id: str) -> str:
-    """An opaque cursor: `b` for what is older than an id, `a` for what is newer."""
-    return base64.urlsafe_b64encode(f"{direction}{prediction_id}".encode()).decode().rstrip("=")
-
-
-def parse_cursor(cursor: str | None) -> tuple[str | None, str | None]:
-    """(before, after) ids of a cursor; at most one is set. Raises InvalidRequest."""
-    if cursor is None:
-        return None, None
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except ValueError:
-        text = ""
-    direction, prediction_id = text[:1], text[1:]
-    if direction not in ("a", "b") or not is_id(prediction_id):
-        raise wrong_field("cursor", "is not one that this server has made", "format")
-    return (prediction_id, None) if direction == "b" else (None, prediction_id)

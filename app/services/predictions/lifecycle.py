@@ -7,7 +7,7 @@ logged.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -82,18 +82,24 @@ class Lifecycle:
         self._notifier.accepted(created)
         return {prediction.id: prediction for prediction in created}
 
-    def claim(self, ids: Sequence[str], worker: UUID, capacity: Mapping[str, int]) -> Claimed:
+    def claim(
+        self,
+        ids: Sequence[str],
+        worker: UUID,
+        capacity: Mapping[str, int],
+        paused: Collection[str] = (),
+    ) -> Claimed:
         """`starting -> processing` for those that still wait, of a version no more than `capacity` says (as
-        in db/claims.py).
+        in db/claims.py), and none out of queues that are paused.
 
         One statement for all without a webhook for their start, which is nearly always everybody. Raises
         Unavailable.
         """
         limits = {version: more for version, more in capacity.items() if more < len(ids)}
         with self._database.autocommit() as statement:
-            claimed = claims.by_ids(statement, ids, worker, limits, with_start_webhook=False)
+            claimed = claims.by_ids(statement, ids, worker, limits, with_start_webhook=False, paused=paused)
             missing = set(ids).difference(prediction.id for prediction in claimed)
-            waiting = claims.still_waiting(statement, list(missing)) if missing else []
+            waiting = claims.still_waiting(statement, list(missing), paused) if missing else []
         if with_webhook := [each.id for each in waiting if each.wants_start]:
             claimed += self._claim_with_webhook(with_webhook, worker, _less(limits, claimed))
         self._notifier.claimed(claimed)
@@ -161,11 +167,12 @@ class Lifecycle:
                 _log_late(ending)
         return [by_attempt.get((ending.id, ending.attempt)) for ending in endings]
 
-    def cancel(self, ids: Sequence[str], reason: str | None = None) -> dict[str, Prediction]:
-        """Waiting ones end at once; running ones are marked and their workers notified; ended ones stay as
-        they are."""
+    def cancel(
+        self, ids: Sequence[str], reason: str | None = None, *, waiting_only: bool = False
+    ) -> dict[str, Prediction]:
+        """Waiting ones end at once; running ones are marked and workers notified, unless `waiting_only`."""
         with self._database.unit() as session:
-            ended, marked = table.cancel(session, ids, reason)
+            ended, marked = table.cancel(session, ids, reason, waiting_only=waiting_only)
             webhooks = self._outbox.write(session, ended, "completed")
             predictions = table.get(session, ids)
         self._notify_ended(ended)
@@ -208,7 +215,7 @@ class Lifecycle:
         for hand_back in hand_backs:
             log.warning(
                 "taken_from_dead_worker",
-                prediction=hand_back.id,
+                **held[hand_back.id].log_names,
                 attempt=hand_back.attempt,
                 worker=str(hand_back.worker),
             )

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.domain.phases import DIGITS, phases
-from app.domain.predictions import ASKED, RESPONSE, Prediction, Status, is_id
+from app.domain.predictions import ASKED, HIDDEN, RESPONSE, Prediction, Status, is_id
 from app.domain.timestamps import timestamp
 from app.domain.work import file_out, list_files, map_files
 from app.storage.base import Storage
 
-NOT_POLICY = (*ASKED, RESPONSE)
+NOT_POLICY = (*ASKED, *HIDDEN, RESPONSE)
 TOKEN_BYTES = 18  # of the stream token's signature: 144 bits
 
 

@@ -87,16 +87,21 @@ class Submission:
     stop_without_readers: bool = False
     drops_unknown: bool = False  # inputs that the model does not have are left out, and named in `warnings`
     response: Mapping[str, Any] | None = None  # kept for whoever shows it as a response
+    request_id: str | None = None  # of the request that it came with
+    traceparent: str | None = None  # of its trace, where there is one
     size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
     def requested(self) -> dict[str, Any]:
         """What is kept in `routing` beside the policy's choice."""
-        kept = {
+        kept = {**self._wishes(), "request_id": self.request_id, "traceparent": self.traceparent}
+        return {name: value for name, value in kept.items() if value}
+
+    def _wishes(self) -> dict[str, Any]:
+        return {
             "deployment": self.deployment,
             "on_disconnect": "cancel" if self.stop_without_readers else None,
             RESPONSE: self.response,
         }
-        return {name: value for name, value in kept.items() if value}
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the request: the same key with another body is refused by it."""
@@ -108,7 +113,8 @@ class Submission:
             self.cancel_after,
             self.timeout,
         ]
-        request += [more] if (more := self.requested()) else []
+        wishes = {name: value for name, value in self._wishes().items() if value}
+        request += [wishes] if wishes else []
         return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

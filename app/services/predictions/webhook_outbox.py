@@ -63,5 +63,5 @@ class WebhookOutbox:
             except (
                 StorageFailed
             ) as error:  # the move itself is not undone for that: the body says where it is
-                log.warning("webhook_without_values", prediction=prediction.id, reason=error.detail)
+                log.warning("webhook_without_values", **prediction.log_names, reason=error.detail)
         return orjson.dumps(self._view.render(prediction, as_starting=as_starting))
