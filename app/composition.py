@@ -35,7 +35,7 @@ from app.services.catalogue.model_names import ModelNames
 from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
-from app.services.catalogue.sources import SourceReader
+from app.services.catalogue.sources import SourceReader, list_bucket
 from app.services.catalogue.version_maker import ModelLimits, VersionMaker, specs_of_workers
 from app.services.catalogue.version_stats import VersionStats
 from app.services.files.files import FileLimits, Files
@@ -330,7 +330,9 @@ def build_subscriptions(
 def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
     """`path:` sources may point into the model roots, and into installed packages that carry a model."""
     roots = [*settings.model_root_folders, *package_roots()]
-    sources = SourceReader(roots, settings.hf_endpoint, settings.hf_token)
+    keys = (settings.s3_access_key_id, settings.s3_secret_access_key)
+    buckets = partial(list_bucket, settings.s3_endpoint_url, settings.s3_region, *keys)
+    sources = SourceReader(roots, settings.hf_endpoint, settings.hf_token, list_bucket=buckets)
     return VersionMaker(
         partial(specs_of_workers, database),
         sources,

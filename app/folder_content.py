@@ -5,7 +5,7 @@ Knows no format. Hidden files and Python's caches are no content: tools write th
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 MOST_FILES = 2_000
@@ -41,6 +41,12 @@ def hash_folder(folder: Path, names: Sequence[str]) -> str:
                 file.seek(-EDGE, 2)
             digest.update(file.read(EDGE))
     return digest.hexdigest()
+
+
+def hash_objects(objects: Iterable[tuple[str, int, str]]) -> str:
+    """A hash of what lies in a bucket: (name, size, ETag) of each object."""
+    lines = sorted(f"{name}\x00{size}\x00{etag}\n" for name, size, etag in objects)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def check_unchanged(folder: Path, fingerprint: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import app
+from app.folder_content import hash_objects
 from app.outbound.deadline import LOOK_SECONDS, Deadline
 
 LIST_SECONDS = 60.0  # from the start of the process to its list of files
@@ -48,7 +49,8 @@ class DownloadJob:
 
 
 class Download:
-    """One process. Use as a context; `is_canceled` is looked at while it works."""
+    """One process. Use as a context; `is_canceled` is looked at while it works. `fingerprint`: once the files
+    are listed, what they are."""
 
     def __init__(self, job: DownloadJob, is_canceled: Callable[[], bool]) -> None:
         self._is_canceled = is_canceled
@@ -61,6 +63,7 @@ class Download:
             start_new_session=True,  # a Ctrl-C is for the worker, which ends it
         )
         self._rest = b""
+        self.fingerprint = ""
         self._write(asdict(job))
 
     def __enter__(self) -> "Download":
@@ -76,7 +79,8 @@ class Download:
     def files(self) -> list[tuple[str, int]]:
         """(name, size in bytes) of what there is. Raises DownloadFailed, TimeoutError, CallCanceled."""
         answer = self._read(Deadline(LIST_SECONDS, self._is_canceled))
-        return [(name, size) for name, size in answer["files"]]
+        self.fingerprint = hash_objects((name, size, etag) for name, size, etag in answer["files"])
+        return [(name, size) for name, size, _ in answer["files"]]
 
     def fetch(self, files: Sequence[tuple[str, int]]) -> Iterator[str]:
         """Fetches these into the folder; the name of each when it has come. Raises as `files`."""
@@ -152,7 +156,7 @@ def _lines_until_orphaned() -> Iterator[bytes]:
         yield line
 
 
-Files = Callable[[], list[tuple[str, int]]]
+Files = Callable[[], list[tuple[str, int, str]]]
 Fetch = Callable[[str], None]
 
 
@@ -161,8 +165,9 @@ def _from_hub(job: DownloadJob) -> tuple[Files, Fetch]:
 
     hub, folder = HubClient(job.endpoint, job.token, saved_login=True), Path(job.folder)
 
-    def list_files() -> list[tuple[str, int]]:
-        return list(hub.repository(job.location, job.revision).files)
+    def list_files() -> list[tuple[str, int, str]]:
+        files = hub.repository(job.location, job.revision).files
+        return [(name, size, "") for name, size in files]  # the commit says what they are
 
     return list_files, lambda name: hub.download(job.location, name, job.revision, folder)
 
@@ -174,9 +179,8 @@ def _from_bucket(job: DownloadJob) -> tuple[Files, Fetch]:
     objects = s3.S3Objects(s3.connect(job.endpoint or None, job.region, *keys))
     bucket, _, prefix = job.location.partition("/")
 
-    def list_files() -> list[tuple[str, int]]:
-        files = objects.list_objects(bucket, prefix)
-        return [(name, size) for name, size in files if name and not name.endswith("/")]
+    def list_files() -> list[tuple[str, int, str]]:
+        return objects.list_objects(bucket, prefix)
 
     def fetch(name: str) -> None:
         target = Path(job.folder, name)

@@ -49,14 +49,16 @@ class S3Objects:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def list_objects(self, bucket: str, prefix: str) -> list[tuple[str, int]]:
-        """(name without the prefix, size in bytes) of every object that begins with it. Raises S3Failed."""
+    def list_objects(self, bucket: str, prefix: str) -> list[tuple[str, int, str]]:
+        """(name without the prefix, size in bytes, ETag) of every object that begins with it; no folders,
+        which consoles write as empty objects. Raises S3Failed."""
         with _failures():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             return [
-                (item["Key"].removeprefix(prefix), item["Size"])
+                (name, item["Size"], item.get("ETag", ""))
                 for page in pages
                 for item in page.get("Contents", [])
+                if (name := item["Key"].removeprefix(prefix)) and not name.endswith("/")
             ]
 
     def download(self, bucket: str, key: str, target: Path) -> None:

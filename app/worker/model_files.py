@@ -57,20 +57,22 @@ class ModelFiles:
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="download")
 
-    def fetch(self, source_text: str, log_line: LogLine) -> "Future[str]":
+    def fetch(self, source_text: str, log_line: LogLine, fingerprint: str = "") -> "Future[str]":
         """The local folder of a source ("" for none), or ModelUnavailable with a sentence. `log_line` is
-        given the lines of a download. Cancel the future to wait no longer."""
+        given the lines of a download. `fingerprint`: what a bucket must hold, "" for no matter what. Cancel
+        the future to wait no longer."""
         source = parse_source(source_text)
         if source.kind in ("none", "path", "backend"):
             return _completed(lambda: str(self._folder(source)) if source.kind == "path" else "")
-        folder = self._store_folder(source)
+        folder = self._store_folder(source, fingerprint)
+        key = str(folder)
         with self._lock:
-            download = self._downloads.get(source_text)
+            download = self._downloads.get(key)
             if download is None and self._store.use(folder):
                 return _completed(lambda: str(folder))
             if download is None:
-                download = self._downloads[source_text] = SharedDownload(source, folder)
-                self._threads.submit(self._run, source_text, download)
+                download = self._downloads[key] = SharedDownload(source, folder, fingerprint)
+                self._threads.submit(self._run, key, download)
             return download.join(log_line)
 
     def _folder(self, source: Source) -> Path:
@@ -81,12 +83,13 @@ class ModelFiles:
             raise ModelUnavailable("The model's folder does not exist on this worker.")
         return folder
 
-    def _store_folder(self, source: Source) -> Path:
+    def _store_folder(self, source: Source, fingerprint: str) -> Path:
         if source.kind == "hf":
             return self._store.folder("hf", source.location.replace("/", "--"), source.revision or "main")
-        return self._store.folder("s3", quote(source.location, safe=""))
+        content = f"@{fingerprint[:16]}" if fingerprint else ""
+        return self._store.folder("s3", quote(source.location, safe="") + content)
 
-    def _run(self, source_text: str, download: "SharedDownload") -> None:
+    def _run(self, key: str, download: "SharedDownload") -> None:
         outcome: Callable[[], str]
         try:
             self._download(download)
@@ -94,14 +97,14 @@ class ModelFiles:
         except CallCanceled:
             with self._lock:
                 if download.is_wanted():  # somebody came at the last moment
-                    self._threads.submit(self._run, source_text, download)
+                    self._threads.submit(self._run, key, download)
                     return
-                del self._downloads[source_text]
+                del self._downloads[key]
             return
         except Exception as error:  # noqa: BLE001 - theirs who wait
             outcome = partial(_raise, _not_downloaded(download.source, error))
         with self._lock:
-            del self._downloads[source_text]
+            del self._downloads[key]
         download.finish(outcome)
 
     def _download(self, shared: "SharedDownload") -> None:
@@ -118,6 +121,11 @@ class ModelFiles:
         files = wanted_files(process.files())
         total, done = sum(size for _, size in files), 0
         check_files(shared, files, self._options.max_bytes)
+        if shared.source.kind == "s3" and shared.fingerprint not in ("", process.fingerprint):
+            raise ModelUnavailable(
+                f"What lies under {shared.source} has changed since this version was registered: register it"
+                " again, which makes a new version of it, or put its objects back as they were."
+            )
         self._store.free_space(shared.folder, total)
         shared.log(f"Downloading {shared.source}: {len(files)} files, {megabytes(total)}\n")
         sizes = dict(files)
@@ -157,8 +165,9 @@ class ModelFiles:
 class SharedDownload:
     """One source that is being downloaded, and who waits for it."""
 
-    def __init__(self, source: Source, folder: Path) -> None:
+    def __init__(self, source: Source, folder: Path, fingerprint: str = "") -> None:
         self.source, self.folder = source, folder
+        self.fingerprint = fingerprint
         self._waiting: list[tuple[Future[str], LogLine]] = []
 
     def join(self, log_line: LogLine) -> "Future[str]":

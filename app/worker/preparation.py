@@ -66,7 +66,7 @@ class Preparation:
         """Looks the version up, and has its files brought here; `log` is given the lines of a download.
         Cancel the future to wait no longer. Raises ModelUnavailable, and so does the future."""
         version = self._versions.get(version_id)
-        folder = self._model_files.fetch(version.source, log)
+        folder = self._model_files.fetch(version.source, log, version.fingerprint)
         ready: Future[ReadyVersion] = Future()
         ready.add_done_callback(lambda _: folder.cancel())  # does nothing to one that is done
         folder.add_done_callback(lambda _: self._pass_on(version, folder, ready))
@@ -93,7 +93,7 @@ class Preparation:
             options.threads,
             version.source.removeprefix("hf:") in options.trusted,
             options.development,
-            version.fingerprint,
+            version.fingerprint if version.source.startswith("path:") else "",
         )
         ready = ReadyVersion(
             spec,

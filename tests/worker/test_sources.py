@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from app.domain.work import ModelSpec
 from app.runtimes.base import Job
 from app.runtimes.demo import SHIPPED
 from app.runtimes.text.text_generation import TextGeneration
+from app.services.catalogue.sources import SourceReader, list_bucket
 from app.settings import Settings
 from app.worker.model_files import ModelFiles, _not_downloaded, wanted_files
 
@@ -100,7 +102,8 @@ class Bucket:
                     content, status = b"<Error><Code>AccessDenied</Code><Message>No.</Message></Error>", 403
                 elif "list-type" in asked:
                     found = (
-                        f"<Contents><Key>{key}</Key><Size>{len(one)}</Size></Contents>"
+                        f"<Contents><Key>{key}</Key><Size>{len(one)}</Size>"
+                        f"<ETag>{hashlib.md5(one).hexdigest()}</ETag></Contents>"
                         for key, one in outer.files.items()
                     )
                     content, status = f"<ListBucketResult>{''.join(found)}</ListBucketResult>".encode(), 200
@@ -121,12 +124,13 @@ class Bucket:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def sources(self, settings: Settings) -> ModelFiles:
+    def settings(self, settings: Settings) -> Settings:
         address = f"http://127.0.0.1:{self.server.server_port}"
         keys = {"s3_access_key_id": "a", "s3_secret_access_key": "b"}
-        return ModelFiles(
-            model_file_options(settings.model_copy(update={"s3_endpoint_url": address, **keys}))
-        )
+        return settings.model_copy(update={"s3_endpoint_url": address, **keys})
+
+    def sources(self, settings: Settings) -> ModelFiles:
+        return ModelFiles(model_file_options(self.settings(settings)))
 
 
 @pytest.fixture
@@ -235,6 +239,34 @@ def test_folders_must_lie_under_a_root(settings: Settings, tmp_path: Path) -> No
     ):
         with pytest.raises(ModelUnavailable):
             found.fetch(bad, lambda text: None).result()
+
+
+def test_a_bucket_that_has_changed_is_refused_and_each_version_keeps_its_own_files(
+    settings: Settings, bucket: Bucket
+) -> None:
+    workers, api = bucket.sources(settings), bucket.settings(settings)
+
+    def register() -> str:
+        reader = SourceReader(
+            [], list_bucket=partial(list_bucket, api.s3_endpoint_url, api.s3_region, "a", "b")
+        )
+        return reader.inspect("s3://models/words", as_operator=True).fingerprint
+
+    bucket.files = {"words/config.json": b"{}", "words/model.safetensors": b"12"}
+    old = register()
+    first = Path(workers.fetch("s3://models/words", lambda text: None, old).result())
+    bucket.files = {**bucket.files, "words/model.safetensors": b"34"}
+    new = register()
+    assert new != old
+    second = Path(workers.fetch("s3://models/words", lambda text: None, new).result())
+    assert [(one / "model.safetensors").read_bytes() for one in (first, second)] == [b"12", b"34"]
+    another_worker = ModelFiles(
+        model_file_options(api.model_copy(update={"lovage_data_dir": settings.lovage_data_dir / "other"}))
+    )
+    with pytest.raises(ModelUnavailable, match="has changed since this version was registered: register it"):
+        another_worker.fetch("s3://models/words", lambda text: None, old).result()
+    bucket.files = None
+    assert register() == "", "a server without keys leaves it to the workers"
 
 
 def test_pickles_and_other_formats_are_not_fetched() -> None:

@@ -1,17 +1,18 @@
 """Looks at where a version's files come from, before it is registered: pins the revision and lists the files.
 
-`hf:` asks the hub (HF_ENDPOINT honoured), `path:` looks into a folder under a model root, `s3:` is taken as
-it is. Downloads no weights and decides nothing; workers fetch.
+`hf:` asks the hub (HF_ENDPOINT honoured), `path:` looks into a folder under a model root, of `s3:` the
+objects are listed. Downloads no weights and decides nothing; workers fetch.
 """
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.domain.errors import Unavailable
 from app.domain.model_downloads import select_downloads
 from app.domain.versions import Source, parse_source
-from app.folder_content import hash_folder
+from app.folder_content import hash_folder, hash_objects
 from app.outbound.hub import HubFailed, HubGated, HubNoRepository, HubNoRevision
 from app.outbound.hub_lookup import LOOKUP_SECONDS, HubLookup, look_up
 from app.services.catalogue.model_files import (
@@ -26,10 +27,13 @@ from app.services.catalogue.model_files import (
 SNAPSHOTS = "snapshots"  # of a repository in the hub's own cache, a folder for each commit
 
 
+ListBucket = Callable[[str, str], list[tuple[str, int, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class InspectedSource:
-    """A source as it will be stored, its files (None: not read), a hash of what a folder held, and how much a
-    worker will fetch (None: nothing, or not known)."""
+    """A source as it will be stored, its files (None: not read), a hash of what a folder or bucket held, and
+    how much a worker will fetch (None: nothing, or not known)."""
 
     source: Source
     files: ModelFiles | None = None
@@ -46,7 +50,10 @@ class SourceReader:
         hf_endpoint: str = "",
         hf_token: str = "",
         lookup_seconds: float = LOOKUP_SECONDS,
+        *,
+        list_bucket: ListBucket | None = None,
     ) -> None:
+        self._list_bucket = list_bucket
         self._roots = [root.resolve() for root in roots]
         self._endpoint, self._token = hf_endpoint, hf_token
         self._seconds = lookup_seconds
@@ -62,7 +69,19 @@ class SourceReader:
             return self._repository(source) if as_operator else self._open_repository(source)
         if source.kind == "path":
             return self._folder(source)
-        return InspectedSource(source)
+        return self._bucket(source) if source.kind == "s3" and as_operator else InspectedSource(source)
+
+    def _bucket(self, source: Source) -> InspectedSource:
+        """With a hash of what lies there. A server that has no keys for the bucket leaves it to the workers,
+        who then take what they get."""
+        from app.outbound.s3 import S3Failed
+
+        bucket, _, prefix = source.location.rstrip("/").partition("/")
+        try:
+            objects = self._list_bucket(bucket, prefix + "/") if self._list_bucket else []
+        except S3Failed:
+            return InspectedSource(source)
+        return InspectedSource(source, None, hash_objects(objects) if objects else "")
 
     def _folder(self, source: Source) -> InspectedSource:
         folder = self._under_root(source.location)
@@ -125,6 +144,16 @@ class SourceReader:
         files = ModelFiles(sorted(sizes), configs, repository.tag, sizes, parameters=repository.parameters)
         size = sum(size for _, size in select_downloads(repository.files))
         return InspectedSource(replace(source, revision=repository.commit), files, download_bytes=size)
+
+
+def list_bucket(
+    endpoint_url: str, region: str, access_key_id: str, secret_access_key: str, bucket: str, prefix: str
+) -> list[tuple[str, int, str]]:
+    """(name, size, ETag) of what lies in a bucket. Raises S3Failed."""
+    from app.outbound import s3  # and with it boto3, which an API process may never need
+
+    client = s3.connect(endpoint_url or None, region, access_key_id or None, secret_access_key or None)
+    return s3.S3Objects(client).list_objects(bucket, prefix)
 
 
 def _snapshot(folder: Path) -> Path:
