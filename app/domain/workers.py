@@ -40,9 +40,8 @@ class Worker(NewWorker):
 
     @property
     def readable_queues(self) -> list[str]:
-        """All that a worker of this device reads: its own, its class's, and the one for when none is
-        known."""
-        return [self.name, self.device_class, queue_names.ANY]
+        """All that a worker of this device reads, unless it is drained."""
+        return queue_names.queues_of(self.device, self.host)
 
     @property
     def is_draining(self) -> bool:
