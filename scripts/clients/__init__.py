@@ -1,0 +1,1 @@
+"""Client libraries and frameworks, as their users install them, against a running platform."""

@@ -1,0 +1,79 @@
+"""The models that the suites call: those of the demo, one whose template has tools, and small random ones."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.local.platform_state import Platform
+from app.runtimes.demo import SHIPPED, demo_minilm_folder
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+VERSIONS: dict[str, dict[str, Any]] = {
+    "caller": {"runtime": "text-generation"},
+    "moderator": {"runtime": "pipeline", "task": "text-classification"},
+    "ear": {"runtime": "pipeline", "task": "automatic-speech-recognition"},
+}
+
+
+def make_all(root: Path) -> None:
+    """Their folders."""
+    shutil.copytree(SHIPPED / "words", root / "caller")
+    shutil.copy(Path(__file__).with_name("caller.jinja"), root / "caller" / "chat_template.jinja")
+    make_moderator(root / "moderator")
+    make_ear(root / "ear")
+
+
+def make_moderator(folder: Path) -> None:
+    """A classifier of two labels, by chance."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(demo_minilm_folder())
+    labels = {"id2label": {0: "toxic", 1: "neutral"}, "label2id": {"toxic": 0, "neutral": 1}}
+    config = BertConfig(vocab_size=len(tokenizer), num_labels=2, **SMALL, **labels)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_ear(folder: Path) -> None:
+    """A recogniser of speech that writes letters, by chance."""
+    import json
+
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
+    folder.mkdir()
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz"]
+    (folder / "vocab.json").write_text(json.dumps({letter: id_ for id_, letter in enumerate(letters)}))
+    conv = {"conv_dim": (32, 32), "conv_stride": (10, 32), "conv_kernel": (10, 32)}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    Wav2Vec2ForCTC(
+        Wav2Vec2Config(vocab_size=len(letters), num_feat_extract_layers=2, **SMALL, **conv, **positions)
+    ).save_pretrained(folder)
+    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(folder)
+
+
+def register(platform: Platform, root: Path) -> dict[str, str]:
+    """The models' names, as the suites read them from the environment."""
+    key = Path(platform.key_file).read_text("utf-8").strip()
+    names = {"TEXT": "demo/words", "EMBED": "demo/minilm", "DRAW": "demo/digits"}
+    with httpx.Client(base_url=platform.api_url, headers={"Authorization": f"Bearer {key}"}) as client:
+        for name, version in VERSIONS.items():
+            body = {"name": name, "version": {"source": f"path:{root / name}", **version}}
+            answer = client.post("/v1/models", json=body, timeout=60)
+            if answer.is_error:
+                raise RuntimeError(answer.text)
+            names[name.upper()] = answer.json()["id"]
+    return names

@@ -1,0 +1,66 @@
+"""Ollama's own client."""
+
+import json
+import os
+
+import httpx
+import ollama
+
+REQUIRES = ("ollama==0.6.1",)
+CALLS = (
+    "ollama.generate",
+    "ollama.chat",
+    "ollama.embed",
+    "ollama.embeddings",
+    "ollama.tags",
+    "ollama.show",
+    "ollama.ps",
+    "ollama.version",
+)
+URL, TEXT, EMBED, CALLER = (os.environ[name] for name in ("LOVAGE_URL", "TEXT", "EMBED", "CALLER"))
+HEADERS = {"Authorization": f"Bearer {os.environ['LOVAGE_KEY']}"}
+HELLO = [{"role": "user", "content": "Hello"}]
+NUMBER = {
+    "type": "object",
+    "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 9}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+
+
+def add(a: int, b: int) -> int:
+    """Adds two numbers.
+
+    Args:
+      a: The first.
+      b: The second.
+    """
+    return a + b
+
+
+def main() -> None:
+    client = ollama.Client(URL, headers=HEADERS)
+    eight = {"num_predict": 8, "seed": 1}
+    whole = client.chat(TEXT, messages=HELLO, options=eight)
+    assert (whole.eval_count, whole.done_reason) == (8, "length")
+    parts = list(client.chat(TEXT, messages=HELLO, options=eight, stream=True))
+    assert "".join(part.message.content or "" for part in parts) == whole.message.content
+    assert client.generate(TEXT, "The whale", raw=True, options={"num_predict": 5}).response
+    assert 0 <= json.loads(client.generate(TEXT, "A number", format=NUMBER).response)["n"] <= 9
+    assert client.chat(CALLER, messages=HELLO, tools=[add], options=eight).done
+    assert len(client.embed(EMBED, ["a", "b"]).embeddings) == 2
+    assert client.embeddings(EMBED, "a").embedding
+    assert f"{TEXT}:latest" in [model.model for model in client.list().models]
+    assert "completion" in (client.show(TEXT).capabilities or [])
+    assert f"{TEXT}:latest" in [model.model for model in client.ps().models]
+    assert httpx.get(f"{URL}/api/version", headers=HEADERS).json()["version"]
+    try:
+        client.chat("nobody/none", messages=HELLO)
+    except ollama.ResponseError as error:
+        assert error.status_code == 404
+    else:
+        raise AssertionError("a model that is not there has answered")
+
+
+if __name__ == "__main__":
+    main()
