@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.domain.errors import LovageError
+import httpx
+
 from scripts.images import trials
 from scripts.images.build import build_all
 from scripts.images.compose_file import read_compose
@@ -92,7 +93,7 @@ def _tried(options: argparse.Namespace, folder: Path) -> str:
             _step("the all-in-one answers", lambda: trials.all_in_one(engine))
         if "kubernetes" in steps:
             _step("the manifests are played", lambda: play(engine, folder))
-    except (EngineFailed, NotStarted, WentWrong, LovageError) as error:
+    except (EngineFailed, NotStarted, WentWrong, httpx.HTTPError) as error:
         return str(error)
     return ""
 

@@ -94,9 +94,8 @@ def outside(platform: Composed, env: dict[str, str]) -> Outside:
 
 def confined(platform: Composed) -> str:
     """Ours are not root, and nothing but their volumes can be written."""
-    for name, service in platform.containers():
-        if service not in ours(platform.services):
-            continue
+    names = [name for name, service in platform.containers() if service.image.startswith("lovage-")]
+    for name in names:
         if platform.engine.inside(name, "python", "-c", "import os; print(os.getuid())") != "10001":
             raise WentWrong(f"{name} does not run as 10001")
         for place in ("/written", "/srv/lovage/written", "/models/written"):
@@ -105,7 +104,7 @@ def confined(platform: Composed) -> str:
             except EngineFailed:
                 continue
             raise WentWrong(f"{name} can write {place}")
-    return ", ".join(name for name, _ in platform.containers())
+    return ", ".join(names)
 
 
 def first_walk(platform: Composed, caller: Outside, env: dict[str, str]) -> str:
@@ -144,7 +143,7 @@ def scraped(env: dict[str, str]) -> str:
     until = time.monotonic() + OTHERS_ANSWER_SECONDS
     url = f"http://127.0.0.1:{env['CONTAINER_PROMETHEUS_PORT']}/api/v1/targets"
     while time.monotonic() < until:
-        targets = httpx.get(url, trust_env=False).json()["data"]["activeTargets"]
+        targets = _eventually(lambda: httpx.get(url, trust_env=False).json())["data"]["activeTargets"]
         health = sorted((target["labels"]["job"], target["health"]) for target in targets)
         if len(health) == 4 and all(state == "up" for _, state in health):
             return f"{len(health)} targets up"
