@@ -11,7 +11,14 @@ LONGEST_WAIT = 60
 DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?\Z")
 LONGEST_DURATION = 86_400
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)")
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
+
+
+def is_utf8_form(content_type: str) -> bool:
+    """Whether a form's texts are sent in UTF-8; another charset, or one that nobody knows, cannot be read."""
+    charset = CHARSET.search(content_type.lower())
+    return charset is None or charset[1] in ("utf-8", "utf8")
 
 
 def wrong_header(name: str, sentence: str) -> InvalidRequest:

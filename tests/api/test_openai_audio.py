@@ -97,6 +97,12 @@ def test_a_transcription_without_a_file_or_form_or_too_large_a_one_is_refused(ad
     assert ada.http.post("/v1/audio/transcriptions", data={"model": listener}, files=large).status_code == 413
 
 
+def test_a_form_in_a_charset_that_nobody_knows_is_refused(ada, listener) -> None:
+    headers = {"Content-Type": "multipart/form-data; charset=elvish; boundary=x"}
+    answer = ada.http.post("/v1/audio/transcriptions", content=b"--x--", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
+
+
 def test_times_are_written_as_players_read_them() -> None:
     assert clock(3_725.0625, ",") == "01:02:05,062"
 

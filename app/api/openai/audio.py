@@ -9,6 +9,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.deps import caller_of
+from app.api.headers import is_utf8_form
 from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
 from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import refused
@@ -102,8 +103,9 @@ FORM: dict[str, Any] = {
 async def transcribe(request: Request) -> Response:
     """What is said in a recording."""
     await caller_of(request)
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        raise refused("file", "must be sent as multipart/form-data")
+    sent_as = request.headers.get("content-type", "")
+    if not sent_as.lower().startswith("multipart/form-data") or not is_utf8_form(sent_as):
+        raise refused("file", "must be sent as multipart/form-data, its texts in UTF-8")
     async with request.form(max_files=1, max_fields=16) as form:
         body = read_form(form)
         call = await open_call(request, body.model)

@@ -24,7 +24,7 @@ from app.api.deps import (
     note,
 )
 from app.api.error_shapes import is_openai_client
-from app.api.headers import byte_range
+from app.api.headers import byte_range, is_utf8_form
 from app.api.problems import declared
 from app.api.rest.openai_files import (
     OpenAIDeletedOut,
@@ -43,7 +43,6 @@ router = APIRouter(tags=["Files"])
 
 METADATA_LIMIT = 64_000
 MOST_LISTED = 10_000  # files in the one list that OpenAI's clients read
-CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)")
 # Shown in a browser; everything else is saved instead, because HTML or SVG could act in our name.
 SHOWN = re.compile(r"(image/(png|jpeg|webp|gif)|audio/[\w.+-]+|video/[\w.+-]+|text/plain|application/json)\Z")
 
@@ -138,7 +137,7 @@ async def create_file(
     sent_as = request.headers.get("content-type", "").lower()
     if not sent_as.startswith("multipart/form-data"):
         raise wrong_field("content", "must be sent as multipart/form-data")
-    if (charset := CHARSET.search(sent_as)) and charset[1] not in ("utf-8", "utf8"):
+    if not is_utf8_form(sent_as):
         raise wrong_field("content", "must be sent with its texts in UTF-8")
     async with request.form(max_files=2, max_fields=8) as form:
         content = part_of(form)
