@@ -21,6 +21,7 @@ PUBLIC: dict[str, Any] = {"security": []}
 FAULT: dict[int | str, dict[str, Any]] = {
     500: declared()[500]
 }  # all that a probe can meet: probes are never limited
+PROBE = {**FAULT, 422: declared(422)[422]}  # `verbose` may be too long
 
 
 Verbose = Annotated[
@@ -152,7 +153,7 @@ def index(request: Request) -> IndexOut:
     operation_id="platform.health",
     summary="Does the process answer",
     response_model=HealthOut,
-    responses=FAULT,
+    responses=PROBE,
     openapi_extra=PUBLIC,
 )
 @router.get(
@@ -160,7 +161,7 @@ def index(request: Request) -> IndexOut:
     operation_id="platform.livez",
     summary="Does the process answer",
     response_model=HealthOut,
-    responses=FAULT,
+    responses=PROBE,
     openapi_extra=PUBLIC,
 )
 async def health(verbose: Verbose = None) -> Any:
@@ -182,7 +183,7 @@ def as_lines(name: str, checks: dict[str, str], *, passed: bool) -> PlainTextRes
     operation_id="platform.readyz",
     summary="Would a prediction be accepted now",
     response_model=ReadyOut,
-    responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    responses={**PROBE, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
 @router.get(
@@ -190,7 +191,7 @@ def as_lines(name: str, checks: dict[str, str], *, passed: bool) -> PlainTextRes
     operation_id="platform.ready",
     summary="Would a prediction be accepted now",
     response_model=ReadyOut,
-    responses={**FAULT, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    responses={**PROBE, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
     openapi_extra=PUBLIC,
 )
 def readiness(request: Request, services: ServicesDep, verbose: Verbose = None) -> Response:
