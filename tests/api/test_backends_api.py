@@ -130,15 +130,18 @@ def test_what_it_serves_becomes_models_that_everybody_may_run(
     assert refused.status_code in (404, 422)
 
 
-def test_an_input_that_the_backend_does_not_know_is_refused_by_name(
+def test_an_input_that_the_backend_does_not_know_is_named_and_refused_of_a_strict_request(
     admin: Person, upstream: FakeUpstream
 ) -> None:
     add(admin, upstream)
     admin.http.post("/v1/backends/gpu/sync", json={"visibility": "public"})
     body = {"version": "gpu/tiny-chat", "input": {"prompt": "x", "colour": "red"}}
-    answer = admin.http.post("/v1/predictions", json=body)
+    answer = admin.http.post("/v1/predictions", json=body, headers={"Prefer": "handling=strict"})
     assert answer.status_code == 422
     assert "colour" in answer.json()["detail"]
+    made = admin.http.post("/v1/predictions", json=body).json()
+    assert "colour" in str(made["warnings"])
+    assert made["input"].get("colour") is None
 
 
 @pytest.mark.parametrize(
