@@ -4,6 +4,7 @@ Knows the services' names, the settings, and where a container keeps its key.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ from typing import Any
 import httpx
 
 from app.local.ports import choose_port
-from app.settings import Settings
 from scripts.images import walk
 from scripts.images.build import ALL_IN_ONE, full_name, version
 from scripts.images.compose_file import ROOT, Service, read_compose, read_env
@@ -66,7 +66,7 @@ def ours(services: list[Service]) -> list[Service]:
 
 def settings_arrive(engine: Engine, folder: Path) -> str:
     """Starts each service with every variable of .env.example set, and looks inside."""
-    names = [*read_env(ROOT / ".env.example"), *(name.upper() for name in Settings.model_fields)]
+    names = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text("utf-8"), re.M)
     env = {name: f"sentinel-{name}" for name in names}
     env |= {"CONTAINER_WORKER_MEMORY": "1g", "CONTAINER_WORKER_CPUS": "1", "CONTAINER_POSTGRES_MEMORY": "1g"}
     env |= {"CONTAINER_POSTGRES_CPUS": "1", "CONTAINER_MODELS": str(folder)}
