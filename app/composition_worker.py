@@ -42,6 +42,7 @@ from app.worker.ending_writer import EndingWriter
 from app.worker.gateway.backend_pool import BackendPool
 from app.worker.gateway.backend_watch import BackendWatch
 from app.worker.gateway.gateway_engine import GatewayEngine
+from app.worker.handover import Handover
 from app.worker.health import HealthOptions, HealthPort
 from app.worker.heartbeat import Heartbeat, Post, this_host
 from app.worker.identity import WorkerIdentity
@@ -183,9 +184,11 @@ def build_parts(
         core.lifecycle,
         identity,
         runner.in_flight,
+        runner.shares,
         recovery,
         post,
         settings.heartbeat_seconds,
+        build_handover(settings, core, engine, identity, runner.in_flight, post),
     )
     if core.tracing:
         runner.report = RunTracer(core.tracing, options.label, runner.report).write
@@ -193,9 +196,21 @@ def build_parts(
     heartbeat.on_fleet_state = draining.apply
     preloader = ModelPreloader(core.database, engine, preparation, post.facts)
     listener = build_listener(core, runner.in_flight, preloader, heartbeat)
-    return WorkerParts(
-        engine, identity, ending_writer, runner, intake, heartbeat, recovery, preloader, listener
-    )
+    outer = (intake, heartbeat, recovery, preloader, listener)
+    return WorkerParts(engine, identity, ending_writer, runner, *outer)
+
+
+def build_handover(
+    settings: Settings,
+    core: Core,
+    engine: WorkEngine,
+    identity: WorkerIdentity,
+    in_flight: InFlight,
+    post: Post,
+) -> Handover:
+    """What gives work to idle siblings."""
+    dead_after, queue = settings.dead_after_seconds, post.queues[0]
+    return Handover(core.database, engine, identity, in_flight, queue, dead_after)
 
 
 def build_preparation(

@@ -1,6 +1,7 @@
 """`lovage users …` and `lovage audit`, for administrators, through the public API."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,6 +11,16 @@ from app.cli import screen
 from app.cli.connection import JSON, Api, show_json
 
 PANEL = "Administration"
+
+
+class Band(StrEnum):
+    """The priorities, as the command line takes them."""
+
+    INTERACTIVE = "interactive"
+    DEFAULT = "default"
+    BATCH = "batch"
+
+
 REVOKE = typer.Option("--keys", help="End the API keys, too.")
 
 
@@ -23,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     group.command("reset-password")(reset_password)
     group.command("sign-out")(sign_out)
     group.command("cancel")(cancel)
+    group.command("share")(share)
     group.command("rm")(rm)
     app.add_typer(group, name="users", rich_help_panel=PANEL)
     app.command(rich_help_panel=PANEL)(audit)
@@ -101,6 +113,24 @@ def cancel(username: str, as_json: Annotated[bool, JSON] = False) -> None:
     print(f"{done['canceled']} predictions of {username} canceled")
     if not done["is_done"]:
         print("more wait: they are canceled in the next minutes")
+
+
+def share(
+    username: str,
+    weight: Annotated[
+        float | None, typer.Option(min=0.01, max=100, help="Of the user's share of every worker; usually 1.")
+    ] = None,
+    priority: Annotated[
+        Band | None, typer.Option(help="The highest priority that the user may ask for.")
+    ] = None,
+) -> None:
+    """Set how much of the workers a user is given beside others, and the highest priority to ask for."""
+    changes = {"weight": weight, "highest_priority": priority.value if priority else None}
+    body = {name: value for name, value in changes.items() if value is not None}
+    if not body:
+        raise typer.BadParameter("give --weight, --priority or both")
+    user = Api().call("PATCH", _path(username), json=body)
+    print(f"{username}: weight {user['weight']:g}, highest priority {user['highest_priority']}")
 
 
 def rm(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:

@@ -1,12 +1,11 @@
-"""Waiting predictions become a worker's: those that it was notified of, or the oldest of its queues. Two
-statements, both with the worker's capacity: of each version no more than that, the oldest first. Nothing
-here commits. Called by services/predictions/lifecycle.py only.
+"""Waiting predictions become a worker's, by their ids and within its capacity: of each version no more than
+that, the oldest first. Which ids is decided by who claims: those that it was notified of, or whose turn it is
+(app/db/turns.py). Nothing here commits. Called by services/predictions/lifecycle.py only.
 
 `capacity` says how many more of a version there may be; a version that it does not name has no limit.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 import orjson
@@ -14,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.db.autocommit import Autocommit
-from app.db.planner import BY_AGE, IN_QUEUE, by_index, hidden
+from app.db.planner import hidden
 from app.db.predictions import RETURNING, execute, execute_prepared
-from app.domain.predictions import Prediction
+from app.domain.predictions import Prediction, Waiting
 
 # The work begins before Postgres has a claim on its disk. Should it crash in the same moment, the prediction
 # waits again as if nobody had claimed it; who claims it next has another fence, or is the worker that runs it
@@ -72,17 +71,10 @@ def by_ids(
     return execute_prepared(session, BY_IDS, ids=list(ids), **params)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A prediction that was not claimed: for lack of capacity, or because its start has a webhook."""
-
-    id: str
-    version_id: str
-    wants_start: bool
-
-
+AS_WAITING = f"""{{0}}id, {{0}}version_id, {{0}}user_id, {{0}}priority, {WANTS_START} AS wants_start,
+    greatest(0, extract(epoch FROM now() - {{0}}created_at))::float AS seconds"""
 STILL_WAITING = text(f"""
-    SELECT id, version_id, queue, {WANTS_START.format("")} AS wants_start FROM predictions
+    SELECT {AS_WAITING.format("")}, queue FROM predictions
     WHERE id = ANY(:ids) AND {hidden("status")} = 'starting' AND {IS_DUE.format("")} ORDER BY id""")
 
 
@@ -92,45 +84,10 @@ def still_waiting(
     """Those of the ids that could be claimed, the oldest first."""
     rows = session.execute(STILL_WAITING, {"ids": list(ids)}).mappings()
     return [
-        Waiting(row["id"], row["version_id"], row["wants_start"])
+        Waiting(**{name: value for name, value in row.items() if name != "queue"})
         for row in rows
         if row["queue"] not in paused
     ]
-
-
-# Looked at in each queue: as many as are claimed, and some for workers that look at the same moment, whose
-# rows are skipped. Where some version is full, more: what waits behind so many of full versions is claimed by
-# its message.
-LOOKED_AT_TIMES, LOOKED_AT_PAST_FULL = 4, 2_000
-OLDEST = by_index(f"""
-    {CLAIM}
-    FROM (SELECT c.id, {FITS} FROM (
-            SELECT id, version_id FROM predictions WHERE {hidden("status")} = 'starting' AND id = ANY(ARRAY(
-                SELECT w.id FROM unnest(CAST(:queues AS text[])) AS q(name) CROSS JOIN LATERAL (
-                    SELECT id, version_id FROM predictions
-                    WHERE {IN_QUEUE.format("q.name")} AND {IS_DUE.format("")}
-                    {BY_AGE} LIMIT :looked_at) AS w
-                WHERE {LEFT_OF_VERSION.format("w.", 1)} > 0 ORDER BY w.id LIMIT :candidates))
-            ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED) AS c) AS w
-    WHERE p.id = w.id AND w.fits AND {ASYNC_COMMIT}
-    {RETURNING}""")
-
-
-def oldest(
-    session: Session, queues: Sequence[str], worker: UUID, limit: int, capacity: Mapping[str, int]
-) -> list[Prediction]:
-    """Moves at most `limit` of the oldest that wait in these queues to this worker, whatever Redis knows of
-    them."""
-    candidates = limit * LOOKED_AT_TIMES
-    some_full = any(more <= 0 for more in capacity.values())
-    params = {
-        "queues": list(queues),
-        "limit": limit,
-        "candidates": candidates,
-        "looked_at": max(candidates, LOOKED_AT_PAST_FULL) if some_full else candidates,
-        "capacity": _json(capacity),
-    }
-    return execute(session, OLDEST, worker=worker, **params)
 
 
 def _json(capacity: Mapping[str, int]) -> str:

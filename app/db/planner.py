@@ -27,6 +27,10 @@ BY_INDEX = (
     "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; "
 )
 
+# Before a statement that goes by an index of several columns: not by another that has the first of them in
+# order, with what is between them sorted.
+UNSORTED = "SET LOCAL enable_incremental_sort = off; "
+
 IN_QUEUE = "status = 'starting' AND queue BETWEEN {0} AND {0}"  # of the queue named by an expression
 BY_AGE = "ORDER BY queue, id"
 

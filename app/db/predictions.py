@@ -23,7 +23,7 @@ COLUMNS = (
     "id, user_id, version_id, model, status, queue, created_at, input, output, error, error_code, logs,"
     " progress, metrics, stream, source, attempt, generation, crashes, worker, cancel_requested, deadline,"
     " timeout, webhook, webhook_events, routing, started_at, completed_at, data_removed_at, input_bytes,"
-    " output_bytes, input_key, output_key"
+    " output_bytes, input_key, output_key, priority"
 )
 # A value of more bytes is left out where several rows are read at once, and read with its row alone: so a
 # statement reads some 100 kB a row at most, whatever the rows hold.
@@ -113,15 +113,15 @@ INSERT = text(f"""
     INSERT INTO predictions AS p (id, user_id, version_id, model, queue, routing, source, input, stream,
         deadline, timeout,
                                   webhook, webhook_events, idempotency_key, request_hash, notified_at,
-        input_bytes, input_key)
+        input_bytes, input_key, priority)
     SELECT r.id, r.user_id, r.version_id, r.model, r.queue, r.routing, r.source, r.input, r.stream,
            now() + r.cancel_after * interval '1 s', r.timeout, r.webhook, r.webhook_events, r.idempotency_key,
-           decode(r.request_hash, 'hex'), now(), r.input_bytes, r.input_key
+           decode(r.request_hash, 'hex'), now(), r.input_bytes, r.input_key, coalesce(r.priority, 1)
     FROM json_to_recordset(:rows) AS r(id text, user_id uuid, version_id text, model text, queue text,
         routing json,
          source text, input json, stream bool, cancel_after float, timeout float, webhook text,
              webhook_events text[],
-         idempotency_key text, request_hash text, input_bytes int, input_key text)
+         idempotency_key text, request_hash text, input_bytes int, input_key text, priority smallint)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     {RETURNING_NEW}""")
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     String,
     Text,
     func,
@@ -58,6 +59,9 @@ HAS_DEADLINE = "deadline IS NOT NULL AND status IN ('starting', 'processing')"
 HAS_KEY = "idempotency_key IS NOT NULL"
 TO_DELETE = "input_key IS NOT NULL AND data_removed_at IS NOT NULL"
 
+# Who waits, by user, queue, band and version. The beginning of a version's id is enough to tell them apart.
+IN_TURN = ("user_id", "queue", "priority", text("left(version_id, 8)"), "id")
+
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
     """An index of those rows only."""
@@ -84,11 +88,14 @@ class UserRow(Base):
     purge_after: Mapped[str | None] = mapped_column(String(26))
     # An administrator cancels all predictions up to this id. Null: nothing more is to be canceled.
     cancel_up_to: Mapped[str | None] = mapped_column(String(26))
+    weight: Mapped[float] = mapped_column(server_default="1")  # of the user's share (domain/fair_shares.py)
+    highest_priority: Mapped[int] = mapped_column(SmallInteger, server_default="1")  # domain/priorities.py
 
     __table_args__ = (
         _partial("users_to_purge", "id", where="purge_after IS NOT NULL"),
         _partial("users_to_cancel", "id", where="cancel_up_to IS NOT NULL"),
         _partial("users_disabled", "disabled_at", where="disabled_at IS NOT NULL"),
+        _partial("users_weighted", "id", where="weight <> 1"),
     )
 
 
@@ -201,6 +208,7 @@ class PredictionRow(Base):
     notified_at: Mapped[datetime | None] = mapped_column(TIME)
     deadline: Mapped[datetime | None] = mapped_column(TIME)  # Cancel-After
     timeout: Mapped[float | None] = mapped_column()  # seconds of running
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="1")  # the band it waits in
 
     webhook: Mapped[str | None] = mapped_column(Text)
     webhook_events: Mapped[list[str] | None] = mapped_column(ARRAY(String(16)))
@@ -217,7 +225,7 @@ class PredictionRow(Base):
         Index("predictions_by_user_and_model", "user_id", "model", "id"),
         _partial("predictions_ended_by_user", "user_id", "status", "id", where=ENDED),
         _partial("predictions_waiting", "queue", "id", where="status = 'starting'"),
-        _partial("predictions_waiting_by_user", "user_id", where="status = 'starting'"),
+        Index("predictions_in_turn", *IN_TURN, postgresql_where=text("status = 'starting'")),
         _partial("predictions_running", "worker", where="status = 'processing'"),
         _partial("predictions_unnotified", "id", where="status = 'starting' AND notified_at IS NULL"),
         _partial(

@@ -125,6 +125,12 @@ def disabled_lately(session: Session, hours: int) -> list[UUID]:
     return list(session.scalars(select(UserRow.id).where(UserRow.disabled_at > since, EXISTING)))
 
 
+def weights(session: Session) -> dict[UUID | None, float]:
+    """Of the users for whom another share than 1 is set."""
+    rows = session.execute(select(UserRow.id, UserRow.weight).where(UserRow.weight != 1))
+    return {user_id: weight for user_id, weight in rows}
+
+
 def _end_tokens() -> dict[str, Any]:
     return {"token_epoch": UserRow.token_epoch + 1}
 

@@ -63,9 +63,22 @@ def retry_delay(crashes: int) -> float:
     return float(min(60, (max(crashes, 1) - 1) ** 2))
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A prediction that waits, as who claims sees it: `priority` is its band (app/domain/priorities.py),
+    `seconds` for how long it has waited. `wants_start`: its start has a webhook."""
+
+    id: str
+    version_id: str
+    user_id: UUID | None = None
+    priority: int = 1
+    seconds: float = 0.0
+    wants_start: bool = False
+
+
 # Keys of `routing` that came with the request, or that are about what was asked; the others are the routing
 # policy's.
-ASKED = ("deployment", "on_disconnect", "warnings", "request_id")
+ASKED = ("deployment", "on_disconnect", "priority", "warnings", "request_id")
 HIDDEN = ("traceparent",)  # for the processes that a prediction comes by
 # Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.
 RESPONSE = "response"
@@ -79,7 +92,8 @@ class Prediction:
     into signed URLs. Whenever `generation` has grown, it has begun anew. `left_out` names values that were
     not read, because they are long and others were read with them. What `input_key` and `output_key` name is
     in the storage: `input` then holds its short properties only, `output` facts about it
-    (services/predictions/stored_values.py). `routing` is how it was accepted: the queue and why, and what was
+    (services/predictions/stored_values.py). `priority` is the band that it waits in
+    (app/domain/priorities.py). `routing` is how it was accepted: the queue and why, and what was
     asked beside the input (ASKED).
     """
 
@@ -116,6 +130,7 @@ class Prediction:
     output_bytes: int | None = None
     input_key: str | None = None
     output_key: str | None = None
+    priority: int = 1
     left_out: tuple[str, ...] = ()
 
     @property

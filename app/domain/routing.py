@@ -26,6 +26,8 @@ MOST_LOAD = 99.0
 # In turn, a worker with so many times its slots in work and waiting is passed over: it may be stuck.
 OVERLOADED = 2.0
 UNMEASURED_SECONDS = 1.0  # of every worker, when none has run the version lately: then only the load decides
+# A warm worker that would begin only later than this is not waited for: whoever of its class is free first.
+SOON_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,12 @@ class Situation:
         queue."""
         limit = worker.limits.get(self.version)
         return self.load(worker) < 1 and (limit is None or self.ahead(worker) < limit)
+
+    def begins_soon(self, worker: WorkerFacts) -> bool:
+        """Whether the worker would begin one more of the version within SOON_SECONDS, by what one took it
+        lately."""
+        pace = worker.pace.get(self.version) or UNMEASURED_SECONDS
+        return self.ahead(worker) * pace < SOON_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +271,7 @@ def _has_capacity(now: Situation, worker: WorkerFacts) -> bool:
 
 
 def _is_warm_with_capacity(now: Situation, worker: WorkerFacts) -> bool:
-    return now.version in worker.loaded and now.has_capacity(worker)
+    return now.version in worker.loaded and now.has_capacity(worker) and now.begins_soon(worker)
 
 
 def _always(now: Situation, worker: WorkerFacts) -> bool:

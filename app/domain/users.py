@@ -30,6 +30,10 @@ class User(NewUser):
     # After a rotation both secrets sign webhooks until then.
     previous_webhook_secret: str | None = field(default=None, repr=False)
     previous_webhook_secret_until: datetime | None = None
+    # Of a user's share of every worker (app/domain/fair_shares.py), and the highest band to ask for
+    # (app/domain/priorities.py).
+    weight: float = 1.0
+    highest_priority: int = 1
     # Signs links to uploaded files, and nothing else.
     file_key: str = field(repr=False)
 

@@ -76,7 +76,7 @@ class Work:
 
     `timeout` is in seconds of running (0: none). `folder` exists, belongs to this attempt alone and is
     removed by the worker. `delivered`: what an earlier attempt has given out. `caller` names who is to answer
-    for what it does ("": nobody knows).
+    for what it does ("": nobody knows). Of what waits, the lowest `rank` runs first.
     """
 
     id: str
@@ -85,6 +85,7 @@ class Work:
     timeout: float = 0.0
     delivered: Delivered | None = None
     caller: str = ""
+    rank: float = 0.0
 
 
 def file_out(name: str) -> dict[str, str]:

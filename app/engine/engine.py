@@ -145,6 +145,11 @@ class Engine:
         of others."""
         return {supervisor.version: supervisor.record.limit for supervisor in self._all()}
 
+    def pace(self, version: str) -> float:
+        """The seconds of the device that one item of a version takes lately; 0: not known."""
+        supervisor = self._supervisors.get(version)
+        return supervisor.record.pace if supervisor else 0.0
+
     def folders(self) -> set[str]:
         """Those of the versions that are known here: what is loaded, and may be loaded again."""
         return {supervisor.record.spec.path for supervisor in self._all()}

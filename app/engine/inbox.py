@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from app.engine.batch_policy import DEFAULT_COST, CostModel, Limits, Waiting, next_batch
 from app.runtimes.base import Job
@@ -19,13 +20,14 @@ class Entry:
 
     `accepted_at`: when the engine took it; `load_seconds` of that were spent loading the model,
     `tokenise_seconds` in `prepare`. `isolation_group` names a group that must be run by itself after a crash
-    ("" for everybody else).
+    ("" for everybody else). The lowest `rank` runs first, of equal ones the oldest.
     """
 
     job: Job
     accepted_at: float = 0.0
     load_seconds: float = 0.0
     isolation_group: str = ""
+    rank: float = 0.0
     tokenise_seconds: float = 0.0
     started_at: float = 0.0
     batch_size: int = 1
@@ -34,6 +36,9 @@ class Entry:
     @property
     def key(self) -> Hashable:
         return (self.isolation_group, self.job.batch_key)
+
+
+RANK = attrgetter("rank")
 
 
 @dataclass(slots=True)
@@ -61,6 +66,7 @@ class Inbox:
     def add(self, entries: Sequence[Entry]) -> None:
         with self._changed:
             self._waiting.extend(entries)
+            self._waiting.sort(key=RANK)
             self._changed.notify()
 
     def cancel(self, job_id: str) -> bool:
@@ -87,7 +93,7 @@ class Inbox:
             return []
 
     def join(self, key: Hashable, capacity: int) -> list[Entry]:
-        """At most `capacity` waiting entries of that key, oldest first."""
+        """At most `capacity` waiting entries of that key, in their order."""
         with self._changed:
             return self._pop([entry for entry in self._waiting if entry.key == key][: max(0, capacity)])
 
@@ -110,7 +116,7 @@ class Inbox:
             self._changed.notify_all()
 
     def _gather(self) -> None:
-        """`max_wait_ms`: lets a batch that is not full fill, counted from the arrival of its oldest."""
+        """`max_wait_ms`: lets a batch that is not full fill, counted from the arrival of its first."""
         until = self._waiting[0].accepted_at + self.rules.wait
         self._changed.wait_for(
             lambda: self._closed or len(self._waiting) >= self.rules.limits.size,

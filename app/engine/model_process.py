@@ -172,8 +172,8 @@ class ModelProcess:
             self._outbox.send_event(job_id, Canceled())
 
     def _prepare(self, job_id: str, values: Any, folder: str, delivered: Any, *rest: Any) -> Iterator[Entry]:
-        """The entry (`rest`: accepted_at, load_seconds, isolation_group), or nothing when its input is bad:
-        then it has been answered. `delivered`: chunks and states, where there are some to go on from."""
+        """The entry (`rest`: accepted_at, load_seconds, isolation_group, rank), or nothing when its input is
+        bad: then it has been answered. `delivered`: chunks and states, where there are some to go on from."""
         assert self._runtime is not None
         began = time.monotonic()
         earlier = Delivered(*delivered) if delivered else None

@@ -180,6 +180,7 @@ class WorkItem:
                 self.accepted_at,
                 self.load_seconds,
                 "" if self.isolation_group.startswith(HALF) else self.isolation_group,
+                work.rank,
             ]
         )
 

@@ -59,7 +59,7 @@ RATE_LIMITED = Counter("lovage_rate_limited", "Calls refused by a rate limit.", 
 
 CLAIMED = Counter(
     "lovage_predictions_claimed",
-    "Predictions claimed, after a message or by a poll.",
+    "Predictions claimed, after a message, in turn, or by a poll.",
     ["how"],
     registry=WORKER,
 )

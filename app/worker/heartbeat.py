@@ -12,10 +12,11 @@ from uuid import UUID, uuid4
 
 import structlog
 
-from app.db import platform_facts, predictions, versions, workers
+from app.db import platform_facts, predictions, users, versions, workers
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import Unavailable
+from app.domain.fair_shares import FairShares
 from app.domain.routing import WorkerFacts
 from app.domain.workers import NewWorker
 from app.engine.devices import Device
@@ -23,6 +24,7 @@ from app.engine.loaded_model import LoadedModel
 from app.services.predictions.attempts import HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
+from app.worker.handover import Handover
 from app.worker.identity import WorkerIdentity
 from app.worker.run import InFlight
 from app.worker.work_engine import WorkEngine
@@ -107,17 +109,21 @@ class Heartbeat:
         lifecycle: Lifecycle,
         identity: WorkerIdentity,
         in_flight: InFlight,
+        shares: FairShares,
         recovery: Recovery,
         post: Post,
         seconds: float,
+        handover: Handover,
     ) -> None:
         self._database, self._engine = database, engine
         self._lifecycle, self._identity = lifecycle, identity
-        self._in_flight, self._recovery = in_flight, recovery
+        self._in_flight, self._shares = in_flight, shares
+        self._recovery, self._handover = recovery, handover
         self._post, self._seconds = post, seconds
         self._strays: set[tuple[str, int]] = set()
         self._taken: set[tuple[str, int]] = set()
         self._published_states: dict[str, str] = {}
+        self._published_as_busy = False
         self._saved_facts: dict[str, dict[str, Any]] = {}
         self.on_fleet_state: Callable[..., None] = lambda **_: None
         self._due_now = False
@@ -151,8 +157,13 @@ class Heartbeat:
                 self._due_now = False
                 self._try(self._beat)
                 due = time.monotonic() + self._seconds
-            elif self._engine.states() != self._published_states:
+            elif self._engine.states() != self._published_states or self._has_begun_or_ended():
                 self._try(self._beat)
+            self._try(self._handover.look)
+
+    def _has_begun_or_ended(self) -> bool:
+        """Whether this worker is idle and was not, or the other way round: siblings are to know."""
+        return bool(self._in_flight) != self._published_as_busy
 
     def _sweep(self) -> None:
         while not self._stop.wait(self._seconds):
@@ -174,12 +185,14 @@ class Heartbeat:
             queues = workers.beat(
                 session,
                 self._identity.id,
-                running=len(self._in_flight),
+                running=len(running),
                 models=[as_published(model) for model in loaded],
             )
             held = predictions.held(session, self._identity.id)
             paused = platform_facts.get(session, platform_facts.PAUSED_QUEUES)
-        self._published_states = states  # now that it is written
+            self._shares.weights = users.weights(session)
+        self._shares.forget_idle(time.monotonic())
+        self._published_states, self._published_as_busy = states, bool(running)  # now that it is written
         self._in_flight.cancel([prediction_id for prediction_id, _, canceled in held if canceled])
         self._save_facts(loaded)
         if queues is not None:

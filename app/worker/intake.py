@@ -3,8 +3,12 @@ from Postgres.
 
 One thread claims whatever waits in one statement (DESIGN, principle 3). Celery hands over the first message
 after a rest. While more come, they are read from the same Redis lists here, in bulk: Celery's consumer costs
-some 0.6 ms of CPU for each. When no message has come for a while, and once in a while although they come, the
-oldest waiting rows are claimed without one: a message may have been lost.
+some 0.6 ms of CPU for each.
+
+While there is capacity for all that comes, it is claimed by its id, first come first served. What there is
+none for is deferred, and as long as anything is, whatever comes joins it and is claimed in turn between users
+(worker/backlog.py). When no message has come for a while, and once in a while although they come, Postgres
+is asked who waits: a message may have been lost, or forgotten behind too many.
 """
 
 import threading
@@ -12,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
+from typing import TypeVar
 
 import structlog
 
@@ -20,10 +25,11 @@ from app.domain.errors import Unavailable
 from app.domain.predictions import Prediction
 from app.observe import metrics
 from app.services.predictions.lifecycle import Lifecycle
-from app.worker.deferred import DeferredIds
+from app.worker.backlog import Backlog
 from app.worker.identity import WorkerIdentity
 from app.worker.runner import Runner
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 0.5
@@ -35,7 +41,7 @@ LISTEN_SECONDS = 0.05  # for each wait for a message; stopping waits as long
 POLL_SECONDS = 0.02  # between looks into Redis while something deferred waits for capacity
 AT_ONCE = 64  # claimed in one statement; siblings that are as fast get their share of a flood
 
-_by_message, _by_poll = metrics.CLAIMED.labels("message"), metrics.CLAIMED.labels("poll")
+_by_message, _in_turn, _by_poll = (metrics.CLAIMED.labels(how) for how in ("message", "turn", "poll"))
 
 
 class State(Enum):
@@ -63,15 +69,15 @@ class Intake:
     ) -> None:
         self._lifecycle, self._identity = lifecycle, identity
         self._runner, self._lists = runner, lists
-        self._queues, self._slots = queues, slots
+        self._slots = slots
         self.on_claimed: Callable[[Sequence[Prediction]], None] = lambda predictions: None
         self.on_idle: Callable[[], None] = lambda: None
         self._ids: deque[str] = deque()
-        self._deferred = DeferredIds()
+        self._backlog = Backlog(lifecycle, identity, runner, queues)
         self._unread = False  # Redis may hold messages that nobody has read
         self._state = State.IDLE
-        self._is_paused, self._paused_queues = False, frozenset[str]()
-        self._message_at = self._looked_at = time.monotonic()
+        self._is_paused = False
+        self._message_at = time.monotonic()
         self._claimed_at = time.monotonic()
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -102,7 +108,7 @@ class Intake:
     def pause_queues(self, queues: Collection[str]) -> None:
         """Nothing is claimed out of these; their messages are read, and looking at the rows makes up for them
         afterwards."""
-        self._paused_queues = frozenset(queues)
+        self._backlog.paused = frozenset(queues)
 
     def on_capacity(self) -> None:
         """Something ended here."""
@@ -145,13 +151,16 @@ class Intake:
 
     def _claim_next(self) -> None:
         ids = self._next_ids()
-        if ids:
+        if self._backlog:
+            self._or_keep(ids, self._backlog.add_by_ids)
+            _in_turn.inc(self._claim_in_turn())
+        elif ids:
             self._claim(ids)
-        now = time.monotonic()
-        is_silent = not ids and not self._unread and now - self._message_at > QUIET_SECONDS
-        if is_silent or now - self._looked_at > LOOK_ANYWAY_SECONDS:
-            self._looked_at = now
-            self._claim_oldest()
+        is_silent = not ids and not self._unread and time.monotonic() - self._message_at > QUIET_SECONDS
+        is_due = self._backlog.is_look_due(is_silent=is_silent, seconds=LOOK_ANYWAY_SECONDS)
+        if is_due and self._free_slots() > 0 and not self._is_stopped and self._backlog.look():
+            _by_poll.inc(count := self._claim_in_turn())
+            log.info("claimed_without_message", count=count)
 
     def _rest(self) -> None:
         is_full = self._free_slots() <= 0
@@ -167,7 +176,7 @@ class Intake:
             return self._is_stopped
         if self._ids or self._unread:
             return True
-        return self._deferred.count > 0 and self._deferred.has_capacity(self._runner.capacity())
+        return self._backlog.has_capacity()
 
     def _next_ids(self) -> list[str]:
         """What to claim now; waits for it, but not longer than until the next look."""
@@ -180,8 +189,7 @@ class Intake:
             if self._is_stopped or not self._is_due():
                 return []
             self._state = State.CLAIMING
-            ids = self._deferred.pop(self._runner.capacity(), limit) if self._deferred.count else []
-            ids += [self._ids.popleft() for _ in range(min(limit - len(ids), len(self._ids)))]
+            ids = [self._ids.popleft() for _ in range(min(limit, len(self._ids)))]
         is_lone = len(ids) == 1 and time.monotonic() - self._claimed_at > LONE_SECONDS
         if is_lone and was_listening:
             self._unread = False  # the next wait for a message shows it, with no question in between
@@ -200,7 +208,7 @@ class Intake:
     def _listen(self) -> None:
         """Waits for a moment in Celery's stead. What was deferred waits for capacity at the same time, so
         Redis is only asked then."""
-        if self._deferred.count:
+        if self._backlog:
             with self._wake:
                 self._wake.wait_for(self._is_due, POLL_SECONDS)
                 self._unread = True
@@ -211,35 +219,33 @@ class Intake:
     def _claim(self, ids: list[str]) -> None:
         """No more of a version than there is capacity for: a flood of one model must not keep the others
         out."""
-        try:
-            claimed = self._lifecycle.claim(
-                ids, self._identity.id, self._runner.capacity(), self._paused_queues
-            )
-        except Unavailable:
-            self._ids.extendleft(reversed(ids))  # nobody else knows of their messages
-            raise
+        left, paused = self._runner.capacity(), self._backlog.paused
+        claimed = self._or_keep(ids, lambda ids: self._lifecycle.claim(ids, self._identity.id, left, paused))
         if claimed.deferred:
-            self._deferred.add(claimed.deferred)
+            self._backlog.add(claimed.deferred)
         _by_message.inc(len(claimed.predictions))
         self._start(claimed.predictions)
-        self._claimed_at = time.monotonic()
 
-    def _claim_oldest(self) -> None:
-        while (limit := min(AT_ONCE, self._free_slots())) > 0 and not self._is_stopped:
-            capacity = self._runner.capacity()
-            queues = [queue for queue in self._queues if queue not in self._paused_queues]
-            claimed = self._lifecycle.claim_oldest(queues, self._identity.id, limit, capacity)
-            if claimed:
-                log.info("claimed_without_message", count=len(claimed), first=claimed[0].id)
-            _by_poll.inc(len(claimed))
-            self._start(claimed)
-            if len(claimed) < limit:
-                return
+    def _claim_in_turn(self) -> int:
+        """Claims of the backlog as much as there is capacity for. Returns how many."""
+        ids = self._backlog.pop(min(AT_ONCE, self._free_slots()))
+        claimed = self._or_keep(ids, self._backlog.claim)
+        self._start(claimed)
+        return len(claimed)
+
+    def _or_keep(self, ids: list[str], step: Callable[[list[str]], T]) -> T:
+        """Nobody else knows of their messages: they come again when the database cannot be reached."""
+        try:
+            return step(ids)
+        except Unavailable:
+            self._ids.extendleft(reversed(ids))
+            raise
 
     def _start(self, predictions: Sequence[Prediction]) -> None:
         if predictions:
             self.on_claimed(predictions)
             self._runner.start(predictions)
+            self._claimed_at = time.monotonic()
 
     def stop(self) -> None:
         """No more claims; returns when one that is under way has been handed to the runner."""

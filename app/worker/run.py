@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from app.domain.errors import ModelFailed, RunTimeout
+from app.domain.fair_shares import Charge, User
 from app.domain.phases import run_metrics
 from app.domain.predictions import Prediction, Status
 from app.domain.webhooks import wants
@@ -53,10 +54,11 @@ Fence = tuple[str, int, UUID]  # id, attempt and the worker that claimed it
 
 class Stop(IntEnum):
     """Why a run is stopped; of two reasons the greater counts. HAND_BACK: another worker is to have it.
-    CANCEL: its caller or its deadline asked. DROP: it is not this worker's any more, so nothing may be
-    recorded of it."""
+    HAND_OVER: so, and any of this one's class. CANCEL: its caller or its deadline asked. DROP: it is not this
+    worker's any more, so nothing may be recorded of it."""
 
     HAND_BACK = auto()
+    HAND_OVER = auto()
     CANCEL = auto()
     DROP = auto()
 
@@ -70,6 +72,7 @@ class Run:
     __slots__ = (
         "began",
         "changed",
+        "charge",
         "chunks",
         "delivered",
         "ending",
@@ -100,16 +103,16 @@ class Run:
         self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
         self.has_own_timeout = self.in_batch = False  # less time than its version's; it has begun
         self.reason: str | None = None  # why it was canceled
+        self.charge: Charge | None = None  # to its user's share
         self.began, self.submitted = time.monotonic(), 0.0  # the second: when the engine got it
         self.measured_at = self.written_at = 0.0  # when the engine had ended it; when its output was stored
         self.metrics: dict[str, Any] = {}
         self.chunks: list[Any] = []
         self.shown = self.updates = 0
-        self.generation = prediction.generation
+        self.generation, self.logs = prediction.generation, ""
         self.delivered: Delivered | None = None
         if isinstance(prediction.output, list):
             self.go_on_with(Delivered(prediction.output, [None] * len(prediction.output)), self.generation)
-        self.logs = ""
         self.progress: dict[str, int] | None = None
         self.ending: Finished | Failed | Canceled | Crashed | None = None
         self.changed: set[str] = set()
@@ -186,7 +189,7 @@ class Run:
             case Canceled(), None:
                 return HandBack(*self.fence, crashes=1, reason=UNASKED_CANCEL)
             case Canceled(), _:
-                return HandBack(*self.fence)
+                return HandBack(*self.fence, to_class=self.stopped is Stop.HAND_OVER)
         return None
 
     def conclude(self, device: str) -> None:
@@ -238,8 +241,7 @@ class Run:
 
     @property
     def output(self) -> Any:
-        """The whole output at the end, which is what was streamed, if any was; before it, and after a
-        failure, what has come so far."""
+        """What was streamed, if anything was; else the whole output, at the end."""
         return self.chunks or (self.ending.output if isinstance(self.ending, Finished) else None)
 
     @property
@@ -273,11 +275,19 @@ def show(run: Run, data: Any) -> ChunkFrame | None:
     return ChunkFrame(run.prediction.attempt, number, data, run.generation)
 
 
+def device_seconds(run: Run) -> float | None:
+    """Its part of the time of its batch, once measured; 0 when it never began, None when nobody can say."""
+    if "run" in run.metrics:
+        return float(run.metrics["run"]) / max(1, run.metrics.get("batch_size") or 1)
+    return None if run.in_batch else 0.0
+
+
 class InFlight:
     """The runs of a worker, by their fences: a late end of attempt 1 never removes attempt 2. Thread-safe."""
 
     def __init__(self) -> None:
         self._runs: dict[Fence, Run] = {}
+        self._held_back: dict[str, float] = {}  # until when, in monotonic seconds
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -318,6 +328,15 @@ class InFlight:
             if run.stopped is None:
                 run.stop(Stop.HAND_BACK)
 
+    def hold_back(self, versions: Iterable[str], seconds: float) -> None:
+        """Nothing more of these versions is to be claimed for so long."""
+        self._held_back = dict.fromkeys(versions, time.monotonic() + seconds)
+
+    def held_back(self) -> list[str]:
+        """Versions of which nothing more is to be claimed now."""
+        now = time.monotonic()
+        return [version for version, until in self._held_back.items() if until > now]
+
     def drop_former(self, worker: UUID) -> int:
         """Stops what was claimed under another identity than this: it is others' by now. Returns how many."""
         former = [run for run in self.list_all() if run.prediction.worker != worker]
@@ -327,6 +346,13 @@ class InFlight:
 
     def count_by_version(self) -> Counter[str]:
         return Counter(run.prediction.version_id for run in self.list_all())
+
+    def users_by_version(self) -> dict[str, set[User]]:
+        """Whose predictions are here."""
+        users: dict[str, set[User]] = {}
+        for run in self.list_all():
+            users.setdefault(run.prediction.version_id, set()).add(run.prediction.user_id)
+        return users
 
     def attempts(self) -> set[tuple[str, int]]:
         """(id, attempt) of each."""

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from app.domain.errors import ModelFailed, PredictionError, Unavailable
+from app.domain.fair_shares import FairShares
 from app.domain.file_inputs import names_files
 from app.domain.predictions import Prediction, Status
-from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Work, list_files
-from app.engine.capacity import UNMEASURED
+from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Started, Work, list_files
+from app.engine.capacity import left_of
 from app.events.takeover import StreamTakeover
 from app.events.writer import EventWriter
 from app.json_text import JsonText
@@ -29,7 +31,7 @@ from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
-from app.worker.run import InFlight, Run, Stop
+from app.worker.run import InFlight, Run, Stop, device_seconds
 from app.worker.run_preparer import RunPreparer
 from app.worker.run_tracer import Report
 from app.worker.runner_threads import RunnerThreads
@@ -42,13 +44,14 @@ BROKEN = "Lovage itself failed while running this prediction; the worker's log s
 
 ANONYMOUS = "anonymous"  # callers without an account answer together for what they do
 
+ID = attrgetter("id")
 OnEnded = Callable[[Prediction, Status | None], None]
 
 
 class Runner:
-    """Thread-safe. `in_flight` is what runs here. `on_ended` is called at every end: with its status, or None
-    when the prediction was handed back or is no longer ours. `draining`: what the engine drops is handed back
-    by `Lifecycle.hand_back_all`, not as a crash."""
+    """Thread-safe. `in_flight` is what runs here, `shares` what users were given of its time. `on_ended` is
+    called at every end: with its status, or None when the prediction was handed back or is no longer ours.
+    `draining`: what the engine drops is handed back by `Lifecycle.hand_back_all`, not as a crash."""
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class Runner:
         self._outputs, self._device = outputs, options.label
         self.on_ended: OnEnded = lambda prediction, status: None
         self.report: Report = _log_end
-        self.in_flight = InFlight()
+        self.in_flight, self.shares = InFlight(), FairShares(engine.pace)
         self.draining = False
         self._threads = RunnerThreads()
         begin = partial(_take_over, takeover)
@@ -83,20 +86,17 @@ class Runner:
     def capacity(self) -> dict[str, int]:
         """How many more predictions this worker should take of each version that it knows: two batches' worth
         and what runs in two seconds, less those it holds, fetching their files included."""
-        held, limits = self.in_flight.count_by_version(), self._engine.limits()
-        return {
-            version: max(0, limits.get(version, UNMEASURED) - held[version])
-            for version in limits.keys() | held.keys()
-        }
+        return left_of(self._engine.limits(), self.in_flight.count_by_version(), self.in_flight.held_back())
 
     def start(self, predictions: Sequence[Prediction]) -> None:
         """Runs claimed predictions, each to its recorded end; returns at once."""
         groups: dict[str, tuple[ReadyVersion, list[tuple[Run, Work]]]] = {}
-        for prediction in predictions:
+        for prediction in sorted(predictions, key=ID):
             run = Run(prediction)
             if not self.in_flight.add(run):  # Postgres crashed and forgot the claim that it runs by
                 log.info("claimed_again", **prediction.log_names)
                 continue
+            run.charge = self.shares.charge(prediction)
             if prediction.worker != self._identity.id:  # declared dead while it claimed
                 run.stop(Stop.DROP)
                 self._on_event(run, Canceled())
@@ -165,6 +165,8 @@ class Runner:
     def _on_event(self, run: Run, event: Event) -> None:
         """Called by the engine's threads, which must not be kept waiting."""
         try:
+            if isinstance(event, Started) and run.charge:
+                self.shares.begin(run.charge)
             frame = run.on_event(event)
             if frame and run.prediction.stream and isinstance(event, Chunk):
                 self._events.chunk(run.prediction.id, frame, event.state)
@@ -230,6 +232,7 @@ class Runner:
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
+        self.shares.correct(run.charge, device_seconds(run))
         self.report(run, status)
         if run.folder and run.folder.exists():
             self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
@@ -265,7 +268,8 @@ def _is_quick(engine: WorkEngine, version: ReadyVersion, values: dict[str, Any])
 
 def _work_of(run: Run, values: dict[str, Any], timeout: float) -> Work:
     caller = str(run.prediction.user_id or ANONYMOUS)
-    return Work(run.prediction.id, values, str(run.folder or ""), timeout, run.delivered, caller)
+    rank = run.charge.rank if run.charge else 0.0
+    return Work(run.prediction.id, values, str(run.folder or ""), timeout, run.delivered, caller, rank)
 
 
 def _is_resumed(prediction: Prediction) -> bool:

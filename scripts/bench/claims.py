@@ -20,6 +20,7 @@ from app.domain.predictions import Prediction, new_id
 from app.local.embedded import EmbeddedServers, Urls
 from app.services.predictions.lifecycle import Lifecycle
 from app.settings import Settings
+from app.worker.backlog import LOOKED_AT
 
 QUEUE, VERSION = "bench", "v" * 64
 GROUP = 64
@@ -27,11 +28,12 @@ WARM_UP = 5
 WORKER = uuid4()
 
 
-def accept(lifecycle: Lifecycle, number: int) -> list[str]:
+def accept(lifecycle: Lifecycle, number: int, users: int = 1) -> list[str]:
     """So many waiting predictions."""
-    rows = []
-    for _ in range(number):
+    rows, people = [], [str(uuid4()) for _ in range(users)]
+    for place in range(number):
         row = {"id": new_id(time.time_ns() // 1_000_000), "version_id": VERSION, "model": "demo/echo"}
+        row["user_id"] = people[place % users]
         rows.append({**row, "queue": QUEUE, "source": "api", "input": {"text": "x"}, "stream": True})
     for start in range(0, number, GROUP):
         lifecycle.accept(rows[start : start + GROUP])
@@ -70,11 +72,13 @@ def by_ids(lifecycle: Lifecycle, number: int, size: int, capacity: Mapping[str, 
     return timed([claim(lifecycle, group, capacity, expect) for group in groups])
 
 
-def oldest(lifecycle: Lifecycle, number: int, capacity: Mapping[str, int]) -> float:
-    accept(lifecycle, (number + 1) * GROUP)
+def look(lifecycle: Lifecycle, number: int, users: int) -> float:
+    """Who waits, while so many users do."""
+    accept(lifecycle, 20 * users, users)
 
     def call() -> None:
-        check(lifecycle.claim_oldest([QUEUE], WORKER, GROUP, capacity), GROUP)
+        if len(lifecycle.list_next([QUEUE], LOOKED_AT)) < users:
+            raise SystemExit("a look has not seen everybody")
 
     return timed([call] * number)
 
@@ -94,8 +98,8 @@ def measure(lifecycle: Lifecycle, number: int) -> dict[str, float]:
         "64 of 64": by_ids(lifecycle, few, GROUP, {VERSION: GROUP}, GROUP),
         "64 of 64, another version is full": by_ids(lifecycle, few, GROUP, {VERSION: GROUP, "o": 1}, GROUP),
         "32 of 64": by_ids(lifecycle, few, GROUP, {VERSION: 32}, 32),
-        "the oldest 64": oldest(lifecycle, few, {}),
-        "the oldest 64, another version is full": oldest(lifecycle, few, {VERSION: GROUP, "o": 0}),
+        "a look, one user waits": look(lifecycle, few, 1),
+        "a look, 100 users wait": look(lifecycle, few, 100),
     }
 
 

@@ -54,9 +54,9 @@ class HandWorker:
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):
-            for prediction in self._core.lifecycle.claim_oldest(
-                ["cpu", "cpu@testhost", "any"], self._id, 8, {}
-            ):
+            waiting = self._core.lifecycle.list_next(["cpu", "cpu@testhost", "any"], 8)
+            ids = [each.id for each in waiting[:8]]
+            for prediction in self._core.lifecycle.claim(ids, self._id, {}).predictions if ids else ():
                 self._answer(prediction)
 
     def _answer(self, prediction: Prediction) -> None:

@@ -26,6 +26,10 @@ def test_an_administrator_manages_a_users_life(run_as, admin: Person, anonymous)
     ):
         assert run("users", command, "eva").exit_code == 0, command
         assert row in " ".join(run("users", "ls").output.split())
+    shared = run("users", "share", "eva", "--weight", "2", "--priority", "interactive")
+    assert "eva: weight 2, highest priority interactive" in shared.output
+    assert run("users", "share", "eva").exit_code == 2
+    assert run("users", "share", "eva", "--weight", "0").exit_code == 2
     assert "password: " in run("users", "reset-password", "eva", "--keys").output
     assert anonymous.post("/v1/auth/token", data=login).status_code == 401
     assert run("users", "rm", "eva", typed="n\n").exit_code == 1

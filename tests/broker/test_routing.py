@@ -62,13 +62,23 @@ def test_affinity_follows_the_wish_the_loaded_model_and_the_class(
 
 def test_more_of_a_version_than_its_worker_takes_waits_for_whoever_is_free_first() -> None:
     warm, other = (
-        worker("cuda:0", slots=99, loaded=("v",), limits={"v": 4}),
+        worker("cuda:0", slots=99, loaded=("v",), limits={"v": 4}, pace={"v": 0.001}),
         worker("cuda:1", loaded=("v",), running=4),
     )
     for strategy in ("affinity", "least-loaded"):
         assert choice([warm, other], strategy=strategy).queue == "cuda:0@h"
         assert choice([warm, other], strategy=strategy, sent={"cuda:0@h": 4}).queue == "cuda"
         assert choice([replace(warm, loaded={"v": 3}, waiting=1), other], strategy=strategy).queue == "cuda"
+
+
+@pytest.mark.parametrize(("pace", "pinned"), [({"v": 5.0}, 1), ({"v": 0.1}, 10), ({}, 1), ({"v": 0.001}, 60)])
+def test_a_warm_worker_is_waited_for_only_when_it_begins_soon(pace: dict[str, float], pinned: int) -> None:
+    """60 predictions of 5 s all went to the warm worker, and none to the one beside it."""
+    workers = [worker("cuda:0", slots=99, loaded=("v",), pace=pace), worker("cuda:1", slots=99)]
+    sent: Counter[str] = Counter()
+    for _ in range(60):
+        sent[choice(workers, sent=sent).queue] += 1
+    assert sent == Counter({"cuda:0@h": pinned, "cuda": 60 - pinned})
 
 
 def test_in_turn_every_worker_gets_as_many() -> None:

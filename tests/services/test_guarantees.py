@@ -116,7 +116,9 @@ def lose_redis(core: Core) -> Prediction:
 async def workers_claim_from_postgres_without_redis(stage: Stage) -> None:
     core, worker = stage.core, living_worker(stage.core)
     waiting = lose_redis(core)
-    claimed_now = core.lifecycle.claim_oldest(["cpu"], worker, 10, {})
+    claimed_now = core.lifecycle.claim(
+        [each.id for each in core.lifecycle.list_next(["cpu"], 10)], worker, {}
+    ).predictions
     assert [prediction.id for prediction in claimed_now] == [waiting.id]
 
 

@@ -10,7 +10,6 @@ from moving import accepted, claim, claimed, ending, living_worker, now, row
 from sqlalchemy import select, text
 
 from app.composition import Core
-from app.db import claims
 from app.db.tables import DeliveryRow
 from app.domain.predictions import Status
 from app.services.predictions.attempts import HandBack, ProgressUpdate
@@ -30,12 +29,16 @@ def outbox(core: Core, prediction_id: str) -> list[DeliveryRow]:
         )
 
 
+def deferred_ids(got: Claimed) -> list[str]:
+    return [waiting.id for waiting in got.deferred]
+
+
 def test_a_prediction_is_claimed_once(core: Core) -> None:
     waiting = accepted(core)
     first, second = living_worker(core), living_worker(core)
     [mine] = claim(core, first, waiting.id)
     assert (mine.status, mine.attempt, mine.worker) == (Status.PROCESSING, 1, first)
-    assert core.lifecycle.claim([waiting.id, "0" * 26], second, {}) == Claimed([], {})
+    assert core.lifecycle.claim([waiting.id, "0" * 26], second, {}) == Claimed([], [])
     assert claim(core, second, waiting.id) == []
 
 
@@ -48,8 +51,9 @@ def test_of_a_version_no_more_are_claimed_than_there_is_capacity_for(core: Core,
     taken = claimed(core, living_worker(core), version_id="h" * 64).id
     got = core.lifecycle.claim([*heavy, *light, taken], living_worker(core), {"h" * 64: 2, "x": 0})
     assert {each.id for each in got.predictions} == {*heavy[:2], *light}
-    assert got.deferred == {heavy[2]: "h" * 64}
-    assert core.lifecycle.claim(heavy[2:], living_worker(core), {"h" * 64: 0}) == Claimed([], got.deferred)
+    assert deferred_ids(got) == heavy[2:]
+    again = core.lifecycle.claim(heavy[2:], living_worker(core), {"h" * 64: 0})
+    assert (again.predictions, deferred_ids(again)) == ([], heavy[2:])
     [last] = core.lifecycle.claim(heavy[2:], living_worker(core), {"h" * 64: 1}).predictions
     assert last.id == heavy[2]
     assert len(outbox(core, last.id)) == bool(webhook)
@@ -60,7 +64,7 @@ def test_webhooks_for_the_start_share_a_versions_capacity_with_those_without(cor
     told = sorted(accepted(core, webhook=HOOK, webhook_events=["start"]).id for _ in range(3))
     got = core.lifecycle.claim([*told, *plain], living_worker(core), {"v" * 64: 3})
     assert {each.id for each in got.predictions} == {*plain, told[0]}
-    assert set(got.deferred) == set(told[1:])
+    assert deferred_ids(got) == told[1:]
     assert [len(outbox(core, prediction_id)) for prediction_id in told] == [1, 0, 0]
 
 
@@ -79,7 +83,7 @@ def test_a_passed_deadline_is_neither_claimed_nor_deferred(core: Core) -> None:
     time.sleep(0.01)
     for ids in ([late], [late, accepted(core).id]):
         got = core.lifecycle.claim(ids, living_worker(core), {"v" * 64: 0})
-        assert late not in {each.id for each in got.predictions} | got.deferred.keys()
+        assert late not in {each.id for each in got.predictions} | set(deferred_ids(got))
 
 
 def test_a_success_is_recorded_once(core: Core) -> None:
@@ -195,32 +199,29 @@ def test_work_handed_back_after_a_cancel_ends_as_canceled(core: Core) -> None:
     assert now(core, running).status is Status.CANCELED
 
 
-def test_the_oldest_waiting_rows_are_claimed_without_a_message(core: Core) -> None:
-    for queue in ("cpu", "cpu", "cuda", "cpu"):
-        accepted(core, queue=queue)
-    oldest = core.lifecycle.claim_oldest(["cpu"], living_worker(core), 2, {})
-    assert len(oldest) == 2
-    assert all(each.status is Status.PROCESSING and each.queue == "cpu" for each in oldest)
+def next_ids(core: Core, most: int, *queues: str) -> list[str]:
+    return [waiting.id for waiting in core.lifecycle.list_next(queues, most)]
 
 
-def test_of_the_oldest_no_more_of_a_version_are_claimed_than_there_is_capacity_for(core: Core) -> None:
-    """What waits behind a full version is reached, also behind more of it than are looked at otherwise."""
-    heavy, light = "h" * 64, "l" * 64
-    core.lifecycle.accept([row(version_id=heavy) for _ in range(50)])
-    core.lifecycle.accept([row(version_id=light) for _ in range(3)])
-    worker = living_worker(core)
-    first = core.lifecycle.claim_oldest(["cpu"], worker, 4, {heavy: 2})
-    assert [each.version_id for each in first] == [heavy, heavy]
-    second = core.lifecycle.claim_oldest(["cpu"], worker, 4, {heavy: 0})
-    assert [each.version_id for each in second] == [light] * 3
+def test_a_look_finds_the_first_of_everybody_whatever_waits_before_them(core: Core) -> None:
+    flood, bob = str(uuid4()), str(uuid4())
+    first = core.lifecycle.accept([row(user_id=flood) for _ in range(50)])
+    nobodys = [accepted(core).id for _ in range(3)]
+    bobs = [accepted(core, user_id=bob, priority=band).id for band in (1, 2)]
+    light = accepted(core, user_id=flood, version_id="l" * 64).id
+    accepted(core, user_id=bob, queue="cuda")
+    found = next_ids(core, 10, "cpu", "any")
+    assert found == [*sorted(first)[:2], *nobodys, *bobs, light]
+    [waiting] = [each for each in core.lifecycle.list_next(["cpu"], 10) if each.id == bobs[1]]
+    assert (str(waiting.user_id), waiting.priority, waiting.version_id) == (bob, 2, "v" * 64)
 
 
-def test_who_looks_at_the_same_moment_gets_the_next_ones(core: Core) -> None:
-    core.lifecycle.accept([row() for _ in range(8)])
-    with core.database.unit() as session:
-        first = claims.oldest(session, ["cpu"], living_worker(core), 4, {})
-        second = core.lifecycle.claim_oldest(["cpu"], living_worker(core), 4, {})
-    assert len({each.id for each in [*first, *second]}) == 8
+def test_a_look_sees_what_is_due_and_nothing_that_somebody_has(core: Core) -> None:
+    taken, late = claimed(core, living_worker(core)).id, accepted(core, cancel_after=0.001).id
+    time.sleep(0.01)
+    free = accepted(core).id
+    assert next_ids(core, 10, "cpu") == [free]
+    assert not {taken, late}.intersection(next_ids(core, 10, "cpu"))
 
 
 def test_the_events_that_were_asked_for_are_in_the_outbox(core: Core) -> None:

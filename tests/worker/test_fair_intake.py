@@ -5,11 +5,10 @@ import time
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from accepting import accept, all_ended, row, rows
-from hypothesis import given
-from hypothesis import strategies as st
 from waiting import eventually
 
 from app.db.tables import ModelRow, VersionRow
@@ -17,7 +16,6 @@ from app.domain.work import ModelSpec
 from app.engine.engine import Engine
 from app.services.predictions.lifecycle import Lifecycle
 from app.worker import intake
-from app.worker.deferred import DeferredIds
 
 HEAVY = "a" * 64
 
@@ -119,31 +117,23 @@ def test_a_lone_version_still_fills_the_worker(parts: SimpleNamespace) -> None:
     assert time.monotonic() - began < 15
 
 
-@given(
-    st.lists(st.dictionaries(st.integers(0, 50).map(str), st.sampled_from("ab"), max_size=9), max_size=9),
-    st.lists(
-        st.tuples(st.dictionaries(st.sampled_from("ab"), st.integers(0, 5)), st.integers(0, 9)), max_size=9
-    ),
-)
-def test_what_is_deferred_is_popped_once_in_order_and_within_the_capacity(
-    added: list[dict[str, str]], takes: list[Any]
+def test_one_prediction_behind_another_users_flood_does_not_wait_for_it(
+    parts: SimpleNamespace, heavy: str
 ) -> None:
-    deferred = DeferredIds(most=30)
-    versions: dict[str, str] = {}
-    for group, left in enumerate(added):
-        named = {f"{group}-{one}": version for one, version in left.items()}
-        deferred.add(named)
-        versions.update(named)
-    total, seen = deferred.count, []
-    assert total == min(30, len(versions))
-    for capacity, most in takes:
-        taken = deferred.pop(capacity, most)
-        assert len(taken) <= most
-        counts = Counter(versions[one] for one in taken)
-        assert all(counts[version] <= capacity.get(version, most) for version in counts)
-        seen += taken
-    assert len(set(seen)) == len(seen)
-    assert deferred.count == total - len(seen)
-    rest = deferred.pop({}, 100)
-    assert len(rest) == total - len(seen)
-    assert not deferred.has_capacity({})
+    flooding, other = str(uuid4()), str(uuid4())
+    flood = list(
+        parts.core.lifecycle.accept(
+            [row(heavy, text="a", seconds=0.2) | {"user_id": flooding} for _ in range(60)]
+        )
+    )
+    parts.ending_writer.start()
+    parts.intake.start()
+    parts.intake.on_message(flood[0])
+    eventually(lambda: held(parts)[heavy] >= 4)
+    [mine] = parts.core.lifecycle.accept([row(heavy, text="b") | {"user_id": other}])
+    eventually(all_ended(parts, [mine]))
+    before = sum(one.ended for one in rows(parts, flood))
+    assert before < 30, f"{before} of the flood went first"
+    parts.core.lifecycle.cancel(flood)
+    parts.in_flight.cancel(flood)
+    eventually(all_ended(parts, flood))

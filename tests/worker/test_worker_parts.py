@@ -33,6 +33,7 @@ from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Claimed
 from app.services.predictions.stored_values import output_key, split_input
 from app.worker.ending_writer import EndingWriter
+from app.worker.handover import Handover
 from app.worker.heartbeat import Heartbeat, Post
 from app.worker.intake import LOOK_ANYWAY_SECONDS
 from app.worker.preparation import file_inputs, may_write_files
@@ -117,7 +118,7 @@ def test_messages_that_come_while_postgres_is_away_are_claimed_later(
         return claimed
 
     parts.core.lifecycle.claim = away_at_first
-    parts.core.lifecycle.claim_oldest = lambda *_: []
+    parts.core.lifecycle.list_next = lambda *_: []
     start(parts)
     parts.intake.on_message(ids[0])
     notify_others(parts, all_ended(parts, ids), LOOK_ANYWAY_SECONDS - 1)
@@ -330,9 +331,11 @@ def heartbeat(parts: SimpleNamespace, seconds: float = 5.0, recovery: Any = None
         parts.core.lifecycle,
         parts.identity,
         parts.in_flight,
+        parts.runner.shares,
         recovery or parts.core.recovery(),
         Post(devices.resolve("cpu"), "h", 4),
         seconds,
+        Handover(parts.core.database, parts.engine, parts.identity, parts.in_flight, "cpu@h", 15.0),
     )
     made.register()
     return made

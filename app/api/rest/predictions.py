@@ -31,7 +31,7 @@ from app.api.headers import LONGEST_DURATION, duration, idempotency_key, is_stri
 from app.api.problems import declared, invalid_request
 from app.api.rest.answers import answer_prediction
 from app.api.rest.others_predictions import readable
-from app.api.rest.wire import PredictionOut
+from app.api.rest.wire import PredictionOut, PriorityWord
 from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.predictions import Prediction
 from app.outbound.addresses import AddressPolicy
@@ -80,6 +80,13 @@ class PredictionIn(BaseModel):
     on_disconnect: Literal["continue", "cancel"] = Field(
         "continue",
         description="`cancel`: when the last reader of `urls.stream` has left, the prediction is canceled.",
+    )
+    priority: PriorityWord = Field(
+        "default",
+        description=(
+            "The band it waits in; a higher one goes first, and who waits rises. `interactive` is for users "
+            "whom an administrator allows it; `batch` is for what may wait."
+        ),
     )
 
 
@@ -239,6 +246,7 @@ async def _submission(
         drops_unknown=not is_strict(request.headers.get("prefer")),
         request_id=request.scope["request_id"],
         traceparent=request.scope.get(TRACEPARENT),
+        priority=caller.allowed_priority(body.priority),
         size=body_size(request),
     )
 

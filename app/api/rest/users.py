@@ -1,16 +1,18 @@
 """Users, for administrators: who is there, creating and deleting them, their rank, their credentials."""
 
 from datetime import datetime
+from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, Cursor, IdempotencyKey, Limit, ServicesDep, note
 from app.api.problems import declared
 from app.api.rest.credentials import SignOutIn
-from app.api.rest.wire import PageOut, left_out, page_out
+from app.api.rest.wire import PageOut, PriorityWord, left_out, page_out
+from app.domain.priorities import Priority, from_word
 from app.domain.users import User
 from app.services.idempotency import IdempotentRequest
 from app.services.people.administration import UserWithPassword
@@ -21,13 +23,21 @@ MADE_UP = "Without one, a random one is made up and answered this once."
 
 
 class UserOut(BaseModel):
-    """A user as administrators see them. `disabled_at` is null for those who may sign in."""
+    """A user as administrators see them. `disabled_at` is null for those who may sign in. `weight` is of the
+    user's share of every worker, `highest_priority` the highest band that the user may ask for."""
 
     username: str
     email: str
     is_admin: bool
     created_at: datetime
     disabled_at: datetime | None
+    weight: float
+    highest_priority: PriorityWord
+
+    @field_validator("highest_priority", mode="before")
+    @classmethod
+    def as_word(cls, value: Any) -> Any:
+        return Priority(value).word if isinstance(value, int) else value
 
     @classmethod
     def from_user(cls, user: User) -> "UserOut":
@@ -68,6 +78,12 @@ class UserPatch(BaseModel):
 
     disabled: bool | None = Field(None, description="Whether the account's tokens and keys are refused.")
     is_admin: bool | None = Field(None, description="Whether the user is an administrator.")
+    weight: float | None = Field(
+        None, ge=0.01, le=100, description="Of the user's share of every worker, beside others who wait."
+    )
+    highest_priority: PriorityWord | None = Field(
+        None, description="The highest `priority` that the user may ask for."
+    )
 
     @model_validator(mode="after")
     def something_changes(self) -> "UserPatch":
@@ -136,7 +152,7 @@ def create_user(
 @router.patch(
     "/v1/users/{username}",
     operation_id="users.update",
-    summary="Disable, enable, promote or demote a user",
+    summary="Disable, enable, promote or demote a user, set their share",
     responses=declared(401, 403, 404, 409, 413, 415, 422),
 )
 def update_user(
@@ -146,9 +162,15 @@ def update_user(
     PRINCIPAL_CACHE_SECONDS in others; tokens end for good. What waits is canceled, what runs goes on.
     Nothing of theirs is removed. The last administrator can be neither disabled nor demoted (409).
     Administrators only."""
-    user = services.people.administration.update(
-        caller, username, disabled=body.disabled, is_admin=body.is_admin
-    )
+    administration = services.people.administration
+    if body.weight is not None or body.highest_priority is not None:
+        highest = from_word(body.highest_priority) if body.highest_priority else None
+        administration.set_share(caller, username, weight=body.weight, highest_priority=highest)
+        changes = {"weight": body.weight, "highest_priority": body.highest_priority}
+        note(
+            request, caller, "user.share_set", username, **{k: v for k, v in changes.items() if v is not None}
+        )
+    user = administration.update(caller, username, disabled=body.disabled, is_admin=body.is_admin)
     if body.is_admin is not None:
         note(request, caller, "user.promoted" if body.is_admin else "user.demoted", user.username)
     if body.disabled is not None:

@@ -63,6 +63,9 @@ class QueuePlaceOut(BaseModel):
     starts_in_seconds: WaitsOut | None
 
 
+PriorityWord = Literal["interactive", "default", "batch"]
+
+
 class PredictionOut(BaseModel):
     """A prediction: the same object in answers, lists and webhooks."""
 

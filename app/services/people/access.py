@@ -21,6 +21,7 @@ from app.coalesce import Coalescer
 from app.db import keys, users
 from app.db.session import Database
 from app.domain.errors import AccountDisabled, Forbidden, LovageError, Unauthenticated
+from app.domain.priorities import Priority, from_word
 from app.domain.users import ApiKey, User
 from app.services.people.tokens import TokenSigner
 
@@ -43,6 +44,17 @@ class Principal:
     scopes: frozenset[str]
     is_admin: bool = False
     key_id: UUID | None = None
+    highest_priority: Priority = Priority.DEFAULT
+
+    def allowed_priority(self, word: str) -> Priority:
+        """The band of this name. Raises Forbidden when it is above the caller's highest."""
+        priority = from_word(word)
+        if priority < self.highest_priority:
+            highest = self.highest_priority.word
+            raise Forbidden(
+                f"Your account may not ask for the priority '{word}': its highest is '{highest}'."
+            )
+        return priority
 
     def need(self, scope: str) -> None:
         """Raises Forbidden, naming the scope, unless the caller has it."""
@@ -192,7 +204,7 @@ class Access:
             return DISABLED
         if claims.epoch != user.token_epoch:  # signed out, or the password is another one now
             return None
-        return Principal(user.id, user.username, scopes_of(user), user.is_admin)
+        return _principal(user, scopes_of(user))
 
     def _touch(self, ids: list[UUID]) -> None:
         try:
@@ -225,5 +237,9 @@ class Access:
 def _by_key(key: ApiKey, user: User) -> Principal:
     if user.disabled_at is not None:
         return DISABLED
-    scopes = frozenset(key.scopes) & scopes_of(user)
-    return Principal(user.id, user.username, scopes, user.is_admin, key.id)
+    return _principal(user, frozenset(key.scopes) & scopes_of(user), key.id)
+
+
+def _principal(user: User, scopes: frozenset[str], key_id: UUID | None = None) -> Principal:
+    highest = Priority.INTERACTIVE if user.is_admin else Priority(user.highest_priority)
+    return Principal(user.id, user.username, scopes, user.is_admin, key_id, highest)

@@ -15,6 +15,7 @@ from app.db import idempotency as idempotency_keys
 from app.db.session import Database
 from app.domain.errors import Conflict, Forbidden, Gone, NotFound, SecretShownOnce
 from app.domain.pages import Page
+from app.domain.priorities import Priority
 from app.domain.users import User
 from app.domain.versions import is_name
 from app.services.idempotency import CreatedBefore, IdempotentRequest
@@ -125,6 +126,21 @@ class UserAdministration:
         if disabled and self._on_disabled:
             self._on_disabled(user.id)
         return self._existing(user.id)
+
+    def set_share(
+        self,
+        principal: Principal,
+        username: str,
+        *,
+        weight: float | None = None,
+        highest_priority: Priority | None = None,
+    ) -> User:
+        """How much of every worker a user is given beside others, and the highest band that the user may ask
+        for; None: stays as it is. Workers know within a heartbeat. Raises NotFound."""
+        need_operator(principal)
+        values = {"weight": weight, "highest_priority": highest_priority}
+        changes = {name: value for name, value in values.items() if value is not None}
+        return self._change(username, lambda session, user: users.change(session, user.id, changes))
 
     def reset_password(
         self, principal: Principal, username: str, password: str | None, *, revoke_keys: bool

@@ -54,13 +54,15 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
-    """An attempt handed back unfinished: by a worker that stops (`crashes` 0) or after a crash (1)."""
+    """An attempt handed back unfinished: by a worker that stops (`crashes` 0) or after a crash (1).
+    `to_class`: whoever of its worker's class is free is to have it."""
 
     id: str
     attempt: int
     worker: UUID
     crashes: int = 0
     reason: str = ""
+    to_class: bool = False
 
 
 def is_last(prediction: Prediction, hand_back: HandBack, max_crashes: int) -> bool:

@@ -15,6 +15,7 @@ from app.db.prediction_lists import Filter
 from app.db.session import Database
 from app.domain.errors import Gone, LovageError
 from app.domain.predictions import Prediction, Status, lowest_id
+from app.domain.priorities import Priority
 from app.domain.statistics import ErrorGroup
 from app.services.catalogue.runnable import Runnables
 from app.services.people.access import Principal
@@ -118,6 +119,7 @@ class Bulk:
                 webhook_events=prediction.webhook_events,
                 timeout=prediction.timeout,
                 request_id=request_id,
+                priority=max(Priority(prediction.priority), principal.highest_priority),
             )
             return Rerun(prediction.id, await self._submitter.submit(submission))
         except LovageError as error:

@@ -16,10 +16,11 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.coalesce import split_groups
-from app.db import claims, deliveries, storage_use, sweeps
+from app.db import claims, deliveries, storage_use, sweeps, turns
 from app.db import predictions as table
 from app.db.session import Database
-from app.domain.predictions import Prediction
+from app.domain import queue_names
+from app.domain.predictions import Prediction, Waiting
 from app.events import channels
 from app.json_text import JsonText
 from app.observe import metrics
@@ -42,11 +43,11 @@ FEW = 8  # ends at once that are published with how they ended; the rows of more
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """`predictions` are the worker's now. `deferred`, id -> version: they wait, the worker has no capacity
-    for more of their version."""
+    """`predictions` are the worker's now. `deferred` wait, the worker has no capacity for more of their
+    version."""
 
     predictions: list[Prediction]
-    deferred: dict[str, str]
+    deferred: list[Waiting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,11 @@ class HandedBack:
 def _stay(queue: str) -> str | None:
     """Nothing is sent to another queue."""
     return None
+
+
+def _to_class(queue: str) -> str | None:
+    """From a worker's own queue to its class's."""
+    return queue_names.device_class(queue) if "@" in queue else None
 
 
 class Lifecycle:
@@ -105,7 +111,7 @@ class Lifecycle:
         self._notifier.claimed(claimed)
         missing.difference_update(prediction.id for prediction in claimed)
         full = [each for each in waiting if each.version_id in limits and each.id in missing]
-        return Claimed(claimed, {each.id: each.version_id for each in full})
+        return Claimed(claimed, full)
 
     def _claim_with_webhook(
         self, ids: Sequence[str], worker: UUID, capacity: Mapping[str, int]
@@ -116,17 +122,16 @@ class Lifecycle:
         self._notifier.deliveries(webhooks)
         return claimed
 
-    def claim_oldest(
-        self, queues: Sequence[str], worker: UUID, limit: int, capacity: Mapping[str, int]
-    ) -> list[Prediction]:
-        """Claims at most `limit` of the oldest waiting rows of these queues without a message about them.
-        Raises Unavailable."""
-        with self._database.unit() as session:
-            claimed = claims.oldest(session, queues, worker, limit, capacity)
-            webhooks = self._outbox.write(session, claimed, "start")
-        self._notifier.claimed(claimed)
-        self._notifier.deliveries(webhooks)
-        return claimed
+    def list_waiting(self, ids: Sequence[str], paused: Collection[str] = ()) -> list[Waiting]:
+        """Those of the ids that could be claimed, the oldest first. Raises Unavailable."""
+        with self._database.autocommit() as statement:
+            return claims.still_waiting(statement, ids, paused)
+
+    def list_next(self, queues: Sequence[str], most: int) -> list[Waiting]:
+        """The first of everybody who waits in these queues, whatever Redis knows of them; of all together
+        some `most`. Raises Unavailable."""
+        with self._database.autocommit() as statement:
+            return turns.next_of_groups(statement, queues, most)
 
     def save_progress(self, updates: Sequence[ProgressUpdate]) -> list[bool]:
         """Writes outputs and logs so far. False for each that is no longer this worker's: it must be
@@ -235,7 +240,8 @@ class Lifecycle:
             if is_last(prediction, hand_back, self._max_crashes):
                 endings.append(_row(last_ending(prediction, hand_back)))
             else:
-                rows.append(requeue_row(prediction, hand_back, other_queue(prediction.queue)))
+                other = _to_class if hand_back.to_class else other_queue
+                rows.append(requeue_row(prediction, hand_back, other(prediction.queue)))
         waiting, ended = table.requeue(session, rows), table.finish(session, endings)
         return HandedBack(waiting, ended, self._outbox.write(session, ended, "completed"))
 

@@ -22,6 +22,7 @@ from app.db import predictions as table
 from app.db.session import Database
 from app.domain.errors import AnswerLost, DatabaseRefused, OutcomeUnknown, StorageFailed
 from app.domain.predictions import RESPONSE, Prediction, new_id
+from app.domain.priorities import Priority
 from app.domain.versions import RunnableVersion
 from app.json_text import JsonText
 from app.services.files.own_files import OwnFiles
@@ -89,6 +90,7 @@ class Submission:
     response: Mapping[str, Any] | None = None  # kept for whoever shows it as a response
     request_id: str | None = None  # of the request that it came with
     traceparent: str | None = None  # of its trace, where there is one
+    priority: Priority = Priority.DEFAULT
     size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
     def requested(self) -> dict[str, Any]:
@@ -101,6 +103,7 @@ class Submission:
             "deployment": self.deployment,
             "on_disconnect": "cancel" if self.stop_without_readers else None,
             RESPONSE: self.response,
+            "priority": None if self.priority is Priority.DEFAULT else self.priority.word,
         }
 
     def fingerprint(self) -> str:
@@ -232,6 +235,7 @@ class Submitter:
             "version_id": version.id,
             "model": version.model,
             "queue": choice.queue,
+            "priority": submission.priority,
             "routing": {**choice.as_json(), **submission.requested()},
             "source": submission.source,
             "input": parts.rest.fragment,

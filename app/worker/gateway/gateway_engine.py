@@ -188,6 +188,10 @@ class GatewayEngine:
         """How many items of each version it takes at once."""
         return self._versions.limits()
 
+    def pace(self, version: str) -> float:
+        """Seconds of one prediction lately; 0: not known."""
+        return self._versions.pace(version)
+
     def folders(self) -> set[str]:
         """Of files that must stay: none."""
         return set()

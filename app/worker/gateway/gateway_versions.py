@@ -62,6 +62,11 @@ class GatewayVersions:
             for name, version in list(self._versions.items())
         }
 
+    def pace(self, name: str) -> float:
+        """Seconds of one prediction of a version lately; 0: not known."""
+        version = self._versions.get(name)
+        return version.pace if version else 0.0
+
     def describe(self, version: GatewayVersion) -> LoadedModel:
         """As a worker's loaded model."""
         capacity = self._pool.capacity(version.choices)
