@@ -21,6 +21,7 @@ from app.worker.work_engine import WorkEngine
 log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS = 10.0  # two heartbeats
+HOLD_SECONDS = 1.5  # in which a silent sibling has asked Postgres who waits; both idled when it was longer
 QUEUED = 500  # rows of its own queue that are moved at once
 UNMEASURED_SECONDS = 1.0
 
@@ -52,7 +53,7 @@ class Handover:
         if not count:
             return
         last = sorted(waiting, key=lambda run: run.charge.rank if run.charge else 0.0)[-count:]
-        self._in_flight.hold_back({run.prediction.version_id for run in last}, AGAIN_SECONDS)
+        self._in_flight.hold_back({run.prediction.version_id for run in last}, HOLD_SECONDS)
         for run in last:
             run.stop(Stop.HAND_OVER)
         self._served |= dict.fromkeys(idle, time.monotonic())
