@@ -17,39 +17,36 @@ FEW = 256  # deferred ones; with no more than that it is worth looking for those
 
 
 class Backlog:
-    """Of the queues that are `paused`, nothing is claimed."""
+    """What is `deferred` waits for capacity. Of the queues that are `paused`, nothing is claimed."""
 
     def __init__(
         self, lifecycle: Lifecycle, identity: WorkerIdentity, runner: Runner, queues: Sequence[str]
     ) -> None:
         self._lifecycle, self._identity = lifecycle, identity
         self._runner, self._queues = runner, queues
-        self._deferred = DeferredIds(runner.shares)
+        self.deferred = DeferredIds(runner.shares)
         self._looked_at = time.monotonic()
         self.paused: Collection[str] = ()
-
-    def __len__(self) -> int:
-        return self._deferred.count
 
     def is_look_due(self, *, is_silent: bool, seconds: float) -> bool:
         """Whether Postgres is to be asked: nothing comes and nothing is known, little is left of what is
         known in part, or it was not asked for so many seconds."""
-        if self._deferred.has_forgotten and self._deferred.count <= FEW:
+        if self.deferred.has_forgotten and self.deferred.count <= FEW:
             return True
-        return (is_silent and not self._deferred.count) or time.monotonic() - self._looked_at > seconds
+        return (is_silent and not self.deferred.count) or time.monotonic() - self._looked_at > seconds
 
     def has_capacity(self) -> bool:
         """Whether any of it can be claimed now."""
-        if not self._deferred.count:
+        if not self.deferred.count:
             return False
         capacity = self._runner.capacity()
-        if self._deferred.has_capacity(capacity):
+        if self.deferred.has_capacity(capacity):
             return True
-        return self._deferred.has_newcomer(Supply(capacity, self._runner.in_flight.users_by_version()))
+        return self.deferred.has_newcomer(Supply(capacity, self._runner.in_flight.users_by_version()))
 
     def add(self, waiting: Sequence[Waiting]) -> int:
         """Returns how many were new."""
-        return self._deferred.add(waiting, time.monotonic())
+        return self.deferred.add(waiting, time.monotonic())
 
     def add_by_ids(self, ids: Sequence[str]) -> None:
         """Those of the messages that still wait. Raises Unavailable."""
@@ -60,7 +57,7 @@ class Backlog:
         """At most so many ids whose turn it is and that there is capacity for."""
         in_flight = self._runner.in_flight
         supply = Supply(self._runner.capacity(), in_flight.users_by_version())
-        return self._deferred.pop(supply, limit, time.monotonic()) if limit > 0 else []
+        return self.deferred.pop(supply, limit, time.monotonic()) if limit > 0 else []
 
     def claim(self, ids: Sequence[str]) -> list[Prediction]:
         """What of it nobody else has. Raises Unavailable."""
@@ -72,5 +69,5 @@ class Backlog:
         queues = [queue for queue in self._queues if queue not in self.paused]
         waiting = self._lifecycle.list_next(queues, LOOKED_AT)
         added = self.add(waiting)
-        self._deferred.has_forgotten = added > 0 and len(waiting) >= LOOKED_AT // 2
+        self.deferred.has_forgotten = added > 0 and len(waiting) >= LOOKED_AT // 2
         return added

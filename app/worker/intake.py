@@ -151,7 +151,7 @@ class Intake:
 
     def _claim_next(self) -> None:
         ids = self._next_ids()
-        if self._backlog:
+        if self._backlog.deferred.count:
             self._or_keep(ids, self._backlog.add_by_ids)
             _in_turn.inc(self._claim_in_turn())
         elif ids:
@@ -208,7 +208,7 @@ class Intake:
     def _listen(self) -> None:
         """Waits for a moment in Celery's stead. What was deferred waits for capacity at the same time, so
         Redis is only asked then."""
-        if self._backlog:
+        if self._backlog.deferred.count:
             with self._wake:
                 self._wake.wait_for(self._is_due, POLL_SECONDS)
                 self._unread = True

@@ -36,7 +36,9 @@ def test_a_small_body_that_becomes_a_large_one_is_refused_at_the_bound(ada) -> N
 
 
 @pytest.mark.parametrize(
-    "content", [b"{}", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more", zlib.compress(b"{}"), b""]
+    "content",
+    [b"{}", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more", zlib.compress(b"{}"), b""],
+    ids=["plain", "cut off", "more after it", "zlib", "empty"],  # gzip holds the time
 )
 def test_what_is_no_gzip_is_refused_by_a_sentence(ada, content) -> None:
     answer = post(ada, content)
