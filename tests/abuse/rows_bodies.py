@@ -290,7 +290,7 @@ def numbers() -> Iterator[Case]:
 
 def wanted_tokens() -> Iterator[Case]:
     row = "max-new-tokens"
-    for value in (-1, 0, 1.5, True, "5", 10**9, 2**53, [], {}):
+    for value in (-1, 1.5, True, "5", 10**9, 2**53, [], {}):
         body = {"version": "demo/words", "input": {"prompt": "x", "max_new_tokens": value}}
         yield posts(row, repr(value), body, (422,))
     yield Case(row, "every number of every runtime has a maximum", every_number_is_bounded, ())

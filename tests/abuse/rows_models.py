@@ -127,7 +127,7 @@ def schema() -> Iterator[Case]:
 
 def nothing_queued(stage: Stage, body: dict[str, Any]) -> Answer:
     person = stage.person("careless")
-    answer = person.post(CREATE, body)
+    answer = person.post(CREATE, body, headers={"Prefer": "handling=strict"})
     listed = person.call("GET", CREATE)
     assert listed.json()["results"] == [], listed
     return answer

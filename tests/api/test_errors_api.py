@@ -20,7 +20,6 @@ def test_an_error_never_repeats_a_long_name(ada, echo):
         {"version": "x" * 100_000, "input": {}},
         {"version": "ada/echo", "input": {"k" * 100_000: 1}},
     ):
-        answer = ada.http.post(
-            "/v1/predictions", content=json.dumps(body), headers={"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json", "Prefer": "handling=strict"}
+        answer = ada.http.post("/v1/predictions", content=json.dumps(body), headers=headers)
         assert (answer.status_code, len(answer.text) < 5_000) == (422, True)

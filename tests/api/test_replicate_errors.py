@@ -58,9 +58,13 @@ def test_forms_of_errors(api: Server, ada: Person, anonymous: httpx.Client, echo
             422,
             {field: "wings", "invalid_fields.0.description": lambda found: "additional property" in found},
         ),
-        # Replicate drops unknown inputs silently; we name them.
+        # Replicate drops unknown inputs silently; we name them in `warnings`, and refuse them where asked to.
         (
-            ada.http.post(one, json={"version": "ada/echo", "input": {"wings": 2}}),
+            ada.http.post(
+                one,
+                json={"version": "ada/echo", "input": {"wings": 2}},
+                headers={"Prefer": "handling=strict"},
+            ),
             422,
             {field: "input.wings"},
         ),

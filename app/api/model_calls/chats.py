@@ -1,7 +1,7 @@
 """A conversation as every edge hands it to a model: messages and settings by our names. Knows no wire
 format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from app.api.model_calls.calls import Call
@@ -27,7 +27,8 @@ def fit_settings(
     return kept
 
 
-def chat_input(call: Call, messages: Sequence[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's input for one answer, its thoughts and tool calls apart where it can tell them."""
+def chat_input(call: Call, messages: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's input for one answer, its thoughts and tool calls apart where it can tell them. Choices of
+    one call share the very list of messages, so that it is stored once."""
     parsed = {"parse_response": True} if "parse_response" in call.inputs() else {}
-    return {"messages": list(messages), **parsed, **settings}
+    return {"messages": messages, **parsed, **settings}

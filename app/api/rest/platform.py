@@ -21,7 +21,8 @@ PUBLIC: dict[str, Any] = {"security": []}
 FAULT: dict[int | str, dict[str, Any]] = {
     500: declared()[500]
 }  # all that a probe can meet: probes are never limited
-PROBE = {**FAULT, 422: declared(422)[422]}  # `verbose` may be too long
+LINES = {"text/plain": {"schema": {"type": "string"}}}  # with `verbose`
+PROBE = {**FAULT, 200: {"content": LINES}, 422: declared(422)[422]}  # `verbose` may be too long
 
 
 Verbose = Annotated[
@@ -178,12 +179,15 @@ def as_lines(name: str, checks: dict[str, str], *, passed: bool) -> PlainTextRes
     return PlainTextResponse("\n".join(lines) + "\n", 200 if passed else 503, {"Cache-Control": "no-store"})
 
 
+AWAY = {"model": ReadyOut, "content": LINES, "description": "A part is away; `checks` names it."}
+
+
 @router.get(
     "/readyz",
     operation_id="platform.readyz",
     summary="Would a prediction be accepted now",
     response_model=ReadyOut,
-    responses={**PROBE, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    responses={**PROBE, 503: AWAY},
     openapi_extra=PUBLIC,
 )
 @router.get(
@@ -191,7 +195,7 @@ def as_lines(name: str, checks: dict[str, str], *, passed: bool) -> PlainTextRes
     operation_id="platform.ready",
     summary="Would a prediction be accepted now",
     response_model=ReadyOut,
-    responses={**PROBE, 503: {"model": ReadyOut, "description": "A part is away; `checks` names it."}},
+    responses={**PROBE, 503: AWAY},
     openapi_extra=PUBLIC,
 )
 def readiness(request: Request, services: ServicesDep, verbose: Verbose = None) -> Response:
