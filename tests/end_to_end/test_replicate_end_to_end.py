@@ -73,7 +73,7 @@ def test_a_failure_is_data_with_a_reason(remote: Client) -> None:
 
 def test_bad_input_is_a_422_that_names_the_field(remote: Client) -> None:
     with pytest.raises(ReplicateError) as caught:
-        remote.predictions.create(model="demo/words", input={"prompt": "x", "max_new_tokens": 0})
+        remote.predictions.create(model="demo/words", input={"prompt": "x", "max_new_tokens": -1})
     assert caught.value.status == 422
     assert "max_new_tokens" in (caught.value.detail or "")
 

@@ -204,7 +204,7 @@ test("an unknown model or prediction is a 404, a wrong token a 401", async () =>
 });
 
 test("bad input is a 422 that names the field", async () => {
-  const bad = { model: "demo/words", input: { prompt: "x", max_new_tokens: 0 } };
+  const bad = { model: "demo/words", input: { prompt: "x", max_new_tokens: -1 } };
   await assert.rejects(replicate.predictions.create(bad), refused(422, /max_new_tokens/));
 });
 

@@ -233,7 +233,7 @@ def errors_have_the_classes_of_their_status() -> None:
     with pytest.raises(replicate.NotFoundError):
         remote.predictions.get(prediction_id="nothing")
     with pytest.raises(replicate.UnprocessableEntityError, match="max_new_tokens"):
-        remote.run("demo/words", input={"prompt": "x", "max_new_tokens": 0})
+        remote.run("demo/words", input={"prompt": "x", "max_new_tokens": -1})
     stranger = replicate.Replicate(bearer_token="lov_wrong", base_url=f"{URL}/v1", max_retries=0)
     with pytest.raises(replicate.AuthenticationError):
         stranger.account.get()
