@@ -14,6 +14,7 @@ from app.services.people.access import Principal
 from app.services.platform.fleet_operations import FleetOperations
 from app.services.predictions.queues import Queues
 from app.worker.draining import Draining
+from app.worker.handover import Handover
 from app.worker.heartbeat import Heartbeat, Post
 
 OPERATOR = Principal(None, "root", frozenset({"admin"}), is_admin=True)
@@ -28,9 +29,11 @@ def heart(parts: SimpleNamespace) -> Heartbeat:
         parts.core.lifecycle,
         parts.identity,
         parts.in_flight,
+        parts.runner.shares,
         parts.core.recovery(),
         Post(devices.resolve("cpu"), "h", 16),
         5.0,
+        Handover(parts.core.database, parts.engine, parts.identity, parts.in_flight, "cpu", 15.0),
     )
     heart.on_fleet_state = Draining(parts.intake, parts.in_flight, 0.5).apply
     heart.register()
