@@ -169,7 +169,6 @@ def wrong_places(stage: Stage) -> Iterator[Answer]:
         {"Authorization": ""},
         {"Authorization": f"Bearer {good} {good}"},
         {"Cookie": f"token={good}"},
-        {"X-Api-Key": good},
         {"Proxy-Authorization": f"Bearer {good}"},
         {"Authorization": f"Bearer {good},"},
     ]
