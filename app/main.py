@@ -19,8 +19,9 @@ from app import __version__, composition
 from app import settings as settings_module
 from app.api import openapi, problems
 from app.api.access_log import AccessLines
+from app.api.answered import AnsweredRequests, OnAnswered
 from app.api.anthropic import messages
-from app.api.metrics import RequestCounts
+from app.api.metrics import count
 from app.api.middleware import RequestBounds
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import models as ollama_models
@@ -53,7 +54,7 @@ from app.api.rest import (
 from app.api.server import Leaving
 from app.api.tei import embeddings as tei_embeddings
 from app.api.tei import predict as tei_predict
-from app.api.tracing import TraceRequests
+from app.api.tracing import TraceRequests, end_span
 from app.api.web import pages, session
 from app.api.web.session_cookie import SessionCookie, cookie_name
 from app.api.websocket import route as websocket
@@ -153,6 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
+    listeners: list[OnAnswered] = []
     app.add_middleware(SessionCookie, name=app.state.cookie_name)
     app.add_middleware(
         RequestBounds,
@@ -171,10 +173,13 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         )
     if settings.otel_exporter_otlp_endpoint:
         app.add_middleware(TraceRequests)
+        listeners.append(end_span)
     if settings.metrics:
-        app.add_middleware(RequestCounts)
+        listeners.append(count)
     if app.state.access_log:
-        app.add_middleware(AccessLines, access_log=app.state.access_log)
+        listeners.append(AccessLines(app.state.access_log).add)
+    if listeners:
+        app.add_middleware(AnsweredRequests, listeners=listeners)
 
 
 def build() -> FastAPI:

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.access_log import LEFT, PREDICTIONS, TRACEPARENT
+from app.api.access_log import PREDICTIONS, TRACEPARENT
 from app.api.creating_addresses import makes_predictions
 from app.observe.tracing import Tracing, set_error, traceparent_of
+
+SPAN = "span"  # in a request's scope
 
 
 class TraceRequests:
@@ -25,25 +27,15 @@ class TraceRequests:
         tracing: Tracing = scope["app"].state.api.core.tracing
         span = tracing.begin("POST", parent or None)
         scope[TRACEPARENT] = traceparent_of(span)
-        status = LEFT
-
-        async def watched(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except BaseException:  # written, then raised on
-            status = 500  # Starlette answers it further out
-            raise
-        finally:
-            end(span, scope, status)
+        scope[SPAN] = span
+        await self._app(scope, receive, send)
 
 
-def end(span: Any, scope: Scope, status: int) -> None:
-    """The request is answered."""
+def end_span(scope: Scope, status: int, _: float) -> None:
+    """The request is answered; does nothing for one without a trace."""
+    span: Any = scope.get(SPAN)
+    if span is None:
+        return
     route = getattr(scope.get("route"), "path", "other")
     span.update_name(f"POST {route}")
     attributes = {

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from app.api.access_log import PREDICTIONS, AccessLines
+from app.api.answered import AnsweredRequests
 from app.observe.access_log import AccessLog
 
 
@@ -35,7 +36,9 @@ def lines_of(log_format: str, *paths: str) -> list[str]:
     app = Starlette(routes=[Route("/v1/{token}", answer), Route("/health", answer)])
 
     async def ask() -> None:
-        transport = httpx.ASGITransport(AccessLines(app, access_log), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            AnsweredRequests(app, [AccessLines(access_log).add]), raise_app_exceptions=False
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             for path in paths:
                 await client.get(path)
