@@ -123,6 +123,9 @@ def services_of(request: HTTPConnection) -> Services:
     return services
 
 
+ANTHROPIC = ("/v1/messages", "/v1/models")  # the addresses that their clients call
+
+
 async def caller_of(request: Request) -> Principal:
     """Who calls; the call counts towards the caller's limits. Raises Unauthenticated, TooMany."""
     if known := request.scope.get("caller"):
@@ -147,8 +150,9 @@ def count_calls(request: Request, caller: Principal, policy: str, amount: int = 
 
 
 def credential_of(request: Request) -> str | None:
-    """The header that says who calls: `Authorization`, or `x-api-key`, which Anthropic's clients send."""
-    if header := request.headers.get("authorization"):
+    """The header that says who calls: `Authorization`, or `x-api-key` where Anthropic's clients call."""
+    header = request.headers.get("authorization")
+    if header is not None or not request.url.path.startswith(ANTHROPIC):
         return header
     key = request.headers.get("x-api-key")
     return f"Bearer {key}" if key else None

@@ -138,6 +138,7 @@ def wrong_claims(stage: Stage) -> dict[str, str]:
 def tokens() -> Iterator[Case]:
     yield Case("tokens", "everything that is not ours", every_token, (401,), 30)
     yield Case("tokens", "the good one in all the wrong places", wrong_places, (401,))
+    yield Case("tokens", "the good one in an address, which takes no such parameter", in_the_address, (422,))
     yield Case("tokens", "none, at every route", no_credential, (401, 200, 404, 405, 422), 30)
     yield Case("tokens", "the good one", good_token, (200,))
 
@@ -155,10 +156,7 @@ def every_token(stage: Stage) -> Iterator[Answer]:
 
 
 def wrong_places(stage: Stage) -> Iterator[Answer]:
-    good, basic = (
-        signed(HS256, claims_of(stage), stage.secret.encode()),
-        base64.b64encode(f"ada:{PASSWORD}".encode()).decode(),
-    )
+    good, basic = good_of(stage), base64.b64encode(f"ada:{PASSWORD}".encode()).decode()
     headers: list[dict[str, str]] = [
         {"Authorization": f"Basic {basic}"},
         {"Authorization": f"Basic {base64.b64encode(f'x:{good}'.encode()).decode()}"},
@@ -169,14 +167,23 @@ def wrong_places(stage: Stage) -> Iterator[Answer]:
         {"Authorization": ""},
         {"Authorization": f"Bearer {good} {good}"},
         {"Cookie": f"token={good}"},
+        {"X-Api-Key": good},
         {"Proxy-Authorization": f"Bearer {good}"},
         {"Authorization": f"Bearer {good},"},
     ]
     with stage.somebody() as client:
         for header in headers:
             yield Answer.of(client.get(ACCOUNT, headers=header))
+
+
+def in_the_address(stage: Stage) -> Iterator[Answer]:
+    with stage.somebody() as client:
         for name in ("token", "access_token", "api_key", "key"):
-            yield Answer.of(client.get(ACCOUNT, params={name: good}))
+            yield Answer.of(client.get(ACCOUNT, params={name: good_of(stage)}))
+
+
+def good_of(stage: Stage) -> str:
+    return signed(HS256, claims_of(stage), stage.secret.encode())
 
 
 def no_credential(stage: Stage) -> Iterator[Answer]:
