@@ -9,6 +9,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -105,7 +106,7 @@ ROUTERS = (
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Leaving]]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     settings: Settings = app.state.settings
     # Plain `def` routes and blocking calls run in anyio's threads; they share the connection pool with the
     # hot path.
@@ -118,7 +119,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Leaving]]:
         app.state.access_log.start()
     gc.freeze()  # what is loaded now stays: looking through all of it for garbage took 90 ms each time
     try:
-        yield {"leaving": app.state.leaving}
+        yield {"leaving": app.state.leaving, "services": api.services}
     finally:
         checking.cancel()
         await api.close()
@@ -136,6 +137,8 @@ def create_app(settings: Settings) -> FastAPI:
         license_info={"name": "MIT"},
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
+        # FastAPI's own asks at each request whether it is on; spans are made by hand (app/api/tracing.py).
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redirect_slashes=False,  # a redirect would repeat the Host header, which the caller chooses
     )
     app.state.settings = settings

@@ -118,8 +118,9 @@ class Services:
 
 
 def services_of(request: HTTPConnection) -> Services:
-    """The process's services."""
-    services: Services = request.app.state.services
+    """The process's services, from the lifespan's state, which is a plain dict: each request asks some ten
+    times, and `app.state` would cost a failed look-up each time."""
+    services: Services = request.scope["state"]["services"]
     return services
 
 
@@ -136,7 +137,7 @@ async def caller_of(request: Request) -> Principal:
     except Unauthenticated:
         limited_by_address(request)
         raise
-    count_calls(request, caller, policy_of(request.method, request.url.path))
+    count_calls(request, caller, policy_of(request.method, request.scope["path"]))
     request.scope["caller"] = caller
     return caller
 
@@ -152,7 +153,7 @@ def count_calls(request: Request, caller: Principal, policy: str, amount: int = 
 def credential_of(request: Request) -> str | None:
     """The header that says who calls: `Authorization`, or `x-api-key` where Anthropic's clients call."""
     header = request.headers.get("authorization")
-    if header is not None or not request.url.path.startswith(ANTHROPIC):
+    if header is not None or not request.scope["path"].startswith(ANTHROPIC):
         return header
     key = request.headers.get("x-api-key")
     return f"Bearer {key}" if key else None

@@ -61,12 +61,12 @@ async def is_committed_when_answered(stage: Stage) -> None:
     app = create_app(stage.settings)
     with stage.core.database.unit() as session:
         runtimes.put(session, {spec.name: asdict(spec) for spec in registry.specs() if spec.name == "echo"})
-    async with app.router.lifespan_context(app):
-        people = app.state.services.people
+    async with app.router.lifespan_context(app) as state:
+        people = state["services"].people
         user = people.accounts.create("ada@x.io", "ada", "correct horse battery")
         key = people.keys.issue(user.id, "k", ["predict", "models"]).secret
         calls = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),
+            transport=httpx.ASGITransport(lambda scope, *ends: app({**scope, "state": state}, *ends)),
             base_url="http://lovage.test",
             headers={"Authorization": f"Bearer {key}"},
         )
