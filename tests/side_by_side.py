@@ -21,6 +21,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Folders whose tests share one platform; they take longest, so they begin first.
 SHARED_PLATFORM = ("end_to_end", "abuse", "chaos")
+# Those of end_to_end that are mostly clients of the same API: a process of their own, with a second platform,
+# because one process would be busy with that folder long after all others have ended.
+CLIENTS = "clients"
+CLIENT_FILES = ("test_openai_", "test_other_clients", "test_replicate_", "test_snippets", "test_streams_")
 # Playwright's event loop runs in its process until the end, so that no asynchronous test may come after it:
 # the tests with a browser are a group of their own, and the last one.
 BROWSER = "browser"
@@ -34,7 +38,9 @@ class ByFolderOrFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return BROWSER if in_browser(nodeid) else platform_folder(nodeid) or file
+        if in_browser(nodeid):
+            return BROWSER
+        return CLIENTS if is_of_clients(nodeid) else platform_folder(nodeid) or file
 
 
 def platform_folder(nodeid: str) -> str:
@@ -46,6 +52,12 @@ def platform_folder(nodeid: str) -> str:
 def in_browser(nodeid: str) -> bool:
     """Whether a test drives a browser."""
     return nodeid.partition("::")[0].rpartition("/")[2].startswith("test_web_") and "end_to_end" in nodeid
+
+
+def is_of_clients(nodeid: str) -> bool:
+    """Whether a test of end_to_end is one of CLIENT_FILES."""
+    is_end_to_end = platform_folder(nodeid) == "end_to_end"
+    return is_end_to_end and nodeid.partition("::")[0].rpartition("/")[2].startswith(CLIENT_FILES)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

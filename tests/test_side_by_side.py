@@ -7,7 +7,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from side_by_side import ALONE, ORDINARY, QUIET, SHARED_PLATFORM, MachineLock, platform_folder
+from side_by_side import (
+    ALONE,
+    CLIENT_FILES,
+    ORDINARY,
+    QUIET,
+    SHARED_PLATFORM,
+    MachineLock,
+    is_of_clients,
+    platform_folder,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,6 +89,14 @@ def test_the_folders_with_a_shared_platform_exist() -> None:
     assert all((ROOT / "tests" / folder).is_dir() for folder in SHARED_PLATFORM)
     assert platform_folder("tests/end_to_end/test_operators.py::test_a") == "end_to_end"
     assert platform_folder("tests/engine/test_end_to_end.py::test_a") == ""
+
+
+def test_the_files_of_clients_exist_and_are_a_group_of_their_own() -> None:
+    folder = Path(__file__).with_name("end_to_end")
+    for beginning in CLIENT_FILES:
+        assert list(folder.glob(f"{beginning}*.py")), beginning
+    assert is_of_clients("tests/end_to_end/test_snippets.py::test_a_snippet_runs[README]")
+    assert not is_of_clients("tests/end_to_end/test_operators.py::test_a")
 
 
 def test_the_tests_of_the_engine_start_no_server() -> None:

@@ -12,7 +12,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -203,17 +203,27 @@ def in_names(path: str, source: str) -> Iterator[Violation]:
                 yield Violation(path, line, "of", retired.say, name)
 
 
+TEST_NAME = re.compile(r"^[ ]*(?:async )?def (test_\w+)", re.MULTILINE)
+
+
 def in_test_names(path: str, source: str) -> Iterator[Violation]:
     """Retired words in the sentences that tests are named by."""
-    for kind, name, line in names(path, source):
-        if kind in ("modules", "functions") and name.startswith("test_"):
-            yield from in_text(path, line, name)
+    if (module := Path(path).stem).startswith("test_"):
+        yield from in_text(path, 1, module)
+    for match in TEST_NAME.finditer(source):
+        yield from in_text(path, source.count("\n", 0, match.start(1)) + 1, match.group(1))
+
+
+@lru_cache(maxsize=1)  # names and texts of a file are looked for one after the other
+def nodes(source: str) -> list[ast.AST]:
+    """Everything in a file."""
+    return list(ast.walk(ast.parse(source)))
 
 
 def names(path: str, source: str) -> Iterator[tuple[str, str, int]]:
     """Kind, name and line of every name defined in a file: the module's own, classes, functions, others."""
     yield "modules", Path(path).parent.name if path.endswith("__init__.py") else Path(path).stem, 1
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case ast.ClassDef():
                 yield "classes", node.name, node.lineno
@@ -248,7 +258,7 @@ def in_text(path: str, first_line: int, text: str) -> Iterator[Violation]:
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
     """Line and text of every comment and every string of a file, docstrings among them."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
     comment: list[str] = []

@@ -1,4 +1,7 @@
-"""`lovage bench` against a running platform: figures, files, exit codes, and nothing left behind."""
+"""`lovage bench` against a running platform: figures, files, exit codes, and nothing left behind.
+
+What really measures takes minutes: `make chaos` runs it.
+"""
 
 import json
 import os
@@ -35,6 +38,7 @@ def measured(platform: UpPlatform, tmp_path_factory: pytest.TempPathFactory) -> 
     return Path(path)
 
 
+@pytest.mark.chaos
 def test_an_experiment_gives_figures_a_file_and_a_plot(measured: Path) -> None:
     result = saved(measured)
     assert [level["concurrency"] for level in result["levels"]] == [1, 4]
@@ -47,12 +51,14 @@ def test_an_experiment_gives_figures_a_file_and_a_plot(measured: Path) -> None:
     assert "</svg>" in measured.with_suffix(".svg").read_text()
 
 
+@pytest.mark.chaos
 def test_a_result_compared_with_itself_is_within_the_spread(platform: UpPlatform, measured: Path) -> None:
     done = platform.lovage("bench", "compare", str(measured), str(measured))
     assert "within the spread" in done.stdout
     assert "1.00" in done.stdout
 
 
+@pytest.mark.chaos
 def test_streams_have_a_first_piece_and_an_open_loop_has_its_rate(
     platform: UpPlatform, tmp_path: Path
 ) -> None:
@@ -80,6 +86,7 @@ def test_streams_have_a_first_piece_and_an_open_loop_has_its_rate(
     assert not path.with_suffix(".svg").exists()
 
 
+@pytest.mark.chaos
 def test_a_sweep_finds_a_policy_that_can_be_applied(
     platform: UpPlatform, client: httpx.Client, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from app.runtimes.demo import demo_minilm_folder
 from app.runtimes.encoders.embedding import Embedding
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SEEDS = 4  # pictures of each digit
 
 
 @pytest.mark.alone
@@ -106,7 +107,7 @@ def test_text_and_pictures_say_where_their_time_went(client: httpx.Client) -> No
 def test_digits_are_read_back_by_a_classifier(client: httpx.Client) -> None:
     ids = []
     for digit, word in enumerate(WORDS):
-        for seed in range(10):
+        for seed in range(SEEDS):
             body = {"version": "demo/digits", "input": {"prompt": word, "seed": 100 * digit + seed}}
             ids.append(client.post("/v1/predictions", json=body).raise_for_status().json()["id"])
     ended = wait_all(client, ids, 240)
@@ -116,11 +117,11 @@ def test_digits_are_read_back_by_a_classifier(client: httpx.Client) -> None:
     read = SVC(gamma=0.001).fit(data, labels).predict(numpy.array(pictures))
     table = numpy.zeros((10, 10), int)
     for n, label in enumerate(read):
-        table[n // 10, label] += 1
+        table[n // SEEDS, label] += 1
     print("\nasked \\ read  " + "  ".join(map(str, range(10))))
     for word, row in zip(WORDS, table, strict=True):
         print(f"{word:>12}  " + "  ".join(f"{count or '.'}" for count in row))
-    assert table.trace() >= 80, f"{table.trace()} of 100 read correctly"
+    assert table.trace() >= 0.8 * len(read), f"{table.trace()} of {len(read)} read correctly"
 
 
 def small(png: bytes) -> numpy.ndarray:

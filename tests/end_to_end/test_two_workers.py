@@ -76,6 +76,7 @@ def turns(client: httpx.Client) -> None:
     client.post("/v1/models", json=asked)
 
 
+@pytest.mark.chaos
 def test_in_turn_both_workers_get_half_and_a_stopping_one_nothing(
     platform: UpPlatform, client: httpx.Client, second: subprocess.Popen[bytes], turns: None
 ) -> None:
@@ -156,6 +157,7 @@ def test_who_crashes_a_public_model_on_purpose_is_refused_it_and_nobody_else(
     assert (ended["status"], ended["output"]) == ("succeeded", "theirs")
 
 
+@pytest.mark.chaos
 def test_a_worker_with_another_storage_refuses_to_start(platform: UpPlatform, tmp_path: Path) -> None:
     state = platform.state
     env = {

@@ -105,7 +105,9 @@ def test_killed_servers_start_again_without_loss(data_dir: Path) -> None:
         assert count_rows(again) == 2
 
 
-@pytest.mark.parametrize("after_s", [0.02, 0.1, 0.25, 0.4, 0.6])
+@pytest.mark.parametrize(
+    "after_s", [0.25, *(pytest.param(at, marks=pytest.mark.chaos) for at in (0.02, 0.1, 0.4, 0.6))]
+)
 def test_a_launcher_killed_in_its_first_second_leaves_nothing_half_made(
     new_dir: Path, launchers: Launchers, after_s: float
 ) -> None:

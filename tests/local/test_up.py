@@ -65,7 +65,7 @@ def test_up_starts_everything_and_ctrl_c_drains_it(
     ]
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("after_s", [0.3, *(pytest.param(at, marks=pytest.mark.chaos) for at in (0.0, 0.9))])
 def test_an_up_killed_on_its_first_way_up_leaves_no_process_and_the_next_one_works(
     launchers: Launchers, new_dir: Path, after_s: float
 ) -> None:

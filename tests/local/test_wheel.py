@@ -1,4 +1,7 @@
-"""A wheel is complete: whoever installs it runs `lovage up` in an empty folder, with no checkout in reach."""
+"""A wheel is complete: whoever installs it runs `lovage up` in an empty folder, with no checkout in reach.
+
+Building, installing and starting take a minute: `make chaos` runs these.
+"""
 
 import os
 import shutil
@@ -14,6 +17,7 @@ from packaging.requirements import Requirement
 
 from app.local.ports import choose_port
 
+pytestmark = pytest.mark.chaos
 ROOT = Path(__file__).parents[2]
 SOURCES = ("alembic", "app", "demo_models", "experiments", "requirements")
 
