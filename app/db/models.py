@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, or_, select, text, true, update
+from sqlalchemy import ColumnElement, case, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db.objects import to_object, values_of
@@ -102,12 +102,3 @@ def remove_all(session: Session, owner_id: UUID, username: str, heir: UUID) -> N
     own = (ModelRow.owner_id == owner_id, ModelRow.deleted_at.is_(None))
     session.execute(update(ModelRow).where(*own, ModelRow.owner == username).values(deleted_at=func.now()))
     session.execute(update(ModelRow).where(*own, ModelRow.owner != username).values(owner_id=heir))
-
-
-RUN_COUNTS = text("SELECT model, count(*) FROM predictions GROUP BY model")
-
-
-def run_counts(session: Session) -> dict[str, int]:
-    """How many predictions each owner/name has had. Reads the whole table: callers keep the answer for a
-    while."""
-    return {str(model): int(count) for model, count in session.execute(RUN_COUNTS)}

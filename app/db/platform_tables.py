@@ -55,6 +55,15 @@ class UsageDayRow(Base):
     device_seconds: Mapped[float] = mapped_column(Float, server_default="0")
 
 
+class ModelRunsRow(Base):
+    """How many predictions have ended of each model, by its name. Written with the minutes."""
+
+    __tablename__ = "model_runs"
+
+    model: Mapped[str] = mapped_column(String(129), primary_key=True)
+    runs: Mapped[int] = mapped_column(BigInteger)
+
+
 class QueueMinuteRow(Base):
     """What waited and ran when a minute was over. Its last row says up to when statistics are written."""
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.planner import BY_AGE, IN_QUEUE, by_index
 from app.db.sweeps import queues_waiting
+from app.domain.predictions import Waiting
 from app.domain.queue_counts import QueueCount, WebhookCounts
 
 MOST_WEBHOOKS = 10_000  # looked at
@@ -77,20 +78,20 @@ def first_ids(session: Session, queue: str, most: int) -> list[str]:
 
 
 FIRST_OF_USERS = text("""
-    SELECT u.id AS user_id, w.id, w.queue
-    FROM unnest(CAST(:users AS uuid[])) AS u(id)
-    CROSS JOIN LATERAL (SELECT id, queue FROM predictions WHERE status = 'starting' AND user_id = u.id
+    SELECT w.* FROM unnest(CAST(:users AS uuid[])) AS u(id)
+    CROSS JOIN LATERAL (SELECT id, queue, version_id, user_id, priority,
+                               greatest(0, extract(epoch FROM now() - created_at))::float AS seconds
+                        FROM predictions WHERE status = 'starting' AND user_id = u.id
                         ORDER BY id LIMIT :most) AS w
     ORDER BY w.id""")
 
 
-def first_of_users(session: Session, users: Sequence[UUID], most: int) -> dict[UUID, list[tuple[str, str]]]:
-    """(id, queue) of each user's predictions that have waited longest, at most `most` each; users without any
-    are left out."""
-    waiting_of: dict[UUID, list[tuple[str, str]]] = {}
-    for row in session.execute(FIRST_OF_USERS, {"users": list(users), "most": most}):
-        waiting_of.setdefault(row.user_id, []).append((row.id, row.queue))
-    return waiting_of
+def first_of_users(session: Session, users: Sequence[UUID], most: int) -> list[tuple[str, Waiting]]:
+    """Each user's predictions that have waited longest with their queues, at most `most` each."""
+    rows = session.execute(FIRST_OF_USERS, {"users": list(users), "most": most})
+    return [
+        (row.queue, Waiting(row.id, row.version_id, row.user_id, row.priority, row.seconds)) for row in rows
+    ]
 
 
 WEBHOOKS = text("""

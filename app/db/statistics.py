@@ -2,6 +2,7 @@
 here costs a prediction anything.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -48,6 +49,10 @@ WRITE = text(f"""
         FROM buckets GROUP BY 1, 2, 3
         ON CONFLICT DO NOTHING
         RETURNING at, user_id, model, succeeded, failed, canceled, device_seconds
+    ), runs AS (
+        INSERT INTO model_runs AS r (model, runs)
+        SELECT model, sum(succeeded + failed + canceled) FROM minutes GROUP BY 1
+        ON CONFLICT (model) DO UPDATE SET runs = r.runs + excluded.runs
     )
     INSERT INTO usage_days AS d (day, user_id, model, succeeded, failed, canceled, device_seconds)
     SELECT (at AT TIME ZONE 'UTC')::date, user_id, model, sum(succeeded), sum(failed), sum(canceled),
@@ -111,6 +116,15 @@ def queue_minutes(session: Session, since: int, until: int) -> list[QueueMinute]
     """What waited and ran in all."""
     rows = session.execute(QUEUE, {"since": since, "until": until})
     return [QueueMinute(row.at, row.waiting, row.running) for row in rows]
+
+
+RUNS = text("SELECT model, runs FROM model_runs WHERE model = ANY(:models)")
+
+
+def run_counts(session: Session, models: Sequence[str]) -> dict[str, int]:
+    """How many predictions of each owner/name have ended, up to the last written minute; of which none has,
+    is left out."""
+    return {row.model: row.runs for row in session.execute(RUNS, {"models": list(models)})}
 
 
 USAGE = text("""

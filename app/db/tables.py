@@ -31,6 +31,7 @@ from app.db.base import TIME, Base
 from app.db.platform_tables import (
     BackendReportRow,
     BackendRow,
+    ModelRunsRow,
     PlatformFactRow,
     QueueMinuteRow,
     StatisticsMinuteRow,
@@ -42,6 +43,7 @@ __all__ = [
     "BackendReportRow",
     "BackendRow",
     "Base",
+    "ModelRunsRow",
     "PlatformFactRow",
     "QueueMinuteRow",
     "StatisticsMinuteRow",

@@ -7,6 +7,11 @@ from enum import IntEnum
 AGEING_SECONDS = 60.0
 
 
+def age_band(priority: int, seconds: float) -> int:
+    """The band of what has waited so long."""
+    return max(0, priority - int(seconds / AGEING_SECONDS))
+
+
 class Priority(IntEnum):
     """Lower numbers are claimed first. What a caller may ask for is set for each user."""
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from app.domain.fair_shares import FairShares, User
 from app.domain.predictions import Waiting
-from app.domain.priorities import AGEING_SECONDS
+from app.domain.priorities import age_band
 
 MOST = 20_000  # ids of some 200 bytes
 
@@ -129,8 +129,7 @@ class DeferredIds:
 
     def _candidate(self, key: _Key, start: float, now: float) -> _Candidate:
         oldest, since = self._queues[key][0]
-        band = max(0, key.priority - int((now - since) / AGEING_SECONDS))
-        return _Candidate(band, start, oldest, id(key), key)
+        return _Candidate(age_band(key.priority, now - since), start, oldest, id(key), key)
 
     def _popleft(self, key: _Key) -> str:
         waiting = self._queues[key]

@@ -34,14 +34,14 @@ BENCHES = {
 }
 
 
-def run(name: str) -> list[Line] | None:
-    """The rows, or None when it failed (it has said why)."""
+def run(name: str) -> tuple[list[Line], int]:
+    """The rows, none when it broke (it has said why), and its exit status: not 0, too, when a row is
+    missed."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "lines.json"
         status = status_of([sys.executable, "-m", f"scripts.bench.{name}"], {LINES_FILE: str(file)})
-        if status or not file.is_file():
-            return None
-        return [Line(**values) for values in json.loads(file.read_text("utf-8"))]
+        lines = json.loads(file.read_text("utf-8")) if file.is_file() else []
+        return [Line(**values) for values in lines], status or int(not lines)
 
 
 def status_of(command: list[str], env: dict[str, str]) -> int:
@@ -90,10 +90,10 @@ def main() -> int:
     failed = []
     for name in arguments.names or BENCHES:
         print(f"\n{name}: {BENCHES[name]}", flush=True)
-        lines = run(name)
-        if lines is None:
+        lines, status = run(name)
+        if status:
             failed.append(name)
-        elif arguments.write:
+        if lines and arguments.write:
             PAGE.write_text(written(PAGE.read_text("utf-8"), name, lines), "utf-8")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

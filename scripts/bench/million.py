@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 from typing import Any, cast
-from uuid import uuid4
 
 import orjson
 import psycopg2
@@ -24,18 +23,19 @@ from sqlalchemy.orm import Session
 from app import redis_client
 from app.broker.queue_lists import UnreadLists
 from app.broker.redis_marker import RedisMarker
-from app.db.claims import oldest
 from app.db.session import Database, connect
+from app.db.turns import next_of_groups
 from app.domain.predictions import new_id
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery, SweepLimits
+from app.worker.backlog import LOOKED_AT
 from scripts.bench.http_load import Connection
 from scripts.bench.stage import Line, Stage, show, stage
 
-MOST_TIMES = 2.0
+MOST_TIMES = 1.25  # two empty platforms differ by a fifth on a machine with other work
 QUEUE = "cuda"
-WITHOUT_BAR = ("/status", "a worker's claim of 64")  # the empty platform has no 64 to claim
+WITHOUT_BAR = ("/status", LOOK := "a worker's look for the next 1,024")  # the empty platform has none
 INSERT = """
     INSERT INTO predictions (id, user_id, version_id, model, queue, routing, input, notified_at)
     SELECT %(prefix)s || lpad(n::text, 16, '0'), user_id, version_id, model, queue, routing, input, now()
@@ -138,16 +138,15 @@ def sweeps(stage: Stage, number: int) -> list[float]:
         return [seconds(sweep) for _ in range(number)]
 
 
-def claims(stage: Stage, number: int) -> list[float]:
-    """Of a worker's looks for the oldest 64 of its queues; taken back."""
+def looks(stage: Stage, number: int) -> list[float]:
+    """Of a worker's looks for whose turn it is in its queues."""
     with recovery(stage) as (_, database):
 
-        def claim() -> None:
+        def look() -> None:
             with Session(database.engine) as session:
-                oldest(session, [QUEUE, f"{QUEUE}:0@host", "any"], uuid4(), 64, {})
-                session.rollback()
+                next_of_groups(session, [QUEUE, f"{QUEUE}:0@host", "any"], LOOKED_AT)
 
-        return [seconds(claim) for _ in range(number)]
+        return [seconds(look) for _ in range(number)]
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -174,7 +173,7 @@ def measured(stage: Stage, calls: Calls, number: int) -> dict[str, Callable[[], 
     """Everything that is compared, by name."""
     own = {
         "the sweep": lambda: sweeps(stage, number // 10),
-        "a worker's claim of 64": lambda: claims(stage, number // 10),
+        LOOK: lambda: looks(stage, number // 10),
     }
     return {**calls.kinds(), **own}
 
@@ -211,9 +210,14 @@ def compared(empty: Stage, full: Stage, waiting: int, number: int, rounds: int) 
 
 def line(name: str, waiting: int, without: float, under: float) -> Line:
     """A row; times in milliseconds."""
-    bar = "" if name in WITHOUT_BAR else f"≤ {MOST_TIMES:.0f} times"
-    value = f"{under:.1f} ms ({under / without:.2f} times)"
-    return Line(f"{name}, {waiting:,} waiting: p50", value, bar, f"empty {without:.1f} ms")
+    has_bar, times = name not in WITHOUT_BAR, under / without
+    return Line(
+        f"{name}, {waiting:,} waiting: p50",
+        f"{under:.1f} ms ({times:.2f} times)",
+        f"≤ {MOST_TIMES} times" if has_bar else "",
+        f"empty {without:.1f} ms",
+        is_missed=has_bar and times > MOST_TIMES,
+    )
 
 
 def main() -> int:
@@ -224,8 +228,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with stage(MAX_WAITING_PER_USER="2000000") as empty, stage(MAX_WAITING_PER_USER="2000000") as full:
         lines = compared(empty, full, arguments.waiting, arguments.number, arguments.rounds)
-    show(lines)
-    return 0
+    return show(lines)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ served, and Jain's index of the seconds that each was served.
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sys
 import time
@@ -16,13 +17,18 @@ from typing import Any
 
 import httpx
 import orjson
+import psycopg2
 
 from scripts.bench.http_load import Target, flood
 from scripts.bench.stage import Line, Stage, show, stage
+from scripts.own_platform import UNLIMITED
 
 SECONDS = 0.02  # of one short prediction
 CONNECTIONS = 32
 SPREAD = 1.0  # sigma of the log-normal costs, between users and within each
+LONGEST = 0.5  # seconds of one of these; a share is many times as much
+PLENTY = 3.0  # times what a user can be served
+MOST_SERVICE_TIMES, LEAST_INDEX = 2, 0.95
 PASSWORD = "a password of a bench"  # of users who live as long as the bench does
 
 
@@ -82,39 +88,56 @@ def behind_a_flood(on: Stage, version: str, number: int, tries: int) -> Line:
     flooding.send(version, [SECONDS] * number)
     waits = sorted(other.wait_for_one(version) for _ in range(tries))
     cancel_all(on, [flooding])
-    found = f"p50 {median(waits) * 1000:.0f} ms, most {waits[-1] * 1000:.0f} ms"
-    wanted = f"2 service times: {2 * SECONDS * 1000:.0f} ms and the way"
+    bar = alone + MOST_SERVICE_TIMES * SECONDS
     return Line(
-        f"one prediction behind {number:,} of another user", found, wanted, f"{alone * 1000:.0f} ms alone"
+        f"one prediction behind {number:,} of another user: wait and way",
+        f"p50 {median(waits) * 1000:.0f} ms, most {waits[-1] * 1000:.0f} ms",
+        f"p50 ≤ {bar * 1000:.0f} ms: {MOST_SERVICE_TIMES} service times and the way",
+        f"{alone * 1000:.0f} ms alone",
+        is_missed=median(waits) > bar,
     )
 
 
-def served(on: Stage, caller: Caller) -> float:
-    """Device seconds that a user was given by now."""
-    seconds, path = 0.0, "/v1/predictions?status=succeeded&limit=100"
-    with httpx.Client(base_url=on.client.base_url, headers=caller.target.headers, trust_env=False) as client:
-        while path:
-            page = client.get(path).raise_for_status().json()
-            seconds += sum(each["metrics"]["run"] for each in page["results"])
-            path = page["next"]
-    return seconds
+SERVED = """
+    SELECT u.username, sum((p.metrics ->> 'run')::float)
+    FROM predictions AS p JOIN users AS u ON u.id = p.user_id
+    WHERE p.status = 'succeeded' GROUP BY 1"""
 
 
-def shared(on: Stage, version: str, users: int, number: int, seconds: float) -> Line:
+def served(on: Stage) -> dict[str, float]:
+    """Device seconds that users were given by now, all at one moment."""
+    connection = psycopg2.connect(on.platform.database_url.replace("+psycopg2", ""))
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute(SERVED)
+        return dict(cursor.fetchall())
+
+
+def make_costs(chance: random.Random, seconds: float) -> list[float]:
+    """Of one user's predictions, so many that they take so long together."""
+    usual, costs = SECONDS * chance.lognormvariate(0, SPREAD), list[float]()
+    while sum(costs) < seconds:
+        costs.append(min(LONGEST, usual * chance.lognormvariate(0, SPREAD)))
+    return costs
+
+
+def shared(on: Stage, version: str, users: int, seconds: float) -> Line:
     """What users are served whose predictions cost differently."""
     chance = random.Random(15)
     callers = [make_caller(on, f"user{place}") for place in range(users)]
     for caller in callers:
-        usual = SECONDS * chance.lognormvariate(0, SPREAD)
-        costs = [min(1.0, usual * chance.lognormvariate(0, SPREAD)) for _ in range(number)]
-        caller.send(version, costs)
-    before = [served(on, caller) for caller in callers]
+        caller.send(version, make_costs(chance, PLENTY * seconds / users))
+    before = served(on)
     time.sleep(seconds)
-    after = [served(on, caller) for caller in callers]
+    after = served(on)
     cancel_all(on, callers)
-    shares = [late - early for late, early in zip(after, before, strict=True)]
-    found = f"{jain_index(shares):.3f} ({min(shares):.2f} to {max(shares):.2f} s each)"
-    return Line(f"Jain's index, {users} users, log-normal costs, {seconds:.0f} s", found, "at least 0.95")
+    shares = [after.get(caller.name, 0.0) - before.get(caller.name, 0.0) for caller in callers]
+    index = jain_index(shares)
+    return Line(
+        f"Jain's index of device seconds, {users} users, log-normal costs, {seconds:.0f} s",
+        f"{index:.3f} ({min(shares):.2f} to {max(shares):.2f} s each)",
+        f"≥ {LEAST_INDEX}",
+        is_missed=index < LEAST_INDEX,
+    )
 
 
 def main() -> int:
@@ -123,17 +146,15 @@ def main() -> int:
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60.0, help="to look at the users for")
     options = parser.parse_args()
-    with stage() as on:
+    with stage(**UNLIMITED) as on:
         model = {"name": "shared", "visibility": "public"}
         version = {"runtime": "echo", "config": {"max_batch_size": 1}}
         answer = on.client.post("/v1/models", json={**model, "version": version}).raise_for_status().json()
         id_of_version = str(answer["latest_version"]["id"])
         on.predict(id_of_version, {"text": "x"})
         lines = [behind_a_flood(on, id_of_version, options.flood, 10)]
-        each = int(options.seconds / SECONDS / options.users * 20)
-        lines.append(shared(on, id_of_version, options.users, min(each, 1_000), options.seconds))
-    show(lines)
-    return 0
+        lines.append(shared(on, id_of_version, options.users, options.seconds))
+    return show(lines)
 
 
 if __name__ == "__main__":

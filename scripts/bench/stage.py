@@ -30,12 +30,13 @@ LINES_FILE = "LOVAGE_BENCH_LINES"
 @dataclass(frozen=True)
 class Line:
     """One line of the table: the figure, the bar beside it, and the limit that the same run measured without
-    the path."""
+    the path. `is_missed`: the figure is not what is wanted."""
 
     what: str
     value: str
     wanted: str
     limit: str = ""
+    is_missed: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,13 @@ def cpu(processes: list[psutil.Process]) -> float:
     return sum(each.user + each.system for each in times)
 
 
-def show(lines: list[Line]) -> None:
-    """The table; for `make bench` also as data, into the file that it names."""
-    table = Table("what", "measured", "wanted", "limit in the same run")
+def show(lines: list[Line]) -> int:
+    """Prints the table; for `make bench` also as data, into the file that it names. Returns the exit code: 1
+    when a line is missed."""
+    table = Table("what", "measured", "wanted", "limit in the same run", "")
     for line in lines:
-        table.add_row(line.what, line.value, line.wanted, line.limit)
+        table.add_row(line.what, line.value, line.wanted, line.limit, "MISSED" if line.is_missed else "")
     Console(width=180).print(table)
     if file := os.environ.get(LINES_FILE):
         Path(file).write_text(json.dumps([asdict(line) for line in lines]), "utf-8")
+    return int(any(line.is_missed for line in lines))

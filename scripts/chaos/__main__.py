@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.local.platform_state import Platform
-from scripts.chaos.faults import CELLS, MAY_FAIL, Family
+from scripts.chaos.faults import CELLS, MAY_FAIL, NEEDS, Family
 from scripts.chaos.load import Load, Receiver
 from scripts.own_platform import own_disk, remove, start, stop, terminable
 
@@ -46,19 +46,31 @@ BREACHES = COLUMNS[4:]
 
 @dataclass
 class Row:
-    """What one fault did; `flow` is the seconds from the fault to the first success of a later prediction."""
+    """What one fault did; `flow` is the seconds from the fault to the first success of a later prediction.
+    `lacking`: what this machine lacks, so that it was not tried."""
 
     name: str
     counts: dict[str, int]
     flow: float | None
+    lacking: str = ""
 
     @property
     def good(self) -> bool:
         return not any(self.counts[name] for name in BREACHES)
 
+    @property
+    def verdict(self) -> str:
+        """In a few words."""
+        if self.lacking:
+            return f"NOT TRIED: no {self.lacking}"
+        return "ok" if self.good else "BREACH"
+
 
 def run_cell(name: str, platform: Platform, seconds: float) -> Row:
     """One fault under load, in the middle of `seconds`."""
+    need, is_met = NEEDS.get(name, ("", lambda platform: True))
+    if not is_met(platform):
+        return Row(name, dict.fromkeys(COLUMNS, 0), None, lacking=need)
     receiver = Receiver()
     load = Load(platform.api_url, Path(platform.key_file).read_text().strip(), receiver)
     load.start()
@@ -141,7 +153,7 @@ def run_cells(names: list[str], seconds: float) -> tuple[list[Row], list[psutil.
             family |= family_of(platform)
             for name in names:
                 rows.append(run_cell(name, platform, seconds))
-                print(f"{name}: {'ok' if rows[-1].good else rows[-1].counts}", flush=True)
+                print(f"{name}: {rows[-1].verdict if rows[-1].good else rows[-1].counts}", flush=True)
             family |= family_of(platform)
         finally:
             stop(folder)
@@ -162,9 +174,7 @@ def show(rows: list[Row], left: list[psutil.Process]) -> None:
     table = Table("fault", *COLUMNS, "seconds to flow", "")
     for row in rows:
         seconds = "-" if row.flow is None else f"{row.flow:.1f}"
-        table.add_row(
-            row.name, *(str(row.counts[name]) for name in COLUMNS), seconds, "ok" if row.good else "BREACH"
-        )
+        table.add_row(row.name, *(str(row.counts[name]) for name in COLUMNS), seconds, row.verdict)
     Console(width=200).print(table)
     print(f"processes left behind after `lovage down`: {len(left)}")
 

@@ -146,9 +146,6 @@ def make_read_only(family: Family, seconds: float) -> None:
 def fill_disk(family: Family, seconds: float) -> None:
     """Not a byte is left where the platform keeps everything. Its disk must be its own (`own_disk`)."""
     folder = Path(family.platform.data_dir)
-    if not os.path.ismount(folder):
-        print("its folder is no disk of its own: it is not filled", flush=True)
-        return
     ballast = folder / "ballast"
     until = time.monotonic() + seconds
     try:
@@ -294,6 +291,10 @@ CELLS |= {
     "redis FLUSHALL, api SIGTERM": together(
         signalled("api", TERM), lambda family, load: time.sleep(0.5), lambda family, load: flush(family)
     ),
+}
+# What a cell needs of this machine, or it is not tried.
+NEEDS: dict[str, tuple[str, Callable[[Platform], bool]]] = {
+    "disk filled": ("a disk of its own", lambda platform: os.path.ismount(platform.data_dir)),
 }
 # What may fail, and why, in a cell whose fault is the reason.
 MAY_FAIL = {"disk full": "storage_error", "disk filled": "storage_error"}

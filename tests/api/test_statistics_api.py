@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from app.composition import Core
+from app.db import statistics
 from app.domain.predictions import new_id
 from app.domain.statistics import Counts, Minute, QueueMinute, points, quantile, upper_bound
 from app.services.platform.statistics import record_minutes
@@ -79,6 +80,19 @@ def test_a_minute_that_is_over_is_written_once_and_counted_in_its_day(core: Core
     assert day["device_seconds"] == pytest.approx(2)  # two of two seconds each, each half a batch
     assert sum(each["succeeded"] for each in bob.http.get("/v1/statistics").json()["points"]) == 0
     assert bob.http.get("/v1/usage").json()["results"] == []
+
+
+def test_a_models_runs_are_added_up_with_the_minutes(core: Core, ada, bob, echo, ended) -> None:
+    assert ada.http.get("/v1/models/ada/echo").json()["run_count"] == 0
+    ended()
+    ended("failed")
+    for _ in range(2):
+        record_minutes(core.database)
+        assert bob.http.get("/v1/models/ada/echo").json()["run_count"] == 2
+        assert [each["run_count"] for each in ada.http.get("/v1/models").json()["results"]] == [2]
+    with core.database.unit() as session:
+        plan = session.execute(text(f"EXPLAIN {statistics.RUNS.text}"), {"models": ["ada/echo"]}).scalars()
+        assert "predictions" not in "".join(plan), "it is looked up, not counted"
 
 
 def test_everybodys_usage_is_for_administrators(core: Core, ada, admin, ended) -> None:

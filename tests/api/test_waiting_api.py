@@ -1,12 +1,18 @@
 """Cheap waiting: unchanged predictions cost no body, waiting ones say where they stand."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from api_people import Person, Server
 
-from app.services.predictions.queue_position import COUNTED, left_since, position_in
+from app.domain.claim_order import ClaimOrder
+from app.domain.predictions import Waiting
+from app.domain.priorities import AGEING_SECONDS
+from app.services.predictions.queue_position import COUNTED, position_in
 
 
 def test_an_unchanged_prediction_is_answered_304(ada: Person, echo, worker) -> None:
@@ -62,13 +68,52 @@ def test_an_ended_prediction_has_no_position(ada: Person, echo, worker) -> None:
     assert "retry-after" not in seen.headers
 
 
+ADA, BOB = uuid4(), uuid4()
+
+
+def waiting(number: int, user: UUID = ADA, priority: int = 1, seconds: float = 0.0) -> Waiting:
+    return Waiting(f"{number:06}", "v" * 64, user, priority, seconds)
+
+
+def look(*rows: Waiting, weights: Mapping[UUID | None, float] | None = None) -> ClaimOrder:
+    return ClaimOrder(rows, weights or {}, COUNTED)
+
+
 def test_positions_and_waits() -> None:
-    ids = [f"{n:04}" for n in range(10)]
-    position = position_in(ids, [1.0, 2.0, 4.0], "0003")
+    order = look(*(waiting(n) for n in range(10)))
+    position = position_in(order, [1.0, 2.0, 4.0], waiting(3))
+    assert position
     assert (position.position, position.p50, position.p90) == (4, 2.0, 4.0)
     assert position.retry_after == 1
-    assert position_in(ids, [], "0003").p50 is None
-    many = [f"{n:06}" for n in range(COUNTED)]
-    far = position_in(many, [1.0], "999999")
-    assert (far.position, far.as_json()["more_than"]) == (None, COUNTED)
-    assert left_since(["a", "b", "c"], ["c", "d"]) == 2
+    silent, newest = position_in(order, [], waiting(3)), position_in(order, [], waiting(10))
+    assert silent
+    assert silent.p50 is None
+    assert newest
+    assert newest.position == 11, "it came after the look"
+    assert look(waiting(1), waiting(2), waiting(3)).count_left(look(waiting(3), waiting(4))) == 2
+
+
+def test_one_prediction_behind_anothers_flood_is_the_second() -> None:
+    flood = [waiting(n, BOB) for n in range(COUNTED // 2)]
+    mine, own = waiting(9_000), waiting(9_001)
+    order = look(*flood, mine)
+    assert order.count_ahead(mine) == (1, True)
+    assert order.count_ahead(own) == (3, True)
+    assert order.count_ahead(flood[2]) == (3, True), "the flood's third, after its first two and mine"
+    assert order.count_ahead(waiting(8_000, BOB)) == (COUNTED // 2 + 1, False), "more of it than was seen"
+
+
+def test_a_position_knows_bands_ageing_and_weights() -> None:
+    batch, urgent = waiting(1, priority=2), waiting(2, BOB, priority=0)
+    assert look(batch, urgent).count_ahead(batch) == (1, True)
+    old = replace(batch, seconds=2 * AGEING_SECONDS)
+    assert look(old, urgent).count_ahead(old) == (0, True)
+    rows = [waiting(n, user) for n, user in enumerate([ADA, ADA, ADA, BOB])]
+    assert look(*rows).count_ahead(rows[-1]) == (1, True)
+    assert look(*rows, weights={ADA: 2.0}).count_ahead(rows[2]) == (3, True)
+
+
+def test_a_look_at_a_users_smaller_share_is_not_taken_for_progress() -> None:
+    before = look(*(waiting(n) for n in range(10)))
+    assert before.count_left(look(*(waiting(n) for n in range(2, 5)), waiting(11, BOB))) == 2
+    assert before.count_left(look(waiting(11, BOB))) == 10

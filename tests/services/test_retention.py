@@ -75,6 +75,33 @@ def test_webhooks_that_are_done_go_after_a_month_and_those_that_are_not_stay(cor
     assert set(run(core, "SELECT prediction_id FROM deliveries")) == {due.id, young.id}
 
 
+def test_webhooks_that_cannot_be_removed_keep_nothing_else_from_going(core: Core) -> None:
+    """As when there are so many that a statement is not allowed to take so long."""
+    core.limits = replace(core.limits, retention_hours=1.0, audit_days=30)
+    old, done = ended(core), ended(core)
+    run(core, f"UPDATE predictions SET completed_at = now() - interval '2 h' WHERE id = '{old.id}'")
+    run(core, "UPDATE deliveries SET next_at = NULL, created_at = now() - interval '31 days'")
+    run(
+        core,
+        "INSERT INTO audit_log (at, action, username, target, address, request_id)"
+        " VALUES (now() - interval '31 days', 'old', '', '', '', '')",
+    )
+    refusal = "BEGIN RAISE EXCEPTION 'takes too long' USING ERRCODE = 'query_canceled'; END"
+    run(core, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${refusal}$$")
+    run(
+        core,
+        "CREATE TRIGGER refuse BEFORE DELETE ON deliveries FOR EACH ROW"
+        f" WHEN (OLD.prediction_id = '{done.id}') EXECUTE FUNCTION refuse()",
+    )
+    try:
+        core.recovery().sweep()
+        assert run(core, "SELECT prediction_id FROM deliveries") == [done.id]
+        assert run(core, "SELECT action FROM audit_log") == []
+        assert nothing_is_left_of(core, old)
+    finally:
+        run(core, "DROP FUNCTION refuse CASCADE")
+
+
 @pytest.mark.parametrize(("days", "left"), [(30, ["new"]), (0, ["new", "old"])])
 def test_the_audit_log_goes_after_the_days_of_the_setting(core: Core, days: int, left: list[str]) -> None:
     core.limits = replace(core.limits, audit_days=days)

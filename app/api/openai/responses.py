@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
-from app.api.deps import caller_of, services_of
+from app.api.deps import caller_of, note, services_of
 from app.api.model_calls.answer_stream import StreamForm, stream_answer
 from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
 from app.api.model_calls.chats import chat_input, fit_settings
@@ -161,6 +161,7 @@ async def delete_response(request: Request, response_id: str) -> Response:
     """Removes the data of its prediction, which must have ended."""
     call, prediction = await _stored(request, response_id)
     await run_sync(call.services.removal.remove, prediction)
+    note(request, await caller_of(request), "prediction.data_removed", prediction.id)
     return respond(200, ResponseDeletedOut(id=response_id).model_dump())
 
 

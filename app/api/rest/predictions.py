@@ -351,10 +351,13 @@ async def cancel_prediction(
     response_model=None,
     responses=declared(401, 403, 404, 409),
 )
-async def delete_prediction(services: ServicesDep, caller: CanPredict, prediction_id: str) -> Response:
+async def delete_prediction(
+    request: Request, services: ServicesDep, caller: CanPredict, prediction_id: str
+) -> Response:
     """Removes input, output, logs and files of an ended prediction. Its record stays, with `data_removed`."""
     prediction = await services.follower.own(caller.user_id, prediction_id)
     await run_sync(services.removal.remove, prediction)
+    note(request, caller, "prediction.data_removed", prediction_id)
     return Response(status_code=204)
 
 

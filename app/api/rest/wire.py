@@ -56,7 +56,7 @@ class WaitsOut(BaseModel):
 
 
 class QueuePlaceOut(BaseModel):
-    """`position` 1 is next; null: behind more than `more_than` others."""
+    """`position` 1 is next, as users take turns; null: behind more than `more_than` others, or not known."""
 
     position: int | None
     more_than: int | None

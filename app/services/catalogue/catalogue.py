@@ -4,8 +4,6 @@ Calls block (SQL, sometimes the hub): use threads. What every prediction asks of
 (services/catalogue/runnable.py).
 """
 
-import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +12,9 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db import models, predictions, users, versions
+from app.db import models, predictions, statistics, users, versions
 from app.db.session import Database
-from app.domain.errors import Conflict, Forbidden, Gone, LovageError, wrong_field
+from app.domain.errors import Conflict, Forbidden, Gone, wrong_field
 from app.domain.models import Model, ModelName, NewModel
 from app.domain.pages import Page
 from app.domain.predictions import Prediction, Status
@@ -27,8 +25,6 @@ from app.services.catalogue.version_request import VersionRequest
 from app.services.catalogue.visibility import latest_of, own_model, visible_model
 from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people.access import Principal
-
-COUNTS_SECONDS = 60.0  # run counts are decoration, and counting reads the whole table
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +57,6 @@ class Catalogue:
     ) -> None:
         self._database, self._maker = database, maker
         self._on_change = on_change
-        self._counts: dict[str, int] = {}
-        self._counted_at = float("-inf")
 
     def create(
         self,
@@ -116,15 +110,13 @@ class Catalogue:
             model = models.by_id(session, model_id)
             if model is None or model.deleted_at is not None:
                 raise Gone("The model that this Idempotency-Key has made is deleted.")
-            latest = latest_of(session, model)
-        return self._listed(model, latest)
+            return _listed(session, model)
 
     def get(self, principal: Principal, owner: str, name: str) -> ListedModel:
         """One model. Raises NotFound for absent ones and for those that the caller may not see."""
         with self._database.unit() as session:
             model = visible_model(session, principal, owner, name)
-            latest = latest_of(session, model)
-        return self._listed(model, latest)
+            return _listed(session, model)
 
     def page(
         self, principal: Principal, *, cursor: str | None = None, limit: int = 100, query: str = ""
@@ -136,7 +128,10 @@ class Catalogue:
                 session, principal.user_id, everything=everything, cursor=cursor, limit=limit, query=query
             )
             latest = versions.latest(session, [model.id for model in page.results])
-        return page.map(lambda model: self._listed(model, latest.get(model.id)))
+            counts = statistics.run_counts(session, [model.full_name for model in page.results])
+        return page.map(
+            lambda model: ListedModel(model, latest.get(model.id), counts.get(model.full_name, 0))
+        )
 
     def names(self, principal: Principal, limit: int) -> list[ModelName]:
         """The newest models that the caller may see, as names."""
@@ -153,9 +148,9 @@ class Catalogue:
             if (example := values.get("default_example")) is not None:
                 _check_example(principal, model, predictions.get(session, [example]).get(example))
             model = models.change(session, model, values)
-            latest = latest_of(session, model)
+            listed = _listed(session, model)
         self._on_change()
-        return self._listed(model, latest)
+        return listed
 
     def remove(self, principal: Principal, owner: str, name: str) -> None:
         """Removes a model and hides its versions. Predictions made with it stay."""
@@ -163,15 +158,10 @@ class Catalogue:
             models.remove(session, own_model(session, principal, owner, name).id)
         self._on_change()
 
-    def _listed(self, model: Model, latest: Version | None) -> ListedModel:
-        return ListedModel(model, latest, self._run_counts().get(model.full_name, 0))
 
-    def _run_counts(self) -> dict[str, int]:
-        if time.monotonic() - self._counted_at > COUNTS_SECONDS:
-            self._counted_at = time.monotonic()
-            with contextlib.suppress(LovageError), self._database.unit() as session:
-                self._counts = models.run_counts(session)
-        return self._counts
+def _listed(session: Session, model: Model) -> ListedModel:
+    runs = statistics.run_counts(session, [model.full_name]).get(model.full_name, 0)
+    return ListedModel(model, latest_of(session, model), runs)
 
 
 def _owner_id(session: Session, principal: Principal, owner: str) -> UUID:

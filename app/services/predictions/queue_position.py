@@ -1,13 +1,13 @@
 """Where a waiting prediction stands in its queue, and when it is likely to start. Knows no HTTP.
 
-One look into Postgres a second for each queue that anybody asks about, however many ask: the ids of the first
-that wait, from an index. How fast a queue moves is learned from what has left between two looks; with no
-second look yet there is no estimate.
+One look into Postgres a second for each queue that anybody asks about, however many ask: the first of
+everybody who waits, along the index that workers go by. Users take turns (domain/claim_order.py): who has one
+prediction behind another's thousand is told that it is the second. How fast a queue moves is learned from
+what has left between two looks; with no second look yet there is no estimate.
 """
 
 import asyncio
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.db import queue_counts
+from app.db import queue_counts, turns
 from app.db.session import Database
+from app.db.users import weights
+from app.domain.claim_order import ClaimOrder
 from app.domain.errors import Unavailable
-from app.domain.predictions import Prediction, Status
+from app.domain.predictions import Prediction, Status, Waiting
 
 LOOK_SECONDS = 1.0
-COUNTED = 1_000  # positions shown; further back it is "more than so many"
+COUNTED = 1_000  # rows that a look reads, of everybody together; behind what it has seen it is "more than"
 SPEEDS = 60  # looks remembered
 QUEUES = 1_000
 MINE = 100  # positions of one user shown at once
@@ -30,10 +32,11 @@ LONGEST_HINT, SHORTEST_HINT = 30, 1
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """`position` 1 is next; None: behind more than COUNTED others. Seconds until the start by the median and
-    by the tenth slowest recent speed; None: not known."""
+    """`position` 1 is next; None: behind `more_than` others at least. Seconds until the start by the median
+    and by the tenth slowest recent speed; None: not known."""
 
     position: int | None
+    more_than: int | None
     p50: float | None
     p90: float | None
 
@@ -51,14 +54,14 @@ class QueuePosition:
         )
         return {
             "position": self.position,
-            "more_than": COUNTED if self.position is None else None,
+            "more_than": self.more_than,
             "starts_in_seconds": waits,
         }
 
 
 @dataclass(slots=True)
 class _Queue:
-    ids: Sequence[str] = ()
+    order: ClaimOrder | None = None
     at: float = float("-inf")
     speeds: deque[float] = field(default_factory=lambda: deque(maxlen=SPEEDS))
     looking: "asyncio.Future[None] | None" = None
@@ -77,7 +80,7 @@ class QueuePositions:
         if prediction.status is not Status.STARTING:
             return None
         try:
-            return await self._position(prediction.queue, prediction.id)
+            return await self._position(prediction.queue, _as_waiting(prediction))
         except Unavailable:
             return None
 
@@ -88,17 +91,17 @@ class QueuePositions:
         Raises Unavailable.
         """
 
-        def read() -> dict[UUID, list[tuple[str, str]]]:
+        def read() -> list[tuple[str, Waiting]]:
             with self._database.unit() as session:
                 return queue_counts.first_of_users(session, users, MINE)
 
-        by_user = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        return {
-            user: [(id_, await self._position(queue, id_)) for id_, queue in waiting]
-            for user, waiting in by_user.items()
-        }
+        positions: dict[UUID, list[tuple[str, QueuePosition]]] = {}
+        for queue, waiting in await asyncio.get_running_loop().run_in_executor(self._threads, read):
+            if waiting.user_id and (position := await self._position(queue, waiting)):
+                positions.setdefault(waiting.user_id, []).append((waiting.id, position))
+        return positions
 
-    async def _position(self, name: str, prediction_id: str) -> QueuePosition:
+    async def _position(self, name: str, waiting: Waiting) -> QueuePosition | None:
         if name not in self._queues and len(self._queues) >= QUEUES:
             self._queues.clear()
         queue = self._queues.setdefault(name, _Queue())
@@ -106,34 +109,41 @@ class QueuePositions:
             if queue.looking is None:
                 queue.looking = asyncio.ensure_future(self._look(name, queue))
             await asyncio.shield(queue.looking)
-        return position_in(queue.ids, queue.speeds, prediction_id)
+        return position_in(queue.order, queue.speeds, waiting) if queue.order else None
 
     async def _look(self, name: str, queue: _Queue) -> None:
-        def read() -> list[str]:
+        def read() -> ClaimOrder:
             with self._database.unit() as session:
-                return queue_counts.first_ids(session, name, COUNTED)
+                waiting = turns.next_of_groups(session, [name], COUNTED)
+                return ClaimOrder(waiting, weights(session), COUNTED)
 
         try:
-            ids = await asyncio.get_running_loop().run_in_executor(self._threads, read)
+            order = await asyncio.get_running_loop().run_in_executor(self._threads, read)
             now = time.monotonic()
-            if (seconds := now - queue.at) < 10 * LOOK_SECONDS and queue.ids:
-                queue.speeds.append(left_since(queue.ids, ids) / seconds)
-            queue.ids, queue.at = ids, now
+            if (seconds := now - queue.at) < 10 * LOOK_SECONDS and queue.order:
+                queue.speeds.append(queue.order.count_left(order) / seconds)
+            queue.order, queue.at = order, now
         finally:
             queue.looking = None
 
 
-def left_since(before: Sequence[str], now: Sequence[str]) -> int:
-    """How many of those that waited first have gone."""
-    return len(before) - len(set(before).intersection(now))
+def _as_waiting(prediction: Prediction) -> Waiting:
+    seconds = max(0.0, time.time() - prediction.created_at.timestamp())
+    return Waiting(
+        prediction.id, prediction.version_id, prediction.user_id, prediction.priority, seconds=seconds
+    )
 
 
-def position_in(ids: Sequence[str], speeds: Sequence[float], prediction_id: str) -> QueuePosition:
-    """The place of an id among the sorted first `ids`, and its wait at recent `speeds` (predictions a
-    second)."""
-    ahead = bisect_left(ids, prediction_id)
-    position = ahead + 1 if ahead < COUNTED else None
+def position_in(order: ClaimOrder, speeds: Sequence[float], waiting: Waiting) -> QueuePosition | None:
+    """The place among those of a look, and the wait at recent `speeds` (predictions a second). None: so many
+    users wait that the look has not seen this one."""
+    if order.group_count >= turns.GROUPS and not order.knows_user_of(waiting):
+        return None
+    ahead, is_all = order.count_ahead(waiting)
     moving = sorted(speed for speed in speeds if speed > 0)
-    if position is None or not moving:
-        return QueuePosition(position, None, None)
-    return QueuePosition(position, position / moving[len(moving) // 2], position / moving[len(moving) // 10])
+    if not is_all:
+        return QueuePosition(None, ahead, None, None)
+    if not moving:
+        return QueuePosition(ahead + 1, None, None, None)
+    p50, p90 = ((ahead + 1) / moving[len(moving) // share] for share in (2, 10))
+    return QueuePosition(ahead + 1, None, p50, p90)

@@ -1,0 +1,42 @@
+"""Whatever changes something is in the audit log, or is named here with why it is not."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from app.main import create_app
+from app.settings import Settings
+
+# Runs of models, and what else changes nothing but one's own predictions, which are records themselves.
+NOT_NOTED = re.compile(
+    r"(models\.|deployments\.)?predictions\.create|predictions\.bulk\.(cancel|rerun)"
+    r"|openai\.(chat\.completions|completions|embeddings|images|responses|audio|moderations)\..*"
+    r"|(anthropic|ollama|rerank|score|tei)\..*"
+    r"|files\.create|models\.check|backends\.test|/session"  # one browser is signed out
+)
+
+
+def functions_of(endpoint: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """It, and what it calls in its own module."""
+    yield endpoint
+    for name in re.findall(r"\b(_?[a-z_]+)\(", inspect.getsource(endpoint)):
+        if inspect.isfunction(called := getattr(inspect.getmodule(endpoint), name, None)):
+            yield called
+
+
+def test_what_changes_something_is_in_the_audit_log() -> None:
+    changing = [
+        route
+        for route in create_app(Settings(lovage_env="development")).routes
+        if isinstance(route, APIRoute) and route.methods & {"POST", "PUT", "PATCH", "DELETE"}
+    ]
+    silent = {
+        str(route.operation_id or route.path)
+        for route in changing
+        if not any("note(" in inspect.getsource(each) for each in functions_of(route.endpoint))
+    }
+    assert len(changing) > len(silent) > 20
+    assert not [name for name in silent if not NOT_NOTED.fullmatch(name)]
