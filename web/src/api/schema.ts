@@ -3568,7 +3568,7 @@ export interface components {
         };
         /**
          * QueuePlaceOut
-         * @description `position` 1 is next; null: behind more than `more_than` others.
+         * @description `position` 1 is next, as users take turns; null: behind more than `more_than` others, or not known.
          */
         QueuePlaceOut: {
             /** More Than */
