@@ -16,7 +16,7 @@ from app.domain.priorities import age_band
 _Line = tuple[str, User]  # what waits of one user, of one version
 
 
-class Turn(NamedTuple):
+class SortKey(NamedTuple):
     """Sorts by what comes first. `start` counts what the user has ahead of it, by the user's weight."""
 
     band: int
@@ -35,22 +35,22 @@ class ClaimOrder:
             band = age_band(each.priority, each.seconds)
             lines.setdefault(_line(each), []).append((band, each.id, each.priority))
         self._lines = {line: sorted(ranks) for line, ranks in lines.items()}
-        groups: dict[tuple[_Line, int], list[Turn]] = {}
+        groups: dict[tuple[_Line, int], list[SortKey]] = {}
         for line, ranks in self._lines.items():
             weight = weights.get(line[1], WEIGHT)
             for ahead, (band, id_, priority) in enumerate(ranks):
-                groups.setdefault((line, priority), []).append(Turn(band, ahead / weight, id_))
-        self._turns = sorted(turn for group in groups.values() for turn in group)
+                groups.setdefault((line, priority), []).append(SortKey(band, ahead / weight, id_))
+        self._keys = sorted(key for group in groups.values() for key in group)
         share = max(1, most // max(1, len(groups)))
         self.group_count = len(groups)
         # Of a group with as many rows as its share there may be more: behind the last nothing is known.
         self._horizon = min((group[-1] for group in groups.values() if len(group) >= share), default=None)
 
-    def turn_of(self, waiting: Waiting) -> Turn:
+    def key_of(self, waiting: Waiting) -> SortKey:
         """Where it is sorted in, whether or not the look has seen it."""
         band = age_band(waiting.priority, waiting.seconds)
         ahead = bisect_left(self._lines.get(_line(waiting), ()), (band, waiting.id, 0))
-        return Turn(band, ahead / self._weights.get(waiting.user_id, WEIGHT), waiting.id)
+        return SortKey(band, ahead / self._weights.get(waiting.user_id, WEIGHT), waiting.id)
 
     def knows_user_of(self, waiting: Waiting) -> bool:
         """Whether the look has seen any of this user and version."""
@@ -59,10 +59,10 @@ class ClaimOrder:
     def count_ahead(self, waiting: Waiting) -> tuple[int, bool]:
         """How many are expected to be claimed before it; and whether these are all, not only the ones that
         are known."""
-        turn = self.turn_of(waiting)
-        if self._horizon is not None and turn > self._horizon:
-            return bisect_right(self._turns, self._horizon), False
-        return bisect_left(self._turns, turn), True
+        key = self.key_of(waiting)
+        if self._horizon is not None and key > self._horizon:
+            return bisect_right(self._keys, self._horizon), False
+        return bisect_left(self._keys, key), True
 
     def count_left(self, later: "ClaimOrder") -> int:
         """How many of them had left by a later look: of each user those that are not there any more, up to

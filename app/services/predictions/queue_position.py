@@ -2,7 +2,7 @@
 
 One look into Postgres a second for each queue that anybody asks about, however many ask: the first of
 everybody who waits, along the index that workers go by. Users take turns (domain/claim_order.py): who has one
-prediction behind another's thousand is told that it is the second. How fast a queue moves is learned from
+prediction behind another's thousand stands second. How fast a queue moves is learned from
 what has left between two looks; with no second look yet there is no estimate.
 """
 
