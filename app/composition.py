@@ -57,6 +57,7 @@ from app.services.predictions.follow import Follower
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.operations import Operations
+from app.services.predictions.prediction_history import PredictionHistory
 from app.services.predictions.prediction_list import PredictionList
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.queue_position import QueuePositions
@@ -234,6 +235,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
+        history=PredictionHistory(database),
         health=health,
         removal=core.removal(),
         limits=build_rate_limits(settings),

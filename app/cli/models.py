@@ -1,5 +1,5 @@
-"""`lovage models ls | add | show | load | unload | rm`, through the public API; the rest of the group is in
-app/cli/model_versions.py."""
+"""`lovage models ls | add | show | load | unload | pin | rm`, through the public API; the rest of the group
+is in app/cli/model_versions.py."""
 
 import json
 import time
@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
         ("release", model_versions.release),
         ("load", load),
         ("unload", unload),
+        ("pin", pin),
         ("rm", rm),
     ):
         group.command(name)(command)
@@ -161,6 +162,20 @@ def unload(
     api = Api()
     path, version = find_model(api, model)
     _send_command(api, "unload", path, version, worker, as_json)
+
+
+def pin(
+    model: Annotated[str, typer.Argument(help="owner/name or owner/name:version.")],
+    worker: Annotated[
+        list[str] | None, typer.Option(help="Only on this worker, e.g. cuda:0@host. Repeatable.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Let it be unloaded again.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Have the workers load a model and keep it until --off, an unload, or their stop."""
+    api = Api()
+    path, version = find_model(api, model)
+    _send_command(api, "unpin" if off else "pin", path, version, worker, as_json)
 
 
 def _send_command(

@@ -136,6 +136,13 @@ def by_prediction(session: Session, prediction_id: str, *, cursor: str | None, l
     return rows.map(lambda row: _delivery(row, attempts[row.id]))
 
 
+def body(session: Session, prediction_id: str, delivery_id: str) -> bytes | None:
+    """What one of a prediction's deliveries sends; None when there is no such one."""
+    of_it = DeliveryRow.prediction_id == prediction_id, DeliveryRow.id == delivery_id
+    content = session.scalars(select(DeliveryRow.body).where(*of_it)).first()
+    return None if content is None else bytes(content)
+
+
 def list_of_user(
     session: Session, user_id: UUID, *, failed: bool, cursor: str | None, limit: int
 ) -> Page[SentDelivery]:

@@ -125,3 +125,17 @@ class BackendReportRow(Base):
     worker: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True), primary_key=True)
     at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     report: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class EndedAttemptRow(Base):
+    """An attempt at a prediction that was handed back: the row of the prediction knows the last one only.
+    Written by recovery, never by one that ended well; goes with the prediction's data."""
+
+    __tablename__ = "ended_attempts"
+
+    prediction_id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+    worker: Mapped[str | None] = mapped_column(Text)  # cuda:0@host; null: its row is gone
+    started_at: Mapped[datetime | None] = mapped_column(TIME)
+    ended_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+    reason: Mapped[str] = mapped_column(Text)

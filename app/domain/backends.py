@@ -76,7 +76,7 @@ class Backend(NewBackend):
 @dataclass(frozen=True, slots=True)
 class BackendReport:
     """What one gateway worker says of a backend. Counts are from that worker's start, latencies (seconds) of
-    its last calls; `models` are the states of the circuit breakers, by model."""
+    its last calls; `models` are the states of the circuit breakers, by model; `probed_at` is in Unix time."""
 
     state: str
     reason: str = ""
@@ -88,6 +88,7 @@ class BackendReport:
     output_tokens: int = 0
     probes: int = 0
     probes_failed: int = 0
+    probed_at: float | None = None
     latency_p50: float | None = None
     latency_p95: float | None = None
     models: dict[str, str] = field(default_factory=dict)
@@ -113,6 +114,7 @@ def sum_reports(reports: Sequence[BackendReport]) -> BackendReport:
     return BackendReport(
         best.state,
         best.reason,
+        probed_at=max((report.probed_at or 0.0 for report in reports), default=0.0) or None,
         latency_p50=busiest.latency_p50,
         latency_p95=busiest.latency_p95,
         models=models,

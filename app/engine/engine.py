@@ -124,11 +124,11 @@ class Engine:
         supervisor.load(spec, anyway=anyway)
         return describe(supervisor)
 
-    def release(self, version: str) -> None:
-        """Forgets the version's pin and unloads it now, or when it has loaded and nothing of it runs or
-        waits."""
+    def release(self, version: str, *, unload: bool = True) -> None:
+        """Forgets the version's pin and, with `unload`, unloads it now, or when it has loaded and nothing of
+        it runs or waits."""
         if supervisor := self._supervisors.get(version):
-            supervisor.release()
+            supervisor.release(unload=unload)
 
     def models(self) -> list[LoadedModel]:
         """All versions that are loaded, loading or unhealthy; memory is measured now."""

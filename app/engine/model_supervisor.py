@@ -76,10 +76,13 @@ class ModelSupervisor:
             state.wait(self._loader.longest_seconds)
         self.record.last_used = time.monotonic()
 
-    def release(self) -> None:
-        """Forgets its pin and unloads it now, or when it has loaded and nothing of it runs or waits."""
-        self.record.pinned, self.record.leaving = False, True
-        self.tick(time.monotonic())
+    def release(self, *, unload: bool = True) -> None:
+        """Forgets its pin and, with `unload`, unloads it now, or when it has loaded and nothing of it runs or
+        waits."""
+        self.record.pinned = False
+        if unload:
+            self.record.leaving = True
+            self.tick(time.monotonic())
 
     def hold(self, held: bool) -> None:
         """While held, the process gets nothing new, so that it falls idle and can be evicted."""

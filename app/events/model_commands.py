@@ -1,4 +1,4 @@
-"""Commands to workers about a version, whoever sends them: load it, or unload it."""
+"""Commands to workers about a version, whoever sends them: load it, unload it, keep it loaded, or no more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +10,12 @@ from app.domain.errors import Unavailable
 from app.events import channels
 
 LOAD, UNLOAD = "load", "unload"
+PIN, UNPIN = "pin", "unpin"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCommand:
-    """`action` is LOAD or UNLOAD; `workers` are named by their pinned queues."""
+    """`action` is one of the four above; `workers` are named by their pinned queues."""
 
     action: str
     version: str

@@ -15,7 +15,7 @@ from app.domain import routing
 from app.domain.errors import LovageError
 from app.domain.routing import WorkerFacts
 from app.domain.versions import Placement
-from app.events.model_commands import LOAD, ModelCommand
+from app.events.model_commands import LOAD, PIN, UNLOAD, UNPIN, ModelCommand
 from app.worker.preparation import Preparation
 from app.worker.work_engine import WorkEngine
 
@@ -33,33 +33,36 @@ class ModelPreloader:
         self._database, self._engine = database, engine
         self._preparation, self._worker = preparation, worker
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="preload")
-        self._loading: set[str] = set()
+        self._loading: set[tuple[str, bool | None]] = set()
         self._lock = threading.Lock()
 
     def on_command(self, command: ModelCommand) -> None:
         """Does nothing for a command to other workers, and nothing new for one that came before."""
         if self._worker.pinned not in command.workers:
             return
-        if command.action == LOAD:
-            self.load(command.version)
+        if command.action in (LOAD, PIN):
+            self.load(command.version, pin=True if command.action == PIN else None)
+        elif command.action in (UNLOAD, UNPIN):
+            self._engine.release(command.version, unload=command.action == UNLOAD)
         else:
-            self._engine.release(command.version)
+            log.warning("unknown_command", action=command.action)  # of another release
 
-    def load(self, version: str) -> None:
-        """Loads the version soon, also when it backs off."""
+    def load(self, version: str, *, pin: bool | None = None) -> None:
+        """Loads the version soon, also when it backs off; with `pin` it then stays until it is released."""
+        key = (version, pin)
         with self._lock:
-            if version in self._loading:
+            if key in self._loading:
                 return
-            self._loading.add(version)
-        self._threads.submit(self._load, version)
+            self._loading.add(key)
+        self._threads.submit(self._load, version, pin)
 
-    def _load(self, version: str) -> None:
+    def _load(self, version: str, pin: bool | None) -> None:
         def log_download(text: str) -> None:
             log.info("fetching", version=version, said=text.strip())
 
         try:
             ready = self._preparation.fetch(version, log_download).result()
-            loaded = self._engine.load(ready.spec, anyway=True)
+            loaded = self._engine.load(ready.spec, pin=pin, anyway=True)
             log.info("loaded", version=version, model=loaded.model, seconds=round(loaded.load_seconds, 3))
         except LovageError as error:
             log.warning("not_loaded", version=version, reason=error.detail)
@@ -67,7 +70,7 @@ class ModelPreloader:
             log.exception("not_loaded", version=version)
         finally:
             with self._lock:
-                self._loading.discard(version)
+                self._loading.discard((version, pin))
 
     def load_all(self, names: Iterable[str]) -> None:
         """Loads the named versions and models, and the newest versions that say `prefetch`, as far as they

@@ -35,13 +35,16 @@ def test_an_administrator_lists_and_reads_anybodys_and_the_audit_log_keeps_it(ad
     for _ in range(2):
         assert admin.http.get(f"/v1/predictions/{of_bob}").json()["id"] == of_bob
         assert admin.http.get(f"/v1/predictions/{of_bob}/deliveries").json()["results"] == []
+        events = admin.http.get(f"/v1/predictions/{of_bob}/events").json()["results"]
+        assert [each["event"] for each in events] == ["accepted"]
     eventually(lambda: audited(admin, "prediction.read") == [of_bob])
     assert audited(admin, "predictions.listed") == ["*", "ada"]
 
 
 def test_nobody_else_does(ada, bob, make_person, echo) -> None:
     of_bob = bob.run("ada/echo", text="x")["id"]
-    assert ada.http.get(f"/v1/predictions/{of_bob}").status_code == 404
+    for path in ("", "/events", "/deliveries/any/body"):
+        assert ada.http.get(f"/v1/predictions/{of_bob}{path}").status_code == 404
     for user in ("bob", "*", "anonymous", "nobody"):
         assert ada.http.get("/v1/predictions", params={"user": user}).status_code == 403
     assert listed(bob, user="bob") == [of_bob], "one's own name is no other's"

@@ -316,6 +316,9 @@ def test_webhooks_are_listed_in_pages_and_sent_again_not_too_often(ada, echo, wo
     ]
     again = ada.http.post(f"/v1/predictions/{made['id']}/redeliver").json()
     assert again["redelivered"] == [listed[0]["id"]]
+    body = ada.http.get(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/body")
+    assert (body.headers["content-type"], body.json()["id"]) == ("application/json", made["id"])
+    assert ada.http.get(f"/v1/predictions/{made['id']}/deliveries/none/body").status_code == 404
     one = ada.http.post(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/redeliver")
     assert one.status_code == 200
     assert ada.http.post(f"/v1/predictions/{made['id']}/deliveries/none/redeliver").status_code == 404

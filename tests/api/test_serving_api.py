@@ -207,6 +207,20 @@ def test_the_owner_has_every_able_worker_load_or_unload_the_newest_version(
         assert heard() == ModelCommand(act, version, ("cpu@h", "cuda:0@h"))
 
 
+@pytest.mark.parametrize("act", ["pin", "unpin"])
+def test_an_administrator_has_workers_keep_a_version_loaded_and_its_owner_does_not(
+    ada, admin, echo, live, heard, act: str
+) -> None:
+    live("cuda:0")
+    version = echo["latest_version"]["id"]
+    assert ada.http.post(f"/v1/models/ada/echo/{act}").status_code == 403
+    answer = admin.http.post(f"/v1/models/ada/echo/{act}", json={"workers": ["cuda:0@h"]})
+    assert (answer.status_code, answer.json()) == (202, {"version": version, "asked": ["cuda:0@h"]})
+    assert heard() == ModelCommand(act, version, ("cuda:0@h",))
+    actions = [each["action"] for each in admin.http.get("/v1/audit").json()["results"]]
+    assert f"version.{act}" in actions
+
+
 def test_a_version_and_workers_can_be_named(ada, echo, live, heard) -> None:
     live("cuda:0")
     live("cpu")

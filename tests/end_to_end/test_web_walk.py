@@ -29,7 +29,8 @@ MISSING = "/p/01kam7vn3c9x0r2f4h6j8m0p2s"
 PAGES = f"""
 / /models /models/new /models/demo/words /models/demo/words?tab=schema /models/demo/words?tab=versions
 /models/demo/words?tab=readme /models/demo/words?tab=stats /models/demo/words?tab=manage /predictions /errors
-/fleet /keys /webhooks /files /usage /settings /admin /admin?tab=audit /admin?tab=setup /sign-in {MISSING}
+/fleet /backends /keys /webhooks /files /usage /settings /admin /admin?tab=audit /admin?tab=setup
+/sign-in {MISSING}
 """.split()
 MANY = 100_000  # predictions in the list
 LONGEST_TASK_MS = 100
@@ -57,7 +58,7 @@ def test_every_page_is_whole_and_axe_finds_nothing_serious(
 ) -> None:
     context = context_of(color_scheme=scheme, viewport={"width": width, "height": 844})
     problems = []
-    for path in (*PAGES, f"/p/{failures[0]}"):
+    for path in (*PAGES, f"/p/{failures[0]}", f"/p/{failures[0]}?tab=events"):
         seen = Watched(context.new_page(), platform.url)
         page = seen.go(path)
         page.wait_for_load_state("networkidle")

@@ -9,7 +9,7 @@ from waiting import eventually
 
 from app.domain.routing import WorkerFacts
 from app.engine.engine import Engine
-from app.events.model_commands import LOAD, UNLOAD, ModelCommand
+from app.events.model_commands import LOAD, PIN, UNLOAD, UNPIN, ModelCommand
 from app.worker.model_preload import ModelPreloader
 
 ME = WorkerFacts("cpu", "h", 4, 0)
@@ -43,6 +43,15 @@ def test_commands_to_this_worker_are_carried_out_once_and_those_to_others_not(
     preloader.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
     preloader.on_command(ModelCommand(UNLOAD, parts.version, ("cpu@h",)))
     eventually(lambda: parts.version not in engine.states())
+
+
+def test_a_pinned_version_stays_loaded_when_it_is_unpinned(
+    parts, preloader: ModelPreloader, engine: Engine
+) -> None:
+    preloader.on_command(ModelCommand(PIN, parts.version, ("cpu@h",)))
+    eventually(lambda: [(each.state, each.pinned) for each in engine.models()] == [("ready", True)])
+    preloader.on_command(ModelCommand(UNPIN, parts.version, ("cpu@h",)))
+    assert [(each.state, each.pinned) for each in engine.models()] == [("ready", False)]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import { Shell } from "./app/shell";
 import { startTheme } from "./app/theme";
 import "./app.css";
 import { AdminPage, type AdminTab } from "./pages/admin";
+import { BackendsPage } from "./pages/backends";
 import { ErrorsPage } from "./pages/errors";
 import { FilesPage } from "./pages/files";
 import { FleetPage } from "./pages/fleet";
@@ -114,7 +115,7 @@ const prediction = createRoute({
   getParentRoute: () => shell,
   path: "/p/$id",
   validateSearch: (search): { tab?: PredictionTab } => ({
-    tab: one<PredictionTab>(search.tab, "output", "input", "logs", "webhooks", "raw"),
+    tab: one<PredictionTab>(search.tab, "output", "input", "logs", "events", "webhooks", "raw"),
   }),
   component: () => {
     const { id } = prediction.useParams();
@@ -174,6 +175,12 @@ const admin = createRoute({
   }),
   component: () => <AdminPage tab={admin.useSearch().tab} />,
 });
+const backends = createRoute({
+  getParentRoute: () => shell,
+  path: "/backends",
+  beforeLoad: needPerson,
+  component: BackendsPage,
+});
 const keys = createRoute({
   getParentRoute: () => shell,
   path: "/keys",
@@ -211,6 +218,7 @@ const router = createRouter({
       predictions,
       errors,
       fleet,
+      backends,
       usage,
       keys,
       webhooks,

@@ -1,7 +1,7 @@
 """Backends, for administrators: what runs versions elsewhere, whether it answers, and what it serves as
 models."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
@@ -92,7 +92,8 @@ class BackendStatsOut(BaseModel):
     """What gateway workers say of it. `state` is healthy, degraded (some calls fail), open (a circuit breaker
     is: its model gets nothing for a while), unreachable, or unknown (no gateway worker runs). Counts are
     since the gateway workers' start, latencies in seconds of the last calls; `uptime` is the share of probes
-    that were answered; `models` are the states of the circuit breakers."""
+    that were answered, `probed_at` the time of the last one; `models` are the states of the circuit
+    breakers."""
 
     state: str
     reason: str
@@ -105,6 +106,7 @@ class BackendStatsOut(BaseModel):
     latency_p50: float | None
     latency_p95: float | None
     uptime: float | None
+    probed_at: datetime | None
     models: dict[str, str]
 
 
@@ -207,8 +209,10 @@ def stats_out(listed: ListedBackend) -> BackendStatsOut:
     """The wire object of its figures."""
     report = listed.report
     uptime = round(1 - report.probes_failed / report.probes, 4) if report.probes else None
-    own = set(BackendStatsOut.model_fields) - {"uptime"}
-    return BackendStatsOut(**{name: getattr(report, name) for name in own}, uptime=uptime)
+    probed_at = datetime.fromtimestamp(report.probed_at, UTC) if report.probed_at else None
+    own = set(BackendStatsOut.model_fields) - {"uptime", "probed_at"}
+    figures = {name: getattr(report, name) for name in own}
+    return BackendStatsOut(**figures, uptime=uptime, probed_at=probed_at)
 
 
 def backend_test_out(result: BackendTest) -> BackendTestOut:

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Services, ServicesDep, note
 from app.api.problems import declared
-from app.domain.errors import Unavailable, wrong_field
+from app.domain.errors import Forbidden, Unavailable, wrong_field
 from app.domain.versions import Version
-from app.events.model_commands import LOAD, UNLOAD
+from app.events.model_commands import LOAD, PIN, UNLOAD, UNPIN
 from app.services.people.access import Principal
 from app.services.platform.fleet import Candidate
 
@@ -48,7 +48,7 @@ class RoutingOut(BaseModel):
 
 
 class ModelCommandIn(BaseModel):
-    """What to load or unload, and where: every worker that could run it unless some are named."""
+    """What to load, unload or pin, and where: every worker that could run it unless some are named."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"workers": ["cpu@host"]}]})
 
@@ -152,6 +152,61 @@ async def unload(
     version = await _own_version(services, caller, owner, name, body)
     workers = await _workers(services, version, body)
     return await _send_command(request, services, caller, version, UNLOAD, workers)
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/pin",
+    operation_id="models.pin",
+    summary="Keep a model loaded",
+    status_code=202,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def pin(
+    request: Request,
+    services: ServicesDep,
+    caller: Caller,
+    owner: str,
+    name: str,
+    body: ModelCommandIn | None = None,
+) -> ModelCommandOut:
+    """Has workers load a version, and neither evict nor unload it until it is unpinned, unloaded, or the
+    worker stops. For longer than that, `pin` of the version's configuration. Administrators only: a pinned
+    model keeps its memory from everybody else's."""
+    _need_operator(caller)
+    version = await _own_version(services, caller, owner, name, body)
+    workers = await _workers(services, version, body)
+    if not workers:
+        raise Unavailable("No live worker could run this version.", retry_after=5)
+    return await _send_command(request, services, caller, version, PIN, workers)
+
+
+@router.post(
+    "/v1/models/{owner}/{name}/unpin",
+    operation_id="models.unpin",
+    summary="Let a model be unloaded again",
+    status_code=202,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def unpin(
+    request: Request,
+    services: ServicesDep,
+    caller: Caller,
+    owner: str,
+    name: str,
+    body: ModelCommandIn | None = None,
+) -> ModelCommandOut:
+    """The version stays loaded until its memory is needed, or it has been idle for long enough.
+    Administrators only."""
+    _need_operator(caller)
+    version = await _own_version(services, caller, owner, name, body)
+    workers = await _workers(services, version, body)
+    return await _send_command(request, services, caller, version, UNPIN, workers)
+
+
+def _need_operator(caller: Principal) -> None:
+    """Raises Forbidden."""
+    if not caller.is_operator:
+        raise Forbidden("Only administrators can pin a model.")
 
 
 async def _own_version(

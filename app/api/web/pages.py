@@ -33,6 +33,7 @@ ADDRESSES = [
     "p",
     "errors",
     "fleet",
+    "backends",
     "webhooks",
     "files",
     "keys",

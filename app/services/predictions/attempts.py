@@ -8,6 +8,10 @@ from app.domain.errors import WorkerCrashed
 from app.domain.predictions import Prediction, Status, retry_delay
 from app.json_text import JsonText
 
+# Why an attempt was handed back, where its worker says no more.
+STOPPED = "its worker stopped, was drained or could not begin it"
+FREE_WORKER = "its worker had not begun it, and another one was free"
+
 
 @dataclass(frozen=True, slots=True)
 class ProgressUpdate:
@@ -82,6 +86,7 @@ def requeue_row(prediction: Prediction, hand_back: HandBack, other_queue: str | 
         "crashes": hand_back.crashes,
         "delay": retry_delay(prediction.crashes + hand_back.crashes) if hand_back.crashes else 0.0,
         "queue": None if is_bound else other_queue,
+        "reason": hand_back.reason or (FREE_WORKER if hand_back.to_class else STOPPED),
     }
 
 

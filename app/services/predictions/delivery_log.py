@@ -10,6 +10,8 @@ from app.services.people.access import Principal
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.prediction_list import whose
 
+NO_DELIVERY = "The requested delivery could not be found."
+
 
 class DeliveryLog:
     """The caller has checked that the prediction is its own."""
@@ -21,6 +23,14 @@ class DeliveryLog:
         """A prediction's deliveries in order, each with its tries."""
         with self._database.unit() as session:
             return deliveries.by_prediction(session, prediction_id, cursor=cursor, limit=limit)
+
+    def read_body(self, prediction_id: str, delivery_id: str) -> bytes:
+        """What is signed and sent at each try. Raises NotFound."""
+        with self._database.unit() as session:
+            body = deliveries.body(session, prediction_id, delivery_id)
+        if body is None:
+            raise NotFound(NO_DELIVERY)
+        return body
 
     def page(
         self,
@@ -48,6 +58,6 @@ class DeliveryLog:
         if not again and is_any:
             raise Conflict(f"It was tried {deliveries.MOST_TRIES} times, which is the most.")
         if not again and delivery_id is not None:
-            raise NotFound("The requested delivery could not be found.")
+            raise NotFound(NO_DELIVERY)
         self._notifier.deliveries(again)
         return again

@@ -9,6 +9,7 @@ from app.services.predictions.after_commit import Notifier
 from app.services.predictions.attempts import HandBack
 from app.services.predictions.lifecycle import Lifecycle
 
+REQUEUED = "an administrator had it begin again"
 ENDED = "This prediction has {}: POST /v1/predictions/rerun makes a new one of it."
 
 
@@ -26,7 +27,8 @@ class Requeuer:
         if prediction.ended:
             raise Conflict(ENDED.format(prediction.status.value))
         if prediction.status is Status.PROCESSING and prediction.worker:
-            self._lifecycle.hand_back([HandBack(prediction.id, prediction.attempt, prediction.worker)])
+            fence = (prediction.id, prediction.attempt, prediction.worker)
+            self._lifecycle.hand_back([HandBack(*fence, reason=REQUEUED)])
         else:
             with self._database.unit() as session:
                 waiting = table.end_delay(session, prediction.id)

@@ -174,7 +174,7 @@ class GatewayEngine:
         """Its backends load their models themselves."""
         return self._versions.describe(self._versions.use(spec))
 
-    def release(self, version: str) -> None:
+    def release(self, version: str, *, unload: bool = True) -> None:
         """Nothing is loaded here."""
 
     def models(self) -> list[LoadedModel]:

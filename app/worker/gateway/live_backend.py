@@ -35,6 +35,7 @@ class LiveBackend:
         self._credits: dict[str, float] = {}  # turns that it is owed, by version
         self.figures = CallFigures()
         self.probes = self.probes_failed = 0
+        self.probed_at: float | None = None  # Unix time
         self._breakers: dict[str, Breaker] = {}
         self._busy_until = 0.0
         self._unreachable = ""  # why the last probe failed
@@ -101,7 +102,7 @@ class LiveBackend:
 
     def on_probe(self, failure: str) -> None:
         """What a probe found; "" when it answers."""
-        self.probes += 1
+        self.probes, self.probed_at = self.probes + 1, time.time()
         self.probes_failed += bool(failure)
         self._unreachable = failure
 
@@ -124,6 +125,7 @@ class LiveBackend:
             output_tokens=figures.output_tokens,
             probes=self.probes,
             probes_failed=self.probes_failed,
+            probed_at=self.probed_at,
             latency_p50=figures.quantile(0.5),
             latency_p95=figures.quantile(0.95),
             models={model: breaker.state(now).value for model, breaker in self._breakers.items()},

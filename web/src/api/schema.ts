@@ -24,6 +24,166 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/chat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a conversation (Ollama)
+         * @description The next message of a conversation, through the model's own chat template.
+         */
+        post: operations["ollama.chat"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts (Ollama)
+         * @description A vector for each text.
+         */
+        post: operations["ollama.embed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed a text (Ollama, the older call)
+         * @description The vector of one text.
+         */
+        post: operations["ollama.embeddings"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer a prompt (Ollama)
+         * @description The answer to a prompt, through the model's chat template unless it is `raw`.
+         */
+        post: operations["ollama.generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List loaded models (Ollama)
+         * @description Those of them whose newest version a live worker holds.
+         */
+        get: operations["ollama.ps"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/show": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show a model (Ollama)
+         * @description What a model is and can do.
+         */
+        post: operations["ollama.show"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List models (Ollama)
+         * @description The models that the key may see, newest first (1,000 at most).
+         */
+        get: operations["ollama.tags"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The version (Ollama)
+         * @description Lovage's own.
+         */
+        get: operations["ollama.version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/embed": {
         parameters: {
             query?: never;
@@ -180,6 +340,30 @@ export interface paths {
          *     everything.
          */
         get: operations["platform.ready"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Would a prediction be accepted now
+         * @description Tries the database, Redis and the workers' heartbeats. Without a worker predictions wait: `checks` says
+         *     so, and it is no 503.
+         *
+         *     A process that is about to stop says 503 with `process` among the checks, while it still answers
+         *     everything.
+         */
+        get: operations["platform.readyz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -493,6 +677,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audio/transcriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Transcribe a recording (OpenAI)
+         * @description What is said in a recording.
+         */
+        post: operations["openai.audio.transcriptions.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audit": {
         parameters: {
             query?: never;
@@ -548,6 +752,140 @@ export interface paths {
          * @description OAuth2's password form: `username` (or the email address) and `password`.
          */
         post: operations["auth.token"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backends": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List backends
+         * @description All of them. Administrators only.
+         */
+        get: operations["backends.list"];
+        put?: never;
+        /**
+         * Add a backend
+         * @description A server that runs models elsewhere. Nothing is called yet. Administrators only.
+         */
+        post: operations["backends.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backends/select": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Which backend would have it
+         * @description Every candidate with its score, and why it was not chosen. Of a model of this platform, the backends
+         *     that its version names; else all that serve the task or the model. Administrators only.
+         */
+        get: operations["backends.select"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backends/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a backend
+         * @description One backend with what it serves. Administrators only.
+         */
+        get: operations["backends.get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove a backend
+         * @description Its models stay; their predictions wait until a backend of this name is there again. Administrators
+         *     only.
+         */
+        delete: operations["backends.delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a backend
+         * @description Gateway workers know it within seconds. Administrators only.
+         */
+        patch: operations["backends.update"];
+        trace?: never;
+    };
+    "/v1/backends/{name}/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How a backend does
+         * @description Health, load, errors and latency, by the gateway workers' latest reports. Administrators only.
+         */
+        get: operations["backends.stats"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backends/{name}/sync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Register what a backend serves
+         * @description Each of its models becomes a model here, or a version of the one that is there. Administrators only.
+         */
+        post: operations["backends.sync"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/backends/{name}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Try a backend out
+         * @description Calls it from the API's machine: does it answer, and what does it serve? Administrators only.
+         */
+        post: operations["backends.test"];
         delete?: never;
         options?: never;
         head?: never;
@@ -716,13 +1054,14 @@ export interface paths {
         };
         /**
          * List your files
-         * @description Your files, newest first.
+         * @description Your files, newest first. OpenAI's clients get all of them (10,000 at most), as they read them.
          */
         get: operations["files.list"];
         put?: never;
         /**
          * Upload a file
-         * @description One file in the part `content`, and what you want to remember of it in `metadata`.
+         * @description One file in the part `content`, and what you want to remember of it in `metadata`; or as OpenAI's
+         *     clients send it, in `file` with a `purpose`, which are answered as they read it.
          */
         post: operations["files.create"];
         delete?: never;
@@ -905,6 +1244,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Continue a conversation (Anthropic)
+         * @description Anthropic's Messages API, through the model's own chat template; `stream` for server-sent events.
+         */
+        post: operations["anthropic.messages.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models": {
         parameters: {
             query?: never;
@@ -927,6 +1286,26 @@ export interface paths {
          * @description A model, and with `version` its first version.
          */
         post: operations["models.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check a version before it is registered
+         * @description What registering this would find, and why it would be refused. Stores nothing.
+         */
+        post: operations["models.check"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1023,6 +1402,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{owner}/{name}/pin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep a model loaded
+         * @description Has workers load a version, and neither evict nor unload it until it is unpinned, unloaded, or the
+         *     worker stops. For longer than that, `pin` of the version's configuration. Administrators only: a pinned
+         *     model keeps its memory from everybody else's.
+         */
+        post: operations["models.pin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{owner}/{name}/predictions": {
         parameters: {
             query?: never;
@@ -1105,6 +1506,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{owner}/{name}/unpin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a model be unloaded again
+         * @description The version stays loaded until its memory is needed, or it has been idle for long enough.
+         *     Administrators only.
+         */
+        post: operations["models.unpin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{owner}/{name}/versions": {
         parameters: {
             query?: never;
@@ -1114,7 +1536,7 @@ export interface paths {
         };
         /**
          * List a model's versions
-         * @description A model's versions, newest first.
+         * @description A model's versions, newest first. A document of more than 16 kB is left out, see `left_out`.
          */
         get: operations["models.versions.list"];
         put?: never;
@@ -1195,6 +1617,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/moderations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Moderate texts (OpenAI)
+         * @description Whether each text has one of the labels of a model that classifies texts.
+         */
+        post: operations["openai.moderations.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/predictions": {
         parameters: {
             query?: never;
@@ -1203,9 +1645,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List your predictions
-         * @description Your own predictions, newest first, in pages. Of an entry, an input, output or logs of more than 32 kB
-         *     are left out: `left_out` names them, and `urls.get` has the whole object.
+         * List predictions
+         * @description Your own predictions, newest first, in pages; administrators see anybody's with `user`. Of an entry, an
+         *     input, output or logs of more than 32 kB are left out: `left_out` names them, and `urls.get` has the whole
+         *     object.
+         *
+         *     With `version`, `deployment`, `source`, `error_code`, `text` or `user=*`, a page looks at the next 5,000
+         *     predictions at most: it may have fewer results than `limit`, or none, and go on with `next` all the same.
          */
         get: operations["predictions.list"];
         put?: never;
@@ -1271,7 +1717,8 @@ export interface paths {
         };
         /**
          * Get a prediction
-         * @description The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds.
+         * @description The prediction as it is now; with `Prefer: wait=N`, when it has ended or after N seconds. To
+         *     administrators, anybody's.
          *
          *     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
          *     to ask again.
@@ -1301,7 +1748,7 @@ export interface paths {
         /**
          * Cancel a prediction
          * @description A waiting prediction never starts, a running one stops at its next step, an ended one stays as it
-         *     is.
+         *     is. Administrators may cancel anybody's; of somebody else's the answer has no input, output and logs.
          */
         post: operations["predictions.cancel"];
         delete?: never;
@@ -1319,9 +1766,29 @@ export interface paths {
         };
         /**
          * List a prediction's webhook deliveries
-         * @description What was sent, when, and what the receiver answered, try by try.
+         * @description What was sent, oldest first, when, and what the receiver answered, try by try.
          */
         get: operations["predictions.deliveries.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/predictions/{prediction_id}/deliveries/{delivery_id}/body": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read what a webhook says
+         * @description The very bytes that are signed and posted at each try.
+         */
+        get: operations["predictions.deliveries.body"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1341,9 +1808,30 @@ export interface paths {
         put?: never;
         /**
          * Send one webhook again
-         * @description The same id and body, newly signed.
+         * @description The same id and body, newly signed. Not what was tried 100 times.
          */
         post: operations["predictions.deliveries.redeliver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/predictions/{prediction_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See what happened to a prediction
+         * @description When it was accepted, by which worker each attempt was begun, why one was handed back, how it ended,
+         *     and each try of its webhooks.
+         */
+        get: operations["predictions.events"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1361,9 +1849,32 @@ export interface paths {
         put?: never;
         /**
          * Send all webhooks of a prediction again
-         * @description The same ids and bodies, newly signed.
+         * @description The same ids and bodies, newly signed; of many the newest 100. A delivery that was tried 100 times is
+         *     not sent again.
          */
         post: operations["predictions.redeliver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/predictions/{prediction_id}/requeue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a prediction begin again
+         * @description Administrators only. One that runs waits again and may be claimed by another worker; one that waits is
+         *     published to the workers again, at once. 409 for one that has ended: `POST /v1/predictions/rerun` makes a
+         *     new one of it.
+         */
+        post: operations["predictions.requeue"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1390,6 +1901,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/queues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the queues
+         * @description What waits where, since when, and who reads it. Administrators only.
+         */
+        get: operations["queues.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/queues/{queue}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move what waits in a queue to another
+         * @description At most 1,000 at once, the oldest first. What its version pins to a worker stays, and so does, unless
+         *     the other queue is of the same class of devices, what requires something of its device. Administrators
+         *     only.
+         */
+        post: operations["queues.move"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/queues/{queue}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause a queue
+         * @description Within a second, no worker begins anything that waits in it; what is accepted waits there. What runs
+         *     goes on. Administrators only.
+         */
+        post: operations["queues.pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/queues/{queue}/purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel what waits in a queue
+         * @description At most 1,000 at once, the oldest first: each ends as `canceled`, with its webhook. What runs goes on.
+         *     Administrators only.
+         */
+        post: operations["queues.purge"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/queues/{queue}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume a queue
+         * @description Its workers go on with the oldest that waits. Administrators only.
+         */
+        post: operations["queues.resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/rerank": {
         parameters: {
             query?: never;
@@ -1405,6 +2020,72 @@ export interface paths {
          *     Cohere's and Jina's form, to `texts` TEI's.
          */
         post: operations["rerank.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a response (OpenAI)
+         * @description OpenAI's Responses, through the model's own chat template. `background` answers at once; the response
+         *     goes on, and is there under its id.
+         */
+        post: operations["openai.responses.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses/{response_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a response (OpenAI)
+         * @description A response as it is now; with `stream`, all its events from the beginning, or those after one.
+         */
+        get: operations["openai.responses.retrieve"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a response (OpenAI)
+         * @description Removes the data of its prediction, which must have ended.
+         */
+        delete: operations["openai.responses.delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/responses/{response_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a response (OpenAI)
+         * @description One that waits never starts, one that runs stops at its next step, one that has ended stays as it
+         *     is.
+         */
+        post: operations["openai.responses.cancel"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1502,7 +2183,8 @@ export interface paths {
         };
         /**
          * Stream a prediction's output
-         * @description All output from the start, however late you come; `Last-Event-ID` resumes after that event.
+         * @description All output from the start, however late you come; `Last-Event-ID` resumes after that event. After
+         *     `restart` the output begins anew, and what came before is void.
          *
          *     A stream that ends without `done` is to be resumed: the server is being restarted.
          */
@@ -1580,12 +2262,34 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Disable, enable, promote or demote a user
+         * Disable, enable, promote or demote a user, set their share
          * @description A disabled user's keys are answered 401 `account_disabled`, at once in this process and within
-         *     PRINCIPAL_CACHE_SECONDS in others; tokens end for good. Nothing of theirs is removed. The last
-         *     administrator can be neither disabled nor demoted (409). Administrators only.
+         *     PRINCIPAL_CACHE_SECONDS in others; tokens end for good. What waits is canceled, what runs goes on.
+         *     Nothing of theirs is removed. The last administrator can be neither disabled nor demoted (409).
+         *     Administrators only.
          */
         patch: operations["users.update"];
+        trace?: never;
+    };
+    "/v1/users/{username}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel all of a user's predictions
+         * @description Cancels all that a user has waiting and running by now; what runs stops at its next step.
+         *     Administrators only.
+         */
+        post: operations["users.cancel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/users/{username}/password": {
@@ -1679,11 +2383,74 @@ export interface paths {
         };
         /**
          * List your webhook deliveries
-         * @description Of all your predictions, newest first, each with what the receiver answered, try by try.
+         * @description Of all your predictions, newest first, each with what the receiver answered, try by try; administrators
+         *     see anybody's with `user`.
          */
         get: operations["webhooks.deliveries.list"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the workers
+         * @description The live ones, with their models. Administrators only.
+         */
+        get: operations["workers.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers/{worker}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain a worker
+         * @description `worker` is its id, or its name, such as `cuda:0@host`. Within a second it takes nothing new and hands
+         *     back what it has not begun; what runs gets WORKER_GRACE_SECONDS and is then handed back, too. It lives on,
+         *     idle, until it is resumed or started again. Administrators only.
+         */
+        post: operations["workers.drain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers/{worker}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have a drained worker go on
+         * @description It takes predictions again. Administrators only.
+         */
+        post: operations["workers.resume"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1736,6 +2503,137 @@ export interface components {
             type: "user";
             /** Username */
             username: string;
+        };
+        /**
+         * AnthropicBlock
+         * @description A part of a message; which members it has goes by its type.
+         */
+        AnthropicBlock: {
+            /** Content */
+            content?: unknown;
+            /** Id */
+            id?: string | null;
+            /** Input */
+            input?: {
+                [key: string]: unknown;
+            } | null;
+            /** Name */
+            name?: string | null;
+            /** Text */
+            text?: string | null;
+            /** Thinking */
+            thinking?: string | null;
+            /** Tool Use Id */
+            tool_use_id?: string | null;
+            /**
+             * Type
+             * @description text, tool_use, tool_result or thinking.
+             */
+            type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /** AnthropicErrorDetailOut */
+        AnthropicErrorDetailOut: {
+            /** Message */
+            message: string;
+            /** Type */
+            type: string;
+        };
+        /**
+         * AnthropicErrorOut
+         * @description Anthropic's error.
+         */
+        AnthropicErrorOut: {
+            error: components["schemas"]["AnthropicErrorDetailOut"];
+            /**
+             * Type
+             * @default error
+             */
+            type: string;
+        };
+        /** AnthropicMessageIn */
+        AnthropicMessageIn: {
+            /** Content */
+            content: string | components["schemas"]["AnthropicBlock"][];
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "user" | "assistant" | "system";
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * AnthropicMessageOut
+         * @description Anthropic's message.
+         */
+        AnthropicMessageOut: {
+            /** Content */
+            content: {
+                [key: string]: unknown;
+            }[];
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Role
+             * @default assistant
+             * @constant
+             */
+            role: "assistant";
+            /** Stop Reason */
+            stop_reason: ("end_turn" | "max_tokens" | "stop_sequence" | "tool_use") | null;
+            /** Stop Sequence */
+            stop_sequence?: string | null;
+            /**
+             * Type
+             * @default message
+             * @constant
+             */
+            type: "message";
+            usage: components["schemas"]["AnthropicUsageOut"];
+        };
+        /** AnthropicToolChoice */
+        AnthropicToolChoice: {
+            /** Disable Parallel Tool Use */
+            disable_parallel_tool_use?: boolean | null;
+            /** Name */
+            name?: string | null;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "auto" | "any" | "tool" | "none";
+        };
+        /** AnthropicToolIn */
+        AnthropicToolIn: {
+            /** Description */
+            description?: string | null;
+            /**
+             * Input Schema
+             * @description A JSON Schema.
+             */
+            input_schema?: {
+                [key: string]: unknown;
+            } | null;
+            /** Name */
+            name: string;
+            /**
+             * Type
+             * @description Only `custom`.
+             */
+            type?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** AnthropicUsageOut */
+        AnthropicUsageOut: {
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
         };
         /**
          * AttemptOut
@@ -1797,6 +2695,185 @@ export interface components {
             username: string;
         };
         /**
+         * BackendIn
+         * @description A new backend.
+         * @example {
+         *       "kind": "openai",
+         *       "name": "gpu",
+         *       "url": "http://10.0.0.7:8000"
+         *     }
+         */
+        BackendIn: {
+            /**
+             * Credential
+             * @description Sent as a bearer token; never shown again.
+             */
+            credential?: string | null;
+            /**
+             * Kind
+             * @example openai
+             */
+            kind: string;
+            /**
+             * Max Concurrency
+             * @description Most predictions that one gateway worker has there at once.
+             * @default 64
+             */
+            max_concurrency: number;
+            /**
+             * Name
+             * @example gpu
+             */
+            name: string;
+            /**
+             * Options
+             * @description The kind's own.
+             */
+            options?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Silence Seconds
+             * @description After so many seconds without a byte a call is given up.
+             * @default 120
+             */
+            silence_seconds: number;
+            /**
+             * Url
+             * @example http://127.0.0.1:11434
+             */
+            url: string;
+        };
+        /**
+         * BackendOut
+         * @description A backend. Its credential is never shown.
+         */
+        BackendOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Draining */
+            draining: boolean;
+            /** Has Credential */
+            has_credential: boolean;
+            /** Kind */
+            kind: string;
+            /** Max Concurrency */
+            max_concurrency: number;
+            /** Name */
+            name: string;
+            /** Options */
+            options: {
+                [key: string]: unknown;
+            };
+            /** Served */
+            served: components["schemas"]["ServedModelOut"][];
+            /** Served At */
+            served_at: string | null;
+            /** Silence Seconds */
+            silence_seconds: number;
+            /** State */
+            state: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Url */
+            url: string;
+        };
+        /**
+         * BackendPatch
+         * @description What changes; fields that are left out stay.
+         * @example {
+         *       "draining": true
+         *     }
+         */
+        BackendPatch: {
+            /**
+             * Credential
+             * @description An empty one is taken away.
+             */
+            credential?: string | null;
+            /**
+             * Draining
+             * @description It is given nothing more; what runs there goes on.
+             */
+            draining?: boolean | null;
+            /** Max Concurrency */
+            max_concurrency?: number | null;
+            /** Options */
+            options?: {
+                [key: string]: unknown;
+            } | null;
+            /** Silence Seconds */
+            silence_seconds?: number | null;
+            /** Url */
+            url?: string | null;
+        };
+        /**
+         * BackendStatsOut
+         * @description What gateway workers say of it. `state` is healthy, degraded (some calls fail), open (a circuit breaker
+         *     is: its model gets nothing for a while), unreachable, or unknown (no gateway worker runs). Counts are
+         *     since the gateway workers' start, latencies in seconds of the last calls; `uptime` is the share of probes
+         *     that were answered, `probed_at` the time of the last one; `models` are the states of the circuit
+         *     breakers.
+         */
+        BackendStatsOut: {
+            /** Errors */
+            errors: number;
+            /** In Flight */
+            in_flight: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Latency P50 */
+            latency_p50: number | null;
+            /** Latency P95 */
+            latency_p95: number | null;
+            /** Models */
+            models: {
+                [key: string]: string;
+            };
+            /** Output Tokens */
+            output_tokens: number;
+            /** Probed At */
+            probed_at: string | null;
+            /** Reason */
+            reason: string;
+            /** Requests */
+            requests: number;
+            /** State */
+            state: string;
+            /** Uptime */
+            uptime: number | null;
+            /** Waiting */
+            waiting: number;
+        };
+        /**
+         * BackendTestOut
+         * @description `error`: why it cannot be used, "" when it can.
+         */
+        BackendTestOut: {
+            /** Error */
+            error: string;
+            /** Ok */
+            ok: boolean;
+            /** Seconds */
+            seconds: number;
+            /** Served */
+            served: components["schemas"]["ServedModelOut"][];
+        };
+        /**
+         * BackendsOut
+         * @description All of them, by name.
+         */
+        BackendsOut: {
+            /** Results */
+            results: components["schemas"]["BackendOut"][];
+        };
+        /**
          * BatchSizesOut
          * @description Batches of `from` to `to` predictions: how many predictions ran in one, and how many batches that
          *     makes.
@@ -1845,31 +2922,6 @@ export interface components {
             canceled: string[];
             /** Next */
             next: string | null;
-        };
-        /**
-         * CandidateOut
-         * @description A live worker, best first. `score`: lower is better, null: out of the question. `seconds`: what one
-         *     prediction of the version took it lately.
-         */
-        CandidateOut: {
-            /** Device Class */
-            device_class: string;
-            /** Loaded */
-            loaded: boolean;
-            /** Reason */
-            reason: string;
-            /** Running */
-            running: number;
-            /** Score */
-            score: number | null;
-            /** Seconds */
-            seconds: number | null;
-            /** Slots */
-            slots: number;
-            /** Waiting */
-            waiting: number;
-            /** Worker */
-            worker: string;
         };
         /** ChatChoiceOut */
         ChatChoiceOut: {
@@ -2036,6 +3088,105 @@ export interface components {
             object: "chat.completion";
             usage: components["schemas"]["UsageOut"];
         };
+        /**
+         * CheckIn
+         * @description What would be registered, and under which name.
+         * @example {
+         *       "runtime": "echo",
+         *       "source": "none"
+         *     }
+         */
+        CheckIn: {
+            /**
+             * Config
+             * @description dtype, max_batch_size, max_wait_ms, timeout, …
+             */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Input Schema
+             * @description Changes to the runtime's inputs: defaults, bounds, choices, descriptions.
+             */
+            input_schema?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Model
+             * @description owner/name of a model of yours that it would be a version of.
+             */
+            model?: string | null;
+            /**
+             * Runtime
+             * @description A runtime's name, e.g. text-generation.
+             * @default
+             */
+            runtime: string;
+            /**
+             * Source
+             * @description `hf:org/name@revision`, `path:folder`, `s3://…` or `none`.
+             * @default none
+             */
+            source: string;
+            /**
+             * Task
+             * @description A task's name, e.g. text-classification.
+             * @default
+             */
+            task: string;
+        };
+        /**
+         * CheckOut
+         * @description What registering would find. Nothing was stored.
+         */
+        CheckOut: {
+            /** Bytes */
+            bytes: number | null;
+            /**
+             * Current Runtime
+             * @description How that one is run.
+             */
+            current_runtime: string | null;
+            /**
+             * Current Version
+             * @description Of `model`: its current version, if there is one.
+             */
+            current_version: string | null;
+            /**
+             * Dtype
+             * @description What most of the weights were saved in: F32, BF16 …
+             */
+            dtype: string;
+            /**
+             * Files
+             * @description How many the source holds; null: not looked into.
+             */
+            files: number | null;
+            /**
+             * Memory Bytes
+             * @description Of the weights in the dtype that they would be loaded in; 0: not known.
+             */
+            memory_bytes: number;
+            /**
+             * Parameters
+             * @description Numbers in the weights; 0: not known.
+             */
+            parameters: number;
+            /**
+             * Problems
+             * @description Why it would be refused, in the order of mending; empty: it would be taken.
+             */
+            problems: components["schemas"]["ProblemOut"][];
+            /**
+             * Runtime
+             * @description How it would be run; empty where the files do not tell.
+             */
+            runtime: string;
+            /** Source */
+            source: string;
+            /** Task */
+            task: string;
+        };
         /** CompletionChoiceOut */
         CompletionChoiceOut: {
             /** Finish Reason */
@@ -2176,18 +3327,6 @@ export interface components {
             max_instances: number;
             /** Min Instances */
             min_instances: number;
-        };
-        /**
-         * DeliveriesOut
-         * @description All webhooks of one prediction, in order.
-         */
-        DeliveriesOut: {
-            /** Next */
-            next?: null;
-            /** Previous */
-            previous?: null;
-            /** Results */
-            results: components["schemas"]["DeliveryOut"][];
         };
         /**
          * DeliveryOut
@@ -2570,6 +3709,44 @@ export interface components {
             /** Version */
             version: string;
         };
+        /**
+         * HistoryEventOut
+         * @description `event` is accepted, started, handed_back (the attempt ended without a result, and it waits again),
+         *     succeeded, failed, canceled, webhook (a try to deliver one) or data_removed. `worker` is a name such as
+         *     `cuda:0@host`, `backend` who answered elsewhere; `webhook` the event that was delivered, `status_code`
+         *     what the receiver answered within `seconds`.
+         */
+        HistoryEventOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Attempt */
+            attempt?: number | null;
+            /** Backend */
+            backend?: string | null;
+            /** Event */
+            event: string;
+            /** Reason */
+            reason?: string | null;
+            /** Seconds */
+            seconds?: number | null;
+            /** Status Code */
+            status_code?: number | null;
+            /** Webhook */
+            webhook?: string | null;
+            /** Worker */
+            worker?: string | null;
+        };
+        /**
+         * HistoryOut
+         * @description Oldest first.
+         */
+        HistoryOut: {
+            /** Results */
+            results: components["schemas"]["HistoryEventOut"][];
+        };
         /** ImageOut */
         ImageOut: {
             /** B64 Json */
@@ -2862,8 +4039,59 @@ export interface components {
             tool_calls?: components["schemas"]["ToolCallOut"][] | null;
         };
         /**
+         * MessagesIn
+         * @description A conversation to continue.
+         * @example {
+         *       "max_tokens": 20,
+         *       "messages": [
+         *         {
+         *           "content": "Tell me of the sea.",
+         *           "role": "user"
+         *         }
+         *       ],
+         *       "model": "demo/words"
+         *     }
+         */
+        MessagesIn: {
+            /**
+             * Max Tokens
+             * @description At most this many tokens.
+             */
+            max_tokens: number;
+            /** Messages */
+            messages: components["schemas"]["AnthropicMessageIn"][];
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example demo/words
+             */
+            model: string;
+            /** Stop Sequences */
+            stop_sequences?: string[] | null;
+            /**
+             * Stream
+             * @default false
+             */
+            stream: boolean | null;
+            /** System */
+            system?: (string | components["schemas"]["AnthropicBlock"][]) | null;
+            /** Temperature */
+            temperature?: number | null;
+            /** @description `disabled` and `enabled` set the chat template's `enable_thinking`. */
+            thinking?: components["schemas"]["ThinkingIn"] | null;
+            tool_choice?: components["schemas"]["AnthropicToolChoice"] | null;
+            /** Tools */
+            tools?: components["schemas"]["AnthropicToolIn"][] | null;
+            /** Top K */
+            top_k?: number | null;
+            /** Top P */
+            top_p?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
          * ModelCommandIn
-         * @description What to load or unload, and where: every worker that could run it unless some are named.
+         * @description What to load, unload or pin, and where: every worker that could run it unless some are named.
          * @example {}
          * @example {
          *       "workers": [
@@ -3070,6 +4298,13 @@ export interface components {
              */
             on_disconnect: "continue" | "cancel";
             /**
+             * Priority
+             * @description The band it waits in; a higher one goes first, and who waits rises. `interactive` is for users whom an administrator allows it; `batch` is for what may wait.
+             * @default default
+             * @enum {string}
+             */
+            priority: "interactive" | "default" | "batch";
+            /**
              * Stream
              * @description Deprecated: `urls.stream` is there whenever the model streams.
              * @default null
@@ -3105,6 +4340,85 @@ export interface components {
              * @default null
              */
             webhook_events_filter: ("start" | "output" | "logs" | "completed")[] | null;
+        };
+        /**
+         * ModerationOut
+         * @description `categories` are the model's labels, but for those that say that a text is harmless.
+         */
+        ModerationOut: {
+            /** Categories */
+            categories: {
+                [key: string]: boolean;
+            };
+            /** Category Applied Input Types */
+            category_applied_input_types: {
+                [key: string]: string[];
+            };
+            /** Category Scores */
+            category_scores: {
+                [key: string]: number;
+            };
+            /** Flagged */
+            flagged: boolean;
+        };
+        /** ModerationTextPart */
+        ModerationTextPart: {
+            /** Text */
+            text?: string | null;
+            /**
+             * Type
+             * @description Only `text`.
+             */
+            type: string;
+        };
+        /**
+         * ModerationsIn
+         * @description Texts to moderate.
+         * @example {
+         *       "input": [
+         *         "a text",
+         *         "another"
+         *       ],
+         *       "model": "ada/toxicity"
+         *     }
+         */
+        ModerationsIn: {
+            /** Input */
+            input: string | (string | components["schemas"]["ModerationTextPart"])[];
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example ada/toxicity
+             */
+            model: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ModerationsOut
+         * @description OpenAI's moderation.
+         */
+        ModerationsOut: {
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /** Results */
+            results: components["schemas"]["ModerationOut"][];
+        };
+        /**
+         * MoveIn
+         * @description Where to.
+         * @example {
+         *       "to": "cpu"
+         *     }
+         */
+        MoveIn: {
+            /**
+             * To
+             * @description A queue that a worker reads.
+             */
+            to: string;
         };
         /** NamedFunction */
         NamedFunction: {
@@ -3154,6 +4468,566 @@ export interface components {
             /** Scopes */
             scopes: string[];
         };
+        /** OllamaCallFunction */
+        OllamaCallFunction: {
+            /** Arguments */
+            arguments?: {
+                [key: string]: unknown;
+            } | null;
+            /** Name */
+            name: string;
+        };
+        /**
+         * OllamaChatIn
+         * @description A conversation to continue.
+         * @example {
+         *       "messages": [
+         *         {
+         *           "content": "Tell me of the sea.",
+         *           "role": "user"
+         *         }
+         *       ],
+         *       "model": "demo/words",
+         *       "options": {
+         *         "num_predict": 20
+         *       },
+         *       "stream": false
+         *     }
+         */
+        OllamaChatIn: {
+            /**
+             * Format
+             * @description `json`, or a JSON Schema: what the answer must be.
+             */
+            format?: ("" | "json") | {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Keep Alive
+             * @description Ignored: the model cache decides.
+             */
+            keep_alive?: unknown;
+            /** Logprobs */
+            logprobs?: boolean | null;
+            /**
+             * Messages
+             * @description Not empty: loading a model is `POST /v1/models/…/load`.
+             */
+            messages: components["schemas"]["OllamaMessageIn"][];
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example demo/words
+             */
+            model: string;
+            options?: components["schemas"]["OllamaOptions"] | null;
+            /**
+             * Stream
+             * @description Default: true.
+             */
+            stream?: boolean | null;
+            /**
+             * Think
+             * @description Sets the chat template's `enable_thinking`, or its `reasoning_effort`.
+             */
+            think?: boolean | ("low" | "medium" | "high") | null;
+            /** Tools */
+            tools?: components["schemas"]["OllamaToolIn"][] | null;
+            /** Top Logprobs */
+            top_logprobs?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OllamaChatOut
+         * @description Ollama's answer to a conversation.
+         */
+        OllamaChatOut: {
+            /** Created At */
+            created_at: string;
+            /** Done */
+            done: boolean;
+            /** Done Reason */
+            done_reason?: string | null;
+            /** Eval Count */
+            eval_count?: number | null;
+            /** Eval Duration */
+            eval_duration?: number | null;
+            /** Load Duration */
+            load_duration?: number | null;
+            message: components["schemas"]["OllamaMessageOut"];
+            /** Model */
+            model: string;
+            /** Prompt Eval Count */
+            prompt_eval_count?: number | null;
+            /** Prompt Eval Duration */
+            prompt_eval_duration?: number | null;
+            /** Total Duration */
+            total_duration?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OllamaDetailsOut
+         * @description `family` is the runtime; sizes of parameters are not known.
+         */
+        OllamaDetailsOut: {
+            /** Families */
+            families: string[];
+            /** Family */
+            family: string;
+            /**
+             * Format
+             * @default safetensors
+             */
+            format: string;
+            /**
+             * Parameter Size
+             * @default
+             */
+            parameter_size: string;
+            /**
+             * Parent Model
+             * @default
+             */
+            parent_model: string;
+            /** Quantization Level */
+            quantization_level: string;
+        };
+        /**
+         * OllamaEmbedIn
+         * @description Texts to embed.
+         * @example {
+         *       "input": [
+         *         "hello",
+         *         "good morning"
+         *       ],
+         *       "model": "demo/minilm"
+         *     }
+         */
+        OllamaEmbedIn: {
+            /**
+             * Dimensions
+             * @description Keep so many numbers.
+             */
+            dimensions?: number | null;
+            /** Input */
+            input: string | string[];
+            /**
+             * Keep Alive
+             * @description Ignored: the model cache decides.
+             */
+            keep_alive?: unknown;
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example demo/words
+             */
+            model: string;
+            options?: components["schemas"]["OllamaOptions"] | null;
+            /**
+             * Truncate
+             * @description Only true: what is too long is cut.
+             */
+            truncate?: boolean | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OllamaEmbedOut
+         * @description A vector for each text; times in nanoseconds.
+         */
+        OllamaEmbedOut: {
+            /** Embeddings */
+            embeddings: number[][];
+            /** Load Duration */
+            load_duration: number;
+            /** Model */
+            model: string;
+            /** Prompt Eval Count */
+            prompt_eval_count: number;
+            /** Total Duration */
+            total_duration: number;
+        };
+        /**
+         * OllamaEmbeddingIn
+         * @description A text to embed (the older call).
+         * @example {
+         *       "model": "demo/minilm",
+         *       "prompt": "good morning"
+         *     }
+         */
+        OllamaEmbeddingIn: {
+            /**
+             * Keep Alive
+             * @description Ignored: the model cache decides.
+             */
+            keep_alive?: unknown;
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example demo/words
+             */
+            model: string;
+            options?: components["schemas"]["OllamaOptions"] | null;
+            /** Prompt */
+            prompt: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OllamaEmbeddingOut
+         * @description One vector.
+         */
+        OllamaEmbeddingOut: {
+            /** Embedding */
+            embedding: number[];
+        };
+        /**
+         * OllamaErrorOut
+         * @description Every error of these routes.
+         */
+        OllamaErrorOut: {
+            /** Error */
+            error: string;
+        };
+        /** OllamaFunction */
+        OllamaFunction: {
+            /** Description */
+            description?: string | null;
+            /** Name */
+            name: string;
+            /**
+             * Parameters
+             * @description A JSON Schema.
+             */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
+         * OllamaGenerateIn
+         * @description A prompt to answer; with `raw`, a text to continue.
+         * @example {
+         *       "model": "demo/words",
+         *       "options": {
+         *         "num_predict": 20
+         *       },
+         *       "prompt": "The ship",
+         *       "stream": false
+         *     }
+         */
+        OllamaGenerateIn: {
+            /**
+             * Context
+             * @description Not supported: send a conversation to /api/chat.
+             */
+            context?: number[] | null;
+            /**
+             * Format
+             * @description `json`, or a JSON Schema: what the answer must be.
+             */
+            format?: ("" | "json") | {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Images
+             * @description Not supported.
+             */
+            images?: unknown[] | null;
+            /**
+             * Keep Alive
+             * @description Ignored: the model cache decides.
+             */
+            keep_alive?: unknown;
+            /** Logprobs */
+            logprobs?: boolean | null;
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example demo/words
+             */
+            model: string;
+            options?: components["schemas"]["OllamaOptions"] | null;
+            /**
+             * Prompt
+             * @description Not empty: loading a model is `POST /v1/models/…/load`.
+             * @default
+             */
+            prompt: string;
+            /**
+             * Raw
+             * @description Continue the prompt as it is, without the chat template.
+             */
+            raw?: boolean | null;
+            /**
+             * Stream
+             * @description Default: true.
+             */
+            stream?: boolean | null;
+            /**
+             * Suffix
+             * @description Not supported.
+             */
+            suffix?: string | null;
+            /** System */
+            system?: string | null;
+            /**
+             * Template
+             * @description Not supported: the model's own is used.
+             */
+            template?: string | null;
+            /**
+             * Think
+             * @description Sets the chat template's `enable_thinking`, or its `reasoning_effort`.
+             */
+            think?: boolean | ("low" | "medium" | "high") | null;
+            /** Top Logprobs */
+            top_logprobs?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OllamaGenerateOut
+         * @description Ollama's answer to a prompt.
+         */
+        OllamaGenerateOut: {
+            /** Created At */
+            created_at: string;
+            /** Done */
+            done: boolean;
+            /** Done Reason */
+            done_reason?: string | null;
+            /** Eval Count */
+            eval_count?: number | null;
+            /** Eval Duration */
+            eval_duration?: number | null;
+            /** Load Duration */
+            load_duration?: number | null;
+            /** Model */
+            model: string;
+            /** Prompt Eval Count */
+            prompt_eval_count?: number | null;
+            /** Prompt Eval Duration */
+            prompt_eval_duration?: number | null;
+            /** Response */
+            response: string;
+            /** Thinking */
+            thinking?: string | null;
+            /** Total Duration */
+            total_duration?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** OllamaLoadedListOut */
+        OllamaLoadedListOut: {
+            /** Models */
+            models: components["schemas"]["OllamaLoadedOut"][];
+        };
+        /**
+         * OllamaLoadedOut
+         * @description A model that a worker holds. `expires_at` is far away: it goes when its memory is needed.
+         */
+        OllamaLoadedOut: {
+            details: components["schemas"]["OllamaDetailsOut"];
+            /** Digest */
+            digest: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Model */
+            model: string;
+            /**
+             * Modified At
+             * Format: date-time
+             */
+            modified_at: string;
+            /** Name */
+            name: string;
+            /** Size */
+            size: number;
+            /** Size Vram */
+            size_vram: number;
+        };
+        /**
+         * OllamaMessageIn
+         * @description One turn.
+         */
+        OllamaMessageIn: {
+            /** Content */
+            content?: string | null;
+            /**
+             * Images
+             * @description Not supported.
+             */
+            images?: unknown[] | null;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "system" | "user" | "assistant" | "tool";
+            /** Thinking */
+            thinking?: string | null;
+            /** Tool Call Id */
+            tool_call_id?: string | null;
+            /** Tool Calls */
+            tool_calls?: components["schemas"]["OllamaToolCallIn"][] | null;
+            /** Tool Name */
+            tool_name?: string | null;
+        };
+        /** OllamaMessageOut */
+        OllamaMessageOut: {
+            /** Content */
+            content: string;
+            /**
+             * Role
+             * @default assistant
+             */
+            role: string;
+            /** Thinking */
+            thinking?: string | null;
+            /** Tool Calls */
+            tool_calls?: {
+                [key: string]: unknown;
+            }[] | null;
+        };
+        /**
+         * OllamaOptions
+         * @description How to draw tokens.
+         */
+        OllamaOptions: {
+            /** Frequency Penalty */
+            frequency_penalty?: number | null;
+            /** Min P */
+            min_p?: number | null;
+            /**
+             * Num Predict
+             * @description -1, -2: as many as the context has.
+             */
+            num_predict?: number | null;
+            /** Presence Penalty */
+            presence_penalty?: number | null;
+            /** Repeat Penalty */
+            repeat_penalty?: number | null;
+            /** Seed */
+            seed?: number | null;
+            /** Stop */
+            stop?: (string | string[]) | null;
+            /** Temperature */
+            temperature?: number | null;
+            /** Top K */
+            top_k?: number | null;
+            /** Top P */
+            top_p?: number | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * OllamaShowIn
+         * @description Which model.
+         * @example {
+         *       "model": "demo/words"
+         *     }
+         */
+        OllamaShowIn: {
+            /**
+             * Model
+             * @example demo/words
+             */
+            model?: string | null;
+            /**
+             * Name
+             * @description The same by its older name.
+             */
+            name?: string | null;
+            /**
+             * Verbose
+             * @description Changes nothing.
+             */
+            verbose?: boolean | null;
+        };
+        /**
+         * OllamaShowOut
+         * @description What a model is. `capabilities`: completion, embedding; once a worker has loaded it, tools and
+         *     thinking, where its chat template has them.
+         */
+        OllamaShowOut: {
+            /** Capabilities */
+            capabilities: string[];
+            details: components["schemas"]["OllamaDetailsOut"];
+            /** License */
+            license: string;
+            /** Model Info */
+            model_info: {
+                [key: string]: unknown;
+            };
+            /**
+             * Modelfile
+             * @default
+             */
+            modelfile: string;
+            /**
+             * Modified At
+             * Format: date-time
+             */
+            modified_at: string;
+            /** Parameters */
+            parameters: string;
+            /**
+             * Template
+             * @default
+             */
+            template: string;
+        };
+        /**
+         * OllamaTagOut
+         * @description A model. `digest` is the id of its newest version; `size` its bytes where a worker has it loaded, else
+         *     0.
+         */
+        OllamaTagOut: {
+            details: components["schemas"]["OllamaDetailsOut"];
+            /** Digest */
+            digest: string;
+            /** Model */
+            model: string;
+            /**
+             * Modified At
+             * Format: date-time
+             */
+            modified_at: string;
+            /** Name */
+            name: string;
+            /** Size */
+            size: number;
+        };
+        /** OllamaTagsOut */
+        OllamaTagsOut: {
+            /** Models */
+            models: components["schemas"]["OllamaTagOut"][];
+        };
+        /** OllamaToolCallIn */
+        OllamaToolCallIn: {
+            function: components["schemas"]["OllamaCallFunction"];
+            /** Id */
+            id?: string | null;
+        };
+        /** OllamaToolIn */
+        OllamaToolIn: {
+            function: components["schemas"]["OllamaFunction"];
+            /**
+             * Type
+             * @description Only `function`.
+             * @default function
+             */
+            type: string | null;
+        };
+        /** OllamaVersionOut */
+        OllamaVersionOut: {
+            /** Version */
+            version: string;
+        };
         /**
          * OpenAIModelOut
          * @description The same model as OpenAI's clients read it.
@@ -3190,6 +5064,15 @@ export interface components {
             previous?: string | null;
             /** Results */
             results: components["schemas"]["AuditOut"][];
+        };
+        /** PageOut[DeliveryOut] */
+        PageOut_DeliveryOut_: {
+            /** Next */
+            next?: string | null;
+            /** Previous */
+            previous?: string | null;
+            /** Results */
+            results: components["schemas"]["DeliveryOut"][];
         };
         /** PageOut[DeploymentOut] */
         PageOut_DeploymentOut_: {
@@ -3394,6 +5277,13 @@ export interface components {
              */
             on_disconnect: "continue" | "cancel";
             /**
+             * Priority
+             * @description The band it waits in; a higher one goes first, and who waits rises. `interactive` is for users whom an administrator allows it; `batch` is for what may wait.
+             * @default default
+             * @enum {string}
+             */
+            priority: "interactive" | "default" | "batch";
+            /**
              * Stream
              * @description Deprecated: `urls.stream` is there whenever the model streams.
              * @default null
@@ -3501,6 +5391,8 @@ export interface components {
             /** Output */
             output: unknown;
             queue?: components["schemas"]["QueuePlaceOut"] | null;
+            /** Request Id */
+            request_id?: string | null;
             /** Source */
             source: string;
             /** Started At */
@@ -3513,6 +5405,8 @@ export interface components {
             urls: components["schemas"]["UrlsOut"];
             /** Version */
             version: string;
+            /** Warnings */
+            warnings?: string[] | null;
         } & {
             [key: string]: unknown;
         };
@@ -3543,6 +5437,16 @@ export interface components {
             type: string;
         };
         /**
+         * ProblemOut
+         * @description One reason to refuse it.
+         */
+        ProblemOut: {
+            /** Description */
+            description: string;
+            /** Field */
+            field: string;
+        };
+        /**
          * QuantilesOut
          * @description Seconds.
          */
@@ -3553,6 +5457,16 @@ export interface components {
             p95: number;
             /** P99 */
             p99: number;
+        };
+        /**
+         * QueueActOut
+         * @description How many predictions it was about. `more`: others wait there still, send the same again.
+         */
+        QueueActOut: {
+            /** Count */
+            count: number;
+            /** More */
+            more: boolean;
         };
         /**
          * QueueOut
@@ -3576,6 +5490,32 @@ export interface components {
             /** Position */
             position: number | null;
             starts_in_seconds: components["schemas"]["WaitsOut"] | null;
+        };
+        /**
+         * QueueStateOut
+         * @description A queue. `workers` read it. `paused_since` null: it is not paused.
+         */
+        QueueStateOut: {
+            /** Oldest Seconds */
+            oldest_seconds: number | null;
+            /** Paused By */
+            paused_by: string | null;
+            /** Paused Since */
+            paused_since: string | null;
+            /** Queue */
+            queue: string;
+            /** Waiting */
+            waiting: number;
+            /** Workers */
+            workers: string[];
+        };
+        /**
+         * QueuesOut
+         * @description All in which something waits, that a worker reads, or that are paused.
+         */
+        QueuesOut: {
+            /** Results */
+            results: components["schemas"]["QueueStateOut"][];
         };
         /**
          * RagErrorOut
@@ -3787,6 +5727,23 @@ export interface components {
             /** Refused */
             refused: components["schemas"]["RefusedOut"][];
         };
+        /** ResponseDeletedOut */
+        ResponseDeletedOut: {
+            /**
+             * Deleted
+             * @default true
+             * @constant
+             */
+            deleted: true;
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default response
+             * @constant
+             */
+            object: "response";
+        };
         /** ResponseFormat */
         ResponseFormat: {
             json_schema?: components["schemas"]["JsonSchemaIn"] | null;
@@ -3795,6 +5752,241 @@ export interface components {
              * @description `text`, `json_object` or `json_schema`.
              */
             type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * ResponseItem
+         * @description A part of the input; which members it has goes by its type.
+         */
+        ResponseItem: {
+            /** Arguments */
+            arguments?: string | null;
+            /** Call Id */
+            call_id?: string | null;
+            /** Content */
+            content?: (string | components["schemas"]["ResponsePart"][]) | null;
+            /** Name */
+            name?: string | null;
+            /** Output */
+            output?: (string | components["schemas"]["ResponsePart"][]) | null;
+            /** Role */
+            role?: ("system" | "developer" | "user" | "assistant") | null;
+            /**
+             * Type
+             * @description message, function_call, function_call_output or reasoning.
+             */
+            type?: string | null;
+        };
+        /** ResponseNamedTool */
+        ResponseNamedTool: {
+            /** Name */
+            name?: string | null;
+            /** Type */
+            type: string;
+        };
+        /**
+         * ResponseOut
+         * @description OpenAI's response.
+         */
+        ResponseOut: {
+            /**
+             * Background
+             * @default false
+             */
+            background: boolean;
+            /** Created At */
+            created_at: number;
+            /** Error */
+            error?: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: string;
+            /** Incomplete Details */
+            incomplete_details?: {
+                [key: string]: unknown;
+            } | null;
+            /** Instructions */
+            instructions?: string | null;
+            /**
+             * Metadata
+             * @default {}
+             */
+            metadata: {
+                [key: string]: string;
+            };
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default response
+             * @constant
+             */
+            object: "response";
+            /** Output */
+            output: {
+                [key: string]: unknown;
+            }[];
+            /** Previous Response Id */
+            previous_response_id?: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "queued" | "in_progress" | "completed" | "incomplete" | "failed" | "cancelled";
+            /** Usage */
+            usage?: {
+                [key: string]: unknown;
+            } | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /** ResponsePart */
+        ResponsePart: {
+            /** Refusal */
+            refusal?: string | null;
+            /** Text */
+            text?: string | null;
+            /** Type */
+            type: string;
+        };
+        /** ResponseReasoning */
+        ResponseReasoning: {
+            /**
+             * Effort
+             * @description A variable of the chat template.
+             */
+            effort?: string | null;
+        };
+        /** ResponseStreamOptions */
+        ResponseStreamOptions: {
+            /**
+             * Include Obfuscation
+             * @default false
+             */
+            include_obfuscation: boolean | null;
+        };
+        /** ResponseTextFormat */
+        ResponseTextFormat: {
+            /** Schema */
+            schema?: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Type
+             * @default text
+             * @enum {string}
+             */
+            type: "text" | "json_object" | "json_schema";
+        };
+        /** ResponseTextSettings */
+        ResponseTextSettings: {
+            format?: components["schemas"]["ResponseTextFormat"] | null;
+            /**
+             * Verbosity
+             * @description Nothing else is supported.
+             */
+            verbosity?: "medium" | null;
+        };
+        /** ResponseTool */
+        ResponseTool: {
+            /** Description */
+            description?: string | null;
+            /** Name */
+            name?: string | null;
+            /**
+             * Parameters
+             * @description A JSON Schema.
+             */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+            /** Strict */
+            strict?: boolean | null;
+            /**
+             * Type
+             * @description Only `function`.
+             * @default function
+             */
+            type: string;
+        };
+        /**
+         * ResponsesIn
+         * @description What to answer.
+         * @example {
+         *       "input": "Tell me of the sea.",
+         *       "max_output_tokens": 20,
+         *       "model": "demo/words"
+         *     }
+         */
+        ResponsesIn: {
+            /**
+             * Background
+             * @description Answer at once; the response goes on.
+             * @default false
+             */
+            background: boolean | null;
+            /** Include */
+            include?: string[] | null;
+            /** Input */
+            input: string | components["schemas"]["ResponseItem"][];
+            /**
+             * Instructions
+             * @description A system message.
+             */
+            instructions?: string | null;
+            /** Max Output Tokens */
+            max_output_tokens?: number | null;
+            /** Metadata */
+            metadata?: {
+                [key: string]: string;
+            } | null;
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example demo/words
+             */
+            model: string;
+            /** Parallel Tool Calls */
+            parallel_tool_calls?: boolean | null;
+            /**
+             * Previous Response Id
+             * @description Goes on from that response; its `instructions` do not.
+             */
+            previous_response_id?: string | null;
+            reasoning?: components["schemas"]["ResponseReasoning"] | null;
+            /**
+             * Store
+             * @description False: the response cannot be retrieved.
+             * @default true
+             */
+            store: boolean | null;
+            /**
+             * Stream
+             * @default false
+             */
+            stream: boolean | null;
+            stream_options?: components["schemas"]["ResponseStreamOptions"] | null;
+            /** Temperature */
+            temperature?: number | null;
+            text?: components["schemas"]["ResponseTextSettings"] | null;
+            /**
+             * Tool Choice
+             * @description `auto`, `none`, `required`, or a function by name.
+             */
+            tool_choice?: string | components["schemas"]["ResponseNamedTool"] | null;
+            /** Tools */
+            tools?: components["schemas"]["ResponseTool"][] | null;
+            /** Top Logprobs */
+            top_logprobs?: number | null;
+            /** Top P */
+            top_p?: number | null;
+            /**
+             * Truncation
+             * @description Nothing else is supported.
+             */
+            truncation?: "disabled" | null;
         } & {
             [key: string]: unknown;
         };
@@ -3831,7 +6023,7 @@ export interface components {
          */
         RoutingOut: {
             /** Candidates */
-            candidates: components["schemas"]["CandidateOut"][] | null;
+            candidates: components["schemas"]["app__api__rest__serving__CandidateOut"][] | null;
             /** Queue */
             queue: string;
             /** Reasons */
@@ -3991,6 +6183,18 @@ export interface components {
             status?: ("starting" | "processing" | "succeeded" | "failed" | "canceled") | null;
         };
         /**
+         * SelectionOut
+         * @description `backend` is empty when none can have it now: then a prediction waits.
+         */
+        SelectionOut: {
+            /** Backend */
+            backend: string;
+            /** Candidates */
+            candidates: components["schemas"]["app__api__rest__backends__CandidateOut"][];
+            /** Strategy */
+            strategy: string;
+        };
+        /**
          * SentDeliveryOut
          * @description A webhook of whichever prediction; `prediction` is its id.
          */
@@ -4034,6 +6238,26 @@ export interface components {
             window_seconds: number;
         };
         /**
+         * ServedModelOut
+         * @description A model, by the name that the backend has for it. 0: not known.
+         */
+        ServedModelOut: {
+            /**
+             * Context Length
+             * @default 0
+             */
+            context_length: number;
+            /**
+             * Dimensions
+             * @default 0
+             */
+            dimensions: number;
+            /** Name */
+            name: string;
+            /** Task */
+            task: string;
+        };
+        /**
          * ServingOut
          * @description How the live workers stand to a version. `workers` could run it, `loaded_on` of them have it, on
          *     `troubled_on` its process keeps dying or its load failed: `reason` says why, and in `retry_in` seconds it
@@ -4059,7 +6283,8 @@ export interface components {
         };
         /**
          * SettingOut
-         * @description `origin` is `environment` or `default`. The value of a secret one is `(set)`, or empty.
+         * @description `origin` is `default`, `environment`, `.env`, or the file that holds it. The value of a secret one is
+         *     `(set)`, or empty; of a URL only the password is hidden.
          */
         SettingOut: {
             /** Description */
@@ -4196,10 +6421,14 @@ export interface components {
         };
         /**
          * StatusOut
-         * @description What the fleet is doing. `queues` and `workers` are for operators: a credential with the scope
-         *     admin.
+         * @description What the fleet is doing. `queues`, `workers` and `backends` (their states, by name) are for operators:
+         *     a credential with the scope admin.
          */
         StatusOut: {
+            /** Backends */
+            backends?: {
+                [key: string]: string;
+            } | null;
             /** Devices */
             devices: {
                 [key: string]: number;
@@ -4236,6 +6465,67 @@ export interface components {
              * @default false
              */
             include_usage: boolean | null;
+        };
+        /**
+         * SyncIn
+         * @description How what a backend serves becomes models.
+         * @example {
+         *       "visibility": "public"
+         *     }
+         */
+        SyncIn: {
+            /**
+             * Models
+             * @description Only these of what it serves.
+             */
+            models?: string[] | null;
+            /**
+             * Owner
+             * @description Of the models; default: the backend's name.
+             */
+            owner?: string | null;
+            /**
+             * Visibility
+             * @default private
+             * @enum {string}
+             */
+            visibility: "public" | "private";
+        };
+        /**
+         * SyncOut
+         * @description Each of the backend's models.
+         */
+        SyncOut: {
+            /** Results */
+            results: components["schemas"]["SyncedModelOut"][];
+        };
+        /**
+         * SyncedModelOut
+         * @description What became of one of its models. `error`: why it is not registered, "" when it is.
+         */
+        SyncedModelOut: {
+            /** Error */
+            error: string;
+            /** Is New */
+            is_new: boolean;
+            /** Model */
+            model: string;
+            /** Task */
+            task: string;
+            /** Upstream */
+            upstream: string;
+            /** Version */
+            version: string;
+        };
+        /** ThinkingIn */
+        ThinkingIn: {
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "enabled" | "disabled" | "adaptive";
+        } & {
+            [key: string]: unknown;
         };
         /** TokenLogprobOut */
         TokenLogprobOut: {
@@ -4289,6 +6579,16 @@ export interface components {
              * @default function
              */
             type: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * TranscriptionOut
+         * @description OpenAI's transcription; beside `text`, `verbose_json` has `segments` or `words`.
+         */
+        TranscriptionOut: {
+            /** Text */
+            text: string;
         } & {
             [key: string]: unknown;
         };
@@ -4348,6 +6648,17 @@ export interface components {
             total_tokens: number;
         };
         /**
+         * UserCancelOut
+         * @description `canceled` predictions in this call. When not `is_done`, more wait: they are canceled in the next
+         *     minutes, and need no other call.
+         */
+        UserCancelOut: {
+            /** Canceled */
+            canceled: number;
+            /** Is Done */
+            is_done: boolean;
+        };
+        /**
          * UserIn
          * @description A new user.
          * @example {
@@ -4382,7 +6693,8 @@ export interface components {
         };
         /**
          * UserOut
-         * @description A user as administrators see them. `disabled_at` is null for those who may sign in.
+         * @description A user as administrators see them. `disabled_at` is null for those who may sign in. `weight` is of the
+         *     user's share of every worker, `highest_priority` the highest band that the user may ask for.
          */
         UserOut: {
             /**
@@ -4394,10 +6706,17 @@ export interface components {
             disabled_at: string | null;
             /** Email */
             email: string;
+            /**
+             * Highest Priority
+             * @enum {string}
+             */
+            highest_priority: "interactive" | "default" | "batch";
             /** Is Admin */
             is_admin: boolean;
             /** Username */
             username: string;
+            /** Weight */
+            weight: number;
         };
         /**
          * UserPatch
@@ -4413,10 +6732,20 @@ export interface components {
              */
             disabled?: boolean | null;
             /**
+             * Highest Priority
+             * @description The highest `priority` that the user may ask for.
+             */
+            highest_priority?: ("interactive" | "default" | "batch") | null;
+            /**
              * Is Admin
              * @description Whether the user is an administrator.
              */
             is_admin?: boolean | null;
+            /**
+             * Weight
+             * @description Of the user's share of every worker, beside others who wait.
+             */
+            weight?: number | null;
         };
         /**
          * UserWithPasswordOut
@@ -4432,12 +6761,19 @@ export interface components {
             disabled_at: string | null;
             /** Email */
             email: string;
+            /**
+             * Highest Priority
+             * @enum {string}
+             */
+            highest_priority: "interactive" | "default" | "batch";
             /** Is Admin */
             is_admin: boolean;
             /** Password */
             password?: string | null;
             /** Username */
             username: string;
+            /** Weight */
+            weight: number;
         };
         /** VectorOut */
         VectorOut: {
@@ -4521,6 +6857,11 @@ export interface components {
             };
             /** Id */
             id: string;
+            /**
+             * Left Out
+             * @description In lists: what is long (openapi_schema, config), and is empty here. The version itself has it.
+             */
+            left_out?: string[] | null;
             /** Openapi Schema */
             openapi_schema: {
                 [key: string]: unknown;
@@ -4583,6 +6924,14 @@ export interface components {
              */
             started_at: string;
         };
+        /**
+         * WorkersOut
+         * @description The live ones. One without `queues` takes nothing new.
+         */
+        WorkersOut: {
+            /** Results */
+            results: components["schemas"]["WorkerOut"][];
+        };
         /** TokenOut */
         app__api__openai__chat_wire__TokenOut: {
             /** Bytes */
@@ -4607,6 +6956,47 @@ export interface components {
              * @constant
              */
             token_type: "bearer";
+        };
+        /**
+         * CandidateOut
+         * @description `score`: lower is better; null: it is out of the question now.
+         */
+        app__api__rest__backends__CandidateOut: {
+            /** Backend */
+            backend: string;
+            /** Model */
+            model: string;
+            /** Reason */
+            reason: string;
+            /** Score */
+            score: number | null;
+            /** State */
+            state: string;
+        };
+        /**
+         * CandidateOut
+         * @description A live worker, best first. `score`: lower is better, null: out of the question. `seconds`: what one
+         *     prediction of the version took it lately.
+         */
+        app__api__rest__serving__CandidateOut: {
+            /** Device Class */
+            device_class: string;
+            /** Loaded */
+            loaded: boolean;
+            /** Reason */
+            reason: string;
+            /** Running */
+            running: number;
+            /** Score */
+            score: number | null;
+            /** Seconds */
+            seconds: number | null;
+            /** Slots */
+            slots: number;
+            /** Waiting */
+            waiting: number;
+            /** Worker */
+            worker: string;
         };
         /** Body_auth.token */
         token: {
@@ -4675,6 +7065,692 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "ollama.chat": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OllamaChatIn"];
+            };
+        };
+        responses: {
+            /** @description Unless `stream` is false, lines of JSON. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaChatOut"];
+                    "application/x-ndjson": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OllamaEmbedIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaEmbedOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.embeddings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OllamaEmbeddingIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaEmbeddingOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OllamaGenerateIn"];
+            };
+        };
+        responses: {
+            /** @description Unless `stream` is false, lines of JSON. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaGenerateOut"];
+                    "application/x-ndjson": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.ps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaLoadedListOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.show": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OllamaShowIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaShowOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaTagsOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+        };
+    };
+    "ollama.version": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaVersionOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OllamaErrorOut"];
                 };
             };
         };
@@ -4891,7 +7967,10 @@ export interface operations {
     };
     "platform.health": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whatever its value: plain text, a line for each check. */
+                verbose?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4905,6 +7984,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HealthOut"];
+                    "text/plain": string;
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal server error */
@@ -4994,7 +8083,10 @@ export interface operations {
     };
     "platform.livez": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whatever its value: plain text, a line for each check. */
+                verbose?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5008,6 +8100,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HealthOut"];
+                    "text/plain": string;
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal server error */
@@ -5203,7 +8305,10 @@ export interface operations {
     };
     "platform.ready": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whatever its value: plain text, a line for each check. */
+                verbose?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5217,6 +8322,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                    "text/plain": string;
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Internal server error */
@@ -5235,6 +8350,59 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    "platform.readyz": {
+        parameters: {
+            query?: {
+                /** @description Whatever its value: plain text, a line for each check. */
+                verbose?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadyOut"];
+                    "text/plain": string;
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A part is away; `checks` names it. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadyOut"];
+                    "text/plain": string;
                 };
             };
         };
@@ -6597,6 +9765,129 @@ export interface operations {
             };
         };
     };
+    "openai.audio.transcriptions.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "file": "RIFF…",
+                 *       "model": "ada/whisper",
+                 *       "response_format": "json"
+                 *     }
+                 */
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description The recording.
+                     */
+                    file: string;
+                    model: string;
+                    /** @enum {string} */
+                    response_format?: "json" | "text" | "srt" | "vtt" | "verbose_json";
+                    "timestamp_granularities[]"?: ("word" | "segment")[];
+                };
+            };
+        };
+        responses: {
+            /** @description As `response_format` says. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TranscriptionOut"];
+                    "text/plain": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     "audit.list": {
         parameters: {
             query?: {
@@ -6838,6 +10129,782 @@ export interface operations {
             };
             /** @description Invalid request */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackendsOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackendIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackendOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.select": {
+        parameters: {
+            query?: {
+                /** @description Backends that serve this task. */
+                task?: string;
+                /** @description A model of this platform, or what backends call one. */
+                model?: string;
+                /** @description Instead of the version's own. */
+                strategy?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectionOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackendOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BackendPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackendOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackendStatsOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.sync": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SyncIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SyncOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "backends.test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BackendTestOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7529,7 +11596,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`.
+                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`. `handling=strict`: inputs that the model does not have are refused; without it they are left out, and `warnings` names them.
                  * @example wait=10
                  */
                 Prefer?: string;
@@ -7934,10 +12001,17 @@ export interface operations {
                      * @description The file.
                      */
                     content: string;
+                    /**
+                     * Format: binary
+                     * @description The same as OpenAI's clients name it.
+                     */
+                    file?: string;
                     /** @description Instead of the part's own file name. */
                     filename?: string;
                     /** @description A JSON object, as text or as a JSON part. */
                     metadata?: string;
+                    /** @description Kept, of OpenAI's clients. */
+                    purpose?: string;
                     /** @description Instead of the part's own content type. */
                     type?: string;
                 };
@@ -8878,6 +12952,112 @@ export interface operations {
             };
         };
     };
+    "anthropic.messages.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MessagesIn"];
+            };
+        };
+        responses: {
+            /** @description With `stream`, server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicMessageOut"];
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+        };
+    };
     "models.list": {
         parameters: {
             query?: {
@@ -9002,6 +13182,102 @@ export interface operations {
             };
             /** @description Gone */
             410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CheckIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9559,12 +13835,120 @@ export interface operations {
             };
         };
     };
+    "models.pin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ModelCommandIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelCommandOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "models.predictions.create": {
         parameters: {
             query?: never;
             header?: {
                 /**
-                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`.
+                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`. `handling=strict`: inputs that the model does not have are refused; without it they are left out, and `warnings` names them.
                  * @example wait=10
                  */
                 Prefer?: string;
@@ -9830,6 +14214,114 @@ export interface operations {
         };
     };
     "models.unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ModelCommandIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelCommandOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.unpin": {
         parameters: {
             query?: never;
             header?: never;
@@ -10454,6 +14946,111 @@ export interface operations {
             };
         };
     };
+    "openai.moderations.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModerationsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModerationsOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     "predictions.list": {
         parameters: {
             query?: {
@@ -10461,11 +15058,26 @@ export interface operations {
                 cursor?: string | null;
                 /** @description Results on a page. */
                 limit?: number;
+                created_after?: string | null;
+                created_before?: string | null;
+                /** @description A time, or how long ago: 15m, 24h, 7d. */
+                since?: string | null;
+                /** @description A time, or how long ago: 15m, 24h, 7d. */
+                until?: string | null;
                 status?: ("starting" | "processing" | "succeeded" | "failed" | "canceled") | null;
                 /** @description owner/name */
                 model?: string | null;
-                created_after?: string | null;
-                created_before?: string | null;
+                /** @description Its whole id. */
+                version?: string | null;
+                /** @description owner/name */
+                deployment?: string | null;
+                /** @description api, web … */
+                source?: string | null;
+                error_code?: string | null;
+                /** @description In the id, the error, or an input or output of at most 32 kB, whatever the case. */
+                text?: string | null;
+                /** @description Administrators only: somebody's, `*` for everybody's, `anonymous` for nobody's. */
+                user?: string | null;
                 /** @description `group` of an entry of /v1/errors. */
                 error_group?: string | null;
             };
@@ -10495,6 +15107,15 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10545,7 +15166,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`.
+                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`. `handling=strict`: inputs that the model does not have are refused; without it they are left out, and `warnings` names them.
                  * @example wait=10
                  */
                 Prefer?: string;
@@ -10855,7 +15476,7 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`.
+                 * @description `wait` or `wait=N` (1 to 60 seconds): answer when the prediction has ended. When the wait runs out, the answer says `starting`. `handling=strict`: inputs that the model does not have are refused; without it they are left out, and `warnings` names them.
                  * @example wait=10
                  */
                 Prefer?: string;
@@ -11102,7 +15723,12 @@ export interface operations {
     };
     "predictions.deliveries.list": {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description From `next` or `previous` of another page. */
+                cursor?: string | null;
+                /** @description Results on a page. */
+                limit?: number;
+            };
             header?: never;
             path: {
                 prediction_id: string;
@@ -11117,7 +15743,93 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["DeliveriesOut"];
+                    "application/json": components["schemas"]["PageOut_DeliveryOut_"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "predictions.deliveries.body": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                prediction_id: string;
+                delivery_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The body, as it is sent. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
                 };
             };
             /** @description Unauthenticated */
@@ -11224,6 +15936,91 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "predictions.events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                prediction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Too many requests */
             429: {
                 headers: {
@@ -11300,6 +16097,100 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "predictions.requeue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                prediction_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PredictionOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Too many requests */
             429: {
                 headers: {
@@ -11358,6 +16249,411 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "queues.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueuesOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "queues.move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueActOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "queues.pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "queues.purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueActOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "queues.resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11495,6 +16791,381 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "openai.responses.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResponsesIn"];
+            };
+        };
+        responses: {
+            /** @description With `stream`, server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponseOut"];
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "openai.responses.retrieve": {
+        parameters: {
+            query?: {
+                stream?: boolean;
+                /** @description The number of the last event that was seen. */
+                starting_after?: number | null;
+            };
+            header?: never;
+            path: {
+                response_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description With `stream`, server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponseOut"];
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "openai.responses.delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                response_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponseDeletedOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "openai.responses.cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                response_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ResponseOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
                 };
             };
         };
@@ -11819,7 +17490,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Events `output`, `error` and `done`. */
+            /** @description Events `output`, `restart`, `error` and `done`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -11830,6 +17501,15 @@ export interface operations {
             };
             /** @description Not found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Gone */
+            410: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -12339,6 +18019,82 @@ export interface operations {
             };
         };
     };
+    "users.cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                username: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UserCancelOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "users.password.reset": {
         parameters: {
             query?: never;
@@ -12728,6 +18484,10 @@ export interface operations {
                 cursor?: string | null;
                 /** @description Results on a page. */
                 limit?: number;
+                /** @description Only those given up, or to be tried again. */
+                failed?: boolean;
+                /** @description Administrators only: somebody's. */
+                user?: string | null;
             };
             header?: never;
             path?: never;
@@ -12762,8 +18522,252 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Invalid request */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "workers.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkersOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "workers.drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                worker: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "workers.resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                worker: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -6,6 +6,7 @@ import {
   Activity,
   Blocks,
   Bug,
+  Cable,
   ChartColumn,
   FileBox,
   House,
@@ -59,7 +60,13 @@ const PLACES: { title: string; places: Place[] }[] = [
       { to: "/settings", label: "Settings", icon: Settings, person: true },
     ],
   },
-  { title: "Platform", places: [{ to: "/admin", label: "Admin", icon: ShieldCheck, admin: true }] },
+  {
+    title: "Platform",
+    places: [
+      { to: "/backends", label: "Backends", icon: Cable, admin: true },
+      { to: "/admin", label: "Admin", icon: ShieldCheck, admin: true },
+    ],
+  },
 ];
 
 export function Logo() {

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Version } from "../api/types";
 import { ago, bytes, seconds } from "./format";
 import { mediaOf, stripOf, viewOf } from "./output";
+import { addSample, type Sample, seriesOf } from "./samples";
 import { choicesOf, cleanInput, faultsOf, formOf, initialInput, isConcatenated, kindOf } from "./schema-form";
 import { python, snippets } from "./snippets";
 
@@ -168,5 +169,31 @@ describe("figures", () => {
     const now = Date.parse("2026-01-01T00:10:00Z");
     expect(ago("2026-01-01T00:00:00Z", now)).toBe("10 min ago");
     expect(ago("2026-01-01T00:12:00Z", now)).toBe("in 2 min");
+  });
+});
+
+describe("samples of counters", () => {
+  const sample = (at: number, requests: number): Sample => ({
+    at,
+    requests,
+    errors: 0,
+    inFlight: 1,
+    waiting: 0,
+  });
+
+  it("become rates, but for a counter that began anew", () => {
+    const samples = [sample(0, 10), sample(5, 20), sample(10, 3), sample(12, 7)].reduce(
+      addSample,
+      [] as Sample[],
+    );
+    expect(seriesOf(samples).rate).toEqual([null, 2, null, 2]);
+  });
+
+  it("count once for one moment, and the oldest go", () => {
+    const twice = [sample(0, 1), sample(0, 1)].reduce(addSample, [] as Sample[]);
+    expect(twice).toHaveLength(1);
+    const many = Array.from({ length: 400 }, (_, i) => sample(i, i)).reduce(addSample, [] as Sample[]);
+    expect(many).toHaveLength(360);
+    expect(many.at(-1)?.at).toBe(399);
   });
 });

@@ -20,7 +20,8 @@ export async function readStream(url: string, handlers: StreamHandlers, signal: 
         signal,
         headers: { Accept: "text/event-stream", ...(last ? { "Last-Event-ID": last } : {}) },
       });
-      if (response.status === 404) return handlers.onEnd();
+      // Not there, or its data was removed: asking again would change nothing.
+      if (response.status === 404 || response.status === 410) return handlers.onEnd();
       if (response.ok && response.body) {
         const events = response.body
           .pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array<ArrayBuffer>>)

@@ -1,23 +1,20 @@
 /** One prediction: what happened when, what came out, why it failed. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { clsx } from "clsx";
-import { RotateCcw, Send, SlidersHorizontal, Trash2, Webhook } from "lucide-react";
+import { RotateCcw, SlidersHorizontal, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { ApiProblem, api, call, data } from "../api/client";
-import { type Delivery, type Input, isEnded, type Json, type Prediction } from "../api/types";
+import { ApiProblem, call } from "../api/client";
+import { type Input, isEnded, type Json, type Prediction } from "../api/types";
 import { versionQuery } from "../app/models";
 import { createPrediction, useFollowed } from "../app/prediction";
 import { ago, moment, seconds } from "../lib/format";
 import { isConcatenated } from "../lib/schema-form";
 import {
-  Badge,
   Button,
   buttonClass,
   Code,
   Confirm,
   CopyButton,
-  Empty,
   ErrorNote,
   Facts,
   Loading,
@@ -27,8 +24,10 @@ import { JsonTree } from "../ui/json-tree";
 import { RunView } from "../ui/run-view";
 import { Tabs } from "../ui/tabs";
 import { toast, toastError } from "../ui/toasts";
+import { WebhooksTab } from "./prediction-webhooks";
+import { EventsTab, Timeline } from "./timeline";
 
-export type PredictionTab = "output" | "input" | "logs" | "webhooks" | "raw";
+export type PredictionTab = "output" | "input" | "logs" | "events" | "webhooks" | "raw";
 
 export function PredictionPage({ id, tab = "output" }: { id: string; tab?: PredictionTab }) {
   const followed = useFollowed(id);
@@ -70,6 +69,7 @@ function Found({
     { value: "output" as const, label: "Output", content: <RunView followed={followed} joined={joined} /> },
     { value: "input" as const, label: "Input", content: <InputTab prediction={prediction} /> },
     { value: "logs" as const, label: "Logs", content: <LogsTab prediction={prediction} /> },
+    { value: "events" as const, label: "Events", content: <EventsTab prediction={prediction} /> },
     { value: "webhooks" as const, label: "Webhooks", content: <WebhooksTab prediction={prediction} /> },
     {
       value: "raw" as const,
@@ -165,73 +165,6 @@ function Actions({ prediction, owner, name }: { prediction: Prediction; owner: s
   );
 }
 
-interface Moment {
-  title: string;
-  at: string | null;
-  note?: string;
-  tone: "done" | "now" | "bad" | "later";
-}
-
-function momentsOf(prediction: Prediction): Moment[] {
-  const { started_at, completed_at, status, metrics, routing } = prediction;
-  const attempt = Number((metrics as Record<string, unknown>).attempt ?? 0);
-  const moments: Moment[] = [
-    {
-      title: "Accepted",
-      at: prediction.created_at,
-      tone: "done",
-      note: routing?.queue
-        ? `to the queue ${routing.queue}${routing.reasons?.length ? `: ${routing.reasons.join("; ")}` : ""}`
-        : undefined,
-    },
-  ];
-  if (started_at)
-    moments.push({
-      title: attempt > 1 ? `Began to run, attempt ${attempt}` : "Began to run",
-      at: started_at,
-      tone: completed_at ? "done" : "now",
-      note: typeof metrics.device === "string" ? `on ${metrics.device}` : undefined,
-    });
-  else if (!completed_at) moments.push({ title: "Waiting for a worker", at: null, tone: "now" });
-  if (completed_at)
-    moments.push({
-      title: status === "succeeded" ? "Succeeded" : status === "failed" ? "Failed" : "Canceled",
-      at: completed_at,
-      tone: status === "succeeded" ? "done" : "bad",
-      note: prediction.error ?? undefined,
-    });
-  return moments;
-}
-
-function Timeline({ prediction }: { prediction: Prediction }) {
-  const moments = momentsOf(prediction);
-  return (
-    <section className="card p-5" aria-label="Timeline">
-      <ol className="space-y-4">
-        {moments.map((each, i) => (
-          <li key={each.title} className="relative pl-6">
-            {i < moments.length - 1 && (
-              <span className="absolute top-4 bottom-[-1.2rem] left-[5px] w-px bg-line" aria-hidden />
-            )}
-            <span
-              aria-hidden
-              className={clsx(
-                "absolute top-1.5 left-0 size-[11px] rounded-full border-2",
-                each.tone === "done" && "border-accent bg-accent",
-                each.tone === "now" && "animate-pulse border-info bg-surface",
-                each.tone === "bad" && "border-danger bg-danger",
-              )}
-            />
-            <p className="font-medium">{each.title}</p>
-            <p className="hint num">{each.at ? moment(each.at) : "now"}</p>
-            {each.note && <p className="hint wrap mt-0.5 line-clamp-4">{each.note}</p>}
-          </li>
-        ))}
-      </ol>
-    </section>
-  );
-}
-
 function About({ prediction }: { prediction: Prediction }) {
   const { metrics } = prediction;
   const rows: [string, React.ReactNode][] = [
@@ -245,6 +178,9 @@ function About({ prediction }: { prediction: Prediction }) {
     ["Source", prediction.source],
   ];
   if (prediction.deployment) rows.push(["Deployment", prediction.deployment]);
+  if (typeof metrics.backend === "string") rows.push(["Backend", metrics.backend]);
+  if (Array.isArray(metrics.backends_tried))
+    rows.push(["Backends tried", metrics.backends_tried.join(", then ")]);
   if (metrics.batch_size) rows.push(["Batch", String(metrics.batch_size)]);
   if (typeof metrics.padding === "number") rows.push(["Padding", `${(metrics.padding * 100).toFixed(0)} %`]);
   if (metrics.output_tokens)
@@ -293,108 +229,4 @@ function LogsTab({ prediction }: { prediction: Prediction }) {
       <p className="text-muted">{isEnded(prediction.status) ? "The model wrote nothing." : "Nothing yet."}</p>
     );
   return <Code text={prediction.logs} language="logs" />;
-}
-
-function WebhooksTab({ prediction }: { prediction: Prediction }) {
-  const client = useQueryClient();
-  const { id } = prediction;
-  const deliveries = useQuery({
-    queryKey: ["deliveries", id],
-    queryFn: () =>
-      data(
-        api.GET("/v1/predictions/{prediction_id}/deliveries", { params: { path: { prediction_id: id } } }),
-      ),
-    enabled: Boolean(prediction.webhook),
-    refetchInterval: 3_000,
-  });
-  const send = useMutation({
-    mutationFn: (delivery: string) =>
-      call("POST", `/v1/predictions/${id}/deliveries/${encodeURIComponent(delivery)}/redeliver`),
-    onSuccess: () => {
-      toast("It is sent again.");
-      client.invalidateQueries({ queryKey: ["deliveries", id] });
-    },
-    onError: toastError,
-  });
-  if (!prediction.webhook)
-    return (
-      <Empty icon={<Webhook className="size-5" />} title="It has no webhook">
-        Send <code className="font-mono">"webhook": "https://…"</code> with a prediction, and each try appears
-        here.
-      </Empty>
-    );
-  if (deliveries.error) return <ErrorNote error={deliveries.error} retry={() => deliveries.refetch()} />;
-  if (!deliveries.data) return <Loading />;
-  if (!deliveries.data.results.length)
-    return <p className="text-muted">Nothing was sent yet to {prediction.webhook}.</p>;
-  return (
-    <ul className="space-y-3">
-      {deliveries.data.results.map((delivery) => (
-        <li key={delivery.id}>
-          <DeliveryView
-            delivery={delivery}
-            onSend={() => send.mutate(delivery.id)}
-            busy={send.isPending && send.variables === delivery.id}
-          />
-        </li>
-      ))}
-    </ul>
-  );
-}
-
-export function DeliveryView({
-  delivery,
-  onSend,
-  busy,
-}: {
-  delivery: Delivery;
-  onSend: () => void;
-  busy: boolean;
-}) {
-  const tone = delivery.status === "delivered" ? "green" : delivery.status === "pending" ? "amber" : "red";
-  return (
-    <div className="rounded-lg border p-3.5">
-      <div className="flex flex-wrap items-center justify-between gap-2">
-        <p className="flex flex-wrap items-center gap-2">
-          <Badge tone={tone}>{delivery.status.replace("_", " ")}</Badge>
-          <span className="font-medium">{delivery.event}</span>
-          <span className="hint">{moment(delivery.created_at)}</span>
-        </p>
-        <Button small onClick={onSend} busy={busy}>
-          <Send className="size-3.5" aria-hidden /> Redeliver
-        </Button>
-      </div>
-      <p className="hint wrap mt-1 font-mono">{delivery.url}</p>
-      {delivery.next_at && delivery.status === "pending" && (
-        <p className="hint">The next try is {ago(delivery.next_at)}.</p>
-      )}
-      {delivery.attempts.length > 0 && (
-        <table className="num mt-2 w-full text-left text-[0.87rem]">
-          <thead className="text-muted">
-            <tr>
-              <th className="font-medium">try</th>
-              <th className="font-medium">answer</th>
-              <th className="font-medium">took</th>
-            </tr>
-          </thead>
-          <tbody>
-            {delivery.attempts.map((attempt) => (
-              <tr key={attempt.at} className="border-t">
-                <td className="py-1">{moment(attempt.at)}</td>
-                <td
-                  className={clsx(
-                    "wrap",
-                    attempt.status_code && attempt.status_code < 300 ? "text-accent" : "text-danger",
-                  )}
-                >
-                  {attempt.status_code ?? attempt.error}
-                </td>
-                <td>{seconds(attempt.seconds)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
-    </div>
-  );
 }

@@ -18,7 +18,7 @@ import {
   Section,
 } from "../ui/basics";
 import { toast, toastError } from "../ui/toasts";
-import { DeliveryView } from "./prediction";
+import { DeliveryView } from "./prediction-webhooks";
 
 interface Secret {
   key: string;
@@ -162,6 +162,7 @@ function Deliveries() {
         {list.map((sent) => (
           <li key={sent.id}>
             <DeliveryView
+              prediction={sent.prediction}
               delivery={sent}
               onSend={() => send.mutate(sent)}
               busy={send.isPending && send.variables?.id === sent.id}

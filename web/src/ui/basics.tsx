@@ -339,6 +339,7 @@ export function Confirm({
   title,
   children,
   action,
+  keep = "Keep it",
   busy,
   error,
   onConfirm,
@@ -348,6 +349,7 @@ export function Confirm({
   title: string;
   children: ReactNode;
   action: string;
+  keep?: string;
   busy?: boolean;
   error?: unknown;
   onConfirm: () => void;
@@ -359,7 +361,7 @@ export function Confirm({
         <div className="text-muted">{children}</div>
         <ErrorNote error={error} />
         <div className="flex justify-end gap-2">
-          <Button onClick={onClose}>Keep it</Button>
+          <Button onClick={onClose}>{keep}</Button>
           <Button tone="danger" onClick={onConfirm} busy={busy}>
             {action}
           </Button>
