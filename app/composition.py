@@ -235,7 +235,6 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
-        history=PredictionHistory(database),
         health=health,
         removal=core.removal(),
         limits=build_rate_limits(settings),
@@ -267,6 +266,7 @@ def build_operations(settings: Settings, core: Core, threads: Executor) -> Opera
         FleetOperations(core.database, changes, dead_after),
         Queues(core.database, core.lifecycle, core.notifier, changes, dead_after),
         Requeuer(core.database, core.lifecycle, core.notifier),
+        PredictionHistory(core.database),
     )
 
 

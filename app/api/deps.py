@@ -43,7 +43,6 @@ from app.services.predictions.disconnects import Disconnects
 from app.services.predictions.follow import Follower
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.operations import Operations
-from app.services.predictions.prediction_history import PredictionHistory
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.queue_position import QueuePositions
 from app.services.predictions.submit import Submitter
@@ -91,7 +90,6 @@ class Services:
     deployments: Deployments
     files: Files
     deliveries: DeliveryLog
-    history: PredictionHistory
     health: Health
     removal: DataRemoval
     limits: RateLimits

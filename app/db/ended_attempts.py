@@ -33,7 +33,7 @@ def add(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
         session.execute(ADD, {"rows": encoded, "most": MOST_KEPT, "longest": LONGEST_REASON})
 
 
-def of_prediction(session: Session, prediction_id: str) -> list[EndedAttempt]:
+def by_prediction(session: Session, prediction_id: str) -> list[EndedAttempt]:
     """In order."""
     query = select(EndedAttemptRow).where(EndedAttemptRow.prediction_id == prediction_id)
     return [to_object(EndedAttempt, row) for row in session.scalars(query.order_by(EndedAttemptRow.attempt))]

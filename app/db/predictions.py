@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.orm import Session
 
+from app.db import ended_attempts
 from app.db.autocommit import Autocommit
 from app.db.planner import hidden
 from app.domain.predictions import Prediction, Status
@@ -265,8 +266,11 @@ REQUEUE = text(f"""
 
 def requeue(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
     """Recovery's move back to `starting`; `crashes` is what to add, `delay` in seconds, `queue` None to keep
-    it."""
-    return execute(session, REQUEUE, rows=_json(_by_id(rows)))
+    it. `reason` is kept with the attempt that ended so."""
+    waiting = execute(session, REQUEUE, rows=_json(_by_id(rows)))
+    requeued = {prediction.id for prediction in waiting}
+    ended_attempts.add(session, [row for row in rows if row["id"] in requeued])
+    return waiting
 
 
 END_DELAY = text(f"""
@@ -298,6 +302,7 @@ REMOVE_DATA = text(f"""
 def remove_data(session: Session, ids: Sequence[str]) -> list[Prediction]:
     """Empties what a caller sent and got; the row with its times and metrics stays, and names a stored input
     until `forget_inputs`."""
+    ended_attempts.remove(session, ids)
     return execute(session, REMOVE_DATA, ids=sorted(ids))
 
 

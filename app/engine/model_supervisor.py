@@ -77,12 +77,9 @@ class ModelSupervisor:
         self.record.last_used = time.monotonic()
 
     def release(self, *, unload: bool = True) -> None:
-        """Forgets its pin and, with `unload`, unloads it now, or when it has loaded and nothing of it runs or
-        waits."""
-        self.record.pinned = False
-        if unload:
-            self.record.leaving = True
-            self.tick(time.monotonic())
+        """Forgets its pin; with `unload` goes now, or when it has loaded and nothing of it runs or waits."""
+        self.record.pinned, self.record.leaving = False, unload or self.record.leaving
+        self.tick(time.monotonic())
 
     def hold(self, held: bool) -> None:
         """While held, the process gets nothing new, so that it falls idle and can be evicted."""

@@ -56,7 +56,7 @@ async def list_events(
     """When it was accepted, by which worker each attempt was begun, why one was handed back, how it ended,
     and each try of its webhooks."""
     prediction = await readable(request, caller, prediction_id)
-    events = await run_sync(services.history.list_events, prediction)
+    events = await run_sync(services.operations.history.list_events, prediction)
     return HistoryOut(results=[HistoryEventOut.from_event(event) for event in events])
 
 

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app.coalesce import split_groups
-from app.db import claims, deliveries, ended_attempts, storage_use, sweeps, turns
+from app.db import claims, deliveries, storage_use, sweeps, turns
 from app.db import predictions as table
 from app.db.session import Database
 from app.domain import queue_names
@@ -243,8 +243,6 @@ class Lifecycle:
                 other = _to_class if hand_back.to_class else other_queue
                 rows.append(requeue_row(prediction, hand_back, other(prediction.queue)))
         waiting, ended = table.requeue(session, rows), table.finish(session, endings)
-        requeued = {prediction.id for prediction in waiting}
-        ended_attempts.add(session, [row for row in rows if row["id"] in requeued])
         return HandedBack(waiting, ended, self._outbox.write(session, ended, "completed"))
 
     def _notify_handed_back(self, handed_back: HandedBack) -> None:
@@ -270,7 +268,6 @@ class Lifecycle:
             storage_use.remove_predictions(session, ids)
             removed = table.remove_data(session, ids)
             deliveries.forget(session, [prediction.id for prediction in removed])
-            ended_attempts.remove(session, [prediction.id for prediction in removed])
         self._notifier.removed(ids)
         return removed
 

@@ -1,8 +1,10 @@
-"""Lists of predictions, and what administrators do with them, with queues and workers: together."""
+"""Lists of predictions, what happened to one, and what administrators do with them, with queues and workers:
+together."""
 
 from dataclasses import dataclass
 
 from app.services.platform.fleet_operations import FleetOperations
+from app.services.predictions.prediction_history import PredictionHistory
 from app.services.predictions.prediction_list import PredictionList
 from app.services.predictions.queues import Queues
 from app.services.predictions.requeue import Requeuer
@@ -16,3 +18,4 @@ class Operations:
     fleet: FleetOperations
     queues: Queues
     requeuer: Requeuer
+    history: PredictionHistory

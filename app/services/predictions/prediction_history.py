@@ -17,7 +17,7 @@ class PredictionHistory:
     def list_events(self, prediction: Prediction) -> list[HistoryEvent]:
         """Oldest first."""
         with self._database.unit() as session:
-            attempts = ended_attempts.of_prediction(session, prediction.id)
+            attempts = ended_attempts.by_prediction(session, prediction.id)
             worker = ended_attempts.worker_name(session, prediction.worker) if prediction.worker else None
             sent = deliveries.by_prediction(session, prediction.id, cursor=None, limit=MOST_DELIVERIES)
         return list_events(prediction, attempts, worker, sent.results)
