@@ -8,8 +8,6 @@ import numpy
 import pytest
 from PIL import Image
 from platform_under_test import wait_all
-from sklearn.datasets import load_digits
-from sklearn.svm import SVC
 from waiting import eventually
 
 from app.domain.phases import PHASES
@@ -105,6 +103,9 @@ def test_text_and_pictures_say_where_their_time_went(client: httpx.Client) -> No
 
 
 def test_digits_are_read_back_by_a_classifier(client: httpx.Client) -> None:
+    from sklearn.datasets import load_digits
+    from sklearn.svm import SVC
+
     ids = []
     for digit, word in enumerate(WORDS):
         for seed in range(SEEDS):
