@@ -246,14 +246,14 @@ def test_a_storage_that_is_down_keeps_nobody_from_being_recovered(core: Core) ->
 def test_a_storage_that_is_slow_keeps_no_other_process_from_sweeping(
     core: Core, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeps, "SWEEP_LONGEST", "100ms")
+    monkeypatch.setattr(sweeps, "SWEEP_LONGEST", "400ms")
     with core.database.unit() as session:
         session.execute(text(EXPIRED_FILE))
     others_may = []
 
     class Slow:
         def delete(self, keys: object) -> None:
-            time.sleep(0.5)  # longer than a lock lasts
+            time.sleep(0.9)  # longer than a lock lasts
             with core.database.unit() as session:
                 others_may.append(sweeps.lock_sweep(session))
 
