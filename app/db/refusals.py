@@ -13,6 +13,8 @@ from app.domain.errors import DatabaseRefused
 # Class 08: no connection. 57P01 to 57P05: the server is leaving, starting, or has ended the session; 25P03: a
 # transaction that said nothing for too long, whose connection is closed.
 LOST = ("08", "57P", "25P03")
+# A process may start before `lovage migrate` has run.
+NO_SCHEMA = "lacks tables or columns of this release, which `lovage migrate` makes"
 # By class or whole code: what is said, and whether the same may go well later or alone.
 REFUSED = {
     "57014": ("took longer than a statement may take", True),
@@ -21,6 +23,7 @@ REFUSED = {
     "53": ("has no memory, disk or connection left for it", True),
     "58": ("could not read or write its files", True),
     "54": ("is larger than the database takes", False),
+    **dict.fromkeys(("42P01", "42703", "3F000"), (NO_SCHEMA, True)),  # no such table, column, schema
 }
 
 

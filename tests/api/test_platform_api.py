@@ -1,5 +1,11 @@
 """The platform's own pages, and the OpenAPI document."""
 
+import time
+
+import httpx
+from databases import make_database
+
+from app.db import migrate
 from app.main import create_app
 
 
@@ -27,10 +33,6 @@ def test_ready_with_a_worker(anonymous, worker):
 
 
 def test_a_dead_database_and_redis_are_503_within_3_seconds(start_server):
-    import time
-
-    import httpx
-
     dead = start_server(database_url="postgresql://x:y@127.0.0.1:1/z", redis_url="redis://127.0.0.1:1/0")
     began = time.monotonic()
     answer = httpx.get(f"{dead.url}/ready")
@@ -39,6 +41,23 @@ def test_a_dead_database_and_redis_are_503_within_3_seconds(start_server):
     assert (created.status_code, created.headers["retry-after"]) == (503, "2")
     assert httpx.get(f"{dead.url}/health").status_code == 200
     assert time.monotonic() - began < 6
+
+
+def test_before_the_migration_ready_says_so_and_calls_are_503_with_a_sentence(servers, start_server):
+    url = make_database(servers.database_url)
+    early = start_server(database_url=url)
+    with httpx.Client(base_url=early.url, headers={"Authorization": "Bearer lov_x"}) as client:
+        answer = client.get("/ready")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert "lovage migrate" in answer.json()["checks"]["database"]
+        created = client.post("/v1/predictions", json={"version": "demo/echo", "input": {}})
+        assert (created.status_code, created.json()["code"]) == (503, "database_refused")
+        assert "which `lovage migrate` makes" in created.json()["detail"]
+        migrate.upgrade(url, "0018")
+        assert client.get("/ready").status_code == 503, "a column of this release is still missing"
+        migrate.upgrade(url)
+        assert client.get("/ready").status_code == 200
+        assert client.post("/v1/predictions", json={}).status_code == 401
 
 
 def test_status_tells_everybody_totals_and_operators_the_rest(anonymous, ada, admin, echo, worker):

@@ -1,8 +1,6 @@
 """Migrations go up, down and up again, with data in the tables, and match the code's tables."""
 
-from uuid import uuid4
-
-import psycopg2
+from databases import make_database
 from sqlalchemy import text
 
 from alembic import command
@@ -10,18 +8,8 @@ from app.db import migrate
 from app.db.session import Database, connect
 
 
-def fresh(url: str) -> str:
-    """A new empty database on the same server."""
-    name = f"migrations_{uuid4().hex[:8]}"
-    connection = psycopg2.connect(url.replace("+psycopg2", ""))
-    connection.autocommit = True
-    connection.cursor().execute(f"CREATE DATABASE {name}")
-    connection.close()
-    return url.rpartition("/")[0] + f"/{name}"
-
-
 def test_up_down_and_up_again_on_data(servers) -> None:
-    url = fresh(servers.database_url)
+    url = make_database(servers.database_url)
     migrate.upgrade(url)
     database = Database(connect(url, pool=1))
     user = (

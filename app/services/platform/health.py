@@ -8,13 +8,14 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
-from app.db import queue_counts, workers
+from app.db import queue_counts, schema_state, workers
 from app.db.session import Database
 from app.domain.errors import LovageError
 from app.domain.queue_counts import QueueCount
 from app.domain.workers import Worker
 
 SLOW_SECONDS, KEEP_TIMES = 0.1, 20.0  # a count that took longer is kept for so many times as long
+NOT_MIGRATED = "has not this release's tables yet: run `lovage migrate`"
 REDIS_SECONDS = 1.5  # a probe must answer before its caller gives up
 
 
@@ -61,7 +62,11 @@ class Health:
         """Tries every part once."""
         checks = {"database": "ok", "redis": self._ping_redis()}
         try:
-            live = self.workers()
+            with self._database.unit() as session:
+                if schema_state.needs_migration(session):
+                    checks["database"] = NOT_MIGRATED
+                    return Readiness({**checks, "workers": "not known: the database is not migrated"})
+                live = workers.live(session, self._dead_after)
         except LovageError:
             checks["database"] = "cannot be reached"
             return Readiness({**checks, "workers": "not known: the database cannot be reached"})
