@@ -71,6 +71,8 @@ WATCH_CONNECTIONS = 1  # of a gateway worker: what is registered, and what it sa
 ACCELERATOR_SHARE, MACHINE_SHARE = 0.85, 0.5
 
 
+REVOKED = "It was revoked by an operator."  # in Flower, or by `celery control revoke`
+
 # A worker
 
 
@@ -138,6 +140,7 @@ def assemble(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
     connect(parts, worker.task_events)
     consumer.attach(celery, names.TASK_PREDICT, parts.intake, own_queues)
     consumer.show_active(lambda: [run.prediction for run in parts.runner.in_flight.list_all()])
+    consumer.cancel_revoked(partial(core.lifecycle.cancel, reason=REVOKED))
     register_sweep(celery, parts.recovery.sweep)
     return worker
 
@@ -337,11 +340,16 @@ def build_courier(settings: Settings) -> CourierProcess:
     celery = make_celery(settings.redis_url, sweep_seconds=settings.sweep_seconds)
     consumer.attach(celery, names.TASK_DELIVER, courier, [queue_names.WEBHOOKS])
     register_sweep(celery, core.recovery().sweep)
+    consumer.cancel_revoked(partial(core.lifecycle.cancel, reason=REVOKED))
+    hostname = f"courier@{this_host()}-{os.getpid()}"
+    task_events = TaskEvents(celery, hostname)
+    courier.on_begun, courier.on_tried = task_events.on_delivery_begun, task_events.on_delivery_tried
     return CourierProcess(
         courier=courier,
         health=HealthPort(health_options(settings), courier_exposition(courier), core.database.answers),
         celery=celery,
         queues=[queue_names.WEBHOOKS, queue_names.SWEEPS],
-        hostname=f"courier@{this_host()}-{os.getpid()}",
+        hostname=hostname,
+        task_events=task_events,
         close=core.close,
     )

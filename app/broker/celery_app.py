@@ -6,6 +6,7 @@ repeated or late without harm. There is no result backend: the one truth about a
 """
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from celery import Celery
 
@@ -23,6 +24,7 @@ def make_celery(redis_url: str, *, sweep_seconds: float = 2.0) -> Celery:
     app = Celery("lovage", broker=redis_url, amqp=Amqp)
     app.conf.update(
         broker_transport=transport.NAME,
+        broker_use_ssl=tls_options(redis_url),
         broker_channel_error_retry=True,  # a refused command is no reason to end a worker
         task_default_queue=names.celery_queue(queue_names.ANY),
         task_acks_late=False,  # late acks on Redis redeliver running work (docs/architecture/queue.md)
@@ -51,6 +53,16 @@ def make_celery(redis_url: str, *, sweep_seconds: float = 2.0) -> Celery:
         },
     )
     return app
+
+
+def tls_options(redis_url: str) -> dict[str, str] | None:
+    """How kombu encrypts: by itself it would look at the scheme of its own transport's name only. The
+    server's certificate is checked unless the URL says otherwise (`ssl_cert_reqs=none`), as redis-py does."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "rediss":
+        return None
+    own = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **own}
 
 
 def transport_options() -> dict[str, Any]:

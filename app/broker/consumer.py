@@ -4,16 +4,21 @@ Celery's own points of extension: `Task.Strategy`, a consumer step, and the insp
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import MethodType
 from typing import Any, ClassVar, Protocol
 
+import structlog
 from celery import Celery, Task, bootsteps
-from celery.worker.control import inspect_command
+from celery.worker.control import control_command, inspect_command
 from kombu import Exchange, Queue
 
 from app.broker import names
-from app.domain.predictions import Prediction
+from app.domain.errors import LovageError
+from app.domain.predictions import Prediction, is_id
+
+log = structlog.get_logger(__name__)
 
 
 class MessageSink(Protocol):
@@ -99,6 +104,40 @@ def show_active(running: Callable[[], Iterable[Prediction]]) -> None:
     @inspect_command(name="active", alias="dump_active")  # type: ignore[untyped-decorator]
     def active(state: Any, **_: Any) -> list[dict[str, Any]]:
         return [as_active(prediction, state.hostname) for prediction in running()]
+
+
+def cancel_revoked(cancel: Callable[[list[str]], object]) -> None:
+    """`celery control revoke` and `terminate`, and Flower's buttons, cancel predictions: `cancel` is called
+    with their ids, on a thread of its own. Every process that is called does it: the second time it changes
+    nothing."""
+
+    def begin(task_id: str | Iterable[str]) -> dict[str, str]:
+        named = [task_id] if isinstance(task_id, str) else [str(each) for each in task_id]
+        ids = [each for each in named if is_id(each)]
+        if ids:
+            threading.Thread(target=_cancel, args=(cancel, ids), name="revoke", daemon=True).start()
+        return {"ok": f"{len(ids)} predictions are being canceled"}
+
+    @control_command(  # type: ignore[untyped-decorator]
+        name="revoke", variadic="task_id", signature="[id1 [id2 …]]"
+    )
+    def revoke(state: Any, task_id: str | Iterable[str], **_: Any) -> dict[str, str]:
+        return begin(task_id)
+
+    @control_command(  # type: ignore[untyped-decorator]
+        name="terminate", variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 …]]"
+    )
+    def terminate(state: Any, signal: str, task_id: str | Iterable[str], **_: Any) -> dict[str, str]:
+        return begin(task_id)
+
+
+def _cancel(cancel: Callable[[list[str]], object], ids: list[str]) -> None:
+    try:
+        cancel(ids)
+    except LovageError as error:
+        log.warning("revoke_failed", predictions=ids, reason=error.detail)
+    else:
+        log.info("revoked", predictions=ids)
 
 
 def as_active(prediction: Prediction, hostname: str) -> dict[str, Any]:

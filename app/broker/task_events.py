@@ -1,18 +1,22 @@
 """Publishes to Celery's event stream, and so to Flower, what becomes of the predictions that this worker
-takes: received, started, then succeeded, failed or revoked. One thread publishes whatever has gathered as one
-message; nothing waits for it."""
+takes, and of a courier's deliveries: received, started, then succeeded, failed, retried or revoked.
+
+One thread publishes whatever has gathered as one message; nothing waits for it.
+"""
 
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from celery import Celery
 from celery.worker import state
 
 from app.broker import names
+from app.domain.deliveries import DeliveryResult, DueDelivery
 from app.domain.predictions import Prediction, Status
 
 log = structlog.get_logger(__name__)
@@ -22,6 +26,12 @@ GATHER_SECONDS = 0.1  # Flower shows seconds
 RECONNECT_SECONDS = 2.0
 
 KINDS = {Status.SUCCEEDED: "task-succeeded", Status.FAILED: "task-failed", Status.CANCELED: "task-revoked"}
+
+
+def shown_url(url: str) -> str:
+    """A receiver's address without what may be secret in it: logins and queries."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class TaskEvents:
@@ -38,24 +48,9 @@ class TaskEvents:
 
     def on_claimed(self, predictions: Sequence[Prediction]) -> None:
         """They begin."""
-        now = time.time()
         for prediction in predictions:
-            self._waiting.append(
-                {
-                    "type": "task-received",
-                    "uuid": prediction.id,
-                    "name": names.TASK_PREDICT,
-                    "args": f"['{prediction.id}']",
-                    "kwargs": "{}",
-                    "retries": prediction.attempt - 1,
-                    "root_id": prediction.id,
-                    "parent_id": None,
-                    "eta": None,
-                    "expires": None,
-                    "timestamp": now,
-                }
-            )
-            self._waiting.append({"type": "task-started", "uuid": prediction.id, "timestamp": now})
+            about = {"model": prediction.model, "version": prediction.version_id[:12]}
+            self._begin(names.TASK_PREDICT, prediction.id, prediction.id, about, prediction.attempt - 1)
         state.all_total_count[0] += len(predictions)
         state.total_count.update(Counter({names.TASK_PREDICT: len(predictions)}))
         self._some.set()
@@ -74,6 +69,40 @@ class TaskEvents:
             event |= {"terminated": True, "signum": None, "expired": False}
         self._waiting.append(event)
         self._some.set()
+
+    def on_delivery_begun(self, delivery: DueDelivery) -> None:
+        """A webhook is tried: a task under the delivery's id, a retry more for each try."""
+        about = {"event": delivery.event, "url": shown_url(delivery.url)}
+        self._begin(names.TASK_DELIVER, delivery.id, delivery.prediction_id, about, delivery.tries)
+        self._some.set()
+
+    def on_delivery_tried(self, result: DeliveryResult) -> None:
+        """What came of it."""
+        event: dict[str, Any] = {"uuid": result.id, "timestamp": time.time()}
+        if result.error is None:
+            event |= {"type": "task-succeeded", "result": str(result.status), "runtime": result.seconds}
+        else:
+            kind = "task-failed" if result.delay is None else "task-retried"
+            event |= {"type": kind, "exception": result.error, "traceback": ""}
+        self._waiting.append(event)
+        self._some.set()
+
+    def _begin(self, task: str, uuid: str, prediction: str, about: dict[str, str], retries: int) -> None:
+        now = time.time()
+        received = {
+            "type": "task-received",
+            "uuid": uuid,
+            "name": task,
+            "args": f"['{prediction}']",
+            "kwargs": str(about),
+            "retries": retries,
+            "root_id": prediction,
+            "parent_id": None if uuid == prediction else prediction,
+            "eta": None,
+            "expires": None,
+            "timestamp": now,
+        }
+        self._waiting.extend((received, {"type": "task-started", "uuid": uuid, "timestamp": now}))
 
     def _run(self) -> None:
         while True:

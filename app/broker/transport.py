@@ -50,6 +50,11 @@ class SteadyConnection(kombu.Connection):  # type: ignore[misc]
         super().ensure_connection(errback, max_retries, **{**pace, **more})
         return self
 
+    def as_uri(self, *args: Any, **kwargs: Any) -> str:
+        """With Redis' own scheme, where kombu's has our transport's name: Flower reads queues by it."""
+        address = str(super().as_uri(*args, **kwargs))
+        return address.replace(f"{NAME}://", "rediss://" if self.ssl else "redis://", 1)
+
 
 class Amqp(AMQP):  # type: ignore[misc]
     """Makes the application use these connections."""

@@ -77,6 +77,8 @@ class Courier:
         self._busy = False
         self.tracing: Tracing | None = None
         self.on_idle: Callable[[], None] = lambda: None
+        self.on_begun: Callable[[DueDelivery], None] = lambda delivery: None
+        self.on_tried: Callable[[DeliveryResult], None] = lambda result: None
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
 
     def start(self) -> None:
@@ -149,6 +151,7 @@ class Courier:
             self._wake.set()
 
     def _try(self, delivery: DueDelivery) -> None:
+        self.on_begun(delivery)
         outcome = self._sender.send(
             delivery.url,
             delivery.id,
@@ -162,6 +165,7 @@ class Courier:
             _trace_attempt(self.tracing, delivery, outcome)
         count_attempt(result)
         self._record(result)
+        self.on_tried(result)
 
     @property
     def open(self) -> int:

@@ -196,10 +196,12 @@ class CourierProcess:
     celery: CeleryApp
     queues: Sequence[str]
     hostname: str
+    task_events: TaskEvents
     close: Callable[[], None]
 
     def start(self) -> None:
         self.courier.start()
+        self.task_events.start()
         self.health.start()
         log.info("courier_ready", concurrency=self.courier.concurrency)
 

@@ -4,7 +4,9 @@ breaks a test here.
 docs/architecture/celery.md lists them.
 """
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +28,7 @@ from app.broker import consumer, messages, names
 from app.broker.celery_app import make_celery
 from app.broker.queue_lists import QueueLists
 from app.broker.task_events import TaskEvents
+from app.domain.deliveries import DeliveryResult, DueDelivery
 from app.domain.predictions import Prediction, Status
 
 IDS = [f"01m7y0v4xwhr4p32e26y5vzze{letter}" for letter in "abcdefgh"]
@@ -146,6 +149,19 @@ def test_inspect_active_lists_what_runs_here(broker: redis.Redis, servers, sink:
     assert active["delivery_info"] == {"routing_key": QUEUE}
 
 
+def test_revoke_and_terminate_cancel_predictions(broker: redis.Redis, servers, sink: Sink) -> None:
+    """The control commands `revoke` and `terminate`, which Flower's buttons send."""
+    canceled: list[str] = []
+    consumer.cancel_revoked(canceled.extend)
+    with consuming(servers, sink) as celery:
+        eventually(lambda: celery.control.ping(timeout=1))
+        celery.control.revoke(IDS[0])
+        celery.control.revoke([*IDS[1:3], "no prediction's id"], terminate=True, signal="SIGKILL")
+        celery.control.terminate(IDS[3])
+        eventually(lambda: len(canceled) == 4)
+    assert sorted(canceled) == IDS[:4]
+
+
 @contextmanager
 def receiving(celery: Celery, broker: redis.Redis, into: list[dict[str, Any]]) -> Iterator[None]:
     """Events of tasks, as Flower takes them."""
@@ -172,8 +188,57 @@ def test_flower_sees_what_becomes_of_a_prediction_in_celerys_own_events(broker: 
         eventually(lambda: len(events) == 3)
     assert [event["type"] for event in events] == ["task-received", "task-started", "task-succeeded"]
     assert {event["uuid"] for event in events} == {IDS[0]}
+    assert "'model': 'ada/echo'" in events[0]["kwargs"]
     assert {event["hostname"] for event in events} == {"cpu@here"}
     assert (state.total_count[names.TASK_PREDICT], state.all_total_count[0]) == (before[0] + 1, before[1] + 1)
+
+
+def test_flower_sees_the_tries_of_a_delivery(broker: redis.Redis, servers) -> None:
+    celery = make_celery(servers.redis_url)
+    events: list[dict[str, Any]] = []
+    url = "https://user:secret@example.com/hook?token=secret"
+    with receiving(celery, broker, events):
+        task_events = TaskEvents(celery, "courier@here")
+        task_events.start()
+        for tries, result in enumerate(
+            (
+                DeliveryResult("d", 500, "it answered 500", 0.1, 5.0),
+                DeliveryResult("d", 410, "it answered 410", 0.1, None),
+                DeliveryResult("d", 204, None, 0.1, None),
+            )
+        ):
+            delivery = DueDelivery("d", "completed", url, b"", tries, None, None, prediction_id=IDS[0])
+            task_events.on_delivery_begun(delivery)
+            task_events.on_delivery_tried(result)
+        eventually(lambda: len(events) == 9)
+    assert [event["type"] for event in events[2::3]] == ["task-retried", "task-failed", "task-succeeded"]
+    assert [event["retries"] for event in events[::3]] == [0, 1, 2]
+    assert (events[0]["name"], events[0]["parent_id"]) == (names.TASK_DELIVER, IDS[0])
+    assert "'url': 'https://example.com/hook'" in events[0]["kwargs"]
+    assert "secret" not in str(events)
+
+
+def test_flower_counts_the_queues_by_the_connections_address() -> None:
+    """`Connection.as_uri`, from which Flower's broker page chooses its client."""
+    for url in ("redis://:secret@127.0.0.1:6379/0", "rediss://:secret@127.0.0.1:6379/0"):
+        connection = make_celery(url).connection()
+        assert connection.as_uri(include_password=True).startswith(url)
+        assert "secret" not in connection.as_uri()
+
+
+def test_celery_encrypts_where_the_url_says_so() -> None:
+    """`broker_use_ssl`: a managed Redis at `rediss://` would get plain text otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"rediss://:secret@127.0.0.1:{server.getsockname()[1]}/0"
+
+        def connect() -> None:
+            with contextlib.suppress(Exception):
+                make_celery(url).connection().connect()
+
+        threading.Thread(target=connect, daemon=True).start()
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(1) == b"\x16", "the first byte of a TLS handshake"
 
 
 def test_celerys_own_command_line_finds_the_workers(broker: redis.Redis, servers, sink: Sink) -> None:

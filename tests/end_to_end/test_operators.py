@@ -22,16 +22,36 @@ def test_the_first_screen_has_the_result_the_urls_and_commands(platform: UpPlatf
 
 
 def test_flower_lists_the_task_under_the_predictions_id(platform: UpPlatform, client: httpx.Client) -> None:
-    ended = {"SUCCESS": {"text": "f"}, "FAILURE": {"fail": True}}
+    """Also of one that failed because its process died, and Flower's button to revoke one cancels it."""
+    inputs = {
+        "SUCCESS": {"text": "f"},
+        "FAILURE": {"fail": True},
+        "FAILURE by crashes": {"crash": True},
+        "REVOKED": {"seconds": 60},
+    }
     made = {
         state: client.post("/v1/predictions", json={"version": "demo/echo", "input": given}).json()["id"]
-        for state, given in ended.items()
+        for state, given in inputs.items()
     }
-    wait_all(client, list(made.values()))
     auth = (platform.state.flower_user, platform.state.flower_password)
+    revoke = f"{platform.state.flower_url}/api/task/revoke/{made['REVOKED']}"
+    assert httpx.post(revoke, auth=auth, trust_env=False).status_code == 200
+    ended = wait_all(client, list(made.values()))
+    assert [each["status"] for each in ended] == ["succeeded", "failed", "failed", "canceled"]
     for state, task in made.items():
         url = f"{platform.state.flower_url}/api/task/info/{task}"
-        eventually(lambda url=url, state=state: _flower_state(url, auth) == state, 20)
+        eventually(lambda url=url, state=state: _flower_state(url, auth) == state.split()[0], 20)
+
+
+def test_flowers_broker_page_shows_the_queues_in_use(platform: UpPlatform) -> None:
+    auth = (platform.state.flower_user, platform.state.flower_password)
+    url = f"{platform.state.flower_url}/api/queues/length"
+
+    def names() -> set[str]:
+        answer = httpx.get(url, auth=auth, trust_env=False).json()
+        return {queue["name"] for queue in answer["active_queues"]}
+
+    eventually(lambda: {"q:cpu", "webhooks"} <= names(), 20)
 
 
 def _flower_state(url: str, auth: tuple[str, str]) -> str:
