@@ -1,9 +1,9 @@
 """Where the values of settings come from, before anybody looks at what they mean.
 
 One precedence: the environment, `NAME_FILE` (a file that holds a secret), the file `.env` of the working
-folder, defaults; what a command line says goes before all of them. An empty value is none. Names that people
-know from other programs stand for ours; two that say different things in one place contradict each other and
-are refused. Pure but for reading those files: it knows names and texts, no types.
+folder, the deployment's file, defaults; what a command line says goes before all of them. An empty value is
+none. Names that people know from other programs stand for ours; two that say different things in one place
+contradict each other and are refused. Pure but for reading those files: it knows names and texts, no types.
 """
 
 import difflib
@@ -17,6 +17,7 @@ from dotenv import dotenv_values
 ENVIRONMENT, DOTENV = "environment", ".env"
 DEFAULT = "default"
 ENV_FILE = "LOVAGE_ENV_FILE"  # another file than .env; `off`: none
+DEPLOYMENT_FILE = "LOVAGE_CONFIG"  # a YAML file with settings and models
 OFF = "off"
 FILE_SUFFIX = "_FILE"
 LARGEST_SECRET = 64_000  # bytes of such a file
@@ -60,15 +61,22 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def find(environ: Mapping[str, str], known: Collection[str], secrets: Collection[str], folder: Path) -> Found:
+def find(
+    environ: Mapping[str, str],
+    known: Collection[str],
+    secrets: Collection[str],
+    folder: Path,
+    deployment: Mapping[str, str] | None = None,
+) -> Found:
     """What is set for the settings `known`, of which `secrets` may stand in files; `folder` is where .env
-    lies. Raises WrongSource."""
+    lies, `deployment` what the file says that LOVAGE_CONFIG names. Raises WrongSource."""
     inside = read_dotenv(environ, folder)
     secrets = {*secrets, *SECRET_PARTS}
     levels: list[Level] = [
         _level(environ, ENVIRONMENT),
         {**_from_files(inside, secrets), **_from_files(environ, secrets)},
         _level(inside, DOTENV),
+        _level(deployment or {}, Path(environ.get(DEPLOYMENT_FILE, "")).name),
     ]
     everywhere: dict[str, Sourced] = {}
     for level in reversed(levels):
@@ -202,7 +210,7 @@ def _warnings(
     environ: Mapping[str, str], inside: Mapping[str, str], known: Collection[str], secrets: Collection[str]
 ) -> Iterator[str]:
     files = {name + FILE_SUFFIX for name in secrets}
-    names = {*known, *ALIASES, *PARTS, *files, ENV_FILE}
+    names = {*known, *ALIASES, *PARTS, *files, ENV_FILE, DEPLOYMENT_FILE}
     for name in environ:
         if name.startswith(OURS) and name not in names:
             yield _unknown(name, ENVIRONMENT, names)

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
@@ -28,8 +28,11 @@ from app.setting_groups import (
     WorkerSettings,
 )
 from app.setting_limits import LimitSettings
-from app.setting_sources import DEFAULT, ENV_FILE, OFF, Found
+from app.setting_sources import DEFAULT, DEPLOYMENT_FILE, ENV_FILE, OFF, Found
 from app.setting_types import Secret, ShownSetting, folders, mask, secret_mark
+
+if TYPE_CHECKING:
+    from app.deployment_file import Deployment
 
 __all__ = [
     "ClientSettings",
@@ -37,12 +40,14 @@ __all__ = [
     "child_environment",
     "describe",
     "find",
+    "find_deployment",
     "folders",
     "is_weak",
     "load",
     "load_client",
     "load_with",
     "shown_settings",
+    "use_deployment",
 ]
 
 WEAK_SECRETS = (
@@ -191,9 +196,28 @@ SECRETS = frozenset(name.upper() for name, setting in FIELDS.items() if secret_m
 
 
 def find() -> Found:
-    """What is set for this process, in its environment and in the .env of its working folder. Raises
-    setting_sources.WrongSource."""
-    return setting_sources.find(os.environ, KNOWN, SECRETS, Path())
+    """What is set for this process: in its environment, in the .env of its working folder, in the
+    deployment's file. Raises setting_sources.WrongSource."""
+    deployment = find_deployment()
+    texts = deployment.as_texts() if deployment else {}
+    return setting_sources.find(os.environ, KNOWN, SECRETS, Path(), texts)
+
+
+def find_deployment() -> "Deployment | None":
+    """The file that LOVAGE_CONFIG names. Raises WrongSource."""
+    path = os.environ.get(DEPLOYMENT_FILE, "").strip()
+    if not path:
+        return None
+    from app.deployment_file import read_deployment  # few need it, and YAML takes its time to import
+
+    return read_deployment(Path(path), [name.upper() for name in Settings.model_fields], SECRETS)
+
+
+def use_deployment(path: Path) -> "Deployment | None":
+    """From now on the settings of this process, and of those that it starts, are read from this file as
+    well. Raises WrongSource."""
+    os.environ[DEPLOYMENT_FILE] = str(path.absolute())
+    return find_deployment()
 
 
 def load() -> Settings:
@@ -221,7 +245,7 @@ def child_environment() -> dict[str, str]:
     that they need not look there again."""
     sources = find()
     values = {name: value.text for name, value in sources.settings.items()}
-    return {**sources.foreign, **os.environ, **values, ENV_FILE: OFF}
+    return {**sources.foreign, **os.environ, **values, ENV_FILE: OFF, DEPLOYMENT_FILE: ""}
 
 
 def describe(defaults: Mapping[str, str] | None = None, defaults_by: str = DEFAULT) -> list[ShownSetting]:

@@ -16,7 +16,8 @@ HEAD = """# Commands
 
 Every `lovage` command, from its own help; `lovage COMMAND --help` has the arguments. Commands that speak to a
 platform find it by `LOVAGE_URL` and `LOVAGE_TOKEN`, or by what `lovage up` started on `LOVAGE_DATA_DIR`
-(`.lovage`). `--json` prints what the API answered.
+(`.lovage`). `--json` prints what the API answered. `lovage --install-completion` has your shell complete
+commands.
 
 | exit code | means |
 |---|---|
@@ -24,7 +25,8 @@ platform find it by `LOVAGE_URL` and `LOVAGE_TOKEN`, or by what `lovage up` star
 | 1 | the platform refused, the prediction failed, a check found something |
 | 2 | the command line or a setting is wrong |
 | 3 | the platform does not answer |
-| 4 | the prediction was canceled |
+| 4 | the prediction was canceled; of `bench`: it was interrupted |
+| 130 | `lovage up` was interrupted on its way up |
 
 | command | what it does | options |
 |---|---|---|

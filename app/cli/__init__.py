@@ -17,6 +17,7 @@ from app.cli import (
     backup,
     client_commands,
     config,
+    deployment,
     discover,
     keys,
     logs,
@@ -62,7 +63,6 @@ app = typer.Typer(
         " LOVAGE_TOKEN, or what `lovage up` started on LOVAGE_DATA_DIR (.lovage)."
     ),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -70,6 +70,7 @@ platform.add_to(app)
 client_commands.add_to(app)
 prediction_lists.add_to(app)
 models.add_to(app)
+deployment.add_to(app)
 discover.add_to(app)
 serving.add_to(app)
 keys.add_to(app)

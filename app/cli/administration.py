@@ -92,9 +92,14 @@ def enable(username: str) -> None:
     print(f"{username} enabled")
 
 
-def reset_password(username: str, keys: Annotated[bool, REVOKE] = False) -> None:
+def reset_password(
+    username: str, keys: Annotated[bool, REVOKE] = False, as_json: Annotated[bool, JSON] = False
+) -> None:
     """Give a user a random password, which is shown this once, and end all tokens."""
     user = Api().call("PUT", f"{_path(username)}/password", json={"revoke_keys": keys})
+    if as_json:
+        show_json(user)
+        return
     print(f"password: {user['password']}")
 
 

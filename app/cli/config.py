@@ -17,7 +17,7 @@ from app.local.composition import UpOptions, up_defaults
 from app.local.secret_file import write_private
 from app.setting_sources import DEFAULT
 from app.setting_types import ShownSetting
-from app.settings import describe, find, load, load_with
+from app.settings import describe, find, load, load_with, use_deployment
 
 PANEL = "Administration"
 UP = typer.Option("--up", help="As `lovage up` has them, which sets some itself.")
@@ -29,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(help="Show and check the settings.", no_args_is_help=True)
     group.command("show")(show)
     group.command("check")(check)
+    group.command("schema")(schema)
     app.add_typer(group, name="config", rich_help_panel=PANEL)
     env = typer.Typer(help="Make a .env.", no_args_is_help=True)
     env.callback()(_env)
@@ -60,14 +61,27 @@ def _named(shown: list[ShownSetting], names: list[str]) -> list[ShownSetting]:
     return [setting for setting in shown if setting.name in names] if names else shown
 
 
-def check(up: Annotated[bool, UP] = False) -> None:
-    """Check every setting. Exit code 2 when a process would refuse to start with them."""
+def check(
+    file: Annotated[Path | None, typer.Argument(help="A deployment's file, too.", show_default=False)] = None,
+    up: Annotated[bool, UP] = False,
+) -> None:
+    """Check every setting, those of a deployment's file as well. Exit code 2 when a process would refuse to
+    start with them."""
+    if file:
+        use_deployment(file)
     if up:
         load_with({**up_defaults(UpOptions(Path())), "SECRET_KEY": secrets.token_hex(SECRET_BYTES)})
     else:
         load()
     count = len(find().settings)
     print(f"{count} setting{'' if count == 1 else 's'} set, all of them accepted")
+
+
+def schema() -> None:
+    """Print the JSON Schema of a deployment's file, for editors."""
+    from app.cli.deployment_schema import deployment_schema
+
+    show_json(deployment_schema())
 
 
 def init(

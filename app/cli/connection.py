@@ -40,14 +40,14 @@ class ApiError(Exception):
 class Api:
     """Calls answer parsed JSON; anything else ends the command."""
 
-    def __init__(self, url: str = "") -> None:
-        """`url` goes before LOVAGE_URL."""
+    def __init__(self, url: str = "", token: str = "") -> None:
+        """`url` goes before LOVAGE_URL, `token` before LOVAGE_TOKEN."""
         settings = load_client()
         address = (url or settings.lovage_url).rstrip("/")
         self._folder = settings.lovage_data_dir
         self.url = address or _local_url(self._folder)
         self._is_looked_up = not address
-        token, self._origin = settings.lovage_token, "LOVAGE_TOKEN"
+        token, self._origin = token or settings.lovage_token, "LOVAGE_TOKEN"
         if not token and is_own(address):  # the local key is an administrator's: no other machine may get it
             token, self._origin = _local_key(self._folder), str(self._folder / "key")
         if not token:

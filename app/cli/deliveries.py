@@ -12,6 +12,7 @@ from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
 from app.cli.lookups import find_prediction
 
 LONGEST_BODY = 20_000_000  # bytes; a webhook of ours has at most 8 million
+LOOK_SECONDS = 0.2  # at whether enough have come
 OK, REFUSED = 204, 400
 TOO_LONG = 413
 
@@ -77,16 +78,15 @@ def listen(
     secret = Api().call("GET", "/v1/webhooks/default/secret")["key"]
     receiver = Receiver(port, secret)
     print(f"webhook: http://127.0.0.1:{receiver.server_port}/", flush=True)
-    received = 0
-    while not count or received < count:
+    while not count or receiver.received < count:
         receiver.handle_request()
-        received = receiver.received
 
 
 class Receiver(ThreadingHTTPServer):
     """On loopback. Answers 204 to what is signed with the secret, 400 to anything else."""
 
     daemon_threads = False  # what is being answered when the last was counted is still answered
+    timeout = LOOK_SECONDS  # a request is counted by its own thread, after it was accepted here
 
     def __init__(self, port: int, secret: str) -> None:
         try:

@@ -98,8 +98,9 @@ def size(number: int) -> str:
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
 
 
-def show_report_of(api: Api, name: str, version: dict[str, Any], *, sure: bool) -> None:
-    """Says what is about to be registered; asks when the name stands for a model of another runtime."""
+def show_report_of(api: Api, name: str, version: dict[str, Any], *, sure: bool, quiet: bool) -> None:
+    """Says what is about to be registered, unless `quiet`; asks when the name stands for a model of another
+    runtime."""
     try:
         report = api.ask("POST", "/v1/models/check", json={**version, "model": name})
     except ApiError as error:
@@ -108,10 +109,12 @@ def show_report_of(api: Api, name: str, version: dict[str, Any], *, sure: bool) 
         stop(str(error), error.code)
     if report["problems"]:
         return  # registering refuses it, with the same sentences
-    print_report(report)
+    if not quiet:
+        print_report(report)
     if not report["current_version"]:
         return
-    print(f"A new version of {name} (now {report['current_version'][:12]}, {report['current_runtime']}).")
+    if not quiet:
+        print(f"A new version of {name} (now {report['current_version'][:12]}, {report['current_runtime']}).")
     if report["current_runtime"] != report["runtime"] and not sure:
         _ask(f"{name} is run by {report['current_runtime']}, the new version by {report['runtime']}.")
 

@@ -71,13 +71,14 @@ def add(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask when the name stands for a model of another runtime.")
     ] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Register a model, or a new version of one that is there."""
     api = Api()
     owner, model = _names(api, name or _last_part(source))
     version: dict[str, Any] = {"source": source, "config": _object(config)}
     version |= {key: value for key, value in {"runtime": runtime, "task": task}.items() if value}
-    model_versions.show_report_of(api, f"{owner}/{model}", version, sure=yes)
+    model_versions.show_report_of(api, f"{owner}/{model}", version, sure=yes, quiet=as_json)
     if _exists(api, owner, model):
         created = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
     else:
@@ -90,6 +91,9 @@ def add(
         created = api.call(
             "POST", "/v1/models", json=values | ({"description": description} if description else {})
         )["latest_version"]
+    if as_json:
+        show_json(created)
+        return
     print(f"{owner}/{model}:{created['id']}")
     print(f"Run it: lovage run {owner}/{model} -i …   (its inputs: lovage models show {owner}/{model})")
 

@@ -1,4 +1,4 @@
-"""`lovage up`, `down`, `doctor`, `hardware`: the platform on this machine."""
+"""`lovage up`, `serve`, `down`, `doctor`, `hardware`: the platform on this machine."""
 
 import dataclasses
 import importlib.util
@@ -6,67 +6,141 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import httpx
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, stop
-from app.settings import Settings, child_environment, load_client, load_with
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.deployment import register_all
+from app.settings import (
+    Settings,
+    child_environment,
+    find_deployment,
+    load_client,
+    load_with,
+    use_deployment,
+)
 from app.settings import load as load_settings
 
+if TYPE_CHECKING:
+    from app.deployment_file import ModelEntry
+
 PANEL = "The platform on this machine"
-CHECK_TEXT = "Lovage is up"
+CHECK_TEXT, CHECK_SECONDS = "Lovage is up", 60
+DEPLOYMENT = Path("lovage.yaml")  # what `lovage serve` takes where no file is named
 DATA_DIR = typer.Option("--data", help="Where everything is kept (LOVAGE_DATA_DIR).")
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (up, down, link, doctor, hardware):
+    for command in (up, serve, down, link, doctor, hardware):
         app.command(rich_help_panel=PANEL)(command)
 
 
+HOST = typer.Option(help="Address of the API (API_HOST); 127.0.0.1.")
+PORT = typer.Option(min=1, max=65535, help="Port of the API (API_PORT); 8000.")
+FLOWER_PORT = typer.Option(min=1, max=65535, help="Port of Flower (FLOWER_PORT); 5555.")
+DEVICE = typer.Option(help="auto, cpu, gpu, cuda, cuda:1 … (DEVICE); auto: every accelerator.")
+WORKERS = typer.Option(min=1, max=64, help="CPU workers, where no accelerator is used; 1.")
+DETACH = typer.Option("--detach", help="Return when it is ready; stop it with `lovage down`.")
+
+
+class LogLevel(StrEnum):
+    """The levels, as the command line takes them."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the command line says of the platform to be started; None: what the settings say."""
+
+    host: str | None = None
+    port: int | None = None
+    flower_port: int | None = None
+    data: Path | None = None
+    device: str | None = None
+    workers: int | None = None
+    detach: bool = False
+
+
 def up(
-    host: Annotated[str | None, typer.Option(help="Address of the API (API_HOST); 127.0.0.1.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the API (API_PORT); 8000.")
-    ] = None,
-    flower_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of Flower (FLOWER_PORT); 5555.")
-    ] = None,
+    host: Annotated[str | None, HOST] = None,
+    port: Annotated[int | None, PORT] = None,
+    flower_port: Annotated[int | None, FLOWER_PORT] = None,
     data: Annotated[Path | None, DATA_DIR] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, gpu, cuda, cuda:1 … (DEVICE); auto: every accelerator.")
+    device: Annotated[str | None, DEVICE] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings and models of this deployment, as YAML (LOVAGE_CONFIG).")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="CPU workers, where no accelerator is used; 1.")
-    ] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return when it is ready; stop it with `lovage down`.")
-    ] = False,
+    detach: Annotated[bool, DETACH] = False,
 ) -> None:
     """Start everything in this terminal: databases, API, workers, courier, clock, Flower. Ctrl-C stops it."""
+    start(Choices(host, port, flower_port, data, device, workers, detach), config)
+
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="Settings and models, as YAML; lovage.yaml, where that is.", show_default=False),
+    ] = None,
+    host: Annotated[str | None, HOST] = None,
+    port: Annotated[int | None, PORT] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Least severe lines (LOG_LEVEL).")] = None,
+    data: Annotated[Path | None, DATA_DIR] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    workers: Annotated[int | None, WORKERS] = None,
+    detach: Annotated[bool, DETACH] = False,
+) -> None:
+    """Start everything as a file says: `lovage up`, and the file's models are registered."""
+    if log_level:
+        os.environ["LOG_LEVEL"] = log_level.value
+    if config is None and DEPLOYMENT.is_file():
+        config = DEPLOYMENT
+    start(Choices(host, port, None, data, device, workers, detach), config)
+
+
+def start(choices: Choices, config: Path | None) -> NoReturn:
+    """Starts the platform and registers the models of the deployment's file. Ends the command."""
     from app.local.composition import UpOptions, up_defaults
     from app.local.up import Hooks
-    from app.local.up import up as start
+    from app.local.up import up as start_platform
 
-    options = UpOptions(Path(), host or load_with({"LOVAGE_ENV": "development"}).api_host)
+    deployment = use_deployment(config) if config else find_deployment()
+    options = UpOptions(Path(), choices.host or load_with({"LOVAGE_ENV": "development"}).api_host)
     settings = _settings_for_up(up_defaults(options))
     options = dataclasses.replace(
         options,
-        data_dir=(data or settings.lovage_data_dir).absolute(),
-        port=port or settings.api_port,
-        flower_port=flower_port or settings.flower_port,
-        devices=devices_for(device or settings.device, workers),
+        data_dir=(choices.data or settings.lovage_data_dir).absolute(),
+        port=choices.port or settings.api_port,
+        flower_port=choices.flower_port or settings.flower_port,
+        devices=devices_for(choices.device or settings.device, choices.workers),
         database_url=settings.database_url,
         redis_url=settings.redis_url,
         env=child_environment(),
-        detach=detach,
+        detach=choices.detach,
     )
-    raise typer.Exit(start(options, Hooks(self_check=self_check, print_screen=print_screen)))
+    check = partial(register_and_check, deployment.models if deployment else ())
+    raise typer.Exit(start_platform(options, Hooks(self_check=check, print_screen=print_screen)))
+
+
+def register_and_check(models: "Sequence[ModelEntry]", platform: Any) -> Mapping[str, Any]:
+    """Registers the models of the deployment's file; then the self-check, whose report has what became of
+    them as well."""
+    api = Api(platform.api_url, token=Path(platform.key_file).read_text().strip())
+    registered = [sentence for sentence, _ in register_all(api, models)]
+    return {**self_check(platform), "models": registered}
 
 
 def _settings_for_up(defaults: Mapping[str, str]) -> Settings:
@@ -140,16 +214,17 @@ def sign_in_link(base: str, database_url: str, secret: str, username: str = "adm
 def self_check(platform: Any) -> Mapping[str, Any]:
     """One prediction through the public API, as a client would make it."""
     key = Path(platform.key_file).read_text().strip()
-    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=60"}
+    headers = {"Authorization": f"Bearer {key}", "Prefer": f"wait={CHECK_SECONDS}"}
     with httpx.Client(base_url=platform.api_url, headers=headers, timeout=90, trust_env=False) as client:
         body = {"version": _shipped_echo(client), "input": {"text": CHECK_TEXT}}
         response = client.post("/v1/predictions", json=body)
         response.raise_for_status()
         answer: dict[str, Any] = response.json()
     if answer["status"] != "succeeded" or answer["output"] != CHECK_TEXT:
+        outcome = answer["error"] or answer["output"]
         raise RuntimeError(
-            f"demo/echo should have answered {CHECK_TEXT!r}; it {answer['status']} with"
-            f" {answer['error'] or answer['output']!r}"
+            f"demo/echo should have answered {CHECK_TEXT!r} within {CHECK_SECONDS} s; it is"
+            f" {answer['status']}{f' with {outcome!r}' if outcome else ''}"
         )
     return {
         "id": answer["id"],
@@ -177,6 +252,8 @@ def print_screen(platform: Any, report: Mapping[str, Any]) -> None:
             screen.styled("Self-check passed:", "bold green"),
             f"demo/echo answered {report.get('output')!r} in {report.get('seconds')} s, its loading included",
         )
+    for sentence in report.get("models", ()):
+        console.print(sentence)
     console.print()
     signed_in = sign_in_link(platform.api_url, platform.database_url, platform.secret_key)
     console.print(f"  App      {signed_in}")
@@ -211,10 +288,13 @@ def _print_commands(console: screen.DataConsole, platform: Any, key_file: str) -
     console.print(f"\n{stops}\n")
 
 
-def hardware() -> None:
+def hardware(as_json: Annotated[bool, JSON] = False) -> None:
     """Show which accelerators are present, and why others are not."""
     from app.engine.devices import detect
 
+    if as_json:
+        show_json([dataclasses.asdict(device) for device in detect()])
+        return
     table = screen.new_table("device", "state", "name", "memory", "free", "capability", "driver")
     for device in detect():
         state = (
@@ -234,13 +314,15 @@ def hardware() -> None:
     screen.console().print(table)
 
 
-def doctor(data: Annotated[Path | None, DATA_DIR] = None) -> None:
+def doctor(data: Annotated[Path | None, DATA_DIR] = None, as_json: Annotated[bool, JSON] = False) -> None:
     """Check what Lovage needs on this machine, and whether a running platform is well. Exit code 1 when
     something is not."""
     console = screen.console()
     folder = (data or load_client().lovage_data_dir).absolute()
     checks = [_python(), *_packages(), _disk(folder), *_platform(folder)]
-    for good, text in checks:
+    if as_json:
+        show_json([{"ok": good, "check": text} for good, text in checks])
+    for good, text in () if as_json else checks:
         console.print(screen.styled("ok  " if good else "bad ", "green" if good else "red"), text)
     raise typer.Exit(0 if all(good for good, _ in checks) else 1)
 
