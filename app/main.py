@@ -24,6 +24,10 @@ from app.api.answered import AnsweredRequests, OnAnswered
 from app.api.anthropic import messages
 from app.api.metrics import count
 from app.api.middleware import RequestBounds
+from app.api.oip import infer as oip_infer
+from app.api.oip import models as oip_models
+from app.api.oip import texts as oip_texts
+from app.api.oip.wire import InferIn
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import models as ollama_models
 from app.api.ollama import texts as ollama_texts
@@ -95,6 +99,9 @@ ROUTERS = (
     score,
     tei_embeddings,
     tei_predict,
+    oip_infer,
+    oip_texts,
+    oip_models,  # last of them: its addresses end with a model's name
     accounts,
     credentials,
     users,
@@ -152,7 +159,7 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (*ROUTERS, websocket):
         app.router.routes.extend(module.router.routes)
     problems.install(app)
-    openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn)
+    openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn, InferIn)
     _add_middleware(app, settings)
     return app
 

@@ -140,10 +140,10 @@ def require_json(content_type: str | None) -> None:
 async def read_json(request: Request, owner: str) -> Any:
     """The checked value of a request's body, which is read as `owner`'s."""
     require_json(request.headers.get("content-type"))
-    return await parse_beside(services_of(request).bodies, await _read(request, owner))
+    return await parse_beside(services_of(request).bodies, await read_bytes(request, owner))
 
 
-async def _read(request: Request, owner: str) -> bytearray:
+async def read_bytes(request: Request, owner: str) -> bytearray:
     """What is large is held in the gate until `release_body`, or the end of the request."""
     gate, body = services_of(request).bodies, bytearray()
     async for piece in request.stream():
@@ -235,7 +235,7 @@ class CheckedRoute(APIRoute):
             if is_form:
                 return await inner(request)
             checked = _CheckedRequest(request.scope, request.receive)
-            if body := await _read(checked, owner):
+            if body := await read_bytes(checked, owner):
                 require_json(request.headers.get("content-type"))
                 checked.checked = await parse_beside(services_of(request).bodies, body)
             return await inner(checked)

@@ -27,8 +27,12 @@ ADDRESSES = frozenset(
     }
 )
 BASES = ("/tei/",)
+# The Open Inference Protocol has its verbs at the end.
+OIP_BASE, OIP_VERBS = "/v2/models/", ("/infer", "/generate", "/generate_stream")
 
 
 def makes_predictions(path: str) -> bool:
     """Whether a POST to it creates predictions."""
+    if path.startswith(OIP_BASE):
+        return path.endswith(OIP_VERBS)
     return path.endswith("/predictions") or path in ADDRESSES or path.startswith(BASES)

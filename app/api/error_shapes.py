@@ -59,6 +59,8 @@ def ollama_shape(
     return {"error": message}
 
 
+oip_shape = ollama_shape  # the Open Inference Protocol has the same
+
 RAG_PREFIXES = ("/v1/rerank", "/v2/rerank", "/rerank", "/v1/score", "/tei/")
 RAG_PATHS = ("/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/info", "/tokenize")
 OPENAI_PREFIXES = (
@@ -81,6 +83,7 @@ SHAPES: tuple[tuple[tuple[str, ...], Shape], ...] = (
     (RAG_PREFIXES, rag_shape),
     (("/v1/messages",), anthropic_shape),
     (("/api/",), ollama_shape),
+    (("/v2",), oip_shape),
 )
 # Both OpenAI's and Replicate's clients call these: an error there has the members that either reads.
 SHARED = ("/v1/models", "/v1/files")

@@ -23,6 +23,7 @@ TAGS = [
     {"name": "Ollama", "description": "Ollama's API over the same models."},
     {"name": "Rerank", "description": "Reranking in Cohere's, Jina's, TEI's and vLLM's shapes."},
     {"name": "TEI", "description": "Hugging Face's text-embeddings-inference, over the same models."},
+    {"name": "OIP", "description": "The Open Inference Protocol (KServe, Triton), over the same models."},
     {"name": "Backends", "description": "Servers that run models elsewhere, for administrators."},
     {"name": "Accounts", "description": "Users, tokens and API keys."},
     {"name": "Platform", "description": "Health, readiness and status."},

@@ -12,9 +12,17 @@ from scripts.openapi_document import TARGET, document
 
 # Probes are asked all the time by machines that send no credential; whoever limits them takes the platform
 # down.
-NEVER_LIMITED = {"platform.index", "platform.health", "platform.livez", "platform.ready", "platform.readyz"}
+NEVER_LIMITED = {
+    "oip.live",
+    "oip.ready",
+    "platform.index",
+    "platform.health",
+    "platform.livez",
+    "platform.ready",
+    "platform.readyz",
+}
 # Other platforms' shapes of errors have one status for whatever is wrong with a request.
-OTHERS = ("anthropic.", "ollama.", "openai.", "rerank.", "score.", "tei.")
+OTHERS = ("anthropic.", "oip.", "ollama.", "openai.", "rerank.", "score.", "tei.")
 
 MADE = json.loads(document())
 OPERATIONS = {one["operationId"]: one for methods in MADE["paths"].values() for one in methods.values()}
