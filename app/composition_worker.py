@@ -22,6 +22,7 @@ from app.composition import Core, address_policy, backend_policy, open_core
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names
+from app.domain.errors import Unavailable
 from app.engine import devices
 from app.engine.deadlines import Timeouts
 from app.engine.devices import Device
@@ -37,6 +38,7 @@ from app.settings import Settings
 from app.worker import metrics
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier, platform_secret
+from app.worker.direct_runs import DirectServer
 from app.worker.draining import Draining
 from app.worker.ending_writer import EndingWriter
 from app.worker.gateway.backend_pool import BackendPool
@@ -136,6 +138,7 @@ def assemble(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
         ),
         storage_check=StorageCheck(core.storage_identity, lambda: os.kill(os.getpid(), signal.SIGTERM)),
         close=core.close,
+        direct=build_direct_server(settings, core, post, parts),
     )
     connect(parts, worker.task_events)
     consumer.attach(celery, names.TASK_PREDICT, parts.intake, own_queues)
@@ -143,6 +146,20 @@ def assemble(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
     consumer.cancel_revoked(partial(core.lifecycle.cancel, reason=REVOKED))
     register_sweep(celery, parts.recovery.sweep)
     return worker
+
+
+def build_direct_server(
+    settings: Settings, core: Core, post: Post, parts: WorkerParts
+) -> DirectServer | None:
+    """What serves on GRPC_PORT, if there is one. Raises Unavailable where the extra is not installed."""
+    if not settings.grpc_port:
+        return None
+    try:
+        from app.composition_rpc import build_rpc
+    except ImportError as error:
+        missing = f"GRPC_PORT is set, and gRPC is not installed: pip install 'lovage[grpc]' ({error})"
+        raise Unavailable(missing) from None
+    return build_rpc(settings, core, post, parts)
 
 
 def connect(parts: WorkerParts, task_events: TaskEvents) -> None:

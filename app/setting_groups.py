@@ -272,6 +272,17 @@ class WorkerSettings(BaseSettings):
     run_timeout_seconds: float = Field(
         1800, ge=1, description="Longest run of one prediction unless its version says otherwise."
     )
+    grpc_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description=(
+            "Where a worker takes calls by gRPC (Open Inference Protocol, and Lovage's own); 0: nowhere."
+            " `lovage up` gives it to the first worker and the next ones to the others. Needs the extra"
+            " `grpc`."
+        ),
+    )
+    grpc_host: str = Field("127.0.0.1", description="Address of GRPC_PORT.")
     heartbeat_seconds: float = Field(5, gt=0, description="How often a worker writes its heartbeat.")
     dead_after_seconds: float = Field(
         15, gt=0, description="Silence after which a worker counts as dead and its work is retried."

@@ -110,32 +110,43 @@ def _json(rows: Sequence[Mapping[str, Any]]) -> str:
     return orjson.dumps(list(rows)).decode()
 
 
-INSERT = text(f"""
+_INSERT = f"""
     INSERT INTO predictions AS p (id, user_id, version_id, model, queue, routing, source, input, stream,
         deadline, timeout,
                                   webhook, webhook_events, idempotency_key, request_hash, notified_at,
-        input_bytes, input_key, priority)
+        input_bytes, input_key, priority{{columns}})
     SELECT r.id, r.user_id, r.version_id, r.model, r.queue, r.routing, r.source, r.input, r.stream,
            now() + r.cancel_after * interval '1 s', r.timeout, r.webhook, r.webhook_events, r.idempotency_key,
-           decode(r.request_hash, 'hex'), now(), r.input_bytes, r.input_key, coalesce(r.priority, 1)
+           decode(r.request_hash, 'hex'), now(), r.input_bytes, r.input_key, coalesce(r.priority, 1){{values}}
     FROM json_to_recordset(:rows) AS r(id text, user_id uuid, version_id text, model text, queue text,
         routing json,
          source text, input json, stream bool, cancel_after float, timeout float, webhook text,
              webhook_events text[],
          idempotency_key text, request_hash text, input_bytes int, input_key text, priority smallint)
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    {RETURNING_NEW}""")
+    {RETURNING_NEW}"""
+INSERT = text(_INSERT.format(columns="", values=""))
+INSERT_RUNNING = text(
+    _INSERT.format(
+        columns=", status, attempt, worker, started_at", values=", 'processing', 1, :worker, now()"
+    )
+)
 
 
-def insert(session: Session | Autocommit, rows: Sequence[Mapping[str, Any]]) -> list[Prediction]:
+def insert(
+    session: Session | Autocommit, rows: Sequence[Mapping[str, Any]], worker: UUID | None = None
+) -> list[Prediction]:
     """Inserts new predictions; those whose idempotency key exists already are left out of the answer, and
     everybody's input is.
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
+    With a `worker` they run there already, in their first attempt.
     Two groups that hold the same keys wait for each other at the first: they come to them in the same order.
     """
     if any(row.get("idempotency_key") for row in rows):
         rows = sorted(rows, key=lambda row: (str(row["user_id"]), row.get("idempotency_key") or ""))
+    if worker is not None:
+        return execute_prepared(session, INSERT_RUNNING, rows=_json(rows), worker=worker)
     return execute_prepared(session, INSERT, rows=_json(rows))
 
 

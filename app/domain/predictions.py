@@ -82,6 +82,8 @@ ASKED = ("deployment", "on_disconnect", "priority", "warnings", "request_id")
 HIDDEN = ("traceparent",)  # for the processes that a prediction comes by
 # Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.
 RESPONSE = "response"
+# The source of those whose callers call a worker itself: another worker's answer would reach nobody.
+DIRECT = "grpc"
 
 
 @dataclass(slots=True)

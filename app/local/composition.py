@@ -163,11 +163,14 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
     ]
 
 
+OWN_PORTS = ("HEALTH_PORT", "GRPC_PORT")
+
+
 def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:
-    """On one machine each worker, and the courier after them, needs a HEALTH_PORT of its own: the next
-    one."""
-    port = env.get("HEALTH_PORT", "")
-    return {**env, "HEALTH_PORT": str(int(port) + number)} if port.isdecimal() and int(port) else env
+    """On one machine each worker, and the courier after them, needs ports of its own: the next ones."""
+    first = {name: env.get(name, "") for name in OWN_PORTS}
+    ports = {name: int(port) for name, port in first.items() if port.isdecimal()}
+    return {**env, **{name: str(port + number) for name, port in ports.items() if port}}
 
 
 def worker_names(devices: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier
+from app.worker.direct_runs import DirectServer
 from app.worker.ending_writer import EndingWriter
 from app.worker.health import HealthPort
 from app.worker.heartbeat import Heartbeat, Post
@@ -108,6 +109,7 @@ class AcceleratorWorker:
     health: HealthPort
     storage_check: StorageCheck
     close: Callable[[], None]
+    direct: DirectServer | None = None
 
     def start(self) -> None:
         """The engine warms up while the worker registers. Raises WrongStorage before anything has begun."""
@@ -128,6 +130,8 @@ class AcceleratorWorker:
         )
         for part in starting:
             part.start()
+        if self.direct:
+            self.direct.start()
         parts.preloader.load_all(self.options.preload)
         log.info(
             "worker_ready",
@@ -145,6 +149,8 @@ class AcceleratorWorker:
     def drain(self) -> None:
         """Stops claiming, gives what runs its grace, hands the rest back."""
         parts, grace = self.parts, self.options.grace_seconds
+        if self.direct:
+            self.direct.refuse()
         parts.intake.stop()
         parts.listener.stop()
         parts.preloader.close()
@@ -155,6 +161,8 @@ class AcceleratorWorker:
         parts.engine.stop(grace)
         self._await_runs(lambda: len(parts.runner.in_flight) > 0)
         parts.ending_writer.close(FINAL_SECONDS)
+        if self.direct:
+            self.direct.close()
         parts.heartbeat.stop(self._hand_back_running)
         self.health.stop()
         parts.runner.close()

@@ -36,6 +36,7 @@ from app.engine.work_items import Handle
 from app.events.channels import ChunkFrame
 from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
+from app.worker.direct_runs import SILENT, Listener
 
 log = structlog.get_logger(__name__)
 
@@ -65,9 +66,8 @@ class Stop(IntEnum):
 
 class Run:
     """What a cancel needs to reach the attempt, and what it has produced. `ending` is set by the last event;
-    `changed` names what is to be written: output, logs, progress. Of the `chunks`, readers are shown those
-    before the first with a file, which is not stored before the end: `shown` is their number. The attempt
-    goes on with what earlier ones have given out (`delivered`)."""
+    `changed` names what is to be written. Of the `chunks`, readers are shown those before the first with a
+    file, which is stored at the end: `shown` is their number. It goes on with what was `delivered` before."""
 
     __slots__ = (
         "began",
@@ -82,6 +82,7 @@ class Run:
         "handle",
         "has_own_timeout",
         "in_batch",
+        "listener",
         "logs",
         "measured_at",
         "metrics",
@@ -95,8 +96,8 @@ class Run:
         "written_at",
     )
 
-    def __init__(self, prediction: Prediction) -> None:
-        self.prediction = prediction
+    def __init__(self, prediction: Prediction, listener: Listener = SILENT) -> None:
+        self.prediction, self.listener = prediction, listener
         self.handle: Handle | Future[Any] | None = None  # whatever it waits for
         self.folder: Path | None = None
         self.file_bytes: int | None = None  # of the files that it has stored

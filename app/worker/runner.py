@@ -26,6 +26,7 @@ from app.outbound.deadline import CallCanceled
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.stored_values import INLINE_BYTES, facts_of
+from app.worker.direct_runs import NOBODY, SILENT, Listeners
 from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
@@ -88,11 +89,11 @@ class Runner:
         and what runs in two seconds, less those it holds, fetching their files included."""
         return left_of(self._engine.limits(), self.in_flight.count_by_version(), self.in_flight.held_back())
 
-    def start(self, predictions: Sequence[Prediction]) -> None:
-        """Runs claimed predictions, each to its recorded end; returns at once."""
+    def start(self, predictions: Sequence[Prediction], listeners: Listeners = NOBODY) -> None:
+        """Runs claimed predictions, each to its recorded end; returns at once. `listeners` by their ids."""
         groups: dict[str, tuple[ReadyVersion, list[tuple[Run, Work]]]] = {}
         for prediction in sorted(predictions, key=ID):
-            run = Run(prediction)
+            run = Run(prediction, listeners.get(prediction.id, SILENT))
             if not self.in_flight.add(run):  # Postgres crashed and forgot the claim that it runs by
                 log.info("claimed_again", **prediction.log_names)
                 continue
@@ -170,6 +171,7 @@ class Runner:
             frame = run.on_event(event)
             if frame and run.prediction.stream and isinstance(event, Chunk):
                 self._events.chunk(run.prediction.id, frame, event.state)
+            run.listener.on_event(event)
             if run.ending is not None:
                 self._end(run)
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
@@ -203,9 +205,7 @@ class Runner:
         """Its files first."""
         assert run.folder is not None
         if self._progress.is_ours(run):
-            prediction = run.prediction
-            stored = self._outputs.store(run.output, run.folder, prediction.id, prediction.attempt)
-            output, run.file_bytes = stored
+            output, run.file_bytes = self._outputs.store(run.output, run.folder, *run.fence[:2])
             self._record(run, output)
         else:
             self._ended(run, None)
@@ -240,6 +240,7 @@ class Runner:
             self._threads.removals.submit(
                 self._outputs.forget_others, run.prediction.id, run.prediction.attempt
             )
+        run.listener.on_recorded(status)
         self.on_ended(run.prediction, status)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ PUBLIC_METHODS = 15  # properties count; what begins with an underscore does not
 MODULE_LINES = 400
 COLUMNS = 110
 FORMAT_SKIPS = 10
+GENERATED = "_pb2.py"  # by protoc
 INITIALISED_AT_ONCE = 2  # `a, b, c = x, y, z` hides what each begins with
 BROAD_TYPES = ("Exception", "BaseException")
 REASON = re.compile(r"#\s*(noqa: BLE001 - )?(?!noqa)\S+ \S+")  # two words at the least
@@ -46,7 +47,7 @@ class Module:
 
 def read(root: Path, folder: str = "app") -> list[Module]:
     """All modules of a folder."""
-    files = sorted((root / folder).rglob("*.py"))
+    files = sorted(file for file in (root / folder).rglob("*.py") if not file.name.endswith(GENERATED))
     sources = [(str(file.relative_to(root)), file.read_text()) for file in files]
     return [Module(path, source, ast.parse(source)) for path, source in sources]
 

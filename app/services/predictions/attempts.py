@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.errors import WorkerCrashed
-from app.domain.predictions import Prediction, Status, retry_delay
+from app.domain.predictions import DIRECT, Prediction, Status, retry_delay
 from app.json_text import JsonText
 
 # Why an attempt was handed back, where its worker says no more.
@@ -70,8 +70,11 @@ class HandBack:
 
 
 def is_last(prediction: Prediction, hand_back: HandBack, max_crashes: int) -> bool:
-    """Whether this was the last attempt: a cancel was requested, or its process has died too often."""
-    return prediction.cancel_requested or prediction.crashes + hand_back.crashes >= max_crashes
+    """Whether this was the last attempt: a cancel was requested, its process has died too often, or its
+    caller called the worker itself, so that another attempt would answer nobody."""
+    if prediction.cancel_requested or prediction.source == DIRECT:
+        return True
+    return prediction.crashes + hand_back.crashes >= max_crashes
 
 
 def requeue_row(prediction: Prediction, hand_back: HandBack, other_queue: str | None) -> dict[str, Any]:
@@ -94,12 +97,15 @@ def last_ending(prediction: Prediction, hand_back: HandBack) -> Ending:
     """Its end without another attempt: canceled if that was requested, else failed with the reason."""
     crashes = prediction.crashes + hand_back.crashes
     reason = f": {hand_back.reason}" if hand_back.reason else ""
+    error = f"Its process died {crashes} times while running it{reason}."
+    if prediction.source == DIRECT:
+        error = f"The worker that was called did not finish it: {hand_back.reason or STOPPED}. Call another."
     return Ending(
         prediction.id,
         hand_back.attempt,
         hand_back.worker,
         Status.CANCELED if prediction.cancel_requested else Status.FAILED,
-        error=f"Its process died {crashes} times while running it{reason}.",
+        error=error,
         error_code=WorkerCrashed.code,
         metrics=prediction.metrics,
         keeps_progress=True,

@@ -79,13 +79,13 @@ class Lifecycle:
         self._database, self._outbox = database, outbox
         self._notifier, self._max_crashes = notifier, max_crashes
 
-    def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]:
+    def accept(self, rows: Sequence[dict[str, Any]], worker: UUID | None = None) -> dict[str, Prediction]:
         """Inserts new predictions and notifies workers; those whose idempotency key exists already are not in
-        the answer."""
+        the answer. Those of a `worker` were called for there: it runs them already."""
         with self._database.autocommit() as statement:
-            created = table.insert(statement, rows)
+            created = table.insert(statement, rows, worker)
         metrics.tally(metrics.ACCEPTED, (prediction.source for prediction in created))
-        self._notifier.accepted(created)
+        (self._notifier.claimed if worker else self._notifier.accepted)(created)
         return {prediction.id: prediction for prediction in created}
 
     def claim(

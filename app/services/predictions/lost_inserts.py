@@ -10,11 +10,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from typing import Protocol
 
 import structlog
 
 from app.domain.errors import Unavailable
-from app.services.predictions.lifecycle import Lifecycle
+from app.domain.predictions import Prediction
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +25,16 @@ FOR_SECONDS = 10.0  # after Postgres has answered again
 LONGEST_SECONDS = 600.0
 
 
+class Canceling(Protocol):
+    """Lifecycle's part that is needed here."""
+
+    def cancel(self, ids: Sequence[str], reason: str | None = None) -> dict[str, Prediction]: ...
+
+
 class LostInserts:
     """One for each API process."""
 
-    def __init__(self, lifecycle: Lifecycle, threads: Executor) -> None:
+    def __init__(self, lifecycle: Canceling, threads: Executor) -> None:
         self._lifecycle, self._threads = lifecycle, threads
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import orjson
@@ -23,14 +23,13 @@ from app.db.session import Database
 from app.domain.errors import AnswerLost, DatabaseRefused, OutcomeUnknown, StorageFailed
 from app.domain.predictions import RESPONSE, Prediction, new_id
 from app.domain.priorities import Priority
+from app.domain.routing import Choice
 from app.domain.versions import RunnableVersion
 from app.json_text import JsonText
 from app.services.files.own_files import OwnFiles
 from app.services.idempotency import other_request
-from app.services.platform.fleet import Fleet
 from app.services.predictions.backlog import Backlog
 from app.services.predictions.input_check import InputChecker
-from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.lost_inserts import LostInserts
 from app.services.predictions.stored_values import (
     SplitInput,
@@ -121,16 +120,30 @@ class Submission:
         return hashlib.sha256(orjson.dumps(request, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+class Accepting(Protocol):
+    """Who writes new predictions: Lifecycle, or a worker that runs them at once."""
+
+    def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]: ...
+
+    def cancel(self, ids: Sequence[str], reason: str | None = None) -> dict[str, Prediction]: ...
+
+
+class Routing(Protocol):
+    """Who chooses their queues: the Fleet, or a worker for itself."""
+
+    async def route(self, version: str, config: dict[str, Any]) -> Choice: ...
+
+
 class Submitter:
-    """One for each API process."""
+    """One for each process that accepts predictions."""
 
     def __init__(
         self,
         database: Database,
-        lifecycle: Lifecycle,
+        lifecycle: Accepting,
         checker: InputChecker,
         own_files: OwnFiles,
-        fleet: Fleet,
+        fleet: Routing,
         backlog: Backlog,
         stored: StoredValues,
         threads: Executor,

@@ -1,0 +1,86 @@
+"""Puts the gRPC server of a worker together: what accepts, checks and records direct calls, around the
+worker's own runner. Imported only where GRPC_PORT is set: it needs the extra `grpc`."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from app.composition import Core, address_policy, build_catalogue, build_model_names
+from app.composition_people import build_rate_limits
+from app.rpc.direct_calls import DirectCalls, DirectParts
+from app.rpc.inference_service import NAME, InferenceService
+from app.rpc.model_repository import ModelRepository
+from app.rpc.server import OpenServer, RpcOptions, RpcServer
+from app.services.files.own_files import OwnFiles
+from app.services.people.access import Access
+from app.services.people.tokens import TokenSigner
+from app.services.predictions.backlog import Backlog, BacklogLimits
+from app.services.predictions.direct import RunningHere, ThisWorker
+from app.services.predictions.input_check import InputChecker
+from app.services.predictions.submit import Submitter
+from app.settings import Settings
+from app.worker.heartbeat import Post
+from app.worker.process import WorkerParts
+
+RPC_CONNECTIONS = 4  # of the pool: inserts, look-ups of credentials and models
+
+
+def build_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> RpcServer:
+    """Not started."""
+    options = RpcOptions(settings.grpc_host, settings.grpc_port)
+    return RpcServer(options, lambda: open_rpc(settings, core, post, parts))
+
+
+def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> OpenServer:
+    """On the loop that will serve."""
+    threads = ThreadPoolExecutor(RPC_CONNECTIONS, thread_name_prefix="rpc-db")
+    direct = build_direct_parts(settings, core, post, parts, threads)
+    calls = DirectCalls(direct)
+    catalogue, versions, _ = build_catalogue(settings, core.database, threads)
+    repository = ModelRepository(catalogue, versions, parts.engine, parts.preloader, post.facts, threads)
+    inference = InferenceService(calls, repository)
+
+    async def close() -> None:
+        await direct.submitter.close()
+        await direct.access.close()
+        direct.limits.close()
+        threads.shutdown(wait=True)
+
+    return OpenServer(calls, [inference.handlers()], [NAME], close)
+
+
+def build_direct_parts(
+    settings: Settings, core: Core, post: Post, parts: WorkerParts, threads: ThreadPoolExecutor
+) -> DirectParts:
+    """What accepts predictions as running here. Of the limits of what waits, only that of bytes counts."""
+    _, _, runnables = build_catalogue(settings, core.database, threads)
+    checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
+    access = Access(
+        core.database,
+        TokenSigner(settings.secret_key, settings.access_token_minutes * 60),
+        threads,
+        cache_seconds=settings.principal_cache_seconds,
+        allow_anonymous=settings.allow_anonymous,
+    )
+    submitter = Submitter(
+        core.database,
+        RunningHere(core.lifecycle, parts.identity),
+        checker,
+        OwnFiles(core.database, threads),
+        ThisWorker(post.facts.pinned),
+        Backlog(core.database, threads, BacklogLimits(bytes=settings.prediction_quota_bytes)),
+        core.answers.stored,
+        threads,
+        asyncio.to_thread,
+    )
+    return DirectParts(
+        core.database,
+        access,
+        build_model_names(settings, core.database, threads, runnables),
+        build_rate_limits(settings),
+        submitter,
+        checker,
+        parts.runner,
+        core.view,
+        core.answers.stored,
+        post.slots,
+    )

@@ -1,0 +1,86 @@
+"""Tensors as the messages of inference.proto: raw bytes or typed contents in, raw bytes out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.domain.storable import text_fault
+from app.domain.tensors import (
+    BYTES,
+    Tensor,
+    WrongTensor,
+    as_text,
+    decode_raw,
+    encode_raw,
+    require_datatype,
+    require_length,
+)
+from app.rpc.stubs import inference_pb2 as messages
+
+# Where typed contents of a datatype stand. FP16 only exists as raw bytes.
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+}
+
+
+def read_tensors(request: messages.ModelInferRequest) -> list[Tensor]:
+    """A request's tensors, checked. Raises WrongTensor, whose sentence begins with the tensor's name."""
+    raws = request.raw_input_contents
+    if raws and len(raws) != len(request.inputs):
+        raise WrongTensor(f"raw_input_contents: has {len(raws)} entries for {len(request.inputs)} inputs")
+    tensors = []
+    for number, tensor in enumerate(request.inputs):
+        try:
+            tensors.append(_read_tensor(tensor, raws[number] if raws else None))
+        except WrongTensor as wrong:
+            raise WrongTensor(f"{tensor.name[:100]}: {wrong}") from None
+    return tensors
+
+
+def _read_tensor(message: messages.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
+    require_datatype(message.datatype)
+    shape = tuple(message.shape)
+    if raw is not None:
+        if message.HasField("contents"):
+            raise WrongTensor("has contents and raw_input_contents; give one of them")
+        data = decode_raw(message.datatype, raw)
+    else:
+        data = _read_contents(message)
+    if message.datatype == BYTES and any(map(text_fault, data)):
+        raise WrongTensor("holds the NUL character, which no text may contain")
+    require_length(shape, data)
+    return Tensor(message.name, message.datatype, shape, data)
+
+
+def _read_contents(message: messages.ModelInferRequest.InferInputTensor) -> list[Any]:
+    field = CONTENTS.get(message.datatype)
+    if field is None:
+        raise WrongTensor(f"is {message.datatype}, which only exists in raw_input_contents")
+    if others := [other.name for other, _ in message.contents.ListFields() if other.name != field]:
+        raise WrongTensor(f"has {others[0]}; {message.datatype} belongs into {field}")
+    values = getattr(message.contents, field)
+    return [as_text(value) for value in values] if message.datatype == BYTES else list(values)
+
+
+def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A map of InferParameter, or of ModelRepositoryParameter, as plain values; what is not set is left
+    out."""
+    kinds = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
+    return {name: getattr(parameters[name], kind) for name, kind in kinds.items() if kind}
+
+
+def write_tensors(response: messages.ModelInferResponse, tensors: Sequence[Tensor]) -> None:
+    """Adds the outputs, as raw bytes."""
+    for tensor in tensors:
+        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        response.raw_output_contents.append(encode_raw(tensor))

@@ -1,0 +1,44 @@
+"""Predictions of callers that call a worker itself: what stands for the queue's lifecycle and the fleet's
+routing when such a one is accepted. They never wait in a queue: the worker runs them from the moment they
+exist."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from app.domain.predictions import Prediction
+from app.domain.routing import Choice
+from app.services.predictions.lifecycle import Lifecycle
+
+STRATEGY = "direct"
+REASONS = ("its caller called this worker",)
+
+
+class HasId(Protocol):
+    """A worker's present incarnation."""
+
+    @property
+    def id(self) -> UUID: ...
+
+
+class RunningHere:
+    """Accepts predictions as running on this worker."""
+
+    def __init__(self, lifecycle: Lifecycle, identity: HasId) -> None:
+        self._lifecycle, self._identity = lifecycle, identity
+        self.cancel = lifecycle.cancel
+
+    def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]:
+        """As `Lifecycle.accept`, without a message. Raises Unavailable."""
+        return self._lifecycle.accept(rows, self._identity.id)
+
+
+class ThisWorker:
+    """Routes everything to one worker's own queue."""
+
+    def __init__(self, queue: str) -> None:
+        self._choice = Choice(queue, STRATEGY, REASONS)
+
+    async def route(self, version: str, config: Mapping[str, Any]) -> Choice:
+        """As `Fleet.route`."""
+        return self._choice

@@ -1,0 +1,47 @@
+"""Callers in this very process: what a run passes on to them, and what serves them. Knows no protocol."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from app.domain.predictions import Status
+from app.domain.work import Event
+
+
+class Listener(Protocol):
+    """Of one run. Called by the engine's and the writer's threads, which must not be kept waiting; never
+    raises."""
+
+    def on_event(self, event: Event) -> None:
+        """As it comes, the ending one included."""
+
+    def on_recorded(self, status: Status | None) -> None:
+        """The end is in Postgres. None: it is not this worker's to record."""
+
+
+class Silent:
+    """Of a run that nobody here waits for."""
+
+    def on_event(self, event: Event) -> None:
+        """Nothing."""
+
+    def on_recorded(self, status: Status | None) -> None:
+        """Nothing."""
+
+
+Listeners = Mapping[str, Listener]  # by their predictions' ids
+SILENT = Silent()
+NOBODY: Listeners = MappingProxyType({})
+
+
+class DirectServer(Protocol):
+    """Serves callers that reach the worker itself. `start` once, then `refuse`, then `close`."""
+
+    def start(self) -> None:
+        """Serves from now on."""
+
+    def refuse(self) -> None:
+        """Nothing new is begun; what runs goes on."""
+
+    def close(self) -> None:
+        """Ends what is left."""

@@ -1,0 +1,200 @@
+"""gRPC inside a worker: clients of the Open Inference Protocol run models in its engine, and every call is a
+prediction."""
+
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from app.composition_rpc import build_rpc
+from app.db import predictions as table
+from app.db.tables import ApiKeyRow, UserRow
+from app.domain.tensors import Tensor, decode_raw, encode_raw
+from app.engine.devices import Device
+from app.rpc.inference_service import NAME
+from app.rpc.stubs import inference_pb2 as messages
+from app.services.people.access import digest
+from app.worker.heartbeat import Post
+from app.worker.model_preload import ModelPreloader
+
+KEY = "lov_" + "a" * 64
+SECONDS = 20
+KINDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
+
+
+class Client:
+    """Calls any method of the service by its name."""
+
+    def __init__(self, port: int) -> None:
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.metadata = (("authorization", f"Bearer {KEY}"),)
+
+    def call(self, method: str, request: Any, metadata: Any = None, timeout: float = SECONDS) -> Any:
+        answer = getattr(messages, method + "Response")
+        stub = self.channel.unary_unary(
+            f"/{NAME}/{method}",
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        return stub(request, timeout=timeout, metadata=self.metadata if metadata is None else metadata)
+
+    def stream(self, requests: list[Any]) -> list[Any]:
+        stub = self.channel.stream_stream(
+            f"/{NAME}/ModelStreamInfer",
+            request_serializer=messages.ModelInferRequest.SerializeToString,
+            response_deserializer=messages.ModelStreamInferResponse.FromString,
+        )
+        return list(stub(iter(requests), timeout=SECONDS, metadata=self.metadata))
+
+
+@pytest.fixture
+def client(parts: SimpleNamespace, settings: Any) -> Iterator[Client]:
+    """Of a worker that runs in this process."""
+    with parts.core.database.unit() as session:
+        user = session.query(UserRow).filter_by(username="ada").one()
+        scopes = ["predict", "models"]
+        session.add(ApiKeyRow(user_id=user.id, name="k", prefix="lov_", hash=digest(KEY), scopes=scopes))
+    post = Post(Device("cpu"), "here", 64)
+    parts.preloader = ModelPreloader(parts.core.database, parts.engine, parts.preparation, post.facts)
+    parts.ending_writer.start()
+    server = build_rpc(settings, parts.core, post, parts)
+    server.start()
+    parts.server = server
+    client = Client(server.port)
+    yield client
+    client.channel.close()
+    server.close()
+    parts.preloader.close()
+
+
+def echo_request(text: str = "hello", **inputs: Any) -> Any:
+    """An inference of the runtime echo, its other inputs as parameters."""
+    request = messages.ModelInferRequest(model_name="ada/echo", id="mine")
+    request.inputs.add(name="text", datatype="BYTES", shape=[1])
+    request.raw_input_contents.append(encode_raw(Tensor("text", "BYTES", (1,), [text])))
+    for name, value in inputs.items():
+        kind = KINDS[type(value)]
+        setattr(request.parameters[name], kind, value)
+    return request
+
+
+def texts_of(response: Any) -> list[str]:
+    return decode_raw(response.outputs[0].datatype, response.raw_output_contents[0])
+
+
+def test_an_inference_is_answered_and_recorded_as_a_prediction(client, parts) -> None:
+    answer = client.call("ModelInfer", echo_request("direct"))
+    assert texts_of(answer) == ["direct"]
+    assert (answer.id, answer.model_version) == ("mine", parts.version)
+    prediction_id = answer.parameters["prediction"].string_param
+    with parts.core.database.unit() as session:
+        row = table.get(session, [prediction_id])[prediction_id]
+    assert (row.source, row.status, row.attempt, row.output) == ("grpc", "succeeded", 1, "direct")
+    assert (row.queue, row.input["text"]) == ("cpu@here", "direct")
+
+
+def test_typed_contents_are_taken_as_well(client) -> None:
+    request = messages.ModelInferRequest(model_name="echo")
+    request.inputs.add(name="text", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"typed")
+    assert texts_of(client.call("ModelInfer", request)) == ["typed"]
+
+
+def test_calls_side_by_side_are_all_answered(client) -> None:
+    answers: dict[int, Any] = {}
+
+    def run(number: int) -> None:
+        answers[number] = client.call("ModelInfer", echo_request(f"n{number}"))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert [texts_of(answers[number]) for number in range(16)] == [[f"n{number}"] for number in range(16)]
+
+
+def refusal(call: Callable[[], Any]) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as refused:
+        call()
+    return refused.value
+
+
+def test_what_is_wrong_is_refused_with_a_code_and_the_name_of_the_field(client) -> None:
+    cases = [
+        (echo_request(wings=2), grpc.StatusCode.INVALID_ARGUMENT, "parameters.wings: is no input"),
+        (echo_request(sequence_id=4), grpc.StatusCode.INVALID_ARGUMENT, "parameters.sequence_id"),
+        (echo_request(fail="no luck"), grpc.StatusCode.INTERNAL, "no luck"),
+        (messages.ModelInferRequest(model_name="ada/none"), grpc.StatusCode.NOT_FOUND, "does not exist"),
+    ]
+    for request, code, words in cases:
+        error = refusal(lambda request=request: client.call("ModelInfer", request))
+        assert (error.code(), words in error.details()) == (code, True), error.details()
+    nobody = refusal(lambda: client.call("ModelInfer", echo_request(), metadata=()))
+    assert nobody.code() is grpc.StatusCode.UNAUTHENTICATED
+    wrong = refusal(lambda: client.call("ModelInfer", echo_request(), (("authorization", "Bearer lov_no"),)))
+    assert wrong.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_deadline_cancels_the_prediction(client, parts) -> None:
+    error = refusal(lambda: client.call("ModelInfer", echo_request(seconds=30.0), timeout=0.5))
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    ended = threading.Event()
+    for _ in range(200):
+        if not parts.in_flight:
+            break
+        ended.wait(0.05)
+    with parts.core.database.unit() as session:
+        statuses = session.connection().exec_driver_sql("SELECT status FROM predictions").scalars().all()
+    assert statuses == ["canceled"]
+
+
+def test_a_worker_without_capacity_says_when_to_come_again(client, parts, monkeypatch) -> None:
+    monkeypatch.setattr(parts.runner, "capacity", lambda: {parts.version: 0})
+    error = refusal(lambda: client.call("ModelInfer", echo_request()))
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    trailing = {key: value for key, value in error.trailing_metadata()}
+    assert (trailing["grpc-retry-pushback-ms"], trailing["retry-after"]) == ("500", "0.5")
+    assert b"RetryInfo" in trailing["grpc-status-details-bin"]
+
+
+def test_a_stream_answers_in_pieces_and_an_error_leaves_it_open(client) -> None:
+    last = echo_request("abc", chunks=3, triton_enable_empty_final_response=True)
+    answers = client.stream([echo_request(fail=True), last])
+    (failed,) = [answer for answer in answers if answer.error_message]
+    assert failed.infer_response.id == "mine"
+    good = [answer.infer_response for answer in answers if not answer.error_message]
+    assert [texts_of(answer) for answer in good[:-1]] == [["a"], ["b"], ["c"]]
+    assert good[-1].parameters["triton_final_response"].bool_param
+
+
+def test_models_are_described_loaded_listed_and_unloaded(client, parts) -> None:
+    metadata = client.call("ModelMetadata", messages.ModelMetadataRequest(name="echo"))
+    assert [each.datatype for each in metadata.inputs if each.name in ("text", "chunks")] == [
+        "BYTES",
+        "INT64",
+    ]
+    assert client.call("ModelReady", messages.ModelReadyRequest(name="ada/echo")).ready
+    client.call("RepositoryModelLoad", messages.RepositoryModelLoadRequest(model_name="echo"))
+    (listed,) = client.call("RepositoryIndex", messages.RepositoryIndexRequest()).models
+    assert (listed.name, listed.state) == ("ada/echo", "READY")
+    client.call("RepositoryModelUnload", messages.RepositoryModelUnloadRequest(model_name="echo"))
+    for _ in range(200):
+        if not parts.engine.is_ready(parts.version):
+            break
+        threading.Event().wait(0.02)
+    assert not client.call("RepositoryIndex", messages.RepositoryIndexRequest(ready=True)).models
+
+
+def test_a_worker_that_stops_refuses_and_says_so_to_health_checks(client, parts) -> None:
+    health = health_pb2_grpc.HealthStub(client.channel)
+    assert client.call("ServerReady", messages.ServerReadyRequest(), ()).ready
+    assert health.Check(health_pb2.HealthCheckRequest(service=NAME)).status == 1
+    parts.server.refuse()
+    error = refusal(lambda: client.call("ModelInfer", echo_request()))
+    assert (error.code(), "stopping" in error.details()) == (grpc.StatusCode.UNAVAILABLE, True)
+    assert not client.call("ServerReady", messages.ServerReadyRequest(), ()).ready
+    assert client.call("ServerLive", messages.ServerLiveRequest(), ()).live
