@@ -7,7 +7,7 @@ WORKDIR /srv/lovage
 # An environment of its own, copied as a whole: neither pip's leftovers nor what only building needs is in the image.
 RUN python -m venv --without-pip /opt/lovage
 COPY requirements requirements
-RUN python -m pip --python /opt/lovage/bin/python install -r requirements/api.txt
+RUN python -m pip --python /opt/lovage/bin/python install -r requirements/api.txt -r requirements/mcp.txt
 
 COPY pyproject.toml setup.py README.md LICENSE alembic.ini ./
 COPY alembic alembic

@@ -18,7 +18,7 @@ $(BIN)/python:
 	@echo "Making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is needed; on Debian: apt install python3-venv"; exit 1; }
 
-$(RUN_MARK): requirements.txt requirements/api.txt requirements/worker.txt requirements/embedded.txt pyproject.toml | $(BIN)/python
+$(RUN_MARK): requirements.txt requirements/api.txt requirements/mcp.txt requirements/worker.txt requirements/embedded.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what Lovage needs (about 2 GB on disk; some minutes the first time) …"
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e .

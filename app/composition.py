@@ -7,6 +7,7 @@ imported when a worker is built, so that an API process holds nothing of it. Clo
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import redis
 
@@ -27,7 +28,8 @@ from app.events.writer import EventWriter
 from app.observe.tracing import Tracing, open_tracing
 from app.outbound.addresses import LINK_LOCAL, AddressPolicy
 from app.runtimes.demo import package_roots
-from app.services.backends.services import open_backends
+from app.services.backends.places import Places
+from app.services.backends.services import BackendServices, open_backends
 from app.services.catalogue.backend_versions import BackendVersions
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
@@ -179,6 +181,11 @@ def backend_policy(settings: Settings) -> AddressPolicy:
     return AddressPolicy(True, (*settings.denied_networks, *LINK_LOCAL))
 
 
+def programs_folder(settings: Settings) -> Path:
+    """What backends of the kind cli may run: whoever can write there decides."""
+    return settings.lovage_data_dir.absolute() / "programs"
+
+
 # The API process
 
 
@@ -222,6 +229,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     catalogue, versions, runnables = build_catalogue(settings, database, threads)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet, submitter = build_submission(settings, core, threads, bodies)
+    backends = build_backends(settings, database)
     return Services(
         options=api_options(settings),
         bodies=bodies,
@@ -231,7 +239,8 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         versions=versions,
         runnables=runnables,
         model_names=build_model_names(settings, database, threads, runnables),
-        backends=open_backends(database, settings.secret_key, backend_policy(settings)),
+        backends=backends,
+        places=Places(backends.registry, health, fleet, threads),
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
@@ -268,6 +277,12 @@ def build_operations(settings: Settings, core: Core, threads: Executor) -> Opera
         Requeuer(core.database, core.lifecycle, core.notifier),
         PredictionHistory(core.database),
     )
+
+
+def build_backends(settings: Settings, database: Database) -> BackendServices:
+    """Backends as the API knows them."""
+    policy, programs = backend_policy(settings), programs_folder(settings)
+    return open_backends(database, settings.secret_key, policy, programs)
 
 
 def build_model_names(

@@ -18,7 +18,7 @@ from app.broker.celery_app import make_celery
 from app.broker.queue_lists import QueueLists
 from app.broker.sweep_task import register_sweep
 from app.broker.task_events import TaskEvents
-from app.composition import Core, address_policy, backend_policy, open_core
+from app.composition import Core, address_policy, backend_policy, open_core, programs_folder
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names
@@ -98,7 +98,8 @@ def build_gateway(settings: Settings, name: str = "") -> AcceleratorWorker:
 
 def open_gateway_engine(settings: Settings, core: Core) -> tuple[GatewayEngine, WorkerIdentity]:
     """What calls the backends that are registered, and whose claims it runs."""
-    connector = BackendConnector(CredentialSealer(settings.secret_key), backend_policy(settings))
+    sealer, policy = CredentialSealer(settings.secret_key), backend_policy(settings)
+    connector = BackendConnector(sealer, policy, programs_folder(settings))
     pool, identity = BackendPool(connector.open), WorkerIdentity()
     threads = ThreadPoolExecutor(WATCH_CONNECTIONS, thread_name_prefix="backend-watch")
     return GatewayEngine(pool, [BackendWatch(pool, core.database, threads, identity).run]), identity

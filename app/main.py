@@ -7,11 +7,12 @@ No model library is ever imported here.
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
+import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
@@ -68,6 +69,11 @@ from app.observe.access_log import AccessLog
 from app.services.platform.storage_identity import establish_when_possible
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from app.api.mcp.route import McpRoutes
+
+log = structlog.get_logger(__name__)
+
 # The busiest routes first: Starlette tries them in order.
 ROUTERS = (
     predictions,
@@ -112,6 +118,13 @@ ROUTERS = (
     platform,
     metrics,
 )
+# What is not there when a feature is off.
+FEATURE_OF = {
+    **dict.fromkeys((text, embeddings, images, responses, audio, moderations), "openai"),
+    **dict.fromkeys((session, pages), "web"),
+    backends: "backends",
+    websocket: "websocket",
+}
 
 
 @asynccontextmanager
@@ -126,11 +139,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     checking = asyncio.create_task(establish_when_possible(api.core.storage_identity, api.threads))
     if app.state.access_log:
         app.state.access_log.start()
+    stack = AsyncExitStack()
+    if app.state.mcp:
+        await stack.enter_async_context(app.state.mcp.run())
     gc.freeze()  # what is loaded now stays: looking through all of it for garbage took 90 ms each time
     try:
         yield {"leaving": app.state.leaving, "services": api.services}
     finally:
         checking.cancel()
+        await stack.aclose()
         await api.close()
         if app.state.access_log:
             app.state.access_log.close()
@@ -157,11 +174,30 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.cookie_name = cookie_name(settings.secret_key)
     # Not by FastAPI's `include_router`, which looks for the route of each request twice.
     for module in (*ROUTERS, websocket):
-        app.router.routes.extend(module.router.routes)
+        if settings.features.get(FEATURE_OF.get(module, ""), True):
+            app.router.routes.extend(module.router.routes)
+    app.state.mcp = _open_mcp(settings)
+    app.state.features = settings.features | {"mcp": app.state.mcp is not None}
+    if app.state.mcp:
+        app.router.routes.extend(app.state.mcp.routes)
     problems.install(app)
     openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn, InferIn)
     _add_middleware(app, settings)
     return app
+
+
+def _open_mcp(settings: Settings) -> "McpRoutes | None":
+    """The SDK is imported when it is wanted: it takes 40 MB. Without it, one sentence says so."""
+    if not settings.enable_mcp:
+        return None
+    try:
+        from app.api.mcp.route import McpRoutes
+    except ModuleNotFoundError as error:
+        if error.name != "mcp":
+            raise
+        log.warning("mcp_is_off", reason="its library is not installed: pip install 'lovage[mcp]'")
+        return None
+    return McpRoutes(settings.models_as_tools, settings.origins, settings.max_body_bytes)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:

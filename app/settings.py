@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app import setting_sources
+from app.feature_settings import FeatureSettings
 from app.operator_settings import OperatorSettings
 from app.setting_groups import (
     ModelSettings,
@@ -105,6 +106,7 @@ class _Sourced(BaseSettings):
 class Settings(  # pydantic collects the fields from the last base to the first
     _Sourced,
     OperatorSettings,
+    FeatureSettings,
     WebhookSettings,
     WorkerSettings,
     ModelSettings,

@@ -143,6 +143,13 @@ async def read_json(request: Request, owner: str) -> Any:
     return await parse_beside(services_of(request).bodies, await read_bytes(request, owner))
 
 
+async def read_checked(request: Request, owner: str) -> tuple[bytes, Any]:
+    """A JSON body as it came, for a library that reads it itself, and its checked value."""
+    require_json(request.headers.get("content-type"))
+    body = bytes(await read_bytes(request, owner))
+    return body, await parse_beside(services_of(request).bodies, body)
+
+
 async def read_bytes(request: Request, owner: str) -> bytearray:
     """What is large is held in the gate until `release_body`, or the end of the request."""
     gate, body = services_of(request).bodies, bytearray()

@@ -29,6 +29,7 @@ ADDRESSES = frozenset(
 BASES = ("/tei/",)
 # The Open Inference Protocol has its verbs at the end.
 OIP_BASE, OIP_VERBS = "/v2/models/", ("/infer", "/generate", "/generate_stream")
+MCP = "/mcp"  # some of its calls do: those count themselves
 
 
 def makes_predictions(path: str) -> bool:
@@ -36,3 +37,8 @@ def makes_predictions(path: str) -> bool:
     if path.startswith(OIP_BASE):
         return path.endswith(OIP_VERBS)
     return path.endswith("/predictions") or path in ADDRESSES or path.startswith(BASES)
+
+
+def takes_large_bodies(path: str) -> bool:
+    """Whether a body to it may hold a large input."""
+    return path == MCP or makes_predictions(path)

@@ -18,6 +18,7 @@ from app.api.proxies import ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.outbound.addresses import AddressPolicy
+from app.services.backends.places import Places
 from app.services.backends.services import BackendServices
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
@@ -87,6 +88,7 @@ class Services:
     runnables: Runnables
     model_names: ModelNames
     backends: BackendServices
+    places: Places
     deployments: Deployments
     files: Files
     deliveries: DeliveryLog

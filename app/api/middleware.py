@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.body_encoding import GZIP, BrokenBody, GzipBody
 from app.api.body_gate import HOLD
-from app.api.creating_addresses import makes_predictions
+from app.api.creating_addresses import takes_large_bodies
 from app.api.methods import answer_head
 from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
@@ -83,7 +83,7 @@ class RequestBounds:
         """The most bytes of a body: large inputs come to a few addresses only."""
         if path == UPLOADS:
             return self._max_upload + MULTIPART_OVERHEAD
-        if makes_predictions(path):
+        if takes_large_bodies(path):
             return self._max_body
         return min(self._max_body, MODEL_BODY if path.startswith(MODELS) else ACCOUNT_BODY)
 

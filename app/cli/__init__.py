@@ -21,6 +21,7 @@ from app.cli import (
     discover,
     keys,
     logs,
+    mcp,
     models,
     platform,
     prediction_lists,
@@ -77,6 +78,7 @@ keys.add_to(app)
 account.add_to(app)
 administration.add_to(app)
 backends.add_to(app)
+mcp.add_to(app)
 stats.add_to(app)
 processes.add_to(app)
 queues.add_to(app)

@@ -122,6 +122,8 @@ def worker(
         return
     settings = _settings()
     if backends:
+        if not settings.enable_backends:
+            stop("ENABLE_BACKENDS is off: there is no gateway worker.", EXIT_USAGE)
         _await_backends(settings)
     from app import composition_worker as composition
     from app.broker.celery_worker import serve

@@ -64,6 +64,7 @@ def status(as_json: Annotated[bool, JSON] = False) -> None:
         show_json({**picture.status, "queues": picture.queues})
     else:
         screen.console().print(as_screen(picture))
+        screen.console().print(features_line(picture.status["features"]))
 
 
 def as_screen(picture: Picture) -> Group:
@@ -77,6 +78,12 @@ def _headline(picture: Picture) -> str:
     state = picture.status
     waiting, running = state["waiting"], state["running"]
     return f"Lovage {state['version']}  {waiting} waiting, {running} running  {_rates(picture.minutes)}"
+
+
+def features_line(features: dict[str, bool]) -> str:
+    """Which parts of the API are on."""
+    on, off = ([name for name, is_on in features.items() if is_on == wanted] for wanted in (True, False))
+    return f"on: {', '.join(on) or 'none'}" + (f"; off: {', '.join(off)}" if off else "")
 
 
 def _rates(minutes: list[dict[str, Any]]) -> str:

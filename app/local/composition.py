@@ -157,13 +157,22 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
             )
         ),
         _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
-        _program(options, own_port(env, len(options.devices) + 1), "gateway", ("worker", "--backends")),
+        *(
+            [_program(options, own_port(env, len(options.devices) + 1), "gateway", ("worker", "--backends"))]
+            if has_backends(env)
+            else []
+        ),
         _program(options, env, "clock", ("clock",)),
         _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
     ]
 
 
 OWN_PORTS = ("HEALTH_PORT", "GRPC_PORT")
+
+
+def has_backends(env: Mapping[str, str]) -> bool:
+    """Whether ENABLE_BACKENDS leaves the gateway worker on."""
+    return env.get("ENABLE_BACKENDS", "").strip().lower() not in ("0", "false", "no", "off", "f", "n")
 
 
 def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:

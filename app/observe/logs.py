@@ -10,6 +10,10 @@ import structlog
 LIBRARIES_QUIET = (
     "httpx",
     "httpcore",
+    "httpx2",
+    "httpcore2",
+    "mcp",
+    "sse_starlette",
     "urllib3",
     "botocore",
     "boto3",

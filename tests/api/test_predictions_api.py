@@ -43,6 +43,14 @@ def test_a_model_can_be_named_by_field_or_by_address(ada, echo):
     assert (by_field.status_code, by_address.status_code) == (201, 201)
 
 
+def test_the_only_model_of_a_name_needs_no_owner(ada, bob, echo):
+    bare = {"version": "echo", "input": {"text": "x"}}
+    assert bob.http.post("/v1/predictions", json=bare).json()["model"] == "ada/echo"
+    bob.model("echo")
+    assert bob.http.post("/v1/predictions", json=bare).json()["model"] == "bob/echo"
+    assert bob.http.post("/v1/predictions", json=bare | {"version": "nobodys"}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("change", "status", "names"),
     [

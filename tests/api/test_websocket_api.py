@@ -17,7 +17,9 @@ from waiting import eventually
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from app.api.websocket.followed_predictions import as_input
 from app.db.tables import UserRow
+from app.domain.errors import InvalidRequest
 from scripts.websocket_schemas import FOLDER, SCHEMAS, text_of
 
 CHECKS = {name: jsonschema.Draft202012Validator(json.loads((FOLDER / name).read_text())) for name in SCHEMAS}
@@ -73,6 +75,19 @@ def test_an_inference_is_accepted_and_answered(api: Server, ada: Person, echo, w
     assert (result["status"], result["prediction"]["output"]) == ("succeeded", "hello")
     assert result["prediction"]["source"] == "ws"
     assert ada.http.get(f"/v1/predictions/{accepted['prediction_id']}").json()["status"] == "succeeded"
+
+
+def test_a_model_is_named_without_its_owner_and_a_text_is_its_first_input(
+    api: Server, ada: Person, echo, worker, dial
+) -> None:
+    client = dial(api, ada)
+    client.send(type="inference", model="echo", inputs="Hello, world!", stream=True)
+    assert client.receive("result")["prediction"]["output"] == "Hello, world!"
+    client.send(type="inference", model="absent", inputs="Hello")
+    assert "could not be found" in client.receive("error")["detail"]
+    assert as_input({"a": 1}, {}) == {"a": 1}
+    with pytest.raises(InvalidRequest, match="takes no text"):
+        as_input("x", {"properties": {"n": {"type": "integer"}, "file": {"type": "string", "format": "uri"}}})
 
 
 def test_a_stream_comes_in_pieces_and_in_order(api: Server, ada: Person, echo, worker, dial) -> None:

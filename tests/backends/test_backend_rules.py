@@ -23,6 +23,7 @@ from app.domain.work import Failed
 from app.services.backends.registry import ListedBackend
 from app.services.backends.selection import choices_for, select
 from app.services.backends.sync import model_name
+from app.worker.gateway.gateway_versions import limit_with
 
 THREE = [BackendFacts("a", "m", 1.0), BackendFacts("b", "m", 2.0), BackendFacts("c", "m", 1.0)]
 
@@ -230,3 +231,16 @@ def test_a_selection_is_explained_by_what_is_written_down() -> None:
         "its circuit breaker for m is open",
         "takes no more at once",
     ]
+
+
+@pytest.mark.parametrize(
+    ("held", "limit"),
+    [(0, 625), (500, 625), (563, 625), (564, 564), (624, 624), (700, 625)],
+)
+def test_what_is_missing_is_claimed_when_it_is_worth_a_statement(held: int, limit: int) -> None:
+    assert limit_with(500, held) == limit
+
+
+def test_a_backend_with_few_places_is_filled_at_once_and_one_that_is_away_not_at_all() -> None:
+    assert [limit_with(2, held) for held in range(5)] == [4, 4, 4, 4, 4]
+    assert limit_with(0, 3) == 0

@@ -96,12 +96,13 @@ class WorkerOut(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """What the fleet is doing. `queues`, `workers` and `backends` (their states, by name) are for operators:
-    a credential with the scope admin."""
+    """What the fleet is doing. `features`: the parts of the API, and whether they are on. `queues`, `workers`
+    and `backends` (their states, by name) are for operators: a credential with the scope admin."""
 
     version: str
     live_workers: int
     devices: dict[str, int]
+    features: dict[str, bool]
     waiting: int
     running: int
     models_loaded: int
@@ -233,6 +234,7 @@ async def status(request: Request, services: ServicesDep) -> StatusOut:
         version=__version__,
         live_workers=len(live),
         devices=_devices(live),
+        features=request.app.state.features,
         waiting=census.waiting,
         running=census.running,
         models_loaded=sum(len(worker.loaded_models) for worker in live),

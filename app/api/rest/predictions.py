@@ -43,6 +43,7 @@ from app.services.predictions.submit import Submission
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
 direct = APIRouter(tags=["Predictions"], route_class=DirectRoute)
 
+VERSION_LENGTH = 64  # of a version's id
 ANSWER_SECONDS = 0.25  # kept back from `Prefer: wait=N`: clients stop reading half a second after N
 Event = Literal["start", "output", "logs", "completed"]
 EXAMPLE: dict[str, Any] = {"version": "demo/echo", "input": {"text": "Hello"}}
@@ -54,7 +55,9 @@ class PredictionIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     version: str | None = Field(
-        None, max_length=300, description="A version's id, `owner/name`, or `owner/name:id`."
+        None,
+        max_length=300,
+        description="A version's id, `owner/name`, `owner/name:id`, an alias, or the only model of a name.",
     )
     model: str | None = Field(None, max_length=130, description="`owner/name`: its newest version.")
     input: dict[str, Any] = Field(description="The model's input; see its version's `openapi_schema`.")
@@ -160,7 +163,14 @@ async def create_prediction(request: Request) -> Response:
     reference = body.version or body.model
     if not reference:
         raise wrong_field("version", "is required (or model)")
-    return await create(request, caller, body, parse_reference(reference), began)
+    return await create(request, caller, body, await _parse(request, caller, reference), began)
+
+
+async def _parse(request: Request, caller: Principal, reference: str) -> str:
+    """A name without an owner means the only visible model of that name, or what an alias says."""
+    if "/" not in reference and len(reference) < VERSION_LENGTH:
+        reference = await services_of(request).model_names.reference(caller, reference)
+    return parse_reference(reference)
 
 
 @direct.post(

@@ -13,9 +13,8 @@ from starlette.websockets import WebSocketDisconnect
 from app.api.deps import Services
 from app.api.websocket import messages as wire
 from app.api.websocket.outgoing import Outgoing
-from app.domain.errors import LovageError, TooMany
+from app.domain.errors import LovageError, TooMany, wrong_field
 from app.domain.predictions import Prediction
-from app.services.catalogue.runnable import parse_reference
 from app.services.people.access import Principal
 from app.services.predictions.stream_tail import StreamEvent
 from app.services.predictions.submit import Submission
@@ -39,12 +38,12 @@ class FollowedPredictions:
         caller.need("predict")
         if len(self._tasks) >= AT_ONCE:
             raise TooMany(f"One connection may have {AT_ONCE} predictions under way.", retry_after=1)
-        version = await self._services.runnables.get(caller, parse_reference(message.model))
+        version = await self._services.model_names.runnable(caller, message.model)
         prediction = await self._services.submitter.submit(
             Submission(
                 user_id=caller.user_id,
                 version=version,
-                input=message.inputs,
+                input=as_input(message.inputs, version.input_schema),
                 source="ws",
                 request_id=message.request_id,
                 size=size,
@@ -108,6 +107,24 @@ class FollowedPredictions:
             async for event in opened:
                 if message := as_message(event, prediction_id, request_id):
                     await self._outgoing.write(message)
+
+
+def as_input(inputs: dict[str, Any] | str, schema: dict[str, Any]) -> dict[str, Any]:
+    """A text alone is the first text input. Raises InvalidRequest where there is none."""
+    if isinstance(inputs, dict):
+        return inputs
+    properties = sorted(schema.get("properties", {}).items(), key=lambda pair: pair[1].get("x-order", 0))
+    for name, field in properties:
+        if takes_text(field):
+            return {name: inputs}
+    raise wrong_field("inputs", "must be an object: this model takes no text")
+
+
+def takes_text(field: dict[str, Any]) -> bool:
+    """Whether an input may be a plain text."""
+    choices = [field, *field.get("anyOf", ())]
+    texts = [each for each in choices if each.get("type") == "string"]
+    return any(not each.get("format") and "enum" not in each for each in texts)
 
 
 def as_message(

@@ -29,8 +29,10 @@ class InferenceIn(FromClient):
     """Run a model. `stream`: pieces of the output as they come."""
 
     type: Literal["inference"]
-    model: str = Field(max_length=300, description="owner/name, owner/name:version or a version's id")
-    inputs: dict[str, Any]
+    model: str = Field(
+        max_length=300, description="owner/name, owner/name:version, a version's id, an alias, or a bare name"
+    )
+    inputs: dict[str, Any] | str = Field(description="A text is the model's first text input.")
     stream: bool = False
     on_disconnect: Literal["continue", "cancel"] = Field(
         "continue", description="What becomes of it when this client leaves."

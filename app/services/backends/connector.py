@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from app.backends import registry as kinds
 from app.backends.base import BackendAddress, BackendKind
@@ -31,8 +32,9 @@ class BackendTest:
 class BackendConnector:
     """Opens backends as they are registered: for a test, and for a gateway worker's calls."""
 
-    def __init__(self, sealer: CredentialSealer, policy: AddressPolicy) -> None:
+    def __init__(self, sealer: CredentialSealer, policy: AddressPolicy, programs: Path) -> None:
         self._sealer, self._policy = sealer, policy
+        self._programs = programs
 
     def open(self, backend: Backend) -> BackendKind:
         """On the event loop that will call it. Raises NotFound for an unknown kind, Unavailable for a
@@ -42,6 +44,7 @@ class BackendConnector:
             self._sealer.unseal(backend.credential),
             backend.silence_seconds,
             backend.options,
+            self._programs,
         )
         client = AsyncGuardedClient(self._policy, backend.max_concurrency)
         return kinds.find(backend.kind)(address, client)

@@ -17,7 +17,7 @@ from app.domain.backends import Backend, BackendReport, NewBackend, ServedModel,
 from app.domain.errors import Conflict, FieldError, Forbidden, NotFound, wrong_field, wrong_fields
 from app.domain.versions import NAME_RULE, is_name
 from app.outbound.addresses import AddressPolicy
-from app.outbound.guard import Refused, check_url
+from app.outbound.guard import Refused
 from app.services.catalogue.schema_compile import Errors, compile_schema
 from app.services.people.access import Principal
 
@@ -41,7 +41,7 @@ def need_operator(principal: Principal) -> None:
 
 
 class Backends:
-    """One for each API process. Every method raises Forbidden for anybody but an administrator."""
+    """One for each API process. Methods that take a caller raise Forbidden for all but administrators."""
 
     def __init__(self, database: Database, sealer: CredentialSealer, policy: AddressPolicy) -> None:
         self._database, self._sealer = database, sealer
@@ -50,6 +50,10 @@ class Backends:
     def list_all(self, principal: Principal) -> list[ListedBackend]:
         """Every one, by name."""
         need_operator(principal)
+        return self.list_known()
+
+    def list_known(self) -> list[ListedBackend]:
+        """The same for choosing among them. Whoever shows it to a caller shows no more than a name."""
         with self._database.unit() as session:
             reports = table.reports(session, REPORT_SECONDS)
             return [
@@ -107,7 +111,7 @@ class Backends:
         """As columns, the credential encrypted."""
         columns = dict(values)
         if "url" in columns:
-            self._check_url(columns["url"])
+            self._check_url(kind, columns["url"])
         if "options" in columns:
             check_options(kind, columns["options"])
         if "credential" in columns:
@@ -115,13 +119,11 @@ class Backends:
             columns["credential"] = self._sealer.seal(credential) if credential else None
         return columns
 
-    def _check_url(self, url: str) -> None:
+    def _check_url(self, kind: str, url: str) -> None:
         try:
-            check_url(url, self._policy)
+            kinds.find(kind).check_url(url, self._policy)
         except Refused as error:
             raise wrong_field("url", str(error)) from None
-        if "?" in url or "#" in url:
-            raise wrong_field("url", "must have no query and no fragment")
 
 
 def check_kind(kind: str) -> None:

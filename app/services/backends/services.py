@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.backends.credentials import CredentialSealer
 from app.db.session import Database
@@ -30,7 +31,10 @@ class BackendServices:
         return result.served
 
 
-def open_backends(database: Database, secret_key: str, policy: AddressPolicy) -> BackendServices:
-    """Over these backends; `policy`: which addresses administrators may have us call."""
+def open_backends(
+    database: Database, secret_key: str, policy: AddressPolicy, programs: Path
+) -> BackendServices:
+    """Over these backends; `policy`: which addresses administrators may have us call; `programs`: this
+    machine's."""
     sealer = CredentialSealer(secret_key)
-    return BackendServices(Backends(database, sealer, policy), BackendConnector(sealer, policy))
+    return BackendServices(Backends(database, sealer, policy), BackendConnector(sealer, policy, programs))

@@ -108,7 +108,8 @@ class Fleet:
 
     async def _situation(self, version: str, placement: Placement) -> Situation:
         await self.refresh()
-        return Situation(version, placement, self._workers, self._sent, self._turns[version])
+        workers = routing.of_kind(placement, self._workers)
+        return Situation(version, placement, workers, self._sent, self._turns[version])
 
     async def refresh(self) -> None:
         """Reads the workers again, unless that was done within KEEP_SECONDS."""

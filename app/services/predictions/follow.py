@@ -100,6 +100,16 @@ class Follower:
             raise NotFound(NO_PREDICTION)
         return prediction
 
+    async def by_key(self, user_id: UUID, key: str) -> Prediction | None:
+        """What this idempotency key of the user's has made, if anything."""
+
+        def read() -> Prediction | None:
+            with self._database.unit() as session:
+                made = table.by_idempotency_key(session, [(user_id, key)]).get((user_id, key))
+            return made[0] if made else None
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+
     async def _read_group(self, ids: list[str]) -> Sequence[Prediction | None]:
         def read() -> dict[str, Prediction]:
             with self._database.autocommit() as statement:

@@ -3,8 +3,8 @@ from the event loop only; knows no prediction and no database."""
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.5  # between looks at breakers and busy backends while somebody
 OpenBackend = Callable[[Backend], BackendKind]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     names: Collection[str]
     turn: "asyncio.Future[None]"
@@ -34,7 +34,7 @@ class BackendPool:
     def __init__(self, open_backend: OpenBackend) -> None:
         self._open_backend = open_backend
         self._backends: dict[str, LiveBackend] = {}
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: dict[_Waiting, None] = {}  # in order of asking
         self._broken: set[str] = set()  # names, so that each is logged once
 
     def replace_all(self, rows: Sequence[Backend]) -> list[LiveBackend]:
@@ -70,21 +70,24 @@ class BackendPool:
     ) -> Lease:
         """A place at one of them; waits for it. `avoid`: only where no other can have it. In order of
         asking."""
-        while True:
-            if lease := self._try(choices, version, strategy, avoid):
-                return lease
-            waiting = _Waiting(
-                frozenset(choice.name for choice in choices), asyncio.get_running_loop().create_future()
-            )
-            self._waiting.append(waiting)
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await waiting.turn
-            except TimeoutError:
-                continue
-            finally:
-                if waiting in self._waiting:
-                    self._waiting.remove(waiting)
+        if lease := self._try(choices, version, strategy, avoid):
+            return lease
+        loop, names = asyncio.get_running_loop(), frozenset(choice.name for choice in choices)
+        waiting = _Waiting(names, loop.create_future())
+        self._waiting[waiting] = None
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await waiting.turn
+                waiting.turn = loop.create_future()
+                if lease := self._try(choices, version, strategy, avoid):
+                    return lease
+        finally:
+            del self._waiting[waiting]
+            if waiting.turn.done():  # it was its turn, and it has been cancelled
+                for name in names:
+                    self.release(name)
 
     def release(self, name: str) -> None:
         """A call there has ended: who has waited longest for it may try."""

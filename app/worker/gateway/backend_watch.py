@@ -40,7 +40,14 @@ class BackendWatch:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled; then its probes end, too."""
+        try:
+            await self._look_again_and_again()
+        finally:
+            for task in [task for _, task in self._probing.values()] + list(self._closing):
+                task.cancel()
+
+    async def _look_again_and_again(self) -> None:
         looks = 0
         while True:
             try:

@@ -58,7 +58,7 @@ class GatewayVersions:
         """How many items of each version are held at once: none of one whose backends are all away. Those
         wait in the queue, for whichever gateway worker reaches one first."""
         return {
-            name: limit_for(self._pool.capacity(version.choices))
+            name: limit_with(self._pool.capacity(version.choices), version.open)
             for name, version in list(self._versions.items())
         }
 
@@ -91,3 +91,11 @@ class GatewayVersions:
 def limit_for(capacity: int) -> int:
     """How many predictions are held for so many places at backends."""
     return capacity + max(FEWEST_AHEAD, int(capacity * AHEAD_SHARE)) if capacity else 0
+
+
+def limit_with(capacity: int, held: int) -> int:
+    """The same where so many are held: what is missing is claimed when it is worth a statement. Claimed one
+    by one, as each place becomes free, they cost several times as much."""
+    limit = limit_for(capacity)
+    is_worth_it = limit - held >= (limit - capacity) // 2
+    return limit if is_worth_it else min(limit, held)

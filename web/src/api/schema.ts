@@ -5297,7 +5297,7 @@ export interface components {
             timeout: number | null;
             /**
              * Version
-             * @description A version's id, `owner/name`, or `owner/name:id`.
+             * @description A version's id, `owner/name`, `owner/name:id`, an alias, or the only model of a name.
              * @default null
              */
             version: string | null;
@@ -6421,8 +6421,8 @@ export interface components {
         };
         /**
          * StatusOut
-         * @description What the fleet is doing. `queues`, `workers` and `backends` (their states, by name) are for operators:
-         *     a credential with the scope admin.
+         * @description What the fleet is doing. `features`: the parts of the API, and whether they are on. `queues`, `workers`
+         *     and `backends` (their states, by name) are for operators: a credential with the scope admin.
          */
         StatusOut: {
             /** Backends */
@@ -6432,6 +6432,10 @@ export interface components {
             /** Devices */
             devices: {
                 [key: string]: number;
+            };
+            /** Features */
+            features: {
+                [key: string]: boolean;
             };
             /** Live Workers */
             live_workers: number;

@@ -1,0 +1,1 @@
+"""The Model Context Protocol over what is here, for assistants and agents."""

@@ -1,0 +1,54 @@
+"""The switches of the API's parts. What is off has no routes and no process. Knows no source of settings."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings
+
+from app.setting_types import listed
+
+MODEL_NAME = re.compile(r"[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}")
+
+
+def _model_names(value: str) -> str:
+    for name in listed(value):
+        if not MODEL_NAME.fullmatch(name):
+            raise ValueError(f"must be owner/name with commas between; {name[:50]!r} is not so")
+    return value
+
+
+class FeatureSettings(BaseSettings):
+    """Which doors an installation has."""
+
+    enable_web: bool = Field(True, description="Serve the web app at the API's own address.")
+    enable_openai: bool = Field(True, description="Serve OpenAI's API (/v1/chat/completions and its like).")
+    enable_websocket: bool = Field(True, description="Serve WebSockets at /ws/{client_id}.")
+    enable_backends: bool = Field(
+        True,
+        description=(
+            "Serve /v1/backends, and let `lovage up` start a gateway worker. Off: predictions of models that"
+            " backends run wait."
+        ),
+    )
+    enable_mcp: bool = Field(
+        True,
+        description=(
+            "Serve the Model Context Protocol at /mcp, for assistants and agents. Needs the extra `mcp`,"
+            " which `make up` and the images install."
+        ),
+    )
+    mcp_models: Annotated[str, AfterValidator(_model_names)] = Field(
+        "", description="Comma-separated owner/name of models that are tools of their own at /mcp."
+    )
+
+    @property
+    def features(self) -> dict[str, bool]:
+        """Each part, and whether it is on."""
+        prefix = "enable_"
+        names = [name for name in type(self).model_fields if name.startswith(prefix)]
+        return {name.removeprefix(prefix): bool(getattr(self, name)) for name in names}
+
+    @property
+    def models_as_tools(self) -> tuple[str, ...]:
+        return tuple(listed(self.mcp_models))
