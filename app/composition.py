@@ -28,8 +28,8 @@ from app.events.writer import EventWriter
 from app.observe.tracing import Tracing, open_tracing
 from app.outbound.addresses import LINK_LOCAL, AddressPolicy
 from app.runtimes.demo import package_roots
-from app.services.backends.places import Places
 from app.services.backends.services import BackendServices, open_backends
+from app.services.backends.targets import Targets
 from app.services.catalogue.backend_versions import BackendVersions
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
@@ -240,7 +240,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         runnables=runnables,
         model_names=build_model_names(settings, database, threads, runnables),
         backends=backends,
-        places=Places(backends.registry, health, fleet, threads),
+        targets=Targets(backends.registry, health, fleet, threads),
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),

@@ -82,7 +82,7 @@ def _headline(picture: Picture) -> str:
 
 def features_line(features: dict[str, bool]) -> str:
     """Which parts of the API are on."""
-    on, off = ([name for name, is_on in features.items() if is_on == wanted] for wanted in (True, False))
+    on, off = ([name for name, is_on in features.items() if is_on == state] for state in (True, False))
     return f"on: {', '.join(on) or 'none'}" + (f"; off: {', '.join(off)}" if off else "")
 
 

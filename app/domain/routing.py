@@ -194,7 +194,7 @@ def why_not(version: str, placement: Placement, worker: WorkerFacts) -> str | No
     return f"the version is {'unhealthy' if trouble.lasting else 'not well'} there: {trouble.reason}"
 
 
-def of_kind(placement: Placement, workers: Sequence[WorkerFacts]) -> Sequence[WorkerFacts]:
+def select_kind(placement: Placement, workers: Sequence[WorkerFacts]) -> Sequence[WorkerFacts]:
     """Those that run what devices run, or those that call backends: the others are not rated at all."""
     wants_backends = placement.device == queue_names.BACKENDS
     return [each for each in workers if (each.device_class == queue_names.BACKENDS) == wants_backends]

@@ -11,7 +11,7 @@ from app.api.mcp.prediction_runs import run_prediction
 from app.api.mcp.tool_calls import BuiltInTool, ToolCall
 from app.domain.errors import NotFound, wrong_field
 from app.domain.versions import RunnableVersion
-from app.services.backends.places import Place
+from app.services.backends.targets import Target
 from app.services.catalogue.tasks import list_runnable, models_by_task, task_of
 
 MOST_CANDIDATES = 20  # models of a task that are looked at
@@ -52,7 +52,7 @@ class RunIn(Strict):
     ] = None
 
 
-class PlaceOut(BaseModel):
+class TargetOut(BaseModel):
     """Something that runs predictions. `kind` is device for this platform's own. Latencies in seconds."""
 
     name: str
@@ -68,10 +68,10 @@ class PlaceOut(BaseModel):
     latency_p95: float | None
 
 
-class PlacesOut(BaseModel):
+class TargetsOut(BaseModel):
     """`only_devices`: registered backends are shown to administrators."""
 
-    backends: list[PlaceOut]
+    backends: list[TargetOut]
     only_devices: bool
 
 
@@ -120,26 +120,28 @@ class PredictionOut(BaseModel):
     metrics: dict[str, Any]
 
 
-async def list_backends(call: ToolCall, _: NothingIn) -> PlacesOut:
-    places = await call.services.places.list_all(call.caller)
-    return PlacesOut(backends=[_place_out(each) for each in places], only_devices=not call.caller.is_operator)
+async def list_backends(call: ToolCall, _: NothingIn) -> TargetsOut:
+    targets = await call.services.targets.list_all(call.caller)
+    return TargetsOut(
+        backends=[_target_out(each) for each in targets], only_devices=not call.caller.is_operator
+    )
 
 
-async def get_status(call: ToolCall, wanted: NameIn) -> PlaceOut:
-    return _place_out(await call.services.places.get(call.caller, wanted.name))
+async def get_status(call: ToolCall, arguments: NameIn) -> TargetOut:
+    return _target_out(await call.services.targets.get(call.caller, arguments.name))
 
 
-def _place_out(place: Place) -> PlaceOut:
-    return PlaceOut(**{**asdict(place), "tasks": list(place.tasks)})
+def _target_out(target: Target) -> TargetOut:
+    return TargetOut(**{**asdict(target), "tasks": list(target.tasks)})
 
 
-async def select(call: ToolCall, wanted: SelectIn) -> SelectionOut:
-    if not wanted.model and not wanted.task:
+async def select(call: ToolCall, arguments: SelectIn) -> SelectionOut:
+    if not arguments.model and not arguments.task:
         raise wrong_field("model", "give a model or a task")
-    names = [wanted.model] if wanted.model else await run_sync(_models_of_task, call, wanted.task)
+    names = [arguments.model] if arguments.model else await run_sync(_models_of_task, call, arguments.task)
     if not names:
-        raise NotFound(f"You may run no model of the task '{wanted.task}'.")
-    selections = [await _select_for(call, name, wanted) for name in names]
+        raise NotFound(f"You may run no model of the task '{arguments.task}'.")
+    selections = [await _select_for(call, name, arguments) for name in names]
     return next((each for each in selections if each.backend), selections[0])
 
 
@@ -148,13 +150,13 @@ def _models_of_task(call: ToolCall, task: str) -> list[str]:
     return [each.model.full_name for each in runnable if task_of(each) == task][:MOST_CANDIDATES]
 
 
-async def _select_for(call: ToolCall, name: str, wanted: SelectIn) -> SelectionOut:
+async def _select_for(call: ToolCall, name: str, arguments: SelectIn) -> SelectionOut:
     version = await call.services.model_names.runnable(call.caller, name)
-    chosen = await call.services.places.choose(call.caller, version, wanted.strategy)
+    chosen = await call.services.targets.choose(call.caller, version, arguments.strategy)
     return SelectionOut(
         model=chosen.model,
-        task=wanted.task,
-        backend=chosen.place,
+        task=arguments.task,
+        backend=chosen.target,
         strategy=chosen.strategy,
         reasons=list(chosen.reasons),
         candidates=[
@@ -169,9 +171,11 @@ async def get_tasks(call: ToolCall, _: NothingIn) -> TasksOut:
     return TasksOut(tasks=[TaskOut(task=task, models=models) for task, models in by_task.items()])
 
 
-async def run(call: ToolCall, wanted: RunIn) -> PredictionOut:
-    version: RunnableVersion = await call.services.model_names.runnable(call.caller, wanted.model)
-    return PredictionOut.model_validate(await run_prediction(call, version, wanted.input, wanted.timeout))
+async def run(call: ToolCall, arguments: RunIn) -> PredictionOut:
+    version: RunnableVersion = await call.services.model_names.runnable(call.caller, arguments.model)
+    return PredictionOut.model_validate(
+        await run_prediction(call, version, arguments.input, arguments.timeout)
+    )
 
 
 RUN = "route_inference_request"
@@ -181,7 +185,7 @@ TOOLS = (
         "List what runs predictions",
         "The classes of devices of this platform and, for administrators, the registered backends.",
         NothingIn,
-        PlacesOut,
+        TargetsOut,
         list_backends,
     ),
     BuiltInTool(
@@ -189,7 +193,7 @@ TOOLS = (
         "How a backend does",
         "State, load, errors and latency of one of them.",
         NameIn,
-        PlaceOut,
+        TargetOut,
         get_status,
     ),
     BuiltInTool(

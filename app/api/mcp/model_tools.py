@@ -48,11 +48,12 @@ def _list_tools(call: ToolCall, named: dict[str, str]) -> list[types.Tool]:
 def _as_tool(name: str, listed: ListedModel) -> types.Tool:
     assert listed.latest
     kind = listed.latest.task or listed.latest.runtime
-    said = (listed.model.description or "").strip()
+    description = (listed.model.description or "").strip()
     return types.Tool(
         name=name,
         title=listed.model.full_name,
-        description=f"Runs the model {listed.model.full_name} ({kind})." + (f" {said}" if said else ""),
+        description=f"Runs the model {listed.model.full_name} ({kind})."
+        + (f" {description}" if description else ""),
         input_schema={"type": "object", **listed.latest.input_schema},
         output_schema={"type": "object", "properties": {"output": {}}, "required": ["output"]},
     )

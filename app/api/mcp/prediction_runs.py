@@ -83,15 +83,15 @@ def _is_shown(event: StreamEvent) -> bool:
 async def _report_steps(call: ToolCall, prediction: Prediction) -> None:
     """Steps and states, by looking."""
     end = asyncio.ensure_future(call.services.follower.end_of(prediction))
-    said = ""
+    former = ""
     step = 0.0
     try:
         while not (await asyncio.wait({end}, timeout=LOOK_SECONDS))[0]:
             now = await call.services.follower.glance(prediction.id)
             steps = now.progress or {}
             message = f"{now.status.value} {steps.get('done', '')}".strip()
-            if message != said:
-                said, step = message, max(step + 0.001, float(steps.get("done") or 0))
+            if message != former:
+                former, step = message, max(step + 0.001, float(steps.get("done") or 0))
                 await call.report(step, steps.get("total"), message)
         end.result()
     finally:

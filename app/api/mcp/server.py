@@ -70,10 +70,10 @@ class ToolServer:
 
 async def _run_built_in(call: ToolCall, tool: BuiltInTool, values: dict[str, Any]) -> types.CallToolResult:
     try:
-        wanted = tool.takes.model_validate(values)
+        arguments = tool.takes.model_validate(values)
     except ValidationError as error:
         raise invalid_request(error.errors(include_url=False, include_input=False)) from None
-    answer = await tool.run(call, wanted)
+    answer = await tool.run(call, arguments)
     return text_result(answer.model_dump_json(), answer.model_dump(mode="json"))
 
 

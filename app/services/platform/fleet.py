@@ -108,7 +108,7 @@ class Fleet:
 
     async def _situation(self, version: str, placement: Placement) -> Situation:
         await self.refresh()
-        workers = routing.of_kind(placement, self._workers)
+        workers = routing.select_kind(placement, self._workers)
         return Situation(version, placement, workers, self._sent, self._turns[version])
 
     async def refresh(self) -> None:

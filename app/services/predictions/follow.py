@@ -105,8 +105,8 @@ class Follower:
 
         def read() -> Prediction | None:
             with self._database.unit() as session:
-                made = table.by_idempotency_key(session, [(user_id, key)]).get((user_id, key))
-            return made[0] if made else None
+                row = table.by_idempotency_key(session, [(user_id, key)]).get((user_id, key))
+            return row[0] if row else None
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 

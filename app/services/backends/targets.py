@@ -23,7 +23,7 @@ DRAINING = "draining"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Target:
     """Something that runs predictions: a class of this platform's devices (`kind` device), or a backend.
     `capacity` is how many it takes at once; `tasks` are what a backend's models are for."""
 
@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class RatedPlace:
+class RatedTarget:
     """A candidate. `score`: lower is better; None: it is out of the question now, and `reason` says why."""
 
     name: str
@@ -50,43 +50,45 @@ class RatedPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class ChosenPlace:
-    """Where a version's next prediction would go. `place` is "" when none can have it: then it waits.
+class ChosenTarget:
+    """Where a version's next prediction would go. `target` is "" when none can have it: then it waits.
     `candidates` are for administrators."""
 
     model: str
-    place: str
+    target: str
     strategy: str
     reasons: tuple[str, ...] = ()
-    candidates: tuple[RatedPlace, ...] = field(default=())
+    candidates: tuple[RatedTarget, ...] = field(default=())
 
 
-class Places:
+class Targets:
     """One for each API process, awaited on its event loop."""
 
     def __init__(self, backends: Backends, health: Health, fleet: Fleet, threads: Executor) -> None:
         self._backends, self._health = backends, health
         self._fleet, self._threads = fleet, threads
 
-    async def list_all(self, principal: Principal) -> list[Place]:
+    async def list_all(self, principal: Principal) -> list[Target]:
         """All that the caller may see, devices first."""
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, partial(self._list_all, principal)
         )
 
-    def _list_all(self, principal: Principal) -> list[Place]:
-        devices = device_places(self._health.workers())
+    def _list_all(self, principal: Principal) -> list[Target]:
+        devices = device_targets(self._health.workers())
         listed = self._backends.list_all(principal) if principal.is_operator else []
-        return [*devices, *(backend_place(each) for each in listed)]
+        return [*devices, *(backend_target(each) for each in listed)]
 
-    async def get(self, principal: Principal, name: str) -> Place:
+    async def get(self, principal: Principal, name: str) -> Target:
         """One of them. Raises NotFound."""
-        for place in await self.list_all(principal):
-            if place.name == name:
-                return place
+        for target in await self.list_all(principal):
+            if target.name == name:
+                return target
         raise NotFound(NO_BACKEND)
 
-    async def choose(self, principal: Principal, version: RunnableVersion, strategy: str = "") -> ChosenPlace:
+    async def choose(
+        self, principal: Principal, version: RunnableVersion, strategy: str = ""
+    ) -> ChosenTarget:
         """Where a prediction of the version would go now, by its own strategy or another one. Raises
         InvalidRequest for one that is unknown."""
         chosen = await (
@@ -94,38 +96,38 @@ class Places:
             if version.config.get("backends")
             else self._choose_device(version, strategy)
         )
-        return chosen if principal.is_operator else ChosenPlace(chosen.model, chosen.place, chosen.strategy)
+        return chosen if principal.is_operator else ChosenTarget(chosen.model, chosen.target, chosen.strategy)
 
-    async def _choose_backend(self, version: RunnableVersion, strategy: str) -> ChosenPlace:
+    async def _choose_backend(self, version: RunnableVersion, strategy: str) -> ChosenTarget:
         listed = await asyncio.get_running_loop().run_in_executor(self._threads, self._backends.list_known)
         choices, own = read_version(version.config)
         selection = select(listed, choices, strategy or own)
         candidates = tuple(
-            RatedPlace(each.facts.name, each.score, each.reason) for each in selection.candidates
+            RatedTarget(each.facts.name, each.score, each.reason) for each in selection.candidates
         )
-        return ChosenPlace(version.model, selection.chosen, selection.strategy, (), candidates)
+        return ChosenTarget(version.model, selection.chosen, selection.strategy, (), candidates)
 
-    async def _choose_device(self, version: RunnableVersion, strategy: str) -> ChosenPlace:
+    async def _choose_device(self, version: RunnableVersion, strategy: str) -> ChosenTarget:
         if strategy and strategy not in routing.STRATEGIES:
             raise wrong_field("strategy", "must be one of " + ", ".join(routing.STRATEGIES))
         choice = await self._fleet.explain(version.id, version.config, strategy)
         candidates = tuple(
-            RatedPlace(each.worker.pinned, each.score, each.reason) for each in choice.candidates
+            RatedTarget(each.worker.pinned, each.score, each.reason) for each in choice.candidates
         )
         is_able = any(each.score is not None for each in candidates)
-        return ChosenPlace(
+        return ChosenTarget(
             version.model, choice.queue if is_able else "", choice.strategy, choice.reasons, candidates
         )
 
 
-def device_places(workers: Sequence[Worker]) -> list[Place]:
+def device_targets(workers: Sequence[Worker]) -> list[Target]:
     """The classes of devices that live workers have; a gateway worker is none."""
     by_class: dict[str, list[Worker]] = {}
     for worker in workers:
         if worker.device_class != queue_names.BACKENDS:
             by_class.setdefault(worker.device_class, []).append(worker)
     return [
-        Place(
+        Target(
             name,
             DEVICE,
             HEALTHY if any(not each.is_draining for each in group) else DRAINING,
@@ -137,10 +139,10 @@ def device_places(workers: Sequence[Worker]) -> list[Place]:
     ]
 
 
-def backend_place(listed: ListedBackend) -> Place:
+def backend_target(listed: ListedBackend) -> Target:
     """A registered backend."""
     backend, report = listed.backend, listed.report
-    return Place(
+    return Target(
         backend.name,
         backend.kind,
         DRAINING if backend.draining else report.state,
