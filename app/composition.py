@@ -29,7 +29,7 @@ from app.observe.tracing import Tracing, open_tracing
 from app.outbound.addresses import LINK_LOCAL, AddressPolicy
 from app.runtimes.demo import package_roots
 from app.services.backends.services import BackendServices, open_backends
-from app.services.backends.targets import Targets
+from app.services.backends.targets import TargetFacts
 from app.services.catalogue.backend_versions import BackendVersions
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
@@ -229,7 +229,6 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
     catalogue, versions, runnables = build_catalogue(settings, database, threads)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet, submitter = build_submission(settings, core, threads, bodies)
-    backends = build_backends(settings, database)
     return Services(
         options=api_options(settings),
         bodies=bodies,
@@ -239,8 +238,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         versions=versions,
         runnables=runnables,
         model_names=build_model_names(settings, database, threads, runnables),
-        backends=backends,
-        targets=Targets(backends.registry, health, fleet, threads),
+        backends=build_backends(settings, database, TargetFacts(health, fleet, threads)),
         deployments=Deployments(database),
         files=build_files(settings, core),
         deliveries=DeliveryLog(database, core.notifier),
@@ -279,10 +277,10 @@ def build_operations(settings: Settings, core: Core, threads: Executor) -> Opera
     )
 
 
-def build_backends(settings: Settings, database: Database) -> BackendServices:
+def build_backends(settings: Settings, database: Database, facts: TargetFacts) -> BackendServices:
     """Backends as the API knows them."""
     policy, programs = backend_policy(settings), programs_folder(settings)
-    return open_backends(database, settings.secret_key, policy, programs)
+    return open_backends(database, settings.secret_key, policy, programs, facts)
 
 
 def build_model_names(

@@ -19,7 +19,6 @@ from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.outbound.addresses import AddressPolicy
 from app.services.backends.services import BackendServices
-from app.services.backends.targets import Targets
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
 from app.services.catalogue.model_names import ModelNames
@@ -88,7 +87,6 @@ class Services:
     runnables: Runnables
     model_names: ModelNames
     backends: BackendServices
-    targets: Targets
     deployments: Deployments
     files: Files
     deliveries: DeliveryLog

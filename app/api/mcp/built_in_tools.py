@@ -121,14 +121,14 @@ class PredictionOut(BaseModel):
 
 
 async def list_backends(call: ToolCall, _: NothingIn) -> TargetsOut:
-    targets = await call.services.targets.list_all(call.caller)
+    targets = await call.services.backends.targets.list_all(call.caller)
     return TargetsOut(
         backends=[_target_out(each) for each in targets], only_devices=not call.caller.is_operator
     )
 
 
 async def get_status(call: ToolCall, arguments: NameIn) -> TargetOut:
-    return _target_out(await call.services.targets.get(call.caller, arguments.name))
+    return _target_out(await call.services.backends.targets.get(call.caller, arguments.name))
 
 
 def _target_out(target: Target) -> TargetOut:
@@ -152,7 +152,7 @@ def _models_of_task(call: ToolCall, task: str) -> list[str]:
 
 async def _select_for(call: ToolCall, name: str, arguments: SelectIn) -> SelectionOut:
     version = await call.services.model_names.runnable(call.caller, name)
-    chosen = await call.services.targets.choose(call.caller, version, arguments.strategy)
+    chosen = await call.services.backends.targets.choose(call.caller, version, arguments.strategy)
     return SelectionOut(
         model=chosen.model,
         task=arguments.task,

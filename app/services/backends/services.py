@@ -11,6 +11,7 @@ from app.domain.errors import Unavailable, wrong_field
 from app.outbound.addresses import AddressPolicy
 from app.services.backends.connector import BackendConnector, try_out
 from app.services.backends.registry import Backends
+from app.services.backends.targets import TargetFacts, Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class BackendServices:
 
     registry: Backends
     connector: BackendConnector
+    targets: Targets
 
     async def discover(self, backend: Backend, names: Collection[str] | None) -> list[ServedModel]:
         """What it serves now. Raises Unavailable, and InvalidRequest for names that it does not serve."""
@@ -32,9 +34,10 @@ class BackendServices:
 
 
 def open_backends(
-    database: Database, secret_key: str, policy: AddressPolicy, programs: Path
+    database: Database, secret_key: str, policy: AddressPolicy, programs: Path, facts: TargetFacts
 ) -> BackendServices:
     """Over these backends; `policy`: which addresses administrators may have us call; `programs`: this
     machine's."""
     sealer = CredentialSealer(secret_key)
-    return BackendServices(Backends(database, sealer, policy), BackendConnector(sealer, policy, programs))
+    registry = Backends(database, sealer, policy)
+    return BackendServices(registry, BackendConnector(sealer, policy, programs), Targets(registry, facts))

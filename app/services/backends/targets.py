@@ -61,12 +61,21 @@ class ChosenTarget:
     candidates: tuple[RatedTarget, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """What says how this platform's own devices are."""
+
+    health: Health
+    fleet: Fleet
+    threads: Executor
+
+
 class Targets:
     """One for each API process, awaited on its event loop."""
 
-    def __init__(self, backends: Backends, health: Health, fleet: Fleet, threads: Executor) -> None:
-        self._backends, self._health = backends, health
-        self._fleet, self._threads = fleet, threads
+    def __init__(self, backends: Backends, facts: TargetFacts) -> None:
+        self._backends, self._health = backends, facts.health
+        self._fleet, self._threads = facts.fleet, facts.threads
 
     async def list_all(self, principal: Principal) -> list[Target]:
         """All that the caller may see, devices first."""
