@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
 VERSIONS: dict[str, dict[str, Any]] = {
     "caller": {"runtime": "text-generation"},
     "moderator": {"runtime": "pipeline", "task": "text-classification"},
+    "ranker": {"runtime": "pair-scoring"},
     "ear": {"runtime": "pipeline", "task": "automatic-speech-recognition"},
 }
 
@@ -27,6 +28,7 @@ def make_all(root: Path) -> None:
     shutil.copytree(SHIPPED / "words", root / "caller")
     shutil.copy(Path(__file__).with_name("caller.jinja"), root / "caller" / "chat_template.jinja")
     make_moderator(root / "moderator")
+    make_ranker(root / "ranker")
     make_ear(root / "ear")
 
 
@@ -37,6 +39,16 @@ def make_moderator(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(demo_minilm_folder())
     labels = {"id2label": {0: "toxic", 1: "neutral"}, "label2id": {"toxic": 0, "neutral": 1}}
     config = BertConfig(vocab_size=len(tokenizer), num_labels=2, **SMALL, **labels)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_ranker(folder: Path) -> None:
+    """A cross-encoder that scores pairs, by chance."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(demo_minilm_folder())
+    config = BertConfig(vocab_size=len(tokenizer), num_labels=1, **SMALL)
     BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -68,7 +80,8 @@ def make_ear(folder: Path) -> None:
 def register(platform: Platform, root: Path) -> dict[str, str]:
     """The models' names, as the suites read them from the environment."""
     key = Path(platform.key_file).read_text("utf-8").strip()
-    names = {"TEXT": "demo/words", "EMBED": "demo/minilm", "DRAW": "demo/digits"}
+    names = {"TEXT": "demo/words", "EMBED": "demo/minilm", "DRAW": "demo/digits", "ECHO": "demo/echo"}
+    names["TEXT_FOLDER"] = str(root / "caller")
     with httpx.Client(base_url=platform.api_url, headers={"Authorization": f"Bearer {key}"}) as client:
         for name, version in VERSIONS.items():
             body = {"name": name, "version": {"source": f"path:{root / name}", **version}}
