@@ -26,6 +26,7 @@ DEPLOYMENT = "deployment"
 CALLER = "caller"
 OPERATOR = "operator"
 
+ENGINES = (AUTO, "torch", "onnxruntime", "openvino")
 DTYPES = ("float32", "bfloat16", "float16", AUTO)
 
 _DEVICE: Schema = {"type": "string", "maxLength": 128}
@@ -200,6 +201,22 @@ _PRECISION = (
         True,
         RUNTIME,
         "On a CPU, run encoders of BERT's kind without padding; false: as transformers does.",
+    ),
+    VersionSetting(
+        "engine",
+        {"type": "string", "enum": list(ENGINES)},
+        AUTO,
+        RUNTIME,
+        "What runs an encoder on a processor; `auto`: the fastest of those installed whose answers agree with"
+        " torch's in 32 bits, tried when it is first loaded on a worker.",
+    ),
+    VersionSetting(
+        "least_agreement",
+        _number("number", 0, 1),
+        None,
+        RUNTIME,
+        "How far an engine's or a precision's answers must agree with torch's in 32 bits: the least cosine of"
+        " vectors, 1 minus the largest difference of scores. Default: 0.999 and 0.99.",
     ),
 )
 

@@ -19,7 +19,7 @@ from typing import Any
 from app.domain import version_settings
 from app.domain.work import ModelSpec
 from app.engine.batch_policy import CostModel, Limits
-from app.runtimes.base import Job, Runtime
+from app.runtimes.base import Alone, Job, Runtime
 
 # Rows and lengths that tell the parts of the cost apart; cheapest first. MiniLM on one busy core: 18 ms to
 # 600 ms each.
@@ -42,28 +42,14 @@ LEAST_ROWS, MOST_ROWS = 64, 512
 Sample = tuple[int, int, float]
 
 
-class Alone:
-    """The `Feed` of a measurement: nobody joins, nobody cancels."""
-
-    def join(self, capacity: int) -> Sequence[Job]:
-        return []
-
-    def more(self) -> Sequence[Job]:
-        return []
-
-    def flush(self) -> None:
-        pass
-
-    def canceled(self, job_id: str) -> bool:
-        return False
-
-
 def load_or_measure(runtime: Runtime, model: ModelSpec, folder: str) -> CostModel | None:
     """The cost model kept in the folder ("": none is kept), or a measured one; None when the runtime has no
     probe inputs or they fail."""
     if getattr(runtime, "probe", None) is None:
         return None
-    file = Path(folder) / file_name(model, unpadded=runtime.unpadded) if folder else None
+    facts = runtime.facts()
+    engine = f"{facts.get('engine', '')} {facts.get('dtype', '')}"
+    file = Path(folder) / file_name(model, engine, unpadded=runtime.unpadded) if folder else None
     if file and (kept := _read(file)):
         return kept
     samples = measure(runtime)
@@ -192,15 +178,16 @@ def auto_limits(cost_model: CostModel, usual: Limits, config: Mapping[str, Any])
     return Limits(size, size * USUAL_LENGTH)
 
 
-def file_name(model: ModelSpec, *, unpadded: bool = False) -> str:
-    """One file for each version, device, kind of machine and number of threads, and for whether its rows are
-    padded."""
+def file_name(model: ModelSpec, engine: str = "", *, unpadded: bool = False) -> str:
+    """One file for each version, device, kind of machine and number of threads, for what runs it, and for
+    whether its rows are padded."""
     parts = (
         model.version,
         model.device,
         str(model.threads),
         str(os.cpu_count()),
         os.uname().machine,
+        engine,
         str(unpadded),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32] + ".json"

@@ -30,6 +30,9 @@ class RuntimeSpec:
     inputs: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     streams: bool = False
+    # Those of its tasks that stream, where not all do; the output at the end may have another form than the
+    # list of what was streamed.
+    streaming_tasks: tuple[str, ...] = ()
     needs_source: bool = True
     admin_only: bool = False
     # JSON Schemas of the version's `config` keys that are this runtime's own.
@@ -94,6 +97,22 @@ class Feed(Protocol):
     def canceled(self, job_id: str) -> bool:
         """Whether this job is to be stopped at the next step. The runtime then yields `(job_id,
         Canceled())`."""
+
+
+class Alone:
+    """The `Feed` of a measurement: nobody joins, nobody cancels."""
+
+    def join(self, capacity: int) -> Sequence[Job]:
+        return []
+
+    def more(self) -> Sequence[Job]:
+        return []
+
+    def flush(self) -> None:
+        pass
+
+    def canceled(self, job_id: str) -> bool:
+        return False
 
 
 class Runtime(ABC):

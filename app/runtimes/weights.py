@@ -1,6 +1,6 @@
 """How every torch runtime loads: refuse pickles, choose the dtype, silence the libraries, make it fast."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # Settings of a version that `load_network` and `accelerate` read, for the `reads` of a runtime's spec.
 PRECISION = ("dtype",)
 ACCELERATION = ("torch_compile", "fused")
+ENGINES = ("engine", "least_agreement")  # of encoders
 NAMED = 4  # of missing weights, in a sentence
 
 
@@ -68,12 +69,26 @@ def load_network(
     safetensors only. With a `comparison`, `dtype: auto` is decided by measuring. `folder`: the model's own
     unless it lies deeper; `spare`: beginnings of the names of weights that may be missing, because nothing
     asks them. Raises ValueError when others are."""
-    import torch
-
     from app.runtimes import dtype_choice
 
-    silence_libraries()
     folder = folder or model_folder(model)
+    load = loader(auto_class, model, folder, spare)
+    facts: dict[str, Any] = {}
+    if comparison is not None and value_of(model.config, "dtype") == AUTO:
+        net, facts = dtype_choice.choose(load, folder, model, comparison)
+    else:
+        net = load(str(torch_dtype(model)).removeprefix("torch."))
+    return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **accelerate(net, model)}
+
+
+def loader(
+    auto_class: Any, model: ModelSpec, folder: Path, spare: tuple[str, ...] = ()
+) -> Callable[[str], Any]:
+    """A function that loads the network in a dtype onto its device; `spare` as in `load_network`. It raises
+    ValueError when weights are missing."""
+    import torch
+
+    silence_libraries()
 
     def load(dtype: str) -> Any:
         net, report = auto_class.from_pretrained(
@@ -86,12 +101,7 @@ def load_network(
         check_complete(net, report["missing_keys"], spare)
         return net.to(model.device).eval().requires_grad_(False)
 
-    facts: dict[str, Any] = {}
-    if comparison is not None and value_of(model.config, "dtype") == AUTO:
-        net, facts = dtype_choice.choose(load, folder, model, comparison)
-    else:
-        net = load(str(torch_dtype(model)).removeprefix("torch."))
-    return net, {"dtype": str(net.dtype).removeprefix("torch."), **facts, **accelerate(net, model)}
+    return load
 
 
 def check_complete(net: Any, missing: Collection[str], spare: tuple[str, ...] = ()) -> None:

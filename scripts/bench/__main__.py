@@ -23,6 +23,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 BENCHES = {
     "path": "what a prediction costs when its model does nothing",
     "texts": "single texts, as a share of the model alone",
+    "engines": "single texts by what runs the encoder",
     "pairs": "pair scoring, padding and rate",
     "generation": "text generation, streamed to 32 readers",
     "grammars": "answers by a JSON Schema: what they cost neighbours, whether they are valid",

@@ -22,8 +22,7 @@ import orjson
 import psutil
 
 from app.domain.work import Finished, ModelSpec
-from app.engine.cost_model import Alone
-from app.runtimes.base import Job
+from app.runtimes.base import Alone, Job
 from scripts.bench import random_models
 from scripts.bench.http_load import Connection
 from scripts.bench.stage import Line, Stage, cpu, show, stage

@@ -19,8 +19,7 @@ from typing import Any
 from jsonschema import ValidationError, validate
 
 from app.domain.work import Event, Finished, ModelSpec
-from app.engine.cost_model import Alone
-from app.runtimes.base import Job, Runtime
+from app.runtimes.base import Alone, Job, Runtime
 from app.runtimes.demo import SHIPPED
 from scripts.bench import random_models
 from scripts.bench.stage import Line, show

@@ -20,8 +20,7 @@ import orjson
 import psutil
 
 from app.domain.work import Chunk, ModelSpec
-from app.engine.cost_model import Alone
-from app.runtimes.base import Job
+from app.runtimes.base import Alone, Job
 from app.runtimes.demo import shipped_folder
 from scripts.bench.http_load import Connection, Target
 from scripts.bench.stage import Line, Stage, cpu, show, stage

@@ -12,8 +12,7 @@ from waiting import eventually
 
 from app.domain.phases import PHASES
 from app.domain.work import ModelSpec
-from app.engine.cost_model import Alone
-from app.runtimes.base import Job
+from app.runtimes.base import Alone, Job
 from app.runtimes.demo import demo_minilm_folder
 from app.runtimes.encoders.embedding import Embedding
 

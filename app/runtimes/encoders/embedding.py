@@ -6,16 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from app.domain.version_settings import value_of
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.encoders import sentence_folder
+from app.runtimes.encoders.batch_times import time_batches
 from app.runtimes.encoders.fast_tokenize import Tokenize, fast_tokenize
-from app.runtimes.encoders.parallel_passes import ParallelPasses
+from app.runtimes.encoders.parallel_passes import ParallelPasses, passes_for
 from app.runtimes.encoders.rows import padded
 from app.runtimes.encoders.sentence_folder import POOLINGS, Layer, SentenceFolder
+from app.runtimes.engines.candidates import Encoder, load_encoder
+from app.runtimes.engines.engine_choice import Yardstick
+from app.runtimes.engines.graph_network import HIDDEN
 from app.runtimes.known_ids import KnownIds
-from app.runtimes.onnx import onnx_network, sessions
+from app.runtimes.onnx import sessions
 
 MOST_TEXTS = 2_048
 # A bfloat16 copy is used by `dtype: auto` when no probe text's vector turns further than this.
@@ -78,7 +83,7 @@ class Embedding(Runtime):
         description="Turns texts into vectors (sentence encoders).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "anyOf": [VECTOR, {"type": "array", "items": VECTOR}]}},
-        reads=(*weights.PRECISION, *weights.ACCELERATION),
+        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ENGINES),
         config={
             "pooling": {
                 "type": "string",
@@ -138,8 +143,6 @@ class Embedding(Runtime):
         self._facts, self.unpadded = {"dtype": "float32"}, True
 
     def _load_encoder(self, model: ModelSpec) -> None:
-        from app.runtimes.dtype_choice import Comparison
-
         folder = self._folder
         config = load_config(folder.encoder, model)
         self._tokenizer = tokenizer = weights.load_tokenizer(folder.encoder, model)
@@ -149,19 +152,39 @@ class Embedding(Runtime):
         self._limit = min(folder.limit or positions, positions, tokenizer.model_max_length)
         self._token_ids = fast_tokenize(tokenizer, self._limit)
         self._pad = tokenizer.pad_token_id or 0
-        probes = self._tokenise(list(PROBES), folder.default_prompt)
-        comparison = Comparison(
-            lambda net: self._vectors(net, probes, self._layers), least_cosine, LEAST_COSINE
+        encoder = Encoder(
+            folder.encoder, encoder_class(config), config, HIDDEN, passes_for(model), spare=("pooler.",)
         )
-        if sessions.has_only_onnx(folder.encoder):
-            self._net, self._facts = onnx_network.load(folder.encoder, model, config, "hidden states")
-            return
-        self._net, self._facts = weights.load_network(
-            encoder_class(config), model, comparison, folder=folder.encoder, spare=("pooler.",)
-        )
-        self.unpadded = "encoder" in self._facts
+        self._net, self._facts = load_encoder(encoder, model, self._yardstick(model))
+        self._drop_pooler(self._net, self._facts)
+
+    def _drop_pooler(self, net: Any, facts: dict[str, Any]) -> None:
+        """Its answer is not asked for."""
+        self.unpadded = "encoder" in facts
         if self.unpadded:
-            self._net.pooler = None  # its answer is not asked for
+            net.pooler = None
+
+    def _yardstick(self, model: ModelSpec) -> Yardstick:
+        prompt = self._folder.default_prompt
+        probes, row = self._tokenise(list(PROBES), prompt), self._tokenise([PROBES[-1]], "")[0][0]
+
+        def seconds(net: Any, facts: dict[str, Any]) -> list[float]:
+            self._drop_pooler(net, facts)
+            return time_batches(
+                model,
+                lambda length: (row[:length], 0),
+                lambda rows: self._vectors(net, rows, self._layers),
+                row_length,
+                unpadded=self.unpadded,
+            )
+
+        least = value_of(model.config, "least_agreement")
+        return Yardstick(
+            lambda net: self._vectors(net, probes, self._layers),
+            least_cosine,
+            LEAST_COSINE if least is None else least,
+            seconds,
+        )
 
     def prepare(self, job: Job) -> None:
         texts = job.input["text"]

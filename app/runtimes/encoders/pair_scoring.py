@@ -6,13 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from app.domain.version_settings import value_of
 from app.domain.work import Event, Finished, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.encoders.parallel_passes import ParallelPasses
+from app.runtimes.encoders.batch_times import time_batches
+from app.runtimes.encoders.parallel_passes import ParallelPasses, passes_for
 from app.runtimes.encoders.rows import padded
+from app.runtimes.engines.candidates import Encoder, load_encoder
+from app.runtimes.engines.engine_choice import Yardstick
+from app.runtimes.engines.graph_network import LOGITS
 from app.runtimes.known_ids import KnownIds
-from app.runtimes.onnx import onnx_network, sessions
+from app.runtimes.onnx import sessions
 from app.runtimes.text_beginnings import first_size
 
 BEGINNINGS = 8  # looked at of a text: 64 characters for each token that is read
@@ -59,7 +64,7 @@ class PairScoring(Runtime):
                 "items": {"anyOf": [{"type": "number"}, {"type": "array"}]},
             }
         },
-        reads=(*weights.PRECISION, *weights.ACCELERATION),
+        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ENGINES),
         config={
             **sessions.SETTINGS,
             "sigmoid": schema.boolean(
@@ -84,7 +89,6 @@ class PairScoring(Runtime):
     def load(cls, model: ModelSpec) -> "PairScoring":
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
-        from app.runtimes.dtype_choice import Comparison
         from app.runtimes.encoders.embedding import positions_of
 
         folder = weights.model_folder(model)
@@ -94,18 +98,40 @@ class PairScoring(Runtime):
         if config.get_text_config().pad_token_id is not None:  # what the network takes for padding
             runtime._pad = config.get_text_config().pad_token_id
         runtime._activation = activation_for(folder, config.num_labels, model.config)
-        probes = runtime._tokenise(PROBES)
-        comparison = Comparison(lambda net: runtime._scores(net, probes), agreement, LEAST_AGREEMENT)
-        if sessions.has_only_onnx(folder):
-            runtime._net, runtime._facts = onnx_network.load(folder, model, config, "logits")
-        else:
-            runtime._net, runtime._facts = weights.load_network(
-                AutoModelForSequenceClassification, model, comparison
-            )
+        encoder = Encoder(
+            folder,
+            AutoModelForSequenceClassification,
+            config,
+            LOGITS,
+            passes_for(model),
+            has_types=runtime._has_types,
+        )
+        runtime._net, runtime._facts = load_encoder(encoder, model, runtime._yardstick(model))
         runtime._known_ids = KnownIds(runtime._tokenizer, runtime._net)
         runtime.unpadded = "encoder" in runtime._facts
-        runtime._passes = ParallelPasses(model, length=lambda row: len(row[0]), unpadded=runtime.unpadded)
+        runtime._passes = ParallelPasses(model, row_length, unpadded=runtime.unpadded)
         return runtime
+
+    def _yardstick(self, model: ModelSpec) -> Yardstick:
+        probes = self._tokenise(PROBES)
+        ids, types = probes[-1]
+
+        def seconds(net: Any, facts: dict[str, Any]) -> list[float]:
+            return time_batches(
+                model,
+                lambda length: (ids[:length], types[:length]),
+                lambda rows: self._scores(net, rows),
+                row_length,
+                unpadded="encoder" in facts,
+            )
+
+        least = value_of(model.config, "least_agreement")
+        return Yardstick(
+            lambda net: self._scores(net, probes),
+            agreement,
+            LEAST_AGREEMENT if least is None else least,
+            seconds,
+        )
 
     def prepare(self, job: Job) -> None:
         pairs = job.input.get("pairs") or [
@@ -172,6 +198,11 @@ class PairScoring(Runtime):
 
     def bytes(self) -> int:
         return weights.count_bytes(self._net)
+
+
+def row_length(row: Row) -> int:
+    """Cells of a row."""
+    return len(row[0])
 
 
 def without_width(scores: Any) -> Any:

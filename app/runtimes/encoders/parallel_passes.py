@@ -62,13 +62,16 @@ class ParallelPasses:
         self, model: ModelSpec, length: Callable[[Any], int] = len, *, unpadded: bool = False
     ) -> None:
         on_cpu = model.device == "cpu"
-        # Layers that are compiled or of somebody's own code may have state that two threads must not share.
-        is_shareable = not (value_of(model.config, "torch_compile") or model.trust_remote_code)
-        self._count = min(MOST_PARALLEL, model.threads) if on_cpu and is_shareable else 1
+        self._count = passes_for(model)
         self._threads = model.threads
         self._length, self._unpadded = length, unpadded
         self._cells = CELLS_ON_CPU if on_cpu else CELLS_ELSEWHERE
         self._pool = ThreadPoolExecutor(self._count, thread_name_prefix="pass") if self._count > 1 else None
+
+    def close(self) -> None:
+        """Ends its threads."""
+        if self._pool:
+            self._pool.shutdown()
 
     def run_batch(self, batch: Sequence[Job], feed: Feed, forward: Forward) -> Iterator[JobAnswers]:
         """Each job of the batch, and of those that join it, when all its rows are answered. `forward` gives
@@ -142,6 +145,13 @@ class ParallelPasses:
             whose.paddings.append(each.padding)
             if len(whose.paddings) == len(whose.answers):
                 yield whose
+
+
+def passes_for(model: ModelSpec) -> int:
+    """How many run side by side."""
+    # Layers that are compiled or of somebody's own code may have state that two threads must not share.
+    is_shareable = not (value_of(model.config, "torch_compile") or model.trust_remote_code)
+    return max(1, min(MOST_PARALLEL, model.threads)) if model.device == "cpu" and is_shareable else 1
 
 
 def _rows(each: _Pass) -> list[Any]:

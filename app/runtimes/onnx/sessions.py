@@ -1,5 +1,6 @@
 """ONNX files, opened by ONNX Runtime as a version's settings say. Knows no task."""
 
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ SETTINGS: dict[str, Any] = {
         "description": "What runs the graph. Default: the device's own, else the processor.",
     },
 }
+
+
+def version() -> str:
+    """ONNX Runtime's version; "" where it is not installed."""
+    try:
+        return importlib.metadata.version("onnxruntime")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def onnx_files(folder: Path) -> list[str]:

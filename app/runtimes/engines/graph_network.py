@@ -1,5 +1,6 @@
-"""An ONNX file of an encoder in the place of transformers' network: called with token ids, it answers with
-`last_hidden_state` and `logits`, so that the runtimes around it need not know."""
+"""A graph of an encoder in the place of transformers' network: called with token ids, it answers with
+`last_hidden_state` and `logits`, so that the runtimes around it need not know. What runs the graph is a
+session with ONNX Runtime's face: `get_inputs`, `get_outputs`, `run`."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,21 +11,26 @@ from app.runtimes.onnx import sessions
 
 # Inputs that encoders have, as the tools that export them name them.
 KNOWN = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-HIDDEN = ("last_hidden_state", "token_embeddings", "hidden_states")
-LOGITS = ("logits", "scores")
+# What an encoder is asked for.
+HIDDEN, LOGITS = "hidden states", "logits"
+# How graphs name it, and of how many dimensions it is.
+OUTPUTS = {
+    HIDDEN: (("last_hidden_state", "token_embeddings", "hidden_states"), 3),
+    LOGITS: (("logits", "scores"), 2),
+}
 
 
-class OnnxNetwork:
+class GraphNetwork:
     """On the processor's side it takes and gives torch's tensors. `session.run` may be called by several
     threads at once."""
 
     unpadded = False
 
-    def __init__(self, session: Any, config: Any) -> None:
+    def __init__(self, session: Any, config: Any, dtype: str = "float32") -> None:
         import torch
 
         self._session, self.config = session, config
-        self.dtype = torch.float32
+        self.dtype = getattr(torch, dtype)
         self.base_model = self
         self._inputs = [each.name for each in session.get_inputs()]
         self._outputs = {each.name: len(each.shape) for each in session.get_outputs()}
@@ -43,22 +49,26 @@ class OnnxNetwork:
         feeds = {name: known[name].cpu().numpy() for name in self._inputs}
         names = list(self._outputs)
         answers = dict(zip(names, self._session.run(names, feeds), strict=True))
-        hidden, logits = self._named(HIDDEN, 3), self._named(LOGITS, 2)
         return SimpleNamespace(
-            last_hidden_state=_tensor(answers.get(hidden), input_ids.device),
-            logits=_tensor(answers.get(logits), input_ids.device),
+            last_hidden_state=_tensor(answers.get(self._named(HIDDEN)), input_ids.device),
+            logits=_tensor(answers.get(self._named(LOGITS)), input_ids.device),
         )
 
-    def _named(self, names: tuple[str, ...], width: int) -> str:
-        """The output of one of these names, else the first of so many dimensions."""
+    def _named(self, kind: str) -> str:
+        """The output of one of the kind's names, else the first of its dimensions."""
+        names, width = OUTPUTS[kind]
         by_name = next((name for name in names if name in self._outputs), "")
         return by_name or next((name for name, rank in self._outputs.items() if rank == width), "")
 
     def need(self, kind: str) -> None:
         """Raises ValueError when the graph has no such output: hidden states or logits."""
-        if not self._named(*((HIDDEN, 3) if kind == "hidden states" else (LOGITS, 2))):
+        if not self._named(kind):
             listed = ", ".join(self._outputs)
             raise ValueError(f"the ONNX file gives no {kind}; its outputs are: {listed}")
+
+    def get_input_embeddings(self) -> Any:
+        """Of the matrix only its height is known."""
+        return SimpleNamespace(num_embeddings=getattr(self.config, "vocab_size", None) or 0)
 
     def parameters(self) -> list[Any]:
         """None that torch holds."""
@@ -73,10 +83,10 @@ def _tensor(array: Any, device: Any) -> Any:
     return None if array is None else torch.from_numpy(array).to(device).float()
 
 
-def load(folder: Path, model: ModelSpec, config: Any, kind: str) -> tuple[OnnxNetwork, dict[str, Any]]:
-    """The network and facts about it. `kind` is what is asked of it: "hidden states" or "logits"."""
+def load_onnx(folder: Path, model: ModelSpec, config: Any, kind: str) -> tuple[GraphNetwork, dict[str, Any]]:
+    """The network and facts about it. `kind` is what is asked of it: HIDDEN or LOGITS."""
     file = sessions.choose_file(folder, model.config)
     session = sessions.open_session(file, model)
-    network = OnnxNetwork(session, config)
+    network = GraphNetwork(session, config)
     network.need(kind)
     return network, {"dtype": "float32", **sessions.facts_of(session, file)}
