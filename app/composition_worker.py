@@ -325,6 +325,7 @@ def engine_options(settings: Settings, device: Device) -> EngineOptions:
         threads=threads_per_model(settings),
         runtime_folders=tuple(map(str, settings.runtime_folders)),
         cost_folder=str(settings.lovage_data_dir.absolute() / "cost-models"),
+        environment_folder=str(settings.lovage_data_dir.absolute() / "environments"),
         timeouts=Timeouts(
             setup=settings.setup_timeout_seconds,
             silence=settings.model_silence_seconds,

@@ -17,6 +17,7 @@ from typing import Any
 from app.domain.work import Crashed, ModelSpec, Work
 from app.engine import memory
 from app.engine.deadlines import Timeouts
+from app.engine.environments import Environments
 from app.engine.fork_client import ForkServerClient
 from app.engine.loaded_model import LoadedModel, describe, status_of
 from app.engine.memory_budget import MemoryBudget
@@ -51,7 +52,8 @@ class EngineOptions:
     the bytes that are free now where models are loaded. `threads`: for the environment of every model
     process; the same number as the specs'. `process_bytes`: most private memory of one process (0: no limit).
     `runtime_folders`: searched for runtimes that are not built in. `cost_folder`: where measured cost models
-    are kept ("": measured at every load)."""
+    are kept ("": measured at every load). `environment_folder`: where the packages of folders with
+    requirements lie ("": such folders are refused)."""
 
     preload: tuple[str, ...] = ()
     budget_bytes: int = 0
@@ -61,6 +63,7 @@ class EngineOptions:
     process_bytes: int = 0
     runtime_folders: tuple[str, ...] = ()
     cost_folder: str = ""
+    environment_folder: str = ""
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 
@@ -75,7 +78,8 @@ class Engine:
         self._stopping = threading.Event()
         self._serial = itertools.count(2)
         self._monitor = threading.Thread(target=self._supervise, name="engine-monitor", daemon=True)
-        self._loader = ModelLoader(self._client, partial(load_message, options), options.timeouts.setup)
+        self._environments = Environments(options.environment_folder, self._client, options.threads)
+        self._loader = ModelLoader(self._environments, partial(load_message, options), options.timeouts.setup)
         self._budget = MemoryBudget(
             options.budget_bytes or int(options.free() * options.share),
             options.free,
@@ -173,6 +177,7 @@ class Engine:
             time.sleep(STOP_POLL_SECONDS)
         for supervisor in self._all():
             supervisor.give_up("the worker is stopping")
+        self._environments.stop()
         self._client.stop()
         if self._monitor.is_alive():
             self._monitor.join()

@@ -47,9 +47,9 @@ class Forked:
     exit: "Future[int | None]" = field(default_factory=Future)
 
 
-def environment(threads: int) -> dict[str, str]:
+def environment(threads: int, first_path: str = "") -> dict[str, str]:
     """What model processes see of this process's environment, with thread counts and waiting policy set on
-    purpose.
+    purpose. `first_path`: a folder of packages that are found before all others.
 
     OpenMP threads that wait actively keep the other processes from their core: two torch threads on two busy
     cores were measured 5 times slower than one. Threads that sleep at once have to be woken for each of the
@@ -68,7 +68,9 @@ def environment(threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         **kept,
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "PYTHONPATH": os.pathsep.join(
+            [first_path] * bool(first_path) + [entry or os.getcwd() for entry in sys.path]
+        ),
         # the Rust pool does not survive a fork, and would fight the batch for cores
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",  # files are fetched by the worker, never inside a model process
@@ -78,10 +80,11 @@ def environment(threads: int) -> dict[str, str]:
 
 
 class ForkServerClient:
-    """Thread-safe. `start` once, `stop` once."""
+    """Thread-safe. `start` once, `stop` once. `first_path` as in `environment`."""
 
-    def __init__(self, preload: Sequence[str], threads: int) -> None:
+    def __init__(self, preload: Sequence[str], threads: int, first_path: str = "") -> None:
         self._preload, self._threads = tuple(preload), threads
+        self._first_path = first_path
         self._lock = threading.Lock()
         self._keys = itertools.count(1)
         self._forking: dict[int, Future[Forked]] = {}
@@ -126,6 +129,12 @@ class ForkServerClient:
                 self._preload += tuple(fresh)
                 data = ",".join(fresh).encode()
                 self._control.sendall(REQUEST.pack(PRELOAD, len(data)) + data)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no process and makes none."""
+        with self._lock:
+            return not (self._forking or self._running)
 
     def kill(self, pid: int) -> None:
         """SIGKILL, if it is still one of ours. Its exit comes as for any other death."""
@@ -182,7 +191,7 @@ class ForkServerClient:
                 ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=environment(self._threads),
+                env=environment(self._threads, self._first_path),
             )
 
     def _listen(self, control: socket.socket) -> None:

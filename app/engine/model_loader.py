@@ -7,7 +7,8 @@ from typing import Any
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import ModelSpec
-from app.engine.fork_client import ForkServerClient, ForkServerDied
+from app.engine.environments import BUILD_SECONDS, Environments
+from app.engine.fork_client import ForkServerDied
 from app.engine.model_link import DiedLoadingError, ModelLink, Owner
 
 log = logging.getLogger(__name__)
@@ -18,26 +19,26 @@ FORK_SECONDS = 120.0
 
 
 class ModelLoader:
-    """Thread-safe. `load_message`: what a version's process gets first; `setup_seconds`: the
-    longest load."""
+    """Thread-safe. `environments` have the fork server of each version; `load_message`: what a version's
+    process gets first; `setup_seconds`: the longest load."""
 
     def __init__(
         self,
-        client: ForkServerClient,
+        environments: Environments,
         load_message: Callable[[ModelSpec], dict[str, Any]],
         setup_seconds: float,
     ) -> None:
-        self._client, self._load_message = client, load_message
+        self._environments, self._load_message = environments, load_message
         self._setup_seconds = setup_seconds
 
     @property
     def longest_seconds(self) -> float:
         """How long a load may take, the fork included."""
-        return self._setup_seconds + FORK_SECONDS
+        return self._setup_seconds + FORK_SECONDS + BUILD_SECONDS
 
     def preload(self, names: Sequence[str]) -> None:
-        """Has the fork server import these modules for the loads to come."""
-        self._client.preload(names)
+        """Has the usual fork server import these modules for the loads to come."""
+        self._environments.usual.preload(names)
 
     def load(
         self, spec: ModelSpec, owner: Owner, attach: Callable[[ModelLink], bool]
@@ -64,12 +65,13 @@ class ModelLoader:
         return link, self._wait_until_ready(link)
 
     def _fork(self, spec: ModelSpec, owner: Owner) -> ModelLink:
+        client = self._environments.client_for(spec)
         for _ in range(FORK_TRIES - 1):
             try:
-                return ModelLink(self._client, owner, FORK_SECONDS)
+                return ModelLink(client, owner, FORK_SECONDS)
             except ForkServerDied as error:
                 log.warning("forking %s again: %s", spec.version, error)
-        return ModelLink(self._client, owner, FORK_SECONDS)
+        return ModelLink(client, owner, FORK_SECONDS)
 
     def _wait_until_ready(self, link: ModelLink) -> dict[str, Any]:
         try:
