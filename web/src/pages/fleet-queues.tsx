@@ -146,7 +146,7 @@ function QueueRow({ queue, most, others }: { queue: QueueState; most: number; ot
             <Button
               small
               tone="danger"
-              aria-label={`Cancel what waits in ${name}`}
+              aria-label={`Purge what waits in ${name}`}
               onClick={() => setAsked("purge")}
             >
               <Ban className="size-3.5" aria-hidden /> Purge
