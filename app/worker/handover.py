@@ -14,6 +14,7 @@ from app.db.session import Database
 from app.domain import queue_names
 from app.domain.handover import count_to_hand_back
 from app.domain.predictions import Prediction
+from app.engine.model_states import Ready
 from app.worker.identity import WorkerIdentity
 from app.worker.run import InFlight, Run, Stop
 from app.worker.work_engine import WorkEngine
@@ -53,11 +54,17 @@ class Handover:
         if not count:
             return
         last = sorted(waiting, key=lambda run: run.charge.rank if run.charge else 0.0)[-count:]
-        self._in_flight.hold_back({run.prediction.version_id for run in last}, HOLD_SECONDS)
+        self._hold_back({run.prediction.version_id for run in last})
         for run in last:
             run.stop(Stop.HAND_OVER)
         self._served |= dict.fromkeys(idle, time.monotonic())
         log.info("handed_over", count=count, siblings=len(idle))
+
+    def _hold_back(self, versions: set[str]) -> None:
+        """A worker that has not loaded them yet would claim all of it again, long before it runs any."""
+        states = self._engine.states()
+        are_ready = all(states.get(version) == Ready.name for version in versions)
+        self._in_flight.hold_back(versions, HOLD_SECONDS if are_ready else AGAIN_SECONDS)
 
     def _idle_siblings(self) -> list[UUID]:
         """Live workers of the same class that run nothing; what waits for this one alone is theirs, too."""

@@ -36,8 +36,8 @@ def test_siblings_and_this_worker_get_equal_parts_of_what_takes_long(
     assert count_to_hand_back(seconds, idle) == count
 
 
-def handover(core: Core, in_flight: InFlight, pace: float = 5.0) -> Handover:
-    engine: Any = SimpleNamespace(pace=lambda version: pace)
+def handover(core: Core, in_flight: InFlight, state: str = "ready") -> Handover:
+    engine: Any = SimpleNamespace(pace=lambda version: 5.0, states=lambda: {"v" * 64: state})
     return Handover(core.database, engine, WorkerIdentity(), in_flight, OWN, 15.0)
 
 
@@ -72,6 +72,20 @@ def test_the_last_that_were_claimed_go_to_an_idle_sibling_once(core: Core) -> No
         workers.beat(session, sibling, running=1, models=[])
     handover(core, in_flight).look()
     assert sum(stopped(held)) == 2, "the sibling is at work"
+
+
+@pytest.mark.parametrize(("state", "held"), [("ready", []), ("loading", ["v" * 64])])
+def test_who_still_loads_a_model_does_not_claim_back_what_it_handed_over(
+    core: Core, monkeypatch: pytest.MonkeyPatch, state: str, held: list[str]
+) -> None:
+    """Seen: a worker that came under load had claimed what its loaded sibling waited for, up to ten times."""
+    monkeypatch.setattr("app.worker.handover.HOLD_SECONDS", 0.0)
+    in_flight, sibling = InFlight(), living_worker(core)
+    for run in runs(core, 3):
+        in_flight.add(run)
+    handover(core, in_flight, state).look()
+    assert sibling
+    assert in_flight.held_back() == held
 
 
 def test_what_is_bound_to_this_worker_stays(core: Core) -> None:
