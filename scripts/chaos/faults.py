@@ -18,6 +18,7 @@ from scripts.chaos.load import Load, Receiver
 Fault = Callable[["Family", Load], None]
 FILLED_AT_ONCE = 1 << 20
 AWAKE_SECONDS = 5.0
+CALM_PAUSE = 2.0  # seconds
 FROZEN_MODEL_SECONDS = 60.0  # MODEL_SILENCE_SECONDS, and time to see it
 
 
@@ -172,15 +173,17 @@ def freeze_for_good(family: Family) -> None:
         raise RuntimeError("a frozen model process was not ended") from None
 
 
-def freeze_all(family: Family, seconds: float, times: int = 1) -> None:
-    """Every worker stops for longer than its lease, as on a laptop that sleeps; so often, with work
-    between."""
+def freeze_all_often(family: Family, load: Load, seconds: float, times: int) -> None:
+    """The same so often, with work between. Callers post less meanwhile: what comes in six minutes must be
+    run in the few seconds that workers are awake."""
+    load.pause = CALM_PAUSE
     for _ in range(times):
-        _freeze_all(family, seconds)
-        time.sleep(AWAKE_SECONDS if times > 1 else 0)
+        freeze_all(family, seconds)
+        time.sleep(AWAKE_SECONDS)
 
 
-def _freeze_all(family: Family, seconds: float) -> None:
+def freeze_all(family: Family, seconds: float) -> None:
+    """Every worker stops for longer than its lease, as on a laptop that sleeps."""
     workers = family.of("worker", "--device")
     for worker in workers:
         worker.suspend()
@@ -285,7 +288,7 @@ CELLS |= {
     "redis read-only": lambda family, load: make_read_only(family, 8),
     "model frozen for good": lambda family, load: freeze_for_good(family),
     "all workers SIGSTOP 20 s": lambda family, load: freeze_all(family, 20),
-    "all workers SIGSTOP 30 s, ten times": lambda family, load: freeze_all(family, 30, times=10),
+    "all workers SIGSTOP 30 s, ten times": lambda family, load: freeze_all_often(family, load, 30, times=10),
     "courier SIGKILL, receiver 500": fail_receivers_and_kill,
     "worker SIGKILL, postgres SIGINT": together(signalled("postgres", INT), signalled("worker", KILL)),
     "redis FLUSHALL, api SIGTERM": together(
@@ -297,4 +300,9 @@ NEEDS: dict[str, tuple[str, Callable[[Platform], bool]]] = {
     "disk filled": ("a disk of its own", lambda platform: os.path.ismount(platform.data_dir)),
 }
 # What may fail, and why, in a cell whose fault is the reason.
-MAY_FAIL = {"disk full": "storage_error", "disk filled": "storage_error"}
+MAY_FAIL = {
+    "disk full": "storage_error",
+    "disk filled": "storage_error",
+    # Who is in work at three of the ten freezes has lost three workers, which ends it.
+    "all workers SIGSTOP 30 s, ten times": "worker_crashed",
+}

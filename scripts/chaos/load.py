@@ -110,7 +110,8 @@ class Receiver:
 @dataclass
 class Load:
     """Callers that post until `stop`, each prediction with a text of its own. `others`: what other users post
-    meanwhile; `is_flood`: short ones as fast as the callers can."""
+    meanwhile; `is_flood`: short ones as fast as the callers can; `pause`: the most seconds that a caller
+    rests between two others."""
 
     url: str
     key: str
@@ -121,6 +122,7 @@ class Load:
     doubled: int = 0
     storm: bool = False  # everything is canceled at once
     is_flood: bool = False
+    pause: float = 0.1
     others: list["Load"] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -159,7 +161,7 @@ class Load:
                 elif kind < 0.35:
                     given["file"] = True
                 self._post(client, given, cancel=self.storm or kind > 0.95)
-                time.sleep(0 if self.is_flood else chance.uniform(0, 0.1))
+                time.sleep(0 if self.is_flood else chance.uniform(0, self.pause))
 
     def _post(self, client: httpx.Client, given: dict[str, Any], *, cancel: bool) -> None:
         """Posts until it is accepted, as a careful caller does: the same key, so that no try makes a second
