@@ -34,7 +34,7 @@ class OperatorSettings(BaseSettings):
         ge=0,
         le=65535,
         description=(
-            "Where a worker or courier answers /health, /ready and /metrics; 0: nowhere. "
+            "Where a worker, courier or clock answers /health, /ready and /metrics; 0: nowhere. "
             "`lovage up` gives it to the first worker and the next ones to the others."
         ),
     )

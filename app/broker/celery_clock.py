@@ -1,5 +1,6 @@
 """Runs Celery's beat in this process: it publishes the sweep's message again and again."""
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -29,8 +30,18 @@ class QuietScheduler(Scheduler):  # type: ignore[misc]
             self._failing = False
 
 
-def serve_clock(redis_url: str, *, sweep_seconds: float, log_level: str) -> None:
-    """Does not return. `log_level` as in the settings, in lower case."""
+def serve_clock(
+    redis_url: str, *, sweep_seconds: float, log_level: str, on_published: Callable[[], None]
+) -> None:
+    """Does not return. `log_level` as in the settings, in lower case; `on_published` is called after each
+    sweep that Redis has taken."""
+
+    class Clock(QuietScheduler):
+        def apply_entry(self, entry: Any, producer: Any = None) -> None:
+            super().apply_entry(entry, producer)
+            if not self._failing:
+                on_published()
+
     make_celery(redis_url, sweep_seconds=sweep_seconds).Beat(
-        scheduler_cls=QuietScheduler, loglevel=log_level.upper(), quiet=True
+        scheduler_cls=Clock, loglevel=log_level.upper(), quiet=True
     ).run()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from app.worker.process import AcceleratorWorker, CourierProcess
 
 BACKENDS_LOOK_SECONDS = 2.0  # of a gateway worker that has nothing to do yet
+CLOCK_SILENCE_SECONDS = 15.0  # after which a clock is not ready: Redis takes no sweeps
 PANEL = "Processes (what `lovage up` and the containers start)"
 
 
@@ -160,9 +161,22 @@ def _await_backends(settings: Settings) -> None:
 def clock() -> None:
     """Send the sweeps on time (Celery beat). One is enough, more are harmless."""
     from app.broker.celery_clock import serve_clock
+    from app.observe.metrics import EVERYWHERE, Exposition
+    from app.worker.health import HealthOptions, HealthPort, Pulse
 
     settings = _settings()
-    serve_clock(settings.redis_url, sweep_seconds=settings.sweep_seconds, log_level=settings.log_level)
+    pulse = Pulse(max(CLOCK_SILENCE_SECONDS, settings.sweep_seconds * 3))
+    port = (settings.health_host, settings.health_port)
+    health = HealthPort(
+        HealthOptions(*port, settings.metrics, settings.metrics_token), Exposition(EVERYWHERE), pulse.is_fresh
+    )
+    health.start()
+    serve_clock(
+        settings.redis_url,
+        sweep_seconds=settings.sweep_seconds,
+        log_level=settings.log_level,
+        on_published=pulse.beat,
+    )
 
 
 def flower(port: Annotated[int | None, typer.Option(help="Port to listen on (FLOWER_PORT).")] = None) -> None:

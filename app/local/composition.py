@@ -162,7 +162,7 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
             if has_backends(env)
             else []
         ),
-        _program(options, env, "clock", ("clock",)),
+        _program(options, own_port(env, len(options.devices) + 2), "clock", ("clock",)),
         _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
     ]
 
@@ -176,7 +176,8 @@ def has_backends(env: Mapping[str, str]) -> bool:
 
 
 def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:
-    """On one machine each worker, and the courier after them, needs ports of its own: the next ones."""
+    """On one machine each worker, and courier, gateway and clock after them, needs ports of its own: the next
+    ones."""
     first = {name: env.get(name, "") for name in OWN_PORTS}
     ports = {name: int(port) for name, port in first.items() if port.isdecimal()}
     return {**env, **{name: str(port + number) for name, port in ports.items() if port}}

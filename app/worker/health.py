@@ -1,4 +1,4 @@
-"""A worker's or courier's health and metrics, over HTTP on HEALTH_PORT.
+"""A worker's, courier's or clock's health and metrics, over HTTP on HEALTH_PORT.
 
 The port answers `/health` while the process does, `/ready` by asking, and `/metrics`. It knows no accounts.
 """
@@ -6,6 +6,7 @@ The port answers `/health` while the process does, `/ready` by asking, and `/met
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -34,6 +35,21 @@ class HealthOptions:
     port: int
     metrics: bool = True
     metrics_token: str = ""
+
+
+class Pulse:
+    """Whether something that happens again and again has happened within `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = float("-inf")
+
+    def beat(self) -> None:
+        """It has happened."""
+        self._at = time.monotonic()
+
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self._at < self._seconds
 
 
 class HealthPort:

@@ -38,7 +38,8 @@ serve(app, ["cpu"], "failover@test", lambda: None, "info")
 CLOCK = """
 import sys
 from app.broker.celery_clock import serve_clock
-serve_clock(sys.argv[1], sweep_seconds=0.3, log_level="warning")
+on_published = lambda: print("taken", flush=True)
+serve_clock(sys.argv[1], sweep_seconds=0.3, log_level="warning", on_published=on_published)
 """
 
 
@@ -126,6 +127,9 @@ def test_the_clock_outlives_it_says_so_once_and_ticks_on(own_redis: str, tmp_pat
         with read_only(own_redis):
             time.sleep(READ_ONLY_SECONDS)
             assert clock.poll() is None, log.read_text()
+            taken = log.read_text().count("taken")
+        assert taken, "the clock's health counts what was taken"
+        eventually(lambda: log.read_text().count("taken") > taken, BACK_SECONDS)
         ticks = client.llen(sweeps)
         eventually(lambda: client.llen(sweeps) > ticks, BACK_SECONDS)
     text = log.read_text()

@@ -191,6 +191,6 @@ def test_every_name_of_the_example_arrives_in_every_process_of_up(
     assert {"api", "worker-cpu", "courier", "clock", "flower"} <= {program.name for program in programs}
     for program in programs:
         expected = others | {"LOVAGE_DATA_DIR": str(options.data_dir)}
-        if own := {"courier": 1, "gateway": 2}.get(program.name):
+        if own := {"courier": 1, "gateway": 2, "clock": 3}.get(program.name):
             expected["HEALTH_PORT"] = str(int(others["HEALTH_PORT"]) + own)  # each has one of its own
         assert {name: program.env[name] for name in names} == expected, program.name

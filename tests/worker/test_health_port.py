@@ -21,7 +21,7 @@ from app.observe import metrics
 from app.observe.metrics import Exposition, Gauges
 from app.settings import Settings
 from app.worker import metrics as worker_metrics
-from app.worker.health import HealthPort
+from app.worker.health import HealthOptions, HealthPort, Pulse
 
 TOKEN = "a-token-for-prometheus"
 
@@ -189,3 +189,13 @@ def test_a_label_that_callers_make_up_is_bounded(monkeypatch: pytest.MonkeyPatch
     ] == f"m{metrics.MOST_NAMES - 1}"
     assert metrics.bounded("one more") == "other"
     assert metrics.bounded("m3") == "m3"
+
+
+def test_a_clock_is_ready_while_its_sweeps_are_taken() -> None:
+    for seconds, ready in ((60.0, 200), (0.0, 503)):
+        pulse = Pulse(seconds)
+        port = HealthPort(HealthOptions("127.0.0.1", 0), Exposition(metrics.EVERYWHERE), pulse.is_fresh)
+        assert port.answer("/ready", {}, "127.0.0.1")[0] == 503, "none was taken yet"
+        pulse.beat()
+        assert port.answer("/ready", {}, "127.0.0.1")[0] == ready
+        assert port.answer("/health", {}, "127.0.0.1")[0] == 200
