@@ -3,11 +3,12 @@ makes one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from app.cli import screen
-from app.cli.connection import JSON, Api, show_json
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
 
 
 def add_to(app: typer.Typer) -> None:
@@ -53,7 +54,17 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
     screen.console().print(table)
 
 
-def rm(key_id: Annotated[str, typer.Argument(help="As shown by `lovage keys ls`.")]) -> None:
+def rm(
+    key: Annotated[str, typer.Argument(help="Its id or its name, as `lovage keys ls` shows them.")],
+) -> None:
     """Revoke a key."""
-    Api().call("DELETE", f"/v1/keys/{key_id}")
+    api = Api()
+    answer = api.call("GET", "/v1/keys")
+    rows = answer["results"] if isinstance(answer, dict) else answer
+    chosen = [row for row in rows if key in (row["id"], row["name"])]
+    if len(chosen) > 1:
+        ids = ", ".join(row["id"] for row in chosen)
+        stop(f"{key}: {len(chosen)} keys have this name: give an id ({ids})", EXIT_USAGE)
+    key_id = chosen[0]["id"] if chosen else key
+    api.call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
     print(f"{key_id} revoked")

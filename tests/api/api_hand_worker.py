@@ -47,6 +47,11 @@ class HandWorker:
         self._thread.start()
         return self
 
+    def publish_models(self, *models: dict[str, Any]) -> None:
+        """A heartbeat that says this of its models."""
+        with self._core.database.unit() as session:
+            workers.beat(session, self._id, running=1, models=models)
+
     def __exit__(self, *_: Any) -> None:
         self._stop.set()
         self._thread.join()

@@ -79,3 +79,13 @@ def test_secrets_are_shown_rotated_and_signed_out_of(run_as, ada: Person) -> Non
     assert run("account", "file-key", "--rotate", typed=typed).output.strip().splitlines()[-1] != key.strip()
     assert run("account", "sign-out", "--keys", typed=typed).exit_code == 0
     assert run("account", "show").exit_code == 1, "the key in use has ended, too"
+
+
+def test_a_key_is_revoked_by_its_name_unless_two_have_it(run_as, admin: Person) -> None:
+    run = run_as(admin)
+    for name in ("one of a kind", "twin", "twin"):
+        assert run("keys", "create", name).exit_code == 0
+    assert "revoked" in run("keys", "rm", "one of a kind").output
+    doubtful = run("keys", "rm", "twin")
+    assert (doubtful.exit_code, "2 keys have this name" in doubtful.output) == (2, True)
+    assert run("keys", "rm", "nothing").exit_code == 1

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from api_people import Person, Server
+from waiting import eventually
 
 from app.domain.claim_order import ClaimOrder
 from app.domain.predictions import Waiting
@@ -117,3 +118,18 @@ def test_a_look_at_a_users_smaller_share_is_not_taken_for_progress() -> None:
     before = look(*(waiting(n) for n in range(10)))
     assert before.count_left(look(*(waiting(n) for n in range(2, 5)), waiting(11, BOB))) == 2
     assert before.count_left(look(waiting(11, BOB))) == 10
+
+
+def test_a_prediction_says_what_keeps_it_from_running(ada: Person, echo, worker) -> None:
+    created = ada.run("ada/echo", seconds=30)
+    url = f"/v1/predictions/{created['id']}"
+    eventually(lambda: ada.http.get(url).json()["status"] == "processing")
+    assert "waiting_for" not in ada.http.get(url).json()
+    worker.publish_models({"version": created["version"], "model": "ada/echo", "state": "loading"})
+    loading = {"what": "model", "name": "ada/echo", "worker": "cpu@testhost"}
+    eventually(lambda: ada.http.get(url).json().get("waiting_for") == loading)
+    worker.publish_models({"version": created["version"], "model": "ada/echo", "state": "ready"})
+    eventually(lambda: "waiting_for" not in ada.http.get(url).json())
+    waiting = ada.http.get(f"/v1/predictions/{ada.run('ada/echo', text='behind it')['id']}").json()
+    assert waiting["waiting_for"] == {"what": "queue", "name": "cpu"}
+    ada.http.post(f"{url}/cancel")

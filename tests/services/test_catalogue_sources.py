@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from dripping import dripping
@@ -202,3 +203,18 @@ def test_the_operators_token_opens_the_hub_for_operators_only(hub, name, word):
     with pytest.raises(InvalidRequest, match=word) as refused:
         reader.inspect(f"hf:org/{name}")
     assert "administrators" in refused.value.detail
+
+
+def test_a_folder_that_cannot_be_taken_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    roots = [tmp_path / "roots"]
+    for reader, location, said in (
+        (SourceReader([]), "/models/x", "MODEL_ROOTS is empty"),
+        (SourceReader(roots), str(roots[0] / "absent"), "is not there"),
+        (SourceReader(roots), str(roots[0] / ("x" * 300)), "is not there"),
+        (SourceReader(roots), str(tmp_path / "elsewhere"), "must be a folder under one of"),
+        (SourceReader(roots), str(tmp_path / "nowhere"), "must be a folder under one of"),
+    ):
+        with pytest.raises(InvalidRequest, match=said):
+            reader.inspect(f"path:{location}")

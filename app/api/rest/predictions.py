@@ -294,7 +294,7 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     administrators, anybody's.
 
     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
-    to ask again.
+    to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that loads its model.
     """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")
@@ -310,6 +310,8 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     if position := await services.positions.position(prediction):
         more["queue"] = position.as_json()
         headers["Retry-After"] = str(position.retry_after)
+    if waiting_for := await services.fleet.waiting_for(prediction):
+        more["waiting_for"] = waiting_for
     return await answer_prediction(services, prediction, base_url(request), 200, headers, more=more)
 
 

@@ -63,6 +63,15 @@ class QueuePlaceOut(BaseModel):
     starts_in_seconds: WaitsOut | None
 
 
+class WaitingForOut(BaseModel):
+    """What keeps a prediction from running, as of some seconds ago: the queue of this name, or the model,
+    which this worker is loading."""
+
+    what: Literal["queue", "model"]
+    name: str
+    worker: str | None = left_out()
+
+
 PriorityWord = Literal["interactive", "default", "batch"]
 
 
@@ -114,6 +123,7 @@ class PredictionOut(BaseModel):
     data_removed: bool
     urls: UrlsOut
     queue: QueuePlaceOut | None = left_out()
+    waiting_for: WaitingForOut | None = left_out()
     deadline: datetime | None = left_out()
     deployment: str | None = left_out()
     request_id: str | None = left_out()

@@ -85,19 +85,25 @@ class SourceReader:
 
     def _folder(self, source: Source) -> InspectedSource:
         folder = self._under_root(source.location)
-        if folder is None:
-            raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
+        if not _is_folder(folder):
+            raise wrong_source("is not there: the server has no such folder under its model roots")
         folder = _snapshot(folder)
         files = read_folder(folder, self._roots)
         return InspectedSource(replace(source, location=str(folder)), files, hash_folder(folder, files.names))
 
-    def _under_root(self, location: str) -> Path | None:
+    def _under_root(self, location: str) -> Path:
+        """The folder that is meant, whether it is there or not. Raises InvalidRequest for one elsewhere: what
+        lies there is nobody's business."""
+        if not self._roots:
+            raise wrong_source("has no place here: MODEL_ROOTS is empty (MODEL_ROOTS=/models make up)")
+        inside = []
         for root in self._roots:
             with contextlib.suppress(OSError, ValueError):
                 folder = (root / location).resolve()
-                if folder.is_relative_to(root) and folder.is_dir():
-                    return folder
-        return None
+                inside += [folder] if folder.is_relative_to(root) else []
+        if not inside:
+            raise wrong_source("must be a folder under one of this server's model roots (MODEL_ROOTS)")
+        return next(filter(_is_folder, inside), inside[0])
 
     def _repository(self, source: Source) -> InspectedSource:
         try:
@@ -154,6 +160,14 @@ def list_bucket(
 
     client = s3.connect(endpoint_url or None, region, access_key_id or None, secret_access_key or None)
     return s3.S3Objects(client).list_objects(bucket, prefix)
+
+
+def _is_folder(path: Path) -> bool:
+    """Also of a name that no filesystem takes."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _snapshot(folder: Path) -> Path:

@@ -10,13 +10,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from app.db import queue_counts, workers
 from app.db.session import Database
 from app.domain import routing
-from app.domain.errors import ModelUnhealthy
+from app.domain.errors import ModelUnhealthy, Unavailable
+from app.domain.predictions import Prediction, Status
 from app.domain.routing import Candidate, Choice, Situation, VersionTrouble, WorkerFacts
 from app.domain.versions import Placement
 from app.domain.workers import Worker
@@ -86,6 +89,7 @@ class Fleet:
         self._workers: Sequence[WorkerFacts] = ()
         self._sent: Counter[str] = Counter()
         self._turns: Counter[str] = Counter()
+        self._loading: dict[tuple[UUID, str], str] = {}  # the names of workers, by incarnation and version
         self._read_at = float("-inf")
         self._reading: asyncio.Future[None] | None = None
 
@@ -131,10 +135,29 @@ class Fleet:
     def live(self) -> list[WorkerFacts]:
         """The live workers, from the database."""
         with self._database.unit() as session:
-            live = [worker_facts(worker) for worker in workers.live(session, self._dead_after)]
+            rows = workers.live(session, self._dead_after)
+            live = [worker_facts(worker) for worker in rows]
             pinned = [worker.pinned for worker in live]
             counts = queue_counts.in_queues(session, pinned, COUNTED) if live else []
+        self._loading = {
+            (worker.id, str(model["version"])): worker.name
+            for worker in rows
+            for model in worker.models
+            if model.get("state") == "loading"
+        }
         return [replace(worker, waiting=count.waiting) for worker, count in zip(live, counts, strict=True)]
+
+    async def waiting_for(self, prediction: Prediction) -> dict[str, str] | None:
+        """What keeps a prediction from running: its queue, or its model, which a worker is loading, as of the
+        last reading. None: nothing that is known here."""
+        if prediction.status is Status.STARTING:
+            return {"what": "queue", "name": prediction.queue}
+        if prediction.status is not Status.PROCESSING or prediction.progress or prediction.worker is None:
+            return None
+        with suppress(Unavailable):  # it is a courtesy
+            await self.refresh()
+        worker = self._loading.get((prediction.worker, prediction.version_id))
+        return {"what": "model", "name": prediction.model, "worker": worker} if worker else None
 
     async def able(self, config: dict[str, Any]) -> list[str]:
         """The live workers, by their pinned queues, that could run a version of this configuration."""
