@@ -1,16 +1,25 @@
-"""Writes .env.example and the table of docs/reference/settings.md from the settings; `--check` only says
-whether they are up to date."""
+"""Writes .env.example, the table of docs/reference/settings.md and the schema of a deployment's file from the
+settings; `--check` only says whether they are up to date."""
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
 
+from app.cli.deployment_schema import deployment_schema
 from app.cli.env_template import env_text
 from app.settings import Settings, shown_default
 
 ROOT = Path(__file__).parents[1]
 TARGET, PAGE = ROOT / ".env.example", ROOT / "docs" / "reference" / "settings.md"
+
+SCHEMA = ROOT / "docs" / "reference" / "deployment.schema.json"
+
+
+def schema() -> str:
+    """The schema's file."""
+    return json.dumps(deployment_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def table() -> str:
@@ -40,9 +49,11 @@ def main() -> int:
         "--check", action="store_true", help="write nothing; exit code 1 when the file is out of date"
     )
     if parser.parse_args().check:
-        return 0 if TARGET.read_text() == env_text() and PAGE.read_text() == page() else 1
+        files = {TARGET: env_text(), PAGE: page(), SCHEMA: schema()}
+        return 0 if all(path.read_text() == text for path, text in files.items()) else 1
     TARGET.write_text(env_text())
     PAGE.write_text(page())
+    SCHEMA.write_text(schema())
     return 0
 
 

@@ -85,9 +85,7 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
 
 def test_the_schema_of_editors_is_up_to_date_and_takes_what_we_take() -> None:
     kept = json.loads((ROOT / "docs" / "reference" / "deployment.schema.json").read_text())
-    assert kept == json.loads(json.dumps(deployment_schema())), (
-        "run: lovage config schema > docs/reference/deployment.schema.json"
-    )
+    assert kept == json.loads(json.dumps(deployment_schema())), "run: python scripts/env_example.py"
     jsonschema.Draft202012Validator.check_schema(kept)
     validator = jsonschema.Draft202012Validator(kept)
     assert not list(validator.iter_errors(yaml.safe_load(FILE.replace("off", '"off"'))))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from app import setting_sources, settings
 from app.cli import app as lovage
-from app.local.composition import Connections, UpOptions, environment, platform_programs
+from app.local.composition import OWN_PORTS, Connections, UpOptions, environment, platform_programs
 from scripts.images.compose_file import NotSet, read_compose, read_env
 from scripts.images.trials import INSIDE
 
@@ -143,6 +143,7 @@ OTHERS: dict[str, str] = {
     "DENY_ADDRESSES": "10.0.0.2",
     "WEBHOOK_RETRY_SECONDS": "1,2",
     "MODEL_ALIASES": "small=demo/minilm",
+    "MCP_MODELS": "demo/minilm",
     "RATE_LIMIT_CREATES": "7/minute",
     "RATE_LIMIT_CALLS": "7/minute",
     "RATE_LIMIT_KEY": "7/minute",
@@ -192,5 +193,5 @@ def test_every_name_of_the_example_arrives_in_every_process_of_up(
     for program in programs:
         expected = others | {"LOVAGE_DATA_DIR": str(options.data_dir)}
         if own := {"courier": 1, "gateway": 2, "clock": 3}.get(program.name):
-            expected["HEALTH_PORT"] = str(int(others["HEALTH_PORT"]) + own)  # each has one of its own
+            expected |= {name: str(int(others[name]) + own) for name in OWN_PORTS}  # each has its own
         assert {name: program.env[name] for name in names} == expected, program.name
