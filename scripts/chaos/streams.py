@@ -1,8 +1,8 @@
 """Model processes are killed in mid-stream: `python -m scripts.chaos.streams`; with `--worker`, workers.
 
-Streams of a real text model, greedy, in rounds; in each round the process is killed once. Exit code 1 when a
-stream did not end, was not the text of an undisturbed run or not the `output` on record, or stood still for
-longer than the bound.
+Streams of a real text model, greedy, in rounds; in each, all processes of that kind are killed once. Exit
+code 1 when a stream did not end, was not the text of an undisturbed run or not the `output` on record, or
+stood still for longer than the bound.
 """
 
 import argparse
@@ -11,14 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from app.local.platform_state import Platform
-from scripts.chaos.faults import Family, send
+from scripts.chaos.faults import Family
 from scripts.own_platform import UNLIMITED, judged
 
 PROMPTS = ("The whale", "Alice was beginning to get very tired of", "It was the best of", "The captain said")
@@ -77,15 +79,19 @@ class Reader:
         return "".join(self.pieces)
 
 
+def list_processes(family: Family, part: str) -> list[psutil.Process]:
+    """All model processes, or all workers."""
+    return {"": [], "model": family.models(), "worker": family.of("worker", "--device")}[part]
+
+
 def run_round(client: httpx.Client, family: Family, part: str) -> list[Reader]:
-    """All prompts at once; when each has some pieces, the process is killed, unless `part` is empty."""
+    """All prompts at once; when each has some pieces, the processes are killed, unless `part` is empty."""
     readers = [Reader(client, prompt).start() for prompt in PROMPTS]
     while part and any(len(reader.pieces) < KILLED_AFTER for reader in readers):
         time.sleep(0.002)
-    if part == "model":
-        send(family.models(), signal.SIGKILL)
-    elif part == "worker":
-        send(family.of("worker", "--device"), signal.SIGKILL)
+    for process in list_processes(family, part):  # whichever of them has the streams
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
     for reader in readers:
         reader.finish()
     return readers
@@ -118,7 +124,10 @@ def measure(platform: Platform, rounds: int, part: str) -> bool:
                 print(
                     f"  {reader.prediction['id']} {reader.prediction['status']} {reader.events}", flush=True
                 )
-    print(f"{rounds} kills, {len(gaps)} streams, wrong {wrong}, longest gap {max(gaps):.2f} s")
+    print(
+        f"{rounds} kills, {len(gaps)} streams: wrong {wrong} (wanted 0), longest gap {max(gaps):.2f} s"
+        f" (wanted ≤ {LONGEST_GAP[part]:g} s)"
+    )
     return not wrong and max(gaps) <= LONGEST_GAP[part]
 
 
