@@ -4,7 +4,7 @@ of this platform's own devices have, so that every edge serves both."""
 from typing import Any
 
 from app.domain.backend_choice import STRATEGIES
-from app.domain.backends import RUNTIME
+from app.domain.backends import CONDITION, RUNTIME
 
 Schema = dict[str, Any]
 
@@ -136,6 +136,7 @@ SPEC: dict[str, Any] = {
                     "name": {"type": "string", "maxLength": 64},
                     "model": {"type": "string", "maxLength": 200},
                     "weight": {"type": "number", "minimum": 0.001, "maximum": 1_000},
+                    "only_when": {"type": "string", "maxLength": 100, "pattern": CONDITION},
                 },
             },
             "description": "The backends that it may run on. Default: that of its source.",

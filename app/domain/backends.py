@@ -1,6 +1,7 @@
 """A backend: something elsewhere that runs versions, such as a server of models. As the platform keeps it,
 what it serves, and how it has done lately. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,7 @@ HEALTHY, DEGRADED = "healthy", "degraded"
 OPEN, UNREACHABLE = "open", "unreachable"
 STATES = (HEALTHY, DEGRADED, OPEN, UNREACHABLE)
 UNKNOWN = "unknown"  # no gateway worker has said anything of it lately
+CONDITION = r"^backlog_seconds > ([0-9]{1,6}(\.[0-9]{1,3})?)$"  # as JSON Schema writes it
 DEFAULT_CONCURRENCY = 64
 DEFAULT_SILENCE_SECONDS = 120.0
 
@@ -125,16 +127,37 @@ def sum_reports(reports: Sequence[BackendReport]) -> BackendReport:
 @dataclass(frozen=True, slots=True)
 class BackendChoice:
     """One of the backends that a version may run on: the name, what the model is called there, and its share
-    of the traffic."""
+    of the traffic. With `overflow_seconds` it gets only what has waited for longer than that."""
 
     name: str
     model: str
     weight: float = 1.0
+    overflow_seconds: float | None = None
+
+    def why_not(self, backlog_seconds: float) -> str:
+        """Why it does not get a prediction that has waited so long; "" when it may."""
+        if self.overflow_seconds is None or backlog_seconds > self.overflow_seconds:
+            return ""
+        return f"only when backlog_seconds > {self.overflow_seconds:g}"
 
 
 def choices_of(config: Mapping[str, Any]) -> tuple[BackendChoice, ...]:
     """The backends that a version's configuration names, in its order."""
     return tuple(
-        BackendChoice(str(each["name"]), str(each["model"]), float(each.get("weight", 1.0)))
+        BackendChoice(
+            str(each["name"]),
+            str(each["model"]),
+            float(each.get("weight", 1.0)),
+            overflow_seconds(str(each.get("only_when") or "")),
+        )
         for each in config.get("backends") or ()
     )
+
+
+def overflow_seconds(condition: str) -> float | None:
+    """The seconds of `backlog_seconds > 30`, None of no condition. Raises ValueError for any other."""
+    if not condition:
+        return None
+    if match := re.match(CONDITION, condition):
+        return float(match[1])
+    raise ValueError("must be like backlog_seconds > 30")

@@ -10,7 +10,7 @@ from uuid import UUID
 # Crockford's base 32 in lower case: no i, l, o, u. A prediction id is 48 bits of milliseconds and 80 random
 # bits.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-ID_LENGTH = 26
+ID_LENGTH, TIME_LENGTH = 26, 10
 
 
 class Status(StrEnum):
@@ -48,6 +48,14 @@ def _id_of(number: int) -> str:
         number, low = divmod(number, 32)
         digits.append(ALPHABET[low])
     return "".join(reversed(digits))
+
+
+def accepted_at(prediction_id: str) -> float:
+    """Unix time, to the millisecond, that an identifier was made at."""
+    number = 0
+    for letter in prediction_id[:TIME_LENGTH]:
+        number = number * 32 + ALPHABET.index(letter)
+    return number / 1_000
 
 
 def is_id(text: str) -> bool:

@@ -13,6 +13,7 @@ from fake_upstream import FakeUpstream
 from app.backends.base import BackendAddress, BackendKind
 from app.backends.registry import find
 from app.domain.backends import Backend
+from app.domain.predictions import new_id
 from app.domain.work import END, Chunk, Event, Finished, ModelSpec, Work
 from app.engine.work_items import Handle
 from app.outbound.addresses import AddressPolicy
@@ -82,13 +83,21 @@ class Gateway:
         self, inputs: list[dict[str, Any]], task: str = "text-generation", strategy: str = "", **given: Any
     ) -> list[Watched]:
         model = given.pop("model", "tiny-chat")
-        config: dict[str, Any] = {"backends": [{"name": name, "model": model} for name in self.names]}
+        overflow, age = given.pop("only_when", {}), given.pop("age", 0.0)
+        config: dict[str, Any] = {
+            "backends": [
+                {"name": name, "model": model, "only_when": overflow.get(name, "")} for name in self.names
+            ]
+        }
         config |= {"strategy": strategy} if strategy else {}
         spec = ModelSpec(f"{task} {strategy}", "a/b", "backend", task, config=config)
         watched = [Watched() for _ in inputs]
         group = [
-            (Work(f"{number:026}", values, timeout=given.get("timeout", 0.0)), each.put)
-            for number, (values, each) in enumerate(zip(inputs, watched, strict=True))
+            (
+                Work(new_id(int((time.time() - age) * 1_000)), values, timeout=given.get("timeout", 0.0)),
+                each.put,
+            )
+            for values, each in zip(inputs, watched, strict=True)
         ]
         for each, handle in zip(watched, self.engine.submit_all(spec, group), strict=True):
             each.handle = handle

@@ -17,8 +17,9 @@ from app.backends.credentials import CredentialSealer
 from app.backends.openai_pieces import StreamedText
 from app.domain.backend_choice import EXPLORED, STRATEGIES, BackendFacts, choose, next_credits, rate
 from app.domain.backend_retry import Fault, Retry, Tried, UpstreamFailed, next_step
-from app.domain.backends import Backend, BackendReport, sum_reports
+from app.domain.backends import Backend, BackendReport, choices_of, overflow_seconds, sum_reports
 from app.domain.errors import Unavailable
+from app.domain.predictions import accepted_at, new_id
 from app.domain.work import Failed
 from app.services.backends.registry import ListedBackend
 from app.services.backends.selection import choices_for, select
@@ -244,3 +245,13 @@ def test_what_is_missing_is_claimed_when_it_is_worth_a_statement(held: int, limi
 def test_a_backend_with_few_places_is_filled_at_once_and_one_that_is_away_not_at_all() -> None:
     assert [limit_with(2, held) for held in range(5)] == [4, 4, 4, 4, 4]
     assert limit_with(0, 3) == 0
+
+
+def test_a_condition_is_read_and_an_identifier_says_its_time() -> None:
+    [choice] = choices_of({"backends": [{"name": "a", "model": "m", "only_when": "backlog_seconds > 2.5"}]})
+    assert choice.overflow_seconds == 2.5
+    assert choice.why_not(2.4) == "only when backlog_seconds > 2.5"
+    assert not choice.why_not(2.6)
+    with pytest.raises(ValueError, match="must be like"):
+        overflow_seconds("now and then")
+    assert accepted_at(new_id(1_764_000_000_123)) == 1_764_000_000.123

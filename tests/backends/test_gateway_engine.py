@@ -215,3 +215,13 @@ def test_turns_are_shared_evenly(start_upstream: Start, open_gateway: Open) -> N
     for each in gateway.submit_all([{"prompt": "x"}] * 40, strategy="round-robin"):
         assert isinstance(each.ending, Finished)
     assert first.calls["/v1/completions"] == second.calls["/v1/completions"] == 20
+
+
+def test_an_overflow_gets_only_what_has_waited_so_long(start_upstream: Start, open_gateway: Open) -> None:
+    own, paid = start_upstream(pause=0.3), start_upstream()
+    gateway = open_gateway(registered(own, "own", max_concurrency=1), registered(paid, "paid"))
+    overflow = {"paid": "backlog_seconds > 30"}
+    first, second = gateway.submit_all([{"prompt": "x"}] * 2, only_when=overflow)
+    assert [each.ending.metrics["backend"] for each in (first, second)] == ["own", "own"]
+    old = gateway.submit_all([{"prompt": "x"}] * 2, only_when=overflow, age=31.0)
+    assert sorted(each.ending.metrics["backend"] for each in old) == ["own", "paid"]

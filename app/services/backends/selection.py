@@ -56,7 +56,7 @@ def facts_of(listed: ListedBackend | None, choice: BackendChoice) -> BackendFact
         model=choice.model,
         weight=choice.weight,
         state=report.state,
-        unusable=_why_not(listed, choice.model),
+        unusable=_why_not(listed, choice.model) or choice.why_not(0.0),
         free=backend.max_concurrency - report.in_flight,
         in_flight=report.in_flight,
         latency=report.latency_p50 or 0.0,

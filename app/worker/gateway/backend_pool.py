@@ -3,6 +3,7 @@ from the event loop only; knows no prediction and no database."""
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,11 +67,16 @@ class BackendPool:
         return list(self._backends.values())
 
     async def lease(
-        self, choices: Sequence[BackendChoice], version: str, strategy: str, avoid: Collection[str] = ()
+        self,
+        choices: Sequence[BackendChoice],
+        version: str,
+        strategy: str,
+        avoid: Collection[str] = (),
+        accepted: float = 0.0,
     ) -> Lease:
-        """A place at one of them; waits for it. `avoid`: only where no other can have it. In order of
-        asking."""
-        if lease := self._try(choices, version, strategy, avoid):
+        """A place at one of them for what was `accepted` at that Unix time; waits for it. `avoid`: only where
+        no other can have it. In order of asking."""
+        if lease := self._try(choices, version, strategy, avoid, accepted):
             return lease
         loop, names = asyncio.get_running_loop(), frozenset(choice.name for choice in choices)
         waiting = _Waiting(names, loop.create_future())
@@ -81,7 +87,7 @@ class BackendPool:
                     async with asyncio.timeout(LOOK_SECONDS):
                         await waiting.turn
                 waiting.turn = loop.create_future()
-                if lease := self._try(choices, version, strategy, avoid):
+                if lease := self._try(choices, version, strategy, avoid, accepted):
                     return lease
         finally:
             del self._waiting[waiting]
@@ -102,9 +108,14 @@ class BackendPool:
                 waiting.turn.set_result(None)
 
     def _try(
-        self, choices: Sequence[BackendChoice], version: str, strategy: str, avoid: Collection[str]
+        self,
+        choices: Sequence[BackendChoice],
+        version: str,
+        strategy: str,
+        avoid: Collection[str],
+        accepted: float,
     ) -> Lease | None:
-        facts = self.facts(choices, version)
+        facts = self.facts(choices, version, time.time() - accepted)
         others = [each for each in facts if each.name not in avoid]
         chosen = backend_choice.choose(strategy, others, random.random())
         if chosen is None and avoid and not any(each.is_usable for each in others):
@@ -117,10 +128,12 @@ class BackendPool:
         choice = BackendChoice(chosen.name, chosen.model, chosen.weight)
         return Lease(self._backends[chosen.name], choice)
 
-    def facts(self, choices: Sequence[BackendChoice], version: str) -> list[BackendFacts]:
-        """All that a version names, known here or not."""
+    def facts(
+        self, choices: Sequence[BackendChoice], version: str, backlog_seconds: float = 0.0
+    ) -> list[BackendFacts]:
+        """All that a version names, known here or not, for a prediction that has waited so long."""
         return [
-            self._backends[choice.name].facts(choice, version)
+            self._backends[choice.name].facts(choice, version, backlog_seconds)
             if choice.name in self._backends
             else BackendFacts(choice.name, choice.model, unusable="there is no such backend", free=0)
             for choice in choices

@@ -15,6 +15,7 @@ from typing import Any
 from app.backends.base import BackendCall
 from app.domain.backend_retry import Retry, Tried, UpstreamFailed, next_step
 from app.domain.errors import ModelFailed
+from app.domain.predictions import accepted_at
 from app.domain.work import Canceled, Crashed, Failed, Finished, Log, ModelSpec, Started, Work
 from app.engine.capacity import next_pace
 from app.engine.loaded_model import LoadedModel
@@ -108,8 +109,11 @@ class GatewayEngine:
         calls = restarts = 0
         avoid, first_call = set[str](), 0.0
         names: list[str] = []
+        accepted = accepted_at(item.work.id)
         while True:
-            lease = await self.pool.lease(version.choices, version.spec.version, version.strategy, avoid)
+            lease = await self.pool.lease(
+                version.choices, version.spec.version, version.strategy, avoid, accepted
+            )
             name = lease.choice.name
             now = time.monotonic()
             if not calls:
@@ -132,7 +136,7 @@ class GatewayEngine:
                 calls,
                 has_output=len(item.delivered) > 0,
                 restarts=restarts,
-                others=self._has_others(version, name),
+                others=self._has_others(version, name, time.time() - accepted),
             )
             step = next_step(failure, tried)
             item.handle.put(Log(f"backend {name}: {failure.sentence}\n"))
@@ -143,8 +147,8 @@ class GatewayEngine:
             item.sent = True
             await asyncio.sleep(step.wait)
 
-    def _has_others(self, version: GatewayVersion, name: str) -> bool:
-        facts = self.pool.facts(version.choices, version.spec.version)
+    def _has_others(self, version: GatewayVersion, name: str, backlog_seconds: float) -> bool:
+        facts = self.pool.facts(version.choices, version.spec.version, backlog_seconds)
         return any(each.is_usable for each in facts if each.name != name)
 
     async def _call_backend(

@@ -47,14 +47,14 @@ class LiveBackend:
     def breaker(self, model: str) -> Breaker:
         return self._breakers.setdefault(model, Breaker())
 
-    def facts(self, choice: BackendChoice, version: str) -> BackendFacts:
-        """As a strategy sees it now."""
+    def facts(self, choice: BackendChoice, version: str, backlog_seconds: float) -> BackendFacts:
+        """As a strategy sees it now, for a prediction that has waited so long."""
         return BackendFacts(
             name=choice.name,
             model=choice.model,
             weight=choice.weight,
             state=self.state,
-            unusable=self._why_not(choice.model),
+            unusable=self._why_not(choice.model) or choice.why_not(backlog_seconds),
             free=self.row.max_concurrency - self.in_flight,
             in_flight=self.in_flight,
             credit=self._credits.get(version, 0.0),
