@@ -107,13 +107,10 @@ class GatewayEngine:
         self, version: GatewayVersion, item: WorkItem, limit: asyncio.Timeout
     ) -> Finished | Failed:
         calls = restarts = 0
-        avoid, first_call = set[str](), 0.0
-        names: list[str] = []
+        avoid, names, first_call = set[str](), list[str](), 0.0
         accepted = accepted_at(item.work.id)
         while True:
-            lease = await self.pool.lease(
-                version.choices, version.spec.version, version.strategy, avoid, accepted
-            )
+            lease = await self._lease(version, avoid, accepted)
             name = lease.choice.name
             now = time.monotonic()
             if not calls:
@@ -146,6 +143,9 @@ class GatewayEngine:
             item.reset()
             item.sent = True
             await asyncio.sleep(step.wait)
+
+    async def _lease(self, version: GatewayVersion, avoid: set[str], accepted: float) -> Lease:
+        return await self.pool.lease(version.choices, version.spec.version, version.strategy, avoid, accepted)
 
     def _has_others(self, version: GatewayVersion, name: str, backlog_seconds: float) -> bool:
         facts = self.pool.facts(version.choices, version.spec.version, backlog_seconds)
