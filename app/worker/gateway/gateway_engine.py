@@ -107,10 +107,10 @@ class GatewayEngine:
         self, version: GatewayVersion, item: WorkItem, limit: asyncio.Timeout
     ) -> Finished | Failed:
         calls = restarts = 0
-        avoid, names, first_call = set[str](), list[str](), 0.0
-        accepted = accepted_at(item.work.id)
+        avoid, first_call = set[str](), 0.0
+        names: list[str] = []
         while True:
-            lease = await self._lease(version, avoid, accepted)
+            lease = await self._lease(version, item, avoid)
             name = lease.choice.name
             now = time.monotonic()
             if not calls:
@@ -133,7 +133,7 @@ class GatewayEngine:
                 calls,
                 has_output=len(item.delivered) > 0,
                 restarts=restarts,
-                others=self._has_others(version, name, time.time() - accepted),
+                others=self._has_others(version, item, name),
             )
             step = next_step(failure, tried)
             item.handle.put(Log(f"backend {name}: {failure.sentence}\n"))
@@ -144,10 +144,12 @@ class GatewayEngine:
             item.sent = True
             await asyncio.sleep(step.wait)
 
-    async def _lease(self, version: GatewayVersion, avoid: set[str], accepted: float) -> Lease:
+    async def _lease(self, version: GatewayVersion, item: WorkItem, avoid: set[str]) -> Lease:
+        accepted = accepted_at(item.work.id)
         return await self.pool.lease(version.choices, version.spec.version, version.strategy, avoid, accepted)
 
-    def _has_others(self, version: GatewayVersion, name: str, backlog_seconds: float) -> bool:
+    def _has_others(self, version: GatewayVersion, item: WorkItem, name: str) -> bool:
+        backlog_seconds = time.time() - accepted_at(item.work.id)
         facts = self.pool.facts(version.choices, version.spec.version, backlog_seconds)
         return any(each.is_usable for each in facts if each.name != name)
 
