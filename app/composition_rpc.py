@@ -13,6 +13,7 @@ from app.rpc.server import OpenServer, RpcOptions, RpcServer
 from app.services.files.own_files import OwnFiles
 from app.services.people.access import Access
 from app.services.people.tokens import TokenSigner
+from app.services.people.worker_tokens import GrantVerifier, public_key
 from app.services.predictions.backlog import Backlog, BacklogLimits
 from app.services.predictions.direct import RunningHere, ThisWorker
 from app.services.predictions.input_check import InputChecker
@@ -75,6 +76,7 @@ def build_direct_parts(
     return DirectParts(
         core.database,
         access,
+        GrantVerifier(public_key(settings.secret_key), post.facts.pinned),
         build_model_names(settings, core.database, threads, runnables),
         build_rate_limits(settings),
         submitter,

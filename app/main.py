@@ -57,6 +57,7 @@ from app.api.rest import (
     users,
     versions,
     webhooks,
+    worker_sessions,
 )
 from app.api.server import Leaving
 from app.api.tei import embeddings as tei_embeddings
@@ -86,6 +87,7 @@ ROUTERS = (
     versions,
     deployments,
     serving,
+    worker_sessions,
     runtimes,
     stats,
     statistics,

@@ -283,6 +283,10 @@ class WorkerSettings(BaseSettings):
         ),
     )
     grpc_host: str = Field("127.0.0.1", description="Address of GRPC_PORT.")
+    grpc_public_host: str = Field(
+        "",
+        description="Where clients of sessions reach GRPC_PORT. Empty: GRPC_HOST, or this machine's name.",
+    )
     heartbeat_seconds: float = Field(5, gt=0, description="How often a worker writes its heartbeat.")
     dead_after_seconds: float = Field(
         15, gt=0, description="Silence after which a worker counts as dead and its work is retried."

@@ -2,6 +2,7 @@
 in the engine, canceled when the caller leaves. Knows no wire format."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,15 @@ from typing import Any
 
 from app.db import predictions as table
 from app.db.session import Database
-from app.domain.errors import LovageError, NotFound, TooMany, Unavailable, wrong_field
+from app.domain.errors import (
+    Forbidden,
+    LovageError,
+    NotFound,
+    TooMany,
+    Unauthenticated,
+    Unavailable,
+    wrong_field,
+)
 from app.domain.predictions import DIRECT, Prediction
 from app.domain.versions import VERSION_ID, RunnableVersion
 from app.engine.capacity import UNMEASURED
@@ -18,6 +27,7 @@ from app.rpc.errors import Context
 from app.services.catalogue.model_names import ModelNames
 from app.services.people.access import Access, Principal
 from app.services.people.rate_limits import RateLimits
+from app.services.people.worker_tokens import GrantVerifier, WorkerGrant
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.stored_values import StoredValues
@@ -26,9 +36,18 @@ from app.worker.runner import Runner
 
 MOST_BYTES = 512 * 1024 * 1024  # of requests that are held at once
 RETRY_SECONDS = 0.5
+KEPT = 512  # versions of sessions
+ANOTHER = "Ask for another session (POST /v1/sessions)."
 FULL = "This worker has no capacity for more predictions of this model now."
 TOO_MANY_BYTES = "This worker holds as many bytes of requests as it may."
 DRAINING = "This worker takes nothing new: it is stopping. Ask for another."
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedPrincipal(Principal):
+    """A caller with a session's token: may run what it names, and nothing else."""
+
+    grant: WorkerGrant | None = None
 
 
 @dataclass(slots=True)
@@ -37,6 +56,7 @@ class DirectParts:
 
     database: Database
     access: Access
+    verifier: GrantVerifier
     names: ModelNames
     limits: RateLimits
     submitter: Submitter
@@ -54,6 +74,7 @@ class DirectCalls:
         self._parts = parts
         self._held_bytes = 0
         self._opening: set[asyncio.Task[DirectRun]] = set()
+        self._versions: dict[str, RunnableVersion] = {}
         self.draining = False
 
     async def caller(self, context: Context) -> Principal:
@@ -62,11 +83,33 @@ class DirectCalls:
             raise Unavailable(DRAINING, retry_after=RETRY_SECONDS)
         metadata = {key: value for key, value in context.invocation_metadata() or ()}
         header = metadata.get("authorization")
-        return await self._parts.access.principal(str(header) if header is not None else None)
+        return self._granted(str(header or "")) or await self._parts.access.principal(
+            str(header) if header is not None else None
+        )
+
+    async def expiry(self, context: Context) -> float | None:
+        """The Unix time at which the caller's session ends; None for a caller with a key. Raises
+        Unauthenticated, Unavailable."""
+        caller = await self.caller(context)
+        return caller.grant.expires_at if isinstance(caller, GrantedPrincipal) and caller.grant else None
+
+    def _granted(self, header: str) -> "GrantedPrincipal | None":
+        """By a session's token, which asks nobody. Raises Unauthenticated."""
+        scheme, _, token = header.partition(" ")
+        try:
+            grant = self._parts.verifier.verify(token.strip()) if scheme.lower() == "bearer" else None
+        except ValueError as error:
+            raise Unauthenticated(f"The session's token is refused: {error}. {ANOTHER}") from None
+        if grant is None:
+            return None
+        scopes = frozenset({"predict"})
+        return GrantedPrincipal(grant.user_id, grant.username, scopes, key_id=grant.key_id, grant=grant)
 
     async def version(self, caller: Principal, model: str, version: str) -> RunnableVersion:
         """What is to run. Raises NotFound, InvalidRequest."""
         caller.need("predict")
+        if isinstance(caller, GrantedPrincipal):
+            return await self._granted_version(caller, model, version)
         if version and not VERSION_ID.match(version):
             raise wrong_field("model_version", "must be empty or a version's id (64 hex digits)")
         reference = await self._parts.names.reference(caller, model)
@@ -79,6 +122,21 @@ class DirectCalls:
             raise NotFound(
                 f"The model {model[:200]!r} does not exist or you do not have access to it."
             ) from None
+
+    async def _granted_version(self, caller: "GrantedPrincipal", model: str, version: str) -> RunnableVersion:
+        """The session's own, kept once it is known: versions never change. Raises Forbidden."""
+        grant = caller.grant
+        assert grant is not None
+        names = (grant.model, grant.model.partition("/")[2], grant.version, f"{grant.model}:{grant.version}")
+        if model not in names or version not in ("", grant.version):
+            raise Forbidden(f"This session is for {grant.model}, not for {model[:200]!r}. {ANOTHER}")
+        kept = self._versions.get(grant.version)
+        if kept is None:
+            kept = await self._parts.names.runnable(caller, grant.version)
+            if len(self._versions) >= KEPT:
+                self._versions.clear()
+            self._versions[grant.version] = kept
+        return kept
 
     async def open(
         self,
@@ -178,3 +236,8 @@ class DirectCalls:
     @staticmethod
     async def _off_loop(call: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def seconds_until(moment: float | None) -> float | None:
+    """From now to a Unix time, at least 0; None for no such time."""
+    return None if moment is None else max(0.0, moment - time.time())

@@ -8,14 +8,14 @@ from typing import Any
 import grpc
 
 from app import __version__
-from app.domain.errors import LovageError, wrong_field
+from app.domain.errors import LovageError, Unauthenticated, wrong_field
 from app.domain.tensor_signature import choose_outputs, input_from, tensors_from
 from app.domain.tensors import Tensor, WrongTensor
 from app.domain.versions import RunnableVersion
 from app.domain.work import Chunk
-from app.rpc.direct_calls import DirectCalls
+from app.rpc.direct_calls import DirectCalls, seconds_until
 from app.rpc.direct_run import DirectRun
-from app.rpc.errors import Context, answering, sentence_of
+from app.rpc.errors import Context, abort, answering, sentence_of
 from app.rpc.model_repository import ModelRepository
 from app.rpc.stubs import inference_pb2 as messages
 from app.rpc.tensor_messages import read_parameters, read_tensors, write_tensors
@@ -107,8 +107,13 @@ class InferenceService:
         answers: asyncio.Queue[messages.ModelStreamInferResponse | None] = asyncio.Queue()
         reading = asyncio.create_task(self._read_stream(requests, context, answers))
         try:
-            while (answer := await answers.get()) is not None:
+            until = await self._calls.expiry(context)
+            while (answer := await asyncio.wait_for(answers.get(), seconds_until(until))) is not None:
                 yield answer
+        except TimeoutError:
+            await abort(context, Unauthenticated("The session has expired. Ask for another one."))
+        except LovageError as error:
+            await abort(context, error)
         finally:
             reading.cancel()
 

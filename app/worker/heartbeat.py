@@ -42,6 +42,7 @@ class Post:
     device: Device
     host: str
     slots: int
+    grpc_address: str = ""  # where clients call it themselves
 
     @property
     def queues(self) -> list[str]:
@@ -69,6 +70,7 @@ class Post:
                 "total_bytes": device.total_bytes,
                 "capability": device.capability,
                 "driver": device.driver,
+                **({"grpc_address": self.grpc_address} if self.grpc_address else {}),
             },
             queues=self.queues,
             slots=self.slots,

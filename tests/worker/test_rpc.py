@@ -2,6 +2,7 @@
 prediction."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from app.engine.devices import Device
 from app.rpc.inference_service import NAME
 from app.rpc.stubs import inference_pb2 as messages
 from app.services.people.access import digest
+from app.services.people.worker_tokens import GrantSigner, WorkerGrant
 from app.worker.heartbeat import Post
 from app.worker.model_preload import ModelPreloader
 
@@ -63,7 +65,7 @@ def client(parts: SimpleNamespace, settings: Any) -> Iterator[Client]:
     parts.ending_writer.start()
     server = build_rpc(settings, parts.core, post, parts)
     server.start()
-    parts.server = server
+    parts.server, parts.secret = server, settings.secret_key
     client = Client(server.port)
     yield client
     client.channel.close()
@@ -198,3 +200,35 @@ def test_a_worker_that_stops_refuses_and_says_so_to_health_checks(client, parts)
     assert (error.code(), "stopping" in error.details()) == (grpc.StatusCode.UNAVAILABLE, True)
     assert not client.call("ServerReady", messages.ServerReadyRequest(), ()).ready
     assert client.call("ServerLive", messages.ServerLiveRequest(), ()).live
+
+
+def token(parts: SimpleNamespace, *, worker: str = "cpu@here", seconds: float = 60, secret: str = "") -> Any:
+    """The metadata of a session for the echo."""
+    grant = WorkerGrant(worker, None, "ada", "ada/echo", parts.version, int(time.time() + seconds))
+    return (("authorization", f"Bearer {GrantSigner(secret or parts.secret).issue(grant)}"),)
+
+
+def test_a_sessions_token_runs_its_model_on_its_worker_and_nothing_else(client, parts) -> None:
+    mine = token(parts)
+    assert texts_of(client.call("ModelInfer", echo_request("by session"), mine)) == ["by session"]
+    other = messages.ModelInferRequest(model_name="demo/minilm")
+    load = messages.RepositoryModelLoadRequest(model_name="ada/echo")
+    denied, unauthenticated = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
+    cases = [
+        ("ModelInfer", other, mine, denied, "This session is for ada/echo, not for 'demo/minilm'"),
+        ("RepositoryModelLoad", load, mine, denied, "needs the scope 'models'"),
+        ("ModelInfer", echo_request(), token(parts, worker="cpu@there"), unauthenticated, "another worker"),
+        ("ModelInfer", echo_request(), token(parts, seconds=-60), unauthenticated, "it has expired"),
+        ("ModelInfer", echo_request(), token(parts, secret="x" * 40), unauthenticated, "nobody here has"),
+    ]
+    for method, request, metadata, code, words in cases:
+        error = refusal(lambda args=(method, request, metadata): client.call(*args))
+        assert (error.code(), words in error.details()) == (code, True), error.details()
+
+
+def test_a_stream_ends_when_its_session_does(client, parts) -> None:
+    client.metadata = token(parts, seconds=1)
+    began = time.monotonic()
+    error = refusal(lambda: client.stream([echo_request(seconds=15.0)]))
+    assert (error.code(), "session has expired" in error.details()) == (grpc.StatusCode.UNAUTHENTICATED, True)
+    assert time.monotonic() - began < 10

@@ -1,0 +1,50 @@
+"""POST /v1/sessions: a worker's address and a token for it."""
+
+import uuid
+
+import jwt
+import pytest
+
+from app.db import workers
+from app.domain.workers import NewWorker
+from app.services.people.worker_tokens import GrantVerifier, public_key
+
+
+@pytest.fixture
+def rpc_worker(database) -> str:
+    """The address of a live worker that takes direct calls."""
+    row = NewWorker(
+        id=uuid.uuid4(),
+        host="rpchost",
+        pid=1,
+        device="cpu",
+        device_class="cpu",
+        device_facts={"name": "Test CPU", "grpc_address": "10.0.0.7:8081"},
+        queues=["cpu", "cpu@rpchost", "any"],
+        slots=8,
+    )
+    with database.unit() as session:
+        workers.register(session, row)
+    return "10.0.0.7:8081"
+
+
+def test_a_session_is_an_address_and_a_token_that_its_worker_verifies(ada, api_settings, rpc_worker) -> None:
+    ada.model("echo", runtime="echo")
+    session = ada.http.post("/v1/sessions", json={"model": "ada/echo", "affinity": "me"})
+    assert session.status_code == 201, session.text
+    body = session.json()
+    assert (body["address"], body["worker"], body["model"]) == (rpc_worker, "cpu@rpchost", "ada/echo")
+    grant = GrantVerifier(public_key(api_settings.secret_key), "cpu@rpchost").verify(body["token"])
+    assert grant
+    assert (grant.username, grant.version) == (ada.name, body["version"])
+    assert jwt.get_unverified_header(body["token"])["alg"] == "EdDSA"
+
+
+def test_a_session_needs_a_worker_that_fits_and_a_model_that_is_there(ada, anonymous, worker) -> None:
+    ada.model("echo", runtime="echo")
+    nobody = ada.http.post("/v1/sessions", json={"model": "ada/echo"})
+    assert (nobody.status_code, "GRPC_PORT" in nobody.json()["detail"]) == (503, True)
+    assert ada.http.post("/v1/sessions", json={"model": "ada/none"}).status_code == 404
+    wrong = ada.http.post("/v1/sessions", json={"model": "ada/echo", "requirements": {"wings": 2}})
+    assert (wrong.status_code, "wings" in wrong.json()["detail"]) == (422, True)
+    assert anonymous.post("/v1/sessions", json={"model": "ada/echo"}).status_code == 401

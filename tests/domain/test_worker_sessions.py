@@ -1,0 +1,33 @@
+"""Which worker a session leads to."""
+
+from app.domain.routing import Candidate, WorkerFacts
+from app.domain.worker_sessions import choose_worker
+
+
+def candidate(host: str, *, score: float | None = 1.0, running: int = 0, address: str = "a:1") -> Candidate:
+    worker = WorkerFacts("cpu", host, 4, running, address=address)
+    return Candidate(worker, score, "")
+
+
+FLEET = [candidate(f"host{number}") for number in range(5)]
+
+
+def test_without_a_key_the_policys_best_that_takes_direct_calls_is_chosen() -> None:
+    deaf = candidate("silent", address="")
+    ill = candidate("ill", score=None)
+    chosen = choose_worker([deaf, ill, *FLEET])
+    assert chosen
+    assert chosen.host == "host0"
+    assert choose_worker([deaf, ill]) is None
+
+
+def test_a_key_stays_with_its_worker_until_that_is_gone_or_full() -> None:
+    keys = [f"k{number}" for number in range(40)]
+    before = {key: choose_worker(FLEET, key) for key in keys}
+    assert before == {key: choose_worker(FLEET[::-1], key) for key in keys}, "in whatever order they come"
+    assert len({worker.host for worker in before.values() if worker}) == 5
+    without = {key: choose_worker(FLEET[1:], key) for key in keys}
+    moved = [key for key in keys if before[key] != without[key]]
+    assert moved == [key for key in keys if before[key] and before[key].host == "host0"]
+    full = [candidate("host0", running=4), *FLEET[1:]]
+    assert {key: choose_worker(full, key) for key in keys} == without
