@@ -9,6 +9,8 @@ from app.composition_people import build_rate_limits
 from app.rpc.direct_calls import DirectCalls, DirectParts
 from app.rpc.inference_service import NAME, InferenceService
 from app.rpc.model_repository import ModelRepository
+from app.rpc.predictions_service import NAME as PREDICTIONS
+from app.rpc.predictions_service import PredictionsService
 from app.rpc.server import OpenServer, RpcOptions, RpcServer
 from app.services.files.own_files import OwnFiles
 from app.services.people.access import Access
@@ -46,7 +48,9 @@ def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
         direct.limits.close()
         threads.shutdown(wait=True)
 
-    return OpenServer(calls, [inference.handlers()], [NAME], close)
+    predictions = PredictionsService(calls)
+    handlers = [inference.handlers(), predictions.handlers()]
+    return OpenServer(calls, handlers, [NAME, PREDICTIONS], close)
 
 
 def build_direct_parts(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
+import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -17,7 +18,9 @@ from app.db.tables import ApiKeyRow, UserRow
 from app.domain.tensors import Tensor, decode_raw, encode_raw
 from app.engine.devices import Device
 from app.rpc.inference_service import NAME
+from app.rpc.predictions_service import NAME as PREDICTIONS
 from app.rpc.stubs import inference_pb2 as messages
+from app.rpc.stubs import predictions_pb2 as own
 from app.services.people.access import digest
 from app.services.people.worker_tokens import GrantSigner, WorkerGrant
 from app.worker.heartbeat import Post
@@ -232,3 +235,53 @@ def test_a_stream_ends_when_its_session_does(client, parts) -> None:
     error = refusal(lambda: client.stream([echo_request(seconds=15.0)]))
     assert (error.code(), "session has expired" in error.details()) == (grpc.StatusCode.UNAUTHENTICATED, True)
     assert time.monotonic() - began < 10
+
+
+def ask(client: Client, method: str, request: Any, answer: type, *, streamed: bool = False) -> Any:
+    """A call of Lovage's own service."""
+    kind = client.channel.unary_stream if streamed else client.channel.unary_unary
+    stub = kind(
+        f"/{PREDICTIONS}/{method}",
+        request_serializer=type(request).SerializeToString,
+        response_deserializer=answer.FromString,
+    )
+    return stub(request, timeout=SECONDS, metadata=client.metadata)
+
+
+def predict_request(**inputs: Any) -> Any:
+    return own.PredictRequest(model="ada/echo", input_json=orjson.dumps(inputs))
+
+
+def test_a_prediction_is_json_in_and_json_out_and_its_failure_no_error_of_the_call(client) -> None:
+    good = ask(client, "Predict", predict_request(text="own"), own.PredictResponse)
+    assert (good.status, orjson.loads(good.output_json), len(good.id)) == ("succeeded", "own", 26)
+    failed = ask(client, "Predict", predict_request(fail="no luck"), own.PredictResponse)
+    assert (failed.status, failed.error_code, "no luck" in failed.error) == ("failed", "model_failed", True)
+    for request, words in (
+        (predict_request(wings=1), "input.wings: is not an input"),
+        (own.PredictRequest(model="ada/echo", input_json=b"[1]"), "input_json: must be an object"),
+        (own.PredictRequest(model="ada/echo", input_json=b"{"), "input_json: is not valid JSON"),
+        (own.PredictRequest(model="ada/echo", timeout_seconds=-1), "timeout_seconds: must be between"),
+    ):
+        error = refusal(lambda request=request: ask(client, "Predict", request, own.PredictResponse))
+        assert (error.code(), words in error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+    pairs = own.InferPairsRequest(model="ada/echo", pairs=[{"query": "q", "text": "t"}])
+    error = refusal(lambda: ask(client, "Infer", pairs, own.InferPairsResponse))
+    assert "takes no pairs" in error.details()
+
+
+def test_events_are_numbered_and_the_last_is_the_prediction(client) -> None:
+    request = predict_request(text="abc", chunks=3)
+    events = list(ask(client, "PredictStream", request, own.PredictEvent, streamed=True))
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert [event.kind for event in events] == ["start", "output", "output", "output", "done"]
+    assert [orjson.loads(event.data_json) for event in events[1:4]] == ["a", "b", "c"]
+    assert (events[-1].end.status, orjson.loads(events[-1].end.output_json)) == ("succeeded", ["a", "b", "c"])
+
+
+def test_a_running_prediction_can_be_canceled_by_its_maker(client) -> None:
+    events = ask(client, "PredictStream", predict_request(seconds=30.0), own.PredictEvent, streamed=True)
+    started = next(events)
+    assert ask(client, "Cancel", own.CancelRequest(id=started.id), own.CancelResponse).found
+    assert [event.end.status for event in events if event.kind == "done"] == ["canceled"]
+    assert not ask(client, "Cancel", own.CancelRequest(id=started.id), own.CancelResponse).found
