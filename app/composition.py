@@ -42,14 +42,12 @@ from app.services.catalogue.version_maker import ModelLimits, VersionMaker, spec
 from app.services.catalogue.version_stats import VersionStats
 from app.services.files.files import FileLimits, Files
 from app.services.files.own_files import OwnFiles
-from app.services.people.worker_tokens import GrantSigner
 from app.services.platform.fleet import Fleet
 from app.services.platform.fleet_operations import FleetOperations
 from app.services.platform.health import Health
 from app.services.platform.metrics import ApiMetrics
 from app.services.platform.statistics import Statistics
 from app.services.platform.storage_identity import StorageIdentity
-from app.services.platform.worker_sessions import WorkerSessions
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.backlog import Backlog, BacklogLimits
 from app.services.predictions.bulk import Bulk
@@ -254,7 +252,6 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         runtimes=RuntimeIndex(database),
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,
-        worker_sessions=WorkerSessions(fleet, GrantSigner(settings.secret_key)),
         operations=build_operations(settings, core, threads),
         submitter=submitter,
         follower=Follower(database, reader, core.answers.stored, threads, core.view),

@@ -16,6 +16,7 @@ from app.services.people.people import People
 from app.services.people.rate_limits import RateLimits
 from app.services.people.sessions import LINK_AUDIENCE, LINK_SECONDS, Sessions
 from app.services.people.tokens import TokenSigner
+from app.services.people.worker_tokens import GrantSigner
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.user_cancels import UserCancels
 from app.settings import Settings
@@ -47,7 +48,8 @@ def build_people(
     administration = UserAdministration(database, accounts, access, on_change, on_disabled)
     keys, audit = ApiKeys(database, access), Audit(database, threads)
     sessions = build_sessions(settings.secret_key, settings.session_days, database)
-    return People(access, accounts, credentials, administration, keys, audit, sessions)
+    grants = GrantSigner(settings.secret_key)
+    return People(access, accounts, credentials, administration, keys, audit, sessions, grants)
 
 
 def build_sessions(secret: str, days: float, database: Database) -> Sessions:

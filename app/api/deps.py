@@ -36,7 +36,6 @@ from app.services.platform.fleet import Fleet
 from app.services.platform.health import Health
 from app.services.platform.metrics import ApiMetrics
 from app.services.platform.statistics import Statistics
-from app.services.platform.worker_sessions import WorkerSessions
 from app.services.predictions.bulk import Bulk
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.delivery_log import DeliveryLog
@@ -101,7 +100,6 @@ class Services:
     runtimes: RuntimeIndex
     metrics: ApiMetrics
     fleet: Fleet
-    worker_sessions: WorkerSessions
     submitter: Submitter
     follower: Follower
     operations: Operations

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import CheckedRoute
 from app.api.deps import CanPredict, ServicesDep
 from app.api.problems import declared
+from app.services.platform.worker_sessions import WorkerSessions
 
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
 
@@ -69,9 +70,8 @@ async def create_session(services: ServicesDep, caller: CanPredict, body: Sessio
     """A worker that runs the model and takes calls by gRPC (`GRPC_PORT`), and a token for it, for 15 minutes
     and this model alone."""
     version = await services.model_names.runnable(caller, body.model)
-    session = await services.worker_sessions.open(
-        caller, version, body.requirements.values(), affinity=body.affinity
-    )
+    sessions = WorkerSessions(services.fleet, services.people.grants)
+    session = await sessions.open(caller, version, body.requirements.values(), affinity=body.affinity)
     grant = session.grant
     return SessionOut(
         address=session.address,

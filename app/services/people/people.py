@@ -9,6 +9,7 @@ from app.services.people.api_keys import ApiKeys
 from app.services.people.audit import Audit
 from app.services.people.credentials import Credentials
 from app.services.people.sessions import Sessions
+from app.services.people.worker_tokens import GrantSigner
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +23,4 @@ class People:
     keys: ApiKeys
     audit: Audit
     sessions: Sessions
+    grants: GrantSigner

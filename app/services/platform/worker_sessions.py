@@ -28,7 +28,7 @@ class WorkerSession:
 
 
 class WorkerSessions:
-    """One for each API process, on its event loop."""
+    """Used on the event loop of an API process."""
 
     def __init__(self, fleet: Fleet, signer: GrantSigner) -> None:
         self._fleet, self._signer = fleet, signer
