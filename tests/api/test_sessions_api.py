@@ -1,6 +1,7 @@
 """POST /v1/sessions: a worker's address and a token for it."""
 
 import uuid
+from collections.abc import Iterator
 
 import jwt
 import pytest
@@ -11,7 +12,7 @@ from app.services.people.worker_tokens import GrantVerifier, public_key
 
 
 @pytest.fixture
-def rpc_worker(database) -> str:
+def rpc_worker(database) -> Iterator[str]:
     """The address of a live worker that takes direct calls."""
     row = NewWorker(
         id=uuid.uuid4(),
@@ -25,7 +26,9 @@ def rpc_worker(database) -> str:
     )
     with database.unit() as session:
         workers.register(session, row)
-    return "10.0.0.7:8081"
+    yield "10.0.0.7:8081"
+    with database.unit() as session:
+        workers.stop(session, row.id)
 
 
 def test_a_session_is_an_address_and_a_token_that_its_worker_verifies(ada, api_settings, rpc_worker) -> None:
