@@ -204,5 +204,5 @@ for _path, _endpoint, _operation, _model, _summary in (
         operation_id=_operation,
         summary=_summary,
         response_model=None,
-        responses={200: {"model": _model}, **declared(401, 403, 404)},
+        responses={200: {"model": _model}, **declared(400, 401, 403, 404)},
     )
