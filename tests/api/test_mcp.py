@@ -21,6 +21,7 @@ pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import ProtectedResourceMetadata
+from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult
 
 CURRENT, BEFORE = "auto", "legacy"
@@ -172,8 +173,12 @@ def test_what_a_model_or_a_caller_does_wrong_is_said_to_the_model(
         else:
             assert result.is_error, (tool, values)
         assert words in text_of(result), (tool, values, text_of(result))
-    with pytest.raises(Exception, match="There is no tool"):
-        call(mcp_server, ada, "absent")
+
+    async def call_absent(client: Client) -> None:
+        with pytest.raises(MCPError, match="There is no tool"):
+            await client.call_tool("absent", {})
+
+    use(mcp_server, ada, CURRENT, call_absent)
 
 
 def test_registered_backends_are_shown_to_administrators(
