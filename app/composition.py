@@ -34,6 +34,7 @@ from app.services.catalogue.backend_versions import BackendVersions
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
 from app.services.catalogue.model_names import ModelNames
+from app.services.catalogue.model_uploads import ModelUploads, UploadLimits
 from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
@@ -226,7 +227,7 @@ async def open_api(settings: Settings) -> Api:
 def build_services(settings: Settings, core: Core, threads: Executor, reader: EventReader) -> Services:
     """Everything that the API's routes use."""
     database, bodies = core.database, BodyGate()
-    catalogue, versions, runnables = build_catalogue(settings, database, threads)
+    catalogue, versions, runnables = build_catalogue(settings, core, threads)
     health, positions, subscriptions = build_subscriptions(settings, database, reader, threads)
     fleet, submitter = build_submission(settings, core, threads, bodies)
     return Services(
@@ -324,13 +325,15 @@ def api_options(settings: Settings) -> ApiOptions:
 
 
 def build_catalogue(
-    settings: Settings, database: Database, threads: Executor
+    settings: Settings, core: Core, threads: Executor
 ) -> tuple[Catalogue, ModelVersions, Runnables]:
     """Models, their versions, and what of them may be run."""
-    maker = build_version_maker(settings, database)
+    database, uploads = core.database, build_model_uploads(settings, core)
+    maker = build_version_maker(settings, database, uploads)
     runnables = Runnables(database, threads, settings.principal_cache_seconds)
     forget = runnables.forget
-    return Catalogue(database, maker, forget), ModelVersions(database, maker, forget), runnables
+    versions = ModelVersions(database, maker, forget, uploads)
+    return Catalogue(database, maker, forget), versions, runnables
 
 
 def build_subscriptions(
@@ -342,12 +345,16 @@ def build_subscriptions(
     return health, positions, Subscriptions(reader, health, positions, threads)
 
 
-def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
+def build_version_maker(
+    settings: Settings, database: Database, uploads: ModelUploads | None = None
+) -> VersionMaker:
     """`path:` sources may point into the model roots, and into installed packages that carry a model."""
     roots = [*settings.model_root_folders, *package_roots()]
     keys = (settings.s3_access_key_id, settings.s3_secret_access_key)
     buckets = partial(list_bucket, settings.s3_endpoint_url, settings.s3_region, *keys)
-    sources = SourceReader(roots, settings.hf_endpoint, settings.hf_token, list_bucket=buckets)
+    sources = SourceReader(
+        roots, settings.hf_endpoint, settings.hf_token, list_bucket=buckets, uploads=uploads
+    )
     return VersionMaker(
         partial(specs_of_workers, database),
         sources,
@@ -356,6 +363,11 @@ def build_version_maker(settings: Settings, database: Database) -> VersionMaker:
         development=settings.is_development,
         backends=BackendVersions(database),
     )
+
+
+def build_model_uploads(settings: Settings, core: Core) -> ModelUploads:
+    limits = UploadLimits(settings.max_model_bytes, settings.upload_quota_bytes)
+    return ModelUploads(core.database, core.storage, limits)
 
 
 def build_files(settings: Settings, core: Core) -> Files:

@@ -252,7 +252,7 @@ def build_preparation(
         settings.max_upload_bytes,
         GuardedClient(address_policy(settings)),
     )
-    files = ModelFiles(model_file_options(settings), folders_in_use)
+    files = ModelFiles(model_file_options(settings), folders_in_use, core.storage)
     long_inputs = LongInputs(core.database, core.storage)
     return Preparation(Versions(core.database), files, inputs, long_inputs, options)
 

@@ -20,9 +20,11 @@ from app.api.creating_addresses import takes_large_bodies
 from app.api.methods import answer_head
 from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
+from app.domain.model_uploads import PART_BYTES
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}\Z")
 UPLOADS, MODELS = "/v1/files", "/v1/models"
+MODEL_PART = re.compile(r"/v1/models/[^/]+/[^/]+/upload/[^/]+/\d+/\d+\Z")
 MULTIPART_OVERHEAD = 64_000  # bytes of boundaries and other parts around an uploaded file
 ACCOUNT_BODY = 64_000  # bytes, for what has names and settings in it only
 MODEL_BODY = 1_000_000  # a model's schemas and configuration, however they are escaped
@@ -85,6 +87,8 @@ class RequestBounds:
             return self._max_upload + MULTIPART_OVERHEAD
         if takes_large_bodies(path):
             return self._max_body
+        if MODEL_PART.match(path):
+            return PART_BYTES
         return min(self._max_body, MODEL_BODY if path.startswith(MODELS) else ACCOUNT_BODY)
 
 

@@ -1,13 +1,14 @@
-"""`lovage models ls | add | show | load | unload | pin | rm`, through the public API; the rest of the group
-is in app/cli/model_versions.py."""
+"""`lovage models ls | add | push | show | load | unload | pin | rm`, through the public API; the rest of the
+group is in app/cli/model_versions.py."""
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app.cli import model_conversion, model_versions, screen
+from app.cli import model_conversion, model_push, model_versions, screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
 from app.cli.lookups import find_model
 
@@ -22,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
     for name, command in (
         ("ls", ls),
         ("add", add),
+        ("push", push),
         ("check", model_versions.check),
         ("convert", model_conversion.convert),
         ("show", show),
@@ -96,6 +98,26 @@ def add(
         return
     print(f"{owner}/{model}:{created['id']}")
     print(f"Run it: lovage run {owner}/{model} -i …   (its inputs: lovage models show {owner}/{model})")
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="With config.json, *.safetensors and the like.")],
+    name: Annotated[str, typer.Option(help="owner/name or name; default: the folder's name.")] = "",
+    runtime: Annotated[str, typer.Option(help="How to run it; default: found out from the files.")] = "",
+    task: Annotated[str, typer.Option(help="The task; default: found out from the files.")] = "",
+    config: Annotated[str, typer.Option(help="JSON object with dtype, max_batch_size, device …")] = "{}",
+    description: Annotated[str, typer.Option(help="One sentence.")] = "",
+    public: Annotated[bool, typer.Option("--public", help="Let every user run it.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask when the name stands for a model of another runtime.")
+    ] = False,
+) -> None:
+    """Upload a model's folder and register it; broken off, the same command goes on."""
+    api = Api()
+    chosen = name or folder.resolve().name.lower()
+    owner, model = _names(api, chosen)
+    source = model_push.push_folder(api, folder, owner, model)
+    add(source, f"{owner}/{model}", runtime, task, config, description, public, yes)
 
 
 def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:

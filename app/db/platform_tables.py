@@ -15,6 +15,7 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -139,3 +140,19 @@ class EndedAttemptRow(Base):
     started_at: Mapped[datetime | None] = mapped_column(TIME)
     ended_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
     reason: Mapped[str] = mapped_column(Text)
+
+
+class ModelUploadRow(Base):
+    """A model's folder that somebody sends in parts, which are in the storage. The source of versions."""
+
+    __tablename__ = "model_uploads"
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(UUID(as_uuid=True))
+    model: Mapped[str] = mapped_column(String(129))  # owner/name, which need not be there yet
+    files: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)  # name, size, sha256
+    content: Mapped[str] = mapped_column(String(64))  # a hash of them
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+
+    __table_args__ = (UniqueConstraint("user_id", "model", "content", name="model_uploads_content"),)

@@ -20,6 +20,7 @@ HF_SOURCE = re.compile(
 BACKEND_SOURCE = re.compile(
     r"backend:(?P<name>[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?)/(?P<model>[^\x00-\x20]{1,200})\Z"
 )
+UPLOAD_SOURCE = re.compile(r"upload:(?P<id>[0-9a-hjkmnp-tv-z]{26})\Z")
 S3_SOURCE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^\x00-\x1f]{1,512})\Z")
 
 
@@ -31,8 +32,8 @@ def is_name(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's files come from. `kind` is hf, path, s3, none (runtimes that need no files, such as
-    echo) or backend, whose location is its name and what the model is called there."""
+    """Where a model's files come from. `kind` is hf, path, s3, upload, none (runtimes that need no files,
+    such as echo) or backend, whose location is its name and what the model is called there."""
 
     kind: str
     location: str = ""
@@ -47,7 +48,8 @@ class Source:
 
 
 def parse_source(text: str) -> Source:
-    """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix`, `backend:NAME/MODEL` or `none`.
+    """`hf:org/name@revision`, `path:folder`, `s3://bucket/prefix`, `upload:ID`, `backend:NAME/MODEL` or
+    `none`.
 
     Raises ValueError with a sentence. Whether a path lies under a model root is checked by the catalogue.
     """
@@ -61,12 +63,14 @@ def parse_source(text: str) -> Source:
         if ".." in match["prefix"].split("/"):
             raise ValueError("an S3 source must not contain '..'")
         return Source("s3", f"{match['bucket']}/{match['prefix']}")
+    if match := UPLOAD_SOURCE.match(text):
+        return Source("upload", match["id"])
     if BACKEND_SOURCE.match(text):
         return Source("backend", text.removeprefix("backend:"))
     if text.startswith("path:") and len(text) > len("path:") and "\x00" not in text:
         return Source("path", text.removeprefix("path:"))
     raise ValueError(
-        "must be hf:org/name@revision, path:FOLDER, s3://bucket/prefix, backend:NAME/MODEL or none"
+        "must be hf:org/name@revision, path:FOLDER, s3://bucket/prefix, upload:ID, backend:NAME/MODEL or none"
     )
 
 

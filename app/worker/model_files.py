@@ -19,7 +19,9 @@ from app.domain.model_downloads import PICKLES, select_downloads
 from app.domain.versions import Source, parse_source, too_large
 from app.outbound.deadline import CallCanceled
 from app.outbound.model_download import Download, DownloadJob
+from app.storage.base import Storage
 from app.worker.model_store import ModelStore
+from app.worker.uploaded_models import UploadedModel
 
 log = structlog.get_logger(__name__)
 
@@ -49,9 +51,13 @@ class ModelFiles:
     does any more."""
 
     def __init__(
-        self, options: ModelFileOptions, folders_in_use: Callable[[], Collection[str]] = tuple
+        self,
+        options: ModelFileOptions,
+        folders_in_use: Callable[[], Collection[str]] = tuple,
+        storage: Storage | None = None,
     ) -> None:
-        self._options = options
+        """`storage` has what was uploaded."""
+        self._options, self._storage = options, storage
         self._store = ModelStore(options.cache, options.disk_bytes, folders_in_use)
         self._downloads: dict[str, SharedDownload] = {}
         self._lock = threading.Lock()
@@ -86,6 +92,8 @@ class ModelFiles:
     def _store_folder(self, source: Source, fingerprint: str) -> Path:
         if source.kind == "hf":
             return self._store.folder("hf", source.location.replace("/", "--"), source.revision or "main")
+        if source.kind == "upload":
+            return self._store.folder("upload", source.location)
         content = f"@{fingerprint[:16]}" if fingerprint else ""
         return self._store.folder("s3", quote(source.location, safe="") + content)
 
@@ -113,6 +121,10 @@ class ModelFiles:
         while not self._store.use(shared.folder):
             with self._store.writing(shared.folder, is_canceled):
                 if not self._store.is_complete(shared.folder):  # by another worker
+                    if shared.source.kind == "upload":
+                        self._fetch_uploaded(shared, is_canceled)
+                        self._store.complete(shared.folder)
+                        continue
                     with Download(self._job(shared), is_canceled) as process:
                         self._fetch_files(process, shared)
                     self._store.complete(shared.folder)
@@ -133,6 +145,20 @@ class ModelFiles:
             done += sizes[name]
             count = f"{number}/{len(files)}, {megabytes(done)} of {megabytes(total)}"
             shared.log(f"Downloaded {name} ({count})\n")
+
+    def _fetch_uploaded(self, shared: "SharedDownload", is_canceled: Callable[[], bool]) -> None:
+        if self._storage is None:
+            raise ModelUnavailable("This worker has no storage to read uploaded models from.")
+        upload = UploadedModel(self._storage, shared.source.location, is_canceled)
+        files = upload.files()
+        chosen = wanted_files([(file.name, file.size) for file in files])
+        check_files(shared, chosen, self._options.max_bytes)
+        total, names = sum(size for _, size in chosen), {name for name, _ in chosen}
+        self._store.free_space(shared.folder, total)
+        shared.log(f"Fetching {shared.source}: {len(chosen)} files, {megabytes(total)}\n")
+        for number, file in enumerate(files):
+            if file.name in names:
+                upload.fetch(number, file, shared.folder / file.name)
 
     def _job(self, shared: "SharedDownload") -> DownloadJob:
         source, options = shared.source, self._options

@@ -156,7 +156,7 @@ def test_models_of_the_hub_count_each_source_once(core: Core, settings: Settings
     limited = settings.model_copy(update={"model_quota_bytes": 100})
     maker = composition.build_version_maker(limited, core.database)
     with ThreadPoolExecutor(1) as threads:
-        catalogue, _, _ = composition.build_catalogue(limited, core.database, threads)
+        catalogue, _, _ = composition.build_catalogue(limited, core, threads)
 
     def create() -> UUID:
         return catalogue.create(ada, "ada", "m", {"visibility": "private"}).model.id

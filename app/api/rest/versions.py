@@ -34,7 +34,9 @@ class VersionIn(BaseModel):
     )
 
     source: str = Field(
-        "none", max_length=700, description="`hf:org/name@revision`, `path:folder`, `s3://…` or `none`."
+        "none",
+        max_length=700,
+        description="`hf:org/name@revision`, `path:folder`, `s3://…`, `upload:ID`, `none`.",
     )
     runtime: str = Field("", max_length=64, description="A runtime's name, e.g. text-generation.")
     task: str = Field("", max_length=64, description="A task's name, e.g. text-classification.")

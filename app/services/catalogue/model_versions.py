@@ -12,6 +12,7 @@ from app.domain.pages import Page
 from app.domain.versions import Version
 from app.services import idempotency
 from app.services.catalogue.model_report import ModelReport
+from app.services.catalogue.model_uploads import ModelUploads
 from app.services.catalogue.version_maker import VersionMaker
 from app.services.catalogue.version_request import VersionRequest
 from app.services.catalogue.visibility import (
@@ -36,13 +37,22 @@ class CheckedVersion:
 
 class ModelVersions:
     """One for each API process. `on_change` is called after any change that may revoke a right to run
-    something."""
+    something. `uploads`: what somebody has sent to make versions of; without any there can be none."""
 
     def __init__(
-        self, database: Database, maker: VersionMaker, on_change: Callable[[], None] = lambda: None
+        self,
+        database: Database,
+        maker: VersionMaker,
+        on_change: Callable[[], None] = lambda: None,
+        uploads: ModelUploads | None = None,
     ) -> None:
         self._database, self._maker = database, maker
-        self._on_change = on_change
+        self._on_change, self._uploads = on_change, uploads
+
+    @property
+    def uploads(self) -> ModelUploads:
+        assert self._uploads is not None, "built without uploads"
+        return self._uploads
 
     def add(
         self,

@@ -8,9 +8,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from app.domain.errors import Unavailable
 from app.domain.model_downloads import select_downloads
+from app.domain.model_uploads import ModelUpload
 from app.domain.versions import Source, parse_source
 from app.folder_content import hash_folder, hash_objects
 from app.outbound.hub import HubFailed, HubGated, HubNoRepository, HubNoRevision
@@ -30,15 +32,22 @@ SNAPSHOTS = "snapshots"  # of a repository in the hub's own cache, a folder for 
 ListBucket = Callable[[str, str], list[tuple[str, int, str]]]
 
 
+class Uploads(Protocol):
+    """What somebody has uploaded (services/catalogue/model_uploads.py)."""
+
+    def inspect(self, upload_id: str) -> tuple[ModelUpload, ModelFiles]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class InspectedSource:
     """A source as it will be stored, its files (None: not read), a hash of what a folder or bucket held, and
-    how much a worker will fetch (None: nothing, or not known)."""
+    how much a worker will fetch (None: nothing, or not known). `upload`: what it is of."""
 
     source: Source
     files: ModelFiles | None = None
     fingerprint: str = ""
     download_bytes: int | None = None
+    upload: ModelUpload | None = None
 
 
 class SourceReader:
@@ -52,8 +61,9 @@ class SourceReader:
         lookup_seconds: float = LOOKUP_SECONDS,
         *,
         list_bucket: ListBucket | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
-        self._list_bucket = list_bucket
+        self._list_bucket, self._uploads = list_bucket, uploads
         self._roots = [root.resolve() for root in roots]
         self._endpoint, self._token = hf_endpoint, hf_token
         self._seconds = lookup_seconds
@@ -69,6 +79,9 @@ class SourceReader:
             return self._repository(source) if as_operator else self._open_repository(source)
         if source.kind == "path":
             return self._folder(source)
+        if source.kind == "upload" and self._uploads:
+            upload, files = self._uploads.inspect(source.location)
+            return InspectedSource(source, files, upload.content, upload.bytes, upload)
         return self._bucket(source) if source.kind == "s3" and as_operator else InspectedSource(source)
 
     def _bucket(self, source: Source) -> InspectedSource:

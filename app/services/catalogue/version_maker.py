@@ -32,6 +32,7 @@ from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
 from app.services.catalogue.model_report import Check, ModelReport, collect_problems, report
+from app.services.catalogue.model_uploads import may_use
 from app.services.catalogue.schema_compile import Errors
 from app.services.catalogue.sources import InspectedSource, SourceReader
 from app.services.catalogue.version_request import VersionRequest, check_config, check_size
@@ -91,7 +92,7 @@ class VersionMaker:
             return self._backends.make(principal, model, version)
         specs = self._read_specs()
         inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
-        check_bucket(inspected.source, principal)
+        check_source(inspected, principal)
         runtime, task = _runtime_and_task(version, inspected, specs)
         for check in self._checks(principal, version, inspected, specs[runtime], task):
             check()
@@ -105,7 +106,7 @@ class VersionMaker:
             raise wrong_source("has no files to look at: a backend runs it (POST /v1/backends/NAME/test)")
         specs = self._read_specs()
         inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
-        check_bucket(inspected.source, principal)
+        check_source(inspected, principal)
         kind, checks = ("", ""), list[Check]()
         try:
             kind = _runtime_and_task(version, inspected, specs)
@@ -175,11 +176,13 @@ class VersionMaker:
         return source.kind == "hf" and f"{source.location}@{source.revision}" in self._trusted
 
 
-def check_bucket(source: Source, principal: Principal) -> None:
-    """Raises Forbidden: the server's own credentials read the bucket, and with them the files of
-    everybody."""
-    if source.kind == "s3" and not principal.is_operator:
+def check_source(inspected: InspectedSource, principal: Principal) -> None:
+    """Raises Forbidden for a bucket: the server's own credentials read it, and with them the files of
+    everybody. Raises InvalidRequest for somebody else's upload, as for one that is not there."""
+    if inspected.source.kind == "s3" and not principal.is_operator:
         raise Forbidden("Only administrators can register models from s3:// sources.")
+    if inspected.upload and not may_use(principal, inspected.upload):
+        raise wrong_source("names no upload, or one that was removed")
 
 
 def check_runtime(spec: Mapping[str, Any], principal: Principal) -> None:

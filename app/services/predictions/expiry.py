@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import structlog
 
-from app.db import audit, deliveries, expiry, files, idempotency, storage_use, sweeps
+from app.db import audit, deliveries, expiry, files, idempotency, model_uploads, storage_use, sweeps
 from app.db.session import Database
 from app.domain.errors import StorageFailed, Unavailable
+from app.domain.model_uploads import UNUSED_HOURS
+from app.services.catalogue.model_uploads import remove_parts
 from app.services.idempotency import KEEP_HOURS as KEEP_KEYS_HOURS
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.lifecycle import Lifecycle
@@ -57,6 +59,7 @@ class Expiry:
         steps: list[Callable[[], object]] = [
             self.expire_predictions,
             self._expire_files,
+            self._remove_unused_uploads,
             self._count_stored,
             self._purge.run,
             lambda: self._removal.finish_removals(LIMIT),
@@ -91,6 +94,16 @@ class Expiry:
         with self._database.unit() as session:
             files.forget(session, [file_id for file_id, _ in expired])
         log.info("files_expired", count=len(expired))
+
+    def _remove_unused_uploads(self) -> None:
+        """Models that were uploaded and of which no version is made, or none any more: the rows first, for
+        what has none any more cannot be registered."""
+        with self._database.unit() as session:
+            unused = model_uploads.unused(session, UNUSED_HOURS, LIMIT)
+            model_uploads.remove(session, unused)
+        remove_parts(self._storage, unused)
+        if unused:
+            log.info("model_uploads_removed", count=len(unused))
 
     def _count_stored(self) -> None:
         """Of everybody's predictions, for the quotas; before they are gone."""

@@ -7,8 +7,9 @@ on. Safe to run twice.
 
 from uuid import UUID
 
-from app.db import files, sweeps, users
+from app.db import files, model_uploads, sweeps, users
 from app.db.session import Database
+from app.services.catalogue.model_uploads import remove_parts
 from app.services.predictions.data_removal import DataRemoval
 from app.services.predictions.lifecycle import Lifecycle
 from app.storage.base import Storage
@@ -40,6 +41,7 @@ class AccountPurge:
         if unfinished:
             self._lifecycle.cancel(unfinished, REASON)
         self._remove_uploads(uploads)
+        self._remove_model_uploads(user_id)
         ended: list[str] = []
         with_data: list[str] = []
         for prediction_id, has_ended, has_data in rows:
@@ -54,6 +56,14 @@ class AccountPurge:
             elif not rows and not uploads:
                 users.finish_purge(session, user_id)
         return len(with_data)
+
+    def _remove_model_uploads(self, user_id: UUID) -> None:
+        """Those of which somebody else's version is made stay until it is deleted."""
+        with self._database.unit() as session:
+            ids = model_uploads.list_of_user(session, user_id, PREDICTIONS)
+            unused = [each for each in ids if not model_uploads.is_used(session, each)]
+            model_uploads.remove(session, unused)
+        remove_parts(self._storage, unused)
 
     def _remove_uploads(self, uploads: list[tuple[str, str]]) -> None:
         if uploads:
