@@ -328,7 +328,8 @@ def build_catalogue(
     settings: Settings, core: Core, threads: Executor
 ) -> tuple[Catalogue, ModelVersions, Runnables]:
     """Models, their versions, and what of them may be run."""
-    database, uploads = core.database, build_model_uploads(settings, core)
+    database, limits = core.database, UploadLimits(settings.max_model_bytes, settings.upload_quota_bytes)
+    uploads = ModelUploads(database, core.storage, limits)
     maker = build_version_maker(settings, database, uploads)
     runnables = Runnables(database, threads, settings.principal_cache_seconds)
     forget = runnables.forget
@@ -363,11 +364,6 @@ def build_version_maker(
         development=settings.is_development,
         backends=BackendVersions(database),
     )
-
-
-def build_model_uploads(settings: Settings, core: Core) -> ModelUploads:
-    limits = UploadLimits(settings.max_model_bytes, settings.upload_quota_bytes)
-    return ModelUploads(core.database, core.storage, limits)
 
 
 def build_files(settings: Settings, core: Core) -> Files:
