@@ -42,10 +42,10 @@ def register(person: Person, upload: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def fetched(server, settings: Settings, tmp_path: Path) -> Any:
+def fetched(api, api_settings: Settings, tmp_path: Path) -> Any:
     """The folder that a worker has of an upload."""
-    options = model_file_options(settings.model_copy(update={"lovage_data_dir": tmp_path}))
-    files = ModelFiles(options, storage=server.services.storage)
+    options = model_file_options(api_settings.model_copy(update={"model_cache_dir": tmp_path}))
+    files = ModelFiles(options, storage=api.services.storage)
     yield lambda upload: Path(files.fetch(upload["source"], print).result(timeout=20))
     files.close()
 
@@ -77,7 +77,7 @@ def test_a_model_is_sent_in_parts_goes_on_after_a_break_and_is_fetched_whole(
 
 
 def test_a_file_that_is_not_what_was_declared_is_refused_at_the_load(
-    ada: Person, echo: Any, fetched: Any, server: Any
+    ada: Person, echo: Any, fetched: Any, api: Any
 ) -> None:
     upload = begin(ada, {"config.json": CONFIG})
     assert put(ada, upload, 0, 0, CONFIG.replace(b"Bert", b"Bart")) == 204
@@ -86,14 +86,14 @@ def test_a_file_that_is_not_what_was_declared_is_refused_at_the_load(
     assert ada.http.delete(f"/v1/models/ada/mine/upload/{upload['id']}").status_code == 204
     with pytest.raises(ModelUnavailable, match="has been removed"):
         fetched(upload)
-    assert list(server.services.storage.list(model_uploads.prefix(upload["id"]))) == []
+    assert list(api.services.storage.list(model_uploads.prefix(upload["id"]))) == []
 
 
 def test_an_upload_counts_towards_the_quota_until_it_is_removed(
-    ada: Person, server: Any, monkeypatch: pytest.MonkeyPatch
+    ada: Person, api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = server.services.versions.uploads._limits
-    monkeypatch.setattr(server.services.versions.uploads, "_limits", type(limits)(quota=len(CONFIG)))
+    limits = api.services.versions.uploads._limits
+    monkeypatch.setattr(api.services.versions.uploads, "_limits", type(limits)(quota=len(CONFIG)))
     upload = begin(ada, {"config.json": CONFIG})
     more = ada.http.post("/v1/models/ada/other/upload", json={"files": declared({"a.txt": b"x"})})
     assert (more.status_code, "UPLOAD_QUOTA_BYTES" in more.json()["detail"]) == (429, True)
