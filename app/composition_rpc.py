@@ -38,7 +38,7 @@ def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
     threads = ThreadPoolExecutor(RPC_CONNECTIONS, thread_name_prefix="rpc-db")
     direct = build_direct_parts(settings, core, post, parts, threads)
     calls = DirectCalls(direct)
-    catalogue, versions, _ = build_catalogue(settings, core.database, threads)
+    catalogue, versions, _ = build_catalogue(settings, core, threads)
     repository = ModelRepository(catalogue, versions, parts.engine, parts.preloader, post.facts, threads)
     inference = InferenceService(calls, repository)
 
@@ -57,7 +57,7 @@ def build_direct_parts(
     settings: Settings, core: Core, post: Post, parts: WorkerParts, threads: ThreadPoolExecutor
 ) -> DirectParts:
     """What accepts predictions as running here. Of the limits of what waits, only that of bytes counts."""
-    _, _, runnables = build_catalogue(settings, core.database, threads)
+    _, _, runnables = build_catalogue(settings, core, threads)
     checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
     access = Access(
         core.database,

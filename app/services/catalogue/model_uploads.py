@@ -71,8 +71,9 @@ class ModelUploads:
         check_owner(principal, owner)
         if not is_name(name):
             raise wrong_field("name", NAME_RULE)
-        if faults := [FieldError(field, sentence) for field, sentence in model_uploads.list_faults(files)]:
-            raise wrong_fields(faults)
+        faults = model_uploads.list_faults(files)
+        if wrong := tuple(FieldError(field, "value", sentence) for field, sentence in faults):
+            raise wrong_fields(wrong)
         size, model = sum(file.size for file in files), f"{owner}/{name}"
         if self._limits.most and size > self._limits.most:
             raise PayloadTooLarge(f"The model {too_large(size, self._limits.most)} (MAX_MODEL_BYTES).")
