@@ -32,7 +32,16 @@ from app.api.oip.wire import InferIn
 from app.api.ollama import embeddings as ollama_embeddings
 from app.api.ollama import models as ollama_models
 from app.api.ollama import texts as ollama_texts
-from app.api.openai import audio, embeddings, images, moderations, responses, text
+from app.api.openai import (
+    audio,
+    embeddings,
+    image_edits,
+    images,
+    moderations,
+    responses,
+    speech,
+    text,
+)
 from app.api.rerank import rerank, score
 from app.api.rest import (
     accounts,
@@ -98,8 +107,10 @@ ROUTERS = (
     text,
     embeddings,
     images,
+    image_edits,
     responses,
     audio,
+    speech,
     moderations,
     messages,
     ollama_texts,

@@ -137,6 +137,18 @@ def require_json(content_type: str | None) -> None:
         raise HTTPException(415, "Send JSON with the header 'Content-Type: application/json'.")
 
 
+def _see_json(request: Request, *, any_type: bool) -> None:
+    """Raises a 415 as `require_json`, unless `any_type`. FastAPI reads JSON only where the header says so: it
+    does then."""
+    content_type = request.headers.get("content-type")
+    if content_type is not None and not any_type:
+        require_json(content_type)
+        return
+    others = [pair for pair in request.scope["headers"] if pair[0] != b"content-type"]
+    request.scope["headers"] = [*others, (b"content-type", b"application/json")]
+    request.__dict__.pop("_headers", None)  # read from the scope again
+
+
 async def read_json(request: Request, owner: str) -> Any:
     """The checked value of a request's body, which is read as `owner`'s."""
     require_json(request.headers.get("content-type"))
@@ -216,6 +228,7 @@ class CheckedRoute(APIRoute):
     it is read."""
 
     takes_any_query = False
+    takes_any_type = False  # what the body is is not asked: it must be JSON
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = self._with_body()
@@ -243,7 +256,7 @@ class CheckedRoute(APIRoute):
                 return await inner(request)
             checked = _CheckedRequest(request.scope, request.receive)
             if body := await read_bytes(checked, owner):
-                require_json(request.headers.get("content-type"))
+                _see_json(checked, any_type=self.takes_any_type)
                 checked.checked = await parse_beside(services_of(request).bodies, body)
             return await inner(checked)
 

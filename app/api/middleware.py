@@ -14,7 +14,7 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.body_encoding import GZIP, BrokenBody, GzipBody
+from app.api.body_encoding import OPENERS, BrokenBody, CompressedBody, Opener
 from app.api.body_gate import HOLD
 from app.api.creating_addresses import takes_large_bodies
 from app.api.methods import answer_head
@@ -36,8 +36,8 @@ SENTENCES = {
     408: f"The body came too slowly: it must not pause for {SILENCE_SECONDS:.0f} s, nor be slower than"
     f" {SLOWEST:,} bytes a second on the whole.",
     413: "A request body may have at most {limit} bytes here.",
-    400: "The body is not the gzip that its Content-Encoding says.",
-    415: "Of compressed request bodies only gzip is accepted, as the one Content-Encoding.",
+    400: "The body is not the gzip or zstd that its Content-Encoding says.",
+    415: "Of compressed request bodies only gzip and zstd are accepted, as the one Content-Encoding.",
 }
 
 
@@ -68,8 +68,8 @@ class RequestBounds:
         if refusal := _refusal(headers, limit):
             await exchange.refuse(refusal)
             return
-        if headers.get(b"content-encoding", b"").lower() in GZIP:
-            exchange.open_gzip()
+        if opener := OPENERS.get(headers.get(b"content-encoding", b"").lower()):
+            exchange.open_body(opener())
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:  # the caller's, or ours: nobody reads an answer
@@ -99,7 +99,7 @@ def request_id(header: bytes | None) -> str:
 
 def _refusal(headers: dict[bytes, bytes], limit: int) -> int | None:
     """The status with which a request is refused by its headers alone."""
-    if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b"", *GZIP):
+    if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b"", *OPENERS):
         return 415
     length = headers.get(b"content-length")
     return 413 if length and length.isdigit() and int(length[:20]) > limit else None
@@ -135,9 +135,9 @@ class _Exchange:
         self._refused = False
         self._more = True  # of the body is to come
 
-    def open_gzip(self) -> None:
+    def open_body(self, opener: Opener) -> None:
         """From now on the body is what comes of it, and its length is not known."""
-        self._receive = GzipBody(self._receive).receive
+        self._receive = CompressedBody(self._receive, opener).receive
         encoding = (b"content-encoding", b"content-length")
         self._scope["headers"] = [pair for pair in self._scope["headers"] if pair[0] not in encoding]
 

@@ -117,3 +117,30 @@ def write_wav(path: Path, samples: Any, rate: int) -> None:
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes(whole.tobytes())
+
+
+# A form's container and encoder by FFmpeg's names, and the rate that every such encoder takes.
+ENCODERS = {
+    "mp3": ("mp3", "libmp3lame", 48_000),
+    "opus": ("ogg", "libopus", 48_000),
+    "aac": ("adts", "aac", 48_000),
+    "flac": ("flac", "flac", 0),  # takes any
+}
+
+
+def write_sound(path: Path, samples: Any, rate: int, form: str) -> None:
+    """As wav, mp3, opus, aac or flac; but for wav, of several channels their mean."""
+    if form == "wav":
+        write_wav(path, samples, rate)
+        return
+    import av
+    import numpy
+
+    container, encoder, own_rate = ENCODERS[form]
+    mono = numpy.atleast_2d(numpy.asarray(samples, dtype=numpy.float32)).mean(0, keepdims=True).clip(-1, 1)
+    frame = av.AudioFrame.from_ndarray((mono * (2**15 - 1)).astype("<i2"), format="s16", layout="mono")
+    frame.sample_rate = rate
+    with av.open(str(path), "w", format=container) as file:
+        stream: Any = file.add_stream(encoder, rate=own_rate or rate, layout="mono")
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            file.mux(packet)

@@ -19,6 +19,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "caller": {"runtime": "text-generation"},
     "moderator": {"runtime": "pipeline", "task": "text-classification"},
     "ranker": {"runtime": "pair-scoring"},
+    "mouth": {"runtime": "pipeline", "task": "text-to-audio"},
     "ear": {"runtime": "pipeline", "task": "automatic-speech-recognition"},
 }
 
@@ -30,6 +31,7 @@ def make_all(root: Path) -> None:
     make_moderator(root / "moderator")
     make_ranker(root / "ranker")
     make_ear(root / "ear")
+    make_mouth(root / "mouth")
 
 
 def make_moderator(folder: Path) -> None:
@@ -75,6 +77,46 @@ def make_ear(folder: Path) -> None:
     ).save_pretrained(folder)
     tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
     Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(folder)
+
+
+def make_mouth(folder: Path) -> None:
+    """A speaker of letters (VITS), by chance."""
+    import json
+
+    from transformers import VitsConfig, VitsModel, VitsTokenizer
+
+    folder.mkdir()
+    letters = ["<pad>", "<unk>", " ", *"abcdefghijklmnopqrstuvwxyz"]
+    vocabulary = {letter: id_ for id_, letter in enumerate(letters)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
+    tokenizer = VitsTokenizer(str(folder / "vocab.json"), phonemize=False, is_uroman=False)
+    sizes = {"ffn_dim": 16, "flow_size": 16, "duration_predictor_filter_channels": 16}
+    layers = {
+        "posterior_encoder_num_wavenet_layers": 1,
+        "prior_encoder_num_flows": 1,
+        "prior_encoder_num_wavenet_layers": 1,
+        "duration_predictor_num_flows": 1,
+        "depth_separable_num_layers": 1,
+    }
+    upsampling = {
+        "upsample_initial_channel": 16,
+        "upsample_rates": (8, 8),
+        "upsample_kernel_sizes": (16, 16),
+        "resblock_kernel_sizes": (3,),
+        "resblock_dilation_sizes": ((1,),),
+    }
+    config = VitsConfig(
+        vocab_size=len(letters),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        use_stochastic_duration_prediction=False,
+        **sizes,
+        **layers,
+        **upsampling,
+    )
+    VitsModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def register(platform: Platform, root: Path) -> dict[str, str]:

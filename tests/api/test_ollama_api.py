@@ -31,6 +31,14 @@ def test_a_chat_is_answered_whole_with_thoughts_and_calls(ada, worker, talker) -
     assert prediction["input"]["tools"][0]["function"]["name"] == "weather"
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/x-www-form-urlencoded"}])
+def test_a_body_is_read_as_json_whatever_it_says_that_it_is(ada, worker, talker, headers) -> None:
+    body = json.dumps({"model": talker(chunks=0, answer=PIECES), "messages": [USER], "stream": False})
+    answer = ada.http.post("/api/chat", content=body, headers=headers)
+    assert (answer.status_code, answer.json().get("done")) == (200, True), answer.text
+    assert ada.http.post("/api/chat", content=b"model=x", headers=headers).status_code == 400
+
+
 def test_a_stream_is_lines_of_which_the_last_is_done(ada, worker, talker) -> None:
     answer = ada.http.post("/api/chat", json={"model": talker(chunks=0, answer=PIECES), "messages": [USER]})
     assert answer.headers["content-type"] == "application/x-ndjson"

@@ -26,12 +26,19 @@ def client(api, ada, worker, remote) -> openai.OpenAI:
 @pytest.fixture
 def listener(database, ada) -> str:
     """A model that takes what speech recognition takes and has heard the same in every recording."""
+    add_runtime(database, "listener", {})
+    ada.model("listener", runtime="listener")
+    return "ada/listener"
+
+
+def add_runtime(database, name: str, more: dict[str, Any]) -> None:
+    """As if a worker had it: it takes what speech recognition takes, and more."""
     properties = TASKS["automatic-speech-recognition"]["properties"]
     inputs = schema.inputs(
-        {**properties, "answer": {"type": "object", "default": HEARD}}, required=("audio",)
+        {**properties, **more, "answer": {"type": "object", "default": HEARD}}, required=("audio",)
     )
     spec: dict[str, Any] = {
-        "name": "listener",
+        "name": name,
         "description": "",
         "inputs": {"": inputs},
         "outputs": {"": {}},
@@ -40,9 +47,7 @@ def listener(database, ada) -> str:
         "config": {},
     }
     with database.unit() as session:
-        runtimes.put(session, {"listener": spec})
-    ada.model("listener", runtime="listener")
-    return "ada/listener"
+        runtimes.put(session, {name: spec})
 
 
 def test_a_recording_is_transcribed_as_json_and_as_text(client, ada, listener) -> None:
@@ -76,7 +81,8 @@ def test_subtitles_and_segments_say_when(client, ada, listener) -> None:
     [
         ({"language": "en"}, "language"),
         ({"response_format": "mp3"}, "response_format"),
-        ({"stream": "true"}, "stream"),
+        ({"stream": "true", "response_format": "srt"}, "stream"),
+        ({"prompt": "Of whales."}, "prompt"),
         ({"temperature": "0.5"}, "temperature"),
         ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
         ({"wings": "2"}, "wings"),
@@ -87,6 +93,28 @@ def test_what_a_transcription_cannot_be_is_refused_by_name(ada, listener, fields
         "/v1/audio/transcriptions", data={"model": listener, **fields}, files={"file": ("a.wav", SOUND)}
     )
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+
+
+def test_a_transcription_is_streamed_as_openai_does(client, listener) -> None:
+    events = list(client.audio.transcriptions.create(model=listener, file=("a", SOUND), stream=True))
+    assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert events[0].delta == events[1].text == "Call me Ishmael."
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # the client's own, of an operation that it still has
+def test_a_recording_is_translated_by_a_model_whose_task_it_is(client, ada, database, listener) -> None:
+    file = ("a.wav", SOUND, "audio/wav")
+    with pytest.raises(openai.BadRequestError, match="does not translate"):
+        client.audio.translations.create(model=listener, file=file)
+    task = {"type": "string", "enum": ["transcribe", "translate"]}
+    add_runtime(database, "interpreter", {"task": task, "prompt": {"type": "string"}})
+    ada.model("interpreter", runtime="interpreter")
+    heard = client.audio.translations.create(model="ada/interpreter", file=file, prompt="Of whales.")
+    assert heard.text == "Call me Ishmael."
+    newest = ada.http.get("/v1/predictions").json()["results"][0]["input"]
+    assert (newest["task"], newest["prompt"]) == ("translate", "Of whales.")
 
 
 def test_a_transcription_without_a_file_or_form_or_too_large_a_one_is_refused(ada, listener) -> None:
@@ -101,6 +129,37 @@ def test_a_form_in_a_charset_that_nobody_knows_is_refused(ada, listener) -> None
     headers = {"Content-Type": "multipart/form-data; charset=elvish; boundary=x"}
     answer = ada.http.post("/v1/audio/transcriptions", content=b"--x--", headers=headers)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "file")
+
+
+def test_a_model_that_makes_no_sound_is_refused_and_so_is_what_it_cannot_do(client, talker) -> None:
+    def speak(**more: Any) -> Any:
+        fields = {"model": talker(chunks=0), "input": "Lovage.", "voice": "alloy", "response_format": "wav"}
+        return client.audio.speech.create(**fields | more)
+
+    for more, param in (
+        ({}, "model"),  # it answers with no file
+        ({"response_format": "mp3"}, "response_format"),
+        ({"speed": 2}, "speed"),
+        ({"instructions": "Whisper."}, "instructions"),
+        ({"model": "demo/none"}, "model"),
+    ):
+        with pytest.raises(openai.APIStatusError) as raised:
+            speak(**more)
+        assert raised.value.status_code in (400, 404), raised.value
+        assert raised.value.param == param, raised.value
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # the client's own, of an operation that it still has
+def test_pictures_that_a_model_cannot_change_are_refused_by_name(client, talker) -> None:
+    picture, model = ("a.png", b"\x89PNG"), talker(chunks=0)
+    for call in (
+        lambda: client.images.edit(model=model, image=picture, prompt="at night"),
+        lambda: client.images.create_variation(model=model, image=picture),
+    ):
+        with pytest.raises(openai.BadRequestError, match="takes no `image`"):
+            call()
 
 
 def test_times_are_written_as_players_read_them() -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from app.runtimes.pictures import read_picture
-from app.runtimes.sound import read_sound
+from app.runtimes.sound import read_sound, write_sound
 
 RATE = 16_000
 TONE = (0.5 * numpy.sin(2 * numpy.pi * 440 * numpy.arange(RATE) / RATE)).astype("float32")
@@ -126,6 +126,14 @@ def test_a_picture_is_turned_as_its_camera_was_held(tmp_path: Path) -> None:
 def test_sixteen_bits_are_not_cut_to_white(tmp_path: Path) -> None:
     grey = Image.fromarray(numpy.full((2, 2), 32_896, dtype=numpy.uint16))
     assert seen(tmp_path, grey).getpixel((0, 0)) == (128, 128, 128)
+
+
+@pytest.mark.parametrize("form", ["wav", "mp3", "opus", "aac", "flac"])
+def test_sound_is_written_in_every_form_that_is_offered(tmp_path: Path, form: str) -> None:
+    write_sound(tmp_path / "out", TONE, RATE, form)
+    samples = read_sound(str(tmp_path / "out"), RATE)
+    assert abs(len(samples) - RATE) < RATE / 10
+    assert abs(float(numpy.sqrt((samples**2).mean())) - 0.35) < 0.05
 
 
 def test_print_colours_and_animations_are_pictures(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ IGNORED = "ignored_fields"  # of a request's scope: names of its fields that cha
 LONGEST_IGNORED = 1_000  # characters of the header that names them
 
 
-def edge_route(shape: Shape) -> type[CheckedRoute]:
-    """The class of routes whose errors have this shape."""
+def edge_route(shape: Shape, *, any_type: bool = False) -> type[CheckedRoute]:
+    """The class of routes whose errors have this shape; `any_type`: whatever a body says that it is, it is
+    read as JSON."""
 
     class EdgeRoute(CheckedRoute):
         takes_any_query = True  # other platforms' clients send their own, such as api-version
+        takes_any_type = any_type
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             inner = super().get_route_handler()

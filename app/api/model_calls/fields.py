@@ -12,7 +12,17 @@ from app.api.model_calls.failures import refused
 Model = Annotated[
     str, Field(max_length=300, description="`owner/name`, `owner/name:version`, an alias, or a bare name.")
 ]
-TAKEN = {"prompt", "messages", "text", "query", "texts", "pairs", "audio"}  # inputs that these routes fill
+TAKEN = {
+    "prompt",
+    "messages",
+    "text",
+    "query",
+    "texts",
+    "pairs",
+    "audio",
+    "image",
+    "mask",
+}  # inputs that these routes fill
 # Fields that clients send by themselves or for a service's bookkeeping. None of them changes an answer here,
 # so they are ignored, and the answer's header `Ignored-Fields` names them.
 IGNORED = frozenset(

@@ -14,7 +14,8 @@ class OllamaErrorOut(BaseModel):
     error: str
 
 
-OllamaRoute = edge_route(ollama_shape)
+# Ollama's documentation calls it by `curl -d`, which says that the body is a form; litellm says nothing.
+OllamaRoute = edge_route(ollama_shape, any_type=True)
 
 
 def declared(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -1,23 +1,24 @@
-"""OpenAI's transcriptions, over models that recognise speech."""
+"""OpenAI's transcriptions and translations, over models that recognise speech."""
 
-import base64
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import FormData, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import FormData
 from starlette.responses import PlainTextResponse, Response
 
 from app.api.deps import caller_of
-from app.api.headers import is_utf8_form
+from app.api.model_calls.answer_stream import OPENAI_EVENTS, StreamForm, stream_answer
 from app.api.model_calls.calls import Call, open_call, require_input, wait_for_all
 from app.api.model_calls.edge_route import respond
-from app.api.model_calls.failures import refused
+from app.api.model_calls.failures import failure_of, refused
 from app.api.model_calls.fields import CallIn
 from app.api.openai.errors import OpenAIRoute, declared
+from app.api.openai.forms import data_uri, read_fields, require_form
 from app.api.openai.transcripts import as_srt, as_vtt, segments_of
-from app.api.problems import invalid_request
-from app.domain.errors import PayloadTooLarge
+from app.domain.predictions import Prediction, Status
+from app.services.predictions.stream_tail import StreamEvent
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
 
@@ -26,30 +27,42 @@ TIMED = ("srt", "vtt", "verbose_json")
 LISTS = {"timestamp_granularities[]": "timestamp_granularities", "include[]": "include"}
 
 
-class TranscriptionIn(CallIn):
-    """A form's fields beside the file."""
+class TranslationIn(CallIn):
+    """A form's fields beside the file. What the model takes of them is its input of the same name."""
 
     response_format: Format | None = "json"
-    language: str | None = Field(None, max_length=20, description="Only empty: the model finds out.")
-    prompt: str | None = Field(None, max_length=10_000, description="Only empty.")
-    temperature: float | None = Field(None, ge=0, le=1, description="Only 0.")
-    stream: bool | None = Field(False, description="Only false.")
-    timestamp_granularities: list[Literal["word", "segment"]] | None = None
+    prompt: str | None = Field(None, max_length=10_000, description="For a model that has such an input.")
+    temperature: float | None = Field(None, ge=0, le=1, description="Above 0: likewise.")
 
-    def check(self) -> None:
-        """Raises InvalidRequest for what cannot be had."""
-        for name in ("language", "prompt", "temperature", "stream"):
-            if getattr(self, name):
-                raise refused(name, "is not supported")
-        if self.timestamp_granularities and self.response_format != "verbose_json":
-            raise refused("timestamp_granularities", "needs the response_format verbose_json")
+    def settings(self, call: Call) -> dict[str, Any]:
+        """The model's inputs beside the recording. Raises InvalidRequest for what cannot be had."""
+        wishes = {"prompt": self.prompt, "temperature": self.temperature}
+        return take_wishes(call, wishes) | timed(call, self.level)
 
     @property
     def level(self) -> str | None:
         """How finely times are wanted."""
-        if self.response_format not in TIMED:
-            return None
-        return "word" if "word" in (self.timestamp_granularities or ()) else "segment"
+        return "segment" if self.response_format in TIMED else None
+
+
+class TranscriptionIn(TranslationIn):
+    """The same, and what only transcriptions have."""
+
+    language: str | None = Field(None, max_length=20, description="For a model that has such an input.")
+    stream: bool | None = Field(False, description="Server-sent events; with json and text.")
+    timestamp_granularities: list[Literal["word", "segment"]] | None = None
+
+    def settings(self, call: Call) -> dict[str, Any]:
+        if self.timestamp_granularities and self.response_format != "verbose_json":
+            raise refused("timestamp_granularities", "needs the response_format verbose_json")
+        if self.stream and self.response_format in TIMED:
+            raise refused("stream", "needs the response_format json or text")
+        return super().settings(call) | take_wishes(call, {"language": self.language})
+
+    @property
+    def level(self) -> str | None:
+        is_word = "word" in (self.timestamp_granularities or ())
+        return "word" if is_word and self.response_format in TIMED else super().level
 
 
 class TranscriptionOut(BaseModel):
@@ -60,28 +73,53 @@ class TranscriptionOut(BaseModel):
     text: str
 
 
-FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "model"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The recording."},
-                        "model": {"type": "string", "maxLength": 300},
-                        "response_format": {"type": "string", "enum": ["json", "text", *TIMED]},
-                        "timestamp_granularities[]": {
-                            "type": "array",
-                            "items": {"type": "string", "enum": ["word", "segment"]},
-                        },
-                    },
-                },
-                "example": {"file": "RIFF…", "model": "ada/whisper", "response_format": "json"},
-            }
-        },
+def take_wishes(call: Call, wishes: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not empty, for a model that has them as inputs. Raises InvalidRequest naming one that
+    it has not."""
+    sent = {name: value for name, value in wishes.items() if value}
+    for name in sent:
+        if not call.takes(name):
+            raise refused(name, f"is not supported: {call.version.model} has no such input")
+    return sent
+
+
+def timed(call: Call, level: str | None) -> dict[str, str]:
+    """The input that asks for times. Raises InvalidRequest for a model that knows none."""
+    if level is None:
+        return {}
+    if "timestamps" not in call.inputs():
+        raise refused("response_format", f"{call.version.model} does not say when what was said")
+    return {"timestamps": level}
+
+
+def form_of(more: dict[str, Any]) -> dict[str, Any]:
+    """The description of a form with a recording."""
+    properties = {
+        "file": {"type": "string", "format": "binary", "description": "The recording."},
+        "model": {"type": "string", "maxLength": 300},
+        "response_format": {"type": "string", "enum": ["json", "text", *TIMED]},
+        "prompt": {"type": "string", "maxLength": 10_000},
+        "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+        **more,
     }
+    schema = {"type": "object", "required": ["file", "model"], "properties": properties}
+    example = {"file": "RIFF…", "model": "ada/whisper", "response_format": "json"}
+    content = {"multipart/form-data": {"schema": schema, "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+ONLY_TRANSCRIPTIONS: dict[str, Any] = {
+    "language": {"type": "string", "maxLength": 20},
+    "stream": {"type": "boolean"},
+    "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": TranscriptionOut,
+        "description": "As `response_format` says.",
+        "content": {"text/plain": {}, "text/event-stream": {}},
+    },
+    **declared(400, 401, 403, 404, 413, 415),
 }
 
 
@@ -90,75 +128,82 @@ FORM: dict[str, Any] = {
     operation_id="openai.audio.transcriptions.create",
     summary="Transcribe a recording (OpenAI)",
     response_model=None,
-    responses={
-        200: {
-            "model": TranscriptionOut,
-            "description": "As `response_format` says.",
-            "content": {"text/plain": {}},
-        },
-        **declared(400, 401, 403, 404, 413, 415),
-    },
-    openapi_extra=FORM,
+    responses=ANSWERS,
+    openapi_extra=form_of(ONLY_TRANSCRIPTIONS),
 )
 async def transcribe(request: Request) -> Response:
-    """What is said in a recording."""
+    """What is said in a recording; `stream` for server-sent events, once the model has it."""
     await caller_of(request)
-    sent_as = request.headers.get("content-type", "")
-    if not sent_as.lower().startswith("multipart/form-data") or not is_utf8_form(sent_as):
-        raise refused("file", "must be sent as multipart/form-data, its texts in UTF-8")
+    require_form(request, "file")
     async with request.form(max_files=1, max_fields=16) as form:
-        body = read_form(form)
-        call = await open_call(request, body.model)
-        require_input(call, "audio")
-        body.check()
-        values = {"audio": await data_uri(call, form.get("file")), **_timed(call, body)}
-    predictions = await call.predict([{**values, **body.own_inputs(call)}])
+        body = read_fields(form, TranscriptionIn, ("file",), LISTS)
+        call, predictions = await _listen(request, form, body)
+    if body.stream:
+        return await stream_answer(request, call, predictions, _events(call, predictions))
     (prediction,) = await wait_for_all(request, call, predictions)
-    return written(body, prediction.output, float(prediction.metrics.get("seconds_of_sound", 0)))
+    return written("transcribe", body, prediction)
 
 
-def read_form(form: FormData) -> TranscriptionIn:
-    """The fields. Raises InvalidRequest."""
-    values: dict[str, Any] = {}
-    for name, value in form.multi_items():
-        if name == "file":
-            continue
-        if isinstance(value, UploadFile):
-            raise refused(name[:200], "must be a text")
-        if name in LISTS:
-            values.setdefault(LISTS[name], []).append(value)
-        else:
-            values[name] = value or None
-    try:
-        return TranscriptionIn.model_validate(values)
-    except ValidationError as error:
-        raise invalid_request(error.errors(include_url=False, include_input=False)) from None
+@router.post(
+    "/v1/audio/translations",
+    operation_id="openai.audio.translations.create",
+    summary="Translate a recording into English (OpenAI)",
+    response_model=None,
+    responses=ANSWERS,
+    openapi_extra=form_of({}),
+)
+async def translate(request: Request) -> Response:
+    """What is said in a recording, in English, by a model whose input `task` may be `translate`."""
+    await caller_of(request)
+    require_form(request, "file")
+    async with request.form(max_files=1, max_fields=16) as form:
+        body = read_fields(form, TranslationIn, ("file",), LISTS)
+        call, predictions = await _listen(request, form, body, "translate")
+    (prediction,) = await wait_for_all(request, call, predictions)
+    return written("translate", body, prediction)
 
 
-async def data_uri(call: Call, file: Any) -> str:
-    """The form's file as the model takes it. Raises InvalidRequest, PayloadTooLarge."""
-    if not isinstance(file, UploadFile):
-        raise refused("file", "is required, as a file part")
-    most = call.services.options.max_body_bytes
-    content = await file.read(most + 1)
-    if len(content) > most:
-        raise PayloadTooLarge(f"A recording may have at most {most} bytes here; upload larger ones as files.")
-    kind = (file.content_type or "application/octet-stream").partition(";")[0]
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+async def _listen(
+    request: Request, form: FormData, body: TranslationIn, task: str | None = None
+) -> tuple[Call, list[Prediction]]:
+    call = await open_call(request, body.model)
+    require_input(call, "audio")
+    if task and task not in (call.inputs().get("task", {}).get("enum") or ()):
+        raise refused("model", f"{call.version.model} cannot be used here: it does not {task}")
+    values = {**body.settings(call), **body.own_inputs(call), **({"task": task} if task else {})}
+    values["audio"] = await data_uri(call, "file", form.get("file"))
+    return call, await call.predict([values])
 
 
-def _timed(call: Call, body: TranscriptionIn) -> dict[str, str]:
-    if body.level is None:
-        return {}
-    if "timestamps" not in call.inputs():
-        raise refused("response_format", f"{call.version.model} does not say when what was said")
-    return {"timestamps": body.level}
+def _events(call: Call, predictions: Sequence[Prediction]) -> StreamForm:
+    """OpenAI's events of a transcription: models of speech answer whole, so the text comes as one piece."""
+
+    async def each(number: int, event: StreamEvent) -> AsyncIterator[dict[str, Any]]:
+        if event.event != "done":
+            return
+        follower = call.services.follower
+        prediction = await follower.load(await follower.get(predictions[number].id))
+        if prediction.status is not Status.SUCCEEDED:
+            raise failure_of(prediction)
+        text = text_of(prediction.output)
+        yield {"type": "transcript.text.delta", "delta": text}
+        yield {"type": "transcript.text.done", "text": text}
+
+    async def last() -> list[dict[str, Any]]:
+        return []
+
+    return StreamForm([], each, last, OPENAI_EVENTS)
 
 
-def written(body: TranscriptionIn, output: Any, seconds: float) -> Response:
+def text_of(output: Any) -> str:
+    """What was said."""
+    return str(output.get("text", "") if isinstance(output, dict) else output or "").strip()
+
+
+def written(task: str, body: TranslationIn, prediction: Prediction) -> Response:
     """The answer in the form that was asked for."""
-    text = str(output.get("text", "") if isinstance(output, dict) else output or "").strip()
-    segments = segments_of(output)
+    output, seconds = prediction.output, float(prediction.metrics.get("seconds_of_sound", 0))
+    text, segments = text_of(output), segments_of(output)
     if body.response_format == "text":
         return PlainTextResponse(text + "\n")
     if body.response_format in ("srt", "vtt"):
@@ -166,7 +211,7 @@ def written(body: TranscriptionIn, output: Any, seconds: float) -> Response:
     if body.response_format != "verbose_json":
         return respond(200, {"text": text})
     end = max((segment["end"] for segment in segments), default=0.0)
-    whole: dict[str, Any] = {"task": "transcribe", "language": "", "duration": seconds or end, "text": text}
+    whole: dict[str, Any] = {"task": task, "language": "", "duration": seconds or end, "text": text}
     if body.level == "word":
         names = ("start", "end")
         whole["words"] = [

@@ -3,6 +3,7 @@
 import base64
 import re
 import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from anyio.to_thread import run_sync
@@ -16,6 +17,7 @@ from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import refused
 from app.api.model_calls.fields import CallIn, Model
 from app.api.openai.errors import OpenAIRoute, declared
+from app.domain.predictions import Prediction
 from app.services.predictions.prediction_view import own_files
 
 router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_class=OpenAIRoute)
@@ -23,15 +25,9 @@ router = APIRouter(dependencies=[Depends(caller_of)], tags=["OpenAI"], route_cla
 SIZE = re.compile(r"(\d{1,5})x(\d{1,5})\Z")
 
 
-class ImagesIn(CallIn):
-    """What to draw."""
+class PicturesIn(CallIn):
+    """How many pictures, and in which form."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "demo/digits", "prompt": "seven", "n": 1}]}
-    )
-
-    model: Model = Field(examples=["demo/digits"])
-    prompt: str = Field(max_length=32_000)
     n: int | None = Field(1, ge=1, le=10)
     size: str | None = Field(None, max_length=11, description="`256x256`, or `auto`: the model's own.")
     response_format: Literal["url", "b64_json"] | None = "url"
@@ -46,6 +42,17 @@ class ImagesIn(CallIn):
         if match is None:
             raise refused("size", "must be like 256x256, or auto")
         return {"width": int(match[1]), "height": int(match[2])}
+
+
+class ImagesIn(PicturesIn):
+    """What to draw."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"model": "demo/digits", "prompt": "seven", "n": 1}]}
+    )
+
+    model: Model = Field(examples=["demo/digits"])
+    prompt: str = Field(max_length=32_000)
 
 
 class ImageOut(BaseModel):
@@ -71,24 +78,33 @@ async def create_images(request: Request, body: ImagesIn) -> Response:
     """Pictures as signed URLs or as base64."""
     call = await open_call(request, body.model)
     require_input(call, "prompt")
-    predictions = await wait_for_all(request, call, await call.predict(_inputs(call, body)))
-    keys = [key for prediction in predictions for key in own_files(prediction)]
-    if not keys:
-        raise refused("model", f"{call.version.model} does not answer with files")
-    pictures = [await _picture(request, call, key, body.response_format) for key in keys]
-    return respond(200, {"created": int(time.time()), "data": pictures})
+    predictions = await call.predict(picture_inputs(call, body, {"prompt": body.prompt}))
+    return await answer_with_pictures(request, call, body, predictions)
 
 
-def _inputs(call: Call, body: ImagesIn) -> list[dict[str, Any]]:
-    """One prediction for all pictures where the model can make several, else one for each."""
-    values: dict[str, Any] = {"prompt": body.prompt, **body.measures()}
-    if any(name not in call.inputs() for name in values):
+def picture_inputs(call: Call, body: PicturesIn, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """One prediction for all pictures where the model can make several, else one for each. Raises
+    InvalidRequest."""
+    measures = body.measures()
+    if any(name not in call.inputs() for name in measures):
         raise refused("size", f"{call.version.model} does not take it")
-    values |= body.own_inputs(call)
+    values = values | measures | body.own_inputs(call)
     count = body.n or 1
     if "num_images" in call.inputs():
         return [{"num_images": count, **values}]
     return [values] * count
+
+
+async def answer_with_pictures(
+    request: Request, call: Call, body: PicturesIn, predictions: Sequence[Prediction]
+) -> Response:
+    """When all are drawn. Raises RunFailed; InvalidRequest for a model that answers with something else."""
+    ended = await wait_for_all(request, call, predictions)
+    keys = [key for prediction in ended for key in own_files(prediction)]
+    if not keys:
+        raise refused("model", f"{call.version.model} does not answer with files")
+    pictures = [await _picture(request, call, key, body.response_format) for key in keys]
+    return respond(200, {"created": int(time.time()), "data": pictures})
 
 
 async def _picture(request: Request, call: Call, key: str, form: str | None) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""TEI's /embed, /embed_all and /similarity."""
+"""TEI's /embed, /embed_all, /embed_sparse and /similarity."""
 
 import math
 from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field, Tag, model_validator
 from starlette.responses import Response
 
 from app.api.deps import caller_of
@@ -34,6 +34,15 @@ class TruncatedIn(CallIn):
     model: str = Field("", max_length=300, description="Empty: the address's, or MODEL_ALIASES' `tei-embed`.")
     truncate: bool | None = Field(None, description="Only true: what is too long is cut.")
     truncation_direction: str | None = Field(None, max_length=10, description="Only `Right`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parameters(cls, body: Any) -> Any:
+        """Hugging Face's InferenceClient puts what stands beside `inputs` into `parameters`."""
+        if isinstance(body, dict) and isinstance(body.get("parameters"), dict):
+            others = {name: value for name, value in body.items() if name != "parameters"}
+            return {**body["parameters"], **others}
+        return body
 
     def check(self) -> None:
         """Raises InvalidRequest for what cannot be had."""
@@ -105,6 +114,44 @@ def token_vectors(call: Call, output: Any) -> list[list[float]]:
     return rows
 
 
+class SparseIn(TruncatedIn):
+    """Texts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"inputs": ["hello", "good morning"]}]})
+
+    inputs: Inputs
+
+
+class SparseOut(BaseModel):
+    """One number of a vector that is zero nearly everywhere."""
+
+    index: int
+    value: float
+
+
+async def embed_sparse(request: Request, body: SparseIn) -> Response:
+    """The numbers that are not zero of each text's vector, from a model that answers with {index, value}."""
+    body.check()
+    call = await open_rag_call(request, body.model, EMBED)
+    texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    output = await vectors_of(request, call, texts, body.own_inputs(call))
+    if not is_sparse(output, len(texts)):
+        raise refused("model", f"{call.version.model} does not answer with sparse vectors")
+    return respond(200, output)
+
+
+def is_sparse(output: Any, count: int) -> bool:
+    """Whether this is a list of {index, value} for each text."""
+    return (
+        isinstance(output, list)
+        and len(output) == count
+        and all(isinstance(row, list) for row in output)
+        and all(
+            isinstance(each, dict) and each.keys() == {"index", "value"} for row in output for each in row
+        )
+    )
+
+
 class SimilarTexts(BaseModel):
     source_sentence: Text
     sentences: list[Text] = Field(min_length=1, max_length=MOST - 1)
@@ -141,6 +188,7 @@ def cosine(vector: list[float], other: list[float]) -> float:
 HANDLERS: dict[str, tuple[Callable[..., Any], str, Any]] = {
     "embed": (embed, "Embed texts (TEI)", list[list[float]]),
     "embed_all": (embed_all, "Embed every token of texts (TEI)", list[list[list[float]]]),
+    "embed_sparse": (embed_sparse, "Embed texts as sparse vectors (TEI)", list[list[SparseOut]]),
     "similarity": (similarity, "Compare texts (TEI)", list[float]),
 }
 for _name, (_handler, _summary, _answer) in HANDLERS.items():

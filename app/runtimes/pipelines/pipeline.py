@@ -18,6 +18,7 @@ from app.runtimes.pipelines.library_pipeline import MAIN, call_pipeline, load_pi
 from app.runtimes.pipelines.pipeline_tasks import OWN_TASKS, TASKS
 from app.runtimes.pipelines.text_limits import TextLength, TextLimits
 
+OWN = ("format",)  # inputs that are not the pipeline's but ours
 RENAMED = {"labels": "candidate_labels"}
 # Tasks that read a text as it is: what is longer than the model's limit is cut, and said.
 MEASURED = (
@@ -105,7 +106,7 @@ class Pipeline(Runtime):
         return {}
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
-        names = set(TASKS[self._task]["properties"]) - set(MAIN)
+        names = set(TASKS[self._task]["properties"]) - {*MAIN, *OWN}
         options = {
             RENAMED.get(name, name): batch[0].prepared[name] for name in names if name in batch[0].prepared
         }
@@ -164,5 +165,6 @@ class Cleaner:
         return file_out(file.name)
 
     def _sound(self, value: dict[str, Any]) -> dict[str, str]:
-        sound.write_wav(file := self._file("wav"), value["audio"], int(value["sampling_rate"]))
+        form = self._job.prepared.get("format", "wav")
+        sound.write_sound(file := self._file(form), value["audio"], int(value["sampling_rate"]), form)
         return file_out(file.name)

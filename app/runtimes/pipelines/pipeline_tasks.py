@@ -52,7 +52,15 @@ LIBRARY_TASKS: dict[str, Schema] = {
     "object-detection": _needs(IMAGE, threshold=THRESHOLD),
     "depth-estimation": _needs(IMAGE),
     "zero-shot-image-classification": _needs(IMAGE, {"labels": LABELS}),
-    "text-to-audio": _needs({"text": schema.text("The text to speak.", max_length=100_000)}),
+    "text-to-audio": _needs(
+        {"text": schema.text("The text to speak.", max_length=100_000)},
+        format={
+            "type": "string",
+            "enum": ["wav", "mp3", "opus", "aac", "flac"],
+            "description": "How the sound is written.",
+            "default": "wav",
+        },
+    ),
 }
 # Run by `own_tasks`: transformers 5 has no pipelines for them any more.
 OWN_TASKS: dict[str, Schema] = {

@@ -7,6 +7,7 @@ import os
 import struct
 import time
 import wave
+from collections.abc import Callable
 
 import openai
 from pydantic import BaseModel, Field
@@ -18,14 +19,25 @@ CALLS = (
     "openai.embeddings.create",
     "openai.images.generate",
     "openai.moderations.create",
+    "openai.images.edit",
+    "openai.images.variations.create",
     "openai.audio.transcriptions.create",
+    "openai.audio.translations.create",
+    "openai.audio.speech.create",
+    "models.list",
+    "models.get",
+    "files.create",
+    "files.list",
+    "files.read",
+    "files.get",
+    "files.delete",
     "openai.responses.create",
     "openai.responses.retrieve",
     "openai.responses.cancel",
     "openai.responses.delete",
 )
-TEXT, CALLER, EMBED, DRAW, MODERATOR, EAR = (
-    os.environ[name] for name in ("TEXT", "CALLER", "EMBED", "DRAW", "MODERATOR", "EAR")
+TEXT, CALLER, EMBED, DRAW, MODERATOR, EAR, MOUTH = (
+    os.environ[name] for name in ("TEXT", "CALLER", "EMBED", "DRAW", "MODERATOR", "EAR", "MOUTH")
 )
 HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {
@@ -58,6 +70,10 @@ def main() -> None:
     texts(client)
     responses(client)
     files(client)
+    sound(client)
+    pictures(client)
+    assert TEXT in [model.id for model in client.models.list()]
+    assert client.models.retrieve(TEXT).id == TEXT
     try:
         client.chat.completions.create(model="nobody/none", messages=HELLO)
     except openai.NotFoundError as error:
@@ -89,10 +105,44 @@ def texts(client: openai.OpenAI) -> None:
     assert scored.choices[0].logprobs.token_logprobs[0] is None
     assert len(client.embeddings.create(model=EMBED, input=["a", "b"]).data) == 2
     assert client.moderations.create(model=MODERATOR, input="a text").results[0].category_scores
-    assert isinstance(client.audio.transcriptions.create(model=EAR, file=("a.wav", beep())).text, str)
-    subtitles = client.audio.transcriptions.create(model=EAR, file=("a.wav", beep()), response_format="vtt")
+
+
+def sound(client: openai.OpenAI) -> None:
+    file = ("a.wav", beep())
+    assert isinstance(client.audio.transcriptions.create(model=EAR, file=file).text, str)
+    subtitles = client.audio.transcriptions.create(model=EAR, file=file, response_format="vtt")
     assert subtitles.startswith("WEBVTT")
+    *_, last = client.audio.transcriptions.create(model=EAR, file=file, stream=True)
+    assert last.type == "transcript.text.done"
+    for form, head in (
+        ("mp3", (b"ID3", b"\xff")),
+        ("wav", (b"RIFF",)),
+        ("opus", (b"OggS",)),
+        ("pcm", (b"",)),
+    ):
+        speech = client.audio.speech.create(
+            model=MOUTH, input="lovage tastes like celery", voice="alloy", response_format=form
+        )
+        assert speech.content.startswith(head), form
+        assert len(speech.content) > 100, form
+    refuse(lambda: client.audio.translations.create(model=EAR, file=file), "does not translate")
+
+
+def pictures(client: openai.OpenAI) -> None:
     assert client.images.generate(model=DRAW, prompt="seven").data[0].url
+    picture = ("a.png", b"\x89PNG")
+    refuse(lambda: client.images.edit(model=DRAW, image=picture, prompt="night"), "takes no `image`")
+    refuse(lambda: client.images.create_variation(model=DRAW, image=picture), "takes no `image`")
+
+
+def refuse(call: Callable[[], object], sentence: str) -> None:
+    """What no model here can do is refused by a sentence."""
+    try:
+        call()
+    except openai.BadRequestError as error:
+        assert sentence in str(error), error
+    else:
+        raise AssertionError("a model has done what it cannot do")
 
 
 def responses(client: openai.OpenAI) -> None:
