@@ -34,8 +34,15 @@ KNOWN = {
     *re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.M),
 }
 
-# Variables of other programs, of tests and examples, constants that a runtime's file may have.
+# Variables of other programs, of tests and examples, constants that a runtime's file may have, gRPC's codes.
 OF_OTHERS = {
+    "DEADLINE_EXCEEDED",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "NOT_SERVING",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "UV_INDEX_URL",
     "DENIED_NETWORKS",
     "LABEL_0",
     "LOVAGE_FUZZ_EXAMPLES",
