@@ -179,6 +179,12 @@ def show(rows: list[Row], left: list[psutil.Process]) -> None:
     print(f"processes left behind after `lovage down`: {len(left)}")
 
 
+def _chosen(cells: str) -> list[str]:
+    """The names, which may have commas themselves."""
+    names = [cells] if cells in CELLS else cells.split(",")
+    return [name for name in names if name]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--cells", default="", help="comma-separated faults; default: all")
@@ -189,7 +195,7 @@ def main() -> int:
     if arguments.list:
         print("\n".join(CELLS))
         return 0
-    wanted = arguments.cells.split(",") if arguments.cells else list(CELLS)
+    wanted = _chosen(arguments.cells) or list(CELLS)
     if unknown := sorted(set(wanted) - set(CELLS)):
         print(f"no such fault: {', '.join(unknown)} (see --list)", file=sys.stderr)
         return 2
