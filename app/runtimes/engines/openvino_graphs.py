@@ -1,8 +1,8 @@
 """Encoders run by OpenVINO: converted from torch's network by tracing, kept as a file, opened for as many
 passes at once as there are. Knows no task and no choice.
 
-The file is kept because conversion needs torch's weights in memory beside its own: MiniLM is converted in
-2.5 s and opened in 0.4 s.
+The file is kept because conversion takes longer than opening, and needs torch's weights in memory beside its
+own.
 """
 
 import importlib.metadata
