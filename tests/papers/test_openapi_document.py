@@ -97,6 +97,10 @@ def examples(schema: dict[str, Any]) -> list[Any]:
     ]
 
 
+def test_no_two_schemas_of_one_name_bear_the_names_of_their_modules() -> None:
+    assert not [name for name in MADE["components"]["schemas"] if "__" in name]
+
+
 def test_every_body_has_an_example_that_its_schema_takes() -> None:
     for name, kind, media in bodies():
         found = [media["example"]] if "example" in media else examples(media["schema"])

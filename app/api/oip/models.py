@@ -16,11 +16,11 @@ from app.api.oip.wire import (
     IndexedModelOut,
     LiveOut,
     LoadIn,
-    ModelOut,
     ModelReadyOut,
-    ReadyOut,
     RepositoryIn,
     ServerOut,
+    TensorModelOut,
+    TensorReadyOut,
 )
 from app.domain.errors import Unavailable
 from app.domain.tensor_signature import TensorMetadata, describe_inputs, describe_outputs
@@ -55,7 +55,11 @@ async def live() -> Response:
     operation_id="oip.ready",
     summary="Can predictions be made and run (OIP)",
     response_model=None,
-    responses={200: {"model": ReadyOut}, 503: {"model": ReadyOut, "description": "Not now."}, **FAULT},
+    responses={
+        200: {"model": TensorReadyOut},
+        503: {"model": TensorReadyOut, "description": "Not now."},
+        **FAULT,
+    },
     openapi_extra=PUBLIC,
 )
 async def ready(request: Request) -> Response:
@@ -193,8 +197,14 @@ async def _send_command(request: Request, model: str, body: LoadIn | None, actio
 for _path, _endpoint, _operation, _model, _summary in (
     ("/versions/{version}/ready", model_ready, "oip.version.ready", ModelReadyOut, "Can a version run (OIP)"),
     ("/ready", model_ready, "oip.model.ready", ModelReadyOut, "Can a model run (OIP)"),
-    ("/versions/{version}", model_metadata, "oip.version.metadata", ModelOut, "A version's tensors (OIP)"),
-    ("", model_metadata, "oip.model.metadata", ModelOut, "A model's tensors (OIP)"),
+    (
+        "/versions/{version}",
+        model_metadata,
+        "oip.version.metadata",
+        TensorModelOut,
+        "A version's tensors (OIP)",
+    ),
+    ("", model_metadata, "oip.model.metadata", TensorModelOut, "A model's tensors (OIP)"),
 ):
     router.add_api_route(
         "/v2/models/{model:path}" + _path,

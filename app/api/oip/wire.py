@@ -109,7 +109,7 @@ class LiveOut(BaseModel):
     live: bool
 
 
-class ReadyOut(BaseModel):
+class TensorReadyOut(BaseModel):
     ready: bool
 
 
@@ -129,7 +129,7 @@ class TensorMetadataOut(BaseModel):
     parameters: Parameters | None = None
 
 
-class ModelOut(BaseModel):
+class TensorModelOut(BaseModel):
     """A model's tensors, by its input and output schema."""
 
     name: str

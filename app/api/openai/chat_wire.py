@@ -318,14 +318,14 @@ class MessageOut(BaseModel):
     tool_calls: list[ToolCallOut] | None = None
 
 
-class TokenOut(BaseModel):
+class LikelyTokenOut(BaseModel):
     token: str
     logprob: float
     bytes: list[int] | None
 
 
-class TokenLogprobOut(TokenOut):
-    top_logprobs: list[TokenOut]
+class TokenLogprobOut(LikelyTokenOut):
+    top_logprobs: list[LikelyTokenOut]
 
 
 class ChatLogprobsOut(BaseModel):

@@ -160,7 +160,7 @@ class SyncOut(BaseModel):
     results: list[SyncedModelOut]
 
 
-class CandidateOut(BaseModel):
+class BackendCandidateOut(BaseModel):
     """`score`: lower is better; null: it is out of the question now."""
 
     backend: str
@@ -175,13 +175,13 @@ class SelectionOut(BaseModel):
 
     backend: str
     strategy: str
-    candidates: list[CandidateOut]
+    candidates: list[BackendCandidateOut]
 
 
 def selection_out(selection: Selection) -> SelectionOut:
     """The wire object."""
     candidates = [
-        CandidateOut(
+        BackendCandidateOut(
             backend=each.facts.name,
             model=each.facts.model,
             state=each.facts.state,

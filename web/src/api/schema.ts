@@ -224,6 +224,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/embed_sparse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts as sparse vectors (TEI)
+         * @description The numbers that are not zero of each text's vector, from a model that answers with {index, value}.
+         */
+        post: operations["tei.embed.sparse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/health": {
         parameters: {
             query?: never;
@@ -493,6 +513,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/tei/{owner}/{name}/embed_sparse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Embed texts as sparse vectors (TEI)
+         * @description The numbers that are not zero of each text's vector, from a model that answers with {index, value}.
+         */
+        post: operations["tei.model.embed.sparse"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/tei/{owner}/{name}/info": {
         parameters: {
             query?: never;
@@ -677,6 +717,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audio/speech": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Speak a text (OpenAI)
+         * @description A text as sound, by a model whose input is `text` and whose output is one file of sound.
+         */
+        post: operations["openai.audio.speech.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audio/transcriptions": {
         parameters: {
             query?: never;
@@ -688,9 +748,29 @@ export interface paths {
         put?: never;
         /**
          * Transcribe a recording (OpenAI)
-         * @description What is said in a recording.
+         * @description What is said in a recording; `stream` for server-sent events, once the model has it.
          */
         post: operations["openai.audio.transcriptions.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audio/translations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Translate a recording into English (OpenAI)
+         * @description What is said in a recording, in English, by a model whose input `task` may be `translate`.
+         */
+        post: operations["openai.audio.translations.create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1175,6 +1255,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/images/edits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change a picture by a text (OpenAI)
+         * @description Pictures made of a picture and a text, by a model whose inputs are `image` and `prompt`.
+         */
+        post: operations["openai.images.edit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/images/generations": {
         parameters: {
             query?: never;
@@ -1189,6 +1289,26 @@ export interface paths {
          * @description Pictures as signed URLs or as base64.
          */
         post: operations["openai.images.generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/images/variations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Vary a picture (OpenAI)
+         * @description Pictures like a picture, by a model whose input is `image`.
+         */
+        post: operations["openai.images.variations.create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1527,6 +1647,73 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{owner}/{name}/upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin to upload a model, or go on
+         * @description The model need not be there yet. The same files for the same model, sent again by you, go on with the
+         *     upload that was begun: `missing` says what is still to be sent. All declared bytes count towards your
+         *     quota at once. When all parts are here, register a version with its `source`.
+         */
+        post: operations["models.upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{owner}/{name}/upload/{upload_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See how far an upload is
+         * @description What is still missing.
+         */
+        get: operations["models.upload.get"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove an upload
+         * @description With all that was sent. Not while a version is made of it: 409.
+         */
+        delete: operations["models.upload.delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{owner}/{name}/upload/{upload_id}/{file}/{part}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Send a part of a model
+         * @description `file` is its place in the list, `part` a number from 0 on. In any order, several at once, and again
+         *     after a broken connection.
+         */
+        put: operations["models.upload.part"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{owner}/{name}/versions": {
         parameters: {
             query?: never;
@@ -1721,7 +1908,7 @@ export interface paths {
          *     administrators, anybody's.
          *
          *     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
-         *     to ask again.
+         *     to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that loads its model.
          */
         get: operations["predictions.get"];
         put?: never;
@@ -2133,6 +2320,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Call a worker itself
+         * @description A worker that runs the model and takes calls by gRPC (`GRPC_PORT`), and a token for it, for 15 minutes
+         *     and this model alone.
+         */
+        post: operations["sessions.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/settings": {
         parameters: {
             query?: never;
@@ -2457,6 +2665,330 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v2": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What serves (OIP)
+         * @description Name, version and extensions of the protocol.
+         */
+        get: operations["oip.metadata"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/health/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Does the process answer (OIP)
+         * @description It does.
+         */
+        get: operations["oip.live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/health/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Can predictions be made and run (OIP)
+         * @description Whether Postgres and Redis answer and a worker lives; 503 where not.
+         */
+        get: operations["oip.ready"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A model's tensors (OIP)
+         * @description The model's tensors, by its schemas. `platform` names its runtime.
+         */
+        get: operations["oip.model.metadata"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Generate a text
+         * @description The text that the model makes of `text_input`.
+         */
+        post: operations["oip.generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/generate_stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stream a text
+         * @description The same in pieces: server-sent events whose `data` are answers of `/generate`, each with one piece. An
+         *     error in mid-stream is an event with `error`.
+         */
+        post: operations["oip.generate.stream"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run a model on tensors
+         * @description Runs the model once and waits for its end; a caller that leaves cancels it. With the header
+         *     `Inference-Header-Content-Length` the tensors' bytes follow the JSON, in requests and answers.
+         */
+        post: operations["oip.infer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Can a model run (OIP)
+         * @description Whether a worker has the model, or could load it; a 503 says that none could.
+         */
+        get: operations["oip.model.ready"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A version's tensors (OIP)
+         * @description The model's tensors, by its schemas. `platform` names its runtime.
+         */
+        get: operations["oip.version.metadata"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Generate a text
+         * @description The text that the model makes of `text_input`.
+         */
+        post: operations["oip.version.generate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/generate_stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stream a text
+         * @description The same in pieces: server-sent events whose `data` are answers of `/generate`, each with one piece. An
+         *     error in mid-stream is an event with `error`.
+         */
+        post: operations["oip.version.generate.stream"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run a model on tensors
+         * @description Runs the model once and waits for its end; a caller that leaves cancels it. With the header
+         *     `Inference-Header-Content-Length` the tensors' bytes follow the JSON, in requests and answers.
+         */
+        post: operations["oip.version.infer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/models/{model}/versions/{version}/ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Can a version run (OIP)
+         * @description Whether a worker has the model, or could load it; a 503 says that none could.
+         */
+        get: operations["oip.version.ready"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/index": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * List models (OIP)
+         * @description The models that the key may see, newest first (1,000 at most). READY: a live worker has it.
+         */
+        post: operations["oip.repository.index"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/models/{model}/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Load a model (OIP)
+         * @description Has every worker that could run the model's newest version load it; its owner's to say.
+         */
+        post: operations["oip.repository.load"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v2/repository/models/{model}/unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unload a model (OIP)
+         * @description Has workers unload it once nothing of it runs or waits there; the next prediction loads it.
+         */
+        post: operations["oip.repository.unload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v2/rerank": {
         parameters: {
             query?: never;
@@ -2695,6 +3227,22 @@ export interface components {
             username: string;
         };
         /**
+         * BackendCandidateOut
+         * @description `score`: lower is better; null: it is out of the question now.
+         */
+        BackendCandidateOut: {
+            /** Backend */
+            backend: string;
+            /** Model */
+            model: string;
+            /** Reason */
+            reason: string;
+            /** Score */
+            score: number | null;
+            /** State */
+            state: string;
+        };
+        /**
          * BackendIn
          * @description A new backend.
          * @example {
@@ -2923,6 +3471,31 @@ export interface components {
             /** Next */
             next: string | null;
         };
+        /**
+         * CandidateOut
+         * @description A live worker, best first. `score`: lower is better, null: out of the question. `seconds`: what one
+         *     prediction of the version took it lately.
+         */
+        CandidateOut: {
+            /** Device Class */
+            device_class: string;
+            /** Loaded */
+            loaded: boolean;
+            /** Reason */
+            reason: string;
+            /** Running */
+            running: number;
+            /** Score */
+            score: number | null;
+            /** Seconds */
+            seconds: number | null;
+            /** Slots */
+            slots: number;
+            /** Waiting */
+            waiting: number;
+            /** Worker */
+            worker: string;
+        };
         /** ChatChoiceOut */
         ChatChoiceOut: {
             /** Finish Reason */
@@ -3124,7 +3697,7 @@ export interface components {
             runtime: string;
             /**
              * Source
-             * @description `hf:org/name@revision`, `path:folder`, `s3://…` or `none`.
+             * @description `hf:org/name@revision`, `path:folder`, `s3://…`, `upload:ID`, `none`.
              * @default none
              */
             source: string;
@@ -3670,6 +4243,53 @@ export interface components {
             name: string;
         };
         /**
+         * GenerateIn
+         * @description A text and, beside it or in `parameters`, the model's own inputs.
+         * @example {
+         *       "parameters": {
+         *         "max_new_tokens": 16
+         *       },
+         *       "text_input": "Celery is"
+         *     }
+         */
+        GenerateIn: {
+            /**
+             * Id
+             * @description Comes back in the answer.
+             */
+            id?: string | null;
+            /**
+             * Parameters
+             * @default {}
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /**
+             * Stream
+             * @description As the address says; any other value is refused.
+             */
+            stream?: boolean | null;
+            /** Text Input */
+            text_input: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * GenerateOut
+         * @description `text_output` is the whole text, or one piece of a stream.
+         */
+        GenerateOut: {
+            /** Id */
+            id?: string | null;
+            /** Model Name */
+            model_name: string;
+            /** Model Version */
+            model_version: string;
+            /** Text Output */
+            text_output: string;
+        };
+        /**
          * HardwareOut
          * @description One kind of device that live workers have. `sku` is its class; memory in bytes of each, the CPU's being
          *     the machine's. `versions_loaded` and `versions_unhealthy` are numbers of versions over these workers,
@@ -3825,6 +4445,79 @@ export interface components {
             version: string;
         };
         /**
+         * IndexedModelOut
+         * @description `state` is READY or UNAVAILABLE; `reason` says why it is not ready.
+         */
+        IndexedModelOut: {
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+            /** State */
+            state: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * InferIn
+         * @description One prediction: a tensor for each input. `parameters` may hold inputs of the model, too.
+         * @example {
+         *       "inputs": [
+         *         {
+         *           "data": [
+         *             "hello"
+         *           ],
+         *           "datatype": "BYTES",
+         *           "name": "text",
+         *           "shape": [
+         *             1
+         *           ]
+         *         }
+         *       ]
+         *     }
+         */
+        InferIn: {
+            /**
+             * Id
+             * @description Comes back in the answer.
+             * @default null
+             */
+            id: string | null;
+            /** Inputs */
+            inputs: components["schemas"]["InputTensorIn"][];
+            /**
+             * Outputs
+             * @description Empty: all.
+             * @default []
+             */
+            outputs: components["schemas"]["OutputTensorIn"][];
+            /**
+             * Parameters
+             * @default {}
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * InferOut
+         * @description `model_version` is the version's id, `parameters.prediction` the prediction's.
+         */
+        InferOut: {
+            /** Id */
+            id?: string | null;
+            /** Model Name */
+            model_name: string;
+            /** Model Version */
+            model_version: string;
+            /** Outputs */
+            outputs: components["schemas"]["TensorOut"][];
+            /** Parameters */
+            parameters: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * InfoOut
          * @description What TEI's clients ask a server for. Numbers that are nobody's limit here are null.
          */
@@ -3849,6 +4542,34 @@ export interface components {
             };
             /** Version */
             version: string;
+        };
+        /**
+         * InputTensorIn
+         * @description `data` is flat, or nested as the shape is; or it follows the JSON as bytes
+         *     (`parameters.binary_data_size`).
+         */
+        InputTensorIn: {
+            /**
+             * Data
+             * @default null
+             */
+            data: unknown[] | null;
+            /**
+             * Datatype
+             * @example BYTES
+             */
+            datatype: string;
+            /** Name */
+            name: string;
+            /**
+             * Parameters
+             * @default {}
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** Shape */
+            shape: number[];
         };
         /**
          * InvalidField
@@ -3980,6 +4701,35 @@ export interface components {
             queues: components["schemas"]["LaneOut"][];
             /** Users */
             users: components["schemas"]["LaneOut"][];
+        };
+        /** LikelyTokenOut */
+        LikelyTokenOut: {
+            /** Bytes */
+            bytes: number[] | null;
+            /** Logprob */
+            logprob: number;
+            /** Token */
+            token: string;
+        };
+        /** LiveOut */
+        LiveOut: {
+            /** Live */
+            live: boolean;
+        };
+        /**
+         * LoadIn
+         * @description Nothing of Triton's overriding configurations: a model's configuration is its version's.
+         * @example {}
+         */
+        LoadIn: {
+            /**
+             * Parameters
+             * @description Only `unload_dependents`: false.
+             * @default {}
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
         };
         /**
          * MessageIn
@@ -4342,6 +5092,47 @@ export interface components {
             webhook_events_filter: ("start" | "output" | "logs" | "completed")[] | null;
         };
         /**
+         * ModelReadyOut
+         * @description `ready`: a worker has the model, or could load it.
+         */
+        ModelReadyOut: {
+            /** Name */
+            name: string;
+            /** Ready */
+            ready: boolean;
+        };
+        /**
+         * ModelUploadOut
+         * @description `source` is what a version says that is made of it, once `is_complete`. Each part has `part_bytes`
+         *     bytes, a file's last one the rest. Without a version it is removed at `expires_at`.
+         */
+        ModelUploadOut: {
+            /** Bytes */
+            bytes: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Files */
+            files: components["schemas"]["UploadFileOut"][];
+            /** Id */
+            id: string;
+            /** Is Complete */
+            is_complete: boolean;
+            /** Model */
+            model: string;
+            /** Part Bytes */
+            part_bytes: number;
+            /** Source */
+            source: string;
+        };
+        /**
          * ModerationOut
          * @description `categories` are the model's labels, but for those that say that a text is harmless.
          */
@@ -4467,6 +5258,14 @@ export interface components {
             prefix: string;
             /** Scopes */
             scopes: string[];
+        };
+        /**
+         * OipErrorOut
+         * @description Every error of these routes.
+         */
+        OipErrorOut: {
+            /** Error */
+            error: string;
         };
         /** OllamaCallFunction */
         OllamaCallFunction: {
@@ -5047,6 +5846,21 @@ export interface components {
             owned_by: string;
         };
         /**
+         * OutputTensorIn
+         * @description An output that is wanted; `parameters.binary_data`: as bytes behind the JSON.
+         */
+        OutputTensorIn: {
+            /** Name */
+            name: string;
+            /**
+             * Parameters
+             * @default {}
+             */
+            parameters: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * PaddingOut
          * @description The share of a batch that was padding, 0 to 1, over predictions; null when none has run.
          */
@@ -5405,6 +6219,7 @@ export interface components {
             urls: components["schemas"]["UrlsOut"];
             /** Version */
             version: string;
+            waiting_for?: components["schemas"]["WaitingForOut"] | null;
             /** Warnings */
             warnings?: string[] | null;
         } & {
@@ -5610,6 +6425,46 @@ export interface components {
             number: number;
             /** Version */
             version: string;
+        };
+        /**
+         * RepositoryIn
+         * @description Which models are listed.
+         * @example {}
+         * @example {
+         *       "ready": true
+         *     }
+         */
+        RepositoryIn: {
+            /**
+             * Ready
+             * @description Only those that a worker has ready.
+             * @default false
+             */
+            ready: boolean;
+            /**
+             * Repository Name
+             * @description Only empty: there is one repository.
+             * @default
+             */
+            repository_name: string;
+        };
+        /**
+         * RequirementsIn
+         * @description Beside what the version itself requires.
+         */
+        RequirementsIn: {
+            /**
+             * Device
+             * @description A class (cuda) or a device (cuda:0@host).
+             * @default
+             */
+            device: string;
+            /**
+             * Memory Bytes
+             * @description Of the device.
+             * @default 0
+             */
+            memory_bytes: number;
         };
         /**
          * RerankIn
@@ -6023,7 +6878,7 @@ export interface components {
          */
         RoutingOut: {
             /** Candidates */
-            candidates: components["schemas"]["app__api__rest__serving__CandidateOut"][] | null;
+            candidates: components["schemas"]["CandidateOut"][] | null;
             /** Queue */
             queue: string;
             /** Reasons */
@@ -6190,7 +7045,7 @@ export interface components {
             /** Backend */
             backend: string;
             /** Candidates */
-            candidates: components["schemas"]["app__api__rest__backends__CandidateOut"][];
+            candidates: components["schemas"]["BackendCandidateOut"][];
             /** Strategy */
             strategy: string;
         };
@@ -6258,6 +7113,18 @@ export interface components {
             task: string;
         };
         /**
+         * ServerOut
+         * @description What answers here.
+         */
+        ServerOut: {
+            /** Extensions */
+            extensions: string[];
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
+        };
+        /**
          * ServingOut
          * @description How the live workers stand to a version. `workers` could run it, `loaded_on` of them have it, on
          *     `troubled_on` its process keeps dying or its load failed: `reason` says why, and in `retry_in` seconds it
@@ -6280,6 +7147,56 @@ export interface components {
             troubled_on: number;
             /** Workers */
             workers: number;
+        };
+        /**
+         * SessionIn
+         * @description Which model is to be called.
+         * @example {
+         *       "affinity": "user-7",
+         *       "model": "demo/minilm"
+         *     }
+         */
+        SessionIn: {
+            /**
+             * Affinity
+             * @description The same key leads to the same worker while it is there and has capacity.
+             * @default
+             */
+            affinity: string;
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, a bare name.
+             */
+            model: string;
+            /**
+             * @default {
+             *       "device": "",
+             *       "memory_bytes": 0
+             *     }
+             */
+            requirements: components["schemas"]["RequirementsIn"];
+        };
+        /**
+         * SessionOut
+         * @description Call `address` by gRPC with the metadata `authorization: Bearer <token>`, until `expires_at`; then, or
+         *     when the worker does not answer, ask for another session.
+         */
+        SessionOut: {
+            /** Address */
+            address: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Model */
+            model: string;
+            /** Token */
+            token: string;
+            /** Version */
+            version: string;
+            /** Worker */
+            worker: string;
         };
         /**
          * SettingOut
@@ -6357,6 +7274,92 @@ export interface components {
              * @description Only `Right`.
              */
             truncation_direction?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * SparseIn
+         * @description Texts.
+         * @example {
+         *       "inputs": [
+         *         "hello",
+         *         "good morning"
+         *       ]
+         *     }
+         */
+        SparseIn: {
+            /** Inputs */
+            inputs: string | string[];
+            /**
+             * Model
+             * @description Empty: the address's, or MODEL_ALIASES' `tei-embed`.
+             * @default
+             */
+            model: string;
+            /**
+             * Truncate
+             * @description Only true: what is too long is cut.
+             */
+            truncate?: boolean | null;
+            /**
+             * Truncation Direction
+             * @description Only `Right`.
+             */
+            truncation_direction?: string | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * SparseOut
+         * @description One number of a vector that is zero nearly everywhere.
+         */
+        SparseOut: {
+            /** Index */
+            index: number;
+            /** Value */
+            value: number;
+        };
+        /**
+         * SpeechIn
+         * @description What to say. `voice` and `speed` are for models that have such inputs.
+         * @example {
+         *       "input": "Lovage.",
+         *       "model": "ada/mms-tts",
+         *       "response_format": "wav",
+         *       "voice": "alloy"
+         *     }
+         */
+        SpeechIn: {
+            /** Input */
+            input: string;
+            /**
+             * Instructions
+             * @description For a model with such an input.
+             */
+            instructions?: string | null;
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             * @example ada/mms-tts
+             */
+            model: string;
+            /**
+             * Response Format
+             * @default mp3
+             */
+            response_format: ("mp3" | "opus" | "aac" | "flac" | "wav" | "pcm") | null;
+            /** Speed */
+            speed?: number | null;
+            /**
+             * Stream Format
+             * @description Nothing else is supported.
+             */
+            stream_format?: "audio" | null;
+            /**
+             * Voice
+             * @description Ignored, and named so, by a model that has one voice: clients must send it.
+             */
+            voice?: string | components["schemas"]["VoiceIn"] | null;
         } & {
             [key: string]: unknown;
         };
@@ -6521,6 +7524,61 @@ export interface components {
             /** Version */
             version: string;
         };
+        /**
+         * TensorMetadataOut
+         * @description -1 in a shape is any size.
+         */
+        TensorMetadataOut: {
+            /** Datatype */
+            datatype: string;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+            /** Shape */
+            shape: number[];
+        };
+        /**
+         * TensorModelOut
+         * @description A model's tensors, by its input and output schema.
+         */
+        TensorModelOut: {
+            /** Inputs */
+            inputs: components["schemas"]["TensorMetadataOut"][];
+            /** Name */
+            name: string;
+            /** Outputs */
+            outputs: components["schemas"]["TensorMetadataOut"][];
+            /** Platform */
+            platform: string;
+            /** Versions */
+            versions: string[];
+        };
+        /**
+         * TensorOut
+         * @description `data` is flat, in row-major order; left out where it follows as bytes.
+         */
+        TensorOut: {
+            /** Data */
+            data?: unknown[] | null;
+            /** Datatype */
+            datatype: string;
+            /** Name */
+            name: string;
+            /** Parameters */
+            parameters?: {
+                [key: string]: unknown;
+            } | null;
+            /** Shape */
+            shape: number[];
+        };
+        /** TensorReadyOut */
+        TensorReadyOut: {
+            /** Ready */
+            ready: boolean;
+        };
         /** ThinkingIn */
         ThinkingIn: {
             /**
@@ -6540,7 +7598,23 @@ export interface components {
             /** Token */
             token: string;
             /** Top Logprobs */
-            top_logprobs: components["schemas"]["app__api__openai__chat_wire__TokenOut"][];
+            top_logprobs: components["schemas"]["LikelyTokenOut"][];
+        };
+        /**
+         * TokenOut
+         * @description An access token for `Authorization: Bearer …`; `expires_in` in seconds.
+         */
+        TokenOut: {
+            /** Access Token */
+            access_token: string;
+            /** Expires In */
+            expires_in: number;
+            /**
+             * Token Type
+             * @default bearer
+             * @constant
+             */
+            token_type: "bearer";
         };
         /** TokensOut */
         TokensOut: {
@@ -6595,6 +7669,69 @@ export interface components {
             text: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * UploadFileIn
+         * @description A file of the model's folder.
+         */
+        UploadFileIn: {
+            /**
+             * Name
+             * @description Relative to the folder, with `/`.
+             */
+            name: string;
+            /**
+             * Sha256
+             * @description Of the whole file, in hex. Workers check it at the load.
+             */
+            sha256: string;
+            /**
+             * Size
+             * @description In bytes.
+             */
+            size: number;
+        };
+        /**
+         * UploadFileOut
+         * @description `parts`: how many it has; `missing`: the numbers of those that are still to be sent.
+         */
+        UploadFileOut: {
+            /** Missing */
+            missing: number[];
+            /**
+             * Name
+             * @description Relative to the folder, with `/`.
+             */
+            name: string;
+            /** Parts */
+            parts: number;
+            /**
+             * Sha256
+             * @description Of the whole file, in hex. Workers check it at the load.
+             */
+            sha256: string;
+            /**
+             * Size
+             * @description In bytes.
+             */
+            size: number;
+        };
+        /**
+         * UploadIn
+         * @description All files of a model's folder.
+         * @example {
+         *       "files": [
+         *         {
+         *           "name": "config.json",
+         *           "sha256": "44136fa355b3678a44136fa355b3678a44136fa355b3678a44136fa355b3678a",
+         *           "size": 2
+         *         }
+         *       ]
+         *     }
+         */
+        UploadIn: {
+            /** Files */
+            files: components["schemas"]["UploadFileIn"][];
         };
         /**
          * UrlsOut
@@ -6822,7 +7959,7 @@ export interface components {
             runtime: string;
             /**
              * Source
-             * @description `hf:org/name@revision`, `path:folder`, `s3://…` or `none`.
+             * @description `hf:org/name@revision`, `path:folder`, `s3://…`, `upload:ID`, `none`.
              * @default none
              */
             source: string;
@@ -6880,6 +8017,27 @@ export interface components {
             /** Task */
             task: string;
         };
+        /** VoiceIn */
+        VoiceIn: {
+            /** Id */
+            id: string;
+        };
+        /**
+         * WaitingForOut
+         * @description What keeps a prediction from running, as of some seconds ago: the queue of this name, or the model,
+         *     which this worker is loading.
+         */
+        WaitingForOut: {
+            /** Name */
+            name: string;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "queue" | "model";
+            /** Worker */
+            worker?: string | null;
+        };
         /**
          * WaitsOut
          * @description Seconds until it starts, by the median and by the tenth slowest of recent speeds.
@@ -6935,72 +8093,6 @@ export interface components {
         WorkersOut: {
             /** Results */
             results: components["schemas"]["WorkerOut"][];
-        };
-        /** TokenOut */
-        app__api__openai__chat_wire__TokenOut: {
-            /** Bytes */
-            bytes: number[] | null;
-            /** Logprob */
-            logprob: number;
-            /** Token */
-            token: string;
-        };
-        /**
-         * TokenOut
-         * @description An access token for `Authorization: Bearer …`; `expires_in` in seconds.
-         */
-        app__api__rest__accounts__TokenOut: {
-            /** Access Token */
-            access_token: string;
-            /** Expires In */
-            expires_in: number;
-            /**
-             * Token Type
-             * @default bearer
-             * @constant
-             */
-            token_type: "bearer";
-        };
-        /**
-         * CandidateOut
-         * @description `score`: lower is better; null: it is out of the question now.
-         */
-        app__api__rest__backends__CandidateOut: {
-            /** Backend */
-            backend: string;
-            /** Model */
-            model: string;
-            /** Reason */
-            reason: string;
-            /** Score */
-            score: number | null;
-            /** State */
-            state: string;
-        };
-        /**
-         * CandidateOut
-         * @description A live worker, best first. `score`: lower is better, null: out of the question. `seconds`: what one
-         *     prediction of the version took it lately.
-         */
-        app__api__rest__serving__CandidateOut: {
-            /** Device Class */
-            device_class: string;
-            /** Loaded */
-            loaded: boolean;
-            /** Reason */
-            reason: string;
-            /** Running */
-            running: number;
-            /** Score */
-            score: number | null;
-            /** Seconds */
-            seconds: number | null;
-            /** Slots */
-            slots: number;
-            /** Waiting */
-            waiting: number;
-            /** Worker */
-            worker: string;
         };
         /** Body_auth.token */
         token: {
@@ -7884,6 +8976,111 @@ export interface operations {
                 };
                 content: {
                     "application/json": number[][][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
+    "tei.embed.sparse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SparseIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SparseOut"][][];
                 };
             };
             /** @description An error. */
@@ -8992,6 +10189,114 @@ export interface operations {
             };
         };
     };
+    "tei.model.embed.sparse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SparseIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SparseOut"][][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RagErrorOut"];
+                };
+            };
+        };
+    };
     "tei.model.info": {
         parameters: {
             query?: never;
@@ -9598,7 +10903,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["app__api__rest__accounts__TokenOut"];
+                    "application/json": components["schemas"]["TokenOut"];
                 };
             };
             /** @description Unauthenticated */
@@ -9769,6 +11074,116 @@ export interface operations {
             };
         };
     };
+    "openai.audio.speech.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SpeechIn"];
+            };
+        };
+        responses: {
+            /** @description The sound. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/aac": unknown;
+                    "audio/flac": unknown;
+                    "audio/mpeg": unknown;
+                    "audio/ogg": unknown;
+                    "audio/pcm": unknown;
+                    "audio/wav": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     "openai.audio.transcriptions.create": {
         parameters: {
             query?: never;
@@ -9791,9 +11206,13 @@ export interface operations {
                      * @description The recording.
                      */
                     file: string;
+                    language?: string;
                     model: string;
+                    prompt?: string;
                     /** @enum {string} */
                     response_format?: "json" | "text" | "srt" | "vtt" | "verbose_json";
+                    stream?: boolean;
+                    temperature?: number;
                     "timestamp_granularities[]"?: ("word" | "segment")[];
                 };
             };
@@ -9806,6 +11225,132 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TranscriptionOut"];
+                    "text/event-stream": unknown;
+                    "text/plain": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "openai.audio.translations.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "file": "RIFF…",
+                 *       "model": "ada/whisper",
+                 *       "response_format": "json"
+                 *     }
+                 */
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description The recording.
+                     */
+                    file: string;
+                    model: string;
+                    prompt?: string;
+                    /** @enum {string} */
+                    response_format?: "json" | "text" | "srt" | "vtt" | "verbose_json";
+                    temperature?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description As `response_format` says. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TranscriptionOut"];
+                    "text/event-stream": unknown;
                     "text/plain": unknown;
                 };
             };
@@ -10101,7 +11646,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["app__api__rest__accounts__TokenOut"];
+                    "application/json": components["schemas"]["TokenOut"];
                 };
             };
             /** @description Bad request */
@@ -12604,6 +14149,135 @@ export interface operations {
             };
         };
     };
+    "openai.images.edit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "image": "PNG…",
+                 *       "model": "ada/painter",
+                 *       "prompt": "at night"
+                 *     }
+                 */
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description The picture.
+                     */
+                    image: string;
+                    /**
+                     * Format: binary
+                     * @description For a model that has such an input.
+                     */
+                    mask?: string;
+                    model: string;
+                    n?: number;
+                    prompt: string;
+                    /** @enum {string} */
+                    response_format?: "url" | "b64_json";
+                    size?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
     "openai.images.generate": {
         parameters: {
             query?: never;
@@ -12614,6 +14288,128 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ImagesIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImagesOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "openai.images.variations.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "image": "PNG…",
+                 *       "model": "ada/painter"
+                 *     }
+                 */
+                "multipart/form-data": {
+                    /**
+                     * Format: binary
+                     * @description The picture.
+                     */
+                    image: string;
+                    model: string;
+                    n?: number;
+                    /** @enum {string} */
+                    response_format?: "url" | "b64_json";
+                    size?: string;
+                };
             };
         };
         responses: {
@@ -14349,6 +16145,387 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["ModelCommandOut"];
                 };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UploadIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelUploadOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.upload.get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelUploadOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.upload.delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.upload.part": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+                upload_id: string;
+                file: number;
+                part: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /** @example (the bytes of the part) */
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Unauthenticated */
             401: {
@@ -17348,6 +19525,111 @@ export interface operations {
             };
         };
     };
+    "sessions.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SessionIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "settings.list": {
         parameters: {
             query?: never;
@@ -18804,6 +21086,1429 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "oip.metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServerOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LiveOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TensorReadyOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description Not now. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TensorReadyOut"];
+                };
+            };
+        };
+    };
+    "oip.model.metadata": {
+        parameters: {
+            query?: {
+                version?: string;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TensorModelOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.generate": {
+        parameters: {
+            query?: {
+                version?: string;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerateOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.generate.stream": {
+        parameters: {
+            query?: {
+                version?: string;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateIn"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.infer": {
+        parameters: {
+            query?: {
+                version?: string;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InferIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.model.ready": {
+        parameters: {
+            query?: {
+                version?: string;
+            };
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelReadyOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.version.metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TensorModelOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.version.generate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GenerateOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.version.generate.stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerateIn"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.version.infer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InferIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InferOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.version.ready": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelReadyOut"];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.repository.index": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RepositoryIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IndexedModelOut"][];
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.repository.load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["LoadIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Workers load it. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+        };
+    };
+    "oip.repository.unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["LoadIn"] | null;
+            };
+        };
+        responses: {
+            /** @description Workers let it go. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description An error. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
+                };
+            };
+            /** @description An error. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OipErrorOut"];
                 };
             };
         };
