@@ -56,6 +56,13 @@ ODD = [
     [[]],
     True,
 ]
+NEED_WORKERS = (
+    "GET /ready",
+    "POST /v1/models/{owner}/{name}/load",
+    "POST /v1/models/{owner}/{name}/pin",
+    "POST /v1/sessions",
+    "POST /v2/repository/models/{model}/load",
+)
 IN_PATH = ["\x00", "a\x00b", "é\U0001f600", "%00", "x" * 3000, "0", "-1", "'"]
 KEPT = {"model", "messages", "prompt", "version", "input", "name"}
 SETTINGS = settings(
@@ -165,8 +172,7 @@ def test_answers_are_as_documented(
 
 def checks_of(label: str) -> list[Any]:
     """These say 503 where no live worker is; that is their purpose."""
-    needs_worker = label in ("GET /ready", "POST /v1/models/{owner}/{name}/load")
-    return [one for one in CHECKS if not needs_worker or one is not not_a_server_error]
+    return [one for one in CHECKS if label not in NEED_WORKERS or one is not not_a_server_error]
 
 
 def point_at_what_is_there(case: Case, data: st.DataObject, things: dict[str, Any]) -> None:
