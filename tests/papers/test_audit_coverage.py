@@ -15,6 +15,8 @@ NOT_NOTED = re.compile(
     r"(models\.|deployments\.)?predictions\.create|predictions\.bulk\.(cancel|rerun)"
     r"|openai\.(chat\.completions|completions|embeddings|images|responses|audio|moderations)\..*"
     r"|(anthropic|ollama|rerank|score|tei)\..*"
+    r"|oip\.(version\.)?(infer|generate(\.stream)?)|oip\.repository\.index|sessions\.create"  # makes tokens
+    r"|models\.upload\.part"  # its beginning and its end are
     r"|files\.create|models\.check|backends\.test|/session"  # one browser is signed out
 )
 
