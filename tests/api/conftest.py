@@ -211,10 +211,15 @@ def anonymous(api) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def talker(database, ada: Person) -> Callable[..., str]:
-    """`talker(fail=True)`: a model whose defaults are such; its name."""
+def talker_runtime(database) -> None:
+    """Workers offer a runtime that talks."""
     with database.unit() as session:
         runtimes.put(session, {"talker": TALKER})
+
+
+@pytest.fixture
+def talker(talker_runtime, ada: Person) -> Callable[..., str]:
+    """`talker(fail=True)`: a model whose defaults are such; its name."""
     numbers = itertools.count()
 
     def make(**defaults: Any) -> str:

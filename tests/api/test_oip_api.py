@@ -14,14 +14,7 @@ def talker(ada, talker_model) -> str:
 
 
 @pytest.fixture
-def talker_model(database, ada):
-    from conftest import TALKER
-
-    from app.db import runtimes
-
-    with database.unit() as session:
-        runtimes.put(session, {"talker": TALKER})
-
+def talker_model(talker_runtime, ada):
     def make(name: str, **defaults: Any) -> str:
         properties = {key: {"default": value} for key, value in defaults.items()}
         ada.model(name, runtime="talker", input_schema={"properties": properties})

@@ -45,10 +45,12 @@ def test_flower_lists_the_task_under_the_predictions_id(platform: UpPlatform, cl
 
 def test_flowers_broker_page_shows_the_queues_in_use(platform: UpPlatform) -> None:
     auth = (platform.state.flower_user, platform.state.flower_password)
-    url = f"{platform.state.flower_url}/api/queues/length"
+    url = f"{platform.state.flower_url}/api"
+    # Flower asks the workers once at its start, when there are none yet, and then whenever it is told to.
+    httpx.get(f"{url}/workers?refresh=1", auth=auth, trust_env=False, timeout=20).raise_for_status()
 
     def names() -> set[str]:
-        answer = httpx.get(url, auth=auth, trust_env=False).json()
+        answer = httpx.get(f"{url}/queues/length", auth=auth, trust_env=False).json()
         return {queue["name"] for queue in answer["active_queues"]}
 
     eventually(lambda: {"q:cpu", "webhooks"} <= names(), 20)
@@ -115,6 +117,7 @@ def log_lines(platform: UpPlatform, name: str, text: str) -> list[str]:
     return [line for file in files for line in file.read_text().splitlines() if text in line]
 
 
+REQUEST_ID = "lovage.request_id"
 # The spans of a prediction and what each is below.
 TREE = {
     "publish": "POST /v1/predictions",
@@ -140,7 +143,8 @@ def test_one_request_id_is_in_the_access_log_the_workers_log_the_trace_and_the_w
         [line] = log_lines(platform, name, "case-4711")
         assert event in line
         assert f"prediction={made['id']}" in line
-    [root] = [span for span in collector.spans if span.attributes.get("lovage.request_id") == "case-4711"][:1]
+    roots = lambda: [each for each in collector.spans if each.attributes.get(REQUEST_ID) == "case-4711"]  # noqa: E731
+    root = eventually(roots, 10)[0]
     eventually(lambda: TREE.keys() <= collector.of_trace(root.trace).keys(), 10)
     spans = collector.of_trace(root.trace)
     assert {name: spans[parent].id for name, parent in TREE.items()} == {
@@ -152,7 +156,7 @@ def test_one_request_id_is_in_the_access_log_the_workers_log_the_trace_and_the_w
         "lovage-courier",
     ]
     for name in ("POST /v1/predictions", "process", "webhook"):
-        assert spans[name].attributes["lovage.request_id"] == "case-4711"
+        assert spans[name].attributes[REQUEST_ID] == "case-4711"
     assert spans["process"].seconds >= spans["batch"].seconds > 0
     assert "traceparent" not in made["routing"]
 
