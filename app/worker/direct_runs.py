@@ -19,18 +19,7 @@ class Listener(Protocol):
         """The end is in Postgres. None: it is not this worker's to record."""
 
 
-class Silent:
-    """Of a run that nobody here waits for."""
-
-    def on_event(self, event: Event) -> None:
-        """Nothing."""
-
-    def on_recorded(self, status: Status | None) -> None:
-        """Nothing."""
-
-
 Listeners = Mapping[str, Listener]  # by their predictions' ids
-SILENT = Silent()
 NOBODY: Listeners = MappingProxyType({})
 
 

@@ -36,7 +36,7 @@ from app.engine.work_items import Handle
 from app.events.channels import ChunkFrame
 from app.json_text import JsonText
 from app.services.predictions.attempts import Ending, HandBack, ProgressUpdate
-from app.worker.direct_runs import SILENT, Listener
+from app.worker.direct_runs import Listener
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +96,7 @@ class Run:
         "written_at",
     )
 
-    def __init__(self, prediction: Prediction, listener: Listener = SILENT) -> None:
+    def __init__(self, prediction: Prediction, listener: Listener | None = None) -> None:
         self.prediction, self.listener = prediction, listener
         self.handle: Handle | Future[Any] | None = None  # whatever it waits for
         self.folder: Path | None = None

@@ -26,7 +26,7 @@ from app.outbound.deadline import CallCanceled
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.stored_values import INLINE_BYTES, facts_of
-from app.worker.direct_runs import NOBODY, SILENT, Listeners
+from app.worker.direct_runs import NOBODY, Listeners
 from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
@@ -93,7 +93,7 @@ class Runner:
         """Runs claimed predictions, each to its recorded end; returns at once. `listeners` by their ids."""
         groups: dict[str, tuple[ReadyVersion, list[tuple[Run, Work]]]] = {}
         for prediction in sorted(predictions, key=ID):
-            run = Run(prediction, listeners.get(prediction.id, SILENT))
+            run = Run(prediction, listeners.get(prediction.id))
             if not self.in_flight.add(run):  # Postgres crashed and forgot the claim that it runs by
                 log.info("claimed_again", **prediction.log_names)
                 continue
@@ -155,9 +155,8 @@ class Runner:
                 submitted.append((run, work))
             else:
                 self._on_event(run, Canceled())
-        handles = self._engine.submit_all(
-            version.spec, [(work, partial(self._on_event, run)) for run, work in submitted]
-        )
+        items = [(work, partial(self._on_event, run)) for run, work in submitted]
+        handles = self._engine.submit_all(version.spec, items)
         for (run, _), handle in zip(submitted, handles, strict=True):
             run.handle = handle
             if run.stopped is not None:
@@ -171,7 +170,8 @@ class Runner:
             frame = run.on_event(event)
             if frame and run.prediction.stream and isinstance(event, Chunk):
                 self._events.chunk(run.prediction.id, frame, event.state)
-            run.listener.on_event(event)
+            if run.listener:
+                run.listener.on_event(event)
             if run.ending is not None:
                 self._end(run)
         except Exception:  # an end with a reason, whatever it is, and not a slot that is lost
@@ -237,10 +237,10 @@ class Runner:
         if run.folder and run.folder.exists():
             self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
         if run.folder and status is not None and run.prediction.attempt > 1:
-            self._threads.removals.submit(
-                self._outputs.forget_others, run.prediction.id, run.prediction.attempt
-            )
-        run.listener.on_recorded(status)
+            kept = run.prediction.id, run.prediction.attempt
+            self._threads.removals.submit(self._outputs.forget_others, *kept)
+        if run.listener:
+            run.listener.on_recorded(status)
         self.on_ended(run.prediction, status)
 
     def close(self) -> None:
