@@ -221,8 +221,8 @@ def forget(session: Session, predictions: Sequence[str]) -> None:
 
 # Along an index of what was delivered or given up: no sweep reads what is not old enough.
 FORGET_OLD = by_index("""
-    DELETE FROM deliveries WHERE id = ANY(ARRAY(
-        SELECT id FROM deliveries WHERE next_at IS NULL
+    DELETE FROM deliveries WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM deliveries WHERE next_at IS NULL
             AND created_at < now() - :days * interval '1 day' ORDER BY created_at LIMIT :limit))""")
 
 

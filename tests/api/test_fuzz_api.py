@@ -62,6 +62,8 @@ NEED_WORKERS = (
     "POST /v1/models/{owner}/{name}/pin",
     "POST /v1/sessions",
     "POST /v2/repository/models/{model}/load",
+    "GET /v2/models/{model}/ready",
+    "GET /v2/models/{model}/versions/{version}/ready",
 )
 IN_PATH = ["\x00", "a\x00b", "é\U0001f600", "%00", "x" * 3000, "0", "-1", "'"]
 KEPT = {"model", "messages", "prompt", "version", "input", "name"}

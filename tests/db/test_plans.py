@@ -44,7 +44,7 @@ LOOKS: dict[str, tuple[TextClause, dict[str, Any], set[str]]] = {
     "webhooks that are over": (
         deliveries.FORGET_OLD,
         {"days": 30, "limit": 500},
-        {"deliveries_done", "deliveries_pkey"},
+        {"deliveries_done"},
     ),
     "how late the removal of old data is": (
         expiry.OVERDUE,

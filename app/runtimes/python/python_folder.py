@@ -40,6 +40,9 @@ class PythonFolder(Runtime):
     @classmethod
     def load(cls, model: ModelSpec) -> "PythonFolder":
         folder = Path(model.path)
+        # No compiled copy is kept in the folder: a file that is written anew within a second, and is as long,
+        # would run as it was before.
+        sys.dont_write_bytecode = True
         spec = importlib.util.spec_from_file_location("predictor", folder / "predictor.py")
         if spec is None or spec.loader is None or not (folder / "predictor.py").is_file():
             raise ValueError("the folder has no predictor.py")
