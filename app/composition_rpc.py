@@ -12,6 +12,7 @@ from app.rpc.model_repository import ModelRepository
 from app.rpc.predictions_service import NAME as PREDICTIONS
 from app.rpc.predictions_service import PredictionsService
 from app.rpc.server import OpenServer, RpcOptions, RpcServer
+from app.services.catalogue.model_names import ModelNames
 from app.services.files.own_files import OwnFiles
 from app.services.people.access import Access
 from app.services.people.tokens import TokenSigner
@@ -36,9 +37,10 @@ def build_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) ->
 def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> OpenServer:
     """On the loop that will serve."""
     threads = ThreadPoolExecutor(RPC_CONNECTIONS, thread_name_prefix="rpc-db")
-    direct = build_direct_parts(settings, core, post, parts, threads)
+    catalogue, versions, runnables = build_catalogue(settings, core, threads)
+    names = build_model_names(settings, core.database, threads, runnables)
+    direct = build_direct_parts(settings, core, post, parts, threads, names)
     calls = DirectCalls(direct)
-    catalogue, versions, _ = build_catalogue(settings, core, threads)
     repository = ModelRepository(catalogue, versions, parts.engine, parts.preloader, post.facts, threads)
     inference = InferenceService(calls, repository)
 
@@ -54,10 +56,14 @@ def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
 
 
 def build_direct_parts(
-    settings: Settings, core: Core, post: Post, parts: WorkerParts, threads: ThreadPoolExecutor
+    settings: Settings,
+    core: Core,
+    post: Post,
+    parts: WorkerParts,
+    threads: ThreadPoolExecutor,
+    names: ModelNames,
 ) -> DirectParts:
     """What accepts predictions as running here. Of the limits of what waits, only that of bytes counts."""
-    _, _, runnables = build_catalogue(settings, core, threads)
     checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
     access = Access(
         core.database,
@@ -81,7 +87,7 @@ def build_direct_parts(
         core.database,
         access,
         GrantVerifier(public_key(settings.secret_key), post.facts.pinned),
-        build_model_names(settings, core.database, threads, runnables),
+        names,
         build_rate_limits(settings),
         submitter,
         checker,

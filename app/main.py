@@ -9,6 +9,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -133,12 +134,12 @@ ROUTERS = (
     platform,
     metrics,
 )
-# What is not there when a feature is off.
-FEATURE_OF = {
-    **dict.fromkeys((text, embeddings, images, responses, audio, moderations), "openai"),
-    **dict.fromkeys((session, pages), "web"),
-    backends: "backends",
-    websocket: "websocket",
+# What is not there when a feature is off, by where its routes are.
+FEATURES = {
+    "app.api.openai.": "openai",
+    "app.api.web.": "web",
+    "app.api.websocket.": "websocket",
+    "app.api.rest.backends": "backends",
 }
 
 
@@ -189,7 +190,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.cookie_name = cookie_name(settings.secret_key)
     # Not by FastAPI's `include_router`, which looks for the route of each request twice.
     for module in (*ROUTERS, websocket):
-        if settings.features.get(FEATURE_OF.get(module, ""), True):
+        if settings.features.get(feature_of(module), True):
             app.router.routes.extend(module.router.routes)
     app.state.mcp = _open_mcp(settings)
     app.state.features = settings.features | {"mcp": app.state.mcp is not None}
@@ -199,6 +200,11 @@ def create_app(settings: Settings) -> FastAPI:
     openapi.install(app, predictions.PredictionIn, predictions.ModelPredictionIn, InferIn)
     _add_middleware(app, settings)
     return app
+
+
+def feature_of(module: ModuleType) -> str:
+    """The feature that a module's routes are a part of; "" for what is always there."""
+    return next((feature for place, feature in FEATURES.items() if module.__name__.startswith(place)), "")
 
 
 def _open_mcp(settings: Settings) -> "McpRoutes | None":

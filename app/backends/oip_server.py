@@ -9,6 +9,7 @@ from app.backends.base import BackendCall, JsonObject
 from app.backends.http_kind import CHECK_SECONDS, HttpKind
 from app.domain.backend_retry import Fault, UpstreamFailed
 from app.domain.backends import ServedModel
+from app.domain.tensors import WrongTensor, flatten, nest, require_length
 from app.domain.work import Event, Finished
 
 TENSORS = "tensors"
@@ -89,30 +90,17 @@ def _tensor_schema(tensor: Mapping[str, Any], order: int) -> JsonObject:
 
 def tensor_of(name: str, datatype: str, value: Any) -> JsonObject:
     """As the protocol has it: flat, with its shape. Raises UpstreamFailed for lists of different lengths."""
-    shape: list[int] = []
-    level = value
-    while isinstance(level, list):
-        shape.append(len(level))
-        level = level[0] if level else None
-    flat = value if isinstance(value, list) else [value]
-    for _ in shape[1:]:
-        flat = [item for row in flat for item in row]
-    size = 1
-    for length in shape:
-        size *= length
-    if len(flat) != size or any(isinstance(item, list) for item in flat):
+    flat = flatten(value)
+    if flat is None:
         raise UpstreamFailed(f"takes no lists of different lengths: {name}", Fault.INPUT)
-    return {"name": name, "datatype": datatype, "shape": shape or [1], "data": flat}
+    shape, data = flat
+    return {"name": name, "datatype": datatype, "shape": list(shape) or [1], "data": data}
 
 
 def nested(data: Sequence[Any], shape: Sequence[int]) -> Any:
-    """Flat data as nested lists of its shape."""
-    size = 1
-    for length in shape:
-        size *= length
-    if len(data) != size:
-        raise UpstreamFailed(f"answered {len(data)} values for a shape of {size}")
-    rows = list(data)
-    for length in reversed(shape[1:]):
-        rows = [rows[start : start + length] for start in range(0, len(rows), length)] if length else []
-    return rows
+    """Flat data as nested lists of its shape. Raises UpstreamFailed where they do not fit."""
+    try:
+        require_length(shape, data)
+    except WrongTensor as error:
+        raise UpstreamFailed(f"answered what {error}") from None
+    return nest(data, shape)

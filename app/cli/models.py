@@ -38,6 +38,17 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="models", rich_help_panel="Models and keys")
 
 
+# Options of both ways to register.
+RuntimeName = Annotated[str, typer.Option(help="How to run it; default: found out from the files.")]
+Task = Annotated[str, typer.Option(help="The task; default: found out from the files.")]
+Config = Annotated[str, typer.Option(help="JSON object with dtype, max_batch_size, device …")]
+Description = Annotated[str, typer.Option(help="One sentence.")]
+Public = Annotated[bool, typer.Option("--public", help="Let every user run it.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do not ask when the name stands for a model of another runtime.")
+]
+
+
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List the models that you may run."""
     rows = Api().every("/v1/models")
@@ -65,14 +76,12 @@ def add(
         str, typer.Argument(help="hf:org/name[@revision], path:FOLDER, s3://bucket/prefix, or none.")
     ],
     name: Annotated[str, typer.Option(help="owner/name or name; default: the source's last part.")] = "",
-    runtime: Annotated[str, typer.Option(help="How to run it; default: found out from the files.")] = "",
-    task: Annotated[str, typer.Option(help="The task; default: found out from the files.")] = "",
-    config: Annotated[str, typer.Option(help="JSON object with dtype, max_batch_size, device …")] = "{}",
-    description: Annotated[str, typer.Option(help="One sentence.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="Let every user run it.")] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask when the name stands for a model of another runtime.")
-    ] = False,
+    runtime: RuntimeName = "",
+    task: Task = "",
+    config: Config = "{}",
+    description: Description = "",
+    public: Public = False,
+    yes: Yes = False,
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Register a model, or a new version of one that is there."""
@@ -103,14 +112,12 @@ def add(
 def push(
     folder: Annotated[Path, typer.Argument(help="With config.json, *.safetensors and the like.")],
     name: Annotated[str, typer.Option(help="owner/name or name; default: the folder's name.")] = "",
-    runtime: Annotated[str, typer.Option(help="How to run it; default: found out from the files.")] = "",
-    task: Annotated[str, typer.Option(help="The task; default: found out from the files.")] = "",
-    config: Annotated[str, typer.Option(help="JSON object with dtype, max_batch_size, device …")] = "{}",
-    description: Annotated[str, typer.Option(help="One sentence.")] = "",
-    public: Annotated[bool, typer.Option("--public", help="Let every user run it.")] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask when the name stands for a model of another runtime.")
-    ] = False,
+    runtime: RuntimeName = "",
+    task: Task = "",
+    config: Config = "{}",
+    description: Description = "",
+    public: Public = False,
+    yes: Yes = False,
 ) -> None:
     """Upload a model's folder and register it; broken off, the same command goes on."""
     api = Api()

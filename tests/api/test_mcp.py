@@ -238,6 +238,8 @@ def test_what_is_switched_off_is_not_there(
         ("GET", "/.well-known/oauth-protected-resource"),
         ("POST", "/v1/chat/completions"),
         ("POST", "/v1/embeddings"),
+        ("POST", "/v1/images/edits"),
+        ("POST", "/v1/audio/speech"),
         ("GET", "/assets/app.js"),
         ("GET", "/v1/backends"),
     ):

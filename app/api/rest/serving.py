@@ -126,10 +126,7 @@ async def load(
     """Has workers load a version, so that its first prediction need not wait. An unhealthy one is tried at
     once; a worker that has it does nothing."""
     version = await _own_version(services, caller, owner, name, body)
-    workers = await _workers(services, version, body)
-    if not workers:
-        raise Unavailable("No live worker could run this version.", retry_after=5)
-    return await _send_command(request, services, caller, version, LOAD, workers)
+    return await _send_command(request, services, caller, version, LOAD, body)
 
 
 @router.post(
@@ -150,8 +147,7 @@ async def unload(
     """Has workers unload a version, pinned or not, once nothing of it runs or waits there. The next
     prediction loads it."""
     version = await _own_version(services, caller, owner, name, body)
-    workers = await _workers(services, version, body)
-    return await _send_command(request, services, caller, version, UNLOAD, workers)
+    return await _send_command(request, services, caller, version, UNLOAD, body)
 
 
 @router.post(
@@ -174,10 +170,7 @@ async def pin(
     model keeps its memory from everybody else's."""
     _need_operator(caller)
     version = await _own_version(services, caller, owner, name, body)
-    workers = await _workers(services, version, body)
-    if not workers:
-        raise Unavailable("No live worker could run this version.", retry_after=5)
-    return await _send_command(request, services, caller, version, PIN, workers)
+    return await _send_command(request, services, caller, version, PIN, body)
 
 
 @router.post(
@@ -199,8 +192,7 @@ async def unpin(
     Administrators only."""
     _need_operator(caller)
     version = await _own_version(services, caller, owner, name, body)
-    workers = await _workers(services, version, body)
-    return await _send_command(request, services, caller, version, UNPIN, workers)
+    return await _send_command(request, services, caller, version, UNPIN, body)
 
 
 def _need_operator(caller: Principal) -> None:
@@ -231,8 +223,13 @@ async def _send_command(
     caller: Principal,
     version: Version,
     action: str,
-    workers: list[str],
+    body: ModelCommandIn | None,
 ) -> ModelCommandOut:
+    """To the workers that are asked for, or all that could run it. Raises Unavailable where somebody must do
+    it and nobody can."""
+    workers = await _workers(services, version, body)
+    if not workers and action in (LOAD, PIN):
+        raise Unavailable("No live worker could run this version.", retry_after=5)
     if workers:
         await run_sync(services.model_commands.publish, action, version.id, workers)
         note(request, caller, f"version.{action}", version.id, workers=workers)
