@@ -33,14 +33,8 @@ def build_people(
 ) -> People:
     """The services about accounts, which share what is known of credentials and of wrong passwords.
     `on_change` is called after what may revoke a right to run something."""
-    signer = TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
-    access = Access(
-        database,
-        signer,
-        threads,
-        cache_seconds=settings.principal_cache_seconds,
-        allow_anonymous=settings.allow_anonymous,
-    )
+    signer = build_signer(settings)
+    access = build_access(settings, database, threads)
     tries = open_login_tries(settings.redis_url, rate_limits.parse_limit(settings.rate_limit_logins))
     accounts = Accounts(database, signer, tries, allow_registration=settings.registration_is_open)
     credentials = Credentials(database, signer, access, tries)
@@ -50,6 +44,22 @@ def build_people(
     sessions = build_sessions(settings.secret_key, settings.session_days, database)
     grants = GrantSigner(settings.secret_key)
     return People(access, accounts, credentials, administration, keys, audit, sessions, grants)
+
+
+def build_signer(settings: Settings) -> TokenSigner:
+    """Of access tokens."""
+    return TokenSigner(settings.secret_key, settings.access_token_minutes * 60)
+
+
+def build_access(settings: Settings, database: Database, threads: Executor) -> Access:
+    """Whose credential it is."""
+    return Access(
+        database,
+        build_signer(settings),
+        threads,
+        cache_seconds=settings.principal_cache_seconds,
+        allow_anonymous=settings.allow_anonymous,
+    )
 
 
 def build_sessions(secret: str, days: float, database: Database) -> Sessions:

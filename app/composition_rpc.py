@@ -5,7 +5,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from app.composition import Core, address_policy, build_catalogue, build_model_names
-from app.composition_people import build_rate_limits
+from app.composition_people import build_access, build_rate_limits
 from app.rpc.direct_calls import DirectCalls, DirectParts
 from app.rpc.inference_service import NAME, InferenceService
 from app.rpc.model_repository import ModelRepository
@@ -14,8 +14,6 @@ from app.rpc.predictions_service import PredictionsService
 from app.rpc.server import OpenServer, RpcOptions, RpcServer
 from app.services.catalogue.model_names import ModelNames
 from app.services.files.own_files import OwnFiles
-from app.services.people.access import Access
-from app.services.people.tokens import TokenSigner
 from app.services.people.worker_tokens import GrantVerifier, public_key
 from app.services.predictions.backlog import Backlog, BacklogLimits
 from app.services.predictions.direct import RunningHere, ThisWorker
@@ -65,13 +63,7 @@ def build_direct_parts(
 ) -> DirectParts:
     """What accepts predictions as running here. Of the limits of what waits, only that of bytes counts."""
     checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
-    access = Access(
-        core.database,
-        TokenSigner(settings.secret_key, settings.access_token_minutes * 60),
-        threads,
-        cache_seconds=settings.principal_cache_seconds,
-        allow_anonymous=settings.allow_anonymous,
-    )
+    access = build_access(settings, core.database, threads)
     submitter = Submitter(
         core.database,
         RunningHere(core.lifecycle, parts.identity),

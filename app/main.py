@@ -204,7 +204,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def feature_of(module: ModuleType) -> str:
     """The feature that a module's routes are a part of; "" for what is always there."""
-    return next((feature for place, feature in FEATURES.items() if module.__name__.startswith(place)), "")
+    return next((feature for start, feature in FEATURES.items() if module.__name__.startswith(start)), "")
 
 
 def _open_mcp(settings: Settings) -> "McpRoutes | None":
