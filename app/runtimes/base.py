@@ -30,9 +30,6 @@ class RuntimeSpec:
     inputs: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     streams: bool = False
-    # Those of its tasks that stream, where not all do; the output at the end may have another form than the
-    # list of what was streamed.
-    streaming_tasks: tuple[str, ...] = ()
     needs_source: bool = True
     admin_only: bool = False
     # JSON Schemas of the version's `config` keys that are this runtime's own.
