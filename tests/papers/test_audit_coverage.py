@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
+from app.api.deps import note
 from app.main import create_app
 from app.settings import Settings
 
@@ -21,12 +22,15 @@ NOT_NOTED = re.compile(
 )
 
 
-def functions_of(endpoint: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """It, and what it calls in its own module."""
+def functions_of(endpoint: Callable[..., Any], depth: int = 2) -> Iterator[Callable[..., Any]]:
+    """It, and what it calls of what its own module has or imports, so many calls deep."""
     yield endpoint
+    if not depth:
+        return
     for name in re.findall(r"\b(_?[a-z_]+)\(", inspect.getsource(endpoint)):
-        if inspect.isfunction(called := getattr(inspect.getmodule(endpoint), name, None)):
-            yield called
+        called = getattr(inspect.getmodule(endpoint), name, None)
+        if inspect.isfunction(called) and called is not note:
+            yield from functions_of(called, depth - 1)
 
 
 def test_what_changes_something_is_in_the_audit_log() -> None:

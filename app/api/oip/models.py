@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from app import __version__
-from app.api.deps import Services, caller_of, note, services_of
+from app.api.deps import Services, caller_of, services_of
 from app.api.model_calls.calls import Call
 from app.api.model_calls.edge_route import respond
+from app.api.model_commands import send_command
 from app.api.oip.calls import open_model_call
-from app.api.oip.errors import OipRoute, declared
+from app.api.oip.errors import OipErrorOut, OipRoute, declared
 from app.api.oip.wire import (
     IndexedModelOut,
     LiveOut,
@@ -22,7 +23,6 @@ from app.api.oip.wire import (
     TensorModelOut,
     TensorReadyOut,
 )
-from app.domain.errors import Unavailable
 from app.domain.tensor_signature import TensorMetadata, describe_inputs, describe_outputs
 from app.domain.versions import Version
 from app.events.model_commands import LOAD, UNLOAD
@@ -185,26 +185,27 @@ async def _send_command(request: Request, model: str, body: LoadIn | None, actio
     call = await open_model_call(request, model)
     owner, _, name = call.version.model.partition("/")
     version = await run_sync(services.versions.get_own, caller, owner, name, call.version.id)
-    workers = await services.fleet.able(version.config)
-    if not workers and action == LOAD:
-        raise Unavailable("No live worker could run this model.", retry_after=5)
-    await run_sync(services.model_commands.publish, action, version.id, workers)
-    note(request, caller, f"version.{action}", version.id, workers=workers)
+    await send_command(request, caller, version, action, await services.fleet.able(version.config))
     return respond(200, {})
 
 
+READY: dict[int | str, dict[str, Any]] = {
+    200: {"model": ModelReadyOut},
+    503: {"model": ModelReadyOut | OipErrorOut, "description": "Not now, or not known."},
+}
+METADATA: dict[int | str, dict[str, Any]] = {200: {"model": TensorModelOut}}
 # The longer addresses first: a model's name may hold a slash.
-for _path, _endpoint, _operation, _model, _summary in (
-    ("/versions/{version}/ready", model_ready, "oip.version.ready", ModelReadyOut, "Can a version run (OIP)"),
-    ("/ready", model_ready, "oip.model.ready", ModelReadyOut, "Can a model run (OIP)"),
+for _path, _endpoint, _operation, _answers, _summary in (
+    ("/versions/{version}/ready", model_ready, "oip.version.ready", READY, "Can a version run (OIP)"),
+    ("/ready", model_ready, "oip.model.ready", READY, "Can a model run (OIP)"),
     (
         "/versions/{version}",
         model_metadata,
         "oip.version.metadata",
-        TensorModelOut,
+        METADATA,
         "A version's tensors (OIP)",
     ),
-    ("", model_metadata, "oip.model.metadata", TensorModelOut, "A model's tensors (OIP)"),
+    ("", model_metadata, "oip.model.metadata", METADATA, "A model's tensors (OIP)"),
 ):
     router.add_api_route(
         "/v2/models/{model:path}" + _path,
@@ -214,5 +215,5 @@ for _path, _endpoint, _operation, _model, _summary in (
         operation_id=_operation,
         summary=_summary,
         response_model=None,
-        responses={200: {"model": _model}, **declared(400, 401, 403, 404)},
+        responses=declared(400, 401, 403, 404) | _answers,
     )

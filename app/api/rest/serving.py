@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import Caller, CanModel, Services, ServicesDep, note
+from app.api.deps import Caller, CanModel, Services, ServicesDep
+from app.api.model_commands import send_command
 from app.api.problems import declared
-from app.domain.errors import Forbidden, Unavailable, wrong_field
+from app.domain.errors import Forbidden, wrong_field
 from app.domain.versions import Version
 from app.events.model_commands import LOAD, PIN, UNLOAD, UNPIN
 from app.services.people.access import Principal
@@ -225,12 +226,7 @@ async def _send_command(
     action: str,
     body: ModelCommandIn | None,
 ) -> ModelCommandOut:
-    """To the workers that are asked for, or all that could run it. Raises Unavailable where somebody must do
-    it and nobody can."""
+    """To the workers that are asked for, or all that could run it."""
     workers = await _workers(services, version, body)
-    if not workers and action in (LOAD, PIN):
-        raise Unavailable("No live worker could run this version.", retry_after=5)
-    if workers:
-        await run_sync(services.model_commands.publish, action, version.id, workers)
-        note(request, caller, f"version.{action}", version.id, workers=workers)
+    await send_command(request, caller, version, action, workers)
     return ModelCommandOut(version=version.id, asked=workers)
