@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.db.planner import BY_AGE, IN_QUEUE, by_index
+from app.db.planner import BY_AGE, IN_QUEUE, by_index, hidden
 from app.db.sweeps import queues_waiting
 from app.domain.predictions import Waiting
 from app.domain.queue_counts import QueueCount, WebhookCounts
@@ -21,9 +21,12 @@ MOST_WEBHOOKS = 10_000  # looked at
 _WAITING = (
     "SELECT count(*) FROM (SELECT FROM predictions WHERE status = 'starting' {} LIMIT :most) AS waiting"
 )
+# Ids begin with the time; their index must not be taken for those of what waits.
+OLDER = f"AND {hidden('id')} < :before"
 WAITING = text(_WAITING.format(""))
-WAITING_OF_USER = text(_WAITING.format("AND user_id = :user_id"))
-WAITING_OF_ANONYMOUS = text(_WAITING.format("AND user_id IS NULL"))
+WAITING_BEFORE = text(_WAITING.format(OLDER))
+WAITING_OF_USER = text(_WAITING.format(f"AND user_id = :user_id {OLDER}"))
+WAITING_OF_ANONYMOUS = text(_WAITING.format(f"AND user_id IS NULL {OLDER}"))
 RUNNING = text("SELECT count(*) FROM predictions WHERE status = 'processing'")
 
 # The oldest has the first id, so its row is the only one that must be read.
@@ -41,11 +44,17 @@ def waiting(session: Session, most: int) -> int:
     return int(session.execute(WAITING, {"most": most}).scalar_one())
 
 
-def waiting_of_user(session: Session, user_id: UUID | None, most: int) -> int:
-    """Waiting predictions of one user (None: of anonymous callers), at most `most`."""
+def waiting_before(session: Session, before: str, most: int) -> int:
+    """Those with ids below `before`, at most `most`."""
+    return int(session.execute(WAITING_BEFORE, {"before": before, "most": most}).scalar_one())
+
+
+def waiting_of_user(session: Session, user_id: UUID | None, before: str, most: int) -> int:
+    """The same of one user (None: of anonymous callers)."""
+    params = {"before": before, "most": most}
     if user_id is None:
-        return int(session.execute(WAITING_OF_ANONYMOUS, {"most": most}).scalar_one())
-    return int(session.execute(WAITING_OF_USER, {"user_id": user_id, "most": most}).scalar_one())
+        return int(session.execute(WAITING_OF_ANONYMOUS, params).scalar_one())
+    return int(session.execute(WAITING_OF_USER, {"user_id": user_id, **params}).scalar_one())
 
 
 def in_queues(session: Session, queues: Sequence[str], most: int | None = None) -> list[QueueCount]:

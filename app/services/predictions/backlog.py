@@ -8,6 +8,7 @@ from uuid import UUID
 from app.db import queue_counts, storage_use
 from app.db.session import Database
 from app.domain.errors import QuotaExceeded, TooMany
+from app.domain.predictions import lowest_id
 from app.services.predictions.kept_amounts import KeptAmounts
 
 KEEP_SECONDS = 1.0
@@ -56,15 +57,15 @@ class Backlog:
         if limits.each and not self._users.add(user_id, 1, limits.each):
             raise _too_many(TOO_MANY, limits.each)
 
-    def _read_total(self, _: None) -> int:
+    def _read_total(self, _: None, began: int) -> int:
         with self._database.unit() as session:
-            return queue_counts.waiting(session, self._limits.all)
+            return queue_counts.waiting_before(session, lowest_id(began), self._limits.all)
 
-    def _read_user(self, user_id: UUID | None) -> int:
+    def _read_user(self, user_id: UUID | None, began: int) -> int:
         with self._database.unit() as session:
-            return queue_counts.waiting_of_user(session, user_id, self._limits.each)
+            return queue_counts.waiting_of_user(session, user_id, lowest_id(began), self._limits.each)
 
-    def _read_bytes(self, user_id: UUID | None) -> int:
+    def _read_bytes(self, user_id: UUID | None, _: int) -> int:
         with self._database.unit() as session:
             return storage_use.sum_predictions(session, user_id, MOST_SUMMED)
 

@@ -29,15 +29,17 @@ Key = TypeVar("Key", bound=Hashable)
 @dataclass(slots=True)
 class _Amount:
     value: int = 0
-    since: int = 0  # let in here since the reading began: it may have come too early to see it
+    since: int = 0  # let in here since the reading began
     until: float = 0.0
     reading: bool = False
 
 
 class KeptAmounts(Generic[Key]):
-    """Called on an event loop; `read` is called on the threads and may raise LovageError."""
+    """Called on an event loop. `read` is called on the threads with the Unix milliseconds at which the
+    reading began, and leaves out, where it can, what was made since: that is counted here. May raise
+    LovageError."""
 
-    def __init__(self, threads: Executor, read: Callable[[Key], int], keep_seconds: float) -> None:
+    def __init__(self, threads: Executor, read: Callable[[Key, int], int], keep_seconds: float) -> None:
         self._threads, self._read = threads, read
         self._keep_seconds = keep_seconds
         self._amounts: dict[Key, _Amount] = {}
@@ -49,17 +51,18 @@ class KeptAmounts(Generic[Key]):
         amount = self._amounts.setdefault(key, _Amount())
         if time.monotonic() >= amount.until and not amount.reading:
             amount.reading, amount.since = True, 0
-            asyncio.get_running_loop().run_in_executor(self._threads, self._refresh, key, amount)
+            began = time.time_ns() // 1_000_000
+            asyncio.get_running_loop().run_in_executor(self._threads, self._refresh, key, amount, began)
         if amount.value >= limit:
             return False
         amount.value += more
         amount.since += more
         return True
 
-    def _refresh(self, key: Key, amount: _Amount) -> None:
+    def _refresh(self, key: Key, amount: _Amount, at: int) -> None:
         began = time.monotonic()
         try:
-            amount.value = self._read(key) + amount.since
+            amount.value = self._read(key, at) + amount.since
         except LovageError:
             log.debug("amount_not_read")
         finally:
