@@ -24,9 +24,12 @@ INPUTS: list[dict[str, Any]] = [
     {"prompt": "The whale", "temperature": 0},
     {"prompt": "Alice was beginning to get very tired of", "temperature": 0},
     {"prompt": "It was", "temperature": 1.1, "seed": 3},
-    {"prompt": "The captain said", "temperature": 0.9, "seed": 4, "repetition_penalty": 1.2},
+    {"prompt": "The captain said", "temperature": 0.9, "seed": 5, "repetition_penalty": 1.1},
 ]
-KILLS = 3
+# Four come back together after one kill, and in halves after two. Whoever dies alone after that is the cause
+# of it, and fails (test_engine_crashes.py): nobody may be alone here, so all write as long as they may.
+KILLS = 2
+TOKENS = 400
 
 
 class Reader:
@@ -65,19 +68,19 @@ def undisturbed(engine: Engine) -> list[Reader]:
 
 
 def start(engine: Engine, name: str) -> list[Reader]:
-    works = [Work(f"{name}-{n}", {**given, "max_new_tokens": 400}) for n, given in enumerate(INPUTS)]
+    works = [Work(f"{name}-{n}", {**given, "max_new_tokens": TOKENS}) for n, given in enumerate(INPUTS)]
     return [Reader(submit(engine, WORDS, work)) for work in works]
 
 
 def test_a_stream_whose_process_is_killed_goes_on_as_if_it_had_not_been(
     engine: Engine, undisturbed: list[Reader]
 ) -> None:
+    assert {len(reader.chunks) for reader in undisturbed} == {TOKENS}
     readers, pids = start(engine, "killed"), set()
-    fewest = min(len(reader.chunks) for reader in undisturbed)
     for kill in range(1, KILLS + 1):
-        while any(len(reader.chunks) < kill * fewest // (KILLS + 2) for reader in readers):
+        while any(len(reader.chunks) < 2 * kill for reader in readers):
             time.sleep(0.001)
-        pid = eventually(lambda: {engine.load(WORDS).pid} - pids).pop()  # not that of the one just killed
+        pid = eventually(lambda: {engine.load(WORDS).pid} - pids - {0}).pop()  # not that of the one just killed
         pids.add(pid)
         os.kill(pid, signal.SIGKILL)
     assert len(pids) == KILLS
@@ -94,7 +97,7 @@ def test_another_worker_goes_on_from_what_was_delivered(engine: Engine, undistur
     chunks = undisturbed[0].chunks
     half = chunks[: len(chunks) // 2]
     had = Delivered([chunk.data for chunk in half], [chunk.state for chunk in half])
-    work = Work("again", {**INPUTS[0], "max_new_tokens": 400}, delivered=had)
+    work = Work("again", {**INPUTS[0], "max_new_tokens": TOKENS}, delivered=had)
     again = Reader(submit(engine, WORDS, work)).finish()
     assert again.chunks == chunks[len(half) :]
     assert again.events[-1].output == undisturbed[0].events[-1].output  # type: ignore[union-attr]
