@@ -4,9 +4,10 @@ given a pause.
 Pure: times are given. The items of a process that died come back together: most deaths are of the process,
 not of an input. Should the next one die as well, they are run in halves, then one by one, so that the poison
 input fails alone. Such a death is its caller's: five in a minute, and the version takes nothing of this
-caller for 5 s, then for twice as long, up to 5 min. The version itself is unhealthy after five deaths that
-are nobody's in particular, or of several callers without a success between them, and after three failed loads
-in a row: after these and after any failed load nothing is started for as long; then a load is tried.
+caller for 5 s, then for twice as long, up to 5 min. The version itself is unhealthy after five deaths in a
+minute without a success between them, that are nobody's in particular or of several callers, and after three
+failed loads in a row: after these and after any failed load nothing is started for as long; then a load is
+tried.
 """
 
 from collections.abc import Sequence
@@ -104,10 +105,9 @@ def after_load(health: Health) -> Health:
 
 
 def after_success(health: Health) -> Health:
-    """An item has succeeded: the next failure backs off from the beginning again, and who died of an input of
-    its own says nothing of the version."""
-    deaths = tuple(death for death in health.deaths if not death.caller)
-    return replace(health, deaths=deaths, succeeded=True, backoffs=0, until=0.0, reason="", unhealthy=False)
+    """An item has succeeded: this is no version that only dies, whatever killed its processes before (too
+    little memory, an operator), and the next failure backs off from the beginning again."""
+    return Health()
 
 
 def _back_off(health: Health, now: float, reason: str) -> Health:

@@ -87,7 +87,7 @@ def list_processes(family: Family, part: str) -> list[psutil.Process]:
 def run_round(client: httpx.Client, family: Family, part: str) -> list[Reader]:
     """All prompts at once; when each has some pieces, the processes are killed, unless `part` is empty."""
     readers = [Reader(client, prompt).start() for prompt in PROMPTS]
-    while part and any(len(reader.pieces) < KILLED_AFTER for reader in readers):
+    while part and any(reader.thread.is_alive() and len(reader.pieces) < KILLED_AFTER for reader in readers):
         time.sleep(0.002)
     for process in list_processes(family, part):  # whichever of them has the streams
         with suppress(psutil.NoSuchProcess):
@@ -122,7 +122,9 @@ def measure(platform: Platform, rounds: int, part: str) -> bool:
             )
             for reader in bad:
                 print(
-                    f"  {reader.prediction['id']} {reader.prediction['status']} {reader.events}", flush=True
+                    f"  {reader.prediction['id']} {reader.prediction['status']} {reader.events}"
+                    f" {reader.prediction['error'] or ''}",
+                    flush=True,
                 )
     print(
         f"{rounds} kills, {len(gaps)} streams: wrong {wrong} (wanted 0), longest gap {max(gaps):.2f} s"

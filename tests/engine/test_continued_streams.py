@@ -80,7 +80,9 @@ def test_a_stream_whose_process_is_killed_goes_on_as_if_it_had_not_been(
     for kill in range(1, KILLS + 1):
         while any(len(reader.chunks) < 2 * kill for reader in readers):
             time.sleep(0.001)
-        pid = eventually(lambda: {engine.load(WORDS).pid} - pids - {0}).pop()  # not that of the one just killed
+        pid = eventually(
+            lambda: {engine.load(WORDS).pid} - pids - {0}
+        ).pop()  # not that of the one just killed
         pids.add(pid)
         os.kill(pid, signal.SIGKILL)
     assert len(pids) == KILLS

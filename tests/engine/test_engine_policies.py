@@ -218,6 +218,14 @@ def test_deaths_of_more_than_a_minute_ago_are_forgotten() -> None:
     assert not health.blocked(400.0)
 
 
+def test_a_version_whose_processes_are_killed_but_that_succeeds_between_goes_on() -> None:
+    health = Health()
+    for second in range(50):
+        health = retry_policy.after_death(health, Death(float(second)), "killed", isolated=False)
+        health = retry_policy.after_success(health)
+    assert not health.blocked(50.0)
+
+
 def test_the_search_for_a_poison_input_does_not_close_the_model() -> None:
     health = Health()
     for second in range(20):
