@@ -103,7 +103,7 @@ def judged(prefix: str, judge: Callable[[Platform], bool], **env: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     with terminable():
         try:
-            good = judge(start(folder, **env))
+            good = judge(start(folder, ("cpu", "cpu"), **env))
         finally:
             stop(folder)
     remove(folder, good=good)

@@ -7,7 +7,7 @@ Knows `lovage up`'s processes by their command lines. Does not know what they wo
 from collections.abc import Iterable
 from contextlib import suppress
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 # Words of a direct child's command line -> the part that it and its children are. The first match counts.
 PARTS = (

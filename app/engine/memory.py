@@ -4,7 +4,7 @@ no models."""
 import contextlib
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 # Beside its weights a freshly forked model process was measured to own 30 to 60 MB (interpreter pages it
 # wrote to, buffers).

@@ -43,7 +43,7 @@ def choose_port() -> int:
 
 def holder_of(port: int) -> str:
     """`"pid 12 (nginx)"` for the process that listens on `port`; "another program" where we may not know."""
-    import psutil  # type: ignore[import-untyped]  # 20 ms, and only an error message needs it
+    import psutil  # 20 ms, and only an error message needs it
 
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):

@@ -182,7 +182,7 @@ class Postgres:
 
 
 def _works_in(pid: int, directory: Path) -> bool:
-    import psutil  # type: ignore[import-untyped]  # only after an unclean end
+    import psutil  # only after an unclean end
 
     try:
         return Path(psutil.Process(pid).cwd()).samefile(directory)

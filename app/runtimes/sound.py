@@ -98,7 +98,7 @@ def resampled(samples: Any, own_rate: int, rate: int) -> Any:
     if own_rate == rate or not len(samples):
         return samples
     try:
-        from scipy.signal import resample_poly  # type: ignore[import-untyped]
+        from scipy.signal import resample_poly
     except ImportError:
         positions = numpy.arange(0, len(samples), own_rate / rate)
         return numpy.interp(positions, numpy.arange(len(samples)), samples).astype(numpy.float32)

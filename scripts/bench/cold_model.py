@@ -17,9 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from app.domain.work import ModelSpec
-from app.engine.cost_model import Alone
 from app.engine.memory import pss
-from app.runtimes.base import Job
+from app.runtimes.base import Alone, Job
 from scripts.bench import random_models
 from scripts.bench.stage import Line, Stage, show, stage
 

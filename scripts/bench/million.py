@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import orjson
 import psycopg2
@@ -29,6 +30,9 @@ from app.domain.predictions import new_id
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery, SweepLimits
+from app.services.predictions.webhook_outbox import WebhookOutbox
+from app.storage.local import LocalStorage
+from app.storage.signing import UrlSigner
 from app.worker.backlog import LOOKED_AT
 from scripts.bench.http_load import Connection
 from scripts.bench.stage import Line, Stage, show, stage
@@ -107,12 +111,13 @@ def recovery(stage: Stage) -> Iterator[tuple[Recovery, Database]]:
     database = Database(connect(platform.database_url, application="bench"))
     redis = redis_client.connect(platform.redis_url)
     silence: Any = Silence()
-    notifier, nobody = Notifier(silence, silence), cast(Any, None)
-    lifecycle = Lifecycle(database, nobody, notifier, 3)
+    notifier = Notifier(silence, silence)
+    storage = LocalStorage(Path(platform.data_dir) / "files", UrlSigner(platform.secret_key))
+    lifecycle = Lifecycle(database, WebhookOutbox(silence, silence), notifier, 3)
     limits = SweepLimits(10, 24 * 365)
     try:
         marker, lists = RedisMarker(redis), UnreadLists(redis)
-        yield Recovery(database, lifecycle, notifier, marker, lists, nobody, limits), database
+        yield Recovery(database, lifecycle, notifier, marker, lists, storage, limits), database
     finally:
         redis.close()
         database.close()
@@ -133,7 +138,7 @@ def sweeps(stage: Stage, number: int) -> list[float]:
             sweeper.notify_again()
             sweeper.cancel_overdue()
             sweeper.recover_dead()
-            sweeper.expire()
+            sweeper.expiry.run()
 
         return [seconds(sweep) for _ in range(number)]
 

@@ -17,8 +17,7 @@ from statistics import median
 from typing import Any
 
 from app.domain.work import ModelSpec
-from app.engine.cost_model import Alone
-from app.runtimes.base import Job
+from app.runtimes.base import Alone, Job
 from scripts.bench import random_models
 from scripts.bench.stage import Line, Stage, cpu, show, stage
 

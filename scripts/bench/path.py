@@ -27,7 +27,7 @@ from app.local.ports import choose_port
 from scripts.bench.http_load import Target, flood
 from scripts.bench.stage import Line, Stage, show, stage
 
-ECHO = {"version": "demo/echo", "input": {"text": "x"}}
+ECHO: dict[str, object] = {"version": "demo/echo", "input": {"text": "x"}}
 
 
 class Bench:

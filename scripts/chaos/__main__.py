@@ -94,8 +94,8 @@ def _count_settled(load: Load, may_fail: str | None) -> dict[str, int]:
     load.receiver.go_down()
     for one in [one for one in load.sent if one.ended is None][:3]:
         print(f"stuck: {one}: {load.client().get(f'/v1/predictions/{one.id}').text}", flush=True)
-    for one in [one.ended for one in load.sent if one.ended and one.ended["status"] == "failed"][:3]:
-        print(f"failed: {one.get('error_code')}: {one['error']}", flush=True)
+    for failed in [one.ended for one in load.sent if one.ended and one.ended["status"] == "failed"][:3]:
+        print(f"failed: {failed.get('error_code')}: {failed['error']}", flush=True)
     return count(load, may_fail)
 
 

@@ -103,7 +103,7 @@ class Receiver:
 
     def come_back(self) -> None:
         """On the same port."""
-        self.server = ThreadingHTTPServer(self.server.server_address[:2], self._handler())  # type: ignore[arg-type]
+        self.server = ThreadingHTTPServer(self.server.server_address[:2], self._handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 

@@ -87,7 +87,9 @@ def librarys_answer(folder: Path, runtime: str, task: str, values: dict[str, Any
     pipe = t.pipeline(task, model=str(folder), device="cpu", dtype=torch.float32)
     if task.startswith("zero-shot"):
         return pipe(values["image"], candidate_labels=values["labels"])
-    options = {"top_k": 5} if task in ("text-classification", "fill-mask", "image-classification") else {}
+    options: dict[str, Any] = (
+        {"top_k": 5} if task in ("text-classification", "fill-mask", "image-classification") else {}
+    )
     options |= {"threshold": values["threshold"]} if "threshold" in values else {}
     options |= {"aggregation_strategy": "simple"} if task == "token-classification" else {}
     if task == "automatic-speech-recognition":

@@ -140,7 +140,12 @@ OF_CLIP = {
     "vision_config": {**OF_VISION, "projection_dim": 16},
     "projection_dim": 16,
 }
-OF_WAV = {"vocab_size": 8, "hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2}
+OF_WAV: dict[str, Any] = {
+    "vocab_size": 8,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
 OF_WAV |= {"intermediate_size": 48, "conv_dim": [16, 16], "conv_stride": [5, 2], "conv_kernel": [10, 3]}
 OF_WAV |= {"num_feat_extract_layers": 2, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
 

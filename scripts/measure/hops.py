@@ -144,7 +144,11 @@ def register_echo(core: Core) -> RunnableVersion:
 def run_once(worker: AcceleratorWorker, core: Core) -> list[Station]:
     """From the message to the recorded end."""
     parts, ended = worker.parts, threading.Event()
-    row = {"id": new_id(time.time_ns() // 1_000_000), "version_id": VERSION, "model": "ada/echo"}
+    row: dict[str, Any] = {
+        "id": new_id(time.time_ns() // 1_000_000),
+        "version_id": VERSION,
+        "model": "ada/echo",
+    }
     row |= {"queue": "nobody-reads", "source": "api", "input": {"text": "x"}, "stream": True}
     core.lifecycle.accept([row])
     deadline = time.monotonic() + SECONDS

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +103,8 @@ def _connections(url: str) -> int:
         connection.cursor() as cursor,
     ):
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
-        return int(cursor.fetchone()[0])
+        [(number,)] = cursor.fetchall()
+        return int(number)
 
 
 class Clients(threading.local):
@@ -141,7 +142,7 @@ def capacity(clients: Clients, seconds: float) -> float:
 def steady(clients: Clients, rate: float, seconds: float) -> tuple[int, Counter[str]]:
     """Sends at `rate` a second, less while every caller is busy: nothing piles up here. Returns (sent, what
     went wrong)."""
-    began, waiting = time.monotonic(), []
+    began, waiting = time.monotonic(), list[Future[str]]()
     sent, wrong = 0, Counter[str]()
     with ThreadPoolExecutor(CALLERS) as threads:
         while (now := time.monotonic() - began) < seconds:
