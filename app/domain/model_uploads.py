@@ -109,7 +109,7 @@ def list_faults(files: Sequence[UploadedModelFile]) -> Iterator[tuple[str, str]]
         if not NAME.match(file.name):
             yield (
                 f"files.{i}.name",
-                f"must be a relative path {NAME_WORDS}",
+                f"must be a relative path {NAME_WORDS}, not {file.name[:200]!r}",
             )
         elif names[file.name] > 1 or file.name in folders:
             yield f"files.{i}.name", "is there twice, as a file or as a folder"

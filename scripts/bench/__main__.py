@@ -31,6 +31,7 @@ BENCHES = {
     "streams": "first token, many readers",
     "million": "a million waiting predictions",
     "threads": "threads, processes and wait policies",
+    "web_app": "the web app by the browser's own trace: first view, long lists and streams, idle pages",
     "gateway": "500 in flight at a backend that takes 2 s",
 }
 

@@ -62,7 +62,7 @@ def test_a_model_is_sent_in_parts_goes_on_after_a_break_and_is_fetched_whole(
     assert put(ada, upload, 1, 2, b"x") == put(ada, upload, 9, 0, b"x") == 404
     assert put(bob, upload, 1, 0, LONG[:PART_BYTES]) == 404
     refused = register(ada, upload)
-    assert (refused.status_code, "1 parts are missing" in refused.json()["detail"]) == (422, True)
+    assert (refused.status_code, "parts missing: 1" in refused.json()["detail"]) == (422, True)
     again = begin(ada, files)
     assert (again["id"], [file["missing"] for file in again["files"]]) == (upload["id"], [[], [0], []])
     assert put(ada, upload, 1, 0, LONG[:PART_BYTES]) == 204
@@ -99,6 +99,29 @@ def test_an_upload_counts_towards_the_quota_until_it_is_removed(
     assert (more.status_code, "UPLOAD_QUOTA_BYTES" in more.json()["detail"]) == (429, True)
     ada.http.delete(f"/v1/models/ada/mine/upload/{upload['id']}")
     begin(ada, {"a.txt": b"x"}, "other")
+
+
+def test_a_command_pushes_a_folder_and_sends_no_part_twice(
+    run_as: Any, ada: Person, echo: Any, api: Any, tmp_path: Path
+) -> None:
+    files = {"config.json": CONFIG, "sub/notes.txt": LONG}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    upload = begin(ada, files)
+    sent_before = b"x" * PART_BYTES
+    assert put(ada, upload, 1, 0, sent_before) == 204
+    run = run_as(ada)
+    pushed = run("models", "push", str(tmp_path), "--name", "mine", "--runtime", "echo")
+    assert (pushed.exit_code, "ada/mine:" in pushed.output) == (0, True), pushed.output
+    made = ada.http.get("/v1/models/ada/mine").json()
+    assert made["latest_version"]["source"] == upload["source"]
+    kept, _, _ = api.services.storage.open(model_uploads.part_key(upload["id"], 1, 0))
+    assert b"".join(kept) == sent_before
+    misnamed = run("models", "push", str(tmp_path), "--name", "My Model")
+    assert (misnamed.exit_code, "--name: 'My Model' must be" in misnamed.output) == (2, True), misnamed.output
+    nowhere = run("models", "push", str(tmp_path / "nowhere"))
+    assert (nowhere.exit_code, "is no folder" in nowhere.output) == (2, True), nowhere.output
 
 
 def test_nobody_uploads_under_anothers_name(ada: Person, admin: Person) -> None:

@@ -10,6 +10,9 @@ from platform_under_test import UpPlatform
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# The browser says so by itself in most cases, in words of its own.
+SAY_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) =>
+    console.error(`against the Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI}`))"""
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium on this machine: apt-get install chromium"
 )
@@ -43,6 +46,7 @@ class Watched:
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
         self.complaints: list[str] = []
+        page.add_init_script(SAY_VIOLATIONS)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._on_request)

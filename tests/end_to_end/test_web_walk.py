@@ -5,6 +5,7 @@ measure."""
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from real_browser import Watched, ended, needs_chromium
 from sqlalchemy import text
 
 from app.db.session import Database, connect
+from app.runtimes.demo import shipped_folder
 
 pytestmark = [
     needs_chromium,
@@ -27,7 +29,8 @@ pytestmark = [
 AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 MISSING = "/p/01kam7vn3c9x0r2f4h6j8m0p2s"
 PAGES = f"""
-/ /models /models/new /models/demo/words /models/demo/words?tab=schema /models/demo/words?tab=versions
+/ /models /models/new /models/demo/words /models/demo/echo /models/demo/minilm /models/demo/digits
+/models/demo/words?tab=schema /models/demo/words?tab=versions
 /models/demo/words?tab=readme /models/demo/words?tab=stats /models/demo/words?tab=manage /predictions /errors
 /fleet /backends /keys /webhooks /files /usage /settings /admin /admin?tab=audit /admin?tab=setup
 /sign-in {MISSING}
@@ -128,6 +131,37 @@ def test_a_failure_is_found_opened_and_its_kind_run_again(watched: Watched, fail
     expect(page.get_by_text("4 predictions run again")).to_be_visible()
 
 
+def test_a_prediction_is_found_by_its_text_and_an_administrator_sees_everybodys(
+    watched: Watched, failures: list[str]
+) -> None:
+    page = watched.go("/predictions")
+    page.get_by_role("searchbox", name="Text").fill("no such label")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("text=no"))
+    expect(page.get_by_role("row").filter(has_text="no such label")).not_to_have_count(0)
+    expect(page.get_by_role("row").filter(has_text="cannot read")).to_have_count(0)
+    watched.go("/predictions?user=*&error_code=model_failed")
+    expect(page.get_by_role("button", name="More filters (2)")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="by admin")).not_to_have_count(0)
+
+
+def test_a_worker_is_drained_and_resumed_and_a_model_loaded_and_unloaded_on_it(watched: Watched) -> None:
+    page = watched.go("/fleet")
+    card = page.get_by_role("article").first
+    card.get_by_role("button", name=re.compile("^Drain")).click()
+    page.get_by_role("button", name="Drain it").click()
+    expect(card.get_by_text("drained", exact=True)).to_be_visible(timeout=20_000)
+    card.get_by_role("button", name=re.compile("^Resume")).click()
+    expect(card.get_by_text("drained", exact=True)).to_be_hidden(timeout=20_000)
+    card.get_by_role("button", name=re.compile("^Load a model")).click()
+    page.get_by_role("dialog").get_by_role("combobox").select_option("demo/digits")
+    page.get_by_role("button", name="Load it").click()
+    unload = card.get_by_role("button", name="Unload demo/digits")
+    expect(unload).to_be_visible(timeout=60_000)
+    unload.click()
+    expect(unload).to_be_hidden(timeout=60_000)
+
+
 def test_many_that_wait_are_canceled_at_once(watched: Watched, client: httpx.Client) -> None:
     body = {"version": "demo/echo", "input": {"text": "long", "seconds": 600}}
     ids = [client.post("/v1/predictions", json=body).json()["id"] for _ in range(3)]
@@ -162,6 +196,58 @@ def test_a_model_is_added_rolled_back_loaded_unloaded_and_deleted(watched: Watch
     page.get_by_role("button", name="Delete the model").click()
     page.get_by_role("button", name="Delete it").click()
     page.wait_for_url("**/models")
+
+
+def test_the_wizard_says_what_would_run_a_folder_before_it_is_added(
+    watched: Watched, platform: UpPlatform
+) -> None:
+    shutil.copytree(str(shipped_folder("words")), platform.roots / "whales", dirs_exist_ok=True)
+    page = watched.go("/models/new")
+    page.get_by_role("radio", name="A folder of the server").click()
+    page.get_by_label("Folder", exact=True).fill(str(platform.roots / "whales"))
+    found = page.get_by_label("What was found out")
+    expect(found).to_contain_text("text-generation runs it", timeout=20_000)
+    page.get_by_label("Runtime").select_option("image-generation")
+    expect(found.get_by_role("listitem").first).to_be_visible(timeout=20_000)
+    page.get_by_label("Runtime").select_option("")
+    page.get_by_role("button", name="Add the model").click()
+    page.wait_for_url("**/models/admin/whales", timeout=30_000)
+    page.get_by_label("Prompt", exact=True).fill("The whale")
+    run_button(page).click()
+    expect(ended(page).get_by_test_id("text-output")).not_to_be_empty()
+
+
+def test_a_folder_is_uploaded_stopped_goes_on_where_it_was_and_runs(watched: Watched, tmp_path: Path) -> None:
+    folder = tmp_path / "my-words"
+    shutil.copytree(str(shipped_folder("words")), folder)
+    (folder / "pytorch_model.bin").write_bytes(b"a second copy of the weights")
+    (folder / ".cache").write_bytes(b"hidden")
+    sent: list[str] = []
+
+    def count_and_hold_back_the_rest(route: Any) -> None:
+        sent.append(route.request.url)
+        if len(sent) <= 2:
+            route.continue_()
+
+    page = watched.go("/models/new")
+    page.get_by_role("radio", name="A folder of this computer").click()
+    page.get_by_label("Folder of the model").set_input_files(folder)
+    expect(page.get_by_text("my-words: 7 files")).to_be_visible()
+    page.route("**/upload/*/*/*", count_and_hold_back_the_rest)
+    page.get_by_role("button", name="Add the model").click()
+    expect(page.get_by_text("Sent: ")).to_be_visible(timeout=20_000)
+    page.wait_for_function("() => !/Sent: 0 B/.test(document.body.innerText)")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    page.unroute("**/upload/*/*/*")
+    again: list[str] = []
+    page.on("request", lambda request: again.append(request.url) if request.method == "PUT" else None)
+    page.get_by_role("button", name="Add the model").click()
+    page.wait_for_url("**/models/admin/my-words", timeout=30_000)
+    assert 0 < len(again) < 7
+    page.get_by_label("Prompt", exact=True).fill("The whale")
+    run_button(page).click()
+    expect(ended(page).get_by_test_id("text-output")).not_to_be_empty()
 
 
 def test_a_model_that_cannot_be_is_refused_with_its_reason(watched: Watched) -> None:

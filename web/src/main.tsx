@@ -28,7 +28,8 @@ import { ModelPage, type ModelSearch, type ModelTab } from "./pages/model";
 import { ModelsPage } from "./pages/models";
 import { NewModelPage } from "./pages/new-model";
 import { PredictionPage, type PredictionTab } from "./pages/prediction";
-import { PredictionsPage, type PredictionsSearch } from "./pages/predictions";
+import { PredictionsPage } from "./pages/predictions";
+import type { PredictionsSearch } from "./pages/predictions-filters";
 import { SettingsPage } from "./pages/settings";
 import { SignInPage } from "./pages/sign-in";
 import { UsagePage, type UsageSearch } from "./pages/usage";
@@ -139,6 +140,12 @@ const predictions = createRoute({
     created_after: text(search.created_after),
     created_before: text(search.created_before),
     error_group: text(search.error_group),
+    text: text(search.text),
+    error_code: text(search.error_code),
+    version: text(search.version),
+    deployment: text(search.deployment),
+    source: text(search.source),
+    user: text(search.user),
   }),
   component: () => <PredictionsPage search={predictions.useSearch()} />,
 });

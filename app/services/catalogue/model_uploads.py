@@ -156,7 +156,7 @@ class ModelUploads:
         progress = self._progress(upload)
         if not progress.is_complete:
             missing = sum(map(len, progress.missing))
-            raise wrong_source(f"names an upload that is not complete: {missing} parts are missing")
+            raise wrong_source(f"names an upload that is not complete; parts missing: {missing}")
         with tempfile.TemporaryDirectory(prefix="lovage-upload-") as name:
             folder = Path(name)
             for i, file in enumerate(upload.folder):

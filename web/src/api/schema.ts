@@ -21704,13 +21704,13 @@ export interface operations {
                     "application/json": components["schemas"]["OipErrorOut"];
                 };
             };
-            /** @description An error. */
+            /** @description Not now, or not known. */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OipErrorOut"];
+                    "application/json": components["schemas"]["ModelReadyOut"] | components["schemas"]["OipErrorOut"];
                 };
             };
         };
@@ -22201,13 +22201,13 @@ export interface operations {
                     "application/json": components["schemas"]["OipErrorOut"];
                 };
             };
-            /** @description An error. */
+            /** @description Not now, or not known. */
             503: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["OipErrorOut"];
+                    "application/json": components["schemas"]["ModelReadyOut"] | components["schemas"]["OipErrorOut"];
                 };
             };
         };

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Version } from "../api/types";
+import { missingParts, wantedNames } from "./folder";
 import { ago, bytes, seconds } from "./format";
 import { mediaOf, stripOf, viewOf } from "./output";
 import { addSample, type Sample, seriesOf } from "./samples";
@@ -53,7 +54,9 @@ describe("a form", () => {
     });
     expect(kindOf("image", { type: "string", format: "uri" })).toBe("file");
     expect(kindOf("seed", { type: "integer", minimum: 0, maximum: 2 ** 53 })).toBe("seed");
-    expect(kindOf("fail", { anyOf: [{ type: "boolean" }, { type: "string" }] })).toBe("json");
+    const either = [{ type: "boolean" }, { type: "string" }];
+    expect(kindOf("fail", { anyOf: either, default: false })).toBe("json");
+    expect(kindOf("suffix", { anyOf: either })).toBe("text");
   });
 
   it("asks for exactly one of two, and offers the choice", () => {
@@ -195,5 +198,31 @@ describe("samples of counters", () => {
     const many = Array.from({ length: 400 }, (_, i) => sample(i, i)).reduce(addSample, [] as Sample[]);
     expect(many).toHaveLength(360);
     expect(many.at(-1)?.at).toBe(399);
+  });
+});
+
+describe("an upload", () => {
+  it("leaves out what no worker would fetch", () => {
+    const names = ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", ".git/x"];
+    expect(wantedNames(names)).toEqual(["config.json", "model.safetensors"]);
+    expect(wantedNames(["config.json", "model.onnx", "a/__pycache__/b.pyc"])).toEqual([
+      "config.json",
+      "model.onnx",
+    ]);
+  });
+
+  it("goes on with the parts that the server misses", () => {
+    const file = new File(["0123456789"], "w.safetensors");
+    const upload = {
+      id: "u",
+      model: "ada/m",
+      part_bytes: 4,
+      files: [{ name: "w.safetensors", size: 10, sha256: "", parts: 3, missing: [0, 2] }],
+    } as unknown as Parameters<typeof missingParts>[0];
+    const parts = missingParts(upload, [{ name: "w.safetensors", file }]);
+    expect(parts.map((part) => [part.path, part.content.size])).toEqual([
+      ["/v1/models/ada/m/upload/u/0/0", 4],
+      ["/v1/models/ada/m/upload/u/0/2", 2],
+    ]);
   });
 });

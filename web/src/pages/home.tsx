@@ -201,7 +201,12 @@ function Recent({ predictions }: { predictions: Prediction[] }) {
             <span className="w-24 shrink-0">
               <StatusBadge status={prediction.status} />
             </span>
-            <span className="min-w-0 flex-1 basis-40 truncate font-medium">{prediction.model}</span>
+            <span className="min-w-0 flex-1 basis-40">
+              <span className="block truncate font-medium">{prediction.model}</span>
+              {prediction.status === "failed" && (
+                <span className="block truncate text-[0.87rem] text-danger">{prediction.error}</span>
+              )}
+            </span>
             <span className="hint num">{seconds(prediction.metrics.total_time as number | undefined)}</span>
             <span className="hint num ml-auto w-20 text-right">{ago(prediction.created_at)}</span>
           </Link>

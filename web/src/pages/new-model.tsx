@@ -2,16 +2,20 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { clsx } from "clsx";
-import { ArrowLeft, Box, Cloud, Folder, Globe } from "lucide-react";
-import { type ComponentType, type FormEvent, useState } from "react";
+import { ArrowLeft, Box, Cloud, Folder, FolderUp, Globe } from "lucide-react";
+import { type ComponentType, type FormEvent, useEffect, useRef, useState } from "react";
 import { ApiProblem, api, call, data } from "../api/client";
 import type { Model, Runtime } from "../api/types";
 import { useSession } from "../app/session";
+import type { FolderFile } from "../lib/folder";
+import { type Progress, uploadFolder } from "../lib/upload";
 import { Badge, Button, ErrorNote, PageHeader, Select, Switch } from "../ui/basics";
 import { Area } from "../ui/fields";
 import { toast } from "../ui/toasts";
+import { ChooseFolder, UploadProgress } from "./new-model-folder";
+import { FoundOut } from "./new-model-report";
 
-type Origin = "hf" | "path" | "s3" | "none";
+type Origin = "hf" | "upload" | "path" | "s3" | "none";
 
 const ORIGINS: Record<
   Origin,
@@ -31,6 +35,14 @@ const ORIGINS: Record<
     placeholder: "sentence-transformers/all-MiniLM-L6-v2",
     prefix: "hf:",
     icon: Globe,
+  },
+  upload: {
+    title: "A folder of this computer",
+    hint: "Sent in parts; broken off, it goes on.",
+    label: "",
+    placeholder: "",
+    prefix: "upload:",
+    icon: FolderUp,
   },
   path: {
     title: "A folder of the server",
@@ -68,6 +80,10 @@ export function NewModelPage() {
   const [name, setName] = useState("");
   const [open, setOpen] = useState(false);
   const [description, setDescription] = useState("");
+  const [files, setFiles] = useState<FolderFile[]>([]);
+  const [sent, setSent] = useState<Progress>();
+  const upload = useRef<AbortController>(null);
+  useEffect(() => () => upload.current?.abort(), []);
   const runtimes = useQuery({ queryKey: ["runtimes"], queryFn: () => data(api.GET("/v1/runtimes")) });
   const chosen = ORIGINS[origin];
   const source =
@@ -76,14 +92,22 @@ export function NewModelPage() {
   const usable = (runtimes.data?.results ?? []).filter(
     (each) => !each.error && each.needs_source === (origin !== "none"),
   );
+  const send = (called: string) => {
+    upload.current = new AbortController();
+    return uploadFolder(`${session?.user?.username}/${called}`, files, setSent, upload.current.signal);
+  };
   const add = useMutation({
-    mutationFn: () =>
-      call<Model>("POST", "/v1/models", {
-        name: name.trim() || suggested,
+    mutationFn: async () => {
+      const called = name.trim() || suggested;
+      const uploaded = origin === "upload" ? await send(called) : undefined;
+      return call<Model>("POST", "/v1/models", {
+        name: called,
         visibility: open ? "public" : "private",
         ...(description.trim() && { description: description.trim() }),
-        version: { source, ...(runtime && { runtime }) },
-      }),
+        version: { source: uploaded ?? source, ...(runtime && { runtime }) },
+      });
+    },
+    onSettled: () => setSent(undefined),
     onSuccess: (model) => {
       client.invalidateQueries({ queryKey: ["models"] });
       toast(`${model.id} is there.`);
@@ -94,7 +118,8 @@ export function NewModelPage() {
     event.preventDefault();
     add.mutate();
   };
-  const ready = (origin === "none" ? runtime : place.trim()) && (name.trim() || suggested);
+  const has = { none: runtime, upload: files.length > 0 }[origin as string] ?? place.trim();
+  const ready = has && (name.trim() || suggested);
   return (
     <>
       <Button tone="quiet" small className="mb-2 -ml-2" onClick={() => navigate({ to: "/models" })}>
@@ -117,6 +142,8 @@ export function NewModelPage() {
                   onClick={() => {
                     setOrigin(each);
                     setRuntime("");
+                    setPlace("");
+                    setFiles([]);
                     add.reset();
                   }}
                   className={clsx(
@@ -135,7 +162,18 @@ export function NewModelPage() {
               );
             })}
           </div>
-          {origin !== "none" && (
+          {origin === "upload" && (
+            <ChooseFolder
+              files={files}
+              folder={place}
+              onChoose={(folder, chosen) => {
+                setFiles(chosen);
+                setPlace(folder);
+                add.reset();
+              }}
+            />
+          )}
+          {origin !== "none" && origin !== "upload" && (
             <label className="mt-4 block">
               <span className="label">{chosen.label}</span>
               <input
@@ -168,6 +206,10 @@ export function NewModelPage() {
             ))}
           </Select>
           {runtime && <About runtime={usable.find((each) => each.name === runtime)} />}
+          {origin !== "none" && origin !== "upload" && <FoundOut source={source} runtime={runtime} />}
+          {origin === "upload" && !runtime && (
+            <p className="hint mt-2">It is found out when the files are there.</p>
+          )}
           <ErrorNote error={runtimes.error} />
         </Step>
         <Step number={3} title="What is it called?">
@@ -207,7 +249,8 @@ export function NewModelPage() {
         </Step>
         <div className="space-y-3 p-5">
           <Refusal error={add.error} />
-          {add.isPending && (
+          {sent && <UploadProgress sent={sent} onStop={() => upload.current?.abort()} />}
+          {add.isPending && !sent && (
             <p className="hint" role="status">
               Looking at its files. From the hub this can take some seconds.
             </p>
@@ -224,14 +267,19 @@ export function NewModelPage() {
 /** Why nothing would run it, in the server's words, with what to do. */
 function Refusal({ error }: { error: unknown }) {
   if (!error) return null;
+  if (error instanceof DOMException && error.name === "AbortError")
+    return <p className="text-muted">Stopped. What was sent is kept: add it again, and it goes on.</p>;
   const fields = error instanceof ApiProblem ? error.fields.map((field) => field.field) : [];
+  const isOffline = error instanceof ApiProblem && error.isOffline;
   const hint = fields.some((field) => field.startsWith("version.runtime") || field === "runtime")
     ? "Choose another runtime above."
     : fields.some((field) => field.includes("source"))
       ? "Look at the place of its files above."
       : fields.includes("name")
         ? "Choose another name."
-        : "";
+        : isOffline
+          ? "Once it answers, add it again: an upload goes on where it broke off."
+          : "";
   return (
     <div className="space-y-1.5">
       <ErrorNote error={error} />

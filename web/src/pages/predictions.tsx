@@ -17,50 +17,42 @@ import {
 } from "@tanstack/react-table";
 import { useWindowVirtualizer } from "@tanstack/react-virtual";
 import { clsx } from "clsx";
-import { Activity, Ban, RotateCcw, X } from "lucide-react";
-import { type FormEvent, memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { Activity, Ban, RotateCcw } from "lucide-react";
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { call, cursorOf } from "../api/client";
-import { isEnded, type Prediction, type Status } from "../api/types";
+import { isEnded, type Prediction } from "../api/types";
 import { useLive } from "../app/live";
+import { useSession } from "../app/session";
 import { ago, moment, plural, seconds } from "../lib/format";
 import { Badge, Button, Confirm, Empty, ErrorNote, Loading, PageHeader, StatusBadge } from "../ui/basics";
 import { toast, toastError } from "../ui/toasts";
+import { Filters, isLookedThrough, type PredictionsSearch } from "./predictions-filters";
 
-export interface PredictionsSearch {
-  status?: Status;
-  model?: string;
-  created_after?: string;
-  created_before?: string;
-  error_group?: string;
-}
+type Listed = Prediction & { user?: string };
 
 interface Page {
-  results: Prediction[];
+  results: Listed[];
   next: string | null;
 }
 
 const PAGE = 100;
 const ROW = 45;
-const STATUSES: Status[] = ["starting", "processing", "succeeded", "failed", "canceled"];
-const WORDS: Record<Status, string> = {
-  starting: "Waiting",
-  processing: "Running",
-  succeeded: "Succeeded",
-  failed: "Failed",
-  canceled: "Canceled",
-};
+const LOOKS = 10; // pages in a row that are looked through by themselves
+const OTHERS_MS = 5_000;
 
 const listQuery = (search: PredictionsSearch) =>
   infiniteQueryOptions({
     queryKey: ["predictions", "list", search],
     initialPageParam: "",
-    queryFn: ({ pageParam }) => {
-      const query = new URLSearchParams({ limit: String(PAGE), ...(pageParam && { cursor: pageParam }) });
-      for (const [name, value] of Object.entries(search)) if (value) query.set(name, value);
-      return call<Page>("GET", `/v1/predictions?${query}`);
-    },
+    queryFn: ({ pageParam }) => readPage(search, pageParam),
     getNextPageParam: (page) => cursorOf(page.next),
   });
+
+function readPage(search: PredictionsSearch, cursor = ""): Promise<Page> {
+  const query = new URLSearchParams({ limit: String(PAGE), ...(cursor && { cursor }) });
+  for (const [name, value] of Object.entries(search)) if (value) query.set(name, value);
+  return call<Page>("GET", `/v1/predictions?${query}`);
+}
 
 interface Rerun {
   created: { of: string; id: string }[];
@@ -106,11 +98,26 @@ async function cancelAll(selection: Selection): Promise<number> {
 export function PredictionsPage({ search }: { search: PredictionsSearch }) {
   const navigate = useNavigate();
   const client = useQueryClient();
+  const session = useSession();
   const [selected, setSelected] = useState<RowSelectionState>({});
   const query = useInfiniteQuery(listQuery(search));
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.results) ?? [], [query.data]);
   const refresh = useCallback(() => refreshHead(client, search), [client, search]);
-  const live = useLive("status", useThrottled(refresh, 1_000));
+  const isOthers = Boolean(search.user) && search.user !== session?.user?.username;
+  const live = useLive("status", useThrottled(refresh, 1_000), !isOthers);
+  useEffect(() => {
+    if (!isOthers) return; // events come of one's own
+    const timer = setInterval(() => document.hidden || refresh(), OTHERS_MS);
+    return () => clearInterval(timer);
+  }, [isOthers, refresh]);
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
+  const looked = query.data?.pages.length ?? 0;
+  const found = query.data?.pages.at(-1)?.results.length ?? 0;
+  const isSparse = hasNextPage && found < PAGE && isLookedThrough(search);
+  const more = hasNextPage && !isFetchingNextPage && !isSparse ? fetchNextPage : undefined;
+  useEffect(() => {
+    if (isSparse && !isFetchingNextPage && rows.length < PAGE && looked < LOOKS) fetchNextPage();
+  }, [isSparse, isFetchingNextPage, rows.length, looked, fetchNextPage]);
   const narrow = (change: Partial<PredictionsSearch>) => {
     setSelected({});
     navigate({ to: ".", search: (old: PredictionsSearch) => ({ ...old, ...change }), replace: true });
@@ -121,17 +128,18 @@ export function PredictionsPage({ search }: { search: PredictionsSearch }) {
       <PageHeader
         title="Predictions"
         actions={
-          <Badge tone={live ? "green" : "gray"}>
-            <span className="size-1.5 rounded-full bg-current" aria-hidden /> {live ? "live" : "connecting"}
+          <Badge tone={live || isOthers ? "green" : "gray"}>
+            <span className="size-1.5 rounded-full bg-current" aria-hidden />{" "}
+            {live || isOthers ? "live" : "connecting"}
           </Badge>
         }
       >
-        Everything you ran, newest first.
+        {isOthers ? "What others ran, newest first." : "Everything you ran, newest first."}
       </PageHeader>
-      <Filters search={search} narrow={narrow} />
+      <Filters search={search} narrow={narrow} mayChooseUser={Boolean(session?.user?.is_admin)} />
       <ErrorNote error={query.error} retry={() => query.refetch()} />
       {query.isPending && <Loading rows={8} />}
-      {query.isSuccess && !rows.length && (
+      {query.isSuccess && !rows.length && !isSparse && (
         <div className="card">
           {narrowed ? (
             <Empty
@@ -160,15 +168,29 @@ export function PredictionsPage({ search }: { search: PredictionsSearch }) {
       )}
       {rows.length > 0 && (
         <>
-          <Bar selected={selected} rows={rows} search={search} clear={() => setSelected({})} />
+          {!isOthers && <Bar selected={selected} rows={rows} search={search} clear={() => setSelected({})} />}
           <List
             rows={rows}
             selected={selected}
             onSelect={setSelected}
-            more={query.hasNextPage && !query.isFetchingNextPage ? () => query.fetchNextPage() : undefined}
-            loading={query.isFetchingNextPage}
+            more={more}
+            loading={isFetchingNextPage}
           />
         </>
+      )}
+      {isSparse && (
+        <div className="mt-3 flex flex-wrap items-center gap-3">
+          <p className="hint" role="status">
+            {isFetchingNextPage
+              ? "Looking further back …"
+              : rows.length
+                ? "Older ones were not looked at yet."
+                : "None among the newest; older ones were not looked at yet."}
+          </p>
+          <Button small onClick={() => fetchNextPage()} busy={isFetchingNextPage}>
+            Look further back
+          </Button>
+        </div>
       )}
     </>
   );
@@ -182,16 +204,14 @@ async function refreshHead(
   const { queryKey } = listQuery(search);
   const before = client.getQueryData<InfiniteData<Page, string>>(queryKey);
   if (!before) return;
-  const query = new URLSearchParams({ limit: String(PAGE) });
-  for (const [name, value] of Object.entries(search)) if (value) query.set(name, value);
-  const head = await call<Page>("GET", `/v1/predictions?${query}`).catch(() => null);
+  const head = await readPage(search).catch(() => null);
   if (!head) return;
   client.setQueryData<InfiniteData<Page, string>>(queryKey, (now) => now && merged(now, head));
 }
 
 function merged(now: InfiniteData<Page, string>, head: Page): InfiniteData<Page, string> {
   const fresh = new Map(head.results.map((each) => [each.id, each]));
-  const oldest = head.results.at(-1)?.id ?? "";
+  const oldest = head.results.at(-1)?.id ?? "~"; // none of those that it looked at: above all ids
   const isAsked = (each: Prediction) => !head.next || each.id >= oldest;
   const known = new Set<string>();
   const pages = now.pages.map((page) => {
@@ -224,100 +244,9 @@ function useThrottled(act: () => void, every: number): () => void {
   }, [every]);
 }
 
-function Filters({
-  search,
-  narrow,
-}: {
-  search: PredictionsSearch;
-  narrow: (change: Partial<PredictionsSearch>) => void;
-}) {
-  const [model, setModel] = useState(search.model ?? "");
-  useEffect(() => setModel(search.model ?? ""), [search.model]);
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
-    narrow({ model: model.trim() || undefined });
-  };
-  const day = (value: string | undefined) => (value ? value.slice(0, 16) : "");
-  const asTime = (value: string) => (value ? `${value}:00Z` : undefined);
-  return (
-    <div className="mb-4 space-y-3">
-      <div className="flex flex-wrap gap-1.5" role="group" aria-label="Status">
-        <Chip on={!search.status} onClick={() => narrow({ status: undefined })}>
-          All
-        </Chip>
-        {STATUSES.map((status) => (
-          <Chip
-            key={status}
-            on={search.status === status}
-            onClick={() => narrow({ status: search.status === status ? undefined : status })}
-          >
-            {WORDS[status]}
-          </Chip>
-        ))}
-        {search.error_group && (
-          <Chip on onClick={() => narrow({ error_group: undefined })}>
-            one kind of error <X className="size-3.5" aria-label="Remove this filter" />
-          </Chip>
-        )}
-      </div>
-      <div className="flex flex-wrap items-end gap-3">
-        <form onSubmit={submit} className="min-w-48 flex-1 sm:max-w-64">
-          <label className="hint block">
-            Model
-            <input
-              type="search"
-              className="field mt-1 text-[0.93rem]"
-              placeholder="owner/name"
-              value={model}
-              spellCheck={false}
-              onChange={(event) => {
-                setModel(event.target.value);
-                if (!event.target.value) narrow({ model: undefined });
-              }}
-              onBlur={submit}
-            />
-          </label>
-        </form>
-        <label className="hint block">
-          Made after (UTC)
-          <input
-            type="datetime-local"
-            className="field num mt-1 text-[0.93rem]"
-            value={day(search.created_after)}
-            onChange={(event) => narrow({ created_after: asTime(event.target.value) })}
-          />
-        </label>
-        <label className="hint block">
-          and before (UTC)
-          <input
-            type="datetime-local"
-            className="field num mt-1 text-[0.93rem]"
-            value={day(search.created_before)}
-            onChange={(event) => narrow({ created_before: asTime(event.target.value) })}
-          />
-        </label>
-      </div>
-    </div>
-  );
-}
-
-function Chip({ on, onClick, children }: { on: boolean; onClick: () => void; children: React.ReactNode }) {
-  return (
-    <button
-      type="button"
-      aria-pressed={on}
-      onClick={onClick}
-      className={clsx(
-        "inline-flex min-h-8 items-center gap-1.5 rounded-full border px-3 text-[0.9rem] font-medium",
-        on
-          ? "border-transparent bg-soft text-on-soft"
-          : "border-line text-muted hover:border-strong hover:text-ink",
-      )}
-    >
-      {children}
-    </button>
-  );
-}
+/** The filters that acts on many take as well; with others one selects. */
+const isOfActs = (name: string) =>
+  ["status", "model", "created_after", "created_before", "error_group"].includes(name);
 
 /** Acts on what is selected, or on all that the filters let through. */
 function Bar({
@@ -335,7 +264,7 @@ function Bar({
   const [asked, setAsked] = useState<"cancel" | "rerun">();
   const ids = Object.keys(selected).filter((id) => selected[id]);
   const filters = Object.fromEntries(Object.entries(search).filter(([, value]) => value));
-  const all = !ids.length && Object.keys(filters).length > 0;
+  const all = !ids.length && Object.keys(filters).length > 0 && Object.keys(filters).every(isOfActs);
   const selection: Selection = ids.length ? { ids } : filters;
   const chosen = ids.length ? rows.filter((row) => selected[row.id]) : rows;
   const open = chosen.filter((row) => !isEnded(row.status)).length;
@@ -421,7 +350,7 @@ const COLUMNS: ColumnDef<Prediction>[] = [
     ),
   },
   { id: "status", header: "Status", cell: ({ row }) => <StatusBadge status={row.original.status} /> },
-  { id: "model", header: "Model", cell: ({ row }) => row.original.model },
+  { id: "model", header: "Model", cell: ({ row }) => row.original.model }, // a link: ListRow draws it
   {
     id: "input",
     header: "Input",
@@ -576,6 +505,9 @@ const ListRow = memo(
                 className="block truncate rounded font-medium"
               >
                 {row.original.model}
+                {"user" in row.original && (
+                  <span className="font-normal text-muted"> by {String(row.original.user || "nobody")}</span>
+                )}
               </a>
             ) : (
               flexRender(cell.column.columnDef.cell, cell.getContext())
