@@ -12,6 +12,7 @@ from app.rpc.model_repository import ModelRepository
 from app.rpc.predictions_service import NAME as PREDICTIONS
 from app.rpc.predictions_service import PredictionsService
 from app.rpc.server import OpenServer, RpcOptions, RpcServer
+from app.rpc.tls import CertificateUsers, TlsFiles
 from app.services.catalogue.model_names import ModelNames
 from app.services.files.own_files import OwnFiles
 from app.services.people.worker_tokens import GrantVerifier, public_key
@@ -28,8 +29,14 @@ RPC_CONNECTIONS = 4  # of the pool: inserts, look-ups of credentials and models
 
 def build_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> RpcServer:
     """Not started."""
-    options = RpcOptions(settings.grpc_host, settings.grpc_port)
+    options = RpcOptions(settings.grpc_host, settings.grpc_port, tls_files(settings))
     return RpcServer(options, lambda: open_rpc(settings, core, post, parts))
+
+
+def tls_files(settings: Settings) -> TlsFiles | None:
+    """None: plaintext."""
+    certificate, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
+    return TlsFiles(certificate, key, settings.grpc_tls_client_ca_file) if certificate and key else None
 
 
 def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> OpenServer:
@@ -87,4 +94,5 @@ def build_direct_parts(
         core.view,
         core.answers.stored,
         post.slots,
+        CertificateUsers(settings.certificate_users),
     )

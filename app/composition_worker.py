@@ -82,7 +82,9 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
     """Runs predictions on one device. `name` distinguishes several workers of one device on one host."""
     device = devices.resolve(device_name)
     core = open_core(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
-    post = Post(device, host_with(name, device), settings.worker_slots, grpc_address(settings))
+    post = Post(
+        device, host_with(name, device), settings.worker_slots, grpc_address(settings), grpc_tls(settings)
+    )
     parts = build_parts(settings, core, post, Engine(engine_options(settings, device)), WorkerIdentity())
     return assemble(settings, core, post, parts)
 
@@ -91,7 +93,7 @@ def build_gateway(settings: Settings, name: str = "") -> AcceleratorWorker:
     """Runs predictions at backends. `name` distinguishes several of one host."""
     device = Device(queue_names.BACKENDS, name="Backends")
     core = open_core(settings, application="lovage-gateway", pool=WRITE_CONNECTIONS + WATCH_CONNECTIONS)
-    post = Post(device, host_with(name, device), GATEWAY_SLOTS, grpc_address(settings))
+    post = Post(device, host_with(name, device), GATEWAY_SLOTS, grpc_address(settings), grpc_tls(settings))
     engine, identity = open_gateway_engine(settings, core)
     return assemble(settings, core, post, build_parts(settings, core, post, engine, identity))
 
@@ -155,6 +157,13 @@ def grpc_address(settings: Settings) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
         host = this_host()
     return f"{f'[{host}]' if ':' in host else host}:{settings.grpc_port}" if settings.grpc_port else ""
+
+
+def grpc_tls(settings: Settings) -> str:
+    """What clients must speak on GRPC_PORT; "": plaintext."""
+    if not settings.grpc_tls_cert_file:
+        return ""
+    return "mutual" if settings.grpc_tls_client_ca_file else "server"
 
 
 def build_direct_server(

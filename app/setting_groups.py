@@ -11,7 +11,9 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from app.setting_types import (
+    ANY_NAME,
     Aliases,
+    CertificateUsers,
     Lower,
     Networks,
     SecondsList,
@@ -287,6 +289,28 @@ class WorkerSettings(BaseSettings):
         "",
         description="Where clients of sessions reach GRPC_PORT. Empty: GRPC_HOST, or this machine's name.",
     )
+    grpc_tls_cert_file: Path | None = Field(
+        None,
+        description=(
+            "GRPC_PORT speaks TLS, and nothing else, with this certificate and its chain (PEM). It is read"
+            " again when it changes. Empty: plaintext."
+        ),
+    )
+    grpc_tls_key_file: Path | None = Field(None, description="The private key of GRPC_TLS_CERT_FILE (PEM).")
+    grpc_tls_client_ca_file: Path | None = Field(
+        None,
+        description=(
+            "Mutual TLS: clients of GRPC_PORT need a certificate of one of these authorities (PEM)."
+        ),
+    )
+    grpc_tls_users: CertificateUsers = Field(
+        "",
+        description=(
+            "As whom clients call that send a certificate and no token: name=username with commas between,"
+            " where the name is one of the certificate's alternative names or its common name. `*`: the"
+            " common name is the username."
+        ),
+    )
     heartbeat_seconds: float = Field(5, gt=0, description="How often a worker writes its heartbeat.")
     dead_after_seconds: float = Field(
         15, gt=0, description="Silence after which a worker counts as dead and its work is retried."
@@ -301,6 +325,11 @@ class WorkerSettings(BaseSettings):
     sweep_seconds: float = Field(
         2, gt=0, description="How often the clock sends the sweeps: orphans, due webhooks, expiry."
     )
+
+    @property
+    def certificate_users(self) -> dict[str, str]:
+        """Usernames by the names of certificates."""
+        return {ANY_NAME: ANY_NAME} if self.grpc_tls_users == ANY_NAME else aliases(self.grpc_tls_users)
 
     @property
     def prefetched(self) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 
+ANY_NAME = "*"  # of GRPC_TLS_USERS: a certificate's name is the user's
 OFF = "off"  # an empty variable means its default, so that no limit needs a word
 
 
@@ -66,6 +67,17 @@ def _aliases(value: str) -> str:
     return value
 
 
+def _certificate_users(value: str) -> str:
+    if value.strip() == ANY_NAME:
+        return ANY_NAME
+    for name, username in aliases(value).items():
+        if not name or not re.fullmatch(r"[a-z0-9._-]{1,64}", username):
+            raise ValueError(
+                f"must be {ANY_NAME}, or name=username with commas between; {name[:50]!r} is not so"
+            )
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class SecretMark:
     """Of a setting that nobody is shown, and that may stand in a file (`NAME_FILE`). `in_url`: only the
@@ -104,5 +116,6 @@ Url = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 Networks = Annotated[str, AfterValidator(_networks)]
 Aliases = Annotated[str, AfterValidator(_aliases)]
+CertificateUsers = Annotated[str, AfterValidator(_certificate_users)]
 SecondsList = Annotated[str, AfterValidator(_seconds)]
 Token = Annotated[str, AfterValidator(_token), SecretMark()]

@@ -161,6 +161,23 @@ class Settings(  # pydantic collects the fields from the last base to the first
             )
         return self
 
+    @model_validator(mode="after")
+    def grpc_tls_is_whole(self) -> "Settings":
+        """What gRPC's TLS lacks is said before a worker listens without it."""
+        if bool(self.grpc_tls_cert_file) != bool(self.grpc_tls_key_file):
+            raise ValueError(
+                "GRPC_TLS_CERT_FILE and GRPC_TLS_KEY_FILE belong together: set both, or neither for plaintext"
+            )
+        if self.grpc_tls_client_ca_file and not self.grpc_tls_cert_file:
+            raise ValueError(
+                "GRPC_TLS_CLIENT_CA_FILE needs GRPC_TLS_CERT_FILE: without TLS no certificate is asked for"
+            )
+        if self.grpc_tls_users and not self.grpc_tls_client_ca_file:
+            raise ValueError(
+                "GRPC_TLS_USERS needs GRPC_TLS_CLIENT_CA_FILE: otherwise no client has a certificate"
+            )
+        return self
+
     @property
     def is_development(self) -> bool:
         return self.lovage_env == "development"

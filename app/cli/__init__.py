@@ -15,6 +15,7 @@ from app.cli import (
     administration,
     backends,
     backup,
+    certs,
     client_commands,
     config,
     deployment,
@@ -86,6 +87,7 @@ top.add_to(app)
 logs.add_to(app)
 backup.add_to(app)
 config.add_to(app)
+certs.add_to(app)
 
 EXIT_USAGE = 2
 

@@ -45,7 +45,8 @@ class WorkerFacts:
     """What routing knows of a live worker. `running` and `waiting` (in its pinned queue) count predictions;
     `memory_bytes` is its device's (0: not known). By version id: `loaded`, how many of its predictions the
     worker holds; `pace`, the seconds that one of them took it lately; `limits`, how many it takes at most at
-    once; `troubles`, what is wrong with it there. `address`: where it takes direct calls, "" nowhere."""
+    once; `troubles`, what is wrong with it there. `address`: where it takes direct calls, "" nowhere; `tls`:
+    how, "server" or "mutual", "" in plaintext."""
 
     device: str
     host: str
@@ -59,6 +60,7 @@ class WorkerFacts:
     draining: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
     address: str = ""
+    tls: str = ""
 
     @property
     def device_class(self) -> str:

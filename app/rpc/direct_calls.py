@@ -24,6 +24,7 @@ from app.domain.versions import VERSION_ID, RunnableVersion
 from app.engine.capacity import UNMEASURED
 from app.rpc.direct_run import DirectRun
 from app.rpc.errors import Context
+from app.rpc.tls import CertificateUsers
 from app.services.catalogue.model_names import ModelNames
 from app.services.people.access import Access, Principal
 from app.services.people.rate_limits import RateLimits
@@ -65,6 +66,7 @@ class DirectParts:
     view: PredictionView
     stored: StoredValues
     slots: int
+    certificate_users: CertificateUsers
 
 
 class DirectCalls:
@@ -78,14 +80,31 @@ class DirectCalls:
         self.draining = False
 
     async def caller(self, context: Context) -> Principal:
-        """Who calls, by the metadata `authorization`. Raises Unauthenticated, Unavailable."""
+        """Who calls, by the metadata `authorization`, or else by the client's certificate. Raises
+        Unauthenticated, Unavailable."""
         if self.draining:
             raise Unavailable(DRAINING, retry_after=RETRY_SECONDS)
         metadata = {key: value for key, value in context.invocation_metadata() or ()}
         header = metadata.get("authorization")
+        if header is None and (caller := await self._certified(context)):
+            return caller
         return self._granted(str(header or "")) or await self._parts.access.principal(
             str(header) if header is not None else None
         )
+
+    async def _certified(self, context: Context) -> Principal | None:
+        """By the connection's certificate, of a caller without a token. Raises Unauthenticated."""
+        users = self._parts.certificate_users
+        username = users.username(context)
+        if username is None:
+            return None
+        caller = await self._parts.access.user(username)
+        if caller is None:
+            name = users.name(context)[:100]
+            raise Unauthenticated(
+                f"The certificate {name!r} stands for {username[:100]!r}, who is no user here."
+            )
+        return caller
 
     async def expiry(self, context: Context) -> float | None:
         """The Unix time at which the caller's session ends; None for a caller with a key. Raises

@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from app.domain.errors import Unavailable
 from app.rpc.direct_calls import DirectCalls
+from app.rpc.tls import ReloadedCertificates, TlsFiles
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +25,11 @@ START_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class RpcOptions:
-    """Where it listens."""
+    """Where it listens. With `tls` it takes no plaintext."""
 
     host: str
     port: int
+    tls: TlsFiles | None = None
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class RpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         self.port = self._bind(server)
         await server.start()
-        log.info("rpc_ready", host=self._options.host, port=self.port)
+        log.info("rpc_ready", host=self._options.host, port=self.port, tls=self._options.tls is not None)
         self._started.set()
         await self._quit.wait()
         await server.stop(LAST_SECONDS)
@@ -111,7 +113,12 @@ class RpcServer:
 
     def _bind(self, server: grpc.aio.Server) -> int:
         host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        address = f"{host}:{self._options.port}"
+        tls = self._options.tls
+        credentials = ReloadedCertificates(tls).credentials() if tls else None
         try:
-            return int(server.add_insecure_port(f"{host}:{self._options.port}"))
+            if credentials:
+                return int(server.add_secure_port(address, credentials))
+            return int(server.add_insecure_port(address))
         except RuntimeError as error:
             raise Unavailable(f"GRPC_PORT={self._options.port} cannot be opened: {error}") from None

@@ -43,6 +43,7 @@ class Post:
     host: str
     slots: int
     grpc_address: str = ""  # where clients call it themselves
+    grpc_tls: str = ""  # "server" or "mutual": what they must speak there
 
     @property
     def queues(self) -> list[str]:
@@ -71,6 +72,7 @@ class Post:
                 "capability": device.capability,
                 "driver": device.driver,
                 **({"grpc_address": self.grpc_address} if self.grpc_address else {}),
+                **({"grpc_tls": self.grpc_tls} if self.grpc_tls else {}),
             },
             queues=self.queues,
             slots=self.slots,

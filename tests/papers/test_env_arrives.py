@@ -132,6 +132,7 @@ OTHERS: dict[str, str] = {
     "SECRET_KEY": "0f8b4c1d" * 8,
     "STORAGE": "s3",
     "DEVICE": "cpu",
+    "GRPC_TLS_USERS": "robot=ada",
     "ROUTING_STRATEGY": "round-robin",
     "LOG_FORMAT": "json",
     "LOG_LEVEL": "debug",

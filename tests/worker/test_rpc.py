@@ -15,10 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from app.composition_rpc import build_rpc
 from app.db import predictions as table
 from app.db.tables import ApiKeyRow, UserRow
+from app.domain.errors import Unavailable
 from app.domain.tensors import Tensor, decode_raw, encode_raw
 from app.engine.devices import Device
+from app.local.certificates import CertificateFiles, CertificateFolder
+from app.rpc import tls
 from app.rpc.inference_service import NAME
 from app.rpc.predictions_service import NAME as PREDICTIONS
+from app.rpc.server import RpcServer
 from app.rpc.stubs import inference_pb2 as messages
 from app.rpc.stubs import predictions_pb2 as own
 from app.services.people.access import digest
@@ -34,8 +38,11 @@ KINDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "st
 class Client:
     """Calls any method of the service by its name."""
 
-    def __init__(self, port: int) -> None:
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    def __init__(self, port: int, credentials: Any = None) -> None:
+        address = f"127.0.0.1:{port}"
+        self.channel = (
+            grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+        )
         self.metadata = (("authorization", f"Bearer {KEY}"),)
 
     def call(self, method: str, request: Any, metadata: Any = None, timeout: float = SECONDS) -> Any:
@@ -57,8 +64,8 @@ class Client:
 
 
 @pytest.fixture
-def client(parts: SimpleNamespace, settings: Any) -> Iterator[Client]:
-    """Of a worker that runs in this process."""
+def serve(parts: SimpleNamespace, settings: Any) -> Iterator[Callable[..., RpcServer]]:
+    """Starts a worker's server in this process, with such settings; ada has a key."""
     with parts.core.database.unit() as session:
         user = session.query(UserRow).filter_by(username="ada").one()
         scopes = ["predict", "models"]
@@ -66,14 +73,28 @@ def client(parts: SimpleNamespace, settings: Any) -> Iterator[Client]:
     post = Post(Device("cpu"), "here", 64)
     parts.preloader = ModelPreloader(parts.core.database, parts.engine, parts.preparation, post.facts)
     parts.ending_writer.start()
-    server = build_rpc(settings, parts.core, post, parts)
-    server.start()
-    parts.server, parts.secret = server, settings.secret_key
-    client = Client(server.port)
+    parts.secret = settings.secret_key
+    servers = []
+
+    def start(**values: Any) -> RpcServer:
+        server = build_rpc(settings.model_copy(update=values), parts.core, post, parts)
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+    parts.preloader.close()
+
+
+@pytest.fixture
+def client(parts: SimpleNamespace, serve: Callable[..., RpcServer]) -> Iterator[Client]:
+    """Of a worker that runs in this process."""
+    parts.server = serve()
+    client = Client(parts.server.port)
     yield client
     client.channel.close()
-    server.close()
-    parts.preloader.close()
 
 
 def echo_request(text: str = "hello", **inputs: Any) -> Any:
@@ -296,3 +317,83 @@ def test_a_running_prediction_can_be_canceled_by_its_maker(client) -> None:
     assert ask(client, "Cancel", own.CancelRequest(id=started.id), own.CancelResponse).found
     assert [event.end.status for event in events if event.kind == "done"] == ["canceled"]
     assert not ask(client, "Cancel", own.CancelRequest(id=started.id), own.CancelResponse).found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> CertificateFolder:
+    made = CertificateFolder(tmp_path_factory.mktemp("certificates"))
+    made.make_server(["w1.example.org"])
+    return made
+
+
+def tls_settings(folder: CertificateFolder, **values: Any) -> dict[str, Any]:
+    server = folder.make_server([])
+    return {"grpc_tls_cert_file": server.certificate, "grpc_tls_key_file": server.key, **values}
+
+
+def credentials(authority: CertificateFolder, client: CertificateFiles | None = None) -> Any:
+    root = authority.authority.certificate.read_bytes()
+    key, certificate = (client.key, client.certificate) if client else (None, None)
+    return grpc.ssl_channel_credentials(
+        root, key and key.read_bytes(), certificate and certificate.read_bytes()
+    )
+
+
+def test_with_a_certificate_plaintext_is_refused_and_so_is_who_cannot_check_it(
+    serve, folder, tmp_path
+) -> None:
+    port = serve(**tls_settings(folder)).port
+    assert texts_of(Client(port, credentials(folder)).call("ModelInfer", echo_request("tls"))) == ["tls"]
+    stranger = credentials(CertificateFolder(tmp_path))
+    for refused in (Client(port), Client(port, stranger)):
+        error = refusal(lambda refused=refused: refused.call("ModelInfer", echo_request()))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_with_mutual_tls_a_certificate_is_needed_and_may_stand_for_a_user(
+    serve, folder, parts, tmp_path
+) -> None:
+    authority = folder.authority.certificate
+    port = serve(
+        **tls_settings(folder, grpc_tls_client_ca_file=authority, grpc_tls_users="robot=ada,ghost=eve")
+    ).port
+    strangers = CertificateFolder(tmp_path)
+    for refused in (None, strangers.make_client("robot")):
+        error = refusal(
+            lambda own=refused: Client(port, credentials(folder, own)).call("ModelInfer", echo_request())
+        )
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+    robot = Client(port, credentials(folder, folder.make_client("robot")))
+    answer = robot.call("ModelInfer", echo_request("mine"), ())
+    with parts.core.database.unit() as session:
+        (row,) = table.get(session, [answer.parameters["prediction"].string_param]).values()
+        assert row.user_id == session.query(UserRow).filter_by(username="ada").one().id
+    assert texts_of(robot.call("ModelInfer", echo_request("key"))) == ["key"]
+    for name, words in (
+        ("ghost", "stands for 'eve', who is no user here"),
+        ("nobody", "authentication token"),
+    ):
+        other = Client(port, credentials(folder, folder.make_client(name)))
+        error = refusal(lambda other=other: other.call("ModelInfer", echo_request(), ()))
+        assert (error.code(), words in error.details()) == (grpc.StatusCode.UNAUTHENTICATED, True)
+
+
+def test_certificates_are_read_again_when_their_files_change_and_bad_ones_are_not_used(
+    serve, folder, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(tls, "LOOK_SECONDS", 0.0)
+    own, next_one = CertificateFolder(tmp_path / "own"), CertificateFolder(tmp_path / "next")
+    server, other = own.make_server([]), next_one.make_server([])
+    port = serve(grpc_tls_cert_file=server.certificate, grpc_tls_key_file=server.key).port
+    live = messages.ServerLiveRequest()
+    assert Client(port, credentials(own)).call("ServerLive", live).live
+    server.certificate.write_bytes(other.certificate.read_bytes())  # its key is still to come
+    assert Client(port, credentials(own)).call("ServerLive", live).live
+    server.key.write_bytes(other.key.read_bytes())
+    assert Client(port, credentials(next_one)).call("ServerLive", live).live
+
+
+def test_files_that_cannot_serve_are_named_before_the_worker_starts(serve, folder) -> None:
+    wrong_key = folder.make_client("other").key
+    with pytest.raises(Unavailable, match=r"client-other\.key is not the key of .*server\.pem"):
+        serve(**tls_settings(folder, grpc_tls_key_file=wrong_key))

@@ -1,7 +1,7 @@
 """Sessions with a worker, for clients that call it by gRPC."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +52,9 @@ class SessionOut(BaseModel):
     when the worker does not answer, ask for another session."""
 
     address: str
+    tls: Literal["none", "server", "mutual"] = Field(
+        description="What the worker speaks there. `mutual`: the client needs a certificate, too."
+    )
     token: str
     expires_at: datetime
     worker: str
@@ -75,6 +78,7 @@ async def create_session(services: ServicesDep, caller: CanPredict, body: Sessio
     grant = session.grant
     return SessionOut(
         address=session.address,
+        tls=cast(Literal["none", "server", "mutual"], session.tls or "none"),
         token=session.token,
         expires_at=datetime.fromtimestamp(grant.expires_at, UTC),
         worker=grant.worker,

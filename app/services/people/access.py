@@ -10,7 +10,7 @@ import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from uuid import UUID
@@ -156,19 +156,41 @@ class Access:
             raise Unauthenticated("The Authorization header must be 'Bearer <token>'.")
         return await self._principal_of(credential)
 
+    async def user(self, username: str) -> Principal | None:
+        """Somebody whom another part vouches for, by a client certificate for one; administers nothing. None:
+        there is no such user. Raises AccountDisabled."""
+        # The name is longer than a digest, so that no credential is ever remembered under it.
+        return await self._remembered(b"user " + digest(username), lambda: self._look_up_user(username))
+
+    async def _look_up_user(self, username: str) -> Principal | None:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read_user, username)
+
+    def _read_user(self, username: str) -> Principal | None:
+        with self._database.unit() as session:
+            user = users.by_username(session, username)
+        if user is None:
+            return None
+        return DISABLED if user.disabled_at else _principal(user, frozenset(SCOPES) - {"admin"})
+
     async def _principal_of(self, credential: str) -> Principal:
-        name = digest(credential)
+        principal = await self._remembered(digest(credential), lambda: self._look_up(credential))
+        if principal is None:
+            raise Unauthenticated("You did not pass a valid authentication token.")
+        return principal
+
+    async def _remembered(
+        self, name: bytes, look_up: Callable[[], Awaitable[Principal | None]]
+    ) -> Principal | None:
+        """Raises AccountDisabled."""
         cached = self._cache.get(name)
         if cached and cached.until > time.monotonic():
             return cached.principal
         revocations = self._revocations
-        principal = await self._look_up(credential)
-        if principal is None:
-            raise Unauthenticated("You did not pass a valid authentication token.")
+        principal = await look_up()
         if principal is DISABLED:
             raise AccountDisabled
         with self._lock:
-            if revocations == self._revocations:
+            if principal and revocations == self._revocations:
                 self._remember(name, principal)
         return principal
 

@@ -55,6 +55,7 @@ def worker_facts(worker: Worker) -> WorkerFacts:
         memory_bytes=int(worker.device_facts.get("total_bytes") or 0),
         draining=not worker.queues,
         address=str(worker.device_facts.get("grpc_address") or ""),
+        tls=str(worker.device_facts.get("grpc_tls") or ""),
     )
 
 

@@ -20,9 +20,10 @@ NOBODY = "No live worker that could run this model takes direct calls now: set G
 
 @dataclass(frozen=True, slots=True)
 class WorkerSession:
-    """`address` is host:port."""
+    """`address` is host:port. `tls`: "server", "mutual" (the client needs a certificate, too), or ""."""
 
     address: str
+    tls: str
     token: str
     grant: WorkerGrant
 
@@ -50,7 +51,7 @@ class WorkerSessions:
         if worker is None:
             raise Unavailable(NOBODY, retry_after=RETRY_SECONDS)
         grant = self._grant(caller, version, worker)
-        return WorkerSession(worker.address, self._signer.issue(grant), grant)
+        return WorkerSession(worker.address, worker.tls, self._signer.issue(grant), grant)
 
     @staticmethod
     def _grant(caller: Principal, version: RunnableVersion, worker: WorkerFacts) -> WorkerGrant:

@@ -7191,6 +7191,12 @@ export interface components {
             expires_at: string;
             /** Model */
             model: string;
+            /**
+             * Tls
+             * @description What the worker speaks there. `mutual`: the client needs a certificate, too.
+             * @enum {string}
+             */
+            tls: "none" | "server" | "mutual";
             /** Token */
             token: string;
             /** Version */
