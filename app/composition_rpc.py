@@ -4,7 +4,8 @@ worker's own runner. Imported only where GRPC_PORT is set: it needs the extra `g
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from app.composition import Core, address_policy, build_catalogue, build_model_names
+from app.composition import build_catalogue, build_model_names
+from app.composition_core import Core, address_policy
 from app.composition_people import build_access, build_rate_limits
 from app.rpc.direct_calls import DirectCalls, DirectParts
 from app.rpc.inference_service import NAME, InferenceService

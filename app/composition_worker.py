@@ -18,7 +18,7 @@ from app.broker.celery_app import make_celery
 from app.broker.queue_lists import QueueLists
 from app.broker.sweep_task import register_sweep
 from app.broker.task_events import TaskEvents
-from app.composition import Core, address_policy, backend_policy, open_core, programs_folder
+from app.composition_core import Core, address_policy, backend_policy, open_core, programs_folder
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names

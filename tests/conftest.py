@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from app.composition import Core, open_core
+from app.composition_core import Core, open_core
 from app.db.migrate import upgrade
 from app.db.session import Database, connect
 from app.db.tables import Base

@@ -94,7 +94,7 @@ def _database(folder: Path) -> Iterator[Settings]:
 
 
 def _installation(settings: Settings, folder: Path) -> "Installation":
-    from app.composition import storage_options
+    from app.composition_core import storage_options
     from app.local.backup import Installation
     from app.storage import open_storage
 

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,16 +11,13 @@ from app.cli import screen
 from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, ApiError, show_json, split_model, stop
 from app.cli.lookups import find_model
 from app.runtimes import registry
-from app.services.catalogue.model_report import ModelReport
-from app.services.catalogue.sources import SourceReader
-from app.services.catalogue.version_maker import VersionMaker
-from app.services.catalogue.version_request import VersionRequest
-from app.services.people.access import SCOPES, Principal
 from app.settings import folders, load_client
+
+if TYPE_CHECKING:
+    from app.services.catalogue.model_report import ModelReport
 
 SCHEMES = ("hf:", "path:", "s3://", "none")
 UNKNOWN = (404, 405)  # of a platform of the release before, which has no such call
-HERE = Principal(None, "", frozenset(SCOPES), is_admin=True)  # whoever looks at their own disk
 
 
 def check(
@@ -46,13 +43,19 @@ def check(
         raise SystemExit(EXIT_FAILED)
 
 
-def check_folder(folder: Path, runtime: str = "", task: str = "") -> ModelReport:
+def check_folder(folder: Path, runtime: str = "", task: str = "") -> "ModelReport":
     """What registering a folder of this machine would find, as this machine's runtimes are."""
     if not folder.is_dir():
         stop(f"{folder}: is not a folder", EXIT_USAGE)
+    from app.services.catalogue.sources import SourceReader  # these bring SQLAlchemy with them: half a second
+    from app.services.catalogue.version_maker import VersionMaker
+    from app.services.catalogue.version_request import VersionRequest
+    from app.services.people.access import SCOPES, Principal
+
+    here = Principal(None, "", frozenset(SCOPES), is_admin=True)  # whoever looks at their own disk
     folder = folder.resolve()
     maker = VersionMaker(_local_specs, SourceReader([root_of(folder)]))
-    return maker.check(HERE, VersionRequest(f"path:{folder}", runtime, task))
+    return maker.check(here, VersionRequest(f"path:{folder}", runtime, task))
 
 
 def _local_specs() -> dict[str, dict[str, Any]]:

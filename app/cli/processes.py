@@ -93,7 +93,7 @@ def check_tls(certificate: Path | None, key: Path | None) -> None:
 
 def _check_storage(settings: Settings) -> None:
     """Before an API process serves. Raises WrongStorage; what cannot be reached now is checked later."""
-    from app.composition import open_core
+    from app.composition_core import open_core
 
     core = open_core(settings, application="lovage-api", pool=1, fail_fast=True)
     try:
@@ -224,7 +224,7 @@ def storage(
     ] = False,
 ) -> None:
     """Say whether the storage of these settings is the one that the platform's files are in."""
-    from app.composition import open_core
+    from app.composition_core import open_core
 
     core = open_core(_settings(), application="lovage-storage", pool=1)
     try:

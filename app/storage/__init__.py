@@ -7,7 +7,6 @@ from pathlib import Path
 from app.storage.base import Storage
 from app.storage.local import LocalStorage
 from app.storage.memory import MemoryStorage
-from app.storage.s3 import S3Storage
 from app.storage.signing import UrlSigner
 
 __all__ = ["Storage", "StorageOptions", "location_of", "open_storage"]
@@ -43,6 +42,8 @@ def open_storage(options: StorageOptions) -> Storage:
     """The storage that the options name."""
     signer = UrlSigner(options.secret_key)
     if options.kind == "s3":
+        from app.storage.s3 import S3Storage  # boto3 comes with it: 0.3 s and 15 MB
+
         return S3Storage(
             options.bucket,
             prefix=options.prefix,

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from uuid import uuid4
 
-from app.composition import open_core
+from app.composition_core import open_core
 from app.db.migrate import upgrade
 from app.domain.predictions import Prediction, new_id
 from app.local.embedded import EmbeddedServers, Urls

@@ -33,7 +33,8 @@ from typing import Any
 import app
 from app.api.body_gate import BodyGate
 from app.broker.consumer import sink_strategy
-from app.composition import Core, build_submitter, open_core
+from app.composition import build_submitter
+from app.composition_core import Core, open_core
 from app.composition_worker import build_worker
 from app.db.migrate import upgrade
 from app.db.tables import ModelRow, UserRow, VersionRow

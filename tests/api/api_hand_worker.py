@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import Any
 
-from app.composition import open_core
+from app.composition_core import open_core
 from app.db import workers
 from app.domain.predictions import Prediction, Status
 from app.domain.workers import NewWorker

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import statistics
 from app.domain.predictions import new_id
 from app.domain.statistics import Counts, Minute, QueueMinute, points, quantile, upper_bound

@@ -14,7 +14,7 @@ from waiting import eventually
 from app import composition_worker as composition
 from app.backends import tasks
 from app.backends.credentials import CredentialSealer
-from app.composition import Core
+from app.composition_core import Core
 from app.db import backends as table
 from app.db import predictions
 from app.db.tables import ModelRow, UserRow, VersionRow

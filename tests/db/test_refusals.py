@@ -9,7 +9,7 @@ import pytest
 from prediction_rows import row
 from sqlalchemy import text
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import predictions as table
 from app.db.refusals import reason_of
 from app.db.session import Database, connect

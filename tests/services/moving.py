@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 from prediction_rows import row
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import predictions as table
 from app.db import workers
 from app.domain.predictions import Prediction, Status

@@ -4,7 +4,7 @@ import pytest
 from moving import accepted, claimed, ending, living_worker, now
 from sqlalchemy import text
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import users
 from app.domain.predictions import Prediction, Status
 from app.domain.users import NewUser, User

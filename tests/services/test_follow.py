@@ -10,7 +10,7 @@ import pytest
 from moving import accepted, claim, claimed, ending, living_worker
 from waiting import eventually
 
-from app.composition import Core
+from app.composition_core import Core
 from app.domain.errors import Gone, NotFound
 from app.domain.predictions import Prediction, Status
 from app.domain.work import Delivered

@@ -25,7 +25,7 @@ from moving import accepted, claim, claimed, ending, living_worker, now
 from waiting import eventually
 
 from app.broker import names
-from app.composition import Core
+from app.composition_core import Core
 from app.db import deliveries, runtimes
 from app.domain.predictions import TERMINAL, Prediction, Status
 from app.domain.work import END, Event, Finished, ModelSpec, Work

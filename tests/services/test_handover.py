@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from moving import accepted, claim, living_worker, now
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import workers
 from app.domain.handover import count_to_hand_back
 from app.domain.predictions import Status

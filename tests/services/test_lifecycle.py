@@ -9,7 +9,7 @@ import pytest
 from moving import accepted, claim, claimed, ending, living_worker, now, row
 from sqlalchemy import select, text
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db.tables import DeliveryRow
 from app.domain.predictions import Status
 from app.services.predictions.attempts import HandBack, ProgressUpdate

@@ -14,7 +14,7 @@ from prediction_rows import row
 from sqlalchemy import text
 
 from app.byte_budget import ByteBudget
-from app.composition import Core
+from app.composition_core import Core
 from app.db import prediction_lists as lists
 from app.db import predictions as table
 from app.db.predictions import LONG_BYTES

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db.tables import FileRow
 from app.domain.errors import InvalidInput
 from app.domain.file_inputs import own_file, takes_files

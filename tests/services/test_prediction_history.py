@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from moving import accepted, claim, claimed, ending, living_worker, now
 
-from app.composition import Core
+from app.composition_core import Core
 from app.domain.deliveries import Delivery, DeliveryAttempt
 from app.domain.history import HistoryEvent, list_events
 from app.domain.predictions import Prediction, Status

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from moving import accepted, claimed, living_worker
 
-from app.composition import Core
+from app.composition_core import Core
 from app.domain.errors import InvalidRequest
 from app.services.people.access import Principal
 from app.services.predictions.prediction_list import Narrowed, PredictionList

@@ -11,7 +11,7 @@ from moving import claimed, ending, living_worker
 from sqlalchemy import text
 
 from app import composition
-from app.composition import Core
+from app.composition_core import Core
 from app.db import storage_use, versions
 from app.domain.errors import QuotaExceeded
 from app.domain.versions import CompleteVersion, VersionSpec

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from waiting import eventually
 
 from app.broker import names
-from app.composition import Core
+from app.composition_core import Core
 from app.db import sweeps, workers
 from app.domain.errors import StorageFailed, Unavailable
 from app.domain.predictions import Status

@@ -7,7 +7,7 @@ import pytest
 from moving import claimed, ending, living_worker, now
 from sqlalchemy import text
 
-from app.composition import Core
+from app.composition_core import Core
 from app.domain.predictions import Prediction
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.composition import Core, storage_options
+from app.composition_core import Core, storage_options
 from app.db import platform_facts
 from app.db.session import Database
 from app.services.platform.storage_identity import FACT, KEY, StorageIdentity, WrongStorage

@@ -5,7 +5,7 @@ from moving import accepted, claimed, living_worker, now
 from sqlalchemy import text
 from test_account_purge import make_user
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import users
 from app.domain.errors import Forbidden, NotFound
 from app.domain.predictions import Status

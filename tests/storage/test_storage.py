@@ -15,7 +15,7 @@ import boto3
 import httpx
 import pytest
 
-from app.composition import storage_options
+from app.composition_core import storage_options
 from app.domain.errors import NotFound, StorageFailed
 from app.local.ports import choose_port
 from app.outbound.s3 import CONFIG

@@ -9,7 +9,7 @@ import pytest
 from app import composition_worker as composition
 from app.broker import names
 from app.broker.queue_lists import QueueLists
-from app.composition import Core
+from app.composition_core import Core
 from app.db.tables import ModelRow, UserRow, VersionRow
 from app.engine.engine import Engine, EngineOptions
 from app.events.takeover import StreamTakeover

@@ -9,7 +9,7 @@ import pytest
 from accepting import accept, rows
 from waiting import eventually
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import models, versions
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, VersionSpec

@@ -15,7 +15,7 @@ from accepting import row
 from sqlalchemy import text
 from waiting import eventually
 
-from app.composition import Core
+from app.composition_core import Core
 from app.db import predictions as table
 from app.domain.predictions import TERMINAL, Status
 from app.events import channels

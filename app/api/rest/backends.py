@@ -14,7 +14,7 @@ from app.api.problems import declared
 from app.domain.backend_choice import FAILOVER
 from app.domain.backends import DEFAULT_CONCURRENCY, DEFAULT_SILENCE_SECONDS
 from app.services.backends.connector import BackendTest, try_out
-from app.services.backends.registry import ListedBackend, need_operator
+from app.services.backends.registry import ListedBackend
 from app.services.backends.selection import Selection, choices_for, read_version, select
 from app.services.backends.sync import SyncedModel, sync_models
 
@@ -263,7 +263,7 @@ async def select_backend(
 ) -> SelectionOut:
     """Every candidate with its score, and why it was not chosen. Of a model of this platform, the backends
     that its version names; else all that serve the task or the model. Administrators only."""
-    need_operator(caller)
+    caller.need_operator("see and change backends")
     listed = await run_sync(services.backends.registry.list_all, caller)
     choices, own = choices_for(listed, task, model), FAILOVER
     if model and not choices:
@@ -349,7 +349,7 @@ async def sync_backend(
     request: Request, services: ServicesDep, caller: Caller, name: str, body: SyncIn
 ) -> SyncOut:
     """Each of its models becomes a model here, or a version of the one that is there. Administrators only."""
-    need_operator(caller)
+    caller.need_operator("see and change backends")
     listed = await run_sync(services.backends.registry.get, caller, name)
     served = await services.backends.discover(listed.backend, body.models)
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from app import __version__
 from app.api.deps import Caller, ServicesDep, base_url, caller_of
 from app.api.problems import declared
-from app.domain.errors import Forbidden, Unauthenticated
+from app.domain.errors import Unauthenticated
 from app.domain.queue_counts import QueueCount
 from app.domain.workers import Worker
 from app.services.people.access import Principal
@@ -275,8 +275,7 @@ def worker_out(worker: Worker) -> WorkerOut:
 )
 def settings(services: ServicesDep, caller: Caller) -> SettingsOut:
     """How the process that answers is set up, and whence. Administrators only."""
-    if not caller.is_operator:
-        raise Forbidden("Only administrators can see the settings.")
+    caller.need_operator("see the settings")
     shown = services.options.shown_settings
     return SettingsOut(results=[SettingOut.model_validate(each, from_attributes=True) for each in shown])
 

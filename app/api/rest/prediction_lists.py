@@ -14,7 +14,7 @@ from app.api.deps import Caller, CanPredict, Cursor, Limit, ServicesDep, base_ur
 from app.api.problems import declared
 from app.api.rest.answers import answer, answer_prediction
 from app.api.rest.wire import NO_NUL, ErrorGroupName, PageOut, PredictionOut
-from app.domain.errors import Forbidden, wrong_field
+from app.domain.errors import wrong_field
 from app.services.predictions.prediction_list import Narrowed
 
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
@@ -142,8 +142,7 @@ async def requeue_prediction(
     """Administrators only. One that runs waits again and may be claimed by another worker; one that waits is
     published to the workers again, at once. 409 for one that has ended: `POST /v1/predictions/rerun` makes a
     new one of it."""
-    if not caller.is_operator:
-        raise Forbidden("Only administrators can have predictions begin again.")
+    caller.need_operator("have predictions begin again")
     prediction = await services.follower.get(prediction_id)
     requeued = await run_sync(services.operations.requeuer.requeue, prediction)
     note(request, caller, "prediction.requeued", prediction_id, attempt=prediction.attempt)

@@ -10,7 +10,7 @@ from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, CanModel, Services, ServicesDep
 from app.api.model_commands import send_command
 from app.api.problems import declared
-from app.domain.errors import Forbidden, wrong_field
+from app.domain.errors import wrong_field
 from app.domain.versions import Version
 from app.events.model_commands import LOAD, PIN, UNLOAD, UNPIN
 from app.services.people.access import Principal
@@ -169,7 +169,7 @@ async def pin(
     """Has workers load a version, and neither evict nor unload it until it is unpinned, unloaded, or the
     worker stops. For longer than that, `pin` of the version's configuration. Administrators only: a pinned
     model keeps its memory from everybody else's."""
-    _need_operator(caller)
+    caller.need_operator("pin a model")
     version = await _own_version(services, caller, owner, name, body)
     return await _send_command(request, services, caller, version, PIN, body)
 
@@ -191,15 +191,9 @@ async def unpin(
 ) -> ModelCommandOut:
     """The version stays loaded until its memory is needed, or it has been idle for long enough.
     Administrators only."""
-    _need_operator(caller)
+    caller.need_operator("pin a model")
     version = await _own_version(services, caller, owner, name, body)
     return await _send_command(request, services, caller, version, UNPIN, body)
-
-
-def _need_operator(caller: Principal) -> None:
-    """Raises Forbidden."""
-    if not caller.is_operator:
-        raise Forbidden("Only administrators can pin a model.")
 
 
 async def _own_version(

@@ -14,7 +14,7 @@ from app.backends.credentials import CredentialSealer
 from app.db import backends as table
 from app.db.session import Database
 from app.domain.backends import Backend, BackendReport, NewBackend, ServedModel, sum_reports
-from app.domain.errors import Conflict, FieldError, Forbidden, NotFound, wrong_field, wrong_fields
+from app.domain.errors import Conflict, FieldError, NotFound, wrong_field, wrong_fields
 from app.domain.versions import NAME_RULE, is_name
 from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import Refused
@@ -34,12 +34,6 @@ class ListedBackend:
     report: BackendReport
 
 
-def need_operator(principal: Principal) -> None:
-    """Raises Forbidden for anybody but an administrator."""
-    if not principal.is_operator:
-        raise Forbidden("Only administrators can see and change backends.")
-
-
 class Backends:
     """One for each API process. Methods that take a caller raise Forbidden for all but administrators."""
 
@@ -49,7 +43,7 @@ class Backends:
 
     def list_all(self, principal: Principal) -> list[ListedBackend]:
         """Every one, by name."""
-        need_operator(principal)
+        principal.need_operator("see and change backends")
         return self.list_known()
 
     def list_known(self) -> list[ListedBackend]:
@@ -63,7 +57,7 @@ class Backends:
 
     def get(self, principal: Principal, name: str) -> ListedBackend:
         """Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("see and change backends")
         with self._database.unit() as session:
             return self._listed(session, _existing(session, name))
 
@@ -71,7 +65,7 @@ class Backends:
         self, principal: Principal, name: str, kind: str, url: str, values: Mapping[str, Any]
     ) -> ListedBackend:
         """Raises InvalidRequest naming the field, and Conflict when the name is taken."""
-        need_operator(principal)
+        principal.need_operator("see and change backends")
         if not is_name(name) or name == SELECT:
             raise wrong_field("name", NAME_RULE + f", and not '{SELECT}'", "format")
         check_kind(kind)
@@ -86,14 +80,14 @@ class Backends:
 
     def change(self, principal: Principal, name: str, values: Mapping[str, Any]) -> ListedBackend:
         """What is left out stays. Raises NotFound, InvalidRequest."""
-        need_operator(principal)
+        principal.need_operator("see and change backends")
         with self._database.unit() as session:
             now = _existing(session, name)
             return self._listed(session, table.change(session, now.id, self._checked(now.kind, values)))
 
     def remove(self, principal: Principal, name: str) -> None:
         """Versions that name it wait until there is another of that name. Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("see and change backends")
         with self._database.unit() as session:
             table.remove(session, _existing(session, name).id)
 

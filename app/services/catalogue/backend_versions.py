@@ -9,7 +9,7 @@ from app.backends import tasks
 from app.db import backends
 from app.db.session import Database
 from app.domain.backends import RUNTIME, BackendChoice, ServedModel, choices_of
-from app.domain.errors import Forbidden, wrong_field
+from app.domain.errors import wrong_field
 from app.domain.versions import CompleteVersion, VersionSpec, parse_source
 from app.services.catalogue.version_request import VersionRequest, check_config
 from app.services.catalogue.version_schema import override_inputs
@@ -29,8 +29,7 @@ class BackendVersions:
 
     def make(self, principal: Principal, model: str, version: VersionRequest) -> CompleteVersion:
         """Raises Forbidden for anybody but an administrator, InvalidRequest naming the field."""
-        if not principal.is_operator:
-            raise Forbidden("Only administrators can register what backends serve.")
+        principal.need_operator("register what backends serve")
         if version.runtime not in ("", RUNTIME):
             raise wrong_field("runtime", f"of a backend's model can only be '{RUNTIME}'")
         name, upstream = _parts(version.source)

@@ -25,6 +25,7 @@ from app.domain.priorities import Priority, from_word
 from app.domain.users import ApiKey, User
 from app.services.people.tokens import TokenSigner
 
+NO_USER = "The requested user could not be found."
 KEY_PREFIX = "lov_"
 KEY_BYTES = 32
 SHOWN_CHARACTERS = 12  # of a key, in lists
@@ -66,6 +67,11 @@ class Principal:
         if self.scopes.isdisjoint(scopes):
             names = " or ".join(f"'{scope}'" for scope in scopes)
             raise Forbidden(f"This needs the scope {names}, which your credential does not have.")
+
+    def need_operator(self, to: str) -> None:
+        """Raises Forbidden unless the caller is an administrator with the scope admin; `to` says for what."""
+        if not self.is_operator:
+            raise Forbidden(f"Only administrators can {to}.")
 
     def need_to_manage(self, what: str) -> None:
         """Raises Forbidden unless the caller signed in with a password or has a key with the scope admin:

@@ -13,18 +13,16 @@ from sqlalchemy.orm import Session
 from app.db import deployments, keys, models, users
 from app.db import idempotency as idempotency_keys
 from app.db.session import Database
-from app.domain.errors import Conflict, Forbidden, Gone, NotFound, SecretShownOnce
+from app.domain.errors import Conflict, Gone, NotFound, SecretShownOnce
 from app.domain.pages import Page
 from app.domain.priorities import Priority
 from app.domain.users import User
 from app.domain.versions import is_name
 from app.services.idempotency import CreatedBefore, IdempotentRequest
 from app.services.people import passwords
-from app.services.people.access import Access, Principal
+from app.services.people.access import NO_USER, Access, Principal
 from app.services.people.accounts import Accounts
 from app.services.people.credentials import end_credentials
-
-NO_USER = "The requested user could not be found."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class UserAdministration:
 
     def page(self, principal: Principal, *, cursor: str | None, limit: int) -> Page[User]:
         """Everybody, newest first."""
-        need_operator(principal)
+        principal.need_operator("manage users")
         with self._database.unit() as session:
             return users.list_all(session, cursor=cursor, limit=limit)
 
@@ -75,7 +73,7 @@ class UserAdministration:
         With `idempotent`, a repeated call gives the account that exists already; SecretShownOnce when its
         password was made up.
         """
-        need_operator(principal)
+        principal.need_operator("manage users")
         chosen = password or passwords.new_password()
         try:
             user = self._accounts.create(
@@ -112,7 +110,7 @@ class UserAdministration:
 
         Raises NotFound, Conflict for disabling oneself and for the last administrator.
         """
-        need_operator(principal)
+        principal.need_operator("manage users")
         if disabled and username == principal.username:
             raise Conflict("You cannot disable your own account: nobody might be left to enable it.")
 
@@ -137,7 +135,7 @@ class UserAdministration:
     ) -> User:
         """How much of every worker a user is given beside others, and the highest band that the user may ask
         for; None: stays as it is. Workers know within a heartbeat. Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("manage users")
         values = {"weight": weight, "highest_priority": highest_priority}
         changes = {name: value for name, value in values.items() if value is not None}
         return self._change(username, lambda session, user: users.change(session, user.id, changes))
@@ -147,7 +145,7 @@ class UserAdministration:
     ) -> UserWithPassword:
         """Another password for a user who has lost theirs, made up unless one is given; all tokens end, with
         `revoke_keys` the API keys, too. Raises NotFound, InvalidRequest."""
-        need_operator(principal)
+        principal.need_operator("manage users")
         if password is not None:
             passwords.check_new(password)
         chosen = password or passwords.new_password()
@@ -161,7 +159,7 @@ class UserAdministration:
 
     def sign_out(self, principal: Principal, username: str, *, revoke_keys: bool) -> User:
         """Ends all tokens of a user, with `revoke_keys` the API keys, too. Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("manage users")
 
         def change(session: Session, user: User) -> User | None:
             return end_credentials(session, user, revoke_keys=revoke_keys)
@@ -177,7 +175,7 @@ class UserAdministration:
         canceled, the data of all is removed, and uploaded files. What stays: the name, which nobody else
         gets, predictions without their data, and the audit log.
         """
-        need_operator(principal)
+        principal.need_operator("manage users")
         if username == principal.username:
             raise Conflict("You cannot delete your own account: another administrator can.")
         heir = principal.need_user()
@@ -218,9 +216,3 @@ class UserAdministration:
             raise NotFound(NO_USER)
         self._access.forget_user(changed.id)
         return changed
-
-
-def need_operator(principal: Principal) -> None:
-    """Raises Forbidden unless the caller is an administrator with the scope admin."""
-    if not principal.is_operator:
-        raise Forbidden("Only administrators can manage users.")

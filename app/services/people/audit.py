@@ -20,7 +20,7 @@ from app.coalesce import next_group
 from app.db import audit
 from app.db.session import Database
 from app.domain.audit import AuditEntry, NewAuditEntry
-from app.domain.errors import Forbidden, LovageError
+from app.domain.errors import LovageError
 from app.services.people.access import Principal
 
 log = structlog.get_logger(__name__)
@@ -119,8 +119,7 @@ class Audit:
         since: datetime | None = None,
     ) -> list[AuditEntry]:
         """Entries, newest first. Raises Forbidden for anybody but an administrator."""
-        if not principal.is_operator:
-            raise Forbidden("Only administrators can read the audit log.")
+        principal.need_operator("read the audit log")
         with self._database.unit() as session:
             return audit.page(
                 session, before=before, limit=limit, action=action, username=username, since=since

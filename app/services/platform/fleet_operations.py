@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from app.db import workers
 from app.db.session import Database
-from app.domain.errors import Conflict, Forbidden, NotFound
+from app.domain.errors import Conflict, NotFound
 from app.domain.workers import Worker
 from app.events.fleet_changes import FleetChangePublisher
 from app.services.people.access import Principal
@@ -19,7 +19,7 @@ class FleetOperations:
 
     def list_workers(self, principal: Principal) -> list[Worker]:
         """The live ones."""
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         with self._database.unit() as session:
             return workers.live(session, self._dead_after)
 
@@ -35,7 +35,7 @@ class FleetOperations:
     def _set_queues(
         self, principal: Principal, name: str, queues_of: Callable[[Worker], list[str]]
     ) -> Worker:
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         with self._database.unit() as session:
             worker = only(workers.live(session, self._dead_after), name)
             changed = workers.set_queues(session, worker.id, queues_of(worker))
@@ -59,9 +59,3 @@ def only(live: Sequence[Worker], name: str) -> Worker:
 def listed(names: Collection[str]) -> str:
     """For a sentence."""
     return ", ".join(sorted(names)) or "none"
-
-
-def need_operator(principal: Principal) -> None:
-    """Raises Forbidden unless the caller is an administrator with the scope admin."""
-    if not principal.is_operator:
-        raise Forbidden("Only administrators can see and change queues and workers.")

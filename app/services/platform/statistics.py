@@ -58,8 +58,7 @@ class Statistics:
     def lanes(self, principal: Principal) -> tuple[list[Lane], bool]:
         """What waits, by queue, model and user; and whether all of it was counted. Raises Forbidden unless
         an operator asks."""
-        if not principal.is_operator:
-            raise Forbidden("Only administrators can see what waits of others.")
+        principal.need_operator("see what waits of others")
         with self._database.unit() as session:
             return queue_lanes.lanes(session)
 

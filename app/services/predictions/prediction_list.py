@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.db import prediction_lists, users
 from app.db.prediction_lists import Filter, Rows
 from app.db.session import Database
-from app.domain.errors import Forbidden, NotFound, Unauthenticated, wrong_field
+from app.domain.errors import NotFound, Unauthenticated, wrong_field
 from app.domain.pages import Page
 from app.domain.predictions import Prediction, Status, is_id
 from app.domain.versions import is_name
@@ -89,8 +89,7 @@ def whose(session: Session, caller: Principal, user: str | None) -> tuple[UUID |
                 "Anonymous callers have no list: keep the ids of your predictions, or make an account."
             )
         return caller.user_id, False
-    if not caller.is_operator:
-        raise Forbidden("Only administrators can see other people's predictions.")
+    caller.need_operator("see other people's predictions")
     if user in (EVERYBODY, NOBODY):
         return None, user == EVERYBODY
     known = users.by_username(session, user) if is_name(user) else None

@@ -14,7 +14,7 @@ from app.domain import queue_names
 from app.domain.errors import Conflict, NotFound
 from app.events.fleet_changes import FleetChangePublisher
 from app.services.people.access import Principal
-from app.services.platform.fleet_operations import listed, need_operator
+from app.services.platform.fleet_operations import listed
 from app.services.predictions.after_commit import Notifier
 from app.services.predictions.lifecycle import Lifecycle
 
@@ -60,7 +60,7 @@ class Queues:
 
     def list_queues(self, principal: Principal) -> list[QueueState]:
         """Those in which something waits, that somebody reads, or that are paused, by their names."""
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         with self._database.unit() as session:
             live = workers.live(session, self._dead_after)
             paused = platform_facts.get(session, PAUSED_QUEUES) or {}
@@ -81,7 +81,7 @@ class Queues:
 
     def pause(self, principal: Principal, queue: str) -> None:
         """Nothing is claimed out of it until `resume`. Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         _need_queue(queue)
         entry = {"since": datetime.now(UTC).isoformat(timespec="seconds"), "by": principal.username}
         with self._database.unit() as session:
@@ -91,7 +91,7 @@ class Queues:
 
     def resume(self, principal: Principal, queue: str) -> None:
         """It is read again. Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         _need_queue(queue)
         with self._database.unit() as session:
             platform_facts.remove_part(session, PAUSED_QUEUES, queue)
@@ -102,7 +102,7 @@ class Queues:
     def move(self, principal: Principal, queue: str, to: str) -> QueueAct:
         """Sends the oldest AT_ONCE to another queue, but for what is bound to where it waits. Raises
         NotFound, Conflict when nobody reads the other queue."""
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         _need_queue(queue)
         with self._database.unit() as session:
             read = {name for worker in workers.live(session, self._dead_after) for name in worker.queues}
@@ -115,7 +115,7 @@ class Queues:
 
     def purge(self, principal: Principal, queue: str) -> QueueAct:
         """Cancels the oldest AT_ONCE that wait in it. Raises NotFound."""
-        need_operator(principal)
+        principal.need_operator("see and change queues and workers")
         _need_queue(queue)
         with self._database.unit() as session:
             ids = queue_counts.first_ids(session, queue, AT_ONCE)

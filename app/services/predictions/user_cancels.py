@@ -15,8 +15,7 @@ from app.db.session import Database
 from app.domain.errors import NotFound
 from app.domain.predictions import Prediction, lowest_id
 from app.domain.versions import is_name
-from app.services.people.access import Principal
-from app.services.people.administration import NO_USER, need_operator
+from app.services.people.access import NO_USER, Principal
 from app.services.predictions.follow import NO_PREDICTION
 from app.services.predictions.lifecycle import Lifecycle
 
@@ -49,7 +48,7 @@ class UserCancels:
     def cancel_all(self, principal: Principal, username: str) -> UserCancel:
         """Cancels all predictions of a user that have been accepted by now; the running ones stop at their
         next step. Raises Forbidden for anybody but an administrator, NotFound."""
-        need_operator(principal)
+        principal.need_operator("cancel other people's predictions")
         up_to = lowest_id(time.time_ns() // 1_000_000 + 1)
         with self._database.unit() as session:
             user = users.by_username(session, username) if is_name(username) else None
