@@ -187,8 +187,8 @@ def test_a_model_is_added_rolled_back_loaded_unloaded_and_deleted(watched: Watch
         headers={"Origin": watched.url},
     )
     watched.go("/models/admin/walked?tab=versions")
-    page.get_by_role("button", name="Make current").click()
-    page.get_by_role("button", name="Make it current").click()
+    page.get_by_role("button", name="Roll back to this").click()
+    page.get_by_role("button", name="Roll back", exact=True).click()
     expect(page.get_by_text("now runs version")).to_be_visible()
     page.get_by_role("tab", name="Manage").click()
     page.get_by_role("button", name="Load", exact=True).click()

@@ -1,6 +1,7 @@
 /** A card for each worker: its device, its memory, its models and their batches; what an operator may do. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
+import { clsx } from "clsx";
 import { Cpu, Gauge, LogOut, Pin, PinOff, Play, Power, PowerOff, Server, TriangleAlert } from "lucide-react";
 import { useState } from "react";
 import { call } from "../api/client";
@@ -33,7 +34,7 @@ export function Devices({ workers }: { workers: Worker[] }) {
   return (
     <section aria-label="Devices">
       <h2 className="mb-3 text-lg font-semibold">Devices</h2>
-      <div className="grid gap-4 xl:grid-cols-2">
+      <div className={clsx("grid gap-4", workers.length > 1 && "xl:grid-cols-2")}>
         {workers.map((worker) => (
           <Device key={worker.id} worker={worker} />
         ))}
@@ -304,7 +305,7 @@ function ModelRow({ model, worker }: { model: LoadedModel; worker: string }) {
           </p>
         )}
       </div>
-      <div className="num flex items-center gap-3 text-[0.87rem] text-muted">
+      <div className="num flex flex-wrap items-center gap-x-3 gap-y-2 whitespace-nowrap text-[0.87rem] text-muted">
         <span>{bytes(model.bytes)}</span>
         <span className="flex items-center gap-1.5">
           <svg

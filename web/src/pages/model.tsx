@@ -14,6 +14,7 @@ import {
   Button,
   Confirm,
   CopyButton,
+  Described,
   Empty,
   ErrorNote,
   Facts,
@@ -62,7 +63,7 @@ export function ModelPage({ owner, name, search }: { owner: string; name: string
       <NoVersion error={pinned.error} />
     ),
     schema: version ? <SchemaTab version={version} /> : <NoVersion />,
-    versions: <VersionsTab model={model} own={Boolean(own)} current={version?.id} />,
+    versions: <VersionsTab model={model} own={Boolean(own)} />,
     readme: <ReadmeTab model={model} own={Boolean(own)} />,
     stats: version ? <StatsTab model={model} version={version} own={Boolean(own)} /> : <NoVersion />,
     manage: <ManageTab model={model} session={session} />,
@@ -200,13 +201,17 @@ function Property({ name, schema, required }: { name: string; schema: Schema; re
         <Badge>{schema.format === "uri" ? "file or URL" : (schema.type ?? "any")}</Badge>
         {required && <Badge tone="amber">needed</Badge>}
       </p>
-      {schema.description && <p className="mt-1 text-muted">{schema.description}</p>}
+      {schema.description && (
+        <p className="mt-1 text-muted">
+          <Described text={schema.description} />
+        </p>
+      )}
       {bounds.length > 0 && <p className="hint num wrap">{bounds.join(" · ")}</p>}
     </li>
   );
 }
 
-function VersionsTab({ model, own, current }: { model: Model; own: boolean; current?: string }) {
+function VersionsTab({ model, own }: { model: Model; own: boolean }) {
   const { owner, name } = model;
   const client = useQueryClient();
   const [asked, setAsked] = useState<Version>();
@@ -230,8 +235,15 @@ function VersionsTab({ model, own, current }: { model: Model; own: boolean; curr
   if (!versions.data) return <Loading />;
   if (!versions.data.results.length) return <NoVersion />;
   const newest = model.latest_version?.id;
+  const made = model.latest_version?.created_at ?? "";
   return (
     <ul className="card divide-y">
+      {own && (
+        <li className="px-5 py-3 text-muted">
+          Who calls <code className="font-mono">{model.id}</code> gets the current version. To go back to an
+          older one, make it the current one; a new version is added under Manage.
+        </li>
+      )}
       {versions.data.results.map((version) => (
         <li key={version.id} className="flex flex-wrap items-center gap-x-4 gap-y-2 px-5 py-4">
           <div className="min-w-0 flex-1 basis-64">
@@ -254,11 +266,12 @@ function VersionsTab({ model, own, current }: { model: Model; own: boolean; curr
               search={version.id === newest ? {} : { version: version.id }}
               className="inline-flex min-h-8 items-center rounded-lg border border-strong/50 px-2.5 text-[0.87rem] font-medium hover:bg-hover"
             >
-              {version.id === current ? "Open here" : "Try it"}
+              Try it
             </Link>
             {own && version.id !== newest && (
               <Button small onClick={() => setAsked(version)}>
-                <History className="size-4" aria-hidden /> Make current
+                <History className="size-4" aria-hidden />
+                {version.created_at < made ? "Roll back to this" : "Make current"}
               </Button>
             )}
           </div>
@@ -266,8 +279,12 @@ function VersionsTab({ model, own, current }: { model: Model; own: boolean; curr
       ))}
       <Confirm
         open={Boolean(asked)}
-        title="Make this version the current one?"
-        action="Make it current"
+        title={
+          asked && asked.created_at < made
+            ? "Roll back to this version?"
+            : "Make this version the current one?"
+        }
+        action={asked && asked.created_at < made ? "Roll back" : "Make it current"}
         busy={makeCurrent.isPending}
         error={makeCurrent.error}
         onClose={() => setAsked(undefined)}

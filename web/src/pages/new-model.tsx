@@ -46,7 +46,7 @@ const ORIGINS: Record<
   },
   path: {
     title: "A folder of the server",
-    hint: "Inside MODEL_ROOTS.",
+    hint: "One that the server may read (MODEL_ROOTS).",
     label: "Folder",
     placeholder: "/models/reranker",
     prefix: "path:",

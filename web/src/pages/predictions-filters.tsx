@@ -102,20 +102,20 @@ export function Filters({
       </div>
       {open && (
         <div className="flex flex-wrap items-end gap-3">
-          <label className="hint block">
+          <label className="hint block flex-1 basis-52 sm:flex-none">
             Made after (UTC)
             <input
               type="datetime-local"
-              className="field num mt-1 text-[0.93rem]"
+              className="field num mt-1 w-full text-[0.93rem]"
               value={day(search.created_after)}
               onChange={(event) => narrow({ created_after: asTime(event.target.value) })}
             />
           </label>
-          <label className="hint block">
+          <label className="hint block flex-1 basis-52 sm:flex-none">
             and before (UTC)
             <input
               type="datetime-local"
-              className="field num mt-1 text-[0.93rem]"
+              className="field num mt-1 w-full text-[0.93rem]"
               value={day(search.created_before)}
               onChange={(event) => narrow({ created_before: asTime(event.target.value) })}
             />

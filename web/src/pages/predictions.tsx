@@ -134,7 +134,9 @@ export function PredictionsPage({ search }: { search: PredictionsSearch }) {
           </Badge>
         }
       >
-        {isOthers ? "What others ran, newest first." : "Everything you ran, newest first."}
+        {search.user === "*"
+          ? "What everybody ran, newest first."
+          : `Everything ${isOthers ? search.user : "you"} ran, newest first.`}
       </PageHeader>
       <Filters search={search} narrow={narrow} mayChooseUser={Boolean(session?.user?.is_admin)} />
       <ErrorNote error={query.error} retry={() => query.refetch()} />
@@ -508,6 +510,10 @@ const ListRow = memo(
                 {"user" in row.original && (
                   <span className="font-normal text-muted"> by {String(row.original.user || "nobody")}</span>
                 )}
+                <span className="block truncate text-[0.8rem] font-normal text-muted sm:hidden">
+                  {ago(row.original.created_at)}
+                  {row.original.error && `: ${row.original.error}`}
+                </span>
               </a>
             ) : (
               flexRender(cell.column.columnDef.cell, cell.getContext())

@@ -140,7 +140,7 @@ export function EventsTab({ prediction }: { prediction: Prediction }) {
               key={`${event.event}${event.at}${i}`}
               className="flex flex-wrap items-baseline gap-x-4 gap-y-0.5 py-2.5"
             >
-              <span className="num w-24 shrink-0 text-[0.87rem] text-muted">
+              <span className="num w-32 shrink-0 text-[0.87rem] text-muted">
                 {i ? `+ ${seconds((Date.parse(event.at) - began) / 1000)}` : moment(event.at)}
               </span>
               <span className="flex min-w-0 flex-1 basis-60 items-baseline gap-2.5">

@@ -440,6 +440,19 @@ export function Code({
   );
 }
 
+/** A schema's words; what stands between backticks is code. */
+export function Described({ text }: { text: string }) {
+  return text.split("`").map((part, i) =>
+    i % 2 ? (
+      <code key={i} className="font-mono text-[0.95em]">
+        {part}
+      </code>
+    ) : (
+      part
+    ),
+  );
+}
+
 export function Facts({ rows }: { rows: [string, ReactNode][] }) {
   return (
     <dl className="grid grid-cols-[auto_1fr] gap-x-6 gap-y-2 text-[0.93rem]">

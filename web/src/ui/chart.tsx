@@ -115,6 +115,7 @@ export function Sparkline({ values, label }: { values: number[]; label: string }
   const width = 100 / values.length;
   return (
     <svg viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label={label} className="h-6 w-28">
+      <rect y="23" width="100" height="1" fill="var(--strong)" opacity="0.5" />
       {values.map((value, i) => (
         <rect
           key={i}

@@ -16,7 +16,7 @@ import type { Json, Schema, UploadedFile } from "../api/types";
 import { bytes } from "../lib/format";
 import { fileName, mediaOf } from "../lib/output";
 import { type Field, randomSeed } from "../lib/schema-form";
-import { Button, IconButton, Progress, Select, Switch } from "./basics";
+import { Button, Described, IconButton, Progress, Select, Switch } from "./basics";
 
 interface FieldProps {
   field: Field;
@@ -51,7 +51,9 @@ export function FormField(props: FieldProps) {
       <div id={described}>
         {fault && <p className="mt-1 text-[0.87rem] font-medium text-danger">{fault}</p>}
         {schema.description && (
-          <p className={clsx("hint", inline ? "max-w-[85%]" : "mt-1")}>{schema.description}</p>
+          <p className={clsx("hint", inline ? "max-w-[85%]" : "mt-1")}>
+            <Described text={schema.description} />
+          </p>
         )}
       </div>
     </div>
