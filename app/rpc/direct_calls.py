@@ -186,7 +186,7 @@ class DirectCalls:
     def _require_capacity(self, version: RunnableVersion, size: int) -> None:
         runner = self._parts.runner
         free = self._parts.slots - len(runner.in_flight)
-        if free <= 0 or runner.capacity().get(version.id, UNMEASURED) <= 0:
+        if free <= 0 or runner.capacity(held_back=False).get(version.id, UNMEASURED) <= 0:
             raise TooMany(FULL, retry_after=RETRY_SECONDS)
         if self._held_bytes and self._held_bytes + size > MOST_BYTES:
             raise TooMany(TOO_MANY_BYTES, retry_after=RETRY_SECONDS)

@@ -13,7 +13,7 @@ from app.db import sweeps, workers
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.handover import count_to_hand_back
-from app.domain.predictions import Prediction
+from app.domain.predictions import DIRECT, Prediction
 from app.engine.model_states import Ready
 from app.worker.identity import WorkerIdentity
 from app.worker.run import InFlight, Run, Stop
@@ -91,6 +91,6 @@ def is_movable(run: Run) -> bool:
 
 
 def may_run_elsewhere(prediction: Prediction) -> bool:
-    """Whether any worker of the class may have it."""
+    """Whether any worker of the class may have it; who has called this one is answered by this one."""
     routing = prediction.routing or {}
-    return routing.get("strategy") != "pinned" and not routing.get("requires")
+    return prediction.source != DIRECT and routing.get("strategy") != "pinned" and not routing.get("requires")

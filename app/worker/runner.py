@@ -84,10 +84,10 @@ class Runner:
         self._progress = ProgressSaver(lifecycle, self.in_flight)
         self._progress.start()
 
-    def capacity(self) -> dict[str, int]:
-        """How many more predictions this worker should take of each version that it knows: two batches' worth
-        and what runs in two seconds, less those it holds, fetching their files included."""
-        return left_of(self._engine.limits(), self.in_flight.count_by_version(), self.in_flight.held_back())
+    def capacity(self, *, held_back: bool = True) -> dict[str, int]:
+        """How many more of each version it takes; of what was handed over only without `held_back`."""
+        closed = self.in_flight.held_back() if held_back else ()
+        return left_of(self._engine.limits(), self.in_flight.count_by_version(), closed)
 
     def start(self, predictions: Sequence[Prediction], listeners: Listeners = NOBODY) -> None:
         """Runs claimed predictions, each to its recorded end; returns at once. `listeners` by their ids."""

@@ -10,7 +10,7 @@ from moving import accepted, claim, living_worker, now
 from app.composition_core import Core
 from app.db import workers
 from app.domain.handover import count_to_hand_back
-from app.domain.predictions import Status
+from app.domain.predictions import DIRECT, Status
 from app.services.predictions.attempts import HandBack
 from app.worker.handover import Handover
 from app.worker.identity import WorkerIdentity
@@ -93,6 +93,7 @@ def test_what_is_bound_to_this_worker_stays(core: Core) -> None:
     bound = [
         *runs(core, 2, routing={"strategy": "pinned"}),
         *runs(core, 2, routing={"requires": {"memory_bytes": 1}}),
+        *runs(core, 2, source=DIRECT),
     ]
     for run in bound:
         in_flight.add(run)

@@ -1,27 +1,34 @@
 """A worker's parts in the test's own process, around a real engine, database and Redis."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rpc_client import KEY
 
 from app import composition_worker as composition
 from app.broker import names
 from app.broker.queue_lists import QueueLists
 from app.composition_core import Core
-from app.db.tables import ModelRow, UserRow, VersionRow
+from app.composition_rpc import build_rpc
+from app.db.tables import ApiKeyRow, ModelRow, UserRow, VersionRow
+from app.engine.devices import Device
 from app.engine.engine import Engine, EngineOptions
 from app.events.takeover import StreamTakeover
 from app.outbound.addresses import AddressPolicy
 from app.outbound.guarded_client import GuardedClient
+from app.rpc.server import RpcServer
 from app.runtimes import registry
+from app.services.people.access import digest
 from app.worker.ending_writer import EndingWriter
+from app.worker.heartbeat import Post
 from app.worker.identity import WorkerIdentity
 from app.worker.inputs import Inputs
 from app.worker.intake import Intake
 from app.worker.long_inputs import LongInputs
 from app.worker.model_files import ModelFiles
+from app.worker.model_preload import ModelPreloader
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, RunOptions
 from app.worker.runner import Runner
@@ -105,3 +112,28 @@ def parts(core: Core, settings: Any, engine: Engine, echo: str) -> Iterator[Simp
     intake.stop()
     ending_writer.close(1)
     runner.close()
+
+
+@pytest.fixture
+def serve(parts: SimpleNamespace, settings: Any) -> Iterator[Callable[..., RpcServer]]:
+    """Starts a worker's server in this process, with such settings; ada has a key."""
+    with parts.core.database.unit() as session:
+        user = session.query(UserRow).filter_by(username="ada").one()
+        scopes = ["predict", "models"]
+        session.add(ApiKeyRow(user_id=user.id, name="k", prefix="lov_", hash=digest(KEY), scopes=scopes))
+    post = Post(Device("cpu"), "here", 64)
+    parts.preloader = ModelPreloader(parts.core.database, parts.engine, parts.preparation, post.facts)
+    parts.ending_writer.start()
+    parts.secret = settings.secret_key
+    servers = []
+
+    def start(**values: Any) -> RpcServer:
+        server = build_rpc(settings.model_copy(update=values), parts.core, post, parts)
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+    parts.preloader.close()

@@ -11,81 +11,15 @@ import grpc
 import orjson
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rpc_client import SECONDS, Client, echo_request, refusal, texts_of
 
-from app.composition_rpc import build_rpc
 from app.db import predictions as table
-from app.db.tables import ApiKeyRow, UserRow
-from app.domain.errors import Unavailable
-from app.domain.tensors import Tensor, decode_raw, encode_raw
-from app.engine.devices import Device
-from app.local.certificates import CertificateFiles, CertificateFolder
-from app.rpc import tls
 from app.rpc.inference_service import NAME
 from app.rpc.predictions_service import NAME as PREDICTIONS
 from app.rpc.server import RpcServer
 from app.rpc.stubs import inference_pb2 as messages
 from app.rpc.stubs import predictions_pb2 as own
-from app.services.people.access import digest
 from app.services.people.worker_tokens import GrantSigner, WorkerGrant
-from app.worker.heartbeat import Post
-from app.worker.model_preload import ModelPreloader
-
-KEY = "lov_" + "a" * 64
-SECONDS = 20
-KINDS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
-
-
-class Client:
-    """Calls any method of the service by its name."""
-
-    def __init__(self, port: int, credentials: Any = None) -> None:
-        address = f"127.0.0.1:{port}"
-        self.channel = (
-            grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
-        )
-        self.metadata = (("authorization", f"Bearer {KEY}"),)
-
-    def call(self, method: str, request: Any, metadata: Any = None, timeout: float = SECONDS) -> Any:
-        answer = getattr(messages, method + "Response")
-        stub = self.channel.unary_unary(
-            f"/{NAME}/{method}",
-            request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
-        )
-        return stub(request, timeout=timeout, metadata=self.metadata if metadata is None else metadata)
-
-    def stream(self, requests: list[Any]) -> list[Any]:
-        stub = self.channel.stream_stream(
-            f"/{NAME}/ModelStreamInfer",
-            request_serializer=messages.ModelInferRequest.SerializeToString,
-            response_deserializer=messages.ModelStreamInferResponse.FromString,
-        )
-        return list(stub(iter(requests), timeout=SECONDS, metadata=self.metadata))
-
-
-@pytest.fixture
-def serve(parts: SimpleNamespace, settings: Any) -> Iterator[Callable[..., RpcServer]]:
-    """Starts a worker's server in this process, with such settings; ada has a key."""
-    with parts.core.database.unit() as session:
-        user = session.query(UserRow).filter_by(username="ada").one()
-        scopes = ["predict", "models"]
-        session.add(ApiKeyRow(user_id=user.id, name="k", prefix="lov_", hash=digest(KEY), scopes=scopes))
-    post = Post(Device("cpu"), "here", 64)
-    parts.preloader = ModelPreloader(parts.core.database, parts.engine, parts.preparation, post.facts)
-    parts.ending_writer.start()
-    parts.secret = settings.secret_key
-    servers = []
-
-    def start(**values: Any) -> RpcServer:
-        server = build_rpc(settings.model_copy(update=values), parts.core, post, parts)
-        server.start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.close()
-    parts.preloader.close()
 
 
 @pytest.fixture
@@ -95,21 +29,6 @@ def client(parts: SimpleNamespace, serve: Callable[..., RpcServer]) -> Iterator[
     client = Client(parts.server.port)
     yield client
     client.channel.close()
-
-
-def echo_request(text: str = "hello", **inputs: Any) -> Any:
-    """An inference of the runtime echo, its other inputs as parameters."""
-    request = messages.ModelInferRequest(model_name="ada/echo", id="mine")
-    request.inputs.add(name="text", datatype="BYTES", shape=[1])
-    request.raw_input_contents.append(encode_raw(Tensor("text", "BYTES", (1,), [text])))
-    for name, value in inputs.items():
-        kind = KINDS[type(value)]
-        setattr(request.parameters[name], kind, value)
-    return request
-
-
-def texts_of(response: Any) -> list[str]:
-    return decode_raw(response.outputs[0].datatype, response.raw_output_contents[0])
 
 
 def test_an_inference_is_answered_and_recorded_as_a_prediction(client, parts) -> None:
@@ -141,12 +60,6 @@ def test_calls_side_by_side_are_all_answered(client) -> None:
     for thread in threads:
         thread.join(SECONDS)
     assert [texts_of(answers[number]) for number in range(16)] == [[f"n{number}"] for number in range(16)]
-
-
-def refusal(call: Callable[[], Any]) -> grpc.RpcError:
-    with pytest.raises(grpc.RpcError) as refused:
-        call()
-    return refused.value
 
 
 def test_what_is_wrong_is_refused_with_a_code_and_the_name_of_the_field(client) -> None:
@@ -190,12 +103,17 @@ def test_a_caller_that_leaves_cancels_the_prediction(client, parts) -> None:
 
 
 def test_a_worker_without_capacity_says_when_to_come_again(client, parts, monkeypatch) -> None:
-    monkeypatch.setattr(parts.runner, "capacity", lambda: {parts.version: 0})
+    monkeypatch.setattr(parts.runner, "capacity", lambda **_: {parts.version: 0})
     error = refusal(lambda: client.call("ModelInfer", echo_request()))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     trailing = {key: value for key, value in error.trailing_metadata()}
     assert (trailing["grpc-retry-pushback-ms"], trailing["retry-after"]) == ("500", "0.5")
     assert b"RetryInfo" in trailing["grpc-status-details-bin"]
+
+
+def test_what_is_not_claimed_for_a_while_is_still_run_for_who_calls(client, parts) -> None:
+    parts.in_flight.hold_back({parts.version}, 60)
+    assert texts_of(client.call("ModelInfer", echo_request("mine"))) == ["mine"]
 
 
 def test_a_stream_answers_in_pieces_and_an_error_leaves_it_open(client) -> None:
@@ -317,83 +235,3 @@ def test_a_running_prediction_can_be_canceled_by_its_maker(client) -> None:
     assert ask(client, "Cancel", own.CancelRequest(id=started.id), own.CancelResponse).found
     assert [event.end.status for event in events if event.kind == "done"] == ["canceled"]
     assert not ask(client, "Cancel", own.CancelRequest(id=started.id), own.CancelResponse).found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> CertificateFolder:
-    made = CertificateFolder(tmp_path_factory.mktemp("certificates"))
-    made.make_server(["w1.example.org"])
-    return made
-
-
-def tls_settings(folder: CertificateFolder, **values: Any) -> dict[str, Any]:
-    server = folder.make_server([])
-    return {"grpc_tls_cert_file": server.certificate, "grpc_tls_key_file": server.key, **values}
-
-
-def credentials(authority: CertificateFolder, client: CertificateFiles | None = None) -> Any:
-    root = authority.authority.certificate.read_bytes()
-    key, certificate = (client.key, client.certificate) if client else (None, None)
-    return grpc.ssl_channel_credentials(
-        root, key and key.read_bytes(), certificate and certificate.read_bytes()
-    )
-
-
-def test_with_a_certificate_plaintext_is_refused_and_so_is_who_cannot_check_it(
-    serve, folder, tmp_path
-) -> None:
-    port = serve(**tls_settings(folder)).port
-    assert texts_of(Client(port, credentials(folder)).call("ModelInfer", echo_request("tls"))) == ["tls"]
-    stranger = credentials(CertificateFolder(tmp_path))
-    for refused in (Client(port), Client(port, stranger)):
-        error = refusal(lambda refused=refused: refused.call("ModelInfer", echo_request()))
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
-
-
-def test_with_mutual_tls_a_certificate_is_needed_and_may_stand_for_a_user(
-    serve, folder, parts, tmp_path
-) -> None:
-    authority = folder.authority.certificate
-    port = serve(
-        **tls_settings(folder, grpc_tls_client_ca_file=authority, grpc_tls_users="robot=ada,ghost=eve")
-    ).port
-    strangers = CertificateFolder(tmp_path)
-    for refused in (None, strangers.make_client("robot")):
-        error = refusal(
-            lambda own=refused: Client(port, credentials(folder, own)).call("ModelInfer", echo_request())
-        )
-        assert error.code() is grpc.StatusCode.UNAVAILABLE
-    robot = Client(port, credentials(folder, folder.make_client("robot")))
-    answer = robot.call("ModelInfer", echo_request("mine"), ())
-    with parts.core.database.unit() as session:
-        (row,) = table.get(session, [answer.parameters["prediction"].string_param]).values()
-        assert row.user_id == session.query(UserRow).filter_by(username="ada").one().id
-    assert texts_of(robot.call("ModelInfer", echo_request("key"))) == ["key"]
-    for name, words in (
-        ("ghost", "stands for 'eve', who is no user here"),
-        ("nobody", "authentication token"),
-    ):
-        other = Client(port, credentials(folder, folder.make_client(name)))
-        error = refusal(lambda other=other: other.call("ModelInfer", echo_request(), ()))
-        assert (error.code(), words in error.details()) == (grpc.StatusCode.UNAUTHENTICATED, True)
-
-
-def test_certificates_are_read_again_when_their_files_change_and_bad_ones_are_not_used(
-    serve, folder, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.setattr(tls, "LOOK_SECONDS", 0.0)
-    own, next_one = CertificateFolder(tmp_path / "own"), CertificateFolder(tmp_path / "next")
-    server, other = own.make_server([]), next_one.make_server([])
-    port = serve(grpc_tls_cert_file=server.certificate, grpc_tls_key_file=server.key).port
-    live = messages.ServerLiveRequest()
-    assert Client(port, credentials(own)).call("ServerLive", live).live
-    server.certificate.write_bytes(other.certificate.read_bytes())  # its key is still to come
-    assert Client(port, credentials(own)).call("ServerLive", live).live
-    server.key.write_bytes(other.key.read_bytes())
-    assert Client(port, credentials(next_one)).call("ServerLive", live).live
-
-
-def test_files_that_cannot_serve_are_named_before_the_worker_starts(serve, folder) -> None:
-    wrong_key = folder.make_client("other").key
-    with pytest.raises(Unavailable, match=r"client-other\.key is not the key of .*server\.pem"):
-        serve(**tls_settings(folder, grpc_tls_key_file=wrong_key))
