@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from app.local.platform_state import Platform
+from app.local.ports import choose_port
 from scripts.clients import models
 from scripts.clients.environments import command_of
 from scripts.clients.suite_files import Suite, all_suites
@@ -78,6 +79,7 @@ def main() -> int:
             "lovage-clients-platform-",
             lambda platform: run_all(chosen, platform, root),
             MODEL_ROOTS=str(root),
+            GRPC_PORT=str(choose_port()),
             **UNLIMITED,
         )
 

@@ -33,8 +33,6 @@ NO_CLIENT: dict[str, str] = {
     "account.get": REPLICATE,
     "webhooks.": "receivers are called, they call nothing: tests/services and tests/end_to_end have one",
     "platform.": "monitors and proxies call it: tests/api/test_platform_api.py and deploy/ do",
-    "oip.": "called as Triton's client calls it in tests/api/test_oip_api.py; no suite has it yet",
-    "sessions.create": OWN,
     "score.create": "vLLM has no client for it, its users post JSON: tests/api/test_rag_api.py",
     "tei.": TEI,
     "rerank.tei": "the address of Cohere's with TEI's field names: tests/api/test_rag_api.py",

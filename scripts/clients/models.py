@@ -17,6 +17,7 @@ SMALL: dict[str, Any] = {
 }
 VERSIONS: dict[str, dict[str, Any]] = {
     "caller": {"runtime": "text-generation"},
+    "graph": {"runtime": "onnx"},
     "moderator": {"runtime": "pipeline", "task": "text-classification"},
     "ranker": {"runtime": "pair-scoring"},
     "mouth": {"runtime": "pipeline", "task": "text-to-audio"},
@@ -28,6 +29,8 @@ def make_all(root: Path) -> None:
     """Their folders."""
     shutil.copytree(SHIPPED / "words", root / "caller")
     shutil.copy(Path(__file__).with_name("caller.jinja"), root / "caller" / "chat_template.jinja")
+    (root / "graph").mkdir()
+    shutil.copy(Path(__file__).with_name("adder.onnx"), root / "graph")  # x + y and x - y, rows of three
     make_moderator(root / "moderator")
     make_ranker(root / "ranker")
     make_ear(root / "ear")
