@@ -48,7 +48,9 @@ class CertificateFolder:
             self.authority = self._make_authority()
             self._issuer = x509.load_pem_x509_certificate(self.authority.certificate.read_bytes())
             self._key = _load_key(self.authority.key)
-        except (OSError, ValueError, TypeError) as error:
+            extension = self._issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+            self._authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(extension.value)
+        except (OSError, ValueError, TypeError, x509.ExtensionNotFound) as error:
             raise LocalError(f"{folder}: the authority's files cannot be used: {error}") from error
 
     def make_server(self, hosts: Sequence[str]) -> CertificateFiles:
@@ -86,15 +88,13 @@ class CertificateFolder:
         if self._is_there(files):
             return files
         key = ec.generate_private_key(ec.SECP256R1())
-        issuer = self._issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)
         certificate = (
             _begin(_name(name), key.public_key(), DAYS)
             .issuer_name(self._issuer.subject)
             .add_extension(alternatives, critical=False)
             .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(authority, critical=False)
+            .add_extension(self._authority, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         return _write(files, certificate, key)
