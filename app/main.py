@@ -8,9 +8,10 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio.to_thread
 import structlog
@@ -24,6 +25,7 @@ from app.api import openapi, problems
 from app.api.access_log import AccessLines
 from app.api.answered import AnsweredRequests, OnAnswered
 from app.api.anthropic import messages
+from app.api.mcp.route import McpRoutes
 from app.api.metrics import count
 from app.api.middleware import RequestBounds
 from app.api.oip import infer as oip_infer
@@ -80,9 +82,6 @@ from app.api.websocket import route as websocket
 from app.observe.access_log import AccessLog
 from app.services.platform.storage_identity import establish_when_possible
 from app.settings import Settings
-
-if TYPE_CHECKING:
-    from app.api.mcp.route import McpRoutes
 
 log = structlog.get_logger(__name__)
 
@@ -207,15 +206,11 @@ def feature_of(module: ModuleType) -> str:
     return next((feature for start, feature in FEATURES.items() if module.__name__.startswith(start)), "")
 
 
-def _open_mcp(settings: Settings) -> "McpRoutes | None":
-    """The SDK is imported when it is wanted: it takes 40 MB. Without it, one sentence says so."""
+def _open_mcp(settings: Settings) -> McpRoutes | None:
+    """Without the SDK, which the first call imports, one sentence says so."""
     if not settings.enable_mcp:
         return None
-    try:
-        from app.api.mcp.route import McpRoutes
-    except ModuleNotFoundError as error:
-        if error.name != "mcp":
-            raise
+    if find_spec("mcp") is None:
         log.warning("mcp_is_off", reason="its library is not installed: pip install 'lovage[mcp]'")
         return None
     return McpRoutes(settings.models_as_tools, settings.origins, settings.max_body_bytes)

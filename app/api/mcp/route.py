@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +21,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api.bodies import owner_of, read_checked
 from app.api.deps import Services, base_url, caller_of, limited_by_address, services_of
-from app.api.mcp.server import SESSION, ToolServer, call_key
+from app.api.mcp.call_keys import SESSION, call_key
+from app.api.mcp.late_manager import LateManager
 from app.api.problems import encode_error, request_id_of, respond
 from app.domain.errors import Forbidden, InvalidRequest, LovageError
 from app.services.people.access import Principal
@@ -41,9 +41,7 @@ class McpRoutes:
 
     def __init__(self, models: tuple[str, ...], origins: Sequence[str], max_body: int) -> None:
         self._origins = frozenset(origins)
-        self._manager = StreamableHTTPSessionManager(
-            app=ToolServer(models).server, stateless=True, max_request_body_size=max_body
-        )
+        self._manager = LateManager(models, max_body)
         self.routes = [
             Route(PATH, _Endpoint(self._serve), methods=["GET", "POST", "DELETE"], name="mcp"),
             Route(RESOURCE, describe_resource, methods=["GET"]),
@@ -68,9 +66,8 @@ class McpRoutes:
         if isinstance(message, dict) and message.get("method") == "notifications/cancelled":
             await _cancel(services_of(request), caller, request, message)
         is_first = isinstance(message, dict) and message.get("method") == "initialize"
-        await self._manager.handle_request(
-            scope, _replay(body, receive), _with_session(send) if is_first else send
-        )
+        manager = await self._manager.get()
+        await manager.handle_request(scope, _replay(body, receive), _with_session(send) if is_first else send)
 
     async def _admit(self, request: Request) -> Principal:
         """Raises Unauthenticated, Forbidden, TooMany."""

@@ -1,7 +1,6 @@
 """The protocol's server over the tools: what clients list and call. Which protocol revision a client speaks,
 and how messages travel, is the SDK's."""
 
-import hashlib
 from typing import Any
 
 import structlog
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from app import __version__
 from app.api.mcp import built_in_tools, model_tools
+from app.api.mcp.call_keys import SESSION, call_key
 from app.api.mcp.tool_calls import BuiltInTool, ToolCall, error_result, open_call, text_result
 from app.api.problems import SERVER_FAULT, invalid_request, status_of
 from app.domain.errors import InvalidRequest, LovageError
@@ -21,7 +21,6 @@ from app.domain.errors import InvalidRequest, LovageError
 log = structlog.get_logger(__name__)
 
 Context = ServerRequestContext[Any, Any]
-SESSION = "mcp-session-id"
 INSTRUCTIONS = (
     "Lovage runs machine-learning models. Find models with get_supported_tasks, run one with"
     " route_inference_request; a call answers when the prediction has ended."
@@ -94,9 +93,3 @@ def _key_of(context: Context) -> str | None:
     if not session or caller is None or caller.user_id is None or context.request_id is None:
         return None
     return call_key(session, context.request_id)
-
-
-def call_key(session: str, request_id: int | str) -> str:
-    """The idempotency key of a call."""
-    name = f"{session}\x00{type(request_id).__name__}\x00{request_id}"
-    return "mcp-" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
