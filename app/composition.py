@@ -178,6 +178,7 @@ def api_options(settings: Settings) -> ApiOptions:
     """The settings that routes look at."""
     return ApiOptions(
         public_url=settings.public_url,
+        refuse_unknown_inputs=settings.refuse_unknown_inputs,
         allow_anonymous=settings.allow_anonymous,
         allow_registration=settings.registration_is_open,
         addresses=address_policy(settings),

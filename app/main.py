@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 import structlog
@@ -45,6 +46,7 @@ from app.api.openai import (
     speech,
     text,
 )
+from app.api.proxies import DocsBelowPrefix, TrustedProxies
 from app.api.rerank import rerank, score
 from app.api.rest import (
     accounts,
@@ -227,7 +229,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         leaving=app.state.leaving,
     )
     if settings.origins:
-        exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After", "ETag", "Ignored-Fields"]
+        exposed = ["Location", "Preference-Applied", "X-Request-Id", "Retry-After", "ETag"]
+        exposed += ["Ignored-Fields", "Link"]
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
@@ -244,6 +247,11 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         listeners.append(AccessLines(app.state.access_log).add)
     if listeners:
         app.add_middleware(AnsweredRequests, listeners=listeners)
+    public_path = urlsplit(settings.public_url).path.rstrip("/")
+    if public_path or settings.trusted_proxies:
+        app.add_middleware(DocsBelowPrefix, public_path=public_path)
+    if settings.trusted_proxies:
+        app.add_middleware(TrustedProxies, trusted_hosts=settings.trusted_proxies)
 
 
 def build() -> FastAPI:

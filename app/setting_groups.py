@@ -75,6 +75,13 @@ class ServerSettings(BaseSettings):
         ),
     )
     max_upload_bytes: int = Field(100_000_000, ge=1_000, description="Largest file upload (POST /v1/files).")
+    refuse_unknown_inputs: bool = Field(
+        False,
+        description=(
+            "Refuse inputs that a model does not have with a 422, as `Prefer: handling=strict` does;"
+            " else they are left out and named in the prediction's `warnings` and logs."
+        ),
+    )
     api_drain_seconds: float = Field(
         3,
         ge=0,
@@ -128,7 +135,8 @@ class PeopleSettings(BaseSettings):
     trusted_proxies: Networks = Field(
         "",
         description=(
-            "Comma-separated addresses or networks whose X-Forwarded-For is believed; empty: nobody's."
+            "Comma-separated addresses or networks whose X-Forwarded-For, -Proto, -Host and -Prefix are"
+            " believed; empty: nobody's."
         ),
     )
     audit_days: int = Field(

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from anyio import CapacityLimiter
@@ -14,7 +14,7 @@ from app.api import headers
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
 from app.api.creating_addresses import makes_predictions
-from app.api.proxies import ProxyCheck
+from app.api.proxies import PREFIX, ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.outbound.addresses import AddressPolicy
@@ -61,6 +61,7 @@ class ApiOptions:
     """The settings that routes read. See app/setting_groups.py and setting_limits.py for each."""
 
     public_url: str
+    refuse_unknown_inputs: bool
     allow_anonymous: bool
     allow_registration: bool
     addresses: AddressPolicy
@@ -220,7 +221,8 @@ def scoped(scope: str) -> Any:
 
 
 def base_url(request: HTTPConnection) -> str:
-    """How the caller reaches us: PUBLIC_URL, or the request's own Host (only if it looks like one)."""
+    """How the caller reaches us: PUBLIC_URL, or the request's own Host (only if it looks like one), and what
+    a trusted proxy says."""
     public = services_of(request).options.public_url
     if public:
         return public
@@ -228,7 +230,7 @@ def base_url(request: HTTPConnection) -> str:
     if not HOST.match(host):
         raise InvalidRequest("The Host header is not a host.")
     scheme = request.scope["scheme"].replace("ws", "http")
-    return f"{scheme}://{host}"
+    return f"{scheme}://{host}{request.scope.get(PREFIX, '')}"
 
 
 def as_utc(moment: datetime) -> datetime:
@@ -248,12 +250,15 @@ def in_utc(field: str, moment: datetime | None) -> datetime | None:
         raise wrong_field(field, str(error)) from None
 
 
-def link(request: Request, cursor: str | None) -> str | None:
-    """The absolute URL of a page beside this one: the same query with another cursor."""
+def link(request: Request, cursor: str | None, relation: Literal["prev", "next"]) -> str | None:
+    """The absolute URL of a page beside this one: the same query with another cursor. The answer's header
+    `Link` has it, too."""
     if cursor is None:
         return None
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return f"{base_url(request)}{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+    url = f"{base_url(request)}{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+    request.scope.setdefault(headers.LINKS, []).append(f'<{url}>; rel="{relation}"')
+    return url
 
 
 def _idempotency_key(

@@ -12,6 +12,7 @@ DURATION = re.compile(r"(?:(\d{1,4})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?\Z")
 LONGEST_DURATION = 86_400
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)")
+LINKS = "links"  # of a request's scope: the pages beside the one that is answered, for the header `Link`
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
 
 

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.body_encoding import OPENERS, BrokenBody, CompressedBody, Opener
 from app.api.body_gate import HOLD
 from app.api.creating_addresses import takes_large_bodies
+from app.api.headers import LINKS
 from app.api.methods import answer_head
 from app.api.problems import SERVER_FAULT, encode_error
 from app.api.server import Leaving
@@ -175,11 +176,14 @@ class _Exchange:
             self._started = True
             standing = self._scope.get("limited")  # written where the caller is known
             limits = standing.headers() if standing else ()
+            links = self._scope.get(LINKS)  # written where a page is made
+            beside = ((b"link", ", ".join(links).encode("latin-1", "ignore")),) if links else ()
             last = ((b"connection", b"close"),) if self._leaving.begun else ()
             message["headers"] = [
                 *message.get("headers", ()),
                 (b"x-request-id", self._id.encode()),
                 *limits,
+                *beside,
                 *last,
             ]
         await self._send(message)

@@ -1,13 +1,62 @@
-"""Whether a proxy in front of us is one that TRUSTED_PROXIES names.
+"""What a proxy in front of us says of the caller, if it is one that TRUSTED_PROXIES names.
 
-uvicorn takes the caller's address out of X-Forwarded-For when the peer is a trusted proxy; from anybody else
-the header proves nothing. Behind a proxy that nobody has named all callers have its one address, and share
-what is counted by address: that is said once, in the log.
+uvicorn's middleware takes the caller's address and scheme out of X-Forwarded-For and -Proto, ours the host
+and the path's beginning out of X-Forwarded-Host and -Prefix; from anybody else these headers prove nothing.
+Behind a proxy that nobody has named all callers have its one address, and share what is counted by address:
+that is said once, in the log.
 """
 
+import re
+from typing import Any
+
 import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 log = structlog.get_logger(__name__)
+
+
+PREFIX = "forwarded_prefix"  # of a request's scope: what the proxy has taken away from its path
+DOCS = ("/docs", "/redoc", "/openapi.json")
+GOOD_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%-]{1,64}){1,8}\Z")
+
+
+class TrustedProxies(ProxyHeadersMiddleware):
+    """Believes these headers of the proxies that it is given. A host or prefix that is none is left out."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        client = scope.get("client")
+        if client and client[0] in self.trusted_hosts:
+            _take_address(scope)
+        await super().__call__(scope, receive, send)
+
+
+class DocsBelowPrefix:
+    """Tells FastAPI's pages of documentation where they lie, when a proxy takes the beginning of their path
+    away. The routes must not know: they would take it away once more."""
+
+    def __init__(self, app: ASGIApp, public_path: str) -> None:
+        self._app, self._path = app, public_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in DOCS:
+            scope["root_path"] = self._path or scope.get(PREFIX, "")
+        await self._app(scope, receive, send)
+
+
+def _take_address(scope: Scope) -> None:
+    headers = dict(scope["headers"])
+    prefix = _first(headers.get(b"x-forwarded-prefix", b"")).rstrip("/")
+    if GOOD_PREFIX.match(prefix):
+        scope[PREFIX] = prefix
+    if host := _first(headers.get(b"x-forwarded-host", b"")):
+        others = [pair for pair in scope["headers"] if pair[0] != b"host"]
+        scope["headers"] = [*others, (b"host", host.encode("latin-1"))]
+
+
+def _first(header: bytes) -> str:
+    """What the outermost of several proxies has said."""
+    return header.decode("latin-1").partition(",")[0].strip()
 
 
 class ProxyCheck:

@@ -67,8 +67,7 @@ def api(
         log_config=None,
         access_log=False,
         http=BoundedHttp,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies or None,
+        proxy_headers=False,  # what TRUSTED_PROXIES say is read by app/api/proxies.py
         server_header=False,
         ws_max_size=min(settings.max_body_bytes, MODEL_BODY),
         timeout_graceful_shutdown=LAST_SECONDS,

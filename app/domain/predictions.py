@@ -87,7 +87,8 @@ class Waiting:
 # Keys of `routing` that came with the request, or that are about what was asked; the others are the routing
 # policy's.
 ASKED = ("deployment", "on_disconnect", "priority", "warnings", "request_id")
-HIDDEN = ("traceparent",)  # for the processes that a prediction comes by
+# For the processes that a prediction comes by.
+HIDDEN = ("traceparent", "base_url")
 # Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.
 RESPONSE = "response"
 # The source of those whose callers call a worker itself: another worker's answer would reach nobody.
@@ -170,6 +171,16 @@ class Prediction:
     def traceparent(self) -> str | None:
         """The context of its trace, where there is one."""
         return (self.routing or {}).get("traceparent")
+
+    @property
+    def base_url(self) -> str:
+        """How its caller reached the API, if it has a webhook whose body must say so; else empty."""
+        return (self.routing or {}).get("base_url") or ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was said to its caller when it was accepted."""
+        return (self.routing or {}).get("warnings") or []
 
     @property
     def log_names(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ SCHEDULE = {
     "logs": (2,),
 }
 LONGEST_WAIT = 86_400.0
+EVENTS_OF_ATTEMPT = 100_000  # an attempt's events of output and logs are numbered from this times its number
 GONE = 410
 SLOW_DOWN = frozenset({429, 502, 503, 504})
 

@@ -17,7 +17,7 @@ from app.domain.errors import ModelFailed, RunTimeout
 from app.domain.fair_shares import Charge, User
 from app.domain.phases import run_metrics
 from app.domain.predictions import Prediction, Status
-from app.domain.webhooks import wants
+from app.domain.webhooks import EVENTS_OF_ATTEMPT, wants
 from app.domain.work import (
     Canceled,
     Chunk,
@@ -92,6 +92,7 @@ class Run:
         "shown",
         "stopped",
         "submitted",
+        "sent_output",
         "updates",
         "written_at",
     )
@@ -110,13 +111,15 @@ class Run:
         self.metrics: dict[str, Any] = {}
         self.chunks: list[Any] = []
         self.shown = self.updates = 0
-        self.generation, self.logs = prediction.generation, ""
+        self.generation = prediction.generation
+        self.logs = "".join(f"{warning}\n" for warning in prediction.warnings)
         self.delivered: Delivered | None = None
         if isinstance(prediction.output, list):
             self.go_on_with(Delivered(prediction.output, [None] * len(prediction.output)), self.generation)
         self.progress: dict[str, int] | None = None
         self.ending: Finished | Failed | Canceled | Crashed | None = None
         self.changed: set[str] = set()
+        self.sent_output = False  # a webhook of its output is on its way
 
     @property
     def fence(self) -> Fence:
@@ -231,6 +234,15 @@ class Run:
             output_bytes or (len(output) if output else None),
             key,
             file_bytes=self.file_bytes,
+            owes_output=self._owes_output and (output is not None or key is not None),
+        )
+
+    @property
+    def _owes_output(self) -> bool:
+        """Whether its caller asked for events of its output by name, and it was too short for any."""
+        prediction = self.prediction
+        return bool(
+            prediction.webhook and "output" in (prediction.webhook_events or ()) and not self.sent_output
         )
 
     @property
@@ -259,8 +271,9 @@ class Run:
         due = {"output": output is not None, "logs": "logs" in changed}
         webhook, chosen = self.prediction.webhook, self.prediction.webhook_events
         events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
+        self.sent_output = self.sent_output or "output" in events
         self.updates += 1
-        number = self.prediction.attempt * 100_000 + self.updates
+        number = self.prediction.attempt * EVENTS_OF_ATTEMPT + self.updates
         generation = None if output is None else self.generation
         logs = self.logs if due["logs"] else None
         return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)

@@ -22,18 +22,23 @@ from scripts.clients.suite_files import Suite, all_suites
 from scripts.own_platform import UNLIMITED, judged
 
 SECONDS = 300  # for one suite; a cold model is loaded by the first
-KEPT = ("PATH", "HOME", "LANG", "SSL_CERT_FILE")
+# What libraries would ask of other hosts while they are tested: prices of models, and who uses them.
+QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "MEM0_TELEMETRY": "False", "DO_NOT_TRACK": "1"}
+KEPT = ("PATH", "LANG", "SSL_CERT_FILE")
 
 
 def environment_of(platform: Platform, names: dict[str, str], folder: str) -> dict[str, str]:
     """The variables that a suite reads; of this process's own those that any program needs."""
     return {
         **{name: os.environ[name] for name in KEPT if name in os.environ},
+        **QUIET,
         **names,
         "LOVAGE_URL": platform.api_url,
         "LOVAGE_KEY": Path(platform.key_file).read_text("utf-8").strip(),
         "NO_PROXY": "127.0.0.1",
         "SCRATCH": folder,
+        "HOME": folder,  # where libraries write what they keep
+        "MEM0_DIR": folder,  # is read when it is imported
     }
 
 

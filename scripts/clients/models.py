@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {
 VERSIONS: dict[str, dict[str, Any]] = {
     "caller": {"runtime": "text-generation"},
     "graph": {"runtime": "onnx"},
+    "reader": {"runtime": "text-generation"},
     "moderator": {"runtime": "pipeline", "task": "text-classification"},
     "ranker": {"runtime": "pair-scoring"},
     "mouth": {"runtime": "pipeline", "task": "text-to-audio"},
@@ -31,10 +32,20 @@ def make_all(root: Path) -> None:
     shutil.copy(Path(__file__).with_name("caller.jinja"), root / "caller" / "chat_template.jinja")
     (root / "graph").mkdir()
     shutil.copy(Path(__file__).with_name("adder.onnx"), root / "graph")  # x + y and x - y, rows of three
+    make_reader(root / "reader")
     make_moderator(root / "moderator")
     make_ranker(root / "ranker")
     make_ear(root / "ear")
     make_mouth(root / "mouth")
+
+
+def make_reader(folder: Path) -> None:
+    """A writer that takes long texts, by chance."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    shutil.copytree(SHIPPED / "words", folder)
+    config = AutoConfig.from_pretrained(folder, n_positions=8192)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 
 def make_moderator(folder: Path) -> None:

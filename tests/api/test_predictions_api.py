@@ -110,6 +110,12 @@ def test_a_strict_request_refuses_them_by_name(ada, echo, prefer):
     assert "input.max_length" in answer.json()["detail"]
 
 
+def test_an_operator_may_have_them_refused(start_server, ada, echo):
+    server = start_server(refuse_unknown_inputs=True)
+    answer = ada.http.post(f"{server.url}/v1/predictions", json=UNKNOWN)
+    assert (answer.status_code, "input.max_length" in answer.json()["detail"]) == (422, True)
+
+
 def test_warnings_are_as_few_as_a_record_should_hold(ada, echo):
     many = {f"x{number}": 1 for number in range(500)}
     warnings = ada.http.post("/v1/predictions", json={"version": "ada/echo", "input": many}).json()[
@@ -235,7 +241,10 @@ def test_the_list_is_newest_first_in_pages_and_filters(ada, echo):
     first = ada.http.get("/v1/predictions?limit=3").json()
     assert [one["id"] for one in first["results"]] == sorted(made, reverse=True)[:3]
     assert first["previous"] is None
-    second = ada.http.get(first["next"]).json()
+    answer = ada.http.get(first["next"])
+    second = answer.json()
+    assert answer.links["next"]["url"] == second["next"]
+    assert answer.links["prev"]["url"] == second["previous"]
     third = ada.http.get(second["next"]).json()
     pages = [[one["id"] for one in page["results"]] for page in (first, second, third)]
     assert [one for page in pages for one in page] == sorted(made, reverse=True)
@@ -326,6 +335,7 @@ def test_webhooks_are_listed_in_pages_and_sent_again_not_too_often(ada, echo, wo
     assert again["redelivered"] == [listed[0]["id"]]
     body = ada.http.get(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/body")
     assert (body.headers["content-type"], body.json()["id"]) == ("application/json", made["id"])
+    assert body.json()["urls"] == made["urls"], "absolute, as the request that made it was answered"
     assert ada.http.get(f"/v1/predictions/{made['id']}/deliveries/none/body").status_code == 404
     one = ada.http.post(f"/v1/predictions/{made['id']}/deliveries/{listed[0]['id']}/redeliver")
     assert one.status_code == 200

@@ -36,3 +36,41 @@ def test_signing_in_through_such_a_proxy_says_so(start_server) -> None:
             headers = {"X-Forwarded-For": "203.0.113.9"}
             httpx.post(f"{server.url}/v1/auth/token", data=login, headers=headers, trust_env=False)
     assert [entry["event"] for entry in logs].count("proxy_not_trusted") == 1
+
+
+BEHIND = {
+    "X-Forwarded-Host": "ml.example, inner.example",
+    "X-Forwarded-Prefix": "/ml/",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-For": "203.0.113.9",
+}
+
+
+@pytest.mark.parametrize(
+    ("setting", "base"),
+    [({"trusted_proxies": "127.0.0.1"}, "https://ml.example/ml"), ({}, None)],
+)
+def test_links_begin_as_a_trusted_proxy_says_and_as_nobody_else_does(
+    start_server, ada, echo, setting, base
+) -> None:
+    server = start_server(**setting)
+    made = ada.http.post(
+        f"{server.url}/v1/predictions", headers=BEHIND, json={"version": "ada/echo", "input": {}}
+    ).json()
+    assert made["urls"]["get"] == f"{base or server.url}/v1/predictions/{made['id']}"
+    if base:
+        assert '"/ml/openapi.json"' in ada.http.get(f"{server.url}/docs", headers=BEHIND).text.replace(
+            "'", '"'
+        )
+        document = ada.http.get(f"{server.url}/openapi.json", headers=BEHIND).json()
+        assert document["servers"][0] == {"url": "/ml"}
+        page = ada.http.get(f"{server.url}/", headers={**BEHIND, "Accept": "text/html"})
+        assert '"/ml/' in page.text
+
+
+@pytest.mark.parametrize("host", ["[::1]:8000", "[2001:db8::9]"])
+def test_a_host_may_be_an_address_of_ipv6(api, ada, echo, host) -> None:
+    made = ada.http.post(
+        "/v1/predictions", headers={"Host": host}, json={"version": "ada/echo", "input": {}}
+    ).json()
+    assert made["urls"]["get"].startswith(f"http://{host}/v1/")

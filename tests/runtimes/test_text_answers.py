@@ -15,6 +15,7 @@ from running import jobs, load, outputs, run
 from app.domain.work import Finished
 from app.runtimes.base import Runtime
 from app.runtimes.demo import SHIPPED
+from app.runtimes.text.closed_objects import close_objects
 
 SCHEMA = {
     "type": "object",
@@ -79,6 +80,27 @@ def test_every_json_answer_fits_its_schema_and_neighbours_say_what_they_say_alon
     for answer in answers:
         validate(json.loads("".join(answer)), SCHEMA)
     assert beside == alone
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_closed"),
+    [
+        ({"properties": {"n": {}}, "required": ["n"]}, True),
+        ({"properties": {"n": {}}, "additionalProperties": True}, False),
+        ({"properties": {"n": {}}, "required": ["m"]}, False),
+        ({"properties": {"n": {}}, "minProperties": 2}, False),
+        ({"properties": {"n": {}}, "anyOf": [{"required": ["n"]}]}, False),
+        ({"allOf": [{"properties": {"n": {}}}, {"properties": {"m": {}}}]}, False),
+        ({"type": "object"}, False),
+    ],
+)
+def test_an_object_has_no_other_members_than_its_schema_names_unless_that_could_fit_nothing(
+    schema, is_closed
+) -> None:
+    nested = {"$defs": {"a": schema}, "anyOf": [{"$ref": "#/$defs/a"}, {"type": "array", "items": schema}]}
+    closed = close_objects(nested)
+    for part in (closed["$defs"]["a"], closed["anyOf"][1]["items"], close_objects(schema)):
+        assert (part.get("additionalProperties") is False) is is_closed
 
 
 @pytest.mark.parametrize(

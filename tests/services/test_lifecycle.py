@@ -256,6 +256,13 @@ def test_without_a_filter_output_and_completed_are_sent_and_without_a_webhook_no
     assert outbox(core, silent.id) == []
 
 
+def test_a_run_that_was_too_short_for_an_output_event_sends_it_with_its_end(core: Core) -> None:
+    running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["output", "completed"])
+    core.lifecycle.finish([ending(running, output=["a"], owes_output=True)])
+    sent = {one.event: orjson.loads(one.body)["output"] for one in outbox(core, running.id)}
+    assert sent == {"output": ["a"], "completed": ["a"]}
+
+
 def test_a_move_that_fails_leaves_no_webhook(core: Core) -> None:
     running = claimed(core, living_worker(core), webhook=HOOK, webhook_events=["completed"])
     assert core.lifecycle.finish([replace(ending(running), attempt=9)]) == [None]

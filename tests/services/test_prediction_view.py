@@ -30,6 +30,16 @@ def test_times_are_iso_with_z_and_urls_follow_the_request(view: PredictionView) 
     assert "stream" not in view.render(prediction())["urls"], "left out, never null"
 
 
+@pytest.mark.parametrize(("public", "base"), [("", "http://asked.test"), ("http://public.test",) * 2])
+def test_a_webhooks_links_are_public_ones_else_those_of_the_request_that_made_it(public, base) -> None:
+    view = PredictionView(MemoryStorage(UrlSigner("s")), "secret", public, 60)
+    own = {"$file": f"outputs/{ID}/1/a.png"}
+    shown = view.render(prediction(output=[own], routing={"base_url": "http://asked.test", "queue": "cpu"}))
+    assert shown["urls"]["get"] == f"{base}/v1/predictions/{ID}"
+    assert shown["output"][0].startswith(f"{base}/v1/files/content/")
+    assert "base_url" not in shown["routing"]
+
+
 def test_a_wait_that_ran_out_says_starting_and_shows_no_output(view: PredictionView) -> None:
     running = prediction(status=Status.PROCESSING, output=["half"])
     assert view.render(running)["output"] == ["half"]

@@ -18,6 +18,7 @@ from app.domain.predictions import Prediction, Status
 from app.domain.work import Chunk, Finished, Restarted, file_out, list_files, map_files
 from app.events import channels
 from app.events.channels import ChunkFrame
+from app.json_text import JsonText
 from app.services.predictions.attempts import HandBack, ProgressUpdate
 from app.storage.memory import MemoryStorage
 from app.storage.signing import UrlSigner
@@ -119,6 +120,28 @@ def test_pieces_that_are_objects_are_progress_and_those_from_a_file_on_come_at_t
     assert run.progress_update() is None
     run.on_event(Finished([]))
     assert run.output == [{"step": 1}, "text", file_out("a.png"), "behind"], "what was streamed, and no other"
+
+
+@pytest.mark.parametrize(("chosen", "owes"), [(["output"], True), (["completed"], False), (None, False)])
+def test_a_run_too_short_for_an_event_of_its_output_owes_one_where_it_was_asked_for(chosen, owes) -> None:
+    run = running(webhook="http://x.test", webhook_events=chosen)
+    run.on_event(Finished("whole"))
+    assert run.as_ending(JsonText.from_value("whole")).owes_output is owes
+    assert run.as_ending(None).owes_output is False, "there is no output"
+
+
+def test_a_run_whose_output_was_sent_on_the_way_owes_none() -> None:
+    run = running(webhook="http://x.test", webhook_events=["output"])
+    run.on_event(Chunk("a"))
+    assert run.progress_update() is not None
+    run.on_event(Finished([]))
+    assert run.as_ending(JsonText.from_value(["a"])).owes_output is False
+
+
+def test_the_logs_begin_with_what_was_left_out_of_the_input() -> None:
+    run = running(routing={"warnings": ["input.size is not an input of this model: it was left out."]})
+    run.on_event(Finished("whole"))
+    assert run.as_ending(None).logs.startswith("input.size is not an input")
 
 
 def test_an_output_that_begins_anew_has_a_greater_number_each_time() -> None:

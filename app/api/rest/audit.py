@@ -58,4 +58,4 @@ def list_audit(
     )
     results = [AuditOut.model_validate(entry, from_attributes=True) for entry in entries[:limit]]
     after = str(results[-1].id) if len(entries) > limit else None
-    return PageOut(previous=None, next=link(request, after), results=results)
+    return PageOut(previous=None, next=link(request, after, "next"), results=results)

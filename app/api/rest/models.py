@@ -164,8 +164,8 @@ async def _list_out(
     request: Request, services: Services, caller: Principal, page: Page[ListedModel]
 ) -> ModelListOut:
     return ModelListOut(
-        previous=link(request, page.previous),
-        next=link(request, page.next),
+        previous=link(request, page.previous, "prev"),
+        next=link(request, page.next, "next"),
         results=await asyncio.gather(
             *(_with_example(request, services, caller, listed, version_in_list) for listed in page.results)
         ),

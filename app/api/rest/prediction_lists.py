@@ -105,7 +105,11 @@ async def list_predictions(
         for each in page.results
     ]
     return answer(
-        {"previous": link(request, page.previous), "next": link(request, page.next), "results": results}
+        {
+            "previous": link(request, page.previous, "prev"),
+            "next": link(request, page.next, "next"),
+            "results": results,
+        }
     )
 
 

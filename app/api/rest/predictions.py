@@ -253,9 +253,12 @@ async def _submission(
         timeout=body.timeout,
         idempotency_key=idempotency_key(request.headers.get("idempotency-key")),
         stop_without_readers=_stops_without_readers(body, version.streams),
-        drops_unknown=not is_strict(request.headers.get("prefer")),
+        drops_unknown=not (
+            services.options.refuse_unknown_inputs or is_strict(request.headers.get("prefer"))
+        ),
         request_id=request.scope["request_id"],
         traceparent=request.scope.get(TRACEPARENT),
+        base_url=base_url(request),
         priority=caller.allowed_priority(body.priority),
         size=body_size(request),
     )

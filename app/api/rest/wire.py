@@ -36,7 +36,11 @@ class PageOut(BaseModel, Generic[T]):
 
 def page_out(request: Request, page: Page[T]) -> PageOut[T]:
     """A page as it is answered to this request."""
-    return PageOut(previous=link(request, page.previous), next=link(request, page.next), results=page.results)
+    return PageOut(
+        previous=link(request, page.previous, "prev"),
+        next=link(request, page.next, "next"),
+        results=page.results,
+    )
 
 
 class UrlsOut(BaseModel):

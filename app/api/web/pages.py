@@ -19,6 +19,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from app.api.deps import Services, ServicesDep, services_of
+from app.api.proxies import PREFIX
 from app.domain.errors import NotFound
 
 router = APIRouter()
@@ -89,9 +90,11 @@ def wants_page(scope: Scope) -> bool:
     return bool(accept.lstrip().lower().startswith((b"text/html", b"application/xhtml")))
 
 
-def base_path(services: Services) -> str:
+def base_path(request: Request) -> str:
     """The path that the app lies below, with a slash at its end."""
-    return urlsplit(services.options.public_url).path.rstrip("/") + "/"
+    public = services_of(request).options.public_url
+    prefix: str = urlsplit(public).path if public else request.scope.get(PREFIX, "")
+    return prefix.rstrip("/") + "/"
 
 
 def page_headers(services: Services) -> dict[str, str]:
@@ -112,7 +115,7 @@ async def show_page(request: Request) -> Response:
     """The same page for every address; its script reads the address."""
     services = services_of(request)
     text = (STATIC / "index.html").read_text("utf-8")
-    text = text.replace("{{base}}", html.escape(base_path(services)))
+    text = text.replace("{{base}}", html.escape(base_path(request)))
     for name in VERSIONED:
         text = text.replace(f"assets/{name}", f"assets/{name}?v={read_file(name).tag}")
     return Response(text, media_type="text/html", headers=page_headers(services))

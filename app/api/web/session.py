@@ -108,7 +108,7 @@ def _set_cookie(answer: Response, request: Request, services: Services, value: s
         request.app.state.cookie_name,
         value,
         max_age=seconds,
-        path=base_path(services),
+        path=base_path(request),
         secure=scheme == "https",
         httponly=True,
         samesite="strict",

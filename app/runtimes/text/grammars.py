@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from app.runtimes.text.closed_objects import close_objects
 from app.runtimes.text.response_formats import ForcedCall, ResponseFormat
 
 KINDS = ("json_schema", "regex", "grammar")  # the inputs of a request that are grammars
@@ -123,6 +124,7 @@ def grammar_text(kind: str, grammar: Any) -> str:
 def json_rule(schema: Any) -> str:
     """The part of a rule that a JSON Schema is."""
     if isinstance(schema, dict):
+        schema = close_objects(schema)
         own = schema.get("x-guidance")
         schema = {**schema, "x-guidance": {**JSON_OPTIONS, **own} if isinstance(own, dict) else JSON_OPTIONS}
     return "%json " + json.dumps(schema)

@@ -36,7 +36,7 @@ class Ending:
     `output_key` the output itself is in the storage, `output_bytes` long, and `output` is what its row says
     of it. `has_webhook`: it may have a webhook, which must be written with it; without any, a group of ends
     is one statement. `keeps_progress`: its output and logs are those that the row has. `file_bytes`: of
-    the files that the output names."""
+    the files that the output names. `owes_output`: an event of its output was asked for and none was sent."""
 
     id: str
     attempt: int
@@ -54,6 +54,7 @@ class Ending:
     output_key: str | None = None
     keeps_progress: bool = False
     file_bytes: int | None = None
+    owes_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)

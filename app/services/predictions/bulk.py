@@ -118,6 +118,7 @@ class Bulk:
                 webhook=prediction.webhook,
                 webhook_events=prediction.webhook_events,
                 timeout=prediction.timeout,
+                base_url=prediction.base_url,
                 request_id=request_id,
                 priority=max(Priority(prediction.priority), principal.highest_priority),
             )

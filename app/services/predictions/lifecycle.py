@@ -160,7 +160,9 @@ class Lifecycle:
         if any(ending.has_webhook for ending in endings):
             with self._database.unit() as session:
                 ended = table.finish(session, rows)
-                webhooks = self._outbox.write(session, ended, "completed")
+                webhooks = self._outbox.write_ends(
+                    session, ended, {each.id for each in endings if each.owes_output}
+                )
         else:
             with self._database.autocommit() as statement:
                 ended = table.finish(statement, rows)

@@ -32,7 +32,8 @@ def output_prefix(prediction_id: str) -> str:
 
 
 class PredictionView:
-    """Renders predictions. `public_url` is used where no request says how the API was reached (webhooks)."""
+    """Renders predictions. Where no request says how the API is reached (webhooks), it is `public_url`, else
+    what the caller's own request said (`Prediction.base_url`)."""
 
     def __init__(self, storage: Storage, secret: str, public_url: str, file_url_seconds: int) -> None:
         self._storage = storage
@@ -51,7 +52,7 @@ class PredictionView:
         """The public object. `as_starting`: what a `Prefer: wait` that ran out answers, because clients take
         any other status for the end. `values` stand for those that are not here; without them these are null
         (logs: empty), and `left_out` names them."""
-        base = base_url or self._public_url
+        base = self.base_for(prediction, base_url)
         shown = prediction.ended or not as_starting
         not_here, others = prediction.not_here, values or {}
         answer: dict[str, Any] = {
@@ -80,6 +81,10 @@ class PredictionView:
             answer["left_out"] = list(not_here)
         self._add_details(answer, prediction)
         return answer
+
+    def base_for(self, prediction: Prediction, base_url: str = "") -> str:
+        """What URLs begin with."""
+        return base_url or self._public_url or prediction.base_url
 
     @staticmethod
     def _add_details(answer: dict[str, Any], prediction: Prediction) -> None:

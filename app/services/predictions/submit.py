@@ -89,12 +89,14 @@ class Submission:
     response: Mapping[str, Any] | None = None  # kept for whoever shows it as a response
     request_id: str | None = None  # of the request that it came with
     traceparent: str | None = None  # of its trace, where there is one
+    base_url: str | None = None  # how its caller reached the API, for the links in a webhook's body
     priority: Priority = Priority.DEFAULT
     size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
     def requested(self) -> dict[str, Any]:
         """What is kept in `routing` beside the policy's choice."""
-        kept = {**self._wishes(), "request_id": self.request_id, "traceparent": self.traceparent}
+        came = {"request_id": self.request_id, "traceparent": self.traceparent}
+        kept = {**self._wishes(), **came, "base_url": self.webhook and self.base_url}
         return {name: value for name, value in kept.items() if value}
 
     def _wishes(self) -> dict[str, Any]:

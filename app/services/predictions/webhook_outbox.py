@@ -1,7 +1,7 @@
 """The webhooks of a move: rows written in its transaction, so that neither is there without the other. Knows
 no sending."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ from app.db import deliveries
 from app.db import predictions as table
 from app.domain.errors import StorageFailed
 from app.domain.predictions import Prediction
-from app.domain.webhooks import delivery_id, wants
+from app.domain.webhooks import EVENTS_OF_ATTEMPT, delivery_id, wants
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.whole_answers import WholeAnswers
 
@@ -41,6 +41,16 @@ class WebhookOutbox:
         for group in split_groups(rows, GROUP, lambda row: len(row["body"])):
             deliveries.insert_many(session, group)
         return [delivery_id(prediction.id, event, number) for prediction in wanting]
+
+    def write_ends(self, session: Session, ended: Sequence[Prediction], owing: Collection[str]) -> list[str]:
+        """The same of the ends of attempts; `owing`: the ids of those that have yet to send an event of their
+        output."""
+        outputs: list[str] = []
+        for prediction in ended:
+            if prediction.id in owing:
+                number = prediction.attempt * EVENTS_OF_ATTEMPT
+                outputs += self.write(session, [prediction], "output", number)
+        return outputs + self.write(session, ended, "completed")
 
     def _row(self, session: Session, prediction: Prediction, event: str, number: int) -> dict[str, Any]:
         return {

@@ -72,7 +72,8 @@ class WholeAnswers:
     def _with_links(self, prediction: Prediction, base_url: str) -> bytes:
         """An output that may name files has to be read: each reader gets links of its own."""
         output = self.stored.whole_output(prediction)
-        return orjson.dumps(self._view.with_links(output, prediction.id, base_url))
+        base = self._view.base_for(prediction, base_url)
+        return orjson.dumps(self._view.with_links(output, prediction.id, base))
 
     def _open(self, text: StoredText | bytes) -> JsonBlocks:
         if isinstance(text, bytes):
