@@ -89,10 +89,10 @@ class Run:
         "prediction",
         "progress",
         "reason",
+        "sent_output",
         "shown",
         "stopped",
         "submitted",
-        "sent_output",
         "updates",
         "written_at",
     )

@@ -44,7 +44,7 @@ def make_reader(folder: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     shutil.copytree(SHIPPED / "words", folder)
-    config = AutoConfig.from_pretrained(folder, n_positions=8192)
+    config = AutoConfig.from_pretrained(folder, n_positions=16384, n_embd=32, n_layer=1, n_head=2)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
 
 

@@ -1,0 +1,110 @@
+"""langchain's models: chat, tools, structured answers, texts, embeddings, rerank."""
+
+import asyncio
+import importlib.util
+import os
+from pathlib import Path
+
+import openai
+from langchain_cohere import CohereRerank
+from langchain_core.documents import Document
+from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
+from pydantic import BaseModel, Field
+
+# litellm is here for its copy of the file that tiktoken would fetch from another host.
+REQUIRES = ("langchain-openai==1.7.4", "langchain-cohere==0.6.0", "litellm==1.110.2")
+CALLS = (
+    "openai.chat.completions.create",
+    "openai.completions.create",
+    "openai.embeddings.create",
+    "openai.responses.create",
+    "rerank.cohere",
+)
+TEXT, CALLER, EMBED, RANKER = (os.environ.get(name, "") for name in ("TEXT", "CALLER", "EMBED", "RANKER"))
+Place = dict[str, str]
+
+
+class Number(BaseModel):
+    """A number."""
+
+    n: int = Field(ge=0, le=9)
+
+
+@tool
+def turn(n: bool) -> bool:
+    """Turns it round."""
+    return not n
+
+
+def main() -> None:
+    place = {"base_url": os.environ["LOVAGE_URL"] + "/v1", "api_key": os.environ["LOVAGE_KEY"]}
+    chat(place)
+    asyncio.run(chat_beside(place))
+    tools(place)
+    vectors(place)
+    ranked = CohereRerank(
+        model=RANKER, base_url=os.environ["LOVAGE_URL"], cohere_api_key=os.environ["LOVAGE_KEY"], top_n=2
+    ).compress_documents([Document("A plant."), Document("A whale."), Document("")], "What is celery?")
+    assert len(ranked) == 2
+    assert "relevance_score" in ranked[0].metadata
+
+
+def chat(place: Place) -> None:
+    model = ChatOpenAI(model=TEXT, max_tokens=4, stream_usage=True, **place)
+    assert model.invoke("Hello").content
+    parts = list(model.stream("Hello"))
+    assert "".join(str(part.content) for part in parts)
+    assert any(part.usage_metadata for part in parts)
+    assert OpenAI(model=TEXT, max_tokens=4, **place).invoke("The whale")
+    assert list(OpenAI(model=TEXT, max_tokens=4, **place).stream("The whale"))
+    assert ChatOpenAI(model=TEXT, max_tokens=4, use_responses_api=True, **place).invoke("Hello").content
+    try:
+        ChatOpenAI(model="nobody/none", **place).invoke("Hello")
+    except openai.NotFoundError:
+        return
+    raise AssertionError("a model that is not there has answered")
+
+
+async def chat_beside(place: Place) -> None:
+    model = ChatOpenAI(model=TEXT, max_tokens=4, **place)
+    assert len(await model.abatch(["Hello"] * 3)) == 3
+    assert [part async for part in model.astream("Hello")]
+
+
+def tools(place: Place) -> None:
+    caller = ChatOpenAI(model=CALLER, max_tokens=200, **place)
+    bound = caller.bind_tools([turn], tool_choice="turn", parallel_tool_calls=False)
+    call = bound.invoke("Hello")
+    assert set(call.tool_calls[0]["args"]) == {"n"}
+    result = ToolMessage(str(turn.invoke(call.tool_calls[0]["args"])), tool_call_id=call.tool_calls[0]["id"])
+    history = [HumanMessage("Hello"), call, result]
+    assert ChatOpenAI(model=CALLER, max_tokens=4, **place).bind_tools([turn]).invoke(history).id
+    assert any(part.tool_call_chunks for part in bound.stream("Hello"))
+    for method in ("json_schema", "function_calling"):
+        structured = caller.with_structured_output(Number, method=method)
+        assert structured.invoke("A number?").n <= 9, method
+
+
+def vectors(place: Place) -> None:
+    with_texts = OpenAIEmbeddings(model=EMBED, check_embedding_ctx_length=False, **place)
+    assert len(with_texts.embed_documents(["a", "b", ""])) == 3
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(tokenizers())
+    try:
+        OpenAIEmbeddings(model=EMBED, **place).embed_query("a text")
+    except openai.BadRequestError as error:
+        assert "check_embedding_ctx_length" in str(error), error
+    else:
+        raise AssertionError("ids of another tokenizer were taken")
+
+
+def tokenizers() -> Path:
+    found = importlib.util.find_spec("litellm")
+    assert found
+    assert found.origin
+    return Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
+
+
+if __name__ == "__main__":
+    main()
