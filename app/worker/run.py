@@ -103,7 +103,7 @@ class Run:
         self.folder: Path | None = None
         self.file_bytes: int | None = None  # of the files that it has stored
         self.stopped: Stop | None = Stop.CANCEL if prediction.cancel_requested else None
-        self.has_own_timeout = self.in_batch = False  # less time than its version's; it has begun
+        self.has_own_timeout = self.in_batch = self.sent_output = False  # less than its version's; begun
         self.reason: str | None = None  # why it was canceled
         self.charge: Charge | None = None  # to its user's share
         self.began, self.submitted = time.monotonic(), 0.0  # the second: when the engine got it
@@ -111,15 +111,13 @@ class Run:
         self.metrics: dict[str, Any] = {}
         self.chunks: list[Any] = []
         self.shown = self.updates = 0
-        self.generation = prediction.generation
-        self.logs = "".join(f"{warning}\n" for warning in prediction.warnings)
+        self.generation, self.logs = prediction.generation, opening_logs(prediction)
         self.delivered: Delivered | None = None
         if isinstance(prediction.output, list):
             self.go_on_with(Delivered(prediction.output, [None] * len(prediction.output)), self.generation)
         self.progress: dict[str, int] | None = None
         self.ending: Finished | Failed | Canceled | Crashed | None = None
         self.changed: set[str] = set()
-        self.sent_output = False  # a webhook of its output is on its way
 
     @property
     def fence(self) -> Fence:
@@ -234,15 +232,7 @@ class Run:
             output_bytes or (len(output) if output else None),
             key,
             file_bytes=self.file_bytes,
-            owes_output=self._owes_output and (output is not None or key is not None),
-        )
-
-    @property
-    def _owes_output(self) -> bool:
-        """Whether its caller asked for events of its output by name, and it was too short for any."""
-        prediction = self.prediction
-        return bool(
-            prediction.webhook and "output" in (prediction.webhook_events or ()) and not self.sent_output
+            owes_output=owes_output(self) and (output is not None or key is not None),
         )
 
     @property
@@ -268,15 +258,31 @@ class Run:
             return None
         changed, self.changed = self.changed, set()
         output = self.output_shown or [] if "output" in changed else None
-        due = {"output": output is not None, "logs": "logs" in changed}
-        webhook, chosen = self.prediction.webhook, self.prediction.webhook_events
-        events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
-        self.sent_output = self.sent_output or "output" in events
+        events = due_events(self, output=output is not None, logs="logs" in changed)
         self.updates += 1
         number = self.prediction.attempt * EVENTS_OF_ATTEMPT + self.updates
         generation = None if output is None else self.generation
-        logs = self.logs if due["logs"] else None
+        logs = self.logs if "logs" in changed else None
         return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)
+
+
+def opening_logs(prediction: Prediction) -> str:
+    """What was said to its caller when it was accepted."""
+    return "".join(f"{warning}\n" for warning in prediction.warnings)
+
+
+def due_events(run: Run, **due: bool) -> tuple[str, ...]:
+    """The events that its webhook is to have of what has changed."""
+    webhook, chosen = run.prediction.webhook, run.prediction.webhook_events
+    events = tuple(event for event in due if due[event] and webhook and wants(chosen, event))
+    run.sent_output = run.sent_output or "output" in events
+    return events
+
+
+def owes_output(run: Run) -> bool:
+    """Whether its caller asked for events of its output by name, and it was too short for any."""
+    asked = run.prediction.webhook and "output" in (run.prediction.webhook_events or ())
+    return bool(asked and not run.sent_output)
 
 
 def show(run: Run, data: Any) -> ChunkFrame | None:

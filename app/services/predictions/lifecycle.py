@@ -160,9 +160,7 @@ class Lifecycle:
         if any(ending.has_webhook for ending in endings):
             with self._database.unit() as session:
                 ended = table.finish(session, rows)
-                webhooks = self._outbox.write_ends(
-                    session, ended, {each.id for each in endings if each.owes_output}
-                )
+                webhooks = self._outbox.write_ends(session, ended, endings)
         else:
             with self._database.autocommit() as statement:
                 ended = table.finish(statement, rows)

@@ -1,7 +1,7 @@
 """The webhooks of a move: rows written in its transaction, so that neither is there without the other. Knows
 no sending."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,6 +14,7 @@ from app.db import predictions as table
 from app.domain.errors import StorageFailed
 from app.domain.predictions import Prediction
 from app.domain.webhooks import EVENTS_OF_ATTEMPT, delivery_id, wants
+from app.services.predictions.attempts import Ending
 from app.services.predictions.prediction_view import PredictionView
 from app.services.predictions.whole_answers import WholeAnswers
 
@@ -42,10 +43,11 @@ class WebhookOutbox:
             deliveries.insert_many(session, group)
         return [delivery_id(prediction.id, event, number) for prediction in wanting]
 
-    def write_ends(self, session: Session, ended: Sequence[Prediction], owing: Collection[str]) -> list[str]:
-        """The same of the ends of attempts; `owing`: the ids of those that have yet to send an event of their
-        output."""
-        outputs: list[str] = []
+    def write_ends(
+        self, session: Session, ended: Sequence[Prediction], endings: Sequence[Ending]
+    ) -> list[str]:
+        """The same of the ends of attempts, after the event of its output that a short run still owes."""
+        owing, outputs = {ending.id for ending in endings if ending.owes_output}, list[str]()
         for prediction in ended:
             if prediction.id in owing:
                 number = prediction.attempt * EVENTS_OF_ATTEMPT
