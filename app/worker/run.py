@@ -281,8 +281,8 @@ def due_events(run: Run, **due: bool) -> tuple[str, ...]:
 
 def owes_output(run: Run) -> bool:
     """Whether its caller asked for events of its output by name, and it was too short for any."""
-    asked = run.prediction.webhook and "output" in (run.prediction.webhook_events or ())
-    return bool(asked and not run.sent_output)
+    is_wanted = run.prediction.webhook and "output" in (run.prediction.webhook_events or ())
+    return bool(is_wanted and not run.sent_output)
 
 
 def show(run: Run, data: Any) -> ChunkFrame | None:
