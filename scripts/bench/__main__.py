@@ -32,6 +32,7 @@ BENCHES = {
     "million": "a million waiting predictions",
     "threads": "threads, processes and wait policies",
     "web_app": "the web app by the browser's own trace: first view, long lists and streams, idle pages",
+    "direct": "calling a worker itself by gRPC",
     "gateway": "500 in flight at a backend that takes 2 s",
 }
 

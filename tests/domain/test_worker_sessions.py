@@ -31,3 +31,13 @@ def test_a_key_stays_with_its_worker_until_that_is_gone_or_full() -> None:
     assert moved == [key for key in keys if before[key] and before[key].host == "host0"]
     full = [candidate("host0", running=4), *FLEET[1:]]
     assert {key: choose_worker(full, key) for key in keys} == without
+
+
+def test_workers_that_did_not_answer_are_passed_over_while_there_is_another() -> None:
+    for key in ("", "k1"):
+        chosen = choose_worker(FLEET, key)
+        assert chosen
+        other = choose_worker(FLEET, key, [chosen.pinned])
+        assert other
+        assert other.host != chosen.host
+        assert choose_worker(FLEET, key, [each.worker.pinned for each in FLEET]) == chosen

@@ -45,6 +45,13 @@ class SessionIn(BaseModel):
         max_length=200,
         description="The same key leads to the same worker while it is there and has capacity.",
     )
+    exclude: Annotated[
+        list[Annotated[str, Field(max_length=320)]],
+        Field(
+            max_length=100,
+            description="`worker` of sessions whose worker did not answer: passed over while another fits.",
+        ),
+    ] = []
 
 
 class SessionOut(BaseModel):
@@ -74,7 +81,9 @@ async def create_session(services: ServicesDep, caller: CanPredict, body: Sessio
     and this model alone."""
     version = await services.model_names.runnable(caller, body.model)
     sessions = WorkerSessions(services.fleet, services.people.grants)
-    session = await sessions.open(caller, version, body.requirements.values(), affinity=body.affinity)
+    session = await sessions.open(
+        caller, version, body.requirements.values(), affinity=body.affinity, exclude=body.exclude
+    )
     grant = session.grant
     return SessionOut(
         address=session.address,

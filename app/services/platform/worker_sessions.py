@@ -2,7 +2,7 @@
 session is stored."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,14 @@ class WorkerSessions:
         requirements: Mapping[str, Any],
         *,
         affinity: str = "",
+        exclude: Collection[str] = (),
     ) -> WorkerSession:
-        """With `requirements` beside those of the version (`device`, `memory_bytes`). Raises Unavailable
-        where no worker takes direct calls."""
+        """With `requirements` beside those of the version (`device`, `memory_bytes`); workers of the names
+        in `exclude` only where there is no other. Raises Unavailable where no worker takes direct calls."""
         own = version.config.get("require") or {}
         choice = await self._fleet.explain(version.id, {**version.config, "require": {**own, **requirements}})
         key = f"{caller.user_id}\x00{affinity}" if affinity else ""
-        worker = choose_worker(choice.candidates, key)
+        worker = choose_worker(choice.candidates, key, exclude)
         if worker is None:
             raise Unavailable(NOBODY, retry_after=RETRY_SECONDS)
         grant = self._grant(caller, version, worker)

@@ -7164,6 +7164,12 @@ export interface components {
              */
             affinity: string;
             /**
+             * Exclude
+             * @description `worker` of sessions whose worker did not answer: passed over while another fits.
+             * @default []
+             */
+            exclude: string[];
+            /**
              * Model
              * @description `owner/name`, `owner/name:version`, an alias, a bare name.
              */
