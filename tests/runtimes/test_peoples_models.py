@@ -9,7 +9,6 @@ import pytest
 import torch
 import transformers as t
 from running import jobs, load, outputs
-from sentence_transformers import CrossEncoder
 from tiny_models import bert, break_weight, change_json, copied, gpt2, reranker, word_pieces
 
 from app.domain.work import Failed, Finished, Log
@@ -148,6 +147,8 @@ PAIRS = [["the whale", text] for text in ("is white", "hello good word, ada live
 )
 def test_decoders_score_pairs_as_alone(tmp_path: Path, config: dict[str, Any]) -> None:
     folder = reranker(tmp_path / "m", **config)
+    from sentence_transformers import CrossEncoder  # takes seconds, in every process that collects tests
+
     library = CrossEncoder(str(folder), device="cpu")
     expected = [float(library.predict([pair])[0]) for pair in PAIRS]
     model = load("pair-scoring", folder)
@@ -164,6 +165,8 @@ def test_scores_are_those_of_the_cross_encoder(tmp_path: Path, labels: int, acti
     if activation:
         name = f"torch.nn.modules.{activation}"
         change_json(folder / "config.json", sentence_transformers={"activation_fn": name})
+    from sentence_transformers import CrossEncoder
+
     expected = CrossEncoder(str(folder), device="cpu").predict(PAIRS)
     wishes = {"raw_scores": True} if labels > 1 and not activation else {}  # by itself it is probabilities
     [scores] = outputs(load("pair-scoring", folder), [{"pairs": PAIRS, **wishes}], tmp_path / "out")

@@ -8,12 +8,24 @@ import numpy
 import pytest
 import torch
 from running import jobs, load, outputs
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer import modules as parts
 from tiny_models import VOCABULARY, bert, change_json, copied, save, word_pieces
 from transformers import T5Config, T5EncoderModel
 
 from app.runtimes.encoders import sentence_folder
+
+
+def library() -> Any:
+    """Imported when it is compared with: that takes seconds, in every process that collects tests."""
+    import sentence_transformers
+
+    return sentence_transformers
+
+
+def parts() -> Any:
+    from sentence_transformers.sentence_transformer import modules
+
+    return modules
+
 
 TEXTS = ["The whale is white.", "x", "", "A rather longer text about nothing, with some commas, too. " * 9]
 
@@ -24,14 +36,16 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_equal_to_the_library(folder: Path, tmp_path: Path, texts: Any = TEXTS, **inputs: Any) -> None:
-    expected = SentenceTransformer(str(folder), device="cpu").encode(texts, **inputs)
+    expected = library().SentenceTransformer(str(folder), device="cpu").encode(texts, **inputs)
     [ours] = outputs(load("embedding", folder), [{"text": texts, **inputs}], tmp_path / "out")
     numpy.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
 def made_of(encoder: Path, folder: Path, *behind: Any, **prompts: Any) -> Path:
     """A folder that the library wrote: the encoder, and these modules behind it."""
-    model = SentenceTransformer(modules=[parts.Transformer(str(encoder)), *behind], device="cpu", **prompts)
+    model = library().SentenceTransformer(
+        modules=[parts().Transformer(str(encoder)), *behind], device="cpu", **prompts
+    )
     model.save(str(folder), create_model_card=False)
     return folder
 
@@ -43,12 +57,12 @@ def test_poolings_and_lengths_are_those_of_the_library(
     encoder: Path, tmp_path: Path, pooling: str, normalize: bool
 ) -> None:
     theirs = "mean_sqrt_len_tokens" if pooling == "mean_sqrt_len" else pooling
-    behind = [parts.Pooling(32, theirs), *([parts.Normalize()] if normalize else [])]
+    behind = [parts().Pooling(32, theirs), *([parts().Normalize()] if normalize else [])]
     assert_equal_to_the_library(made_of(encoder, tmp_path / "m", *behind), tmp_path)
 
 
 def test_several_poolings_stand_side_by_side(encoder: Path, tmp_path: Path) -> None:
-    folder = made_of(encoder, tmp_path / "m", parts.Pooling(32, ("mean", "cls", "max")))
+    folder = made_of(encoder, tmp_path / "m", parts().Pooling(32, ("mean", "cls", "max")))
     assert_equal_to_the_library(folder, tmp_path)
 
 
@@ -63,8 +77,8 @@ def test_several_poolings_stand_side_by_side(encoder: Path, tmp_path: Path) -> N
 )
 def test_dense_layers_are_applied(encoder: Path, tmp_path: Path, dense: dict[str, Any]) -> None:
     torch.manual_seed(2)
-    layers = [parts.Dense(32, **dense), parts.LayerNorm(dense["out_features"]), parts.Dropout()]
-    folder = made_of(encoder, tmp_path / "m", parts.Pooling(32), *layers, parts.Normalize())
+    layers = [parts().Dense(32, **dense), parts().LayerNorm(dense["out_features"]), parts().Dropout()]
+    folder = made_of(encoder, tmp_path / "m", parts().Pooling(32), *layers, parts().Normalize())
     assert_equal_to_the_library(folder, tmp_path)
 
 
@@ -72,9 +86,9 @@ def test_static_embeddings_are_the_mean_of_their_vectors(encoder: Path, tmp_path
     from tokenizers import Tokenizer
 
     torch.manual_seed(2)
-    static = parts.StaticEmbedding(Tokenizer.from_file(str(encoder / "tokenizer.json")), embedding_dim=16)
+    static = parts().StaticEmbedding(Tokenizer.from_file(str(encoder / "tokenizer.json")), embedding_dim=16)
     folder = tmp_path / "m"
-    SentenceTransformer(modules=[static, parts.Normalize()], device="cpu").save(
+    library().SentenceTransformer(modules=[static, parts().Normalize()], device="cpu").save(
         str(folder), create_model_card=False
     )
     assert_equal_to_the_library(folder, tmp_path)
@@ -137,7 +151,7 @@ def test_a_plain_encoder_has_the_mean_as_its_vector(encoder: Path, tmp_path: Pat
 
 
 def test_vectors_are_cut_where_the_folder_says(encoder: Path, tmp_path: Path) -> None:
-    folder = made_of(encoder, tmp_path / "m", parts.Pooling(32))
+    folder = made_of(encoder, tmp_path / "m", parts().Pooling(32))
     change_json(folder / "config_sentence_transformers.json", truncate_dim=12)
     assert_equal_to_the_library(folder, tmp_path)
 
@@ -149,17 +163,17 @@ PROMPTS = {"query": "Find what answers this: ", "document": ""}
 def test_prompts_are_put_before_texts_and_pooled_as_the_folder_says(
     encoder: Path, tmp_path: Path, include_prompt: bool, default: str | None
 ) -> None:
-    pooling = parts.Pooling(32, ("mean", "cls", "weightedmean"), include_prompt=include_prompt)
+    pooling = parts().Pooling(32, ("mean", "cls", "weightedmean"), include_prompt=include_prompt)
     folder = made_of(encoder, tmp_path / "m", pooling, prompts=PROMPTS, default_prompt_name=default)
-    library, ours = SentenceTransformer(str(folder), device="cpu"), load("embedding", folder)
+    theirs, ours = library().SentenceTransformer(str(folder), device="cpu"), load("embedding", folder)
     inputs = [{}, {"prompt_name": "query"}, {"prompt_name": "document"}, {"prompt": "instead of it "}]
     vectors = outputs(ours, [{"text": TEXTS[:2], **each} for each in inputs], tmp_path / "out")
     for each, found in zip(inputs, vectors, strict=True):
-        numpy.testing.assert_allclose(found, library.encode(TEXTS[:2], **each), atol=1e-5, err_msg=str(each))
+        numpy.testing.assert_allclose(found, theirs.encode(TEXTS[:2], **each), atol=1e-5, err_msg=str(each))
 
 
 def test_a_prompt_that_is_not_there_is_refused_by_name(encoder: Path, tmp_path: Path) -> None:
-    folder = made_of(encoder, tmp_path / "m", parts.Pooling(32), prompts=PROMPTS)
+    folder = made_of(encoder, tmp_path / "m", parts().Pooling(32), prompts=PROMPTS)
     with pytest.raises(
         ValueError, match="prompt_name: the model has no prompt 'poem'; it has: document, query"
     ):
