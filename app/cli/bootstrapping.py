@@ -12,7 +12,7 @@ from app.db.session import Database, connect
 from app.domain.errors import NotFound
 from app.local.secret_file import write_private
 from app.runtimes import registry
-from app.runtimes.demo import demo_minilm_folder, shipped_folder
+from app.runtimes.demo import demo_minilm_folder, shipped_folder, shipped_readme
 from app.services.catalogue import runtime_index
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.model_versions import ModelVersions
@@ -72,6 +72,7 @@ def _demo_models(settings: Settings, database: Database, principal: Principal) -
     catalogue, versions = Catalogue(database, maker), ModelVersions(database, maker)
     for name, (description, version) in demo_versions().items():
         values: dict[str, Any] = {"visibility": "public", "description": description}
+        values |= {"readme": shipped_readme(name)}
         try:
             catalogue.get(
                 principal, OWNER, name

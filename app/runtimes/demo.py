@@ -30,6 +30,16 @@ def package_roots() -> list[Path]:
     return [folder.resolve()] if folder else []
 
 
+def shipped_readme(name: str) -> str | None:
+    """What `demo_models/<name>/README.md` says, without the block of metadata at its head."""
+    file = SHIPPED / name / "README.md"
+    if not file.is_file():
+        return None
+    content = file.read_text("utf-8")
+    _, fence, text = content.removeprefix("---\n").partition("\n---\n")
+    return (text if fence and content.startswith("---\n") else content).strip()
+
+
 def shipped_folder(name: str) -> Path | None:
     """The shipped `demo_models/<name>` when it holds a model (any config or index file), else None."""
     folder = SHIPPED / name

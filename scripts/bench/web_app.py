@@ -28,8 +28,9 @@ from scripts.bench.stage import Line, Stage, cpu, show, stage
 VIEW_BAR_SECONDS, TASK_BAR_MS, IDLE_BAR = 1.0, 100.0, 0.002
 MANY, TOKENS, STREAM_SECONDS = 100_000, 10_000, 12
 WIDE = {"width": 1360, "height": 900}
-CATEGORIES = ["toplevel", "devtools.timeline", "devtools.timeline.frame"]
+FRAMES = "disabled-by-default-devtools.timeline.frame"
 SETTLED_SECONDS = 6.0  # until a page has asked for all that it shows at first
+PARTS = ("view", "list", "stream", "idle")
 IDLE_PAGES = {"home": "/", "playground": "/models/demo/words", "fleet": "/fleet"}
 
 
@@ -56,8 +57,15 @@ class Trace:
             ),
             reverse=True,
         )
-        self.drawn = sum(each["name"] == "DrawFrame" for each in events)
-        self.dropped = sum(each["name"] == "DroppedFrame" for each in events)
+        frames = [
+            each["args"]["frame_reporter"]
+            for each in events
+            if each["name"] == "PipelineReporter" and "frame_reporter" in each.get("args", {})
+        ]
+        self.drawn = sum(frame["state"].startswith("STATE_PRESENTED") for frame in frames)
+        self.dropped = sum(
+            frame["state"] == "STATE_DROPPED" and frame["affects_smoothness"] for frame in frames
+        )
         if not self.tasks:
             raise RuntimeError("the trace has no tasks")
 
@@ -74,10 +82,10 @@ class Trace:
 
 
 @contextmanager
-def traced(browser: Browser, page: Page) -> Iterator[Trace]:
-    """What happens within is in the trace when the block has ended."""
+def traced(browser: Browser, page: Page, *more: str) -> Iterator[Trace]:
+    """What happens within is in the trace when the block has ended; `more` are categories of it."""
     trace = Trace()
-    browser.start_tracing(page=page, categories=CATEGORIES)
+    browser.start_tracing(page=page, categories=["toplevel", "devtools.timeline", *more])
     yield trace
     trace.read(browser.stop_tracing())
 
@@ -187,7 +195,7 @@ def long_stream(at: Desk) -> list[Line]:
     page = context.new_page()
     page.goto(at.url(f"/p/{made['id']}"))
     expect(page.get_by_test_id("text-output")).to_contain_text("token", timeout=60_000)
-    with traced(at.browser, page) as trace:
+    with traced(at.browser, page, FRAMES) as trace:
         shown = page.get_by_test_id("run").first
         expect(shown).to_have_attribute("data-status", "succeeded", timeout=120_000)
     context.close()
@@ -238,7 +246,7 @@ def share(processes: list[psutil.Process], seconds: float) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="that each idle page is watched")
-    parser.add_argument("--only", choices=("view", "list", "stream", "idle"), help="one of its parts")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts of it")
     arguments = parser.parse_args()
     with stage() as on, desk(on) as at:
         on.predict("demo/echo", {"text": "warm"})
@@ -248,7 +256,7 @@ def main() -> int:
             "stream": lambda: long_stream(at),
             "idle": lambda: idle_pages(at, arguments.idle_seconds),
         }
-        lines = [line for name, part in parts.items() if arguments.only in (None, name) for line in part()]
+        lines = [line for name, part in parts.items() if name in arguments.only for line in part()]
     return show(lines)
 
 

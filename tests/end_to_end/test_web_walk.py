@@ -95,6 +95,11 @@ def test_each_demo_model_runs_from_its_form(watched: Watched) -> None:
     expect(page.get_by_label("Message 3", exact=True)).to_be_visible()
 
 
+def test_a_demo_model_says_what_it_is_in_its_readme(watched: Watched) -> None:
+    page = watched.go("/models/demo/words?tab=readme")
+    expect(page.get_by_role("heading", name="demo/words: English words")).to_be_visible()
+
+
 def test_two_runs_stand_side_by_side_and_a_link_shows_both_again(watched: Watched) -> None:
     page = watched.go("/models/demo/echo")
     page.get_by_label("Text", exact=True).fill("left one")

@@ -21,7 +21,8 @@ import {
 } from "../ui/basics";
 import { toast, toastError } from "../ui/toasts";
 
-export function Devices({ workers }: { workers: Worker[] }) {
+/** `at`: when this was asked for; on an idle page that may be a while ago, and no worker is silent for it. */
+export function Devices({ workers, at }: { workers: Worker[]; at: number }) {
   if (!workers.length)
     return (
       <div className="card">
@@ -36,7 +37,7 @@ export function Devices({ workers }: { workers: Worker[] }) {
       <h2 className="mb-3 text-lg font-semibold">Devices</h2>
       <div className={clsx("grid gap-4", workers.length > 1 && "xl:grid-cols-2")}>
         {workers.map((worker) => (
-          <Device key={worker.id} worker={worker} />
+          <Device key={worker.id} worker={worker} at={at} />
         ))}
       </div>
     </section>
@@ -52,12 +53,13 @@ const STATES: Record<string, BadgeTone> = {
   failed: "red",
 };
 
-function Device({ worker }: { worker: Worker }) {
+function Device({ worker, at }: { worker: Worker; at: number }) {
   const now = useNow(1000);
   const facts = worker.device_facts as { name?: string; total_bytes?: number };
   const models = worker.models as unknown as LoadedModel[];
   const used = models.reduce((sum, model) => sum + model.bytes, 0);
   const age = (now - Date.parse(worker.seen_at)) / 1000;
+  const isSilent = (at - Date.parse(worker.seen_at)) / 1000 > SILENT_SECONDS;
   const drained = worker.queues.length === 0;
   return (
     <article className="card p-5" aria-label={`${worker.device} on ${worker.host}`}>
@@ -79,10 +81,8 @@ function Device({ worker }: { worker: Worker }) {
         </div>
         <div className="flex flex-wrap justify-end gap-1.5">
           {drained && <Badge tone="amber">drained</Badge>}
-          <Badge tone={age > SILENT_SECONDS ? "red" : "green"}>
-            {age > SILENT_SECONDS
-              ? `silent for ${seconds(age)}`
-              : `seen ${age < 3 ? "now" : ago(worker.seen_at, now)}`}
+          <Badge tone={isSilent ? "red" : "green"}>
+            {isSilent ? `silent for ${seconds(age)}` : `seen ${age < 3 ? "now" : ago(worker.seen_at, now)}`}
           </Badge>
         </div>
       </div>

@@ -12,7 +12,7 @@ import { Devices } from "./fleet-devices";
 import { Queues } from "./fleet-queues";
 
 const BUSY_MS = 2_500;
-const IDLE_MS = 15_000;
+const IDLE_MS = 20_000;
 const WINDOWS = ["1h", "6h", "24h", "48h"];
 
 export function FleetPage({ window = "6h" }: { window?: string }) {
@@ -34,7 +34,7 @@ export function FleetPage({ window = "6h" }: { window?: string }) {
       {found && (
         <div className="space-y-6">
           <Figures status={found} />
-          {found.workers ? <Devices workers={found.workers} /> : <Hardware />}
+          {found.workers ? <Devices workers={found.workers} at={status.dataUpdatedAt} /> : <Hardware />}
           <Queues status={found} />
           {session?.user && <Charts window={window} />}
         </div>

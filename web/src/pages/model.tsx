@@ -664,7 +664,7 @@ function NewVersion({ model }: { model: Model }) {
     },
   });
   return (
-    <Section title="Add a version" hint="It becomes the current one" className="lg:col-span-2">
+    <Section title="Add a version" hint="A new one becomes the current one" className="lg:col-span-2">
       <form
         className="flex flex-wrap items-end gap-3"
         onSubmit={(event) => {
