@@ -6,26 +6,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, stop
+from app.cli.connection import EXIT_FAILED, EXIT_USAGE, stop
 from app.local.errors import LocalError
 
 if TYPE_CHECKING:
     from app.local.certificates import CertificateFiles, CertificateFolder
 
 PANEL = "Administration"
+MOST_PORTS = 65_536
 DEFAULT_FOLDER = Path("certificates")
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the group."""
-    group = typer.Typer(help="Make certificates for trying out TLS.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Make certificates for trying out TLS, and check what a port wants.", no_args_is_help=True
+    )
     group.callback()(_certs)
     group.command("init")(init)
+    group.command("check")(check)
     app.add_typer(group, name="certs", rich_help_panel=PANEL)
 
 
 def _certs() -> None:
-    """Make certificates for trying out TLS."""
+    """Make certificates for trying out TLS, and check what a port wants."""
 
 
 def init(
@@ -54,6 +58,25 @@ def init(
     for files in (pairs.authority, server, *clients):
         print(screen.visible(f"{'made' if files.is_new else 'kept'} {files.certificate}, {files.key}"))
     print(screen.visible(_settings(pairs, server, has_clients=bool(clients))))
+
+
+def check(
+    address: Annotated[str, typer.Argument(help="host:port of a worker's GRPC_PORT.")],
+    ca: Annotated[Path | None, typer.Option(help="The server's authority (PEM).")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="The client's certificate (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+) -> None:
+    """Say in a sentence why a client with these files cannot call a port, or that it can."""
+    from app.cli.tls_check import TlsClient, find_fault
+
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < MOST_PORTS:
+        stop(f"{address[:100]!r} is no address: write host:port", EXIT_USAGE)
+    if bool(certificate) != bool(key):
+        stop("--certificate and --key belong together", EXIT_USAGE)
+    if fault := find_fault(host.strip("[]"), int(port), TlsClient(ca, certificate, key)):
+        stop(f"{address}: {fault}", EXIT_FAILED)
+    print(screen.visible(f"{address} can be called over TLS with these files"))
 
 
 def _settings(pairs: "CertificateFolder", server: "CertificateFiles", *, has_clients: bool) -> str:

@@ -6,6 +6,7 @@ import grpc
 import pytest
 from rpc_client import Client, echo_request, refusal, texts_of
 
+from app.cli.tls_check import TlsClient, find_fault
 from app.db import predictions as table
 from app.db.tables import UserRow
 from app.domain.errors import Unavailable
@@ -92,3 +93,21 @@ def test_files_that_cannot_serve_are_named_before_the_worker_starts(serve, folde
     wrong_key = folder.make_client("other").key
     with pytest.raises(Unavailable, match=r"client-other\.key is not the key of .*server\.pem"):
         serve(**tls_settings(folder, grpc_tls_key_file=wrong_key))
+
+
+def test_a_check_says_in_a_sentence_why_a_client_cannot_connect(serve, folder, tmp_path) -> None:
+    ca = folder.authority.certificate
+    port = serve(**tls_settings(folder, grpc_tls_client_ca_file=ca)).port
+    own, foreign = folder.make_client("asks"), CertificateFolder(tmp_path).make_client("asks")
+    cases = [
+        (TlsClient(ca, own.certificate, own.key), ""),
+        (TlsClient(ca), "wants a client certificate (mutual TLS), and there was none"),
+        (TlsClient(ca, foreign.certificate, foreign.key), "refuses this client's certificate"),
+        (TlsClient(), "its certificate is not trusted by this client"),
+        (TlsClient(ca, own.certificate, foreign.key), "own files cannot be used"),
+    ]
+    for client, words in cases:
+        fault = find_fault("127.0.0.1", port, client)
+        assert (words in fault) if words else not fault, fault
+    plaintext = serve().port
+    assert "does not speak TLS" in find_fault("127.0.0.1", plaintext, TlsClient(ca))
