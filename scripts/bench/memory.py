@@ -66,7 +66,8 @@ class Abuse:
             ).status_code
             for number in range(self._count)
         }
-        return f"{statuses}, the list has {len(self._client.get('/v1/models').content) // 1000} kB"
+        answered = ", ".join(map(str, sorted(statuses)))
+        return f"{answered}, the list has {len(self._client.get('/v1/models').content) // 1000} kB"
 
     def ask_for_choices(self) -> str:
         asked = {"model": MODEL, "n": 128, "max_tokens": 1, "messages": messages(self._megabytes)}
