@@ -70,16 +70,15 @@ def test_subtitles_and_segments_say_when(client, ada, listener) -> None:
     assert transcribe("vtt").startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nCall me\n")
     verbose = transcribe("verbose_json")
     assert [(segment.start, segment.end) for segment in verbose.segments] == [(0.0, 1.5), (1.5, 1.5)]
-    words = transcribe("verbose_json", timestamp_granularities=["word"])
+    words = transcribe("verbose_json", timestamp_granularities=["word"], language="en")
     assert [word.word for word in words.words] == ["Call me", "Ishmael."]
     newest = ada.http.get("/v1/predictions").json()["results"][0]
-    assert newest["input"]["timestamps"] == "word"
+    assert (newest["input"]["timestamps"], newest["input"]["language"]) == ("word", "en")
 
 
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"language": "en"}, "language"),
         ({"response_format": "mp3"}, "response_format"),
         ({"stream": "true", "response_format": "srt"}, "stream"),
         ({"prompt": "Of whales."}, "prompt"),
@@ -104,10 +103,12 @@ def test_a_transcription_is_streamed_as_openai_does(client, listener) -> None:
 @pytest.mark.filterwarnings(
     "ignore::DeprecationWarning"
 )  # the client's own, of an operation that it still has
-def test_a_recording_is_translated_by_a_model_whose_task_it_is(client, ada, database, listener) -> None:
+def test_a_recording_is_translated_by_a_model_whose_task_it_is(client, ada, database) -> None:
     file = ("a.wav", SOUND, "audio/wav")
+    add_runtime(database, "scribe", {"task": {"type": "string", "enum": ["transcribe"]}})
+    ada.model("scribe", runtime="scribe")
     with pytest.raises(openai.BadRequestError, match="does not translate"):
-        client.audio.translations.create(model=listener, file=file)
+        client.audio.translations.create(model="ada/scribe", file=file)
     task = {"type": "string", "enum": ["transcribe", "translate"]}
     add_runtime(database, "interpreter", {"task": task, "prompt": {"type": "string"}})
     ada.model("interpreter", runtime="interpreter")

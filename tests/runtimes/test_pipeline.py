@@ -16,8 +16,9 @@ from running import jobs, load, outputs, run
 
 from app.domain.work import Finished
 from app.runtimes import pictures
+from app.runtimes.base import Alone, Job
 from app.runtimes.demo import SHIPPED, demo_minilm_folder
-from app.runtimes.pipelines.library_pipeline import call_pipeline
+from app.runtimes.pipelines.speech import SpeechRecognition
 from app.runtimes.sound import read_sound
 
 BERT: dict[str, Any] = {
@@ -212,7 +213,7 @@ class Hearing:
     task = "automatic-speech-recognition"
 
     def __init__(self, kind: str) -> None:
-        self.type, self.asked = kind, []
+        self.type, self.asked, self.model = kind, [], torch.nn.Identity()
 
     def __call__(self, recording: Any, **options: Any) -> dict[str, Any]:
         self.asked.append(options)
@@ -231,7 +232,10 @@ class Hearing:
 )
 def test_speech_is_timed_by_segments_or_words_whatever_the_model_knows(kind, level, asked, chunks) -> None:
     pipe = Hearing(kind)
-    [answer] = call_pipeline(pipe, [{"audio": {"raw": []}}], {"timestamps": level})
-    assert pipe.asked == [{"return_timestamps": asked}]
+    job = Job("1", {}, {"audio": {"raw": [0.0], "sampling_rate": 1}, "timestamps": level})
+    (finished,) = SpeechRecognition(pipe).run(job, Alone())
+    assert isinstance(finished, Finished)
+    answer = finished.output
+    assert [options["return_timestamps"] for options in pipe.asked] == [asked]
     assert len(answer["chunks"]) == chunks
     assert (answer["chunks"][0]["timestamp"][0], answer["chunks"][-1]["timestamp"][1]) == (0.5, 1.5)

@@ -86,25 +86,10 @@ def call_pipeline(pipe: Any, inputs: list[dict[str, Any]], options: dict[str, An
     """One call; as one batch where company changes nothing, else one after the other."""
     values = [next(prepared[name] for name in MAIN if name in prepared) for prepared in inputs]
     options = {**CUTTING.get(pipe.task, {}), **options}
-    if level := options.pop("timestamps", None):
-        return [with_timestamps(pipe, value, level) for value in values]
     if len(values) == 1:  # some pipelines unwrap the answer to a list of one
         return [pipe(values[0], **options)]
     together = pipe.task in BATCHED and _can_pad(pipe)
     return list(pipe(values, batch_size=len(values) if together else 1, **options))
-
-
-def with_timestamps(pipe: Any, recording: Any, level: str) -> dict[str, Any]:
-    """{text, chunks: [{text, timestamp: [from, to]}]}, in seconds. A model that writes letter by letter (CTC)
-    knows words: all of them are its one segment."""
-    is_letters = str(pipe.type).startswith("ctc")
-    whole = level == "segment"
-    answer: dict[str, Any] = pipe(recording, return_timestamps=True if whole and not is_letters else "word")
-    words = answer.get("chunks") or []
-    if whole and is_letters and words:
-        times = (words[0]["timestamp"][0], words[-1]["timestamp"][1])
-        return {**answer, "chunks": [{"text": answer["text"], "timestamp": times}]}
-    return answer
 
 
 def _can_pad(pipe: Any) -> bool:

@@ -16,6 +16,7 @@ from app.runtimes.finite import refuse_not_finite
 from app.runtimes.known_ids import KnownIds
 from app.runtimes.pipelines.library_pipeline import MAIN, call_pipeline, load_pipeline
 from app.runtimes.pipelines.pipeline_tasks import OWN_TASKS, TASKS
+from app.runtimes.pipelines.speech import SpeechRecognition
 from app.runtimes.pipelines.text_limits import TextLength, TextLimits
 
 OWN = ("format",)  # inputs that are not the pipeline's but ours
@@ -30,6 +31,7 @@ MEASURED = (
     "translation",
     "text2text-generation",
 )
+SPEECH = "automatic-speech-recognition"
 TEXTS = ("text", "question", "context")
 Call = Callable[[list[dict[str, Any]], dict[str, Any]], list[Any]]
 
@@ -51,6 +53,7 @@ class Pipeline(Runtime):
         self._call, self._net = call, net
         self._task, self._rate = task, rate
         self._tokenizer = tokenizer
+        self._speech: SpeechRecognition | None = None
         self._known_ids = KnownIds(tokenizer, net) if tokenizer else None
         self._limits = TextLimits(tokenizer, net) if task in MEASURED else None
 
@@ -66,16 +69,21 @@ class Pipeline(Runtime):
             raise ValueError(f"the task must be one of {', '.join(TASKS)}")
         pipe = load_pipeline(model)
         rate = getattr(pipe.feature_extractor, "sampling_rate", 16_000)
-        return cls(
+        runtime = cls(
             lambda inputs, options: call_pipeline(pipe, inputs, options),
             pipe.model,
             model.task,
             pipe.tokenizer,
             rate,
         )
+        if model.task == SPEECH:
+            runtime._speech = SpeechRecognition(pipe)
+        return runtime
 
     def prepare(self, job: Job) -> None:
         values = schema.with_defaults(TASKS[self._task], job.input)
+        if self._speech:
+            self._speech.check(values)
         whole = len(values.get("text", ""))
         if self._limits:
             values["text"] = self._limits.readable(values["text"])
@@ -106,6 +114,9 @@ class Pipeline(Runtime):
         return {}
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        if self._speech:
+            yield from self._recognise_speech(self._speech, batch, feed)
+            return
         names = set(TASKS[self._task]["properties"]) - {*MAIN, *OWN}
         options = {
             RENAMED.get(name, name): batch[0].prepared[name] for name in names if name in batch[0].prepared
@@ -118,6 +129,17 @@ class Pipeline(Runtime):
             if length and (line := length.log_line()):
                 yield job.id, Log(line)
             yield job.id, Finished(Cleaner(job).clean(answer), length.metrics() if length else {})
+
+    def _recognise_speech(
+        self, speech: SpeechRecognition, batch: Sequence[Job], feed: Feed
+    ) -> Iterator[tuple[str, Event]]:
+        for job in batch:
+            for event in speech.run(job, feed):
+                if isinstance(event, Finished):
+                    yield job.id, Finished(Cleaner(job).clean(event.output), event.metrics)
+                else:
+                    yield job.id, event
+            feed.flush()
 
     def bytes(self) -> int:
         return weights.count_bytes(self._net)

@@ -45,6 +45,15 @@ LIBRARY_TASKS: dict[str, Schema] = {
             "description": "With what was said when, in `chunks`.",
             "nullable": True,
         },
+        language=schema.text(
+            "What is spoken, by its name or code; default: the model finds out.", max_length=50, nullable=True
+        ),
+        task={
+            "type": "string",
+            "enum": ["transcribe", "translate"],
+            "description": "translate: the text in English.",
+            "nullable": True,
+        },
     ),
     "audio-classification": _needs(AUDIO, top_k=TOP_K),
     "image-classification": _needs(IMAGE, top_k=TOP_K),
