@@ -116,7 +116,7 @@ class SpeechRecognition:
             raise outcome[0]
         level = values.get("timestamps")
         answer = self._pipe.postprocess([outcome[0]], return_timestamps="word" if level == "word" else True)
-        if level != "word":
+        if level != "word" and chunks:
             answer["chunks"] = chunks
         return {"text": answer["text"], **({"chunks": answer["chunks"]} if level else {})}
 
@@ -158,7 +158,8 @@ class SpeechRecognition:
 
 
 class _SegmentsOf:
-    """While it is entered, every segment that the library's long form cuts out goes to `put`, too."""
+    """While it is entered, every segment that the library's long form cuts out goes to `put`, too. Should a
+    release of the library name that method otherwise, segments come with the end only."""
 
     NAME = "_retrieve_segment"
 
@@ -166,7 +167,9 @@ class _SegmentsOf:
         self._net, self._put = net, put
 
     def __enter__(self) -> None:
-        cut_out = getattr(self._net, self.NAME)
+        cut_out = getattr(self._net, self.NAME, None)
+        if cut_out is None:
+            return
 
         def cut_out_and_put(*args: Any, **named: Any) -> Any:
             segments, offset = cut_out(*args, **named)
@@ -177,7 +180,7 @@ class _SegmentsOf:
         setattr(self._net, self.NAME, cut_out_and_put)
 
     def __exit__(self, *_: object) -> None:
-        delattr(self._net, self.NAME)
+        vars(self._net).pop(self.NAME, None)
 
 
 def _decodable(tokens: Any, *, words: bool) -> dict[str, Any]:
