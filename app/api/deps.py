@@ -1,6 +1,5 @@
 """What routes need from the process and from the request: services, caller, base URL, page parameters."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -14,7 +13,7 @@ from app.api import headers
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
 from app.api.creating_addresses import makes_predictions
-from app.api.proxies import PREFIX, ProxyCheck
+from app.api.proxies import HOST, PREFIX, ProxyCheck
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.outbound.addresses import AddressPolicy
@@ -53,7 +52,6 @@ from app.storage.base import Storage
 
 HUB_LOOKUPS, HUB_LOOKUPS_EACH = 4, 2  # models of the hub that are being registered: of all, of one caller
 TOO_MANY_LOOKUPS = "You may register {} models of the hub at once. Try again when one is registered."
-HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 
 PREFIX = "forwarded_prefix"  # of a request's scope: what the proxy has taken away from its path
 DOCS = ("/docs", "/redoc", "/openapi.json")
+HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::\d{1,5})?\Z|\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?\Z")
 GOOD_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%-]{1,64}){1,8}\Z")
 
 
@@ -49,7 +50,8 @@ def _take_address(scope: Scope) -> None:
     prefix = _first(headers.get(b"x-forwarded-prefix", b"")).rstrip("/")
     if GOOD_PREFIX.match(prefix):
         scope[PREFIX] = prefix
-    if host := _first(headers.get(b"x-forwarded-host", b"")):
+    host = _first(headers.get(b"x-forwarded-host", b""))
+    if HOST.match(host):
         others = [pair for pair in scope["headers"] if pair[0] != b"host"]
         scope["headers"] = [*others, (b"host", host.encode("latin-1"))]
 

@@ -146,9 +146,9 @@ def first_view(at: Desk, number: int) -> Line:
     )
 
 
-def insert_many(on: Stage) -> None:
+def insert_many(database_url: str) -> None:
     """MANY ended predictions of the administrator's."""
-    database = Database(connect(on.platform.database_url, pool=1))
+    database = Database(connect(database_url, pool=1))
     insert = text("""
         INSERT INTO predictions (id, user_id, version_id, model, status, queue, input, output, created_at,
                                  started_at, completed_at)
@@ -163,7 +163,7 @@ def insert_many(on: Stage) -> None:
 
 def long_list(at: Desk) -> list[Line]:
     """Scrolled far, then narrowed."""
-    insert_many(at.on)
+    insert_many(at.on.platform.database_url)
     context = at.context()
     page = context.new_page()
     page.goto(at.url("/predictions"))

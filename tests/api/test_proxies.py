@@ -74,3 +74,11 @@ def test_a_host_may_be_an_address_of_ipv6(api, ada, echo, host) -> None:
         "/v1/predictions", headers={"Host": host}, json={"version": "ada/echo", "input": {}}
     ).json()
     assert made["urls"]["get"].startswith(f"http://{host}/v1/")
+
+
+def test_a_forwarded_host_or_prefix_that_is_none_is_left_out(start_server, ada, echo) -> None:
+    server = start_server(trusted_proxies="127.0.0.1")
+    headers = {"X-Forwarded-Host": "no host/..", "X-Forwarded-Prefix": "no prefix"}
+    body = {"version": "ada/echo", "input": {}}
+    made = ada.http.post(f"{server.url}/v1/predictions", headers=headers, json=body)
+    assert made.json()["urls"]["get"].startswith(f"{server.url}/v1/predictions/")
