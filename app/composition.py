@@ -23,6 +23,7 @@ from app.services.backends.targets import TargetFacts
 from app.services.catalogue.backend_versions import BackendVersions
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
+from app.services.catalogue.model_aliases import ModelAliases
 from app.services.catalogue.model_names import ModelNames
 from app.services.catalogue.model_uploads import ModelUploads, UploadLimits
 from app.services.catalogue.model_versions import ModelVersions
@@ -156,8 +157,8 @@ def build_model_names(
     settings: Settings, database: Database, threads: Executor, runnables: Runnables
 ) -> ModelNames:
     """What clients call models by."""
-    aliases, seconds = settings.models_by_alias, settings.principal_cache_seconds
-    return ModelNames(database, threads, runnables, aliases, seconds)
+    aliases = ModelAliases(database, settings.models_by_alias)
+    return ModelNames(database, threads, runnables, aliases, settings.principal_cache_seconds)
 
 
 def build_metrics(

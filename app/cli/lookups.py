@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from app.cli.connection import EXIT_USAGE, Api, split_model, stop
+from app.domain.versions import is_name
 
 ID_LENGTH = 26  # characters of a prediction's id
 VERSION_LENGTH = 64  # of a version's
@@ -22,15 +23,24 @@ def find_prediction(api: Api, text: str) -> str:
 def name_version(api: Api, model: str) -> str:
     """What `run` is given, with the version's whole id where a beginning of one stands."""
     path, colon, version = model.partition(":")
-    if "/" not in model and not (len(model) == VERSION_LENGTH and HEX.fullmatch(model)):
-        stop(f"{model}: must be owner/name, owner/name:version or a version's id", EXIT_USAGE)
+    if "/" not in model and not is_name(model):
+        stop(
+            f"{model}: must be owner/name, owner/name:version, a version's id, an alias, or a name that only"
+            " one model has",
+            EXIT_USAGE,
+        )
     if not colon or path.count("/") != 1 or not HEX.fullmatch(version):
         return model
     return f"{path}:{_whole_version(api, path, version)}"
 
 
 def find_model(api: Api, model: str) -> tuple[str, str]:
-    """The address of a model and the version's whole id ("" for the newest)."""
+    """The address of a model, which may be named by an alias or without its owner, and the version's whole id
+    ("" for the newest)."""
+    name, colon, version = model.partition(":")
+    if is_name(name):
+        named = api.call("GET", f"/v1/models/{name}")
+        model = f"{named['owner']}/{named['name']}{colon}{version}"
     path, version = split_model(model)
     return path, _whole_version(api, path, version) if version and HEX.fullmatch(version) else version
 

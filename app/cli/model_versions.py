@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, ApiError, show_json, split_model, stop
+from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, ApiError, show_json, stop
 from app.cli.lookups import find_model
 from app.runtimes import registry
 from app.settings import folders, load_client
@@ -133,7 +133,8 @@ def versions(
     model: Annotated[str, typer.Argument(help="owner/name.")], as_json: Annotated[bool, JSON] = False
 ) -> None:
     """List a model's versions, newest first; the current one is marked."""
-    api, (path, _) = Api(), split_model(model)
+    api = Api()
+    path, _ = find_model(api, model)
     rows = api.every(f"/v1/models/{path}/versions")
     if as_json:
         show_json(rows)

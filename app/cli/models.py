@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import model_conversion, model_push, model_versions, screen
+from app.cli import model_aliases, model_conversion, model_push, model_versions, screen
 from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
 from app.cli.lookups import find_model
+from app.domain.versions import is_name
 
 NOT_FOUND = 404
 POLL_SECONDS = 0.5
@@ -32,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
         ("load", load),
         ("unload", unload),
         ("pin", pin),
+        ("alias", model_aliases.alias),
         ("rm", rm),
     ):
         group.command(name)(command)
@@ -129,7 +131,7 @@ def push(
 
 def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Show a model and its inputs."""
-    details = Api().call("GET", f"/v1/models/{_path(model)}")
+    details = Api().call("GET", f"/v1/models/{model if is_name(model) else _path(model)}")
     if as_json:
         show_json(details)
         return

@@ -156,3 +156,13 @@ class ModelUploadRow(Base):
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
 
     __table_args__ = (UniqueConstraint("user_id", "model", "content", name="model_uploads_content"),)
+
+
+class ModelAliasRow(Base):
+    """Another name of a model, set by an administrator."""
+
+    __tablename__ = "model_aliases"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(String(129))  # owner/name, which may be gone by now
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())

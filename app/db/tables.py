@@ -31,6 +31,7 @@ from app.db.base import TIME, Base
 from app.db.platform_tables import (
     BackendReportRow,
     BackendRow,
+    ModelAliasRow,
     ModelRunsRow,
     PlatformFactRow,
     QueueMinuteRow,
@@ -43,6 +44,7 @@ __all__ = [
     "BackendReportRow",
     "BackendRow",
     "Base",
+    "ModelAliasRow",
     "ModelRunsRow",
     "PlatformFactRow",
     "QueueMinuteRow",

@@ -157,14 +157,16 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
             )
         ),
         _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
-        *(
-            [_program(options, own_port(env, len(options.devices) + 1), "gateway", ("worker", "--backends"))]
-            if has_backends(env)
-            else []
-        ),
         _program(options, own_port(env, len(options.devices) + 2), "clock", ("clock",)),
         _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
     ]
+
+
+def gateway_program(options: UpOptions, env: Mapping[str, str]) -> Program | None:
+    """What calls backends, to be started once there is one; None where ENABLE_BACKENDS leaves it out."""
+    if not has_backends(env):
+        return None
+    return _program(options, own_port(env, len(options.devices) + 1), "gateway", ("worker", "--backends"))
 
 
 OWN_PORTS = ("HEALTH_PORT", "GRPC_PORT")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.local.errors import CannotSpawn, StartFailed, StillBusy
 from app.local.log_file import cut_if_large, log_path, tail
+from app.local.on_demand import OnDemand
 from app.local.program_output import ProgramOutput
 from app.local.programs import Child, Program, spawn
 from app.local.stop_signals import StopSignals
@@ -20,6 +21,7 @@ from app.local.terminal import Terminal
 
 TURN_S = 0.05  # how late a ready check or a restart may be; ended children and output wake the loop at once
 IDLE_S = 5.0
+DEMAND_S = 2.0  # how late a program is started that is needed from now on
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 10.0
 STEADY_S = 30.0  # a program that ran this long has recovered: its next crash is a first one again
 START_TRIES = 3  # a program that ends this often before it was ready once will not get ready
@@ -58,6 +60,7 @@ class Supervisor:
         self._terminal = terminal
         self._signals = signals
         self._entries: dict[str, _Entry] = {}
+        self._on_demand: list[OnDemand] = []
         self._stopped_stage = -1  # programs of this stage and below are not started again
         self._next_log_check = 0.0
         self._selector = selectors.DefaultSelector()
@@ -66,6 +69,10 @@ class Supervisor:
     def start(self, program: Program) -> None:
         """Start `program` and keep it running."""
         self._launch(self._entry_for(program))
+
+    def start_on_demand(self, awaited: OnDemand) -> None:
+        """Start its program when it is needed, and keep it running from then on."""
+        self._on_demand.append(awaited)
 
     def adopt(self, child: Child) -> None:
         """Keep a program running that was started, and became ready, elsewhere."""
@@ -111,11 +118,15 @@ class Supervisor:
         here."""
         while True:
             waiting = any(entry.restart_at is not None for entry in self._entries.values())
-            self._turn(TURN_S if waiting else IDLE_S)
+            idle_s = DEMAND_S if self._on_demand else IDLE_S
+            self._turn(TURN_S if waiting else idle_s)
 
     def stop(self) -> None:
         """Stop everything, stage by stage, each program with its grace; a second signal kills what is
         left."""
+        for awaited in self._on_demand:
+            awaited.stop()
+        self._on_demand = []
         for stage in sorted({entry.program.stage for entry in self._entries.values()}):
             self._stopped_stage = stage
             self._stop_stage([entry for entry in self._entries.values() if entry.program.stage == stage])
@@ -150,6 +161,9 @@ class Supervisor:
     def _turn(self, timeout_s: float = TURN_S) -> None:
         self._poll(timeout_s)
         self._signals.raise_if_asked()
+        for awaited in [awaited for awaited in self._on_demand if awaited.is_needed]:
+            self._on_demand.remove(awaited)
+            self.start(awaited.program)
 
     def _poll(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):

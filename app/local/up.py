@@ -17,14 +17,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from app.db.first_backend import await_first_backend
 from app.local import composition, detached, secret_file
 from app.local.composition import FLOWER_USER, Connections, UpOptions
 from app.local.embedded import EmbeddedServers, Urls
 from app.local.errors import LocalError
 from app.local.locks import FileLock, lock_data_dir
 from app.local.log_file import FULL
+from app.local.on_demand import OnDemand
 from app.local.platform_state import Platform, forget_platform, write_platform
 from app.local.ports import holder_of, is_free
 from app.local.stop_signals import StopRequested, StopSignals
@@ -180,6 +183,9 @@ class _Launch:
     def _start_programs(self, supervisor: Supervisor, env: Mapping[str, str]) -> None:
         for program in composition.platform_programs(self._options, env):
             supervisor.start(program)
+        if gateway := composition.gateway_program(self._options, env):
+            await_backend = partial(await_first_backend, env["DATABASE_URL"])
+            supervisor.start_on_demand(OnDemand(gateway, await_backend).start())
         supervisor.wait_ready(["api"], self._options.ready_timeout_s)
 
     def _check_and_show(self, supervisor: Supervisor, platform: Platform) -> None:

@@ -266,3 +266,17 @@ def test_the_routing_of_what_one_may_not_see_is_not_found(ada, bob, live) -> Non
     assert ada.http.get("/v1/models/ada/own/routing", params={"version": "0" * 64}).status_code == 404
     wrong = ada.http.get("/v1/models/ada/own/routing", params={"strategy": "by-dice"})
     assert (wrong.status_code, "strategy" in wrong.json()["detail"]) == (422, True)
+
+
+def test_a_model_is_loaded_and_unloaded_by_any_of_its_names(admin, ada, bob, echo, live) -> None:
+    live("cpu")
+    admin.http.put("/v1/model-aliases/gpt2", json={"model": "ada/echo"}).raise_for_status()
+    for name in ("echo", "gpt2", "ada/echo", f"ada/echo:{echo['latest_version']['id']}"):
+        for act in ("load", "unload"):
+            answer = ada.http.post(f"/models/{act}", json={"model": name})
+            told = {"version": echo["latest_version"]["id"], "asked": ["cpu@h"]}
+            assert (answer.status_code, answer.json()) == (202, told)
+    assert bob.http.post("/models/load", json={"model": "gpt2"}).status_code == 403
+    assert ada.http.post("/models/load", json={"model": "nothing"}).status_code == 404
+    wrong = ada.http.post("/models/load", json={"model": "gpt2", "workers": ["cpu@nowhere"]})
+    assert (wrong.status_code, "workers" in wrong.json()["detail"]) == (422, True)

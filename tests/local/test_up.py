@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg2
 import pytest
 from launching import Launchers, processes_of
 from waiting import eventually
@@ -53,8 +54,11 @@ def test_up_starts_everything_and_ctrl_c_drains_it(
     assert platform.pid == launcher.pid
     assert stat.S_IMODE((data_dir / "up.json").stat().st_mode) == 0o600
     eventually(
-        lambda: len(events(data_dir)) == 2 + 7
+        lambda: len(events(data_dir)) == 2 + 6
     )  # the steps and the programs; only the API was waited for
+    with psycopg2.connect(platform.database_url.replace("+psycopg2", "")) as connection:
+        connection.cursor().execute("CREATE TABLE backends AS SELECT 'gpu' AS name")
+    eventually(lambda: "gateway started" in events(data_dir))
     launcher.send_signal(signal.SIGINT)
     assert launcher.wait(20) == 0
     assert not (data_dir / "up.json").exists()

@@ -19,6 +19,10 @@ from app.services.platform.fleet import Candidate
 router = APIRouter(tags=["Models"], route_class=CheckedRoute)
 
 Strategy = Literal["affinity", "least-loaded", "round-robin", "best-performance"]
+Workers = Annotated[
+    list[Annotated[str, Field(max_length=320)]] | None,
+    Field(max_length=1_000, description="Names of workers, e.g. `cuda:0@host`; see `routing`."),
+]
 VersionId = Annotated[str, Query(description="A version's id; default: the newest.", max_length=64)]
 
 
@@ -54,9 +58,21 @@ class ModelCommandIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"workers": ["cpu@host"]}]})
 
     version: str = Field("", max_length=64, description="A version's id; default: the newest.")
-    workers: list[Annotated[str, Field(max_length=320)]] | None = Field(
-        None, max_length=1_000, description="Names of workers, e.g. `cuda:0@host`; see `routing`."
+    workers: Workers = None
+
+
+class NamedModelIn(BaseModel):
+    """Which model to load or unload, and where: every worker that could run it unless some are named."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"model": "gpt2"}, {"model": "ada/chat", "workers": ["cpu@host"]}]},
     )
+
+    model: str = Field(
+        max_length=300, description="`owner/name`, `owner/name:version`, an alias, or a bare name."
+    )
+    workers: Workers = None
 
 
 class ModelCommandOut(BaseModel):
@@ -152,6 +168,36 @@ async def unload(
 
 
 @router.post(
+    "/models/load",
+    operation_id="models.load.named",
+    summary="Load a model by any of its names",
+    status_code=202,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def load_named(
+    request: Request, services: ServicesDep, caller: CanModel, body: NamedModelIn
+) -> ModelCommandOut:
+    """As `POST /v1/models/{owner}/{name}/load`."""
+    version = await _named_version(services, caller, body.model)
+    return await _send_command(request, services, caller, version, LOAD, body)
+
+
+@router.post(
+    "/models/unload",
+    operation_id="models.unload.named",
+    summary="Unload a model by any of its names",
+    status_code=202,
+    responses=declared(401, 403, 404, 413, 415, 422),
+)
+async def unload_named(
+    request: Request, services: ServicesDep, caller: CanModel, body: NamedModelIn
+) -> ModelCommandOut:
+    """As `POST /v1/models/{owner}/{name}/unload`."""
+    version = await _named_version(services, caller, body.model)
+    return await _send_command(request, services, caller, version, UNLOAD, body)
+
+
+@router.post(
     "/v1/models/{owner}/{name}/pin",
     operation_id="models.pin",
     summary="Keep a model loaded",
@@ -203,7 +249,15 @@ async def _own_version(
     return await run_sync(services.versions.get_own, caller, owner, name, version_id)
 
 
-async def _workers(services: Services, version: Version, body: ModelCommandIn | None) -> list[str]:
+async def _named_version(services: Services, caller: Principal, model: str) -> Version:
+    named = await services.model_names.runnable(caller, model)
+    owner, _, name = named.model.partition("/")
+    return await run_sync(services.versions.get_own, caller, owner, name, named.id)
+
+
+async def _workers(
+    services: Services, version: Version, body: ModelCommandIn | NamedModelIn | None
+) -> list[str]:
     able = await services.fleet.able(version.config)
     if body is None or body.workers is None:
         return able
@@ -218,7 +272,7 @@ async def _send_command(
     caller: Principal,
     version: Version,
     action: str,
-    body: ModelCommandIn | None,
+    body: ModelCommandIn | NamedModelIn | None,
 ) -> ModelCommandOut:
     """To the workers that are asked for, or all that could run it."""
     workers = await _workers(services, version, body)

@@ -6,15 +6,15 @@ for `runnable` to find.
 
 import asyncio
 import time
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.db import models
+from app.db import model_aliases, models
 from app.db.session import Database
 from app.domain.errors import NotFound
 from app.domain.versions import RunnableVersion, is_name
+from app.services.catalogue.model_aliases import ModelAliases
 from app.services.catalogue.runnable import REFERENCE, Runnables, parse_reference
 from app.services.catalogue.visibility import NO_MODEL
 from app.services.people.access import Principal
@@ -25,28 +25,31 @@ LATEST = ":latest"  # what clients of Ollama put behind every name
 
 
 @dataclass(frozen=True, slots=True)
-class _Owners:
-    """Who has a model of a name that somebody may see, the newest first."""
+class _Meaning:
+    """What a name without an owner means: the model of an `alias` ("" for none), or who has a model of that
+    name that somebody may see, the newest first."""
 
-    names: list[str]
+    alias: str
+    owners: list[str]
     until: float
 
 
 class ModelNames:
-    """One for each API process, used from its event loop. `aliases`: from any name to `owner/name`."""
+    """One for each API process, used from its event loop."""
 
     def __init__(
         self,
         database: Database,
         threads: Executor,
         runnables: Runnables,
-        aliases: Mapping[str, str],
+        aliases: ModelAliases,
         keep_seconds: float,
     ) -> None:
         self._database, self._threads = database, threads
         self._runnables = runnables
-        self._aliases, self._seconds = dict(aliases), keep_seconds
-        self._owners: dict[tuple[UUID | None, str], _Owners] = {}
+        self.aliases, self._seconds = aliases, keep_seconds
+        aliases.on_change = self.forget
+        self._meanings: dict[tuple[UUID | None, str], _Meaning] = {}
 
     async def runnable(self, principal: Principal, name: str) -> RunnableVersion:
         """The version that a client's name for a model means, if the caller may run it. Raises NotFound,
@@ -56,11 +59,15 @@ class ModelNames:
     async def reference(self, principal: Principal, name: str) -> str:
         """The name as `owner/name`, `owner/name:version` or a version's id; what is none of these stays.
         Raises NotFound for a bare name that nobody has, or several have."""
-        name = self._aliases.get(name) or name.removesuffix(LATEST)
-        name = self._aliases.get(name) or name
+        settings = self.aliases.settings
+        name = settings.get(name) or name.removesuffix(LATEST)
+        name = settings.get(name) or name
         if REFERENCE.match(name) or not is_name(name):
             return name
-        owners = await self._owners_of(principal, name)
+        meaning = await self._meaning_of(principal, name)
+        owners = meaning.owners
+        if meaning.alias:
+            return meaning.alias
         if not owners:
             raise NotFound(NO_MODEL)
         if len(owners) > 1 and principal.username not in owners:
@@ -68,23 +75,28 @@ class ModelNames:
             raise NotFound(f"Several models have this name; give its owner: {several}.")
         return f"{principal.username if principal.username in owners else owners[0]}/{name}"
 
-    async def _owners_of(self, principal: Principal, name: str) -> list[str]:
-        key = (principal.user_id, name)
-        kept = self._owners.get(key)
-        if kept is None or kept.until < time.monotonic():
-            until = time.monotonic() + self._seconds
-            kept = _Owners(await self._read(principal, name), until)
-            if len(self._owners) >= KEPT:
-                self._owners.clear()
-            self._owners[key] = kept
-        return kept.names
+    def forget(self) -> None:
+        """Aliases have changed. From any thread."""
+        self._meanings = {}
 
-    async def _read(self, principal: Principal, name: str) -> list[str]:
-        def read() -> list[str]:
+    async def _meaning_of(self, principal: Principal, name: str) -> _Meaning:
+        key = (principal.user_id, name)
+        kept = self._meanings.get(key)
+        if kept is None or kept.until < time.monotonic():
+            meanings, until = self._meanings, time.monotonic() + self._seconds
+            kept = _Meaning(*await self._read(principal, name), until)
+            if len(meanings) >= KEPT:
+                meanings.clear()
+            meanings[key] = kept
+        return kept
+
+    async def _read(self, principal: Principal, name: str) -> tuple[str, list[str]]:
+        def read() -> tuple[str, list[str]]:
             with self._database.unit() as session:
-                return models.owners_of(
+                if alias := model_aliases.model_of(session, name):
+                    return alias, []
+                return "", models.owners_of(
                     session, principal.user_id, name, everything=principal.is_operator, limit=MOST_OWNERS + 1
                 )
 
-        owners = await asyncio.get_running_loop().run_in_executor(self._threads, read)
-        return owners
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read)

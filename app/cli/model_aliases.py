@@ -1,0 +1,46 @@
+"""`lovage models alias`, through the public API."""
+
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+
+from app.cli import screen
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+
+
+def alias(
+    name: Annotated[str, typer.Argument(help="The other name, e.g. gpt2; without it: list all.")] = "",
+    model: Annotated[str, typer.Argument(help="owner/name of the model that it means.")] = "",
+    remove: Annotated[bool, typer.Option("--rm", help="Remove this name; the model stays.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Give a model another name, e.g. `gpt2` for `openai-community/gpt2`; list and remove such names."""
+    api, path = Api(), f"/v1/model-aliases/{quote(name, safe='')}"
+    if remove:
+        if not name or model:
+            stop("--rm: name the alias to remove, and no model", EXIT_USAGE)
+        api.call("DELETE", path)
+        print(f"{name} removed")
+    elif model:
+        answer = api.call("PUT", path, json={"model": model})
+        show_json(answer) if as_json else print(f"{answer['name']} means {answer['model']}")
+    elif name:
+        answer = api.call("GET", path)
+        show_json(answer) if as_json else print(f"{answer['name']} means {answer['model']}")
+    else:
+        _list(api, as_json)
+
+
+def _list(api: Api, as_json: bool) -> None:
+    aliases = api.call("GET", "/v1/model-aliases")["results"]
+    if as_json:
+        show_json(aliases)
+        return
+    if not aliases:
+        print("No aliases yet. Add one: lovage models alias gpt2 openai-community/gpt2")
+        return
+    table = screen.new_table("alias", "model", "")
+    for each in aliases:
+        table.add_row(each["name"], each["model"], "MODEL_ALIASES" if each["is_setting"] else "")
+    screen.console().print(table)
