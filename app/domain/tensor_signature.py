@@ -9,7 +9,7 @@ graph) takes them by the graph's own names. A request is one prediction.
 import json
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def input_from(schema: JsonObject, tensors: Sequence[Tensor], others: Mapping[st
         try:
             require_length(tensor.shape, tensor.data)
             target = values
-            if tensor.name not in properties and _takes_graph(properties):
+            if tensor.name not in properties and takes_graph(properties):
                 target = values.setdefault(GRAPH, {})
             if tensor.name in target or tensor.name in others:
                 raise WrongTensor("is given twice")
@@ -93,7 +93,8 @@ def input_from(schema: JsonObject, tensors: Sequence[Tensor], others: Mapping[st
     return {**others, **values}
 
 
-def _takes_graph(properties: JsonObject) -> bool:
+def takes_graph(properties: JsonObject) -> bool:
+    """Whether a model of these inputs takes tensors by names of its own."""
     return _kind_of(properties.get(GRAPH, {})) == "object"
 
 
@@ -183,9 +184,14 @@ def _as_json(value: Any) -> str:
 def choose_outputs(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
     """Those that were asked for, in that order; without names all. Raises WrongTensor."""
     by_name = {tensor.name: tensor for tensor in tensors}
-    if unknown := next((name for name in names if name not in by_name), None):
-        raise WrongTensor(f"{unknown[:100]}: is not an output; there are {', '.join(by_name)}")
-    return [by_name[name] for name in names] or list(tensors)
+    return [by_name[name] for name in choose_names(by_name, names)]
+
+
+def choose_names(known: Collection[str], names: Sequence[str]) -> list[str]:
+    """Of outputs; as `choose_outputs`."""
+    if unknown := next((name for name in names if name not in known), None):
+        raise WrongTensor(f"{unknown[:100]}: is not an output; there are {', '.join(known)}")
+    return list(names) or list(known)
 
 
 def as_elements(tensor: Tensor, datatype: str) -> list[Any]:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.domain.raw_tensors import RawTensors, as_lists, as_recorded
+from app.domain.tensor_signature import GRAPH
+
 # A file among a runtime's outputs: {"$file": "0.png"}, relative to the work's folder. Never made from user
 # input.
 FILE_KEY = "$file"
@@ -76,7 +79,9 @@ class Work:
 
     `timeout` is in seconds of running (0: none). `folder` exists, belongs to this attempt alone and is
     removed by the worker. `delivered`: what an earlier attempt has given out. `caller` names who is to answer
-    for what it does ("": nobody knows). Of what waits, the lowest `rank` runs first.
+    for what it does ("": nobody knows). Of what waits, the lowest `rank` runs first. `tensors`: what of the
+    input came as bytes; in `input` is only what is recorded of it. Its caller takes tensors of the output as
+    bytes, too; None: it does not.
     """
 
     id: str
@@ -86,6 +91,16 @@ class Work:
     delivered: Delivered | None = None
     caller: str = ""
     rank: float = 0.0
+    tensors: RawTensors | None = None
+
+    def json_input(self) -> dict[str, Any]:
+        """The whole input as JSON, for those who take no bytes."""
+        return with_lists(self.input, self.tensors)
+
+
+def with_lists(values: dict[str, Any], tensors: RawTensors | None) -> dict[str, Any]:
+    """An input with the tensors that came beside it."""
+    return {**values, GRAPH: {**values.get(GRAPH, {}), **as_lists(tensors)}} if tensors else values
 
 
 def file_out(name: str) -> dict[str, str]:
@@ -159,10 +174,17 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The end, with the whole output (for a streaming runtime: the list of its chunks) and measured seconds
-    and counts."""
+    and counts. `tensors`: outputs that stay bytes, for a caller that takes them; `output` is then an object
+    with the others."""
 
     output: Any
     metrics: dict[str, Any] = field(default_factory=dict)
+    tensors: RawTensors = field(default_factory=dict)
+
+    @property
+    def recorded(self) -> Any:
+        """The output as it is written down."""
+        return {**self.output, **as_recorded(self.tensors)} if self.tensors else self.output
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ class BatchRunner:
         entry = batch.open.pop(job_id)
         if isinstance(event, Finished):
             self._failures.clear()
-            if job_id in batch.not_finite or not is_finite(event.output):
+            if job_id in batch.not_finite or not (is_finite(event.output) and is_finite(event.tensors)):
                 event = Failed(NOT_FINITE, metrics=event.metrics)
         self.inbox.on_ended(job_id)
         event = _with_metrics(event, entry)

@@ -10,15 +10,16 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, TimeoutError
 from typing import Any, Protocol
 
 from app.coalesce import ThreadCoalescer
 from app.domain.errors import ModelUnavailable
+from app.domain.raw_tensors import Buffer
 from app.engine import log_capture
 from app.engine.fork_client import Forked, ForkServerClient
-from app.engine.frames import FrameReader, encode
+from app.engine.frames import FrameReader, encode, join_short
 
 # How long after the end of the socket the exit status is waited for; it comes within milliseconds of the
 # death.
@@ -55,8 +56,10 @@ class ModelLink:
         self._kill_reason = ""
         self.last_alive_at = self.last_event_at = time.monotonic()
         self._fork(fork_timeout)
-        self._send_bytes: ThreadCoalescer[bytes, None] = ThreadCoalescer(self._send_group, size_of=len)
-        self._unsent: deque[bytes] = deque()
+        self._send_pieces: ThreadCoalescer[list[Buffer], None] = ThreadCoalescer(
+            self._send_group, size_of=_size_of
+        )
+        self._unsent: deque[Buffer] = deque()
         self._sending_first = False
         self._turn = threading.Lock()
         threading.Thread(target=self._follow, name=f"model-{self.pid}", daemon=True).start()
@@ -78,11 +81,11 @@ class ModelLink:
     def send(self, message: Sequence[Any]) -> None:
         """Sends a message. That the process is dead is no error here: its owner's `on_death` is called.
         Raises TypeError for what is not JSON."""
-        self._send_bytes(encode(message))
+        self._send_pieces([encode(message)])
 
-    def send_frames(self, frames: Sequence[bytes]) -> None:
+    def send_frames(self, pieces: Iterable[Buffer]) -> None:
         """Sends several encoded messages at once."""
-        self._send_bytes(b"".join(frames))
+        self._send_pieces(list(pieces))
 
     def note(self, kind: str, value: Any) -> None:
         """Takes a message about the process itself: ready, failed (to load) or dying (by its own
@@ -116,20 +119,20 @@ class ModelLink:
             return True
         return False
 
-    def _send_group(self, group: list[bytes]) -> list[None]:
+    def _send_group(self, group: list[list[Buffer]]) -> list[None]:
         """Never waits for the process to read: one that hangs must not keep whoever sends, least of all who
         is to kill it."""
-        data = b"".join(group)
         with self._turn:
-            if not self._unsent:
-                data = data[self._send_now(data) :]
-            if data:
-                self._unsent.append(data)
-                if len(self._unsent) == 1:
-                    threading.Thread(target=self._send_rest, name=f"send-{self.pid}", daemon=True).start()
+            for piece in join_short(piece for pieces in group for piece in pieces):
+                rest = piece if self._unsent else memoryview(piece)[self._send_now(piece) :]
+                if rest:
+                    self._unsent.append(rest)
+                    if len(self._unsent) == 1:
+                        name = f"send-{self.pid}"
+                        threading.Thread(target=self._send_rest, name=name, daemon=True).start()
         return [None] * len(group)
 
-    def _send_now(self, data: bytes) -> int:
+    def _send_now(self, data: Buffer) -> int:
         """How many of the bytes the socket takes now."""
         try:
             return self._sock.send(data, socket.MSG_DONTWAIT)
@@ -145,7 +148,7 @@ class ModelLink:
             while data := self._next_unsent():
                 self._sock.sendall(data)
 
-    def _next_unsent(self) -> bytes:
+    def _next_unsent(self) -> Buffer:
         with self._turn:
             if self._sending_first:
                 self._unsent.popleft()
@@ -182,6 +185,10 @@ class ModelLink:
             f"its process was killed: {self._kill_reason}" if self._kill_reason else describe_exit(status)
         )
         return ending + self._dying + (f"; last output: {output}" if output else "")
+
+
+def _size_of(pieces: list[Buffer]) -> int:
+    return sum(map(len, pieces))
 
 
 def describe_exit(status: int | None) -> str:

@@ -23,7 +23,8 @@ from typing import Any
 
 from app.domain import version_settings
 from app.domain.errors import NotFound
-from app.domain.work import Canceled, Delivered, Failed, Log, ModelSpec
+from app.domain.raw_tensors import cut
+from app.domain.work import Canceled, Delivered, Failed, Log, ModelSpec, with_lists
 from app.engine import cost_model, process_limits
 from app.engine.batch_policy import DEFAULT_COST, Limits
 from app.engine.batch_runner import BatchRunner, error_text, phase_seconds
@@ -172,12 +173,17 @@ class ModelProcess:
             self._outbox.send_event(job_id, Canceled())
 
     def _prepare(self, job_id: str, values: Any, folder: str, delivered: Any, *rest: Any) -> Iterator[Entry]:
-        """The entry (`rest`: accepted_at, load_seconds, isolation_group, rank), or nothing when its input is
-        bad: then it has been answered. `delivered`: chunks and states, where there are some to go on from."""
+        """The entry (`rest`: accepted_at, load_seconds, isolation_group, rank, and for a caller that takes
+        tensors: what those of the input are, and their bytes), or nothing when its input is bad: then it has
+        been answered. `delivered`: chunks and states, where there are some to go on from."""
         assert self._runtime is not None
         began = time.monotonic()
         earlier = Delivered(*delivered) if delivered else None
-        entry = Entry(Job(id=job_id, input=values, files=folder, delivered=earlier), *rest)
+        tensors = cut(*rest[4:]) if rest[4:] else None
+        if not self._runtime.takes_tensors:
+            values, tensors = with_lists(values, tensors), None
+        job = Job(id=job_id, input=values, files=folder, delivered=earlier, tensors=tensors)
+        entry = Entry(job, *rest[:4])
         try:
             self._runtime.prepare(entry.job)
         except ValueError as error:

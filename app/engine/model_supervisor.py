@@ -17,6 +17,7 @@ from app.domain.errors import ModelUnavailable
 from app.domain.work import Canceled, Crashed, Failed, ModelSpec
 from app.engine import memory
 from app.engine.deadlines import Timeouts
+from app.engine.frames import unpack, unpack_answer
 from app.engine.memory_budget import MemoryBudget
 from app.engine.model_cache import Resident
 from app.engine.model_link import ModelLink
@@ -202,11 +203,11 @@ class ModelSupervisor:
         link.send_frames(frames)
 
     def on_messages(self, link: ModelLink, messages: Sequence[Any]) -> None:
-        for kind, value in messages:
-            if kind == "events":
+        for kind, value, *data in messages:
+            if kind in ("events", "answer"):
                 with self.lock:
                     if link is self.state.link:  # what an earlier process has to say is of no use any more
-                        self.record.on_events(value)
+                        self.record.on_events([unpack_answer(value, *data)] if data else map(unpack, value))
             elif kind == "log":
                 log.info("model %s: %s", self.record.spec.model or self.version, value.rstrip())
             else:

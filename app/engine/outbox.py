@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from app.domain.work import Event, Failed
-from app.engine.frames import Packed, encode, pack
+from app.domain.raw_tensors import Buffer
+from app.domain.work import Event, Failed, Finished
+from app.engine.frames import Packed, encode, encode_answer, join_short, pack
 
 
 class Outbox:
@@ -60,7 +61,8 @@ class Outbox:
         """
         with self._sending, contextlib.suppress(OSError):
             if group := self._pop_all():
-                self._sock.sendall(b"".join(encode_group(group)))
+                for piece in join_short(encode_group(group)):
+                    self._sock.sendall(piece)
 
     def _send(self) -> None:
         while self._wait():
@@ -78,18 +80,26 @@ class Outbox:
             return group
 
 
-def encode_group(group: list[tuple[str, Any]]) -> list[bytes]:
-    """Events that stand together travel in one frame."""
-    frames: list[bytes] = []
+def encode_group(group: list[tuple[str, Any]]) -> list[Buffer]:
+    """Events that stand together travel in one frame; an output with tensors in one of its own, in pieces."""
+    frames: list[Buffer] = []
     events: list[tuple[str, Event]] = []
     for kind, value in group:
-        if kind == "event":
+        if kind == "event" and not getattr(value[1], "tensors", None):
             events.append(value)
             continue
         frames += _event_frames(events)
         events = []
-        frames.append(value)
-    return frames + _event_frames(events)
+        frames += _answer_frame(*value) if kind == "event" else [value]
+    return [*frames, *_event_frames(events)]
+
+
+def _answer_frame(work_id: str, event: Finished) -> list[Buffer]:
+    try:
+        return encode_answer(work_id, event)
+    except TypeError as error:
+        failed = Failed(f"the model's output cannot be written down: {error}", metrics=event.metrics)
+        return [*_event_frames([(work_id, failed)])]
 
 
 def _event_frames(events: list[tuple[str, Event]]) -> list[bytes]:

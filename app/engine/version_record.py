@@ -5,14 +5,12 @@ Plain data without a lock: guarded by the supervisor's.
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from app.domain.version_settings import number_of, value_of
 from app.domain.work import END, Canceled, Chunk, Event, Failed, Finished, ModelSpec, Progress
 from app.engine import deadlines, retry_policy
 from app.engine.capacity import DEFAULT_BATCH_SIZE, admissible, next_pace
-from app.engine.frames import unpack
 from app.engine.open_work import OpenWork
 from app.engine.retry_policy import Death, Health
 from app.engine.work_items import WorkItem, refuse
@@ -59,10 +57,9 @@ class VersionRecord:
         if self.work.end(item, event):
             self.last_used = time.monotonic()
 
-    def on_events(self, events: Sequence[Any]) -> None:
-        """Packed events of the process, each to its caller."""
-        for packed in events:
-            wire_id, event = unpack(packed)
+    def on_events(self, events: Iterable[tuple[str, Event]]) -> None:
+        """Events of the process, each to its caller."""
+        for wire_id, event in events:
             if (item := self.work.open.get(wire_id)) is None:
                 continue
             if isinstance(event, END):

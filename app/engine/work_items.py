@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.domain.raw_tensors import Buffer, buffers_of, describe
 from app.domain.work import (
     Canceled,
     Chunk,
@@ -20,7 +21,7 @@ from app.domain.work import (
     Started,
     Work,
 )
-from app.engine.frames import encode
+from app.engine.frames import encode, encode_with
 
 # Called by the engine's threads with a lock held: it must neither block nor raise. Exactly one ending event
 # comes (`domain.work.END`), and it is the last.
@@ -167,22 +168,23 @@ class WorkItem:
             f"it ran longer than its limit of {self.work.timeout:g} s", "run_timeout", metrics or {}
         )
 
-    def frame(self) -> bytes:
-        """The `work` message. Raises TypeError when the input is not JSON."""
+    def frame(self) -> list[Buffer]:
+        """The `work` message, in pieces. Raises TypeError when the input is not JSON."""
         work, delivered = self.work, self.delivered
-        return encode(
-            [
-                "work",
-                self.wire_id,
-                work.input,
-                work.folder,
-                [delivered.chunks, delivered.states] if delivered.can_be_continued else None,
-                self.accepted_at,
-                self.load_seconds,
-                "" if self.isolation_group.startswith(HALF) else self.isolation_group,
-                work.rank,
-            ]
-        )
+        message = [
+            "work",
+            self.wire_id,
+            work.input,
+            work.folder,
+            [delivered.chunks, delivered.states] if delivered.can_be_continued else None,
+            self.accepted_at,
+            self.load_seconds,
+            "" if self.isolation_group.startswith(HALF) else self.isolation_group,
+            work.rank,
+        ]
+        if work.tensors is None:
+            return [encode(message)]
+        return encode_with([*message, describe(work.tensors)], buffers_of(work.tensors))
 
 
 def refuse(items: Sequence[WorkItem], failure: Failed) -> None:
@@ -191,18 +193,18 @@ def refuse(items: Sequence[WorkItem], failure: Failed) -> None:
         item.handle.put(failure)
 
 
-def encode_items(items: Sequence[WorkItem]) -> tuple[list[bytes], list[tuple[WorkItem, str]]]:
+def encode_items(items: Sequence[WorkItem]) -> tuple[list[Buffer], list[tuple[WorkItem, str]]]:
     """The messages that give these items to a model process, and those whose input is not JSON, with the
     reason.
 
     Who was canceled just now is canceled there, too: that message may have overtaken the item's own.
     """
-    frames: list[bytes] = []
+    frames: list[Buffer] = []
     refused: list[tuple[WorkItem, str]] = []
-    canceled: list[bytes] = []
+    canceled: list[Buffer] = []
     for item in items:
         try:
-            frames.append(item.frame())
+            frames += item.frame()
         except TypeError as error:
             refused.append((item, str(error)))
         if item.cancel_at:

@@ -20,6 +20,7 @@ from app.domain.errors import (
     wrong_field,
 )
 from app.domain.predictions import DIRECT, Prediction
+from app.domain.raw_tensors import RawTensors, count_bytes
 from app.domain.versions import VERSION_ID, RunnableVersion
 from app.engine.capacity import UNMEASURED
 from app.rpc.direct_run import DirectRun
@@ -166,15 +167,22 @@ class DirectCalls:
         size: int,
         seconds: float | None = None,
         wants_events: bool = False,
+        tensors: RawTensors | None = None,
     ) -> DirectRun:
         """A prediction that runs here from now on, for at most so many `seconds`. A caller that leaves
-        meanwhile cancels it. Raises what `Submitter.submit` raises, and TooMany."""
+        meanwhile cancels it. `size` of the request; `tensors` of it as Work's. Raises what `Submitter.submit`
+        raises, and TooMany."""
         self._require_capacity(version, size)
         self._count(caller)
         submission = Submission(
-            user_id=caller.user_id, version=version, input=values, source=DIRECT, timeout=seconds, size=size
+            user_id=caller.user_id,
+            version=version,
+            input=values,
+            source=DIRECT,
+            timeout=seconds,
+            size=size - count_bytes(tensors or {}),
         )
-        opening = asyncio.ensure_future(self._open(submission, wants_events))
+        opening = asyncio.ensure_future(self._open(submission, size, wants_events, tensors))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
         try:
@@ -198,14 +206,16 @@ class DirectCalls:
         if caller.key_id:
             limits.count("key", str(caller.key_id))
 
-    async def _open(self, submission: Submission, wants_events: bool) -> DirectRun:
+    async def _open(
+        self, submission: Submission, size: int, wants_events: bool, tensors: RawTensors | None
+    ) -> DirectRun:
         prediction = await self._parts.submitter.submit(submission)
         if prediction.input_key:  # its long part was stored; it is here, and need not be read again
             checked = self._parts.checker.check(submission.version, submission.input)
             prediction.input, prediction.input_key = {**checked, **(prediction.input or {})}, None
-        run = DirectRun(prediction, wants_events=wants_events)
-        self._held_bytes += submission.size
-        run.on_done(partial(self._release, submission.size))
+        run = DirectRun(prediction, wants_events=wants_events, tensors=tensors)
+        self._held_bytes += size
+        run.on_done(partial(self._release, size))
         self._parts.runner.start([prediction], {prediction.id: run})
         return run
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from app.domain.predictions import Prediction, Status
+from app.domain.raw_tensors import RawTensors
 from app.domain.work import END, Chunk, Event, Failed, Finished, Restarted, list_files
 from app.rpc.errors import RunEnded
 
@@ -14,10 +15,13 @@ STOPPED = "The worker did not finish it: it stops, or the model's process died. 
 
 
 class DirectRun:
-    """A Listener (worker/direct_runs.py). Made on the loop that reads it; `wants_events`: by `events`."""
+    """A Listener (worker/direct_runs.py). Made on the loop that reads it; `wants_events`: by `events`.
+    `tensors`: of the input, as Work's."""
 
-    def __init__(self, prediction: Prediction, *, wants_events: bool) -> None:
-        self.prediction = prediction
+    def __init__(
+        self, prediction: Prediction, *, wants_events: bool, tensors: RawTensors | None = None
+    ) -> None:
+        self.prediction, self.tensors = prediction, tensors
         self._loop = asyncio.get_running_loop()
         self._recorded: asyncio.Future[Status | None] = self._loop.create_future()
         self._events: asyncio.Queue[Event] | None = asyncio.Queue() if wants_events else None
@@ -68,9 +72,14 @@ class DirectRun:
 
     @property
     def output(self) -> Any:
-        """What the model answered."""
+        """What the model answered, but for `output_tensors`."""
         ending = self._ending
         return self._chunks or (ending.output if isinstance(ending, Finished) else None)
+
+    @property
+    def output_tensors(self) -> RawTensors:
+        """Those of the output that are bytes."""
+        return self._ending.tensors if isinstance(self._ending, Finished) else {}
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import grpc
 
 from app import __version__
 from app.domain.errors import LovageError, Unauthenticated, wrong_field
-from app.domain.tensor_signature import choose_outputs, input_from, tensors_from
+from app.domain.raw_tensors import RawTensor, RawTensors, as_recorded
+from app.domain.tensor_signature import GRAPH, choose_names, input_from, takes_graph, tensors_from
 from app.domain.tensors import Tensor, WrongTensor
 from app.domain.versions import RunnableVersion
 from app.domain.work import Chunk
@@ -157,7 +158,7 @@ class InferenceService:
             async for event in run.events():
                 if isinstance(event, Chunk) and not run.has_files:
                     sent += 1
-                    yield self._message(request, version, run, [event.data])
+                    yield _message_of(request, version, run, [event.data])
         except (asyncio.CancelledError, GeneratorExit):
             self._calls.cancel(run)
             raise
@@ -165,7 +166,7 @@ class InferenceService:
         if not sent:
             last = await self._answer(request, version, run, output)
         elif read_parameters(request.parameters).get(EMPTY_FINAL):
-            last = self._message(request, version, run, None)
+            last = _message_of(request, version, run, None)
         else:
             return
         last.parameters[FINAL].bool_param = True
@@ -176,9 +177,9 @@ class InferenceService:
     ) -> tuple[RunnableVersion, DirectRun]:
         version = await self._calls.version(caller, request.model_name, request.model_version)
         size = request.ByteSize()
-        values, seconds = await _beside(size, lambda: _values_of(request, version))
+        values, tensors, seconds = await _beside(size, lambda: _values_of(request, version))
         run = await self._calls.open(
-            caller, version, values, size=size, seconds=seconds, wants_events=wants_events
+            caller, version, values, size=size, seconds=seconds, wants_events=wants_events, tensors=tensors
         )
         return version, run
 
@@ -187,22 +188,8 @@ class InferenceService:
     ) -> messages.ModelInferResponse:
         size = run.prediction.input_bytes or 0
         response: messages.ModelInferResponse = await _beside(
-            size, lambda: self._message(request, version, run, output)
+            size, lambda: _message_of(request, version, run, output)
         )
-        return response
-
-    @staticmethod
-    def _message(
-        request: messages.ModelInferRequest, version: RunnableVersion, run: DirectRun, output: Any
-    ) -> messages.ModelInferResponse:
-        """`output` None: no tensors."""
-        response = messages.ModelInferResponse(
-            model_name=request.model_name, model_version=version.id, id=request.id
-        )
-        response.parameters["prediction"].string_param = run.prediction.id
-        tensors: list[Tensor] = [] if output is None else tensors_from(output, is_text=version.streams)
-        names = [wish.name for wish in request.outputs]
-        write_tensors(response, choose_outputs(tensors, names if tensors else ()))
         return response
 
     async def repository_index(self, request: Any, context: Context) -> messages.RepositoryIndexResponse:
@@ -237,6 +224,25 @@ class InferenceService:
         return await self._calls.version(caller, request.model_name, "")
 
 
+def _message_of(
+    request: messages.ModelInferRequest, version: RunnableVersion, run: DirectRun, output: Any
+) -> messages.ModelInferResponse:
+    """`output` None: no tensors."""
+    response = messages.ModelInferResponse(
+        model_name=request.model_name, model_version=version.id, id=request.id
+    )
+    response.parameters["prediction"].string_param = run.prediction.id
+    tensors: dict[str, Tensor | RawTensor] = {}
+    if output is not None:
+        tensors = {**run.output_tensors}
+        if output or not tensors:
+            tensors |= {each.name: each for each in tensors_from(output, is_text=version.streams)}
+    if tensors:
+        names = choose_names(list(tensors), [wish.name for wish in request.outputs])
+        write_tensors(response, {name: tensors[name] for name in names})
+    return response
+
+
 def _serialize(message: Any) -> bytes:
     return bytes(message.SerializeToString())
 
@@ -253,8 +259,9 @@ async def _beside(size: int, call: Any) -> Any:
 
 def _values_of(
     request: messages.ModelInferRequest, version: RunnableVersion
-) -> tuple[dict[str, Any], float | None]:
-    """The model's input, and the timeout in seconds. Raises WrongTensor, InvalidRequest."""
+) -> tuple[dict[str, Any], RawTensors, float | None]:
+    """The model's input as it is recorded, what of it stays bytes, and the timeout in seconds. Raises
+    WrongTensor, InvalidRequest."""
     parameters = read_parameters(request.parameters)
     parameters.pop(EMPTY_FINAL, None)
     microseconds = parameters.pop("timeout", 0)
@@ -269,5 +276,17 @@ def _values_of(
         raise wrong_field(f"parameters.{unknown[:100]}", f"is no input of {version.model}")
     if type(microseconds) is not int or microseconds < 0:
         raise wrong_field("parameters.timeout", "must be microseconds")
-    values = input_from(version.input_schema, read_tensors(request), parameters)
-    return values, microseconds / 1e6 or None
+    tensors, stay = read_tensors(request, properties if takes_graph(properties) else None)
+    values = input_from(version.input_schema, tensors, parameters)
+    if stay:
+        _put_beside(values.setdefault(GRAPH, {}), stay)
+    return values, stay, microseconds / 1e6 or None
+
+
+def _put_beside(graph: Any, stay: RawTensors) -> None:
+    """What is recorded of tensors that stay bytes. Raises WrongTensor."""
+    if not isinstance(graph, dict):
+        raise WrongTensor(f"{GRAPH}: must be an object")
+    if twice := next((name for name in stay if name in graph), None):
+        raise WrongTensor(f"{twice[:100]}: is given twice")
+    graph.update(as_recorded(stay))

@@ -1,8 +1,9 @@
 """Tensors as the messages of inference.proto: raw bytes or typed contents in, raw bytes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from app.domain.raw_tensors import KEPT_BYTES, RawTensor
 from app.domain.storable import text_fault
 from app.domain.tensors import (
     BYTES,
@@ -33,26 +34,47 @@ CONTENTS = {
 }
 
 
-def read_tensors(request: messages.ModelInferRequest) -> list[Tensor]:
-    """A request's tensors, checked. Raises WrongTensor, whose sentence begins with the tensor's name."""
-    raws = request.raw_input_contents
+def read_tensors(
+    request: messages.ModelInferRequest, listed: Collection[str] | None
+) -> tuple[list[Tensor], dict[str, RawTensor]]:
+    """A request's tensors, checked: with their elements, and those that stay bytes because they are large
+    and their model takes them so (`listed`: all but these; None: none). Raises WrongTensor, whose sentence
+    begins with the tensor's name."""
+    raws = list(request.raw_input_contents)
     if raws and len(raws) != len(request.inputs):
         raise WrongTensor(f"raw_input_contents: has {len(raws)} entries for {len(request.inputs)} inputs")
-    tensors = []
+    is_large = sum(map(len, raws)) > KEPT_BYTES
+    tensors: list[Tensor] = []
+    stay: dict[str, RawTensor] = {}
     for number, tensor in enumerate(request.inputs):
         try:
-            tensors.append(_read_tensor(tensor, raws[number] if raws else None))
+            if is_large and listed is not None and tensor.name not in listed and tensor.datatype != BYTES:
+                if tensor.name in stay:
+                    raise WrongTensor("is given twice")
+                stay[tensor.name] = _read_raw(tensor, raws[number])
+            else:
+                tensors.append(_read_tensor(tensor, raws[number] if raws else None))
         except WrongTensor as wrong:
             raise WrongTensor(f"{tensor.name[:100]}: {wrong}") from None
-    return tensors
+    return tensors, stay
+
+
+def _read_raw(message: messages.ModelInferRequest.InferInputTensor, raw: bytes) -> RawTensor:
+    require_datatype(message.datatype)
+    _require_one_place(message)
+    return RawTensor(message.datatype, message.shape, raw)
+
+
+def _require_one_place(message: messages.ModelInferRequest.InferInputTensor) -> None:
+    if message.HasField("contents"):
+        raise WrongTensor("has contents and raw_input_contents; give one of them")
 
 
 def _read_tensor(message: messages.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Tensor:
     require_datatype(message.datatype)
     shape = tuple(message.shape)
     if raw is not None:
-        if message.HasField("contents"):
-            raise WrongTensor("has contents and raw_input_contents; give one of them")
+        _require_one_place(message)
         data = decode_raw(message.datatype, raw)
     else:
         data = _read_contents(message)
@@ -79,8 +101,9 @@ def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(parameters[name], kind) for name, kind in kinds.items() if kind}
 
 
-def write_tensors(response: messages.ModelInferResponse, tensors: Sequence[Tensor]) -> None:
+def write_tensors(response: messages.ModelInferResponse, tensors: Mapping[str, Tensor | RawTensor]) -> None:
     """Adds the outputs, as raw bytes."""
-    for tensor in tensors:
-        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        response.raw_output_contents.append(encode_raw(tensor))
+    for name, tensor in tensors.items():
+        data = bytes(tensor.data) if isinstance(tensor, RawTensor) else encode_raw(tensor)
+        response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape or (1,))
+        response.raw_output_contents.append(data)

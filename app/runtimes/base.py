@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from app.domain import version_settings
+from app.domain.raw_tensors import RawTensors
 from app.domain.work import Delivered, Event, ModelSpec
 
 
@@ -58,6 +59,8 @@ class Job:
     them (`Chunk.state`); None: there are none. A runtime that can go on behind them sets `continued` to their
     number in `prepare`, yields only what comes after, and finishes with the whole output. One that does not
     begins at the beginning: the engine leaves out what is repeated, and tells readers if it is not the same.
+
+    `tensors`: as Work's; always None where the runtime does not take them: then the input has lists.
     """
 
     id: str
@@ -68,6 +71,7 @@ class Job:
     files: str = ""
     delivered: Delivered | None = None
     continued: int = 0
+    tensors: RawTensors | None = None
 
     @property
     def folder(self) -> str:
@@ -131,6 +135,9 @@ class Runtime(ABC):
     # True when `run` has many answers at the same time: the engine passes them on together, at the end or at
     # `feed.flush()`.
     ends_together: ClassVar[bool] = False
+    # True when `prepare` looks into `Job.tensors` as well, and `run` answers a job that has some with
+    # `Finished.tensors`.
+    takes_tensors: ClassVar[bool] = False
     # To be read on the instance: True when rows of different length are not padded to the longest.
     unpadded: bool = False
 

@@ -5,6 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from app.domain.raw_tensors import RawTensor
+from app.runtimes.tensor_arrays import array_of
+
 NOT_FINITE = (
     "the model's answer is not finite: it has NaN or infinite numbers, as broken weights or too small a dtype"
     " give"
@@ -23,7 +26,8 @@ def is_finite(value: Any) -> bool:
         return all(map(is_finite, value.values()))
     if hasattr(value, "isfinite"):  # torch
         return bool(value.isfinite().all())
-    return not hasattr(value, "dtype") or _is_finite_array(value)
+    array = array_of(value) if isinstance(value, RawTensor) else value
+    return not hasattr(array, "dtype") or _is_finite_array(array)
 
 
 def _are_finite(values: Sequence[Any]) -> bool:
@@ -38,7 +42,10 @@ def _are_finite(values: Sequence[Any]) -> bool:
 def _is_finite_array(array: Any) -> bool:
     import numpy
 
-    return array.dtype.kind not in "fc" or bool(numpy.isfinite(array).all())
+    if array.dtype.kind not in "fc":
+        return True
+    with numpy.errstate(all="ignore"):  # a finite sum is quick to see; it may overflow without being wrong
+        return bool(numpy.isfinite(array.sum()) or numpy.isfinite(array).all())
 
 
 def rows_not_finite(logits: Any) -> list[int]:

@@ -5,12 +5,16 @@ from types import MappingProxyType
 from typing import Protocol
 
 from app.domain.predictions import Status
+from app.domain.raw_tensors import RawTensors
 from app.domain.work import Event
 
 
 class Listener(Protocol):
     """Of one run. Called by the engine's and the writer's threads, which must not be kept waiting; never
-    raises."""
+    raises. `tensors`: as Work's."""
+
+    @property
+    def tensors(self) -> RawTensors | None: ...
 
     def on_event(self, event: Event) -> None:
         """As it comes, the ending one included."""

@@ -245,7 +245,7 @@ class Run:
     @property
     def output(self) -> Any:
         """What was streamed, if anything was; else the whole output, at the end."""
-        return self.chunks or (self.ending.output if isinstance(self.ending, Finished) else None)
+        return self.chunks or (self.ending.recorded if isinstance(self.ending, Finished) else None)
 
     @property
     def output_shown(self) -> Any:

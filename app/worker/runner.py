@@ -270,7 +270,9 @@ def _is_quick(engine: WorkEngine, version: ReadyVersion, values: dict[str, Any])
 def _work_of(run: Run, values: dict[str, Any], timeout: float) -> Work:
     caller = str(run.prediction.user_id or ANONYMOUS)
     rank = run.charge.rank if run.charge else 0.0
-    return Work(run.prediction.id, values, str(run.folder or ""), timeout, run.delivered, caller, rank)
+    tensors = run.listener.tensors if run.listener else None
+    folder = str(run.folder or "")
+    return Work(run.prediction.id, values, folder, timeout, run.delivered, caller, rank, tensors)
 
 
 def _is_resumed(prediction: Prediction) -> bool:

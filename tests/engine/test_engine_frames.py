@@ -6,8 +6,20 @@ import threading
 import numpy
 import pytest
 
-from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Finished, Log, Progress, Started
-from app.engine.frames import HEADER, MAX_FRAME_BYTES, FrameError, FrameReader, encode, pack, unpack
+from app.domain.raw_tensors import RawTensor
+from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Finished, Log, Progress, Started, Work
+from app.engine.frames import (
+    HEADER,
+    MAX_FRAME_BYTES,
+    WITH_BYTES,
+    FrameError,
+    FrameReader,
+    encode,
+    encode_answer,
+    pack,
+    unpack,
+    unpack_answer,
+)
 from app.engine.outbox import Outbox
 
 EVENTS: list[Event] = [
@@ -58,7 +70,37 @@ def test_arrays_become_lists_and_other_things_are_refused() -> None:
         encode(2**70)
 
 
+@pytest.mark.parametrize("piece", [7, 100_000])
+def test_tensors_travel_as_they_are_between_other_messages(piece: int) -> None:
+    given = {
+        "a": RawTensor("FP32", (2, 1_000), numpy.ones(2_000, "<f4").tobytes()),
+        "b": RawTensor("INT8", (3,), b"\x01\x02\xff"),
+    }
+    frame = b"".join(encode_answer("id", Finished({"c": 1}, {"run": 0.1}, given)))
+    before, answer, after = read_everything(encode("before") + frame + encode("after"), piece)
+    assert (before, after) == ("before", "after")
+    work_id, event = unpack_answer(*answer[1:])  # type: ignore[index]
+    assert (work_id, event.output, event.metrics) == ("id", {"c": 1}, {"run": 0.1})  # type: ignore[union-attr]
+    tensors = event.tensors  # type: ignore[union-attr]
+    assert {name: (each.datatype, each.shape) for name, each in tensors.items()} == {
+        "a": ("FP32", (2, 1_000)),
+        "b": ("INT8", (3,)),
+    }
+    assert (bytes(tensors["a"].data), tensors["b"].as_lists()) == (given["a"].data, [1, 2, -1])
+
+
+def test_who_takes_no_bytes_has_tensors_as_lists() -> None:
+    tensors = {"x": RawTensor("BOOL", (1, 2), b"\x00\x05"), "n": RawTensor("FP64", (), b"\x00" * 8)}
+    values = {"tensors": {"x": {"$tensor": {}}, "y": [1]}, "seed": 1}
+    lists = {"tensors": {"x": [[False, True]], "y": [1], "n": 0.0}, "seed": 1}
+    assert Work("id", values, tensors=tensors).json_input() == lists
+
+
 def test_rubbish_ends_the_connection() -> None:
+    with pytest.raises(FrameError, match="is to come"):
+        read_everything(HEADER.pack(WITH_BYTES | 2) + HEADER.pack(MAX_FRAME_BYTES), 99)
+    with pytest.raises(FrameError, match="ended after 1 of 5"):
+        read_everything(HEADER.pack(WITH_BYTES | 2) + HEADER.pack(5) + b"[]x", 99)
     with pytest.raises(FrameError, match="is to come"):
         read_everything(HEADER.pack(MAX_FRAME_BYTES + 1), 9)
     with pytest.raises(FrameError, match="not JSON"):

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from app.domain.raw_tensors import RawTensor
 from app.domain.work import Canceled, Event, Failed, Finished, ModelSpec
 from app.runtimes import schema
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.finite import NOT_FINITE, is_finite
 from app.runtimes.onnx import sessions
+from app.runtimes.tensor_arrays import array_of, tensor_of
 
 DTYPES = {
     "float": "float32",
@@ -41,6 +43,7 @@ class OnnxGraph(Runtime):
         config=sessions.SETTINGS,
     )
     batches: ClassVar[bool] = False
+    takes_tensors: ClassVar[bool] = True
 
     def __init__(self, session: Any, file: Path) -> None:
         self._session, self._file = session, file
@@ -58,7 +61,7 @@ class OnnxGraph(Runtime):
         return cls(sessions.open_session(file, model), file)
 
     def prepare(self, job: Job) -> None:
-        tensors: Mapping[str, Any] = job.input["tensors"]
+        tensors: Mapping[str, Any] = {**job.input["tensors"], **(job.tensors or {})}
         missing = [name for name in self._inputs if name not in tensors]
         unknown = [name for name in tensors if name not in self._inputs]
         if missing or unknown:
@@ -73,7 +76,9 @@ class OnnxGraph(Runtime):
                 continue
             answers = self._session.run(self._outputs, job.prepared)
             named = dict(zip(self._outputs, answers, strict=True))
-            if is_finite(named):
+            if job.tensors is not None:
+                yield job.id, with_tensors(named)
+            elif is_finite(named):
                 yield job.id, Finished({name: as_json(value) for name, value in named.items()})
             else:
                 yield job.id, Failed(NOT_FINITE)
@@ -94,8 +99,11 @@ def as_array(name: str, value: Any, signature: Any) -> Any:
     import numpy
 
     dtype, shape = _dtype(signature.type), list(signature.shape)
+    if isinstance(value, RawTensor):
+        as_it_is = array_of(value)
+        value = as_it_is if as_it_is.dtype == dtype else value.as_lists()
     try:
-        array = numpy.array(value, dtype=dtype)
+        array = numpy.asarray(value, dtype=dtype)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(
             f"tensors: {name!r} is no tensor of {dtype} (lists of equal length in lists)"
@@ -106,6 +114,14 @@ def as_array(name: str, value: Any, signature: Any) -> Any:
     if not fits:
         raise ValueError(f"tensors: {name!r} has the shape {list(array.shape)}, the graph takes {shape}")
     return array
+
+
+def with_tensors(named: Mapping[str, Any]) -> Finished:
+    """Arrays of numbers stay bytes; the engine sees whether they are finite."""
+    tensors = {name: tensor for name, value in named.items() if (tensor := tensor_of(value)) is not None}
+    return Finished(
+        {name: as_json(value) for name, value in named.items() if name not in tensors}, tensors=tensors
+    )
 
 
 def as_json(value: Any) -> Any:

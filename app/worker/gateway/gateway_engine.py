@@ -156,7 +156,8 @@ class GatewayEngine:
     async def _call_backend(
         self, version: GatewayVersion, item: WorkItem, lease: Lease, names: Sequence[str]
     ) -> Finished:
-        backend, call = lease.backend, BackendCall(lease.choice.model, version.spec.task, item.work.input)
+        call = BackendCall(lease.choice.model, version.spec.task, item.work.json_input())
+        backend = lease.backend
         began = time.monotonic()
         item.pass_on(Started(1))
         with lease:
