@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from app.cli import deliveries, screen
-from app.cli.connection import JSON, Api, show_json
+from app.cli.connection import JSON, Api, show_json, show_outcome
 
 PANEL = "Models and keys"
 
@@ -43,30 +43,32 @@ def show(as_json: Annotated[bool, JSON] = False) -> None:
     console.print(f"scopes: {', '.join(account['scopes'])}")
 
 
-def password() -> None:
+def password(as_json: Annotated[bool, JSON] = False) -> None:
     """Change your password. Ends all tokens; keys stay."""
     api = Api()
     current = typer.prompt("Current password", hide_input=True, err=True)
     new = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     body = {"current_password": current, "new_password": new}
     api.call("PUT", "/v1/account/password", json=body, headers=_sign_in(api, current))
-    print("password changed")
+    show_outcome({"changed": True}, "password changed", as_json)
 
 
 def sign_out(
     keys: Annotated[
         bool, typer.Option("--keys", help="End your API keys, too, the one in use as well.")
     ] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """End all tokens of your account, wherever they are."""
     api = Api()
     headers = _headers_to_manage(api)
     api.call("POST", "/v1/account/sign-out", json={"revoke_keys": keys}, headers=headers)
-    print("signed out everywhere")
+    show_outcome({"signed_out": True, "keys_revoked": keys}, "signed out everywhere", as_json)
 
 
 def file_key(
     rotate: Annotated[bool, typer.Option("--rotate", help="Replace it: all links end at once.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Show the key that signs links to your uploaded files."""
     api = Api()
@@ -74,7 +76,7 @@ def file_key(
         answer = api.call("POST", "/v1/account/file-key/rotate", headers=_headers_to_manage(api))
     else:
         answer = api.call("GET", "/v1/account/file-key")
-    print(answer["key"])
+    show_outcome(answer, answer["key"], as_json)
 
 
 def secret(as_json: Annotated[bool, JSON] = False) -> None:

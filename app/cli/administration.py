@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import screen
-from app.cli.connection import JSON, Api, show_json
+from app.cli.connection import JSON, Api, show_json, show_outcome
 
 PANEL = "Administration"
 
@@ -68,28 +68,26 @@ def add(
     print(f"password: {user['password']}")
 
 
-def promote(username: str) -> None:
+def promote(username: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Make a user an administrator."""
-    _change(username, is_admin=True)
-    print(f"{username} is an administrator")
+    user = _change(username, is_admin=True)
+    show_outcome(user, f"{username} is an administrator", as_json)
 
 
-def demote(username: str) -> None:
+def demote(username: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Make an administrator an ordinary user. The last one stays."""
-    _change(username, is_admin=False)
-    print(f"{username} is no administrator")
+    user = _change(username, is_admin=False)
+    show_outcome(user, f"{username} is no administrator", as_json)
 
 
-def disable(username: str) -> None:
+def disable(username: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Refuse a user's tokens and keys from now on, and cancel what waits. Nothing of theirs is removed."""
-    _change(username, disabled=True)
-    print(f"{username} disabled")
+    show_outcome(_change(username, disabled=True), f"{username} disabled", as_json)
 
 
-def enable(username: str) -> None:
+def enable(username: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Let a disabled user in again."""
-    _change(username, disabled=False)
-    print(f"{username} enabled")
+    show_outcome(_change(username, disabled=False), f"{username} enabled", as_json)
 
 
 def reset_password(
@@ -97,16 +95,16 @@ def reset_password(
 ) -> None:
     """Give a user a random password, which is shown this once, and end all tokens."""
     user = Api().call("PUT", f"{_path(username)}/password", json={"revoke_keys": keys})
-    if as_json:
-        show_json(user)
-        return
-    print(f"password: {user['password']}")
+    show_outcome(user, f"password: {user['password']}", as_json)
 
 
-def sign_out(username: str, keys: Annotated[bool, REVOKE] = False) -> None:
+def sign_out(
+    username: str, keys: Annotated[bool, REVOKE] = False, as_json: Annotated[bool, JSON] = False
+) -> None:
     """End all tokens of a user."""
     Api().call("POST", f"{_path(username)}/sign-out", json={"revoke_keys": keys})
-    print(f"{username} signed out everywhere")
+    outcome = {"username": username, "signed_out": True, "keys_revoked": keys}
+    show_outcome(outcome, f"{username} signed out everywhere", as_json)
 
 
 def cancel(username: str, as_json: Annotated[bool, JSON] = False) -> None:
@@ -128,6 +126,7 @@ def share(
     priority: Annotated[
         Band | None, typer.Option(help="The highest priority that the user may ask for.")
     ] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Set how much of the workers a user is given beside others, and the highest priority to ask for."""
     changes = {"weight": weight, "highest_priority": priority.value if priority else None}
@@ -135,16 +134,21 @@ def share(
     if not body:
         raise typer.BadParameter("give --weight, --priority or both")
     user = Api().call("PATCH", _path(username), json=body)
-    print(f"{username}: weight {user['weight']:g}, highest priority {user['highest_priority']}")
+    sentence = f"{username}: weight {user['weight']:g}, highest priority {user['highest_priority']}"
+    show_outcome(user, sentence, as_json)
 
 
-def rm(username: str, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def rm(
+    username: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
     """Delete a user for good, with models, files and the data of predictions. The name stays taken."""
     question = f"Delete {username} with all models, files and data of predictions, for good?"
     if not yes:
         typer.confirm(question, abort=True, err=True)
     Api().call("DELETE", _path(username))
-    print(f"{username} deleted")
+    show_outcome({"deleted": username}, f"{username} deleted", as_json)
 
 
 def audit(
@@ -180,5 +184,5 @@ def _path(username: str) -> str:
     return f"/v1/users/{quote(username, safe='')}"
 
 
-def _change(username: str, **changes: Any) -> None:
-    Api().call("PATCH", _path(username), json=changes)
+def _change(username: str, **changes: Any) -> Any:
+    return Api().call("PATCH", _path(username), json=changes)

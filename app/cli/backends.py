@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
 
 PANEL = "Administration"
 NAME = typer.Argument(help="The backend's name.")
@@ -99,13 +99,13 @@ def change(
     concurrency: Annotated[int, typer.Option(help="Most predictions there at once.")] = 0,
     silence: Annotated[float, typer.Option(help="Seconds without a byte after which a call ends.")] = 0.0,
     options: Annotated[str, typer.Option(help="JSON object: the kind's own options.")] = "",
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Change a backend's address, credential, limits or options."""
     values = _values(key, concurrency, silence, options) | ({"url": url} if url else {})
     if not values:
         stop("say what to change: --url, --key, --concurrency, --silence or --options", EXIT_USAGE)
-    Api().call("PATCH", _path(name), json=values)
-    print(f"{name} changed")
+    show_outcome(Api().call("PATCH", _path(name), json=values), f"{name} changed", as_json)
 
 
 def try_out(name: Annotated[str, NAME], as_json: Annotated[bool, JSON] = False) -> None:
@@ -143,16 +143,18 @@ def sync(
 def drain(
     name: Annotated[str, NAME],
     undo: Annotated[bool, typer.Option("--undo", help="Let it have predictions again.")] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Give a backend nothing more; what runs there goes on."""
-    Api().call("PATCH", _path(name), json={"draining": not undo})
-    print(f"{name} takes predictions again" if undo else f"{name} is draining")
+    backend = Api().call("PATCH", _path(name), json={"draining": not undo})
+    sentence = f"{name} takes predictions again" if undo else f"{name} is draining"
+    show_outcome(backend, sentence, as_json)
 
 
-def rm(name: Annotated[str, NAME]) -> None:
+def rm(name: Annotated[str, NAME], as_json: Annotated[bool, JSON] = False) -> None:
     """Remove a backend. Its models stay; their predictions wait until it is there again."""
     Api().call("DELETE", _path(name))
-    print(f"{name} removed")
+    show_outcome({"removed": name}, f"{name} removed", as_json)
 
 
 def _path(name: str) -> str:

@@ -3,12 +3,13 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.connection import EXIT_USAGE, stop
+from app.cli.connection import EXIT_USAGE, JSON, show_outcome, stop
 from app.settings import Settings, load_client, load_with
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
 def backup(
     file: Annotated[Path, typer.Argument(help="The archive to be written, such as lovage.tar.")],
     data: Annotated[Path | None, DATA_DIR] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Write the database, the files and the secrets into one archive, while the platform runs or not. Of a
     bucket it holds the list of its files: the bucket is copied by its own means."""
@@ -41,7 +43,8 @@ def backup(
     except LocalError as error:
         stop(str(error))
     what = "files" if manifest.storage == "local" else "files of the bucket listed"
-    print(f"{file}: the database, {manifest.files} {what}, and the secrets of {folder}. Keep it secret.")
+    sentence = f"{file}: the database, {manifest.files} {what}, and the secrets of {folder}. Keep it secret."
+    show_outcome({"file": str(file), **asdict(manifest)}, sentence, as_json)
 
 
 def restore(
@@ -51,6 +54,7 @@ def restore(
         bool,
         typer.Option("--replace", help="Over a database that has tables: what is in it is lost."),
     ] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Put a backup back: into the data directory of a platform that does not run, or into DATABASE_URL and
     the storage of the settings. Then brings the database to this release's schema."""
@@ -70,7 +74,8 @@ def restore(
             migrate.upgrade(settings.database_url, "head")
     except LocalError as error:
         stop(str(error))
-    print(f"restored from {manifest.made_at[:16]}, release {manifest.release}")
+    outcome = {**asdict(manifest), "missing": missing}
+    show_outcome(outcome, f"restored from {manifest.made_at[:16]}, release {manifest.release}", as_json)
     if missing:
         stop(f"the bucket lacks {len(missing)} files, such as {missing[0]}: copy them back")
 

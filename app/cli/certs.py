@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_FAILED, EXIT_USAGE, stop
+from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, show_outcome, stop
 from app.local.errors import LocalError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def check(
     ca: Annotated[Path | None, typer.Option(help="The server's authority (PEM).")] = None,
     certificate: Annotated[Path | None, typer.Option(help="The client's certificate (PEM).")] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Say in a sentence why a client with these files cannot call a port, or that it can."""
     from app.cli.tls_check import TlsClient, find_fault
@@ -76,7 +77,8 @@ def check(
         stop("--certificate and --key belong together", EXIT_USAGE)
     if fault := find_fault(host.strip("[]"), int(port), TlsClient(ca, certificate, key)):
         stop(f"{address}: {fault}", EXIT_FAILED)
-    print(screen.visible(f"{address} can be called over TLS with these files"))
+    sentence = screen.visible(f"{address} can be called over TLS with these files")
+    show_outcome({"address": address, "ok": True}, sentence, as_json)
 
 
 def _settings(pairs: "CertificateFolder", server: "CertificateFiles", *, has_clients: bool) -> str:

@@ -12,7 +12,15 @@ import httpx
 import typer
 
 from app.cli import inputs, screen
-from app.cli.connection import EXIT_CANCELED, EXIT_FAILED, EXIT_UNREACHABLE, Api, show_json, stop
+from app.cli.connection import (
+    EXIT_CANCELED,
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    Api,
+    show_json,
+    show_outcome,
+    stop,
+)
 from app.cli.lookups import find_prediction, name_version
 from app.domain.phases import PHASES
 
@@ -79,13 +87,14 @@ def watch(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
     _finish(ended, as_json, printed=False, folder=Path())
 
 
-def cancel(prediction: ID) -> None:
+def cancel(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
     """Cancel a prediction: one that waits never starts, one that runs stops at its next step."""
     api = Api()
     prediction = find_prediction(api, prediction)
     details = api.call("POST", f"/v1/predictions/{prediction}/cancel")
     outcome = "already " + details["status"] if details["status"] in ("succeeded", "failed") else "canceled"
-    print(f"{prediction}: {outcome if details['status'] in TERMINAL else 'stopping'}")
+    state = outcome if details["status"] in TERMINAL else "stopping"
+    show_outcome(details, f"{prediction}: {state}", as_json)
 
 
 def _schema(api: Api, model: str) -> dict[str, Any]:

@@ -153,6 +153,14 @@ def split_model(model: str) -> tuple[str, str]:
     return path, version
 
 
+def show_outcome(outcome: Any, sentence: str, as_json: bool) -> None:
+    """What an act did: `outcome` for scripts, the sentence for people."""
+    if as_json:
+        show_json(outcome)
+    else:
+        print(sentence)
+
+
 def show_json(value: Any) -> None:
     """For scripts: standard output, indented."""
     print(screen.visible(json.dumps(value, indent=2, ensure_ascii=False)))

@@ -8,7 +8,7 @@ import typer
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
 from app.cli.lookups import find_prediction
 
 LONGEST_BODY = 20_000_000  # bytes; a webhook of ours has at most 8 million
@@ -55,6 +55,7 @@ def redeliver(
     failed: Annotated[
         bool, typer.Option("--failed", help="Of all your deliveries that were given up.")
     ] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Send the webhooks of predictions again: the same ids and bodies, newly signed."""
     api = Api()
@@ -66,7 +67,8 @@ def redeliver(
         given_up = [row for row in rows if row["status"] == "given_up"]
         paths += [f"/v1/predictions/{row['prediction']}/deliveries/{row['id']}/redeliver" for row in given_up]
     again = [each for path in paths for each in api.call("POST", path)["redelivered"]]
-    print(f"{len(again)} sent again" if again else "nothing to send again")
+    sentence = f"{len(again)} sent again" if again else "nothing to send again"
+    show_outcome({"redelivered": again}, sentence, as_json)
 
 
 def listen(

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,10 +34,7 @@ def create(
     if days is not None:
         body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
     created = Api().call("POST", "/v1/keys", json=body)
-    if as_json:
-        show_json(created)
-    else:
-        print(created["key"])
+    show_outcome(created, created["key"], as_json)
 
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
@@ -56,6 +53,7 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
 
 def rm(
     key: Annotated[str, typer.Argument(help="Its id or its name, as `lovage keys ls` shows them.")],
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Revoke a key."""
     api = Api()
@@ -67,4 +65,4 @@ def rm(
         stop(f"{key}: {len(chosen)} keys have this name: give an id ({ids})", EXIT_USAGE)
     key_id = chosen[0]["id"] if chosen else key
     api.call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
-    print(f"{key_id} revoked")
+    show_outcome({"revoked": key_id}, f"{key_id} revoked", as_json)

@@ -95,7 +95,7 @@ def push_folder(api: Api, folder: Path, owner: str, model: str) -> str:
     if not is_name(model):
         stop(f"--name: {model!r} {NAME_RULE}", EXIT_USAGE)
     try:
-        with screen.console().status(f"Reading {folder} …"):
+        with screen.console(stderr=True).status(f"Reading {folder} …"):
             files = list_files(folder)
     except TooManyFilesError as error:
         stop(f"{folder} {error}", EXIT_USAGE)
@@ -104,7 +104,7 @@ def push_folder(api: Api, folder: Path, owner: str, model: str) -> str:
     upload = api.call("POST", f"/v1/models/{owner}/{model}/upload", json={"files": files})
     parts = list_parts(folder, upload, f"/v1/models/{owner}/{model}/upload/{upload['id']}")
     total, missing = upload["bytes"], sum(part.size for part in parts)
-    with Progress(console=screen.console()) as progress:
+    with Progress(console=screen.console(stderr=True)) as progress:
         task = progress.add_task(f"{owner}/{model}", total=total, completed=total - missing)
         try:
             send_parts(api, parts, lambda size: progress.advance(task, size))

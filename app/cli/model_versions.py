@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_FAILED, EXIT_USAGE, JSON, Api, ApiError, show_json, stop
+from app.cli.connection import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    JSON,
+    Api,
+    ApiError,
+    show_json,
+    show_outcome,
+    stop,
+)
 from app.cli.lookups import find_model
 from app.runtimes import registry
 from app.settings import folders, load_client
@@ -149,11 +158,13 @@ def versions(
     screen.console().print(table)
 
 
-def release(model: Annotated[str, typer.Argument(help="owner/name:version.")]) -> None:
+def release(
+    model: Annotated[str, typer.Argument(help="owner/name:version.")], as_json: Annotated[bool, JSON] = False
+) -> None:
     """Make a version the one that the model's name means: how one goes back to an older one."""
     api = Api()
     path, version = find_model(api, model)
     if not version:
         stop(f"{model}: name the version: {path}:VERSION (lovage models versions {path})", EXIT_USAGE)
     version_out = api.call("POST", f"/v1/models/{path}/versions/{version}/current")
-    print(f"{path} is {version_out['id']} now")
+    show_outcome(version_out, f"{path} is {version_out['id']} now", as_json)

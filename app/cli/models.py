@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import model_aliases, model_conversion, model_push, model_versions, screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, show_outcome, stop
 from app.cli.lookups import find_model
 from app.domain.versions import is_name
 
@@ -120,13 +120,14 @@ def push(
     description: Description = "",
     public: Public = False,
     yes: Yes = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Upload a model's folder and register it; broken off, the same command goes on."""
     api = Api()
     chosen = name or folder.resolve().name.lower()
     owner, model = _names(api, chosen)
     source = model_push.push_folder(api, folder, owner, model)
-    add(source, f"{owner}/{model}", runtime, task, config, description, public, yes)
+    add(source, f"{owner}/{model}", runtime, task, config, description, public, yes, as_json)
 
 
 def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
@@ -240,10 +241,10 @@ def _until_loaded(api: Api, address: str) -> str:
         time.sleep(POLL_SECONDS)
 
 
-def rm(model: str) -> None:
+def rm(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Remove a model. Predictions made with it stay."""
     Api().call("DELETE", f"/v1/models/{_path(model)}")
-    print(f"{model} removed")
+    show_outcome({"removed": model}, f"{model} removed", as_json)
 
 
 def _path(model: str) -> str:

@@ -17,7 +17,7 @@ import httpx
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
 from app.cli.deployment import register_all
 from app.settings import (
     Settings,
@@ -185,6 +185,7 @@ def down(data: Annotated[Path | None, DATA_DIR] = None) -> None:
 def link(
     username: Annotated[str, typer.Argument(help="Whom it signs in.")] = "admin",
     data: Annotated[Path | None, DATA_DIR] = None,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Print a link that signs somebody in to the web app, once, within an hour."""
     from app.local.platform_state import read_platform
@@ -193,9 +194,10 @@ def link(
     if platform is None:
         settings = load_settings()
         base = settings.public_url or f"http://{settings.api_host}:{settings.api_port}"
-        print(sign_in_link(base, settings.database_url, settings.secret_key, username))
+        address = sign_in_link(base, settings.database_url, settings.secret_key, username)
     else:
-        print(sign_in_link(platform.api_url, platform.database_url, platform.secret_key, username))
+        address = sign_in_link(platform.api_url, platform.database_url, platform.secret_key, username)
+    show_outcome({"username": username, "url": address}, address, as_json)
 
 
 def sign_in_link(base: str, database_url: str, secret: str, username: str = "admin") -> str:

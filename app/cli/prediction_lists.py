@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import typer
 
 from app.cli import screen
-from app.cli.connection import JSON, Api, show_json
+from app.cli.connection import JSON, Api, show_json, show_outcome
 from app.cli.lookups import find_prediction
 
 PANEL = "Predictions"
@@ -97,9 +97,11 @@ def _print(rows: list[dict[str, Any]], otherwise: str) -> None:
     screen.console().print(table)
 
 
-def requeue(prediction: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+def requeue(
+    prediction: Annotated[str, typer.Argument(help="Its id.")], as_json: Annotated[bool, JSON] = False
+) -> None:
     """Have anybody's prediction begin again: one that runs is taken from its worker and waits, one that waits
     is published to the workers again."""
     api = Api()
     details = api.call("POST", f"/v1/predictions/{find_prediction(api, prediction)}/requeue")
-    print(f"{details['id']}: {details['status']}")
+    show_outcome(details, f"{details['id']}: {details['status']}", as_json)

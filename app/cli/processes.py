@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.connection import EXIT_USAGE, stop
+from app.cli.connection import EXIT_USAGE, JSON, show_outcome, stop
 from app.domain.errors import StorageFailed, Unavailable
 from app.settings import Settings, load
 
@@ -221,6 +221,7 @@ def storage(
     accept: Annotated[
         bool, typer.Option("--accept", help="Make this the platform's storage from now on.")
     ] = False,
+    as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Say whether the storage of these settings is the one that the platform's files are in."""
     from app.composition_core import open_core
@@ -230,6 +231,7 @@ def storage(
         if accept:
             core.storage_identity.accept()
         verified = core.storage_identity.verify()
-        print("This is the platform's storage." if verified else "No API has started yet: there is none.")
+        sentence = "This is the platform's storage." if verified else "No API has started yet: there is none."
+        show_outcome({"verified": verified}, sentence, as_json)
     finally:
         core.close()

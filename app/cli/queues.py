@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import processes, screen
-from app.cli.connection import JSON, Api, show_json
+from app.cli.connection import JSON, Api, show_json, show_outcome
 
 PANEL = "Administration"
 QUEUE = Annotated[str, typer.Argument(help="A queue, as `lovage queue ls` names it.")]
@@ -56,31 +56,40 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def pause(queue: QUEUE) -> None:
+def pause(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have no worker begin anything that waits in a queue. What runs goes on."""
-    Api().call("POST", f"{_queue_path(queue)}/pause")
-    print(f"{queue} is paused; lovage queue resume {queue} goes on")
+    state = Api().call("POST", f"{_queue_path(queue)}/pause")
+    show_outcome(state, f"{queue} is paused; lovage queue resume {queue} goes on", as_json)
 
 
-def resume(queue: QUEUE) -> None:
+def resume(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have the workers of a queue go on."""
-    Api().call("POST", f"{_queue_path(queue)}/resume")
-    print(f"{queue} is read again")
+    show_outcome(Api().call("POST", f"{_queue_path(queue)}/resume"), f"{queue} is read again", as_json)
 
 
-def move(queue: QUEUE, to: Annotated[str, typer.Argument(help="A queue that a worker reads.")]) -> None:
+def move(
+    queue: QUEUE,
+    to: Annotated[str, typer.Argument(help="A queue that a worker reads.")],
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
     """Send what waits in a queue to another one. What is bound to its device stays."""
-    print(f"{_repeat(f'{_queue_path(queue)}/move', json={'to': to})} moved from {queue} to {to}")
+    count = _repeat(f"{_queue_path(queue)}/move", json={"to": to})
+    show_outcome({"count": count}, f"{count} moved from {queue} to {to}", as_json)
 
 
-def purge(queue: QUEUE, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+def purge(
+    queue: QUEUE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
     """Cancel everything that waits in a queue. What runs goes on."""
     api = Api()
     if not yes:
         states = {each["queue"]: each for each in api.call("GET", "/v1/queues")["results"]}
         count = states[queue]["waiting"] if queue in states else 0
         typer.confirm(f"Cancel the {count} predictions that wait in {queue}?", abort=True, err=True)
-    print(f"{_repeat(f'{_queue_path(queue)}/purge')} canceled")
+    count = _repeat(f"{_queue_path(queue)}/purge")
+    show_outcome({"count": count}, f"{count} canceled", as_json)
 
 
 def _repeat(path: str, **body: Any) -> int:
@@ -116,16 +125,16 @@ def worker_table(workers: list[dict[str, Any]]) -> Any:
     return table
 
 
-def drain(worker: WORKER) -> None:
+def drain(worker: WORKER, as_json: Annotated[bool, JSON] = False) -> None:
     """Have a worker take nothing new: it hands back what it has not begun, and lives on."""
-    _act_on_worker(worker, "drain", "takes nothing new; lovage worker resume has it go on")
+    _act_on_worker(worker, "drain", "takes nothing new; lovage worker resume has it go on", as_json)
 
 
-def resume_worker(worker: WORKER) -> None:
+def resume_worker(worker: WORKER, as_json: Annotated[bool, JSON] = False) -> None:
     """Have a drained worker take predictions again."""
-    _act_on_worker(worker, "resume", "takes predictions again")
+    _act_on_worker(worker, "resume", "takes predictions again", as_json)
 
 
-def _act_on_worker(worker: str, act: str, outcome: str) -> None:
+def _act_on_worker(worker: str, act: str, outcome: str, as_json: bool) -> None:
     details = Api().call("POST", f"/v1/workers/{quote(worker, safe='')}/{act}")
-    print(f"{details['device']}@{details['host']} {outcome}")
+    show_outcome(details, f"{details['device']}@{details['host']} {outcome}", as_json)
