@@ -16,8 +16,8 @@ HEAD = """# Commands
 
 Every `lovage` command, from its own help; `lovage COMMAND --help` has the arguments. Commands that speak to a
 platform find it by `LOVAGE_URL` and `LOVAGE_TOKEN`, or by what `lovage up` started on `LOVAGE_DATA_DIR`
-(`.lovage`). `--json` prints what the API answered, of acts as well. `lovage --install-completion` has your shell complete
-commands.
+(`.lovage`). `--json` prints what the API answered, of acts as well. `lovage --install-completion` has your
+shell complete commands.
 
 | exit code | means |
 |---|---|

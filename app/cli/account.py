@@ -4,6 +4,7 @@ What changes a credential needs more than a key for predictions: where the key h
 password is asked for, and a token made with it.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,7 +18,8 @@ PANEL = "Models and keys"
 def add_to(app: typer.Typer) -> None:
     """Registers the groups."""
     account = typer.Typer(help="Show your account, change its password, sign out.", no_args_is_help=True)
-    own = {"show": show, "password": password, "sign-out": sign_out, "file-key": file_key}
+    own: dict[str, Callable[..., None]] = {"show": show, "password": password}
+    own |= {"sign-out": sign_out, "file-key": file_key}
     for name, command in own.items():
         account.command(name)(command)
     app.add_typer(account, name="account", rich_help_panel=PANEL)

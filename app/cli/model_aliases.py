@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
 
 
 def alias(
@@ -21,15 +21,17 @@ def alias(
         if not name or model:
             stop("--rm: name the alias to remove, and no model", EXIT_USAGE)
         api.call("DELETE", path)
-        print(f"{name} removed")
+        show_outcome({"removed": name}, f"{name} removed", as_json)
     elif model:
-        answer = api.call("PUT", path, json={"model": model})
-        show_json(answer) if as_json else print(f"{answer['name']} means {answer['model']}")
+        _show(api.call("PUT", path, json={"model": model}), as_json)
     elif name:
-        answer = api.call("GET", path)
-        show_json(answer) if as_json else print(f"{answer['name']} means {answer['model']}")
+        _show(api.call("GET", path), as_json)
     else:
         _list(api, as_json)
+
+
+def _show(answer: dict[str, str], as_json: bool) -> None:
+    show_outcome(answer, f"{answer['name']} means {answer['model']}", as_json)
 
 
 def _list(api: Api, as_json: bool) -> None:
