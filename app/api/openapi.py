@@ -1,5 +1,5 @@
-"""The OpenAPI document: what FastAPI makes of the routes, plus credentials and the models of hand-written
-routes."""
+"""The OpenAPI document: what FastAPI makes of the routes, plus credentials, the models of hand-written
+routes and an example of every answer."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.answer_examples import add_examples
 from app.api.problems import Problem
 
 TAGS = [
@@ -72,6 +73,7 @@ def build_document(app: FastAPI, *bodies: type[BaseModel]) -> dict[str, Any]:
     }
     components["securitySchemes"] = {"Bearer": scheme}
     document["security"] = [{"Bearer": []}]
+    add_examples(document)
     return document
 
 

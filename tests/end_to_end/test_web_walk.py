@@ -284,7 +284,8 @@ def test_an_offline_server_is_said_and_what_was_there_stays(watched: Watched) ->
     page = watched.go("/fleet")
     expect(page.get_by_text("workers alive")).to_be_visible()
     page.route("**/status", lambda route: route.abort())
-    expect(page.get_by_text("Lovage does not answer")).to_be_visible(timeout=15_000)
+    # Of a fleet that does nothing it is asked every 20 seconds.
+    expect(page.get_by_text("Lovage does not answer")).to_be_visible(timeout=40_000)
     expect(page.get_by_text("workers alive")).to_be_visible()
     page.unroute("**/status")
     expect(page.get_by_text("Lovage does not answer")).to_be_hidden(timeout=30_000)

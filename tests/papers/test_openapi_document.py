@@ -1,5 +1,5 @@
 """The committed OpenAPI document is the one that the routes make; it names every error and shows an example
-of every body."""
+of every body and of every answer."""
 
 import json
 import re
@@ -23,6 +23,20 @@ NEVER_LIMITED = {
 }
 # Other platforms' shapes of errors have one status for whatever is wrong with a request.
 OTHERS = ("anthropic.", "oip.", "ollama.", "openai.", "rerank.", "score.", "tei.")
+CODES = {
+    "400": "bad_request",
+    "401": "unauthenticated",
+    "403": "forbidden",
+    "404": "not_found",
+    "409": "conflict",
+    "410": "gone",
+    "413": "payload_too_large",
+    "415": "unsupported_media_type",
+    "422": "invalid_request",
+    "429": "too_many_requests",
+    "500": "error",
+    "503": "unavailable",
+}
 
 MADE = json.loads(document())
 OPERATIONS = {one["operationId"]: one for methods in MADE["paths"].values() for one in methods.values()}
@@ -65,7 +79,7 @@ def test_every_operation_declares_the_errors_that_it_can_answer_with() -> None:
 
 def test_every_error_has_the_shape_of_errors() -> None:
     shapes = {
-        json.dumps(answer["content"], sort_keys=True)
+        json.dumps({kind: media["schema"] for kind, media in answer["content"].items()}, sort_keys=True)
         for name, one in OPERATIONS.items()
         for status, answer in one["responses"].items()
         if status >= "400"
@@ -110,3 +124,33 @@ def test_every_body_has_an_example_that_its_schema_takes() -> None:
                 error.message for error in Draft202012Validator(whole(media["schema"])).iter_errors(example)
             ]
             assert not faults, f"{name} ({kind}): {faults}"
+
+
+def answers() -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for name, one in OPERATIONS.items():
+        for status, answer in one["responses"].items():
+            for kind, media in answer.get("content", {}).items():
+                yield name, status, kind, media
+
+
+def test_every_answer_has_an_example_that_its_schema_takes() -> None:
+    validators: dict[str, Draft202012Validator] = {}
+    for name, status, kind, media in answers():
+        schema = media.get("schema") or {}
+        found = [media["example"]] if "example" in media else examples(schema)
+        assert found or kind.startswith(("audio/", "*/*")) or schema.get("format") == "binary", (
+            name,
+            status,
+            kind,
+        )
+        key = json.dumps(schema)
+        for example in found:
+            validator = validators.setdefault(key, Draft202012Validator(whole(schema)))
+            assert not [error.message for error in validator.iter_errors(example)], (name, status, example)
+
+
+def test_an_error_is_shown_with_its_own_status_and_code() -> None:
+    for name, status, kind, media in answers():
+        if kind == "application/problem+json":
+            example = media["example"]
+            assert (example["status"], example["code"]) == (int(status), CODES[status]), name

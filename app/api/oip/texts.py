@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from app.api.deps import caller_of
 from app.api.error_shapes import oip_shape
@@ -120,6 +120,7 @@ for _path, _part in (
             f"{_path}{_suffix}",
             _endpoint,
             methods=["POST"],
+            response_class=StreamingResponse if _suffix else JSONResponse,
             operation_id=_part + _suffix.replace("_", "."),
             summary="Stream a text" if _suffix else "Generate a text",
             response_model=None,

@@ -89,7 +89,7 @@ class PredictionOut(BaseModel):
                 {
                     "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
                     "model": "demo/echo",
-                    "version": "9f0d…",
+                    "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
                     "status": "succeeded",
                     "input": {"text": "Hello"},
                     "output": ["Hello"],

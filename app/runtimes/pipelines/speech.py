@@ -49,7 +49,8 @@ class SpeechRecognition:
         if not spoken:
             return
         if self._pipe.type != WHISPER:
-            raise ValueError(f"{spoken[0]}: only Whisper models take it")
+            what = "choose a language" if spoken[0] == "language" else "translate"
+            raise ValueError(f"{spoken[0]}: this model does not {what}; Whisper models do")
         config = self._net.generation_config
         is_multilingual = getattr(config, "is_multilingual", False)
         if not is_multilingual and (values.get("language") or values.get("task") == "translate"):

@@ -3017,6 +3017,16 @@ export interface components {
         /**
          * AccountOut
          * @description An account, as Replicate's clients read it, and what it may do.
+         * @example {
+         *       "email": "ada@example.com",
+         *       "is_admin": false,
+         *       "name": "ada",
+         *       "scopes": [
+         *         "predict"
+         *       ],
+         *       "type": "user",
+         *       "username": "ada"
+         *     }
          */
         AccountOut: {
             /** Email */
@@ -3075,6 +3085,13 @@ export interface components {
         /**
          * AnthropicErrorOut
          * @description Anthropic's error.
+         * @example {
+         *       "error": {
+         *         "message": "max_tokens: Input should be greater than or equal to 1.",
+         *         "type": "invalid_request_error"
+         *       },
+         *       "type": "error"
+         *     }
          */
         AnthropicErrorOut: {
             error: components["schemas"]["AnthropicErrorDetailOut"];
@@ -3099,6 +3116,24 @@ export interface components {
         /**
          * AnthropicMessageOut
          * @description Anthropic's message.
+         * @example {
+         *       "content": [
+         *         {
+         *           "text": "The sea.",
+         *           "type": "text"
+         *         }
+         *       ],
+         *       "id": "msg_01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model": "demo/words",
+         *       "role": "assistant",
+         *       "stop_reason": "end_turn",
+         *       "stop_sequence": null,
+         *       "type": "message",
+         *       "usage": {
+         *         "input_tokens": 5,
+         *         "output_tokens": 3
+         *       }
+         *     }
          */
         AnthropicMessageOut: {
             /** Content */
@@ -3295,6 +3330,28 @@ export interface components {
         /**
          * BackendOut
          * @description A backend. Its credential is never shown.
+         * @example {
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "draining": false,
+         *       "has_credential": false,
+         *       "kind": "openai",
+         *       "max_concurrency": 1,
+         *       "name": "gpu",
+         *       "options": {},
+         *       "served": [
+         *         {
+         *           "context_length": 0,
+         *           "dimensions": 0,
+         *           "name": "demo/words",
+         *           "task": "text-generation"
+         *         }
+         *       ],
+         *       "served_at": null,
+         *       "silence_seconds": 1,
+         *       "state": "ready",
+         *       "updated_at": "2026-11-02T09:15:00Z",
+         *       "url": "http://10.0.0.7:8000"
+         *     }
          */
         BackendOut: {
             /**
@@ -3368,6 +3425,21 @@ export interface components {
          *     since the gateway workers' start, latencies in seconds of the last calls; `uptime` is the share of probes
          *     that were answered, `probed_at` the time of the last one; `models` are the states of the circuit
          *     breakers.
+         * @example {
+         *       "errors": 1,
+         *       "in_flight": 1,
+         *       "input_tokens": 5,
+         *       "latency_p50": null,
+         *       "latency_p95": null,
+         *       "models": {},
+         *       "output_tokens": 3,
+         *       "probed_at": null,
+         *       "reason": "",
+         *       "requests": 1,
+         *       "state": "ready",
+         *       "uptime": null,
+         *       "waiting": 1
+         *     }
          */
         BackendStatsOut: {
             /** Errors */
@@ -3402,6 +3474,19 @@ export interface components {
         /**
          * BackendTestOut
          * @description `error`: why it cannot be used, "" when it can.
+         * @example {
+         *       "error": "",
+         *       "ok": true,
+         *       "seconds": 0.4,
+         *       "served": [
+         *         {
+         *           "context_length": 0,
+         *           "dimensions": 0,
+         *           "name": "demo/words",
+         *           "task": "text-generation"
+         *         }
+         *       ]
+         *     }
          */
         BackendTestOut: {
             /** Error */
@@ -3416,6 +3501,32 @@ export interface components {
         /**
          * BackendsOut
          * @description All of them, by name.
+         * @example {
+         *       "results": [
+         *         {
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "draining": false,
+         *           "has_credential": false,
+         *           "kind": "openai",
+         *           "max_concurrency": 1,
+         *           "name": "gpu",
+         *           "options": {},
+         *           "served": [
+         *             {
+         *               "context_length": 0,
+         *               "dimensions": 0,
+         *               "name": "demo/words",
+         *               "task": "text-generation"
+         *             }
+         *           ],
+         *           "served_at": null,
+         *           "silence_seconds": 1,
+         *           "state": "ready",
+         *           "updated_at": "2026-11-02T09:15:00Z",
+         *           "url": "http://10.0.0.7:8000"
+         *         }
+         *       ]
+         *     }
          */
         BackendsOut: {
             /** Results */
@@ -3464,6 +3575,12 @@ export interface components {
          * CanceledOut
          * @description The predictions that end now or at their next step. `next` is null when all that were meant are
          *     done, else send it as `after`.
+         * @example {
+         *       "canceled": [
+         *         "01kam7vn3c9x0r2f4h6j8m0p2s"
+         *       ],
+         *       "next": null
+         *     }
          */
         CanceledOut: {
             /** Canceled */
@@ -3643,6 +3760,31 @@ export interface components {
         /**
          * ChatOut
          * @description OpenAI's chat completion.
+         * @example {
+         *       "choices": [
+         *         {
+         *           "finish_reason": "stop",
+         *           "index": 0,
+         *           "logprobs": null,
+         *           "message": {
+         *             "content": "The sea.",
+         *             "reasoning_content": null,
+         *             "refusal": null,
+         *             "role": "assistant",
+         *             "tool_calls": null
+         *           }
+         *         }
+         *       ],
+         *       "created": 1793610900,
+         *       "id": "chatcmpl-01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model": "demo/words",
+         *       "object": "chat.completion",
+         *       "usage": {
+         *         "completion_tokens": 3,
+         *         "prompt_tokens": 5,
+         *         "total_tokens": 8
+         *       }
+         *     }
          */
         ChatOut: {
             /** Choices */
@@ -3711,6 +3853,19 @@ export interface components {
         /**
          * CheckOut
          * @description What registering would find. Nothing was stored.
+         * @example {
+         *       "bytes": null,
+         *       "current_runtime": null,
+         *       "current_version": null,
+         *       "dtype": "float32",
+         *       "files": null,
+         *       "memory_bytes": 1,
+         *       "parameters": 1,
+         *       "problems": [],
+         *       "runtime": "text-generation",
+         *       "source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct",
+         *       "task": "text-generation"
+         *     }
          */
         CheckOut: {
             /** Bytes */
@@ -3871,6 +4026,25 @@ export interface components {
         /**
          * CompletionOut
          * @description OpenAI's text completion.
+         * @example {
+         *       "choices": [
+         *         {
+         *           "finish_reason": "stop",
+         *           "index": 0,
+         *           "logprobs": null,
+         *           "text": "The sea."
+         *         }
+         *       ],
+         *       "created": 1793610900,
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model": "demo/words",
+         *       "object": "text_completion",
+         *       "usage": {
+         *         "completion_tokens": 3,
+         *         "prompt_tokens": 5,
+         *         "total_tokens": 8
+         *       }
+         *     }
          */
         CompletionOut: {
             /** Choices */
@@ -3976,6 +4150,26 @@ export interface components {
         /**
          * DeploymentOut
          * @description A deployment.
+         * @example {
+         *       "current_release": {
+         *         "configuration": {
+         *           "hardware": "cpu",
+         *           "max_instances": 1,
+         *           "min_instances": 1
+         *         },
+         *         "created_at": "2026-11-02T09:15:00Z",
+         *         "created_by": {
+         *           "name": "ada",
+         *           "type": "user",
+         *           "username": "ada"
+         *         },
+         *         "model": "demo/words",
+         *         "number": 1,
+         *         "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *       },
+         *       "name": "my-words",
+         *       "owner": "demo"
+         *     }
          */
         DeploymentOut: {
             current_release: components["schemas"]["ReleaseOut"];
@@ -4100,6 +4294,24 @@ export interface components {
         /**
          * EmbeddingsOut
          * @description OpenAI's list of embeddings.
+         * @example {
+         *       "data": [
+         *         {
+         *           "embedding": [
+         *             0.0121,
+         *             -0.0587
+         *           ],
+         *           "index": 0,
+         *           "object": "embedding"
+         *         }
+         *       ],
+         *       "model": "demo/words",
+         *       "object": "list",
+         *       "usage": {
+         *         "prompt_tokens": 5,
+         *         "total_tokens": 8
+         *       }
+         *     }
          */
         EmbeddingsOut: {
             /** Data */
@@ -4162,6 +4374,24 @@ export interface components {
         /**
          * ErrorGroupsOut
          * @description The group that failed last comes first. At most the latest 10,000 failures are looked at.
+         * @example {
+         *       "results": [
+         *         {
+         *           "count": 1,
+         *           "counts": [
+         *             1
+         *           ],
+         *           "error": "no such label",
+         *           "error_code": "model_failed",
+         *           "first_at": "2026-11-02T09:15:00Z",
+         *           "group": "b1946ac92492d234",
+         *           "last_at": "2026-11-02T09:15:00Z",
+         *           "model": "demo/words",
+         *           "prediction": "01kam7vn3c9x0r2f4h6j8m0p2s"
+         *         }
+         *       ],
+         *       "window_seconds": 3600
+         *     }
          */
         ErrorGroupsOut: {
             /** Results */
@@ -4172,6 +4402,14 @@ export interface components {
         /**
          * ErrorOut
          * @description Every error of these routes.
+         * @example {
+         *       "error": {
+         *         "code": null,
+         *         "message": "max_tokens: Input should be greater than or equal to 1.",
+         *         "param": "max_tokens",
+         *         "type": "invalid_request_error"
+         *       }
+         *     }
          */
         ErrorOut: {
             error: components["schemas"]["ErrorBody"];
@@ -4179,6 +4417,9 @@ export interface components {
         /**
          * FileKeyOut
          * @description `key` signs links to your uploaded files (`GET /v1/files/{file_id}/download`); keep it secret.
+         * @example {
+         *       "key": "lov_8Zk3"
+         *     }
          */
         FileKeyOut: {
             /** Key */
@@ -4187,6 +4428,18 @@ export interface components {
         /**
          * FileOut
          * @description An uploaded file. `urls.get` may stand wherever a model takes a file.
+         * @example {
+         *       "checksums": {},
+         *       "content_type": "image/png",
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "etag": "\"5d41402abc4b2a76\"",
+         *       "expires_at": null,
+         *       "id": "5QmR1TzGQbW2n3y8",
+         *       "metadata": {},
+         *       "name": "cat.png",
+         *       "size": 204800,
+         *       "urls": {}
+         *     }
          */
         FileOut: {
             /** Checksums */
@@ -4278,6 +4531,12 @@ export interface components {
         /**
          * GenerateOut
          * @description `text_output` is the whole text, or one piece of a stream.
+         * @example {
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model_name": "demo/words",
+         *       "model_version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *       "text_output": "The sea."
+         *     }
          */
         GenerateOut: {
             /** Id */
@@ -4322,6 +4581,10 @@ export interface components {
         /**
          * HealthOut
          * @description The process answers.
+         * @example {
+         *       "status": "ok",
+         *       "version": "1.0.0"
+         *     }
          */
         HealthOut: {
             /** Status */
@@ -4362,6 +4625,21 @@ export interface components {
         /**
          * HistoryOut
          * @description Oldest first.
+         * @example {
+         *       "results": [
+         *         {
+         *           "at": "2026-11-02T09:15:00Z",
+         *           "attempt": null,
+         *           "backend": null,
+         *           "event": "completed",
+         *           "reason": "",
+         *           "seconds": 0.4,
+         *           "status_code": null,
+         *           "webhook": null,
+         *           "worker": "cpu@worker-1"
+         *         }
+         *       ]
+         *     }
          */
         HistoryOut: {
             /** Results */
@@ -4423,6 +4701,15 @@ export interface components {
         /**
          * ImagesOut
          * @description OpenAI's list of pictures.
+         * @example {
+         *       "created": 1793610900,
+         *       "data": [
+         *         {
+         *           "b64_json": null,
+         *           "url": "https://lovage.example/v1/files/content/outputs/01kam7vn3c9x0r2f4h6j8m0p2s/0.png"
+         *         }
+         *       ]
+         *     }
          */
         ImagesOut: {
             /** Created */
@@ -4433,6 +4720,11 @@ export interface components {
         /**
          * IndexOut
          * @description What answers here, and where to read on.
+         * @example {
+         *       "links": {},
+         *       "name": "Lovage",
+         *       "version": "1.0.0"
+         *     }
          */
         IndexOut: {
             /** Links */
@@ -4502,6 +4794,23 @@ export interface components {
         /**
          * InferOut
          * @description `model_version` is the version's id, `parameters.prediction` the prediction's.
+         * @example {
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model_name": "demo/words",
+         *       "model_version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *       "outputs": [
+         *         {
+         *           "data": null,
+         *           "datatype": "FP32",
+         *           "name": "text_output",
+         *           "parameters": {},
+         *           "shape": [
+         *             1
+         *           ]
+         *         }
+         *       ],
+         *       "parameters": {}
+         *     }
          */
         InferOut: {
             /** Id */
@@ -4520,6 +4829,21 @@ export interface components {
         /**
          * InfoOut
          * @description What TEI's clients ask a server for. Numbers that are nobody's limit here are null.
+         * @example {
+         *       "max_batch_tokens": null,
+         *       "max_client_batch_size": 32,
+         *       "max_concurrent_requests": null,
+         *       "max_input_length": null,
+         *       "model_dtype": null,
+         *       "model_id": "demo/minilm",
+         *       "model_sha": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *       "model_type": {
+         *         "embedding": {
+         *           "pooling": "mean"
+         *         }
+         *       },
+         *       "version": "1.0.0"
+         *     }
          */
         InfoOut: {
             /** Max Batch Tokens */
@@ -4660,6 +4984,23 @@ export interface components {
         /**
          * KeysOut
          * @description All keys of an account; there are never enough for pages.
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "expires_at": null,
+         *           "id": "0b9f1c1e-1f0a-4a39-9d35-6a2a1f5f0f55",
+         *           "last_used_at": null,
+         *           "name": "laptop",
+         *           "prefix": "lov_8Zk3",
+         *           "scopes": [
+         *             "predict"
+         *           ]
+         *         }
+         *       ]
+         *     }
          */
         KeysOut: {
             /** Next */
@@ -4691,6 +5032,30 @@ export interface components {
         /**
          * LanesOut
          * @description The fullest 50 of each. `complete` is false when more wait than were counted.
+         * @example {
+         *       "complete": true,
+         *       "models": [
+         *         {
+         *           "name": "demo/words",
+         *           "oldest_seconds": 1,
+         *           "waiting": 1
+         *         }
+         *       ],
+         *       "queues": [
+         *         {
+         *           "name": "demo/words",
+         *           "oldest_seconds": 1,
+         *           "waiting": 1
+         *         }
+         *       ],
+         *       "users": [
+         *         {
+         *           "name": "demo/words",
+         *           "oldest_seconds": 1,
+         *           "waiting": 1
+         *         }
+         *       ]
+         *     }
          */
         LanesOut: {
             /** Complete */
@@ -4711,7 +5076,12 @@ export interface components {
             /** Token */
             token: string;
         };
-        /** LiveOut */
+        /**
+         * LiveOut
+         * @example {
+         *       "live": true
+         *     }
+         */
         LiveOut: {
             /** Live */
             live: boolean;
@@ -4865,6 +5235,12 @@ export interface components {
         /**
          * ModelCommandOut
          * @description `asked`: the workers that got the command. What came of it: `serving` of the version.
+         * @example {
+         *       "asked": [
+         *         "cpu@worker-1"
+         *       ],
+         *       "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *     }
          */
         ModelCommandOut: {
             /** Asked */
@@ -4921,6 +5297,40 @@ export interface components {
         /**
          * ModelListOut
          * @description One object that both families of clients can read: `results` is Replicate's, `data` is OpenAI's.
+         * @example {
+         *       "data": [
+         *         {
+         *           "created": 1793610900,
+         *           "id": "demo/words",
+         *           "object": "model",
+         *           "owned_by": "demo"
+         *         }
+         *       ],
+         *       "next": null,
+         *       "object": "list",
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "cover_image_url": null,
+         *           "created": 1793610900,
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "default_example": null,
+         *           "description": "Says it again.",
+         *           "github_url": null,
+         *           "id": "demo/words",
+         *           "latest_version": null,
+         *           "license_url": null,
+         *           "name": "words",
+         *           "object": "model",
+         *           "owned_by": "demo",
+         *           "owner": "demo",
+         *           "paper_url": null,
+         *           "run_count": 1,
+         *           "url": "https://lovage.example/v1/models/demo/words",
+         *           "visibility": "public"
+         *         }
+         *       ]
+         *     }
          */
         ModelListOut: {
             /** Data */
@@ -4941,6 +5351,25 @@ export interface components {
         /**
          * ModelOut
          * @description A model. `id`, `object`, `created` and `owned_by` are for OpenAI's clients.
+         * @example {
+         *       "cover_image_url": null,
+         *       "created": 1793610900,
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "default_example": null,
+         *       "description": "Says it again.",
+         *       "github_url": null,
+         *       "id": "demo/words",
+         *       "latest_version": null,
+         *       "license_url": null,
+         *       "name": "words",
+         *       "object": "model",
+         *       "owned_by": "demo",
+         *       "owner": "demo",
+         *       "paper_url": null,
+         *       "run_count": 1,
+         *       "url": "https://lovage.example/v1/models/demo/words",
+         *       "visibility": "public"
+         *     }
          */
         ModelOut: {
             /** Cover Image Url */
@@ -5094,6 +5523,10 @@ export interface components {
         /**
          * ModelReadyOut
          * @description `ready`: a worker has the model, or could load it.
+         * @example {
+         *       "name": "demo/words",
+         *       "ready": true
+         *     }
          */
         ModelReadyOut: {
             /** Name */
@@ -5105,6 +5538,25 @@ export interface components {
          * ModelUploadOut
          * @description `source` is what a version says that is made of it, once `is_complete`. Each part has `part_bytes`
          *     bytes, a file's last one the rest. Without a version it is removed at `expires_at`.
+         * @example {
+         *       "bytes": 1,
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "expires_at": "2026-11-02T09:15:00Z",
+         *       "files": [
+         *         {
+         *           "missing": [],
+         *           "name": "model.safetensors",
+         *           "parts": 1,
+         *           "sha256": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *           "size": 204800
+         *         }
+         *       ],
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "is_complete": true,
+         *       "model": "demo/words",
+         *       "part_bytes": 1,
+         *       "source": "upload:my-words"
+         *     }
          */
         ModelUploadOut: {
             /** Bytes */
@@ -5188,6 +5640,18 @@ export interface components {
         /**
          * ModerationsOut
          * @description OpenAI's moderation.
+         * @example {
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model": "demo/words",
+         *       "results": [
+         *         {
+         *           "categories": {},
+         *           "category_applied_input_types": {},
+         *           "category_scores": {},
+         *           "flagged": false
+         *         }
+         *       ]
+         *     }
          */
         ModerationsOut: {
             /** Id */
@@ -5234,6 +5698,18 @@ export interface components {
         /**
          * NewKeyOut
          * @description A key that was just made: `key` is the secret, shown this once.
+         * @example {
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "expires_at": null,
+         *       "id": "0b9f1c1e-1f0a-4a39-9d35-6a2a1f5f0f55",
+         *       "key": "lov_8Zk3",
+         *       "last_used_at": null,
+         *       "name": "laptop",
+         *       "prefix": "lov_8Zk3",
+         *       "scopes": [
+         *         "predict"
+         *       ]
+         *     }
          */
         NewKeyOut: {
             /**
@@ -5262,6 +5738,9 @@ export interface components {
         /**
          * OipErrorOut
          * @description Every error of these routes.
+         * @example {
+         *       "error": "max_tokens: Input should be greater than or equal to 1."
+         *     }
          */
         OipErrorOut: {
             /** Error */
@@ -5340,6 +5819,24 @@ export interface components {
         /**
          * OllamaChatOut
          * @description Ollama's answer to a conversation.
+         * @example {
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "done": true,
+         *       "done_reason": null,
+         *       "eval_count": null,
+         *       "eval_duration": null,
+         *       "load_duration": null,
+         *       "message": {
+         *         "content": "The sea.",
+         *         "role": "assistant",
+         *         "thinking": null,
+         *         "tool_calls": null
+         *       },
+         *       "model": "demo/words",
+         *       "prompt_eval_count": null,
+         *       "prompt_eval_duration": null,
+         *       "total_duration": null
+         *     }
          */
         OllamaChatOut: {
             /** Created At */
@@ -5435,6 +5932,18 @@ export interface components {
         /**
          * OllamaEmbedOut
          * @description A vector for each text; times in nanoseconds.
+         * @example {
+         *       "embeddings": [
+         *         [
+         *           0.0121,
+         *           -0.0587
+         *         ]
+         *       ],
+         *       "load_duration": 1,
+         *       "model": "demo/words",
+         *       "prompt_eval_count": 1,
+         *       "total_duration": 1
+         *     }
          */
         OllamaEmbedOut: {
             /** Embeddings */
@@ -5477,6 +5986,12 @@ export interface components {
         /**
          * OllamaEmbeddingOut
          * @description One vector.
+         * @example {
+         *       "embedding": [
+         *         0.0121,
+         *         -0.0587
+         *       ]
+         *     }
          */
         OllamaEmbeddingOut: {
             /** Embedding */
@@ -5485,6 +6000,9 @@ export interface components {
         /**
          * OllamaErrorOut
          * @description Every error of these routes.
+         * @example {
+         *       "error": "max_tokens: Input should be greater than or equal to 1."
+         *     }
          */
         OllamaErrorOut: {
             /** Error */
@@ -5589,6 +6107,20 @@ export interface components {
         /**
          * OllamaGenerateOut
          * @description Ollama's answer to a prompt.
+         * @example {
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "done": true,
+         *       "done_reason": null,
+         *       "eval_count": null,
+         *       "eval_duration": null,
+         *       "load_duration": null,
+         *       "model": "demo/words",
+         *       "prompt_eval_count": null,
+         *       "prompt_eval_duration": null,
+         *       "response": "The sea.",
+         *       "thinking": null,
+         *       "total_duration": null
+         *     }
          */
         OllamaGenerateOut: {
             /** Created At */
@@ -5618,7 +6150,32 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** OllamaLoadedListOut */
+        /**
+         * OllamaLoadedListOut
+         * @example {
+         *       "models": [
+         *         {
+         *           "details": {
+         *             "families": [
+         *               "gpt2"
+         *             ],
+         *             "family": "gpt2",
+         *             "format": "safetensors",
+         *             "parameter_size": "",
+         *             "parent_model": "",
+         *             "quantization_level": "F32"
+         *           },
+         *           "digest": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *           "expires_at": "2026-11-02T09:15:00Z",
+         *           "model": "demo/words",
+         *           "modified_at": "2026-11-02T09:15:00Z",
+         *           "name": "demo/words",
+         *           "size": 204800,
+         *           "size_vram": 1
+         *         }
+         *       ]
+         *     }
+         */
         OllamaLoadedListOut: {
             /** Models */
             models: components["schemas"]["OllamaLoadedOut"][];
@@ -5751,6 +6308,27 @@ export interface components {
          * OllamaShowOut
          * @description What a model is. `capabilities`: completion, embedding; once a worker has loaded it, tools and
          *     thinking, where its chat template has them.
+         * @example {
+         *       "capabilities": [
+         *         "completion"
+         *       ],
+         *       "details": {
+         *         "families": [
+         *           "gpt2"
+         *         ],
+         *         "family": "gpt2",
+         *         "format": "safetensors",
+         *         "parameter_size": "",
+         *         "parent_model": "",
+         *         "quantization_level": "F32"
+         *       },
+         *       "license": "",
+         *       "model_info": {},
+         *       "modelfile": "",
+         *       "modified_at": "2026-11-02T09:15:00Z",
+         *       "parameters": "",
+         *       "template": ""
+         *     }
          */
         OllamaShowOut: {
             /** Capabilities */
@@ -5801,7 +6379,30 @@ export interface components {
             /** Size */
             size: number;
         };
-        /** OllamaTagsOut */
+        /**
+         * OllamaTagsOut
+         * @example {
+         *       "models": [
+         *         {
+         *           "details": {
+         *             "families": [
+         *               "gpt2"
+         *             ],
+         *             "family": "gpt2",
+         *             "format": "safetensors",
+         *             "parameter_size": "",
+         *             "parent_model": "",
+         *             "quantization_level": "F32"
+         *           },
+         *           "digest": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *           "model": "demo/words",
+         *           "modified_at": "2026-11-02T09:15:00Z",
+         *           "name": "demo/words",
+         *           "size": 204800
+         *         }
+         *       ]
+         *     }
+         */
         OllamaTagsOut: {
             /** Models */
             models: components["schemas"]["OllamaTagOut"][];
@@ -5822,7 +6423,12 @@ export interface components {
              */
             type: string | null;
         };
-        /** OllamaVersionOut */
+        /**
+         * OllamaVersionOut
+         * @example {
+         *       "version": "1.0.0"
+         *     }
+         */
         OllamaVersionOut: {
             /** Version */
             version: string;
@@ -5870,7 +6476,25 @@ export interface components {
             /** P95 */
             p95: number | null;
         };
-        /** PageOut[AuditOut] */
+        /**
+         * PageOut[AuditOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "action": "model.create",
+         *           "address": "192.0.2.7",
+         *           "at": "2026-11-02T09:15:00Z",
+         *           "details": {},
+         *           "id": 4711,
+         *           "request_id": "7c1e0b5a9d3f4e21",
+         *           "target": "demo/words",
+         *           "username": "ada"
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_AuditOut_: {
             /** Next */
             next?: string | null;
@@ -5879,7 +6503,34 @@ export interface components {
             /** Results */
             results: components["schemas"]["AuditOut"][];
         };
-        /** PageOut[DeliveryOut] */
+        /**
+         * PageOut[DeliveryOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "attempts": [
+         *             {
+         *               "at": "2026-11-02T09:15:00Z",
+         *               "error": null,
+         *               "seconds": 0.4,
+         *               "status_code": 200
+         *             }
+         *           ],
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "delivered_at": null,
+         *           "event": "completed",
+         *           "given_up_at": null,
+         *           "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *           "next_at": null,
+         *           "status": "delivered",
+         *           "tries": 1,
+         *           "url": "https://ada.example/hook"
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_DeliveryOut_: {
             /** Next */
             next?: string | null;
@@ -5888,7 +6539,35 @@ export interface components {
             /** Results */
             results: components["schemas"]["DeliveryOut"][];
         };
-        /** PageOut[DeploymentOut] */
+        /**
+         * PageOut[DeploymentOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "current_release": {
+         *             "configuration": {
+         *               "hardware": "cpu",
+         *               "max_instances": 1,
+         *               "min_instances": 1
+         *             },
+         *             "created_at": "2026-11-02T09:15:00Z",
+         *             "created_by": {
+         *               "name": "ada",
+         *               "type": "user",
+         *               "username": "ada"
+         *             },
+         *             "model": "demo/words",
+         *             "number": 1,
+         *             "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *           },
+         *           "name": "my-words",
+         *           "owner": "demo"
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_DeploymentOut_: {
             /** Next */
             next?: string | null;
@@ -5897,7 +6576,27 @@ export interface components {
             /** Results */
             results: components["schemas"]["DeploymentOut"][];
         };
-        /** PageOut[FileOut] */
+        /**
+         * PageOut[FileOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "checksums": {},
+         *           "content_type": "image/png",
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "etag": "\"5d41402abc4b2a76\"",
+         *           "expires_at": null,
+         *           "id": "5QmR1TzGQbW2n3y8",
+         *           "metadata": {},
+         *           "name": "cat.png",
+         *           "size": 204800,
+         *           "urls": {}
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_FileOut_: {
             /** Next */
             next?: string | null;
@@ -5906,7 +6605,43 @@ export interface components {
             /** Results */
             results: components["schemas"]["FileOut"][];
         };
-        /** PageOut[PredictionOut] */
+        /**
+         * PageOut[PredictionOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "completed_at": "2026-11-20T12:00:00.030000Z",
+         *           "created_at": "2026-11-20T12:00:00.000000Z",
+         *           "data_removed": false,
+         *           "error": null,
+         *           "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *           "input": {
+         *             "text": "Hello"
+         *           },
+         *           "logs": "",
+         *           "metrics": {
+         *             "predict_time": 0.01,
+         *             "total_time": 0.03
+         *           },
+         *           "model": "demo/echo",
+         *           "output": [
+         *             "Hello"
+         *           ],
+         *           "source": "api",
+         *           "started_at": "2026-11-20T12:00:00.010000Z",
+         *           "status": "succeeded",
+         *           "urls": {
+         *             "cancel": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s/cancel",
+         *             "get": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s",
+         *             "web": "http://localhost:8000/p/01kam7vn3c9x0r2f4h6j8m0p2s"
+         *           },
+         *           "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_PredictionOut_: {
             /** Next */
             next?: string | null;
@@ -5915,7 +6650,35 @@ export interface components {
             /** Results */
             results: components["schemas"]["PredictionOut"][];
         };
-        /** PageOut[SentDeliveryOut] */
+        /**
+         * PageOut[SentDeliveryOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "attempts": [
+         *             {
+         *               "at": "2026-11-02T09:15:00Z",
+         *               "error": null,
+         *               "seconds": 0.4,
+         *               "status_code": 200
+         *             }
+         *           ],
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "delivered_at": null,
+         *           "event": "completed",
+         *           "given_up_at": null,
+         *           "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *           "next_at": null,
+         *           "prediction": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *           "status": "delivered",
+         *           "tries": 1,
+         *           "url": "https://ada.example/hook"
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_SentDeliveryOut_: {
             /** Next */
             next?: string | null;
@@ -5924,7 +6687,24 @@ export interface components {
             /** Results */
             results: components["schemas"]["SentDeliveryOut"][];
         };
-        /** PageOut[UserOut] */
+        /**
+         * PageOut[UserOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "disabled_at": null,
+         *           "email": "ada@example.com",
+         *           "highest_priority": "interactive",
+         *           "is_admin": false,
+         *           "username": "ada",
+         *           "weight": 1
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_UserOut_: {
             /** Next */
             next?: string | null;
@@ -5933,7 +6713,36 @@ export interface components {
             /** Results */
             results: components["schemas"]["UserOut"][];
         };
-        /** PageOut[VersionOut] */
+        /**
+         * PageOut[VersionOut]
+         * @example {
+         *       "next": null,
+         *       "previous": null,
+         *       "results": [
+         *         {
+         *           "cog_version": "0.16.0",
+         *           "config": {},
+         *           "created_at": "2026-11-02T09:15:00Z",
+         *           "facts": {},
+         *           "id": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *           "left_out": null,
+         *           "openapi_schema": {},
+         *           "runtime": "text-generation",
+         *           "serving": {
+         *             "loaded_on": 1,
+         *             "reason": "",
+         *             "retry_in": 1,
+         *             "status": "loaded",
+         *             "troubled_on": 1,
+         *             "workers": 1
+         *           },
+         *           "source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct",
+         *           "streams": false,
+         *           "task": "text-generation"
+         *         }
+         *       ]
+         *     }
+         */
         PageOut_VersionOut_: {
             /** Next */
             next?: string | null;
@@ -6141,6 +6950,7 @@ export interface components {
          *       "completed_at": "2026-11-20T12:00:00.030000Z",
          *       "created_at": "2026-11-20T12:00:00.000000Z",
          *       "data_removed": false,
+         *       "error": null,
          *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
          *       "input": {
          *         "text": "Hello"
@@ -6162,7 +6972,7 @@ export interface components {
          *         "get": "http://localhost:8000/v1/predictions/01kam7vn3c9x0r2f4h6j8m0p2s",
          *         "web": "http://localhost:8000/p/01kam7vn3c9x0r2f4h6j8m0p2s"
          *       },
-         *       "version": "9f0d…"
+         *       "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
          *     }
          */
         PredictionOut: {
@@ -6276,6 +7086,10 @@ export interface components {
         /**
          * QueueActOut
          * @description How many predictions it was about. `more`: others wait there still, send the same again.
+         * @example {
+         *       "count": 1,
+         *       "more": false
+         *     }
          */
         QueueActOut: {
             /** Count */
@@ -6327,6 +7141,20 @@ export interface components {
         /**
          * QueuesOut
          * @description All in which something waits, that a worker reads, or that are paused.
+         * @example {
+         *       "results": [
+         *         {
+         *           "oldest_seconds": null,
+         *           "paused_by": null,
+         *           "paused_since": null,
+         *           "queue": "cpu",
+         *           "waiting": 1,
+         *           "workers": [
+         *             "cpu@worker-1"
+         *           ]
+         *         }
+         *       ]
+         *     }
          */
         QueuesOut: {
             /** Results */
@@ -6335,6 +7163,12 @@ export interface components {
         /**
          * RagErrorOut
          * @description Every error of these routes: what clients of Cohere, Jina and TEI read.
+         * @example {
+         *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+         *       "error": "max_tokens: Input should be greater than or equal to 1.",
+         *       "error_type": "Validation",
+         *       "message": "max_tokens: Input should be greater than or equal to 1."
+         *     }
          */
         RagErrorOut: {
             /** Detail */
@@ -6349,6 +7183,13 @@ export interface components {
         /**
          * ReadyOut
          * @description `checks` says `ok`, or what is wrong, of each part; `workers` names the live ones.
+         * @example {
+         *       "checks": {},
+         *       "status": "ok",
+         *       "workers": [
+         *         "cpu@worker-1"
+         *       ]
+         *     }
          */
         ReadyOut: {
             /** Checks */
@@ -6363,6 +7204,11 @@ export interface components {
         /**
          * RedeliveredOut
          * @description The deliveries that are sent again.
+         * @example {
+         *       "redelivered": [
+         *         "01kam7vn3c9x0r2f4h6j8m0p2s"
+         *       ]
+         *     }
          */
         RedeliveredOut: {
             /** Redelivered */
@@ -6541,6 +7387,23 @@ export interface components {
          * RerankOut
          * @description The best first, in a form that Cohere's and Jina's clients read; to TEI's `texts` the answer is a list
          *     of {index, score, text}.
+         * @example {
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "meta": {},
+         *       "model": "demo/words",
+         *       "object": "list",
+         *       "results": [
+         *         {
+         *           "document": null,
+         *           "index": 0,
+         *           "relevance_score": 0.87
+         *         }
+         *       ],
+         *       "usage": {
+         *         "prompt_tokens": 5,
+         *         "total_tokens": 8
+         *       }
+         *     }
          */
         RerankOut: {
             /** Id */
@@ -6573,6 +7436,22 @@ export interface components {
         /**
          * RerunsOut
          * @description `next` is null when all that were meant are done, else send it as `after`.
+         * @example {
+         *       "created": [
+         *         {
+         *           "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *           "of": "01kam7vn3c9x0r2f4h6j8m0p2s"
+         *         }
+         *       ],
+         *       "next": null,
+         *       "refused": [
+         *         {
+         *           "code": "gone",
+         *           "detail": "Its input has expired.",
+         *           "of": "01kam7vn3c9x0r2f4h6j8m0p2s"
+         *         }
+         *       ]
+         *     }
          */
         RerunsOut: {
             /** Created */
@@ -6582,7 +7461,14 @@ export interface components {
             /** Refused */
             refused: components["schemas"]["RefusedOut"][];
         };
-        /** ResponseDeletedOut */
+        /**
+         * ResponseDeletedOut
+         * @example {
+         *       "deleted": true,
+         *       "id": "resp_01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "object": "response"
+         *     }
+         */
         ResponseDeletedOut: {
             /**
              * Deleted
@@ -6643,6 +7529,26 @@ export interface components {
         /**
          * ResponseOut
          * @description OpenAI's response.
+         * @example {
+         *       "background": false,
+         *       "created_at": 1793610900,
+         *       "error": null,
+         *       "id": "resp_01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "incomplete_details": null,
+         *       "instructions": null,
+         *       "metadata": {},
+         *       "model": "demo/words",
+         *       "object": "response",
+         *       "output": [
+         *         {
+         *           "role": "assistant",
+         *           "type": "message"
+         *         }
+         *       ],
+         *       "previous_response_id": null,
+         *       "status": "completed",
+         *       "usage": null
+         *     }
          */
         ResponseOut: {
             /**
@@ -6875,6 +7781,15 @@ export interface components {
          * RoutingOut
          * @description Where a prediction of the version would go now. `candidates` are for the model's owner and
          *     operators.
+         * @example {
+         *       "candidates": null,
+         *       "queue": "cpu",
+         *       "reasons": [
+         *         "least loaded of 2"
+         *       ],
+         *       "strategy": "least-loaded",
+         *       "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *     }
          */
         RoutingOut: {
             /** Candidates */
@@ -6924,6 +7839,27 @@ export interface components {
         /**
          * RuntimesOut
          * @description All of them: there are few.
+         * @example {
+         *       "results": [
+         *         {
+         *           "architecture": "GPT2LMHeadModel",
+         *           "description": "Writes texts, all requests in one batch.",
+         *           "error": "",
+         *           "hardware": [
+         *             "cpu"
+         *           ],
+         *           "metadata": {},
+         *           "model_id": "demo/minilm",
+         *           "name": "text-generation",
+         *           "needs_source": false,
+         *           "origin": "built-in",
+         *           "streams": false,
+         *           "tasks": [
+         *             "text-generation"
+         *           ]
+         *         }
+         *       ]
+         *     }
          */
         RuntimesOut: {
             /** Results */
@@ -6970,6 +7906,20 @@ export interface components {
         /**
          * ScoresOut
          * @description A score for each pair, in their sequence.
+         * @example {
+         *       "created": 1793610900,
+         *       "data": [
+         *         {
+         *           "index": 0,
+         *           "object": "list",
+         *           "score": 0.87
+         *         }
+         *       ],
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "model": "demo/words",
+         *       "object": "list",
+         *       "usage": {}
+         *     }
          */
         ScoresOut: {
             /** Created */
@@ -6994,6 +7944,11 @@ export interface components {
          * SecretOut
          * @description `key` signs your webhooks (Standard Webhooks); keep it secret. After a rotation the key before it signs
          *     them, too, until it expires.
+         * @example {
+         *       "key": "lov_8Zk3",
+         *       "previous_key": null,
+         *       "previous_key_expires_at": null
+         *     }
          */
         SecretOut: {
             /** Key */
@@ -7040,6 +7995,19 @@ export interface components {
         /**
          * SelectionOut
          * @description `backend` is empty when none can have it now: then a prediction waits.
+         * @example {
+         *       "backend": "gpu",
+         *       "candidates": [
+         *         {
+         *           "backend": "gpu",
+         *           "model": "demo/words",
+         *           "reason": "",
+         *           "score": 0.87,
+         *           "state": "ready"
+         *         }
+         *       ],
+         *       "strategy": "least-loaded"
+         *     }
          */
         SelectionOut: {
             /** Backend */
@@ -7083,6 +8051,23 @@ export interface components {
         /**
          * SeriesOut
          * @description Oldest first; minutes are written when they are over.
+         * @example {
+         *       "points": [
+         *         {
+         *           "at": "2026-11-02T09:15:00Z",
+         *           "canceled": 1,
+         *           "device_seconds": 1,
+         *           "failed": 1,
+         *           "p50": null,
+         *           "p95": null,
+         *           "running": null,
+         *           "succeeded": 1,
+         *           "waiting": null
+         *         }
+         *       ],
+         *       "step_seconds": 60,
+         *       "window_seconds": 3600
+         *     }
          */
         SeriesOut: {
             /** Points */
@@ -7115,6 +8100,13 @@ export interface components {
         /**
          * ServerOut
          * @description What answers here.
+         * @example {
+         *       "extensions": [
+         *         "model_repository"
+         *       ],
+         *       "name": "lovage",
+         *       "version": "1.0.0"
+         *     }
          */
         ServerOut: {
             /** Extensions */
@@ -7186,6 +8178,15 @@ export interface components {
          * SessionOut
          * @description Call `address` by gRPC with the metadata `authorization: Bearer <token>`, until `expires_at`; then, or
          *     when the worker does not answer, ask for another session.
+         * @example {
+         *       "address": "192.0.2.9:7200",
+         *       "expires_at": "2026-11-02T09:15:00Z",
+         *       "model": "demo/words",
+         *       "tls": "none",
+         *       "token": "eyJ2IjoiN2M…",
+         *       "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *       "worker": "cpu@worker-1"
+         *     }
          */
         SessionOut: {
             /** Address */
@@ -7228,6 +8229,16 @@ export interface components {
         /**
          * SettingsOut
          * @description All of them.
+         * @example {
+         *       "results": [
+         *         {
+         *           "description": "Predictions that may wait, of everybody together.",
+         *           "name": "MAX_WAITING",
+         *           "origin": "default",
+         *           "value": "100000"
+         *         }
+         *       ]
+         *     }
          */
         SettingsOut: {
             /** Results */
@@ -7380,6 +8391,36 @@ export interface components {
          * @description Over the latest ended predictions since `since`, at most `sample_limit`. `complete` is false when the
          *     window holds more than were looked at: then `since` says how far back the sample reaches. Data that was
          *     removed is not in it.
+         * @example {
+         *       "batches": {
+         *         "mean_size": null,
+         *         "sizes": [
+         *           {
+         *             "batches": 1,
+         *             "from": 1,
+         *             "predictions": 1,
+         *             "to": 1
+         *           }
+         *         ]
+         *       },
+         *       "complete": true,
+         *       "devices": {},
+         *       "errors": {},
+         *       "model": "demo/words",
+         *       "padding": {
+         *         "mean": null,
+         *         "p95": null
+         *       },
+         *       "per_second": 1,
+         *       "predictions": 1,
+         *       "sample_limit": 1,
+         *       "seconds": {},
+         *       "since": "2026-11-02T09:15:00Z",
+         *       "statuses": {},
+         *       "until": "2026-11-02T09:15:00Z",
+         *       "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *       "window_seconds": 3600
+         *     }
          */
         StatsOut: {
             batches: components["schemas"]["BatchesOut"];
@@ -7438,6 +8479,42 @@ export interface components {
          * StatusOut
          * @description What the fleet is doing. `features`: the parts of the API, and whether they are on. `queues`, `workers`
          *     and `backends` (their states, by name) are for operators: a credential with the scope admin.
+         * @example {
+         *       "backends": null,
+         *       "devices": {},
+         *       "features": {},
+         *       "live_workers": 1,
+         *       "models_loaded": 1,
+         *       "queues": [
+         *         {
+         *           "oldest_seconds": 1,
+         *           "queue": "cpu",
+         *           "waiting": 1
+         *         }
+         *       ],
+         *       "running": 1,
+         *       "version": "1.0.0",
+         *       "waiting": 1,
+         *       "workers": [
+         *         {
+         *           "device": "cpu",
+         *           "device_class": "cpu",
+         *           "device_facts": {},
+         *           "host": "worker-1",
+         *           "id": "cpu@worker-1",
+         *           "models": [
+         *             {}
+         *           ],
+         *           "queues": [
+         *             "cpu"
+         *           ],
+         *           "running": 1,
+         *           "seen_at": "2026-11-02T09:15:00Z",
+         *           "slots": 1,
+         *           "started_at": "2026-11-02T09:15:00Z"
+         *         }
+         *       ]
+         *     }
          */
         StatusOut: {
             /** Backends */
@@ -7513,6 +8590,18 @@ export interface components {
         /**
          * SyncOut
          * @description Each of the backend's models.
+         * @example {
+         *       "results": [
+         *         {
+         *           "error": "",
+         *           "is_new": false,
+         *           "model": "demo/words",
+         *           "task": "text-generation",
+         *           "upstream": "words",
+         *           "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *         }
+         *       ]
+         *     }
          */
         SyncOut: {
             /** Results */
@@ -7555,6 +8644,33 @@ export interface components {
         /**
          * TensorModelOut
          * @description A model's tensors, by its input and output schema.
+         * @example {
+         *       "inputs": [
+         *         {
+         *           "datatype": "FP32",
+         *           "name": "prompt",
+         *           "parameters": {},
+         *           "shape": [
+         *             1
+         *           ]
+         *         }
+         *       ],
+         *       "name": "demo/words",
+         *       "outputs": [
+         *         {
+         *           "datatype": "FP32",
+         *           "name": "prompt",
+         *           "parameters": {},
+         *           "shape": [
+         *             1
+         *           ]
+         *         }
+         *       ],
+         *       "platform": "lovage_text-generation",
+         *       "versions": [
+         *         "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *       ]
+         *     }
          */
         TensorModelOut: {
             /** Inputs */
@@ -7586,7 +8702,12 @@ export interface components {
             /** Shape */
             shape: number[];
         };
-        /** TensorReadyOut */
+        /**
+         * TensorReadyOut
+         * @example {
+         *       "ready": true
+         *     }
+         */
         TensorReadyOut: {
             /** Ready */
             ready: boolean;
@@ -7615,6 +8736,11 @@ export interface components {
         /**
          * TokenOut
          * @description An access token for `Authorization: Bearer …`; `expires_in` in seconds.
+         * @example {
+         *       "access_token": "lov_8Zk3",
+         *       "expires_in": 3600,
+         *       "token_type": "bearer"
+         *     }
          */
         TokenOut: {
             /** Access Token */
@@ -7675,6 +8801,9 @@ export interface components {
         /**
          * TranscriptionOut
          * @description OpenAI's transcription; beside `text`, `verbose_json` has `segments` or `words`.
+         * @example {
+         *       "text": "The sea."
+         *     }
          */
         TranscriptionOut: {
             /** Text */
@@ -7786,6 +8915,19 @@ export interface components {
         /**
          * UsageListOut
          * @description Newest day first, at most 10,000 rows.
+         * @example {
+         *       "results": [
+         *         {
+         *           "canceled": 1,
+         *           "day": "2026-11-02",
+         *           "device_seconds": 1,
+         *           "failed": 1,
+         *           "model": "demo/words",
+         *           "succeeded": 1,
+         *           "username": "ada"
+         *         }
+         *       ]
+         *     }
          */
         UsageListOut: {
             /** Results */
@@ -7804,6 +8946,10 @@ export interface components {
          * UserCancelOut
          * @description `canceled` predictions in this call. When not `is_done`, more wait: they are canceled in the next
          *     minutes, and need no other call.
+         * @example {
+         *       "canceled": 1,
+         *       "is_done": true
+         *     }
          */
         UserCancelOut: {
             /** Canceled */
@@ -7848,6 +8994,15 @@ export interface components {
          * UserOut
          * @description A user as administrators see them. `disabled_at` is null for those who may sign in. `weight` is of the
          *     user's share of every worker, `highest_priority` the highest band that the user may ask for.
+         * @example {
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "disabled_at": null,
+         *       "email": "ada@example.com",
+         *       "highest_priority": "interactive",
+         *       "is_admin": false,
+         *       "username": "ada",
+         *       "weight": 1
+         *     }
          */
         UserOut: {
             /**
@@ -7903,6 +9058,16 @@ export interface components {
         /**
          * UserWithPasswordOut
          * @description A user, with `password` if the server has made it up: it is shown this once.
+         * @example {
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "disabled_at": null,
+         *       "email": "ada@example.com",
+         *       "highest_priority": "interactive",
+         *       "is_admin": false,
+         *       "password": null,
+         *       "username": "ada",
+         *       "weight": 1
+         *     }
          */
         UserWithPasswordOut: {
             /**
@@ -7985,6 +9150,27 @@ export interface components {
         /**
          * VersionOut
          * @description A version. Its content never changes: its id is the hash of its content.
+         * @example {
+         *       "cog_version": "0.16.0",
+         *       "config": {},
+         *       "created_at": "2026-11-02T09:15:00Z",
+         *       "facts": {},
+         *       "id": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa",
+         *       "left_out": null,
+         *       "openapi_schema": {},
+         *       "runtime": "text-generation",
+         *       "serving": {
+         *         "loaded_on": 1,
+         *         "reason": "",
+         *         "retry_in": 1,
+         *         "status": "loaded",
+         *         "troubled_on": 1,
+         *         "workers": 1
+         *       },
+         *       "source": "hf:HuggingFaceTB/SmolLM2-135M-Instruct",
+         *       "streams": false,
+         *       "task": "text-generation"
+         *     }
          */
         VersionOut: {
             /**
@@ -8063,6 +9249,23 @@ export interface components {
         /**
          * WorkerOut
          * @description A live worker (operators only).
+         * @example {
+         *       "device": "cpu",
+         *       "device_class": "cpu",
+         *       "device_facts": {},
+         *       "host": "worker-1",
+         *       "id": "cpu@worker-1",
+         *       "models": [
+         *         {}
+         *       ],
+         *       "queues": [
+         *         "cpu"
+         *       ],
+         *       "running": 1,
+         *       "seen_at": "2026-11-02T09:15:00Z",
+         *       "slots": 1,
+         *       "started_at": "2026-11-02T09:15:00Z"
+         *     }
          */
         WorkerOut: {
             /** Device */
@@ -8101,6 +9304,27 @@ export interface components {
         /**
          * WorkersOut
          * @description The live ones. One without `queues` takes nothing new.
+         * @example {
+         *       "results": [
+         *         {
+         *           "device": "cpu",
+         *           "device_class": "cpu",
+         *           "device_facts": {},
+         *           "host": "worker-1",
+         *           "id": "cpu@worker-1",
+         *           "models": [
+         *             {}
+         *           ],
+         *           "queues": [
+         *             "cpu"
+         *           ],
+         *           "running": 1,
+         *           "seen_at": "2026-11-02T09:15:00Z",
+         *           "slots": 1,
+         *           "started_at": "2026-11-02T09:15:00Z"
+         *         }
+         *       ]
+         *     }
          */
         WorkersOut: {
             /** Results */
@@ -8163,6 +9387,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8172,6 +9405,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -8197,6 +9439,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OllamaChatOut"];
+                    /** @example {"model": "demo/words", "message": {"role": "assistant", "content": " sea"}, "done": false} */
                     "application/x-ndjson": unknown;
                 };
             };
@@ -8513,6 +9756,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OllamaGenerateOut"];
+                    /** @example {"model": "demo/words", "response": " sea", "done": false} */
                     "application/x-ndjson": unknown;
                 };
             };
@@ -8882,6 +10126,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         1
+                     *       ]
+                     *     ]
+                     */
                     "application/json": number[][];
                 };
             };
@@ -8987,6 +10238,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         [
+                     *           1
+                     *         ]
+                     *       ]
+                     *     ]
+                     */
                     "application/json": number[][][];
                 };
             };
@@ -9092,6 +10352,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         {
+                     *           "index": 0,
+                     *           "value": 1
+                     *         }
+                     *       ]
+                     *     ]
+                     */
                     "application/json": components["schemas"]["SparseOut"][][];
                 };
             };
@@ -9197,6 +10467,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HealthOut"];
+                    /** @example ok */
                     "text/plain": string;
                 };
             };
@@ -9206,6 +10477,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9215,6 +10495,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9313,6 +10602,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HealthOut"];
+                    /** @example ok */
                     "text/plain": string;
                 };
             };
@@ -9322,6 +10612,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9331,6 +10630,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9351,7 +10659,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example # TYPE lovage_predictions_waiting gauge
+                     *     lovage_predictions_waiting 0
+                     *     # EOF
+                     */
                     "application/openmetrics-text": string;
+                    /**
+                     * @example # TYPE lovage_predictions_waiting gauge
+                     *     lovage_predictions_waiting 0
+                     */
                     "text/plain": string;
                 };
             };
@@ -9361,6 +10678,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9370,6 +10696,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9379,6 +10714,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9388,6 +10732,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9397,6 +10750,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9406,6 +10768,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9430,6 +10801,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "label": "neutral",
+                     *         "score": 0.98
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["LabelOut"][] | components["schemas"]["LabelOut"][][];
                 };
             };
@@ -9535,6 +10914,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                    /** @example ok */
                     "text/plain": string;
                 };
             };
@@ -9544,6 +10924,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9553,6 +10942,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9563,6 +10961,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                    /** @example ok */
                     "text/plain": string;
                 };
             };
@@ -9587,6 +10986,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                    /** @example ok */
                     "text/plain": string;
                 };
             };
@@ -9596,6 +10996,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9605,6 +11014,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9615,6 +11033,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadyOut"];
+                    /** @example ok */
                     "text/plain": string;
                 };
             };
@@ -9744,6 +11163,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       1
+                     *     ]
+                     */
                     "application/json": number[];
                 };
             };
@@ -9854,6 +11278,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9863,6 +11296,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9872,6 +11314,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -9899,6 +11350,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         1
+                     *       ]
+                     *     ]
+                     */
                     "application/json": number[][];
                 };
             };
@@ -10007,6 +11465,13 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         1
+                     *       ]
+                     *     ]
+                     */
                     "application/json": number[][];
                 };
             };
@@ -10115,6 +11580,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         [
+                     *           1
+                     *         ]
+                     *       ]
+                     *     ]
+                     */
                     "application/json": number[][][];
                 };
             };
@@ -10223,6 +11697,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       [
+                     *         {
+                     *           "index": 0,
+                     *           "value": 1
+                     *         }
+                     *       ]
+                     *     ]
+                     */
                     "application/json": components["schemas"]["SparseOut"][][];
                 };
             };
@@ -10408,6 +11892,14 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "label": "neutral",
+                     *         "score": 0.98
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["LabelOut"][] | components["schemas"]["LabelOut"][][];
                 };
             };
@@ -10624,6 +12116,11 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       1
+                     *     ]
+                     */
                     "application/json": number[];
                 };
             };
@@ -10734,6 +12231,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10743,6 +12249,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10752,6 +12267,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10761,6 +12285,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10790,6 +12323,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10799,6 +12341,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10808,6 +12359,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10817,6 +12377,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10826,6 +12395,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10855,6 +12433,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10864,6 +12451,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10873,6 +12469,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10882,6 +12487,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10891,6 +12505,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10924,6 +12547,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10933,6 +12565,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10942,6 +12583,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10951,6 +12601,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10960,6 +12619,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10969,6 +12637,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10978,6 +12655,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -10987,6 +12673,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11018,6 +12713,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11027,6 +12731,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11036,6 +12749,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11045,6 +12767,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11054,6 +12785,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11063,6 +12803,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11072,6 +12821,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11081,6 +12839,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11237,7 +13004,9 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TranscriptionOut"];
+                    /** @example data: {"type": "transcript.text.done", "text": "The sea."} */
                     "text/event-stream": unknown;
+                    /** @example The sea. */
                     "text/plain": unknown;
                 };
             };
@@ -11362,7 +13131,9 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TranscriptionOut"];
+                    /** @example data: {"type": "transcript.text.done", "text": "The sea."} */
                     "text/event-stream": unknown;
+                    /** @example The sea. */
                     "text/plain": unknown;
                 };
             };
@@ -11483,6 +13254,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11492,6 +13272,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11501,6 +13290,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11510,6 +13308,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11519,6 +13326,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11528,6 +13344,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11564,6 +13389,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11573,6 +13407,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11582,6 +13425,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11591,6 +13443,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11600,6 +13461,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11609,6 +13479,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11618,6 +13497,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11627,6 +13515,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11667,6 +13564,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "Bad request.",
+                     *       "status": 400,
+                     *       "title": "Bad request",
+                     *       "type": "urn:lovage:error:bad_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11676,6 +13582,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11685,6 +13600,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11694,6 +13618,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11703,6 +13636,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11712,6 +13654,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11721,6 +13672,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11750,6 +13710,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11759,6 +13728,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11768,6 +13746,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11777,6 +13764,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11786,6 +13782,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11819,6 +13824,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11828,6 +13842,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11837,6 +13860,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11846,6 +13878,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11855,6 +13896,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11864,6 +13914,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11873,6 +13932,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11882,6 +13950,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11891,6 +13968,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11927,6 +14013,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11936,6 +14031,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11945,6 +14049,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11954,6 +14067,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11963,6 +14085,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11972,6 +14103,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -11981,6 +14121,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12012,6 +14161,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12021,6 +14179,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12030,6 +14197,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12039,6 +14215,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12048,6 +14233,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12057,6 +14251,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12086,6 +14289,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12095,6 +14307,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12104,6 +14325,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12113,6 +14343,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12122,6 +14361,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12131,6 +14379,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12166,6 +14423,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12175,6 +14441,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12184,6 +14459,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12193,6 +14477,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12202,6 +14495,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12211,6 +14513,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12220,6 +14531,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12229,6 +14549,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12238,6 +14567,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12269,6 +14607,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12278,6 +14625,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12287,6 +14643,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12296,6 +14661,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12305,6 +14679,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12314,6 +14697,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12349,6 +14741,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12358,6 +14759,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12367,6 +14777,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12376,6 +14795,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12385,6 +14813,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12394,6 +14831,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12403,6 +14849,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12412,6 +14867,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12421,6 +14885,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12452,6 +14925,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12461,6 +14943,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12470,6 +14961,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12479,6 +14979,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12488,6 +14997,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12497,6 +15015,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12522,6 +15049,11 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChatOut"];
+                    /**
+                     * @example data: {"id": "chatcmpl-01kam7vn3c9x0r2f4h6j8m0p2s", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": " sea"}}]}
+                     *
+                     *     data: [DONE]
+                     */
                     "text/event-stream": unknown;
                 };
             };
@@ -12628,6 +15160,11 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CompletionOut"];
+                    /**
+                     * @example data: {"object": "text_completion", "choices": [{"index": 0, "text": " sea"}]}
+                     *
+                     *     data: [DONE]
+                     */
                     "text/event-stream": unknown;
                 };
             };
@@ -12743,6 +15280,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12752,6 +15298,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12761,6 +15316,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12770,6 +15334,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12779,6 +15352,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12815,6 +15397,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12824,6 +15415,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12833,6 +15433,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12842,6 +15451,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12851,6 +15469,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12860,6 +15487,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12869,6 +15505,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12878,6 +15523,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12887,6 +15541,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12896,6 +15559,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12928,6 +15600,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12937,6 +15618,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12946,6 +15636,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12955,6 +15654,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12964,6 +15672,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -12994,6 +15711,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13003,6 +15729,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13012,6 +15747,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13021,6 +15765,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13030,6 +15783,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13039,6 +15801,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13075,6 +15846,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13084,6 +15864,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13093,6 +15882,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13102,6 +15900,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13111,6 +15918,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13120,6 +15936,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13129,6 +15954,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13138,6 +15972,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13147,6 +15990,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13196,6 +16048,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13205,6 +16066,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13214,6 +16084,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13223,6 +16102,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13232,6 +16120,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13241,6 +16138,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13250,6 +16156,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13259,6 +16174,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13268,6 +16192,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13407,6 +16340,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13416,6 +16358,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13425,6 +16376,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13434,6 +16394,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13443,6 +16412,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13452,6 +16430,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13486,6 +16473,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13495,6 +16491,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13504,6 +16509,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13513,6 +16527,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13522,6 +16545,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13531,6 +16563,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13594,6 +16635,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "bad_request",
+                     *       "detail": "Bad request.",
+                     *       "status": 400,
+                     *       "title": "Bad request",
+                     *       "type": "urn:lovage:error:bad_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13603,6 +16653,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13612,6 +16671,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13621,6 +16689,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13630,6 +16707,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13639,6 +16725,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13648,6 +16743,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13657,6 +16761,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13666,6 +16779,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13675,6 +16797,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13702,6 +16833,7 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                    "application/octet-stream": string;
                 };
             };
             /** @description The range that was asked for. */
@@ -13711,6 +16843,7 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                    "application/octet-stream": string;
                 };
             };
             /** @description Not found */
@@ -13719,6 +16852,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13728,6 +16870,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13737,6 +16888,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13746,6 +16906,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13755,6 +16924,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13764,6 +16942,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13795,6 +16982,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13804,6 +17000,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13813,6 +17018,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13822,6 +17036,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13831,6 +17054,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13840,6 +17072,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13869,6 +17110,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13878,6 +17128,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13887,6 +17146,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13896,6 +17164,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13905,6 +17182,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13914,6 +17200,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13937,6 +17232,7 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                    "application/octet-stream": string;
                 };
             };
             /** @description The range that was asked for. */
@@ -13946,6 +17242,7 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                    "application/octet-stream": string;
                 };
             };
             /** @description Unauthenticated */
@@ -13954,6 +17251,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13963,6 +17269,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13972,6 +17287,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13981,6 +17305,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13990,6 +17323,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -13999,6 +17341,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14008,6 +17359,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14038,6 +17398,7 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                    "application/octet-stream": string;
                 };
             };
             /** @description The range that was asked for. */
@@ -14047,6 +17408,7 @@ export interface operations {
                 };
                 content: {
                     "*/*": unknown;
+                    "application/octet-stream": string;
                 };
             };
             /** @description Not found */
@@ -14055,6 +17417,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14064,6 +17435,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14073,6 +17453,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14082,6 +17471,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14091,6 +17489,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14100,6 +17507,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14120,6 +17536,23 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "capability": "avx512",
+                     *         "driver": "driver",
+                     *         "loaded_bytes": 1,
+                     *         "name": "demo/words",
+                     *         "running": 1,
+                     *         "sku": "cpu",
+                     *         "slots": 1,
+                     *         "total_bytes": 1,
+                     *         "versions_loaded": 1,
+                     *         "versions_unhealthy": 1,
+                     *         "workers": 1
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["HardwareOut"][];
                 };
             };
@@ -14129,6 +17562,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14138,6 +17580,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14147,6 +17598,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14156,6 +17616,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14541,6 +18010,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14550,6 +18028,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14559,6 +18046,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14568,6 +18064,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14577,6 +18082,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14613,6 +18127,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14622,6 +18145,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14631,6 +18163,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14640,6 +18181,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14649,6 +18199,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14658,6 +18217,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14667,6 +18235,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14676,6 +18253,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14685,6 +18271,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14714,6 +18309,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14723,6 +18327,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14732,6 +18345,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14741,6 +18363,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14750,6 +18381,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14759,6 +18399,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14784,6 +18433,10 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AnthropicMessageOut"];
+                    /**
+                     * @example event: content_block_delta
+                     *     data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " sea"}}
+                     */
                     "text/event-stream": unknown;
                 };
             };
@@ -14899,6 +18552,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14908,6 +18570,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14917,6 +18588,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14926,6 +18606,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14935,6 +18624,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14971,6 +18669,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14980,6 +18687,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14989,6 +18705,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -14998,6 +18723,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15007,6 +18741,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15016,6 +18759,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15025,6 +18777,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15034,6 +18795,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15043,6 +18813,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15052,6 +18831,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15085,6 +18873,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15094,6 +18891,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15103,6 +18909,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15112,6 +18927,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15121,6 +18945,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15130,6 +18963,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15139,6 +18981,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15148,6 +18999,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15179,6 +19039,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15188,6 +19057,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15197,6 +19075,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15206,6 +19093,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15215,6 +19111,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15247,6 +19152,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15256,6 +19170,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15265,6 +19188,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15274,6 +19206,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15283,6 +19224,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15313,6 +19263,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15322,6 +19281,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15331,6 +19299,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15340,6 +19317,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15349,6 +19335,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15358,6 +19353,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15394,6 +19398,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15403,6 +19416,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15412,6 +19434,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15421,6 +19452,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15430,6 +19470,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15439,6 +19488,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15448,6 +19506,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15457,6 +19524,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15466,6 +19542,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15498,6 +19583,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15507,6 +19601,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15516,6 +19619,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15525,6 +19637,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15534,6 +19655,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15570,6 +19700,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15579,6 +19718,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15588,6 +19736,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15597,6 +19754,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15606,6 +19772,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15615,6 +19790,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15624,6 +19808,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15633,6 +19826,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15642,6 +19844,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15678,6 +19889,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15687,6 +19907,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15696,6 +19925,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15705,6 +19943,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15714,6 +19961,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15723,6 +19979,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15732,6 +19997,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15741,6 +20015,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15750,6 +20033,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15799,6 +20091,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15808,6 +20109,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15817,6 +20127,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15826,6 +20145,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15835,6 +20163,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15844,6 +20181,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15853,6 +20199,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15862,6 +20217,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15871,6 +20235,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15894,6 +20267,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example # Words */
                     "text/plain": string;
                 };
             };
@@ -15903,6 +20277,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15912,6 +20295,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15921,6 +20313,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15930,6 +20331,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15939,6 +20349,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15975,6 +20394,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15984,6 +20412,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -15993,6 +20430,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16002,6 +20448,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16011,6 +20466,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16020,6 +20484,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16056,6 +20529,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16065,6 +20547,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16074,6 +20565,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16083,6 +20583,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16092,6 +20601,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16101,6 +20619,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16110,6 +20637,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16119,6 +20655,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16128,6 +20673,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16164,6 +20718,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16173,6 +20736,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16182,6 +20754,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16191,6 +20772,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16200,6 +20790,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16209,6 +20808,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16218,6 +20826,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16227,6 +20844,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16236,6 +20862,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16272,6 +20907,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16281,6 +20925,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16290,6 +20943,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16299,6 +20961,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16308,6 +20979,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16317,6 +20997,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16326,6 +21015,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16335,6 +21033,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16344,6 +21051,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16377,6 +21093,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16386,6 +21111,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16395,6 +21129,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16404,6 +21147,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16413,6 +21165,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16422,6 +21183,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16453,6 +21223,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16462,6 +21241,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16471,6 +21259,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16480,6 +21277,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16489,6 +21295,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16498,6 +21313,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16507,6 +21331,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16545,6 +21378,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16554,6 +21396,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16563,6 +21414,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16572,6 +21432,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16581,6 +21450,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16590,6 +21468,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16599,6 +21486,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16608,6 +21504,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16617,6 +21522,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16654,6 +21568,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16663,6 +21586,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16672,6 +21604,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16681,6 +21622,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16690,6 +21640,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16699,6 +21658,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16738,6 +21706,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16747,6 +21724,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16756,6 +21742,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16765,6 +21760,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16774,6 +21778,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16783,6 +21796,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16792,6 +21814,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16801,6 +21832,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16810,6 +21850,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16819,6 +21868,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16852,6 +21910,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16861,6 +21928,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16870,6 +21946,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16879,6 +21964,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16888,6 +21982,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16919,6 +22022,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16928,6 +22040,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16937,6 +22058,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16946,6 +22076,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16955,6 +22094,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16964,6 +22112,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -16997,6 +22154,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17006,6 +22172,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17015,6 +22190,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17024,6 +22208,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17033,6 +22226,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17042,6 +22244,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17080,6 +22291,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17089,6 +22309,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17098,6 +22327,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17107,6 +22345,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17116,6 +22363,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17125,6 +22381,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17134,6 +22399,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17295,6 +22569,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17304,6 +22587,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17313,6 +22605,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17322,6 +22623,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17331,6 +22641,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17340,6 +22659,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17349,6 +22677,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17395,6 +22732,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17404,6 +22750,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17413,6 +22768,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17422,6 +22786,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17431,6 +22804,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17440,6 +22822,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17449,6 +22840,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17458,6 +22858,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17467,6 +22876,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17500,6 +22918,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17509,6 +22936,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17518,6 +22954,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17527,6 +22972,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17536,6 +22990,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17545,6 +23008,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17554,6 +23026,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17563,6 +23044,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17596,6 +23086,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17605,6 +23104,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17614,6 +23122,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17623,6 +23140,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17632,6 +23158,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17641,6 +23176,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17650,6 +23194,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17659,6 +23212,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17705,6 +23267,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17714,6 +23285,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17723,6 +23303,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17732,6 +23321,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17741,6 +23339,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17750,6 +23357,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17779,6 +23395,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17788,6 +23413,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17797,6 +23431,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17806,6 +23449,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17815,6 +23467,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17824,6 +23485,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17833,6 +23503,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17864,6 +23543,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17873,6 +23561,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17882,6 +23579,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17891,6 +23597,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17900,6 +23615,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17909,6 +23633,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17945,6 +23678,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17954,6 +23696,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17963,6 +23714,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17972,6 +23732,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17981,6 +23750,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17990,6 +23768,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -17999,6 +23786,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18022,6 +23818,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+                     *       "output": [
+                     *         "Hello"
+                     *       ],
+                     *       "status": "succeeded"
+                     *     }
+                     */
                     "application/json": unknown;
                 };
             };
@@ -18031,6 +23836,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18040,6 +23854,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18049,6 +23872,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18058,6 +23890,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18067,6 +23908,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18076,6 +23926,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18108,6 +23967,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18117,6 +23985,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18126,6 +24003,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18135,6 +24021,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18144,6 +24039,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18153,6 +24057,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18162,6 +24075,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18193,6 +24115,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18202,6 +24133,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18211,6 +24151,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18220,6 +24169,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18229,6 +24187,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18238,6 +24205,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18269,6 +24245,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18278,6 +24263,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18287,6 +24281,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18296,6 +24299,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18305,6 +24317,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18314,6 +24335,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18323,6 +24353,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18354,6 +24393,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18363,6 +24411,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18372,6 +24429,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18381,6 +24447,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18390,6 +24465,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18399,6 +24483,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18408,6 +24501,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18437,6 +24539,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18446,6 +24557,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18455,6 +24575,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18464,6 +24593,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18473,6 +24611,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18502,6 +24649,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18511,6 +24667,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18520,6 +24685,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18529,6 +24703,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18538,6 +24721,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18573,6 +24765,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18582,6 +24783,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18591,6 +24801,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18600,6 +24819,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18609,6 +24837,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18618,6 +24855,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18627,6 +24873,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18636,6 +24891,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18645,6 +24909,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18654,6 +24927,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18683,6 +24965,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18692,6 +24983,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18701,6 +25001,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18710,6 +25019,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18719,6 +25037,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18728,6 +25055,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18759,6 +25095,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18768,6 +25113,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18777,6 +25131,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18786,6 +25149,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18795,6 +25167,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18804,6 +25185,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18833,6 +25223,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18842,6 +25241,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18851,6 +25259,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18860,6 +25277,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18869,6 +25295,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -18878,6 +25313,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19008,6 +25452,10 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ResponseOut"];
+                    /**
+                     * @example event: response.output_text.delta
+                     *     data: {"type": "response.output_text.delta", "sequence_number": 4, "delta": " sea"}
+                     */
                     "text/event-stream": unknown;
                 };
             };
@@ -19116,6 +25564,10 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ResponseOut"];
+                    /**
+                     * @example event: response.output_text.delta
+                     *     data: {"type": "response.output_text.delta", "sequence_number": 4, "delta": " sea"}
+                     */
                     "text/event-stream": unknown;
                 };
             };
@@ -19391,6 +25843,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19400,6 +25861,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19409,6 +25879,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19418,6 +25897,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19427,6 +25915,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19565,6 +26062,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19574,6 +26080,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19583,6 +26098,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19592,6 +26116,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19601,6 +26134,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19610,6 +26152,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19619,6 +26170,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19628,6 +26188,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19637,6 +26206,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19666,6 +26244,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19675,6 +26262,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19684,6 +26280,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19693,6 +26298,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19702,6 +26316,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19736,6 +26359,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19745,6 +26377,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19754,6 +26395,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19763,6 +26413,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19772,6 +26431,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19794,6 +26462,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example id: 3-0
+                     *     event: output
+                     *     data:  sea
+                     *
+                     *     id: 4-0
+                     *     event: done
+                     *     data: {}
+                     */
                     "text/event-stream": unknown;
                 };
             };
@@ -19803,6 +26480,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19812,6 +26498,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19821,6 +26516,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19830,6 +26534,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19839,6 +26552,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19872,6 +26594,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19881,6 +26612,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19890,6 +26630,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19899,6 +26648,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19908,6 +26666,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19917,6 +26684,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19951,6 +26727,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19960,6 +26745,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19969,6 +26763,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19978,6 +26781,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19987,6 +26799,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -19996,6 +26817,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20032,6 +26862,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20041,6 +26880,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20050,6 +26898,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20059,6 +26916,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "gone",
+                     *       "detail": "Gone.",
+                     *       "status": 410,
+                     *       "title": "Gone",
+                     *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20068,6 +26934,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20077,6 +26952,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20086,6 +26970,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20095,6 +26988,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20104,6 +27006,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20113,6 +27024,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20142,6 +27062,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20151,6 +27080,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20160,6 +27098,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20169,6 +27116,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20178,6 +27134,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20187,6 +27152,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20196,6 +27170,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20231,6 +27214,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20240,6 +27232,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20249,6 +27250,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20258,6 +27268,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20267,6 +27286,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20276,6 +27304,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20285,6 +27322,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20294,6 +27340,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20303,6 +27358,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20312,6 +27376,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20343,6 +27416,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20352,6 +27434,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20361,6 +27452,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20370,6 +27470,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20379,6 +27488,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20388,6 +27506,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20423,6 +27550,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20432,6 +27568,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20441,6 +27586,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20450,6 +27604,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20459,6 +27622,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20468,6 +27640,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20477,6 +27658,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20486,6 +27676,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20495,6 +27694,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20528,6 +27736,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20537,6 +27754,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20546,6 +27772,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20555,6 +27790,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20564,6 +27808,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20573,6 +27826,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20582,6 +27844,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20591,6 +27862,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20600,6 +27880,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20629,6 +27918,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20638,6 +27936,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20647,6 +27954,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20656,6 +27972,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20665,6 +27990,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20698,6 +28032,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20707,6 +28050,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20716,6 +28068,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20725,6 +28086,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20734,6 +28104,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20743,6 +28122,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20752,6 +28140,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20761,6 +28158,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20770,6 +28176,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20808,6 +28223,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20817,6 +28241,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20826,6 +28259,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20835,6 +28277,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20844,6 +28295,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20853,6 +28313,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20862,6 +28331,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20891,6 +28369,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20900,6 +28387,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20909,6 +28405,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20918,6 +28423,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20927,6 +28441,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20958,6 +28481,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20967,6 +28499,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20976,6 +28517,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20985,6 +28535,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -20994,6 +28553,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21003,6 +28571,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21012,6 +28589,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21043,6 +28629,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21052,6 +28647,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21061,6 +28665,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21070,6 +28683,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21079,6 +28701,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21088,6 +28719,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21097,6 +28737,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -21444,7 +29093,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    /** @example data: {"model_name": "demo/words", "text_output": " sea"} */
                     "text/event-stream": unknown;
                 };
             };
@@ -21722,6 +29371,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "name": "demo/words",
+                     *       "ready": true
+                     *     }
+                     */
                     "application/json": components["schemas"]["ModelReadyOut"] | components["schemas"]["OipErrorOut"];
                 };
             };
@@ -21943,7 +29598,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": unknown;
+                    /** @example data: {"model_name": "demo/words", "text_output": " sea"} */
                     "text/event-stream": unknown;
                 };
             };
@@ -22219,6 +29874,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example {
+                     *       "name": "demo/words",
+                     *       "ready": true
+                     *     }
+                     */
                     "application/json": components["schemas"]["ModelReadyOut"] | components["schemas"]["OipErrorOut"];
                 };
             };
@@ -22243,6 +29904,16 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "name": "demo/words",
+                     *         "reason": "",
+                     *         "state": "ready",
+                     *         "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+                     *       }
+                     *     ]
+                     */
                     "application/json": components["schemas"]["IndexedModelOut"][];
                 };
             };
@@ -22332,6 +30003,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": unknown;
                 };
             };
@@ -22439,6 +30111,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /** @example {} */
                     "application/json": unknown;
                 };
             };

@@ -18,6 +18,7 @@ import {
   ErrorNote,
   Facts,
   Loading,
+  Pre,
   StatusBadge,
 } from "../ui/basics";
 import { JsonTree } from "../ui/json-tree";
@@ -212,9 +213,12 @@ function InputTab({ prediction }: { prediction: Prediction }) {
             {typeof value === "object" ? (
               <JsonTree value={value} />
             ) : (
-              <pre className="wrap max-h-96 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.85rem]">
+              <Pre
+                name={name}
+                className="wrap max-h-96 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.85rem]"
+              >
                 {String(value)}
-              </pre>
+              </Pre>
             )}
           </dd>
         </div>

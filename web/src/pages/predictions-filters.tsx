@@ -64,8 +64,6 @@ export function Filters({
 }) {
   const used = RARE.filter((name) => search[name]).length;
   const [open, setOpen] = useState(used > 0);
-  const day = (value: string | undefined) => (value ? value.slice(0, 16) : "");
-  const asTime = (value: string) => (value ? `${value}:00Z` : undefined);
   return (
     <div className="mb-4 space-y-3">
       <div className="flex flex-wrap gap-1.5" role="group" aria-label="Status">
@@ -102,24 +100,8 @@ export function Filters({
       </div>
       {open && (
         <div className="flex flex-wrap items-end gap-3">
-          <label className="hint block flex-1 basis-52 sm:flex-none">
-            Made after (UTC)
-            <input
-              type="datetime-local"
-              className="field num mt-1 w-full text-[0.93rem]"
-              value={day(search.created_after)}
-              onChange={(event) => narrow({ created_after: asTime(event.target.value) })}
-            />
-          </label>
-          <label className="hint block flex-1 basis-52 sm:flex-none">
-            and before (UTC)
-            <input
-              type="datetime-local"
-              className="field num mt-1 w-full text-[0.93rem]"
-              value={day(search.created_before)}
-              onChange={(event) => narrow({ created_before: asTime(event.target.value) })}
-            />
-          </label>
+          <Moment name="created_after" label="Made after (UTC)" search={search} narrow={narrow} />
+          <Moment name="created_before" label="and before (UTC)" search={search} narrow={narrow} />
           <label className="hint block" htmlFor="error-code">
             Error code
             <Select
@@ -149,6 +131,31 @@ export function Filters({
         </div>
       )}
     </div>
+  );
+}
+
+/** A day and a minute. */
+function Moment({
+  name,
+  label,
+  search,
+  narrow,
+}: {
+  name: "created_after" | "created_before";
+  label: string;
+  search: PredictionsSearch;
+  narrow: Narrow;
+}) {
+  return (
+    <label className="hint block flex-1 basis-52 sm:flex-none">
+      {label}
+      <input
+        type="datetime-local"
+        className="field num mt-1 w-full text-[0.93rem]"
+        value={search[name]?.slice(0, 16) ?? ""}
+        onChange={({ target }) => narrow({ [name]: target.value ? `${target.value}:00Z` : undefined })}
+      />
+    </label>
   );
 }
 

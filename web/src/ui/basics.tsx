@@ -425,18 +425,25 @@ export function Code({
       <div className="absolute top-1.5 right-1.5 rounded-lg bg-sunken">
         <CopyButton text={text} name="Copy the code" />
       </div>
-      <pre
-        role="region"
-        tabIndex={0}
-        aria-label={language ? `Code, ${language}` : "Code"}
+      <Pre
+        name={language ? `Code, ${language}` : "Code"}
         className={clsx(
           "overflow-x-auto p-3.5 pr-12 font-mono text-[0.83rem] leading-relaxed",
           wrap && "wrap whitespace-pre-wrap",
         )}
       >
         {text}
-      </pre>
+      </Pre>
     </div>
+  );
+}
+
+/** Plain text in a box that scrolls, by the keyboard as well. */
+export function Pre({ name, className, children }: { name: string; className?: string; children: string }) {
+  return (
+    <pre role="region" tabIndex={0} aria-label={name} className={className}>
+      {children}
+    </pre>
   );
 }
 

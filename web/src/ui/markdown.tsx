@@ -1,5 +1,6 @@
 /** A readme as it is meant. Only what readmes need, and no HTML of theirs: headings, lists, code, links, emphasis. */
 import { Fragment, type ReactNode } from "react";
+import { Pre } from "./basics";
 
 const INLINE = /(`[^`]+`)|(\*\*[^*]+\*\*)|(\*[^*\s][^*]*\*)|(!?\[[^\]]*\]\([^)\s]+\))/g;
 
@@ -75,7 +76,7 @@ export function Markdown({ text }: { text: string }) {
 
 function BlockView({ block }: { block: Block }) {
   const { kind, lines } = block;
-  if (kind === "code") return <pre>{lines.join("\n")}</pre>;
+  if (kind === "code") return <Pre name="Code">{lines.join("\n")}</Pre>;
   if (kind === "ul" || kind === "ol") {
     const List = kind;
     return (

@@ -5,7 +5,7 @@ import type { ReactNode } from "react";
 import { isEnded, type Json, type Prediction } from "../api/types";
 import { type Followed, useCancel } from "../app/prediction";
 import { ago, seconds } from "../lib/format";
-import { Button, ErrorNote, Loading, Progress, StatusBadge, useNow } from "./basics";
+import { Button, ErrorNote, Loading, Pre, Progress, StatusBadge, useNow } from "./basics";
 import { Output, StreamedText } from "./output";
 import { toastError } from "./toasts";
 import { Waterfall } from "./waterfall";
@@ -137,9 +137,12 @@ function Failure({ prediction }: { prediction: Prediction }) {
       {prediction.logs && (
         <details>
           <summary className="cursor-pointer text-[0.9rem] font-medium text-muted">Logs</summary>
-          <pre className="wrap mt-2 max-h-60 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.8rem]">
+          <Pre
+            name="Logs"
+            className="wrap mt-2 max-h-60 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.8rem]"
+          >
             {prediction.logs}
-          </pre>
+          </Pre>
         </details>
       )}
     </div>
