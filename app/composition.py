@@ -118,7 +118,7 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         subscriptions=subscriptions,
         stats=VersionStats(database, versions),
         statistics=Statistics(database),
-        bulk=Bulk(database, core.lifecycle, submitter, runnables, threads),
+        bulk=Bulk(database, core.lifecycle, submitter, runnables, core.answers.stored, threads),
         runtimes=RuntimeIndex(database),
         metrics=build_metrics(settings, core, reader, subscriptions),
         fleet=fleet,

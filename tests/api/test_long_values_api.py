@@ -90,6 +90,20 @@ def test_the_same_key_gives_the_long_prediction_that_exists(person, talks) -> No
     assert twice[1]["input"]["messages"] == MESSAGES
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_has_a_long_input_runs_again_with_all_of_it(person, talks, count) -> None:
+    """One that is in its row, and one that is a file; alone, and read with others."""
+    for values in ({"prompt": LONG[:50_000], "seconds": 1}, {"messages": MESSAGES, "seconds": 1}):
+        body = {"version": talks, "input": values}
+        ids = [person.http.post("/v1/predictions", json=body).json()["id"] for _ in range(count)]
+        person.http.post("/v1/predictions/cancel", json={"ids": ids}).raise_for_status()
+        answer = person.http.post("/v1/predictions/rerun", json={"ids": ids}).json()
+        assert (answer["refused"], len(answer["created"])) == ([], count)
+        for each in answer["created"]:
+            again = person.http.get(f"/v1/predictions/{each['id']}").json()["input"]
+            assert {name: again.get(name) for name in values} == values
+
+
 def test_removing_the_data_removes_what_was_stored(person, talks, worker, large) -> None:
     made = create(person, talks, messages=MESSAGES, answer=ANSWER)
     storage = large.services.storage

@@ -64,13 +64,14 @@ def test_what_has_no_data_any_more_is_refused_and_the_others_run(ada, failed) ->
     assert [(each["of"], each["code"]) for each in answer["refused"]] == [(ids[0], "gone")]
 
 
-def test_many_that_wait_are_canceled_and_nobody_elses(ada, bob, echo) -> None:
-    def start(person: Any, wanted: str) -> str:
-        body = {"version": echo["latest_version"]["id"], "input": {"text": wanted}}
-        return str(person.http.post("/v1/predictions", json=body).json()["id"])
+def start(person: Any, model: Any, **values: Any) -> str:
+    body = {"version": model["latest_version"]["id"], "input": values}
+    return str(person.http.post("/v1/predictions", json=body).raise_for_status().json()["id"])
 
+
+def test_many_that_wait_are_canceled_and_nobody_elses(ada, bob, echo) -> None:
     ada.http.patch("/v1/models/ada/echo", json={"visibility": "public"})
-    own, others = [start(ada, "1"), start(ada, "2")], start(bob, "3")
+    own, others = [start(ada, echo, text="1"), start(ada, echo, text="2")], start(bob, echo, text="3")
     answer = ada.http.post("/v1/predictions/cancel", json={"ids": [*own, others]}).json()
     assert sorted(answer["canceled"]) == sorted(own)
     assert bob.http.get(f"/v1/predictions/{others}").json()["status"] == "starting"

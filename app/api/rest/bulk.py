@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.bodies import CheckedRoute
-from app.api.deps import CanPredict, ServicesDep, count_call, in_utc
+from app.api.deps import CanPredict, ServicesDep, count_calls, in_utc
 from app.api.problems import declared
 from app.api.rest.stats import window_seconds
 from app.domain.errors import wrong_field
@@ -135,7 +135,7 @@ async def rerun_many(
     most 1,000 in one call, oldest first. Each counts as a creation towards your limits."""
 
     def count() -> None:
-        count_call(request, "creates", str(caller.user_id))
+        count_calls(request, caller, "creates")
 
     request_id = request.scope["request_id"]
     result = await services.bulk.rerun(caller, body.as_selection(caller), count, request_id)

@@ -3,13 +3,15 @@ HTTP."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+from app.byte_budget import ByteBudget
 from app.db import prediction_groups, predictions
 from app.db.prediction_lists import Filter
 from app.db.session import Database
@@ -19,13 +21,16 @@ from app.domain.priorities import Priority
 from app.domain.statistics import ErrorGroup
 from app.services.catalogue.runnable import Runnables
 from app.services.people.access import Principal
+from app.services.predictions.follow import REMOVED, with_data
 from app.services.predictions.lifecycle import Lifecycle
+from app.services.predictions.stored_values import StoredValues
 from app.services.predictions.submit import Submission, Submitter
 from app.services.predictions.user_cancels import UserCancels
 
 T = TypeVar("T")
 MOST = 1_000  # predictions of one act
 SIDE_BY_SIDE = 64  # submissions at once: they share INSERTs, and other callers are not kept waiting
+AT_ONCE_BYTES = 32_000_000  # of long inputs that are submitted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +80,13 @@ class Bulk:
         lifecycle: Lifecycle,
         submitter: Submitter,
         runnables: Runnables,
+        stored: StoredValues,
         threads: Executor,
     ) -> None:
         self._database, self._lifecycle = database, lifecycle
         self.of_users = UserCancels(database, lifecycle)
         self._submitter, self._runnables = submitter, runnables
+        self._stored, self._budget = stored, ByteBudget(AT_ONCE_BYTES)
         self._threads = threads
 
     async def cancel(self, selection: Selection) -> BulkResult:
@@ -107,24 +114,43 @@ class Bulk:
         self, principal: Principal, prediction: Prediction, count: Callable[[], None], request_id: str
     ) -> Rerun:
         try:
-            if prediction.input is None:
-                raise Gone("Its data was removed.")
+            with_data(prediction)
             count()
             version = await self._runnables.get(principal, prediction.version_id)
-            submission = Submission(
-                user_id=prediction.user_id,
-                version=version,
-                input=prediction.input,
-                webhook=prediction.webhook,
-                webhook_events=prediction.webhook_events,
-                timeout=prediction.timeout,
-                base_url=prediction.base_url,
-                request_id=request_id,
-                priority=max(Priority(prediction.priority), principal.highest_priority),
-            )
-            return Rerun(prediction.id, await self._submitter.submit(submission))
+            async with self._input_of(prediction) as values:
+                submission = Submission(
+                    user_id=prediction.user_id,
+                    version=version,
+                    input=values,
+                    webhook=prediction.webhook,
+                    webhook_events=prediction.webhook_events,
+                    timeout=prediction.timeout,
+                    base_url=prediction.base_url,
+                    request_id=request_id,
+                    priority=max(Priority(prediction.priority), principal.highest_priority),
+                    size=prediction.input_bytes or 0,
+                )
+                return Rerun(prediction.id, await self._submitter.submit(submission))
         except LovageError as error:
             return Rerun(prediction.id, error=error)
+
+    @asynccontextmanager
+    async def _input_of(self, prediction: Prediction) -> AsyncIterator[dict[str, Any]]:
+        """What it was called with, wherever that is; a long one counts as held until the block ends. Raises
+        Gone, StorageFailed."""
+        if "input" not in prediction.not_here:
+            yield prediction.input or {}
+            return
+
+        def read() -> dict[str, Any]:
+            with self._database.unit() as session:
+                rest = predictions.inputs(session, [prediction.id])[prediction.id]
+            if rest is None:
+                raise Gone(REMOVED)
+            return self._stored.whole_input(rest, prediction.input_key)
+
+        async with self._budget.hold(prediction.input_bytes or 0):
+            yield await self._in_thread(read)
 
     async def _read(self, ids: list[str]) -> list[Prediction]:
         def read() -> list[Prediction]:
