@@ -11,6 +11,7 @@ from sqlalchemy import and_, insert, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm import Session, defer
 
+from app.coalesce import GROUP_BYTES
 from app.db.objects import to_object
 from app.db.pages import page
 from app.db.planner import by_index
@@ -33,23 +34,27 @@ SENDER = "coalesce(user_id::text, '')"
 # Turn about: everybody's first, then everybody's second.
 TAKE_DUE = text(f"""
     WITH due AS (
-        SELECT id, next_at, {HOST} AS host, {SENDER} AS sender FROM deliveries
+        SELECT id, next_at, {HOST} AS host, {SENDER} AS sender, octet_length(body) AS bytes FROM deliveries
         WHERE next_at <= now() AND (leased_until IS NULL OR leased_until < now())
           AND {HOST} <> ALL(:full_hosts) AND {SENDER} <> ALL(:full_users)
         ORDER BY next_at LIMIT :looked_at
     ), by_host AS (
-        SELECT id, next_at, sender, due.host,
+        SELECT id, next_at, sender, bytes, due.host,
             row_number() OVER (PARTITION BY due.host ORDER BY next_at) AS number FROM due
     ), may_open AS (
-        SELECT id, next_at, sender, row_number() OVER (PARTITION BY sender ORDER BY next_at) AS turn
+        SELECT id, next_at, sender, bytes, row_number() OVER (PARTITION BY sender ORDER BY next_at) AS turn
         FROM by_host LEFT JOIN json_each_text(:hosts) AS busy(host, count) ON busy.host = by_host.host
         WHERE number <= :per_host - coalesce(busy.count::int, 0)
     ), chosen AS (
-        SELECT may_open.id FROM may_open
+        SELECT may_open.id, turn, bytes,
+            sum(bytes) OVER (ORDER BY turn, next_at, may_open.id ROWS UNBOUNDED PRECEDING) AS together
+        FROM may_open
         LEFT JOIN json_each_text(:users) AS busy(sender, count) ON busy.sender = may_open.sender
-        WHERE turn <= (:free - coalesce(busy.count::int, 0) + 1) / 2 ORDER BY turn, next_at LIMIT :limit
+        WHERE turn <= (:free - coalesce(busy.count::int, 0) + 1) / 2
+        ORDER BY turn, next_at, may_open.id LIMIT :limit
     ), locked AS (
-        SELECT id FROM deliveries WHERE id IN (SELECT id FROM chosen)
+        SELECT id FROM deliveries
+        WHERE id IN (SELECT id FROM chosen WHERE together <= {GROUP_BYTES} OR together = bytes)
           AND next_at <= now() AND (leased_until IS NULL OR leased_until < now()) FOR UPDATE SKIP LOCKED
     )
     UPDATE deliveries AS d SET leased_until = now() + :lease * interval '1 s' FROM locked
@@ -78,8 +83,9 @@ def sender_of(user_id: UUID | None) -> str:
 def take_due(
     session: Session, limit: int, now_open: OpenDeliveries, per_host: int, lease_seconds: float
 ) -> list[DueDelivery]:
-    """Leases at most `limit` of what is due, longest first and users in turn; with what is open no host has
-    more than `per_host`, and no user more than there are free places after it."""
+    """Leases at most `limit` of what is due, with bodies of GROUP_BYTES together or one that is larger; the
+    longest due first, and users in turn. With what is open no host has more than `per_host`, and no user more
+    than there are free places after it."""
     params = {
         "limit": limit,
         "full_hosts": [host for host, count in now_open.hosts.items() if count >= per_host],

@@ -187,6 +187,18 @@ class Finished:
         return {**self.output, **as_recorded(self.tensors)} if self.tensors else self.output
 
 
+# Of why something failed, in characters. It stands in lists, webhooks and heartbeats, and libraries repeat
+# what they were given in it.
+LONGEST_ERROR = 10_000
+
+
+def cut_error(text: str) -> str:
+    """Its beginning, where it is longer than LONGEST_ERROR."""
+    if len(text) <= LONGEST_ERROR:
+        return text
+    return f"{text[:LONGEST_ERROR]} … ({len(text):,} characters)"
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The end: the input's or the model's fault. `code` is one of `domain.errors`' PredictionError codes."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from app.domain.errors import LovageError
-from app.domain.work import END, Canceled, Chunk, Crashed, Event, Failed, Finished, Started
+from app.domain.work import END, Canceled, Chunk, Crashed, Event, Failed, Finished, Started, cut_error
 from app.engine.batch_policy import Limits, padding_share
 from app.engine.inbox import Entry, Inbox
 from app.engine.log_capture import LogCapture
@@ -52,10 +52,11 @@ def is_sticky(error: BaseException) -> bool:
 
 
 def error_text(error: BaseException) -> str:
-    """The text as it is where it is a sentence; KeyError and the like need their name to be understood."""
+    """The text as it is where it is a sentence, its beginning where it is long; KeyError and the like need
+    their name to be understood."""
     name, text = type(error).__name__, str(error)
     is_sentence = isinstance(error, (RuntimeError, ValueError, MemoryError, LovageError))
-    return text if text and is_sentence else f"{name}: {text}"
+    return cut_error(text if text and is_sentence else f"{name}: {text}")
 
 
 def error_code(error: BaseException) -> str:

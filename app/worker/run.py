@@ -30,6 +30,7 @@ from app.domain.work import (
     Progress,
     Restarted,
     Started,
+    cut_error,
     list_files,
 )
 from app.engine.work_items import Handle
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 LOG_LIMIT = 200_000  # characters kept of a prediction's logs: the end is what people look for
 TOO_LONG = "It ran longer than its timeout of {:g} s."
 NOT_STORABLE = "The model's answer could not be stored."
+NO_MESSAGE = "The model failed without a message."
 UNASKED_CANCEL = "its model reported a cancel that nobody asked for"
 
 Answer = TypeVar("Answer")
@@ -217,7 +219,7 @@ class Run:
         """What is recorded of it; `output` with its files stored. `key`: its own, as in Ending."""
         error, code = self.reason, None
         if isinstance(self.ending, Failed):
-            error, code = self.ending.error or "The model failed without a message.", self.ending.code
+            error, code = cut_error(self.ending.error) or NO_MESSAGE, self.ending.code
         return Ending(
             *self.fence,
             self.status,

@@ -201,3 +201,8 @@ def test_of_several_batches_that_did_not_fit_together_the_next_ones_are_half_as_
     batches = run_all(Crowded(), jobs, Limits(8, 400))
     assert [len(group) for group in batches[:2]] == [4, 4]
     assert {len(group) for group in batches if group[0] >= "08"} == {2}
+
+
+def test_of_a_long_error_the_beginning_leaves_the_process() -> None:
+    assert len(batch_runner.error_text(ValueError("x" * 5_000_000))) < 11_000
+    assert batch_runner.error_text(KeyError("x" * 100)).startswith("KeyError: 'xxx")

@@ -15,6 +15,7 @@ from dripping import dripping
 from standardwebhooks.webhooks import Webhook
 from waiting import eventually
 
+from app.coalesce import GROUP_BYTES
 from app.db import deliveries as table
 from app.db.session import Database
 from app.db.tables import UserRow
@@ -70,7 +71,14 @@ def courier(database: Database, sender: Sender) -> Courier:
     return Courier(database, sender, platform_secret("secret"), 16)
 
 
-def put(database: Database, url: str, *ids: str, user_id: Any = None, event: str = "completed") -> None:
+def put(
+    database: Database,
+    url: str,
+    *ids: str,
+    user_id: Any = None,
+    event: str = "completed",
+    body: bytes = b'{"id":"p"}',
+) -> None:
     rows = [
         {
             "id": one,
@@ -78,7 +86,7 @@ def put(database: Database, url: str, *ids: str, user_id: Any = None, event: str
             "user_id": user_id,
             "event": event,
             "url": url,
-            "body": b'{"id":"p"}',
+            "body": body,
         }
         for one in ids
     ]
@@ -243,6 +251,18 @@ def test_a_host_is_one_however_its_name_is_written(database: Database) -> None:
         now_open = table.OpenDeliveries({"evil.test": OPEN_PER_HOST}, {"": OPEN_PER_HOST}, 59)
         assert table.take_due(session, 64, now_open, OPEN_PER_HOST, 60) == []
     assert len(first) == OPEN_PER_HOST
+
+
+def test_large_bodies_are_leased_a_few_at_once_and_one_that_is_larger_alone(database: Database) -> None:
+    put(database, "http://one.test/", "msg_a", body=b"x" * (GROUP_BYTES + 1))
+    for name in "bcd":
+        put(database, f"http://{name}.test/", f"msg_{name}", body=b"x" * (GROUP_BYTES // 2))
+    groups = []
+    with database.unit() as session:
+        for _ in range(4):
+            leased = table.take_due(session, 64, table.OpenDeliveries({}, {}, 64), OPEN_PER_HOST, 60)
+            groups.append(sorted(delivery.id for delivery in leased))
+    assert groups == [["msg_a"], ["msg_b", "msg_c"], ["msg_d"], []]
 
 
 def test_users_take_turns_and_nobody_has_more_open_than_is_free(database: Database) -> None:

@@ -25,7 +25,7 @@ from app.coalesce import GROUP_BYTES
 from app.db import predictions as table
 from app.domain.errors import DatabaseRefused, Unavailable
 from app.domain.predictions import Prediction, Status, new_id
-from app.domain.work import Canceled
+from app.domain.work import LONGEST_ERROR, Canceled, Failed
 from app.engine import devices
 from app.engine.engine import Engine
 from app.json_text import JsonText
@@ -417,6 +417,17 @@ def test_a_cancel_that_nobody_asked_for_is_handed_back_as_a_crash(parts: SimpleN
     eventually(lambda: len(parts.in_flight) == 0)
     (row_,) = rows(parts, [prediction_id])
     assert (row_.status, row_.crashes) == (Status.STARTING, 1)
+
+
+def test_of_a_long_error_the_beginning_is_recorded() -> None:
+    """Whoever lists a hundred of them reads no megabytes that a library has repeated."""
+    run = Run(prediction_of(1))
+    run.ending = Failed("no such file: " + "x" * 5_000_000)
+    error = run.as_ending(None).error
+    assert error is not None
+    assert error.startswith("no such file: xxx")
+    assert error.endswith("(5,000,014 characters)")
+    assert len(error) < LONGEST_ERROR + 100
 
 
 def test_of_two_reasons_to_stop_the_greater_counts() -> None:
