@@ -44,14 +44,15 @@ class Owner(Protocol):
 class ModelLink:
     """Thread-safe. `expected` is set before an intended end, so that the owner can tell it from a crash.
     `ready`: what the process says of itself when it has loaded, or why it has not (ModelUnavailable).
-    `last_alive_at`: when it gave a sign of life; `last_event_at`: when it did more than that."""
+    `last_alive_at`: when it gave a sign of life; `last_event_at`: when it did more than that. `last_output`:
+    of a dead one, the end of a sentence with what it wrote last; whatever it ran may be in it."""
 
     def __init__(self, client: ForkServerClient, owner: Owner, fork_timeout: float) -> None:
         """Forks the process. Raises ForkServerDied, OSError, TimeoutError."""
         self._client, self._owner = client, owner
         self.expected = False
         self.dead = ""
-        self._dying = ""
+        self._dying = self.last_output = ""
         self.ready: Future[dict[str, Any]] = Future()
         self._kill_reason = ""
         self.last_alive_at = self.last_event_at = time.monotonic()
@@ -168,23 +169,23 @@ class ModelLink:
         os.close(self._log_fd)
         self.dead = reason
         if not self.ready.done():
-            self.ready.set_exception(DiedLoadingError(f"while loading, {reason}"))
+            self.ready.set_exception(DiedLoadingError(f"while loading, {reason}{self.last_output}"))
         self._owner.on_death(self, reason)
 
     def _reason(self) -> str:
-        """Why it ended, with the last that it wrote (a crashed interpreter's own traceback, for example)."""
+        """Why it ended. Keeps the last that it wrote (a crashed interpreter's own traceback, for example)."""
         if not self._has_exited(EXIT_SECONDS):
             self.kill()  # it closed its socket, or wrote rubbish, and lives on
             self._has_exited(EXIT_SECONDS)
         status = self._forked.exit.result() if self._forked.exit.done() else None
         output = log_capture.read_all(self._log_fd).decode("utf-8", "replace").strip()
-        output = output[-FINAL_OUTPUT_CHARACTERS:]
+        self.last_output = f"; last output: {output[-FINAL_OUTPUT_CHARACTERS:]}" if output else ""
         if status is None:
             self.expected = True  # the fork server's death says nothing about the work that ran
         ending = (
             f"its process was killed: {self._kill_reason}" if self._kill_reason else describe_exit(status)
         )
-        return ending + self._dying + (f"; last output: {output}" if output else "")
+        return ending + self._dying
 
 
 def _size_of(pieces: list[Buffer]) -> int:

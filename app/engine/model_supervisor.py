@@ -222,7 +222,7 @@ class ModelSupervisor:
     def _after_death(self, ready: Ready, reason: str) -> None:
         now = time.monotonic()
         if not ready.link.expected:
-            self.record.on_crash(now, reason)
+            self.record.on_crash(now, reason, ready.link.last_output)
         self.state = without_process(self.record.health, now)
         if refusal := self.state.refusal(now):
             self.record.work.end_all(refusal)

@@ -96,14 +96,15 @@ class VersionRecord:
         self.health = retry_policy.after_failed_load(self.health, now, reason)
         self.work.end_all(Failed(f"the model could not be loaded: {reason}", code="model_unavailable"))
 
-    def on_crash(self, now: float, reason: str) -> None:
-        """Its process died of what it ran, or of nothing that anybody asked for."""
-        log.warning("model %s (%s): %s", self.spec.model, self.spec.version, reason)
+    def on_crash(self, now: float, reason: str, last_output: str = "") -> None:
+        """Its process died of what it ran, or of nothing that anybody asked for. What it wrote last may
+        repeat an input: that is said to whoever was alone in it, and to nobody else."""
+        log.warning("model %s (%s): %s%s", self.spec.model, self.spec.version, reason, last_output)
         metrics.CRASHES.labels(metrics.bounded(self.spec.model)).inc()
         causes = self.work.possible_causes()
         isolated = bool(causes) and all(item.isolation_group for item in causes)
         caller = ""
-        if blamed := self.work.blame(reason, now):
+        if blamed := self.work.blame(reason + last_output, now):
             caller = blamed.work.caller
             self.health = retry_policy.after_blame(self.health, blamed.suspected_at)
         self.health = retry_policy.after_death(

@@ -241,10 +241,12 @@ def test_five_deaths_in_a_minute_close_the_version_for_a_while(shared_engine: En
     model = spec()
     for _ in range(4):
         assert isinstance(ending(submit(shared_engine, model, work("crash"))), Crashed)
-    assert isinstance(ending(submit(shared_engine, model, work("crash"))), Crashed)
+    assert isinstance(ending(submit(shared_engine, model, work("segfault"))), Crashed)
     closed = ending(submit(shared_engine, model, work()))
     assert closed.code == "model_unavailable"
     assert "died 5 times" in closed.error
+    assert "SIGSEGV" in closed.error
+    assert "last output" not in closed.error, "that is for whose input it was"
     [described] = [loaded for loaded in shared_engine.models() if loaded.version == model.version]
     assert described.state == "unhealthy"
 
