@@ -19,8 +19,9 @@ class CallFigures:
     input_tokens: int = 0
     output_tokens: int = 0
     latency: float = 0.0
+    _failed: int = 0  # of the remembered ones
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    _outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    _outcomes: deque[bool] = field(default_factory=deque)  # whether it has failed
 
     def on_success(self, seconds: float, input_tokens: int, output_tokens: int) -> None:
         self.requests += 1
@@ -28,17 +29,23 @@ class CallFigures:
         self.output_tokens += output_tokens
         self.latency += (NEWEST_SHARE if self.latency else 1.0) * (seconds - self.latency)
         self._latencies.append(seconds)
-        self._outcomes.append(True)
+        self._remember(is_failed=False)
 
     def on_error(self) -> None:
         self.requests += 1
         self.errors += 1
-        self._outcomes.append(False)
+        self._remember(is_failed=True)
+
+    def _remember(self, *, is_failed: bool) -> None:
+        if len(self._outcomes) == REMEMBERED:
+            self._failed -= self._outcomes.popleft()
+        self._outcomes.append(is_failed)
+        self._failed += is_failed
 
     @property
     def error_rate(self) -> float:
         """Of the last calls."""
-        return self._outcomes.count(False) / len(self._outcomes) if self._outcomes else 0.0
+        return self._failed / len(self._outcomes) if self._outcomes else 0.0
 
     @property
     def is_degraded(self) -> bool:

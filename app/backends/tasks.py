@@ -146,6 +146,16 @@ SPEC: dict[str, Any] = {
             "enum": list(STRATEGIES),
             "description": "How one of them is chosen for each prediction. Default: failover.",
         },
+        "request_routing": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "strategies": {"type": "array", "maxItems": 8, "items": {"enum": list(STRATEGIES)}},
+                "backends": {"type": "boolean"},
+            },
+            "description": "What a request may choose by its `routing`: these strategies, and which of the"
+            " backends. Default: nothing.",
+        },
     },
     "reads": [],
 }

@@ -87,6 +87,8 @@ class Waiting:
 # Keys of `routing` that came with the request, or that are about what was asked; the others are the routing
 # policy's.
 ASKED = ("deployment", "on_disconnect", "priority", "warnings", "request_id")
+# What the request said about its backends (app/domain/request_routing.py).
+REQUESTED = "requested"
 # For the processes that a prediction comes by.
 HIDDEN = ("traceparent", "base_url")
 # Another key: what a response of the Responses API is shown by, beside the input. Predictions do not show it.

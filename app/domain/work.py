@@ -4,7 +4,7 @@ A prediction's answers are one stream of events; a plain result is a stream of o
 travel: a runtime writes them into the work's folder and names them (`file_out`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ class Work:
     removed by the worker. `delivered`: what an earlier attempt has given out. `caller` names who is to answer
     for what it does ("": nobody knows). Of what waits, the lowest `rank` runs first. `tensors`: what of the
     input came as bytes; in `input` is only what is recorded of it. Its caller takes tensors of the output as
-    bytes, too; None: it does not.
+    bytes, too; None: it does not. `routing` is the request's own, for backends.
     """
 
     id: str
@@ -92,6 +92,7 @@ class Work:
     caller: str = ""
     rank: float = 0.0
     tensors: RawTensors | None = None
+    routing: Mapping[str, Any] | None = None
 
     def json_input(self) -> dict[str, Any]:
         """The whole input as JSON, for those who take no bytes."""

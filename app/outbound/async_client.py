@@ -1,23 +1,20 @@
 """Hundreds of calls at once on one event loop, to addresses that administrators name: pinned, without
 redirects, proxies, cookies or the environment. Used for backends.
 
-On aiohttp, whose parser is compiled: with httpcore a call cost several times the CPU."""
+On aiohttp, whose parser is compiled: with httpcore a call cost several times the CPU. It is imported with the
+first call, and by no process that calls no backend."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from app.outbound.addresses import AddressPolicy
-from app.outbound.guard import Refused, check_url, checked_addresses
-from app.outbound.guarded_client import CONNECT_SECONDS, MOST_ADDRESSES
+from app.outbound.guard import Refused, check_url
 
 if TYPE_CHECKING:
     import aiohttp
 
-KEEP_SECONDS = 15.0  # an idle connection; servers commonly close theirs later than this
-LONGEST_LINE = 65_536  # bytes of one header line
+CONNECT_SECONDS = 5.0
 
 Headers = Mapping[str, str]
 
@@ -86,53 +83,14 @@ class AsyncGuardedClient:
     def _opened(self) -> "aiohttp.ClientSession":
         """On the loop of the first call."""
         if self._session is None:
-            self._session = _open_session(self._policy, self._connections)
+            from app.outbound.async_connections import open_session
+
+            self._session = open_session(self._policy, self._connections)
         return self._session
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-
-def _open_session(policy: AddressPolicy, connections: int) -> "aiohttp.ClientSession":
-    """aiohttp is imported here, and in no process that calls no backend."""
-    import aiohttp
-    from aiohttp.abc import AbstractResolver, ResolveResult
-
-    class PinnedResolver(AbstractResolver):
-        """Answers the addresses that were checked, so that no others are connected to."""
-
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-        ) -> list[ResolveResult]:
-            loop = asyncio.get_running_loop()
-            infos = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-            checked_addresses(infos, policy)
-            return [
-                ResolveResult(
-                    hostname=host,
-                    host=str(info[4][0]),
-                    port=port,
-                    family=info[0],
-                    proto=info[2],
-                    flags=socket.AI_NUMERICHOST,
-                )
-                for info in infos[:MOST_ADDRESSES]
-            ]
-
-        async def close(self) -> None:
-            """Holds nothing."""
-
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=connections, use_dns_cache=False, resolver=PinnedResolver(), keepalive_timeout=KEEP_SECONDS
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=("Accept-Encoding",),
-        auto_decompress=False,
-        max_line_size=LONGEST_LINE,
-        max_field_size=LONGEST_LINE,
-    )
 
 
 def _sentence(error: Exception, silence: float) -> str:

@@ -16,7 +16,7 @@ import structlog
 from app.domain.errors import ModelFailed, PredictionError, Unavailable
 from app.domain.fair_shares import FairShares
 from app.domain.file_inputs import names_files
-from app.domain.predictions import Prediction, Status
+from app.domain.predictions import REQUESTED, Prediction, Status
 from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Started, Work, list_files
 from app.engine.capacity import left_of
 from app.events.takeover import StreamTakeover
@@ -271,8 +271,8 @@ def _work_of(run: Run, values: dict[str, Any], timeout: float) -> Work:
     caller = str(run.prediction.user_id or ANONYMOUS)
     rank = run.charge.rank if run.charge else 0.0
     tensors = run.listener.tensors if run.listener else None
-    folder = str(run.folder or "")
-    return Work(run.prediction.id, values, folder, timeout, run.delivered, caller, rank, tensors)
+    folder, routing = str(run.folder or ""), (run.prediction.routing or {}).get(REQUESTED)
+    return Work(run.prediction.id, values, folder, timeout, run.delivered, caller, rank, tensors, routing)
 
 
 def _is_resumed(prediction: Prediction) -> bool:

@@ -1,75 +1,23 @@
 """`python -m scripts.bench.gateway`: predictions at a backend that takes 2 s, 500 in flight: the rate, and
 the CPU that one costs the gateway worker.
 
-The backend is a bare asyncio server in a process of its own: it waits, then streams three pieces. All
+The backend is a bare asyncio server in a process of its own: it waits, then streams two pieces. All
 predictions wait while the backend drains; the clock runs from its first call to the last recorded end. The
 limit is what the backend itself can answer."""
 
 import argparse
-import asyncio
 import multiprocessing
 import sys
 import time
 from datetime import datetime
-from multiprocessing.connection import Connection as Pipe
 
 from app.domain.predictions import Status
 from scripts.bench.stage import Line, Stage, cpu, show, stage
+from scripts.slow_backend import serve
 
 SECONDS, IN_FLIGHT = 2.0, 500
 RATE_BAR, CPU_BAR_MS = 240.0, 2.5
 KNOWN_SECONDS = 3.0  # until the gateway worker knows of a change
-PIECES = (
-    b'data: {"choices":[{"index":0,"text":"Hello","finish_reason":null}]}\n\n',
-    b'data: {"choices":[{"index":0,"text":" there","finish_reason":"stop"}]}\n\n',
-    b"data: [DONE]\n\n",
-)
-BODY = b"".join(PIECES)
-ANSWER = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
-)
-LIST = b'{"data":[{"id":"slow"}]}'
-LISTED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(LIST) + LIST
-
-
-class SlowBackend(asyncio.Protocol):
-    """Answers a list of models at once, and a completion after SECONDS."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._received = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, end, body = self._received.partition(b"\r\n\r\n")
-        if not end or len(body) < _content_length(head):
-            return
-        self._received = b""
-        if head.startswith(b"GET"):
-            self._transport.write(LISTED)
-        else:
-            asyncio.get_running_loop().call_later(SECONDS, self._answer)
-
-    def _answer(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(ANSWER)
-
-
-def _content_length(head: bytes) -> int:
-    lines = head.lower().split(b"\r\n")
-    return next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
-
-
-def serve(pipe: Pipe) -> None:
-    """In a process of its own; says its port."""
-
-    async def run() -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(SlowBackend, "127.0.0.1", 0, backlog=2_000)
-        pipe.send(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    asyncio.run(run())
 
 
 def prepare(on: Stage, port: int) -> str:
@@ -124,7 +72,7 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=5_000, help="predictions")
     number = parser.parse_args().number
     ours, theirs = multiprocessing.Pipe()
-    backend = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    backend = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs, SECONDS), daemon=True)
     backend.start()
     try:
         with stage() as on:

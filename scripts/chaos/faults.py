@@ -7,18 +7,23 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import redis
 
 from app.local.platform_state import Platform
 from scripts.chaos.load import Load, Receiver
+from scripts.slow_backend import MODEL, SlowServer
 
 Fault = Callable[["Family", Load], None]
 FILLED_AT_ONCE = 1 << 20
 AWAKE_SECONDS = 5.0
 CALM_PAUSE = 2.0  # seconds
+ANSWER_SECONDS, IN_FLIGHT = 4.0, 300  # of the backend whose gateway worker is broken; calls that it has then
+CALLS_SECONDS = 90.0  # until so many are in flight
 FROZEN_MODEL_SECONDS = 60.0  # MODEL_SILENCE_SECONDS, and time to see it
 
 
@@ -238,6 +243,32 @@ def storm(load: Load, seconds: float) -> None:
     load.storm = False
 
 
+def break_gateway(family: Family, load: Load, number: int) -> None:
+    """Another user's predictions run at a backend, and the gateway worker gets a signal in the middle."""
+    upstream, name = SlowServer(ANSWER_SECONDS), f"slow{uuid4().hex[:8]}"
+    with load.client() as client:
+        url = f"http://127.0.0.1:{upstream.port}"
+        asked = {"name": name, "kind": "openai", "url": url, "max_concurrency": 1_000}
+        client.post("/v1/backends", json=asked).raise_for_status()
+        client.post(f"/v1/backends/{name}/sync", json={"visibility": "public"}).raise_for_status()
+    other = load.another_user(f"{name}/{MODEL}", "prompt")
+    other.start()
+    try:
+        _await_calls(upstream)
+        send(PARTS["gateway"](family), number)
+        time.sleep(ANSWER_SECONDS / 2)
+    finally:
+        other.stop()
+
+
+def _await_calls(upstream: SlowServer) -> None:
+    until = time.monotonic() + CALLS_SECONDS
+    while upstream.running < IN_FLIGHT:
+        if time.monotonic() > until:
+            raise RuntimeError(f"only {upstream.running} calls of the backend are in flight")
+        time.sleep(0.05)
+
+
 ROLL_SECONDS = 60.0  # a worker's grace, and its start
 KILL, TERM, INT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
 PARTS: dict[str, Callable[[Family], list[psutil.Process]]] = {
@@ -246,6 +277,7 @@ PARTS: dict[str, Callable[[Family], list[psutil.Process]]] = {
     "model": lambda family: family.models(),
     "courier": lambda family: family.of("worker", "--courier"),
     "clock": lambda family: family.of("clock"),
+    "gateway": lambda family: family.of("worker", "--backends"),
     "redis": lambda family: family.server("valkey-server"),
     "postgres": lambda family: family.server("postgres"),
 }
@@ -264,11 +296,13 @@ FROZEN_SECONDS = {
     "postgres": 7.0,
 }  # longer than DEAD_AFTER_SECONDS, than the statement timeout
 CELLS: dict[str, Fault] = {"no fault": lambda family, load: None}
-for _part in PARTS:
+for _part in (part for part in PARTS if part != "gateway"):
     _seconds = FROZEN_SECONDS.get(_part, 5.0)
     CELLS[f"{_part} SIGKILL"] = signalled(_part, KILL)
     CELLS[f"{_part} SIGTERM"] = signalled(_part, TERM)
     CELLS[f"{_part} SIGSTOP {_seconds:.0f} s"] = frozen(_part, _seconds)
+for _signal in (KILL, TERM):
+    CELLS[f"gateway {_signal.name}"] = partial(break_gateway, number=_signal)
 # To Postgres SIGTERM is a wish to end when its last client has gone; SIGINT is its word for a restart now.
 CELLS |= {
     "postgres SIGINT": signalled("postgres", INT),

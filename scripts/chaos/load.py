@@ -111,7 +111,7 @@ class Receiver:
 class Load:
     """Callers that post until `stop`, each prediction with a text of its own. `others`: what other users post
     meanwhile; `is_flood`: short ones as fast as the callers can; `pause`: the most seconds that a caller
-    rests between two others."""
+    rests between two others; `model` takes the text as its input `text_input`."""
 
     url: str
     key: str
@@ -123,6 +123,8 @@ class Load:
     storm: bool = False  # everything is canceled at once
     is_flood: bool = False
     pause: float = 0.1
+    model: str = "demo/echo"
+    text_input: str = "text"
     others: list["Load"] = field(default_factory=list)
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -152,7 +154,7 @@ class Load:
         with self.client() as client:
             while not self._stop.is_set():
                 text = uuid4().hex
-                given: dict[str, Any] = {"text": text}
+                given: dict[str, Any] = {self.text_input: text}
                 kind = 0.5 if self.is_flood else chance.random()
                 if kind < 0.15:
                     given["seconds"] = chance.uniform(0.5, 3)
@@ -167,7 +169,7 @@ class Load:
         """Posts until it is accepted, as a careful caller does: the same key, so that no try makes a second
         prediction."""
         body = {
-            "version": "demo/echo",
+            "version": self.model,
             "input": given,
             "webhook": self.receiver.url,
             "webhook_events_filter": ["completed"],
@@ -181,7 +183,7 @@ class Load:
                 continue
             if answer.status_code == 201:
                 made = answer.json()
-                self.sent.append(Sent(made["id"], given["text"], time.monotonic(), canceled=cancel))
+                self.sent.append(Sent(made["id"], given[self.text_input], time.monotonic(), canceled=cancel))
                 if cancel:
                     self._cancel(client, made["id"])
                 return
@@ -195,17 +197,17 @@ class Load:
         except httpx.HTTPError:
             return
 
-    def another_user(self) -> "Load":
+    def another_user(self, model: str = "demo/echo", text_input: str = "text") -> "Load":
         """The load of a new account, as a flood."""
         name = f"user{uuid4().hex[:8]}"
         with self.client() as client:
             asked = {"username": name, "email": f"{name}@example.com"}
             password = client.post("/v1/users", json=asked).raise_for_status().json()["password"]
             token = client.post("/v1/auth/token", data={"username": name, "password": password})
-        self.others.append(
-            Load(self.url, token.raise_for_status().json()["access_token"], Receiver(), is_flood=True)
-        )
-        return self.others[-1]
+        key = token.raise_for_status().json()["access_token"]
+        flood = Load(self.url, key, Receiver(), is_flood=True, model=model, text_input=text_input)
+        self.others.append(flood)
+        return flood
 
     def settle(self, seconds: float) -> None:
         """Waits until every prediction has ended, or the time is over."""
@@ -227,7 +229,7 @@ class Load:
         with self.client() as client:
             while page:
                 found = client.get(page, params=asked or None).raise_for_status().json()
-                texts.update(one["input"]["text"] for one in found["results"])
+                texts.update(one["input"][self.text_input] for one in found["results"])
                 page, asked = found["next"], {}
         self.doubled = texts.total() - len(texts)
 

@@ -182,3 +182,37 @@ def test_every_candidate_is_listed_with_why_it_was_not_chosen(admin: Person, ups
     assert admin.http.get("/v1/backends/select", params={"model": "absent"}).status_code == 404
     taken = admin.http.post("/v1/backends", json={"name": "select", "kind": "openai", "url": upstream.url})
     assert taken.status_code == 422
+
+
+def test_a_request_says_where_it_runs_as_far_as_its_version_allows(
+    admin: Person, ada: Person, upstream: FakeUpstream
+) -> None:
+    add(admin, upstream)
+    add(admin, upstream, name="cloud")
+    config = {
+        "backends": [{"name": "gpu"}, {"name": "cloud"}],
+        "request_routing": {"strategies": ["round-robin"], "backends": True},
+    }
+    version = {"source": "backend:gpu/tiny-chat", "config": config}
+    asked = {"name": "chat", "visibility": "public", "version": version}
+    assert admin.http.post("/v1/models", json=asked).status_code == 201
+    ada.model("echo")
+
+    def post(model: str, routing: dict[str, Any]) -> Any:
+        body = {"version": model, "input": {}, "routing": routing}
+        return ada.http.post(
+            "/v1/predictions", json=body | ({"input": {"prompt": "x"}} if "chat" in model else {})
+        )
+
+    wish = {"strategy": "round-robin", "backends": ["cloud"]}
+    made = post("root/chat", wish)
+    assert (made.status_code, made.json()["routing"]["requested"]) == (201, wish)
+    for model, routing, field in (
+        ("root/chat", {"strategy": "least-loaded"}, "routing.strategy"),
+        ("root/chat", {"backends": ["tpu"]}, "routing.backends"),
+        ("root/chat", {"backends": []}, "routing.backends"),
+        ("root/chat", {"colour": "red"}, "routing.colour"),
+        ("ada/echo", {"strategy": "round-robin"}, "routing"),
+    ):
+        refused = post(model, routing)
+        assert (refused.status_code, field in refused.json()["detail"]) == (422, True), refused.text

@@ -94,7 +94,12 @@ class Gateway:
         watched = [Watched() for _ in inputs]
         group = [
             (
-                Work(new_id(int((time.time() - age) * 1_000)), values, timeout=given.get("timeout", 0.0)),
+                Work(
+                    new_id(int((time.time() - age) * 1_000)),
+                    values,
+                    timeout=given.get("timeout", 0.0),
+                    routing=given.get("routing"),
+                ),
                 each.put,
             )
             for values, each in zip(inputs, watched, strict=True)

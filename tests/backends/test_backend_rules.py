@@ -18,8 +18,9 @@ from app.backends.openai_pieces import StreamedText
 from app.domain.backend_choice import EXPLORED, STRATEGIES, BackendFacts, choose, next_credits, rate
 from app.domain.backend_retry import Fault, Retry, Tried, UpstreamFailed, next_step
 from app.domain.backends import Backend, BackendReport, choices_of, overflow_seconds, sum_reports
-from app.domain.errors import Unavailable
+from app.domain.errors import InvalidRequest, Unavailable
 from app.domain.predictions import accepted_at, new_id
+from app.domain.request_routing import RequestRouting
 from app.domain.work import Failed
 from app.services.backends.registry import ListedBackend
 from app.services.backends.selection import choices_for, select
@@ -255,3 +256,29 @@ def test_a_condition_is_read_and_an_identifier_says_its_time() -> None:
     with pytest.raises(ValueError, match="must be like"):
         overflow_seconds("now and then")
     assert accepted_at(new_id(1_764_000_000_123)) == 1_764_000_000.123
+
+
+TWO_BACKENDS = {
+    "strategy": "failover",
+    "backends": [{"name": "gpu", "model": "m"}, {"name": "cloud", "model": "m"}],
+}
+OPEN = {**TWO_BACKENDS, "request_routing": {"strategies": ["round-robin"], "backends": True}}
+
+
+def test_a_request_chooses_only_what_its_version_allows() -> None:
+    version = choices_of(OPEN)
+    asked = RequestRouting("round-robin", ("cloud",))
+    asked.check(OPEN)
+    assert asked.narrow(version, "failover") == ([version[1]], "round-robin")
+    assert RequestRouting.from_json(asked.as_json()) == asked
+    assert RequestRouting().narrow(version, "least-loaded") == (version, "least-loaded")
+    for config, routing, field in (
+        (TWO_BACKENDS, RequestRouting("round-robin"), "routing.strategy"),
+        (TWO_BACKENDS, RequestRouting(backends=("gpu",)), "routing.backends"),
+        (OPEN, RequestRouting("least-loaded"), "routing.strategy"),
+        (OPEN, RequestRouting(backends=("gpu", "tpu")), "routing.backends"),
+        ({}, RequestRouting("round-robin"), "routing"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            routing.check(config)
+        assert [each.field for each in refused.value.fields] == [field]

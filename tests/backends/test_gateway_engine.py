@@ -225,3 +225,11 @@ def test_an_overflow_gets_only_what_has_waited_so_long(start_upstream: Start, op
     assert [each.ending.metrics["backend"] for each in (first, second)] == ["own", "own"]
     old = gateway.submit_all([{"prompt": "x"}] * 2, only_when=overflow, age=31.0)
     assert sorted(each.ending.metrics["backend"] for each in old) == ["own", "paid"]
+
+
+def test_a_request_has_its_own_backends_and_strategy(start_upstream: Start, open_gateway: Open) -> None:
+    gateway = open_gateway(registered(start_upstream(), "a"), registered(start_upstream(), "b"))
+    assert gateway.finish().metrics["backend"] == "a"
+    assert gateway.finish(routing={"backends": ["b"]}).metrics["backend"] == "b"
+    turns = gateway.submit_all([{"prompt": "x"}] * 4, routing={"strategy": "round-robin"})
+    assert sorted(each.ending.metrics["backend"] for each in turns) == ["a", "a", "b", "b"]

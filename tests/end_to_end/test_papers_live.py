@@ -85,6 +85,8 @@ def test_the_examples_run(platform: UpPlatform) -> None:
     assert '"hello"' in printed
     for text in ("one", "two", "three"):
         assert f"{text}: succeeded {text}" in printed
+    for protocol in ("HTTP", "WebSocket", "MCP", "OpenAI", "backend"):
+        assert f"\n{protocol}: '" in printed
     lines = (platform.folder.parent / "outputs.jsonl").read_text().splitlines()
     assert len(lines) == 2
 
@@ -103,6 +105,7 @@ def test_the_examples_say_what_goes_wrong_in_a_sentence(platform: UpPlatform) ->
         (("examples/predict.py", "demo/echo", '{"fail": "no luck"}'), "failed: no luck"),
         (("examples/predict.py", "demo/echo", '{"seconds": -1}'), "422 invalid_input"),
         (("examples/stream.py", "demo/nothing", "x"), "could not be found"),
+        (("examples/multi_protocol.py", "demo/nothing", "x"), "backend failed: "),
     ):
         done = example(platform, *arguments)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr

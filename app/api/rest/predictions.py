@@ -31,6 +31,7 @@ from app.api.headers import LONGEST_DURATION, duration, idempotency_key, is_stri
 from app.api.problems import declared, invalid_request
 from app.api.rest.answers import answer_prediction
 from app.api.rest.others_predictions import readable
+from app.api.rest.request_routing import RoutingIn, routing_of
 from app.api.rest.wire import PredictionOut, PriorityWord
 from app.domain.errors import InvalidRequest, NotFound, wrong_field
 from app.domain.predictions import Prediction
@@ -91,6 +92,7 @@ class PredictionIn(BaseModel):
             "whom an administrator allows it; `batch` is for what may wait."
         ),
     )
+    routing: RoutingIn | None = Field(None, description="Where it runs, where its version leaves that open.")
 
 
 class ModelPredictionIn(PredictionIn):
@@ -260,6 +262,7 @@ async def _submission(
         traceparent=request.scope.get(TRACEPARENT),
         base_url=base_url(request),
         priority=caller.allowed_priority(body.priority),
+        routing=routing_of(body.routing, version.config),
         size=body_size(request),
     )
 

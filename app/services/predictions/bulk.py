@@ -18,6 +18,7 @@ from app.db.session import Database
 from app.domain.errors import Gone, LovageError
 from app.domain.predictions import Prediction, Status, lowest_id
 from app.domain.priorities import Priority
+from app.domain.request_routing import RequestRouting
 from app.domain.statistics import ErrorGroup
 from app.services.catalogue.runnable import Runnables
 from app.services.people.access import Principal
@@ -128,6 +129,7 @@ class Bulk:
                     base_url=prediction.base_url,
                     request_id=request_id,
                     priority=max(Priority(prediction.priority), principal.highest_priority),
+                    routing=RequestRouting.of(prediction),
                     size=prediction.input_bytes or 0,
                 )
                 return Rerun(prediction.id, await self._submitter.submit(submission))

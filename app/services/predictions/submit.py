@@ -21,8 +21,9 @@ from app.coalesce import Coalescer
 from app.db import predictions as table
 from app.db.session import Database
 from app.domain.errors import AnswerLost, DatabaseRefused, OutcomeUnknown, StorageFailed
-from app.domain.predictions import RESPONSE, Prediction, new_id
+from app.domain.predictions import REQUESTED, RESPONSE, Prediction, new_id
 from app.domain.priorities import Priority
+from app.domain.request_routing import RequestRouting
 from app.domain.routing import Choice
 from app.domain.versions import RunnableVersion
 from app.json_text import JsonText
@@ -91,6 +92,7 @@ class Submission:
     traceparent: str | None = None  # of its trace, where there is one
     base_url: str | None = None  # how its caller reached the API, for the links in a webhook's body
     priority: Priority = Priority.DEFAULT
+    routing: RequestRouting | None = None
     size: int = 0  # bytes of the body it came in, roughly: what is large is checked beside the event loop
 
     def requested(self) -> dict[str, Any]:
@@ -104,6 +106,7 @@ class Submission:
             "deployment": self.deployment,
             "on_disconnect": "cancel" if self.stop_without_readers else None,
             RESPONSE: self.response,
+            REQUESTED: self.routing and self.routing.as_json(),
             "priority": None if self.priority is Priority.DEFAULT else self.priority.word,
         }
 

@@ -5,7 +5,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +24,10 @@ OpenBackend = Callable[[Backend], BackendKind]
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """For a place at one of `names`. Those of one `kind` can have the same."""
+
     names: Collection[str]
+    kind: tuple[str, Collection[str]]  # version, and what it avoids
     turn: "asyncio.Future[None]"
 
 
@@ -36,6 +38,7 @@ class BackendPool:
         self._open_backend = open_backend
         self._backends: dict[str, LiveBackend] = {}
         self._waiting: dict[_Waiting, None] = {}  # in order of asking
+        self._look: asyncio.TimerHandle | None = None
         self._broken: set[str] = set()  # names, so that each is logged once
 
     def replace_all(self, rows: Sequence[Backend]) -> list[LiveBackend]:
@@ -79,21 +82,41 @@ class BackendPool:
         if lease := self._try(choices, version, strategy, avoid, accepted):
             return lease
         loop, names = asyncio.get_running_loop(), frozenset(choice.name for choice in choices)
-        waiting = _Waiting(names, loop.create_future())
+        waiting = _Waiting(names, (version, frozenset(avoid)), loop.create_future())
         self._waiting[waiting] = None
+        self._look_later(loop)
         try:
             while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await waiting.turn
+                await waiting.turn
                 waiting.turn = loop.create_future()
                 if lease := self._try(choices, version, strategy, avoid, accepted):
-                    return lease
+                    break
         finally:
             del self._waiting[waiting]
             if waiting.turn.done():  # it was its turn, and it has been cancelled
                 for name in names:
                     self.release(name)
+        if lease.backend.in_flight < lease.backend.row.max_concurrency:
+            self._call_first(waiting.kind)
+        return lease
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._look is None:
+            self._look = loop.call_later(LOOK_SECONDS, self._look_now, loop)
+
+    def _look_now(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The first of each kind tries; who gets a place where there are more calls the next."""
+        self._look = None
+        for kind in {waiting.kind for waiting in self._waiting}:
+            self._call_first(kind)
+        if self._waiting:
+            self._look_later(loop)
+
+    def _call_first(self, kind: tuple[str, Collection[str]]) -> None:
+        for waiting in self._waiting:
+            if waiting.kind == kind and not waiting.turn.done():
+                waiting.turn.set_result(None)
+                return
 
     def release(self, name: str) -> None:
         """A call there has ended: who has waited longest for it may try."""

@@ -21,7 +21,7 @@ from app.engine.capacity import next_pace
 from app.engine.loaded_model import LoadedModel
 from app.engine.work_items import Handle, Sink, WorkItem
 from app.worker.gateway.backend_pool import BackendPool
-from app.worker.gateway.gateway_versions import GatewayVersion, GatewayVersions
+from app.worker.gateway.gateway_versions import GatewayVersion, GatewayVersions, Route
 from app.worker.gateway.live_backend import Lease, Usage
 
 log = logging.getLogger(__name__)
@@ -107,10 +107,11 @@ class GatewayEngine:
         self, version: GatewayVersion, item: WorkItem, limit: asyncio.Timeout
     ) -> Finished | Failed:
         calls = restarts = 0
+        route = version.route(item.work.routing)
         avoid, first_call = set[str](), 0.0
         names: list[str] = []
         while True:
-            lease = await self._lease(version, item, avoid)
+            lease = await self._lease(version, route, item, avoid)
             name = lease.choice.name
             now = time.monotonic()
             if not calls:
@@ -133,7 +134,7 @@ class GatewayEngine:
                 calls,
                 has_output=len(item.delivered) > 0,
                 restarts=restarts,
-                others=self._has_others(version, item, name),
+                others=self._has_others(version, route, item, name),
             )
             step = next_step(failure, tried)
             item.handle.put(Log(f"backend {name}: {failure.sentence}\n"))
@@ -144,13 +145,13 @@ class GatewayEngine:
             item.sent = True
             await asyncio.sleep(step.wait)
 
-    async def _lease(self, version: GatewayVersion, item: WorkItem, avoid: set[str]) -> Lease:
-        accepted = accepted_at(item.work.id)
-        return await self.pool.lease(version.choices, version.spec.version, version.strategy, avoid, accepted)
+    async def _lease(self, version: GatewayVersion, route: Route, item: WorkItem, avoid: set[str]) -> Lease:
+        accepted, (choices, strategy) = accepted_at(item.work.id), route
+        return await self.pool.lease(choices, version.spec.version, strategy, avoid, accepted)
 
-    def _has_others(self, version: GatewayVersion, item: WorkItem, name: str) -> bool:
+    def _has_others(self, version: GatewayVersion, route: Route, item: WorkItem, name: str) -> bool:
         backlog_seconds = time.time() - accepted_at(item.work.id)
-        facts = self.pool.facts(version.choices, version.spec.version, backlog_seconds)
+        facts = self.pool.facts(route[0], version.spec.version, backlog_seconds)
         return any(each.is_usable for each in facts if each.name != name)
 
     async def _call_backend(

@@ -2,9 +2,12 @@
 here."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.domain.backends import BackendChoice, choices_of
+from app.domain.request_routing import RequestRouting
 from app.domain.work import ModelSpec
 from app.engine.loaded_model import LoadedModel
 from app.worker.gateway.backend_pool import BackendPool, strategy_of
@@ -12,6 +15,8 @@ from app.worker.gateway.backend_pool import BackendPool, strategy_of
 FORGET_SECONDS = 600.0
 AHEAD_SHARE = 0.25  # of its capacity a version may have more here, so that a free place is taken at once
 FEWEST_AHEAD = 2
+
+Route = tuple[Sequence[BackendChoice], str]  # the backends that may have it, and how one is chosen
 
 
 @dataclass(slots=True)
@@ -25,6 +30,12 @@ class GatewayVersion:
     pace: float = 0.0
     used_at: float = field(default_factory=time.monotonic)
     since: float = field(default_factory=time.time)
+
+    def route(self, requested: Mapping[str, Any] | None) -> Route:
+        """For a request that says this about its backends."""
+        if not requested:
+            return self.choices, self.strategy
+        return RequestRouting.from_json(requested).narrow(self.choices, self.strategy)
 
 
 class GatewayVersions:

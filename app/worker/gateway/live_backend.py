@@ -48,12 +48,11 @@ class LiveBackend:
         return self._breakers.setdefault(model, Breaker())
 
     def facts(self, choice: BackendChoice, version: str, backlog_seconds: float) -> BackendFacts:
-        """As a strategy sees it now, for a prediction that has waited so long."""
+        """As a strategy sees it now, for a prediction that has waited so long; its `state` is not told."""
         return BackendFacts(
             name=choice.name,
             model=choice.model,
             weight=choice.weight,
-            state=self.state,
             unusable=self._why_not(choice.model) or choice.why_not(backlog_seconds),
             free=self.row.max_concurrency - self.in_flight,
             in_flight=self.in_flight,
