@@ -24,15 +24,15 @@ class RequestRouting:
         return cls(str(stored.get("strategy") or ""), tuple(stored.get("backends") or ()))
 
     @classmethod
-    def of(cls, prediction: Prediction) -> "RequestRouting | None":
-        """What a prediction's request said, if it said anything."""
+    def from_prediction(cls, prediction: Prediction) -> "RequestRouting | None":
+        """What a prediction's request wants, if it wants anything."""
         stored = (prediction.routing or {}).get(REQUESTED)
         return cls.from_json(stored) if stored else None
 
     def as_json(self) -> dict[str, Any]:
-        """Only what is said."""
-        said = {"strategy": self.strategy, "backends": list(self.backends)}
-        return {name: value for name, value in said.items() if value}
+        """Only what is wanted."""
+        values = {"strategy": self.strategy, "backends": list(self.backends)}
+        return {name: value for name, value in values.items() if value}
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Against a version's configuration. Raises InvalidRequest naming the field."""

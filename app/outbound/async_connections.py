@@ -14,7 +14,7 @@ from app.outbound.guarded_client import MOST_ADDRESSES
 # A burst of calls opens its connections a few at a time: were all begun at once on a busy machine, all would
 # be given up together.
 OPENED_AT_ONCE = 32
-GIVEN_UP = 3  # in a row; then who has waited to open one is told so, too
+GIVEN_UP = 3  # in a row; then who has waited to open one gives up, too
 KEEP_SECONDS = 15.0  # an idle connection; servers commonly close theirs later than this
 LONGEST_LINE = 65_536  # bytes of one header line
 

@@ -129,7 +129,7 @@ class Bulk:
                     base_url=prediction.base_url,
                     request_id=request_id,
                     priority=max(Priority(prediction.priority), principal.highest_priority),
-                    routing=RequestRouting.of(prediction),
+                    routing=RequestRouting.from_prediction(prediction),
                     size=prediction.input_bytes or 0,
                 )
                 return Rerun(prediction.id, await self._submitter.submit(submission))

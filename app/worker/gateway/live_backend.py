@@ -48,7 +48,7 @@ class LiveBackend:
         return self._breakers.setdefault(model, Breaker())
 
     def facts(self, choice: BackendChoice, version: str, backlog_seconds: float) -> BackendFacts:
-        """As a strategy sees it now, for a prediction that has waited so long; its `state` is not told."""
+        """As a strategy sees it now, for a prediction that has waited so long; its `state` is left out."""
         return BackendFacts(
             name=choice.name,
             model=choice.model,
