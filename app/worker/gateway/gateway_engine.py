@@ -107,9 +107,8 @@ class GatewayEngine:
         self, version: GatewayVersion, item: WorkItem, limit: asyncio.Timeout
     ) -> Finished | Failed:
         calls = restarts = 0
-        route = version.route(item.work.routing)
-        avoid, first_call = set[str](), 0.0
-        names: list[str] = []
+        route, first_call = version.route(item.work.routing), 0.0
+        names, avoid = list[str](), set[str]()
         while True:
             lease = await self._lease(version, route, item, avoid)
             name = lease.choice.name
