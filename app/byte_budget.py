@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
 
 
 class ByteBudget:
@@ -42,3 +43,17 @@ class ByteBudget:
             if not turn.done():  # else its waiter has left
                 self._held += following
                 turn.set_result(None)
+
+
+class OwnByteBudgets:
+    """A budget of `limit` bytes for each owner, for as long as anybody has it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._budgets: WeakValueDictionary[str, ByteBudget] = WeakValueDictionary()
+
+    def budget_of(self, owner: str) -> ByteBudget:
+        budget = self._budgets.get(owner)
+        if budget is None:
+            budget = self._budgets[owner] = ByteBudget(self._limit)
+        return budget

@@ -14,6 +14,7 @@ from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
 from app.api.creating_addresses import makes_predictions
 from app.api.proxies import HOST, PREFIX, ProxyCheck
+from app.byte_budget import OwnByteBudgets
 from app.domain.errors import InvalidRequest, Unauthenticated, wrong_field
 from app.events.model_commands import ModelCommandPublisher
 from app.outbound.addresses import AddressPolicy
@@ -50,6 +51,7 @@ from app.services.predictions.whole_answers import WholeAnswers
 from app.setting_types import ShownSetting
 from app.storage.base import Storage
 
+UNSENT_BYTES = 32_000_000  # of long predictions that one user's WebSockets have not taken yet
 HUB_LOOKUPS, HUB_LOOKUPS_EACH = 4, 2  # models of the hub that are being registered: of all, of one caller
 TOO_MANY_LOOKUPS = "You may register {} models of the hub at once. Try again when one is registered."
 
@@ -109,6 +111,7 @@ class Services:
     view: PredictionView
     answers: WholeAnswers
     storage: Storage
+    unsent: OwnByteBudgets = field(default_factory=lambda: OwnByteBudgets(UNSENT_BYTES))
     proxy_check: ProxyCheck = field(default_factory=ProxyCheck)
     hub_lookups: ConnectionCounts = field(
         default_factory=lambda: ConnectionCounts(HUB_LOOKUPS_EACH, TOO_MANY_LOOKUPS)

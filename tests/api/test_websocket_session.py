@@ -1,13 +1,19 @@
 """A session without a network: a client that neither reads nor says that it is gone."""
 
 import asyncio
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
+from app.api.websocket.followed_predictions import FollowedPredictions
+from app.api.websocket.messages import PingOut
+from app.api.websocket.outgoing import Outgoing
 from app.api.websocket.session import Session
+from app.byte_budget import ByteBudget, OwnByteBudgets
+from app.domain.predictions import Prediction, Status
 from app.services.people.access import ANONYMOUS
 
 
@@ -40,6 +46,7 @@ def services(left: list[Any]) -> Any:
         subscriptions=SimpleNamespace(join=lambda subscription: None, leave=left.append),
         options=SimpleNamespace(ws_idle_seconds=60.0, ws_recheck_seconds=60.0),
         bodies=None,
+        unsent=OwnByteBudgets(1_000),
         limits=SimpleNamespace(count=lambda policy, name: None),
         disconnects=SimpleNamespace(cancel_abandoned=lambda ids: None),
     )
@@ -60,3 +67,29 @@ async def test_a_client_that_is_gone_with_a_full_queue_leaves_no_session_behind(
         with pytest.raises(WebSocketDisconnect):
             await running
     assert left, "its subscription is gone"
+
+
+async def test_what_a_client_does_not_take_is_held_for_its_own_user_alone() -> None:
+    """Two of its three predictions fit into what its user may leave unsent."""
+    long = Prediction("p", None, "v", "a/b", Status.SUCCEEDED, "cpu", datetime.now(UTC), left_out=("output",))
+    long.output_bytes = 50
+    reads: list[str] = []
+
+    async def get(prediction_id: str) -> Prediction:
+        reads.append(prediction_id)
+        return long
+
+    follower = SimpleNamespace(get=get, budget=ByteBudget(100))
+    services: Any = SimpleNamespace(follower=follower, answers=SimpleNamespace(read=lambda *_: {}))
+    budgets, socket = OwnByteBudgets(100), Flood()
+    outgoing = Outgoing(socket)  # type: ignore[arg-type]
+    outgoing.start()
+    follow = FollowedPredictions(services, outgoing, "", budgets.budget_of("deaf"))
+    writing = [asyncio.create_task(follow.write_prediction(long, lambda _: PingOut())) for _ in range(3)]
+    async with asyncio.timeout(5):
+        while len(reads) < 2:
+            await asyncio.sleep(0.01)
+        async with follower.budget.hold(100), budgets.budget_of("other").hold(100):
+            assert len(reads) == 2, "the third waits until a client of this user has taken one"
+        socket.gone.set()
+        await asyncio.gather(*writing, return_exceptions=True)

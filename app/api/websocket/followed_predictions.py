@@ -13,9 +13,11 @@ from starlette.websockets import WebSocketDisconnect
 from app.api.deps import Services
 from app.api.websocket import messages as wire
 from app.api.websocket.outgoing import Outgoing
+from app.byte_budget import ByteBudget
 from app.domain.errors import LovageError, TooMany, wrong_field
 from app.domain.predictions import Prediction
 from app.services.people.access import Principal
+from app.services.predictions.follow import without_long_values
 from app.services.predictions.stream_tail import StreamEvent
 from app.services.predictions.submit import Submission
 
@@ -23,12 +25,13 @@ AT_ONCE = 128  # predictions that one connection follows
 
 
 class FollowedPredictions:
-    """Used from one event loop. `base`: the URL that links in predictions begin with."""
+    """Used from one event loop. `base`: the URL that links in predictions begin with. `unsent`: of long
+    predictions that the user's clients have not taken yet."""
 
-    def __init__(self, services: Services, outgoing: Outgoing, base: str) -> None:
+    def __init__(self, services: Services, outgoing: Outgoing, base: str, unsent: ByteBudget) -> None:
         self._services = services
         self._outgoing = outgoing
-        self._base = base
+        self._base, self._unsent = base, unsent
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._to_cancel: set[str] = set()
 
@@ -69,22 +72,27 @@ class FollowedPredictions:
         self, prediction: Prediction, as_message: Callable[[dict[str, Any]], BaseModel]
     ) -> None:
         """Writes the message made of the object that GET /v1/predictions/{id} answers. One that is long is
-        sent before the next is read. Raises StorageFailed."""
-        services = self._services
+        read when its turn comes, and sent before the next is read: what a client does not take is held for
+        its own user alone. Raises StorageFailed."""
         if not prediction.not_here:
-            await self._outgoing.write(as_message(services.view.render(prediction, self._base)))
+            await self._outgoing.write(as_message(self._services.view.render(prediction, self._base)))
             return
-        async with services.follower.budget.hold(prediction.size):
-            shown = await run_sync(services.answers.read, prediction, self._base)
-            await self._outgoing.write(as_message(shown))
+        async with self._unsent.hold(prediction.size):
+            await self._outgoing.write(as_message(await self._read_whole(prediction.id)))
             await self._outgoing.flush()
+
+    async def _read_whole(self, prediction_id: str) -> dict[str, Any]:
+        services = self._services
+        prediction = await services.follower.get(prediction_id)
+        async with services.follower.budget.hold(prediction.size):
+            return dict(await run_sync(services.answers.read, prediction, self._base))
 
     async def _follow(self, prediction: Prediction, message: wire.InferenceIn) -> None:
         with contextlib.suppress(WebSocketDisconnect):
             try:
                 if message.stream:
                     await self._write_chunks(prediction.id, message.request_id)
-                prediction = await self._services.follower.end_of(prediction)
+                prediction = without_long_values(await self._services.follower.end_of(prediction))
                 self._to_cancel.discard(prediction.id)
                 await self._write_result(prediction, message.request_id)
             except LovageError as error:

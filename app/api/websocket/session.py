@@ -18,6 +18,8 @@ from app.api.websocket.outgoing import Outgoing
 from app.domain.errors import LovageError, Unauthenticated, Unavailable, wrong_field
 from app.domain.predictions import Prediction
 from app.services.people.access import Principal
+from app.services.people.login_tries import network_of
+from app.services.predictions.follow import without_long_values
 from app.services.predictions.subscriptions import Subscription
 
 UNAUTHENTICATED = 4401  # close code
@@ -35,10 +37,11 @@ class Session:
         self._services = services
         self._credential = credential
         self._caller = caller
-        self._address = address_of(socket)
+        self._owner = str(caller.user_id) if caller.user_id else network_of(address_of(socket))
         self._size = 0  # bytes of the message that is being handled
         self.outgoing = Outgoing(socket)
-        self._predictions = FollowedPredictions(services, self.outgoing, base)
+        unsent = services.unsent.budget_of(self._owner)
+        self._predictions = FollowedPredictions(services, self.outgoing, base, unsent)
         self._subscription = Subscription(caller.user_id, caller.is_operator, self.outgoing.write_event)
 
     async def run(self, client_id: str) -> None:
@@ -106,7 +109,7 @@ class Session:
     def _count(self, message: Any) -> None:
         policy = "creates" if isinstance(message, wire.InferenceIn) else "calls"
         limits = self._services.limits
-        limits.count(policy, str(self._caller.user_id) if self._caller.user_id else self._address)
+        limits.count(policy, self._owner)
         if self._caller.key_id:
             limits.count("key", str(self._caller.key_id))
 
@@ -136,7 +139,7 @@ class Session:
 
     async def _on_status(self, message: wire.StatusIn) -> None:
         if message.prediction_id:
-            prediction = await self._own(message.prediction_id)
+            prediction = without_long_values(await self._own(message.prediction_id))
             position = await self._services.positions.position(prediction)
             more = {"queue": position.as_json()} if position else {}
             await self._write_status(prediction, message.request_id, more)
@@ -153,7 +156,7 @@ class Session:
         if not prediction.ended:
             lifecycle = self._services.lifecycle
             prediction = (await run_sync(lifecycle.cancel, [message.prediction_id]))[message.prediction_id]
-        await self._write_status(prediction, message.request_id, {})
+        await self._write_status(without_long_values(prediction), message.request_id, {})
 
     async def _write_status(
         self, prediction: Prediction, request_id: str | None, more: dict[str, Any]
