@@ -1,5 +1,7 @@
 """`lovage logs`: the log files that `lovage up` writes, the latest lines of all programs or of some."""
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -31,10 +33,17 @@ def logs(
     text: Annotated[
         str, typer.Option("--text", help="Only lines with this, such as a prediction's or a request's id.")
     ] = "",
+    switch_debug: Annotated[
+        bool, typer.Option("--switch-debug", help="Have all programs write debug lines, too, or stop that.")
+    ] = False,
     data: Annotated[Path | None, typer.Option("--data", help="LOVAGE_DATA_DIR.")] = None,
 ) -> None:
-    """Show what the programs of `lovage up` have written. Elsewhere, logs are on standard error."""
-    folder = (data or load_client().lovage_data_dir).absolute() / "logs"
+    """Show what the programs of `lovage up` have written. Elsewhere, logs are on standard error, and SIGUSR2
+    switches debug lines on and off."""
+    home = (data or load_client().lovage_data_dir).absolute()
+    if switch_debug:
+        _switch_debug(home)
+    folder = home / "logs"
     files = _files(folder, names or [])
     if not files:
         there = ", ".join(path.stem for path in _files(folder, [])) or "none; `lovage up` writes them"
@@ -44,6 +53,17 @@ def logs(
         _print(path, _latest(path, lines, text), width)
     if follow:
         _follow(files, text, width)
+
+
+def _switch_debug(home: Path) -> None:
+    from app.local.platform_state import read_platform
+
+    platform = read_platform(home)
+    if platform is None:
+        stop(f"no platform runs on {home}", EXIT_USAGE)
+    os.kill(platform.pid, signal.SIGUSR2)
+    print("switched; each program says its level now: lovage logs --text log_level")
+    raise SystemExit(0)
 
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:

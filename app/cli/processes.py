@@ -29,10 +29,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _settings() -> Settings:
-    from app.observe import logs
+    from app.observe import log_level, logs
 
     settings = load()
     logs.configure(settings.log_format, settings.log_level)
+    log_level.switch_on_signal(settings.log_level)
     for name in ("database_url", "redis_url"):
         if not getattr(settings, name):
             print(

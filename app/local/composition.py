@@ -197,7 +197,8 @@ def worker_names(devices: Sequence[str]) -> list[str]:
 def _program(
     options: UpOptions, env: Mapping[str, str], name: str, arguments: tuple[str, ...], ready_url: str = ""
 ) -> Program:
-    program = Program(name, (*options.command, *arguments), env, grace_s=GRACE_S[name.partition("-")[0]])
+    grace = GRACE_S[name.partition("-")[0]]
+    program = Program(name, (*options.command, *arguments), env, grace_s=grace, switches_level=True)
     return dataclasses.replace(program, ready=lambda pid: answers_200(ready_url)) if ready_url else program
 
 

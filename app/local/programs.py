@@ -41,6 +41,7 @@ class Program:
     `ready(pid)` is polled until true. `lock` is a file whose lock the program and everything it forks holds.
     `before_start` runs before every start, with the lock held. `stage`: stage 0 is stopped first, then 1, and
     so on. `quiet`: its output goes to the log file only. `once`: it is expected to end.
+    `switches_level`: a SIGUSR2 has it write debug lines, the next one not.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     lock: Path | None = None
     before_start: Callable[[], None] | None = None
     become: Become | None = None
+    switches_level: bool = False
 
 
 class Child:
@@ -90,6 +92,11 @@ class Child:
         """The program's own stop signal, to its first process only: a group-wide one would cut its drain
         short."""
         self._signal(self.program.stop_signal)
+
+    def switch_log_level(self) -> None:
+        """Debug lines or not, of a program that knows that signal."""
+        if self.program.switches_level:
+            self._signal(signal.SIGUSR2)
 
     def kill(self) -> None:
         """End the whole group now, with whatever the program had forked and left in it."""
@@ -176,6 +183,8 @@ def _before_exec(program: Program, launcher: int) -> Callable[[], None]:
     def prepare() -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)  # `nohup` and `&` leave some ignored, and that is inherited
+        if program.switches_level:
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # until it listens; by default it ends
         if program.become is not None:
             program.become()
         if _prctl is not None:  # after `become`: the kernel resets this when credentials change

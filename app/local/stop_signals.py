@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a count that the launcher's one loop looks at.
+"""SIGINT, SIGTERM and SIGHUP as a count that the launcher's one loop looks at; SIGUSR2 for its programs.
 
 Knows signals. Does not stop anything: it raises StopRequested where the loop asks, so that no state is left
 half-made.
@@ -24,6 +24,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.count = 0
+        self._level_switches = 0
         self.wakeup, self._write_end = socket.socketpair()
         self._before: dict[signal.Signals, object] = {}
 
@@ -35,6 +36,13 @@ class StopSignals:
     def asked_twice(self) -> bool:
         """Whether a second stop signal came: kill at once."""
         return self.count >= 2
+
+    def take_level_switch(self) -> bool:
+        """Whether the programs are to write debug lines, or to stop that: once for each SIGUSR2."""
+        if not self._level_switches:
+            return False
+        self._level_switches -= 1
+        return True
 
     def clear_wakeup(self) -> None:
         """Make `wakeup` quiet again."""
@@ -48,6 +56,7 @@ class StopSignals:
         signal.set_wakeup_fd(self._write_end.fileno(), warn_on_full_buffer=False)
         for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, self._count_one)
+        self._before[signal.SIGUSR2] = signal.signal(signal.SIGUSR2, self._count_level_switch)
         # A handler is what wakes the loop.
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _do_nothing)
         return self
@@ -63,6 +72,9 @@ class StopSignals:
 
     def _count_one(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+
+    def _count_level_switch(self, number: int, frame: FrameType | None) -> None:
+        self._level_switches += 1
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:

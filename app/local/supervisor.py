@@ -170,6 +170,10 @@ class Supervisor:
             key.data()
         for entry in list(self._entries.values()):
             self._keep_running(entry)
+        if self._signals.take_level_switch():
+            for entry in self._entries.values():
+                if entry.child is not None:
+                    entry.child.switch_log_level()
         if time.monotonic() >= self._next_log_check:
             self._next_log_check = time.monotonic() + LOG_CHECK_S
             for entry in self._entries.values():

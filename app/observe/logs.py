@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 
+from app.observe.log_level import set_level
+
 LIBRARIES_QUIET = (
     "httpx",
     "httpcore",
@@ -35,9 +37,14 @@ def configure(log_format: str, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso" if log_format == "json" else "%Y-%m-%d %H:%M:%S"),
     ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # By the standard library's levels, which can be changed while the process runs (log_level.py).
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         cache_logger_on_first_use=True,
     )
     end: list[Any] = (
@@ -56,7 +63,7 @@ def configure(log_format: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.root.handlers[:] = [handler]
-    logging.root.setLevel(level.upper())
+    set_level(level)
     for name in LIBRARIES_QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("celery").setLevel(logging.WARNING)

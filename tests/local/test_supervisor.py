@@ -189,3 +189,18 @@ def test_colour_is_for_terminals_that_want_it() -> None:
     shown = Tty()
     Terminal(shown, colour=True).program_line("api", "hello")
     assert shown.getvalue() == "\x1b[36mapi |\x1b[0m hello\n"
+
+
+def test_a_program_that_knows_the_signal_is_told_to_switch_its_log_level(desk: Desk) -> None:
+    knows = "signal.signal(signal.SIGUSR2, lambda *_: print('switched', flush=True))\n"
+    other = desk.program("postgres", NOTE + WAITS)  # the signal would end it
+    desk.supervisor.start(other)
+    slow = "import time\nprint('comes', flush=True)\ntime.sleep(0.3)\n"  # nor does it end one that starts yet
+    desk.supervisor.start(replace(desk.program("api", slow + NOTE + knows + WAITS), switches_level=True))
+    desk.until_shown("comes")
+    os.kill(os.getpid(), signal.SIGUSR2)
+    desk.until_shown("ready to work", 2)
+    assert "switched" not in desk.shown.getvalue()
+    os.kill(os.getpid(), signal.SIGUSR2)
+    desk.until_shown("switched")
+    assert "ended" not in desk.shown.getvalue()
