@@ -58,13 +58,14 @@ def age(seconds: float) -> str:
 
 def pause(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have no worker begin anything that waits in a queue. What runs goes on."""
-    state = Api().call("POST", f"{_queue_path(queue)}/pause")
-    show_outcome(state, f"{queue} is paused; lovage queue resume {queue} goes on", as_json)
+    Api().call("POST", f"{_queue_path(queue)}/pause")
+    show_outcome({"queue": queue, "paused": True}, f"{queue} is paused; lovage queue resume {queue} goes on", as_json)
 
 
 def resume(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have the workers of a queue go on."""
-    show_outcome(Api().call("POST", f"{_queue_path(queue)}/resume"), f"{queue} is read again", as_json)
+    Api().call("POST", f"{_queue_path(queue)}/resume")
+    show_outcome({"queue": queue, "paused": False}, f"{queue} is read again", as_json)
 
 
 def move(

@@ -191,7 +191,7 @@ def test_colour_is_for_terminals_that_want_it() -> None:
     assert shown.getvalue() == "\x1b[36mapi |\x1b[0m hello\n"
 
 
-def test_a_program_that_knows_the_signal_is_told_to_switch_its_log_level(desk: Desk) -> None:
+def test_a_program_that_knows_the_signal_gets_it_to_switch_its_log_level(desk: Desk) -> None:
     knows = "signal.signal(signal.SIGUSR2, lambda *_: print('switched', flush=True))\n"
     other = desk.program("postgres", NOTE + WAITS)  # the signal would end it
     desk.supervisor.start(other)
