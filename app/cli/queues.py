@@ -59,7 +59,9 @@ def age(seconds: float) -> str:
 def pause(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have no worker begin anything that waits in a queue. What runs goes on."""
     Api().call("POST", f"{_queue_path(queue)}/pause")
-    show_outcome({"queue": queue, "paused": True}, f"{queue} is paused; lovage queue resume {queue} goes on", as_json)
+    show_outcome(
+        {"queue": queue, "paused": True}, f"{queue} is paused; lovage queue resume {queue} goes on", as_json
+    )
 
 
 def resume(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
