@@ -107,13 +107,14 @@ def _due(values: dict[str, Any]) -> DueDelivery:
     return DueDelivery(**{**values, **known, "body": bytes(values["body"])})
 
 
+# Not of a delivery without a lease: it is to be sent again, which was asked for while this try was under way.
 RECORD = text("""
     UPDATE deliveries AS d SET tries = d.tries + 1, leased_until = NULL,
            next_at = now() + r.delay * interval '1 s',
            delivered_at = CASE WHEN r.error IS NULL THEN now() END,
            given_up_at = CASE WHEN r.error IS NOT NULL AND r.delay IS NULL THEN now() END
     FROM json_to_recordset(:rows) AS r(id text, error text, delay float)
-    WHERE d.id = r.id""")
+    WHERE d.id = r.id AND d.leased_until IS NOT NULL""")
 
 
 def record(session: Session, results: Sequence[DeliveryResult]) -> None:

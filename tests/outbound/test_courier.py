@@ -20,6 +20,7 @@ from app.db import deliveries as table
 from app.db.session import Database
 from app.db.tables import UserRow
 from app.domain import webhooks
+from app.domain.deliveries import DeliveryResult
 from app.outbound.addresses import AddressPolicy
 from app.outbound.webhook_sender import Sender
 from app.outbound.webhook_signing import headers, new_secret
@@ -379,3 +380,22 @@ def test_filters_name_the_events() -> None:
     assert webhooks.wants(["start"], "start")
     assert not webhooks.wants(["start"], "completed")
     assert webhooks.delivery_id("p", "completed") == "msg_p_completed"
+
+
+def test_a_delivery_that_is_to_be_sent_again_while_a_try_is_under_way_is_sent_again(
+    database: Database, courier: Courier
+) -> None:
+    receiver = Receiver([200])
+    put(database, receiver.url, "msg_1")
+    with database.unit() as session:
+        (under_way,) = table.take_due(session, 1, table.OpenDeliveries({}, {}, 1), 1, lease_seconds=60)
+    with database.unit() as session:
+        assert table.redeliver(session, "p" * 26, "msg_1") == ["msg_1"]
+    with database.unit() as session:
+        table.record(session, [DeliveryResult(under_way.id, 200, None, 0.1, None)])
+    deliver_due(courier)
+    assert [head["webhook-id"] for head, _ in receiver.got] == ["msg_1"]
+    with database.unit() as session:
+        (delivery,) = table.by_prediction(session, "p" * 26, cursor=None, limit=10).results
+    assert delivery.delivered_at is not None
+    assert len(delivery.attempts) == 2
