@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from app.composition import build_catalogue, build_model_names
 from app.composition_core import Core, address_policy
 from app.composition_people import build_access, build_rate_limits
-from app.rpc.direct_calls import DirectCalls, DirectParts
+from app.rpc.direct_calls import DirectCalls
+from app.rpc.direct_opening import DirectParts
 from app.rpc.inference_service import NAME, InferenceService
 from app.rpc.model_repository import ModelRepository
 from app.rpc.predictions_service import NAME as PREDICTIONS
@@ -72,9 +73,10 @@ def build_direct_parts(
     """What accepts predictions as running here. Of the limits of what waits, only that of bytes counts."""
     checker = InputChecker(policy=address_policy(settings), development=settings.is_development)
     access = build_access(settings, core.database, threads)
+    running = RunningHere(core.lifecycle, parts.identity)
     submitter = Submitter(
         core.database,
-        RunningHere(core.lifecycle, parts.identity),
+        running,
         checker,
         OwnFiles(core.database, threads),
         ThisWorker(post.facts.pinned),
@@ -90,6 +92,7 @@ def build_direct_parts(
         names,
         build_rate_limits(settings),
         submitter,
+        running.begin,
         checker,
         parts.runner,
         core.view,

@@ -65,21 +65,26 @@ class Session:
 
 
 def open_session(
-    client: httpx.Client, model: str, seconds: float = 30, exclude: Sequence[str] = ()
+    client: httpx.Client,
+    model: str,
+    seconds: float = 30,
+    exclude: Sequence[str] = (),
+    records: str = "sync",
 ) -> Session:
     """Asks until there is a worker, another than `exclude` where there is one. Raises RuntimeError with
     the last answer when the time is over."""
+    body = {"model": model, "exclude": list(exclude), "records": records}
     until, last = time.monotonic() + seconds, "no answer"
     while time.monotonic() < until:
         try:
-            answer = client.post("/v1/sessions", json={"model": model, "exclude": list(exclude)})
+            answer = client.post("/v1/sessions", json=body)
         except httpx.HTTPError as error:
             last = repr(error)
         else:
             if answer.status_code == 201:
-                body = answer.json()
-                metadata = (("authorization", f"Bearer {body['token']}"),)
-                return Session(body["address"], body["worker"], metadata)
+                opened = answer.json()
+                metadata = (("authorization", f"Bearer {opened['token']}"),)
+                return Session(opened["address"], opened["worker"], metadata)
             last = answer.text
         time.sleep(SESSION_PAUSE)
     raise RuntimeError(f"no session for {model}: {last}")

@@ -1,73 +1,32 @@
-"""From a call to its prediction: who calls, which version, whether there is capacity, opened in Postgres, run
-in the engine, canceled when the caller leaves. Knows no wire format."""
+"""From a call to its prediction: who calls, which version, opened, and canceled when the caller leaves.
+Knows no wire format."""
 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from app.db import predictions as table
-from app.db.session import Database
 from app.domain.errors import (
     Forbidden,
     LovageError,
     NotFound,
-    TooMany,
     Unauthenticated,
     Unavailable,
     wrong_field,
 )
-from app.domain.predictions import DIRECT, Prediction
-from app.domain.raw_tensors import RawTensors, count_bytes
+from app.domain.predictions import Prediction
 from app.domain.versions import VERSION_ID, RunnableVersion
-from app.engine.capacity import UNMEASURED
+from app.rpc.direct_opening import DirectOpener, DirectParts, GrantedPrincipal
 from app.rpc.direct_run import DirectRun
 from app.rpc.errors import Context
-from app.rpc.tls import CertificateUsers
-from app.services.catalogue.model_names import ModelNames
-from app.services.people.access import Access, Principal
-from app.services.people.rate_limits import RateLimits
-from app.services.people.worker_tokens import GrantVerifier, WorkerGrant
-from app.services.predictions.input_check import InputChecker
-from app.services.predictions.prediction_view import PredictionView
-from app.services.predictions.stored_values import StoredValues
-from app.services.predictions.submit import Submission, Submitter
-from app.worker.runner import Runner
+from app.services.people.access import Principal
 
-MOST_BYTES = 512 * 1024 * 1024  # of requests that are held at once
 RETRY_SECONDS = 0.5
 KEPT = 512  # versions of sessions
 ANOTHER = "Ask for another session (POST /v1/sessions)."
-FULL = "This worker has no capacity for more predictions of this model now."
-TOO_MANY_BYTES = "This worker holds as many bytes of requests as it may."
 DRAINING = "This worker takes nothing new: it is stopping. Ask for another."
-
-
-@dataclass(frozen=True, slots=True)
-class GrantedPrincipal(Principal):
-    """A caller with a session's token: may run what it names, and nothing else."""
-
-    grant: WorkerGrant | None = None
-
-
-@dataclass(slots=True)
-class DirectParts:
-    """What direct calls need of the process."""
-
-    database: Database
-    access: Access
-    verifier: GrantVerifier
-    names: ModelNames
-    limits: RateLimits
-    submitter: Submitter
-    checker: InputChecker
-    runner: Runner
-    view: PredictionView
-    stored: StoredValues
-    slots: int
-    certificate_users: CertificateUsers
 
 
 class DirectCalls:
@@ -75,8 +34,7 @@ class DirectCalls:
 
     def __init__(self, parts: DirectParts) -> None:
         self._parts = parts
-        self._held_bytes = 0
-        self._opening: set[asyncio.Task[DirectRun]] = set()
+        self.open = DirectOpener(parts).open
         self._versions: dict[str, RunnableVersion] = {}
         self.draining = False
 
@@ -113,7 +71,7 @@ class DirectCalls:
         caller = await self.caller(context)
         return caller.grant.expires_at if isinstance(caller, GrantedPrincipal) and caller.grant else None
 
-    def _granted(self, header: str) -> "GrantedPrincipal | None":
+    def _granted(self, header: str) -> GrantedPrincipal | None:
         """By a session's token, which asks nobody. Raises Unauthenticated."""
         scheme, _, token = header.partition(" ")
         try:
@@ -143,7 +101,7 @@ class DirectCalls:
                 f"The model {model[:200]!r} does not exist or you do not have access to it."
             ) from None
 
-    async def _granted_version(self, caller: "GrantedPrincipal", model: str, version: str) -> RunnableVersion:
+    async def _granted_version(self, caller: GrantedPrincipal, model: str, version: str) -> RunnableVersion:
         """The session's own, kept once it is known: versions never change. Raises Forbidden."""
         grant = caller.grant
         assert grant is not None
@@ -157,74 +115,6 @@ class DirectCalls:
                 self._versions.clear()
             self._versions[grant.version] = kept
         return kept
-
-    async def open(
-        self,
-        caller: Principal,
-        version: RunnableVersion,
-        values: dict[str, Any],
-        *,
-        size: int,
-        seconds: float | None = None,
-        wants_events: bool = False,
-        tensors: RawTensors | None = None,
-    ) -> DirectRun:
-        """A prediction that runs here from now on, for at most so many `seconds`. A caller that leaves
-        meanwhile cancels it. `size` of the request; `tensors` of it as Work's. Raises what `Submitter.submit`
-        raises, and TooMany."""
-        self._require_capacity(version, size)
-        self._count(caller)
-        submission = Submission(
-            user_id=caller.user_id,
-            version=version,
-            input=values,
-            source=DIRECT,
-            timeout=seconds,
-            size=size - count_bytes(tensors or {}),
-        )
-        opening = asyncio.ensure_future(self._open(submission, size, wants_events, tensors))
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(self._cancel_opened)
-            raise
-
-    def _require_capacity(self, version: RunnableVersion, size: int) -> None:
-        runner = self._parts.runner
-        free = self._parts.slots - len(runner.in_flight)
-        if free <= 0 or runner.capacity(held_back=False).get(version.id, UNMEASURED) <= 0:
-            raise TooMany(FULL, retry_after=RETRY_SECONDS)
-        if self._held_bytes and self._held_bytes + size > MOST_BYTES:
-            raise TooMany(TOO_MANY_BYTES, retry_after=RETRY_SECONDS)
-
-    def _count(self, caller: Principal) -> None:
-        """Towards the caller's limits of creations. Raises TooManyCalls."""
-        limits = self._parts.limits
-        limits.count("creates", str(caller.user_id or "anonymous"))
-        if caller.key_id:
-            limits.count("key", str(caller.key_id))
-
-    async def _open(
-        self, submission: Submission, size: int, wants_events: bool, tensors: RawTensors | None
-    ) -> DirectRun:
-        prediction = await self._parts.submitter.submit(submission)
-        if prediction.input_key:  # its long part was stored; it is here, and need not be read again
-            checked = self._parts.checker.check(submission.version, submission.input)
-            prediction.input, prediction.input_key = {**checked, **(prediction.input or {})}, None
-        run = DirectRun(prediction, wants_events=wants_events, tensors=tensors)
-        self._held_bytes += size
-        run.on_done(partial(self._release, size))
-        self._parts.runner.start([prediction], {prediction.id: run})
-        return run
-
-    def _release(self, size: int) -> None:
-        self._held_bytes -= size
-
-    def _cancel_opened(self, opening: "asyncio.Task[DirectRun]") -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self.cancel(opening.result())
 
     def cancel(self, run: DirectRun) -> None:
         """Stops it, soon."""
@@ -240,10 +130,11 @@ class DirectCalls:
         return True
 
     async def finish(self, run: DirectRun) -> Any:
-        """The output when the end is recorded, its files as signed URLs. A caller that leaves cancels it.
+        """The output when the end is recorded, or may be answered before, its files as signed URLs. A caller
+        that leaves cancels it.
         Raises RunEnded."""
         try:
-            status = await run.recorded()
+            status = await run.answered()
         except asyncio.CancelledError:
             self.cancel(run)
             raise

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from app.domain.predictions import Prediction, Status
 from app.domain.raw_tensors import RawTensors
 from app.domain.work import END, Chunk, Event, Failed, Finished, Restarted, list_files
 from app.rpc.errors import RunEnded
+from app.services.predictions.late_inserts import RecordsAtRisk
 
 NOT_OURS = "This worker lost the prediction: it was taken for dead, or an administrator has moved it."
 STOPPED = "The worker did not finish it: it stops, or the model's process died. Call another worker."
@@ -16,14 +18,23 @@ STOPPED = "The worker did not finish it: it stops, or the model's process died. 
 
 class DirectRun:
     """A Listener (worker/direct_runs.py). Made on the loop that reads it; `wants_events`: by `events`.
-    `tensors`: of the input, as Work's."""
+    `tensors`: of the input, as Work's. `risk`, of one that runs before it is written: a success is answered
+    before that is written, as long as nothing has waited too long for that."""
 
     def __init__(
-        self, prediction: Prediction, *, wants_events: bool, tensors: RawTensors | None = None
+        self,
+        prediction: Prediction,
+        *,
+        wants_events: bool,
+        tensors: RawTensors | None = None,
+        risk: RecordsAtRisk | None = None,
     ) -> None:
         self.prediction, self.tensors = prediction, tensors
+        self.opened: Future[bool] | None = Future() if risk else None
+        self._risk = risk
         self._loop = asyncio.get_running_loop()
         self._recorded: asyncio.Future[Status | None] = self._loop.create_future()
+        self._answered: asyncio.Future[Status | None] = self._loop.create_future()
         self._events: asyncio.Queue[Event] | None = asyncio.Queue() if wants_events else None
         self._ending: Event | None = None
         self._chunks: list[Any] = []
@@ -36,6 +47,8 @@ class DirectRun:
             self._chunks = []
         elif isinstance(event, END):
             self._ending = event
+            if self._risk and isinstance(event, Finished) and not self.has_files:
+                self._call_soon(self._answer_early, self._risk)
         if self._events is not None:
             self._call_soon(self._events.put_nowait, event)
 
@@ -47,9 +60,17 @@ class DirectRun:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(call, argument)
 
+    def _answer_early(self, risk: RecordsAtRisk) -> None:
+        if not risk.is_too_late and not self._answered.done():
+            risk.add(f"end of {self.prediction.id}")
+            self._answered.set_result(Status.SUCCEEDED)
+
     def _resolve(self, status: Status | None) -> None:
-        if not self._recorded.done():
-            self._recorded.set_result(status)
+        if self._risk:
+            self._risk.discard(f"end of {self.prediction.id}")
+        for future in (self._recorded, self._answered):
+            if not future.done():
+                future.set_result(status)
         if self._events is not None and self._ending is None:  # it ended before the engine had it
             self._events.put_nowait(Failed(STOPPED))
 
@@ -66,9 +87,10 @@ class DirectRun:
         """Calls it once the end is recorded."""
         self._recorded.add_done_callback(lambda _: call())
 
-    async def recorded(self) -> Status | None:
-        """When its end is in Postgres. None: it was not this worker's to record."""
-        return await asyncio.shield(self._recorded)
+    async def answered(self) -> Status | None:
+        """When its end is in Postgres, or may be answered before. None: it was not this worker's to
+        record."""
+        return await asyncio.shield(self._answered)
 
     @property
     def output(self) -> Any:

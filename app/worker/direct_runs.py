@@ -1,6 +1,7 @@
 """Callers in this very process: what a run passes on to them, and what serves them. Knows no protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from types import MappingProxyType
 from typing import Protocol
 
@@ -11,16 +12,41 @@ from app.domain.work import Event
 
 class Listener(Protocol):
     """Of one run. Called by the engine's and the writer's threads, which must not be kept waiting; never
-    raises. `tensors`: as Work's."""
+    raises. `tensors`: as Work's. `opened`: of a prediction that runs before it is written, whether it was;
+    None: it was written before."""
 
     @property
     def tensors(self) -> RawTensors | None: ...
+
+    @property
+    def opened(self) -> "Future[bool] | None": ...
 
     def on_event(self, event: Event) -> None:
         """As it comes, the ending one included."""
 
     def on_recorded(self, status: Status | None) -> None:
         """The end is in Postgres. None: it is not this worker's to record."""
+
+
+def once_opened(listener: Listener | None, step: Callable[[], object]) -> None:
+    """Takes the step when the prediction is written, which it nearly always is."""
+    opened = listener.opened if listener else None
+    if opened is None:
+        step()
+    else:
+        opened.add_done_callback(lambda _: step())
+
+
+def await_opened(listener: Listener | None) -> None:
+    """Returns when the prediction is written, or will not be."""
+    if listener and listener.opened:
+        listener.opened.result()
+
+
+def is_opened(listener: Listener | None) -> bool:
+    """Whether the prediction is written."""
+    opened = listener.opened if listener else None
+    return opened is None or opened.done()
 
 
 Listeners = Mapping[str, Listener]  # by their predictions' ids

@@ -10,6 +10,7 @@ import structlog
 from app.domain.errors import Unavailable
 from app.services.predictions.attempts import ProgressUpdate
 from app.services.predictions.lifecycle import Lifecycle
+from app.worker.direct_runs import await_opened, is_opened
 from app.worker.run import InFlight, Run, Stop
 
 log = structlog.get_logger(__name__)
@@ -41,7 +42,11 @@ class ProgressSaver:
                 log.exception("progress_not_saved")
 
     def _save_all(self, begun_before: float) -> None:
-        due = [run for run in self._in_flight.list_all() if run.began < begun_before and run.changed]
+        due = [
+            run
+            for run in self._in_flight.list_all()
+            if run.began < begun_before and run.changed and is_opened(run.listener)
+        ]
         pairs = [(run, update) for run in due if (update := run.progress_update())]
         if not pairs:
             return
@@ -53,6 +58,7 @@ class ProgressSaver:
 
     def is_ours(self, run: Run) -> bool:
         """Asked before anything is stored: a worker that slept past its lease leaves no files behind."""
+        await_opened(run.listener)
         is_ours = self.save([ProgressUpdate(*run.fence)])[0]
         if not is_ours:
             log.info("no_longer_ours", **run.prediction.log_names)

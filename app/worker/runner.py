@@ -26,7 +26,7 @@ from app.outbound.deadline import CallCanceled
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.stored_values import INLINE_BYTES, facts_of
-from app.worker.direct_runs import NOBODY, Listeners
+from app.worker.direct_runs import NOBODY, Listeners, await_opened, once_opened
 from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
@@ -192,14 +192,8 @@ class Runner:
             self._record(run, run.output)
 
     def _hand_back(self, run: Run, hand_back: HandBack) -> None:
-        ended: Sequence[Prediction] = ()
-        try:
-            ended = self._lifecycle.hand_back([hand_back])
-        except Unavailable:
-            log.warning("hand_back_left_to_heartbeat", **run.prediction.log_names)
-        except Exception:  # its slot is free all the same; the heartbeat hands back what does not run here
-            log.exception("hand_back_broken", **run.prediction.log_names)
-        self._ended(run, ended[0].status if ended else None)
+        await_opened(run.listener)
+        self._ended(run, _handed_back(self._lifecycle, run, hand_back))
 
     def _store(self, run: Run) -> None:
         """Its files first."""
@@ -228,7 +222,12 @@ class Runner:
 
     def _write(self, run: Run, ending: Ending) -> None:
         status, run.written_at = run.status, time.monotonic()
-        self._ending_writer.write(ending, lambda written: self._ended(run, status if written else None))
+        once_opened(
+            run.listener,
+            lambda: self._ending_writer.write(
+                ending, lambda written: self._ended(run, status if written else None)
+            ),
+        )
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
@@ -249,6 +248,18 @@ class Runner:
         self._preparation.close()
         self._threads.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _handed_back(lifecycle: Lifecycle, run: Run, hand_back: HandBack) -> Status | None:
+    """The status that it has ended with; None: it waits again, or nobody knows."""
+    ended: Sequence[Prediction] = ()
+    try:
+        ended = lifecycle.hand_back([hand_back])
+    except Unavailable:
+        log.warning("hand_back_left_to_heartbeat", **run.prediction.log_names)
+    except Exception:  # its slot is free all the same; the heartbeat hands back what does not run here
+        log.exception("hand_back_broken", **run.prediction.log_names)
+    return ended[0].status if ended else None
 
 
 def _log_end(run: Run, status: Status | None) -> None:

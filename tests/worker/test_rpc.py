@@ -155,9 +155,17 @@ def test_a_worker_that_stops_refuses_and_says_so_to_health_checks(client, parts)
     assert client.call("ServerLive", messages.ServerLiveRequest(), ()).live
 
 
-def token(parts: SimpleNamespace, *, worker: str = "cpu@here", seconds: float = 60, secret: str = "") -> Any:
+def token(
+    parts: SimpleNamespace,
+    *,
+    worker: str = "cpu@here",
+    seconds: float = 60,
+    secret: str = "",
+    later: bool = False,
+) -> Any:
     """The metadata of a session for the echo."""
-    grant = WorkerGrant(worker, None, "ada", "ada/echo", parts.version, int(time.time() + seconds))
+    until = int(time.time() + seconds)
+    grant = WorkerGrant(worker, None, "ada", "ada/echo", parts.version, until, records_later=later)
     return (("authorization", f"Bearer {GrantSigner(secret or parts.secret).issue(grant)}"),)
 
 
@@ -177,6 +185,33 @@ def test_a_sessions_token_runs_its_model_on_its_worker_and_nothing_else(client, 
     for method, request, metadata, code, words in cases:
         error = refusal(lambda args=(method, request, metadata): client.call(*args))
         assert (error.code(), words in error.details()) == (code, True), error.details()
+
+
+def test_a_session_that_asks_for_it_is_answered_before_its_calls_are_recorded(
+    client, parts, monkeypatch
+) -> None:
+    may_write, accept = threading.Event(), parts.core.lifecycle.accept
+
+    def accept_late(*args: Any) -> Any:
+        assert may_write.wait(SECONDS)
+        return accept(*args)
+
+    monkeypatch.setattr(parts.core.lifecycle, "accept", accept_late)
+    later = token(parts, later=True)
+    answer = client.call("ModelInfer", echo_request("soon"), later)
+    assert (texts_of(answer), statuses(parts)) == (["soon"], [])
+    may_write.set()
+    for _ in range(400):
+        if statuses(parts) == ["succeeded"]:
+            break
+        threading.Event().wait(0.02)
+    prediction_id = answer.parameters["prediction"].string_param
+    with parts.core.database.unit() as session:
+        row = table.get(session, [prediction_id])[prediction_id]
+    assert (row.source, row.status, row.output, row.input["text"]) == ("grpc", "succeeded", "soon", "soon")
+    assert row.started_at is not None
+    failed = refusal(lambda: client.call("ModelInfer", echo_request(fail="no luck"), later))
+    assert (failed.code(), sorted(statuses(parts))) == (grpc.StatusCode.INTERNAL, ["failed", "succeeded"])
 
 
 def test_a_stream_ends_when_its_session_does(client, parts) -> None:

@@ -52,6 +52,12 @@ class SessionIn(BaseModel):
             description="`worker` of sessions whose worker did not answer: passed over while another fits.",
         ),
     ] = []
+    records: Literal["sync", "async"] = Field(
+        "sync",
+        description="When calls are recorded. `sync`: before they run, and their ends before they are"
+        " answered. `async`: within a second of both; what is not recorded yet is lost with a worker that is"
+        " killed.",
+    )
 
 
 class SessionOut(BaseModel):
@@ -82,7 +88,12 @@ async def create_session(services: ServicesDep, caller: CanPredict, body: Sessio
     version = await services.model_names.runnable(caller, body.model)
     sessions = WorkerSessions(services.fleet, services.people.grants)
     session = await sessions.open(
-        caller, version, body.requirements.values(), affinity=body.affinity, exclude=body.exclude
+        caller,
+        version,
+        body.requirements.values(),
+        affinity=body.affinity,
+        exclude=body.exclude,
+        records_later=body.records == "async",
     )
     grant = session.grant
     return SessionOut(

@@ -14,12 +14,13 @@ ALGORITHM = "EdDSA"
 ISSUER = "lovage"
 LEEWAY_SECONDS = 5
 LIFETIME_SECONDS = 900
+REMEMBERED = 1_000  # tokens that were verified: a client sends its own with every call
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerGrant:
     """What a token says: this user may run this version on this worker until then (Unix time). `user_id`
-    None: an anonymous caller."""
+    None: an anonymous caller. `records_later`: calls are answered before they are recorded."""
 
     worker: str
     user_id: UUID | None
@@ -28,6 +29,7 @@ class WorkerGrant:
     version: str
     expires_at: int
     key_id: UUID | None = None
+    records_later: bool = False
 
 
 def _private_key(secret: str) -> Ed25519PrivateKey:
@@ -58,6 +60,7 @@ class GrantSigner:
             "iat": int(time.time()),
             "exp": grant.expires_at,
             "key": str(grant.key_id or ""),
+            "later": grant.records_later,
         }
         return jwt.encode(claims, self._key, algorithm=ALGORITHM)
 
@@ -67,9 +70,21 @@ class GrantVerifier:
 
     def __init__(self, key: Ed25519PublicKey, worker: str) -> None:
         self._key, self._worker = key, worker
+        self._verified: dict[str, WorkerGrant] = {}
 
     def verify(self, text: str) -> WorkerGrant | None:
         """What a token says. None for what is no such token at all. Raises ValueError: what is wrong."""
+        known = self._verified.get(text)
+        if known and known.expires_at > time.time():
+            return known
+        grant = self._verify(text)
+        if grant:
+            if len(self._verified) >= REMEMBERED:
+                self._verified.clear()
+            self._verified[text] = grant
+        return grant
+
+    def _verify(self, text: str) -> WorkerGrant | None:
         try:
             if jwt.get_unverified_header(text).get("alg") != ALGORITHM:
                 return None
@@ -103,4 +118,5 @@ class GrantVerifier:
             version,
             int(claims["exp"]),
             UUID(claims["key"]) if claims["key"] else None,
+            bool(claims.get("later")),
         )

@@ -3,7 +3,7 @@ session is stored."""
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app.domain.errors import Unavailable
@@ -42,16 +42,18 @@ class WorkerSessions:
         *,
         affinity: str = "",
         exclude: Collection[str] = (),
+        records_later: bool = False,
     ) -> WorkerSession:
         """With `requirements` beside those of the version (`device`, `memory_bytes`); workers of the names
-        in `exclude` only where there is no other. Raises Unavailable where no worker takes direct calls."""
+        in `exclude` only where there is no other. `records_later` as in WorkerGrant. Raises Unavailable where
+        no worker takes direct calls."""
         own = version.config.get("require") or {}
         choice = await self._fleet.explain(version.id, {**version.config, "require": {**own, **requirements}})
         key = f"{caller.user_id}\x00{affinity}" if affinity else ""
         worker = choose_worker(choice.candidates, key, exclude)
         if worker is None:
             raise Unavailable(NOBODY, retry_after=RETRY_SECONDS)
-        grant = self._grant(caller, version, worker)
+        grant = replace(self._grant(caller, version, worker), records_later=records_later)
         return WorkerSession(worker.address, worker.tls, self._signer.issue(grant), grant)
 
     @staticmethod

@@ -3,10 +3,11 @@ routing when such a one is accepted. They never wait in a queue: the worker runs
 exist."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.domain.predictions import Prediction
+from app.domain.predictions import Prediction, Status
 from app.domain.routing import Choice
 from app.services.predictions.lifecycle import Lifecycle
 
@@ -31,6 +32,29 @@ class RunningHere:
     def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]:
         """As `Lifecycle.accept`, without a message. Raises Unavailable."""
         return self._lifecycle.accept(rows, self._identity.id)
+
+    def begin(self, row: Mapping[str, Any], checked: dict[str, Any]) -> Prediction:
+        """The prediction that `accept` will have written, for one that runs before it is."""
+        now = datetime.now(UTC)
+        return Prediction(
+            row["id"],
+            row["user_id"],
+            row["version_id"],
+            row["model"],
+            Status.PROCESSING,
+            row["queue"],
+            now,
+            checked,
+            stream=row["stream"],
+            source=row["source"],
+            attempt=1,
+            worker=self._identity.id,
+            timeout=row["timeout"],
+            routing=row["routing"],
+            started_at=now,
+            input_bytes=row["input_bytes"],
+            priority=row["priority"],
+        )
 
 
 class ThisWorker:

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from app.services.files.own_files import OwnFiles
 from app.services.idempotency import other_request
 from app.services.predictions.backlog import Backlog
 from app.services.predictions.input_check import InputChecker
+from app.services.predictions.late_inserts import insert_late
 from app.services.predictions.lost_inserts import LostInserts
 from app.services.predictions.stored_values import (
     SplitInput,
@@ -44,6 +45,8 @@ from app.services.predictions.stored_values import (
 Answer = TypeVar("Answer")
 # Calls something, with arguments, beside the event loop and one at a time.
 RunLarge = Callable[..., Awaitable[Any]]
+# Makes a prediction that runs from now on of its row's values and its input.
+Begin = Callable[[Mapping[str, Any], dict[str, Any]], Prediction]
 LARGE = 100_000  # bytes of a body; what is larger may take a second to be looked through
 LARGEST_SEED = 2**32 - 1  # what every generator takes
 INSERT_LIMIT = 128  # rows of one INSERT; more gain nothing and hold the others' answers back
@@ -54,11 +57,13 @@ STORED_AT_ONCE = 4  # long inputs that are being stored: a slow storage holds up
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row to be inserted, with its input as it was checked. `size` of the row in bytes."""
+    """A row to be inserted, with its input as it was checked. `size` of the row in bytes; `is_begun`: it runs
+    already."""
 
     values: dict[str, Any]
     input: dict[str, Any]
     size: int
+    is_begun: bool = False
 
     @property
     def has_key(self) -> bool:
@@ -176,6 +181,23 @@ class Submitter:
         Raises InvalidInput naming the fields, InvalidRequest for a key used with another body,
         TooManyWaiting, QuotaExceeded, Unavailable, ModelUnhealthy, StorageFailed.
         """
+        row, stored = await self._checked_row(submission)
+        return await self._write(submission, row, stored)
+
+    async def submit_begun(
+        self, submission: Submission, begin: Begin
+    ) -> tuple[Prediction, "asyncio.Task[bool] | None"]:
+        """As `submit`, for one that runs from now on: made by `begin` and written meanwhile, of which the
+        task says whether it was; None: it is written already, as its input is long."""
+        row, stored = await self._checked_row(submission)
+        if stored is not None:
+            return await self._write(submission, row, stored), None
+        begun = begin(row.values, row.input)
+        row = replace(row, is_begun=True)
+        return begun, asyncio.create_task(insert_late(self._insert, row, begun.id))
+
+    async def _checked_row(self, submission: Submission) -> tuple[NewRow, JsonText | None]:
+        """The row, and the long part of its input."""
         dropped: list[str] | None = [] if submission.drops_unknown else None
         check = self._checker.check_for(submission.version, dropped)
 
@@ -190,10 +212,13 @@ class Submitter:
         row = await self._row(submission, checked, parts)
         if dropped:
             row.values["routing"]["warnings"] = warnings_of(dropped)
-        if parts.stored is None:
+        return row, parts.stored
+
+    async def _write(self, submission: Submission, row: NewRow, stored: JsonText | None) -> Prediction:
+        if stored is None:
             created: Prediction | BaseException | None = await self._insert(row)
         else:
-            [created] = await self._insert_all([row], parts.stored)
+            [created] = await self._insert_all([row], stored)
         if isinstance(created, BaseException):
             raise created
         return created or await self._existing(submission)
@@ -293,7 +318,7 @@ class Submitter:
                 self._threads, self._lifecycle.accept, [row.values for row in rows]
             )
         except AnswerLost:
-            self._lost.cancel([row.values["id"] for row in rows if not row.has_key])
+            self._lost.cancel([row.values["id"] for row in rows if not row.has_key and not row.is_begun])
             return [OutcomeUnknown(row.values["id"], has_key=row.has_key) for row in rows]
         for row in rows:
             if prediction := created.get(row.values["id"]):
