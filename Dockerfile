@@ -17,6 +17,10 @@ COPY app app
 RUN python -m pip --python /opt/lovage/bin/python install --no-deps -e . \
     && python -m compileall -q app alembic scripts
 
+# What is inside, for scanners: CycloneDX, in the image itself.
+RUN python -m pip install cyclonedx-bom==7.5.0 \
+    && python -m cyclonedx_py environment --pyproject pyproject.toml --output-file /opt/lovage/sbom.cdx.json /opt/lovage/bin/python
+
 FROM python:3.12.12-slim-bookworm
 
 ENV PATH=/opt/lovage/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LOVAGE_DATA_DIR=/data XDG_CACHE_HOME=/tmp/cache

@@ -85,6 +85,7 @@ def _tried(options: argparse.Namespace, folder: Path) -> str:
                 "images", lambda: build_all(engine, compose, args, pull=options.pull, gpu=options.gpu)
             )
             print(f"not built here: {', '.join(built.absent) or 'none'}")
+            _step("each image names what is inside", lambda: trials.materials_listed(engine))
         if "settings" in steps:
             _step("every setting arrives in every container", lambda: trials.settings_arrive(engine, folder))
         if {"walk", "kill"} & set(steps):

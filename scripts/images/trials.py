@@ -85,6 +85,24 @@ def settings_arrive(engine: Engine, folder: Path) -> str:
     return f"{len(set(names))} names in each of {', '.join(seen)}"
 
 
+def materials_listed(engine: Engine) -> str:
+    """Each of our images names what is inside (its SBOM), as that is."""
+    seen = []
+    program = (
+        "import importlib.metadata as m, json; bom = json.load(open('/opt/lovage/sbom.cdx.json'));"
+        " print(json.dumps([bom['bomFormat'], {c['name']: c['version'] for c in bom['components']},"
+        " {d.name: d.version for d in m.distributions()}]))"
+    )
+    for image in (f"lovage-api:{version()}", f"lovage-worker:{version()}", f"{ALL_IN_ONE}:{version()}"):
+        said = engine.podman("run", "--rm", "--network", "none", full_name(image), "python", "-c", program)
+        kind, named, installed = json.loads(said)
+        others = {name: number for name, number in installed.items() if name != "lovage"}
+        if kind != "CycloneDX" or {name: named.get(name) for name in others} != others:
+            raise WentWrong(f"the SBOM of {image} does not name what is in it")
+        seen.append(f"{image} {len(named)}")
+    return ", ".join(seen)
+
+
 def outside(platform: Composed, env: dict[str, str]) -> Outside:
     """A caller with the first administrator's key."""
     key = platform.engine.inside("api-1", "cat", "/data/key")
