@@ -1,8 +1,8 @@
 """The slow way of a run to the engine: its version is looked up, the version's files and the input's come
 here.
 
-Nothing waits on a thread for a download; fetches of inputs take turns between users. Stopping the run ends
-every wait. Knows no engine.
+Nothing waits on a thread for a download; fetches of inputs take turns between users, and long inputs wait
+until there is memory for them. Stopping the run ends every wait. Knows no engine.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.file_inputs import names_files
+from app.worker.input_budget import InputBudget
 from app.worker.preparation import Preparation, ReadyVersion
 from app.worker.run import Run
 from app.worker.runner_threads import RunnerThreads
@@ -38,6 +39,7 @@ class RunPreparer:
         self._preparation, self._threads = preparation, threads
         self._guard, self._folder_of = guard, folder_of
         self._on_ready, self._begin = on_ready, begin
+        self._budget = InputBudget()
 
     def prepare(self, run: Run) -> None:
         """Returns at once."""
@@ -56,8 +58,26 @@ class RunPreparer:
         if not prediction.not_here and not names_files(version.file_inputs, prediction.input or {}):
             self._on_ready(run, version, prediction.input or {})
             return
+        if not prediction.not_here:
+            self._await_fetch(version, run)
+            return
+        capacity = self._budget.hold(run.fence, prediction.user_id, prediction.input_bytes or 0)
+        run.wait_for(capacity, partial(self._on_capacity, version))
+
+    def _on_capacity(self, version: ReadyVersion, run: Run, capacity: "Future[None]") -> None:
+        def await_fetch(run: Run) -> None:
+            capacity.result()
+            self._await_fetch(version, run)
+
+        self._guard(run, await_fetch)
+
+    def _await_fetch(self, version: ReadyVersion, run: Run) -> None:
         fetch = partial(self._guard, run, partial(self._fetch_inputs, version))
-        run.wait_for(self._threads.fetches.submit(prediction.user_id, fetch), self._on_fetched)
+        run.wait_for(self._threads.fetches.submit(run.prediction.user_id, fetch), self._on_fetched)
+
+    def release(self, run: Run) -> None:
+        """A run with a long input has ended."""
+        self._budget.release(run.fence)
 
     def _fetch_inputs(self, version: ReadyVersion, run: Run) -> None:
         values = self._preparation.whole_input(run.prediction)

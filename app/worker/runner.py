@@ -144,8 +144,7 @@ class Runner:
             run.folder = self._folder(run)
         own = run.prediction.timeout
         run.has_own_timeout = own is not None and own < version.timeout
-        timeout = own if own is not None and run.has_own_timeout else version.timeout
-        return _work_of(run, values, timeout)
+        return _work_of(run, values, min(own or version.timeout, version.timeout))
 
     def _submit(self, version: ReadyVersion, group: Sequence[tuple[Run, Work]]) -> None:
         now, submitted = time.monotonic(), []
@@ -231,13 +230,14 @@ class Runner:
 
     def _ended(self, run: Run, status: Status | None) -> None:
         self.in_flight.remove(run)
+        if run.prediction.not_here:
+            self._preparer.release(run)
         self.shares.correct(run.charge, device_seconds(run))
         self.report(run, status)
         if run.folder and run.folder.exists():
             self._threads.removals.submit(shutil.rmtree, run.folder, ignore_errors=True)
         if run.folder and status is not None and run.prediction.attempt > 1:
-            kept = run.prediction.id, run.prediction.attempt
-            self._threads.removals.submit(self._outputs.forget_others, *kept)
+            self._threads.removals.submit(self._outputs.forget_others, *run.fence[:2])
         if run.listener:
             run.listener.on_recorded(status)
         self.on_ended(run.prediction, status)
