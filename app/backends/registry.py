@@ -14,6 +14,7 @@ BUILT_IN = {
     "tei": "app.backends.tei_server:TeiServer",
     "ollama": "app.backends.ollama_server:OllamaServer",
     "oip": "app.backends.oip_server:OipServer",
+    "hybrid": "app.backends.hybrid_set:HybridSet",
     "cli": "app.backends.cli_program:CliProgram",
     "lovage": "app.backends.lovage_server:LovageServer",
 }

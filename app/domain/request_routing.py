@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.backend_choice import FAILOVER
 from app.domain.backends import BackendChoice, choices_of
 from app.domain.errors import wrong_field
 from app.domain.predictions import REQUESTED, Prediction
@@ -51,4 +50,4 @@ class RequestRouting:
     def narrow(self, choices: Sequence[BackendChoice], strategy: str) -> tuple[Sequence[BackendChoice], str]:
         """What is left of a version's."""
         chosen = [choice for choice in choices if choice.name in self.backends] if self.backends else choices
-        return chosen, self.strategy or strategy or FAILOVER
+        return chosen, self.strategy or strategy

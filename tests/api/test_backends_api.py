@@ -216,3 +216,28 @@ def test_a_request_says_where_it_runs_as_far_as_its_version_allows(
     ):
         refused = post(model, routing)
         assert (refused.status_code, field in refused.json()["detail"]) == (422, True), refused.text
+
+
+def test_backends_are_a_set_under_one_name(admin: Person, ada: Person, upstream: FakeUpstream) -> None:
+    add(admin, upstream)
+    add(admin, upstream, name="away", url="http://127.0.0.1:9")
+    options = {"strategy": "least-loaded", "weights": {"gpu": 2}}
+    made = add(admin, upstream, name="pool", kind="hybrid", url="members:away,gpu", options=options)
+    assert (made["kind"], made["state"]) == ("hybrid", "unknown")
+    result = admin.http.post("/v1/backends/pool/test").json()
+    assert (result["ok"], len(result["served"])) == (True, 3)
+    synced = admin.http.post("/v1/backends/pool/sync", json={"visibility": "public"}).json()["results"]
+    assert synced[0]["model"] == "pool/tiny-chat"
+    assert ada.run("pool/tiny-chat", prompt="x")["routing"]["queue"] == "backends"
+    chosen = admin.http.get("/v1/backends/select", params={"model": "pool/tiny-chat"}).json()
+    assert chosen["strategy"] == "least-loaded"
+    assert {each["backend"] for each in chosen["candidates"]} == {"gpu", "away"}
+    for change, field in (
+        ({"url": "members:pool,gpu"}, "url"),
+        ({"url": "members:absent"}, "url"),
+        ({"url": upstream.url}, "url"),
+        ({"options": {"weights": {"absent": 1}}}, "options.weights"),
+        ({"options": {"only_when": {"gpu": "now"}}}, "options.only_when"),
+    ):
+        refused = admin.http.patch("/v1/backends/pool", json=change)
+        assert (refused.status_code, field in refused.json()["detail"]) == (422, True), refused.text

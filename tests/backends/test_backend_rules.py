@@ -17,8 +17,16 @@ from app.backends.credentials import CredentialSealer
 from app.backends.openai_pieces import StreamedText
 from app.domain.backend_choice import EXPLORED, STRATEGIES, BackendFacts, choose, next_credits, rate
 from app.domain.backend_retry import Fault, Retry, Tried, UpstreamFailed, next_step
-from app.domain.backends import Backend, BackendReport, choices_of, overflow_seconds, sum_reports
+from app.domain.backends import (
+    Backend,
+    BackendChoice,
+    BackendReport,
+    choices_of,
+    overflow_seconds,
+    sum_reports,
+)
 from app.domain.errors import InvalidRequest, Unavailable
+from app.domain.hybrid import expand, hybrids_of, member_names, strategy_for
 from app.domain.predictions import accepted_at, new_id
 from app.domain.request_routing import RequestRouting
 from app.domain.work import Failed
@@ -237,7 +245,7 @@ def test_a_selection_is_explained_by_what_is_written_down() -> None:
 
 @pytest.mark.parametrize(
     ("held", "limit"),
-    [(0, 625), (500, 625), (563, 625), (564, 564), (624, 624), (700, 625)],
+    [(0, 750), (500, 750), (625, 750), (626, 626), (749, 749), (800, 750)],
 )
 def test_what_is_missing_is_claimed_when_it_is_worth_a_statement(held: int, limit: int) -> None:
     assert limit_with(500, held) == limit
@@ -282,3 +290,33 @@ def test_a_request_chooses_only_what_its_version_allows() -> None:
         with pytest.raises(InvalidRequest) as refused:
             routing.check(config)
         assert [each.field for each in refused.value.fields] == [field]
+
+
+def test_a_set_keeps_what_its_members_and_whoever_names_it_ask_for() -> None:
+    now = datetime.now(UTC)
+    options = {"models": {"cloud": "big"}, "only_when": {"cloud": "backlog_seconds > 30"}}
+    row = Backend(
+        id=uuid4(),
+        name="pool",
+        kind="hybrid",
+        url="members:gpu,cloud",
+        options={**options, "strategy": "least-loaded"},
+        created_at=now,
+        updated_at=now,
+    )
+    hybrids = hybrids_of([row])
+    named = [BackendChoice("pool", "m", 2.0, 60.0)]
+    assert expand(named, hybrids) == [
+        BackendChoice("gpu", "m", 2.0, 60.0),
+        BackendChoice("cloud", "big", 2.0, 60.0),
+    ]
+    assert strategy_for("", named, hybrids) == "least-loaded"
+    assert strategy_for("round-robin", named, hybrids) == "round-robin"
+    assert strategy_for("", choices_of(TWO_BACKENDS), hybrids) == "failover"
+    assert expand(choices_of(TWO_BACKENDS), hybrids) == choices_of(TWO_BACKENDS)
+    assert [member_names(url) for url in ("members:a,b,a", "members:", "http://a", "members:a,,b")] == [
+        ("a", "b"),
+        (),
+        (),
+        (),
+    ]

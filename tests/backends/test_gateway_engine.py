@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 from fake_upstream import FakeUpstream
@@ -233,3 +235,21 @@ def test_a_request_has_its_own_backends_and_strategy(start_upstream: Start, open
     assert gateway.finish(routing={"backends": ["b"]}).metrics["backend"] == "b"
     turns = gateway.submit_all([{"prompt": "x"}] * 4, routing={"strategy": "round-robin"})
     assert sorted(each.ending.metrics["backend"] for each in turns) == ["a", "a", "b", "b"]
+
+
+def test_a_set_of_backends_stands_for_its_members_in_its_own_way(
+    start_upstream: Start, open_gateway: Open
+) -> None:
+    members = [registered(start_upstream(), name) for name in ("a", "b")]
+    pool = replace(members[0], id=uuid4(), name="pool", kind="hybrid", url="members:b,a")
+    gateway = open_gateway(*members, pool)
+    gateway.names = ["pool"]
+    assert gateway.finish().metrics["backend"] == "b"
+    in_turn = replace(pool, options={"strategy": "round-robin", "weights": {"a": 3}})
+    gateway.replace(*members, in_turn)
+    turns = gateway.submit_all([{"prompt": "x"}] * 4)
+    assert sorted(each.ending.metrics["backend"] for each in turns) == ["a", "a", "a", "b"]
+    gateway.replace(*members, replace(pool, draining=True))
+    waiting = gateway.submit()
+    gateway.replace(*members, pool)
+    assert waiting.ending.metrics["backend"] == "b"

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from app.local.composition import Connections, UpOptions, environment, exposure_notice, platform_programs
+from app.local.composition import (
+    Connections,
+    UpOptions,
+    environment,
+    exposure_notice,
+    gateway_program,
+    platform_programs,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +53,11 @@ def test_what_was_asked_for_is_done_and_not_said_to_be_closed() -> None:
     assert "Other machines can reach" in notice
     assert "registration" not in notice
     assert "private" not in notice
+
+
+def test_the_gateway_worker_is_left_out_where_backends_are_switched_off() -> None:
+    options = UpOptions(Path("x"), "127.0.0.1", 8000, devices=("cpu", "cpu"))
+    gateway = gateway_program(options, {"HEALTH_PORT": "9464"})
+    assert gateway
+    assert (gateway.argv[-2:], gateway.env["HEALTH_PORT"]) == (("worker", "--backends"), "9467")
+    assert gateway_program(options, {"ENABLE_BACKENDS": "false"}) is None

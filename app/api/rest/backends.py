@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, ServicesDep, note
 from app.api.problems import declared
-from app.domain.backend_choice import FAILOVER
 from app.domain.backends import DEFAULT_CONCURRENCY, DEFAULT_SILENCE_SECONDS
-from app.services.backends.connector import BackendTest, try_out
+from app.services.backends.connector import BackendTest
 from app.services.backends.registry import ListedBackend
 from app.services.backends.selection import Selection, choices_for, read_version, select
 from app.services.backends.sync import SyncedModel, sync_models
@@ -265,7 +264,7 @@ async def select_backend(
     that its version names; else all that serve the task or the model. Administrators only."""
     caller.need_operator("see and change backends")
     listed = await run_sync(services.backends.registry.list_all, caller)
-    choices, own = choices_for(listed, task, model), FAILOVER
+    choices, own = choices_for(listed, task, model), ""
     if model and not choices:
         choices, own = read_version((await services.model_names.runnable(caller, model)).config)
     return selection_out(select(listed, choices, strategy or own))
@@ -333,7 +332,7 @@ def delete_backend(request: Request, services: ServicesDep, caller: Caller, name
 async def test_backend(services: ServicesDep, caller: Caller, name: str) -> BackendTestOut:
     """Calls it from the API's machine: does it answer, and what does it serve? Administrators only."""
     listed = await run_sync(services.backends.registry.get, caller, name)
-    result = await try_out(services.backends.connector, listed.backend)
+    result = await services.backends.try_out(listed.backend)
     if not result.error:
         await run_sync(services.backends.registry.set_served, name, result.served)
     return backend_test_out(result)

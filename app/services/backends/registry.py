@@ -1,7 +1,7 @@
 """The backends that there are: added, changed, removed by administrators. Knows no HTTP. Calls block (SQL):
 use threads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -15,9 +15,11 @@ from app.db import backends as table
 from app.db.session import Database
 from app.domain.backends import Backend, BackendReport, NewBackend, ServedModel, sum_reports
 from app.domain.errors import Conflict, FieldError, NotFound, wrong_field, wrong_fields
+from app.domain.hybrid import HYBRID, member_names
 from app.domain.versions import NAME_RULE, is_name
 from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import Refused
+from app.services.backends.set_members import report_of_members
 from app.services.catalogue.schema_compile import Errors, compile_schema
 from app.services.people.access import Principal
 
@@ -49,11 +51,7 @@ class Backends:
     def list_known(self) -> list[ListedBackend]:
         """The same for choosing among them. Whoever shows it to a caller shows no more than a name."""
         with self._database.unit() as session:
-            reports = table.reports(session, REPORT_SECONDS)
-            return [
-                ListedBackend(backend, sum_reports(reports.get(backend.id, [])))
-                for backend in table.list_all(session)
-            ]
+            return _with_reports(session, table.list_all(session))
 
     def get(self, principal: Principal, name: str) -> ListedBackend:
         """Raises NotFound."""
@@ -72,9 +70,9 @@ class Backends:
         columns = self._checked(kind, {"url": url, **values})
         try:
             with self._database.unit() as session:
-                return self._listed(
-                    session, table.add(session, NewBackend(id=uuid4(), name=name, kind=kind, **columns))
-                )
+                _check_members(session, kind, columns)
+                new = NewBackend(id=uuid4(), name=name, kind=kind, **columns)
+                return self._listed(session, table.add(session, new))
         except IntegrityError:
             raise Conflict(f"A backend with the name {name} exists already.") from None
 
@@ -83,7 +81,9 @@ class Backends:
         principal.need_operator("see and change backends")
         with self._database.unit() as session:
             now = _existing(session, name)
-            return self._listed(session, table.change(session, now.id, self._checked(now.kind, values)))
+            columns = self._checked(now.kind, values)
+            _check_members(session, now.kind, {"url": now.url, "options": now.options, **columns})
+            return self._listed(session, table.change(session, now.id, columns))
 
     def remove(self, principal: Principal, name: str) -> None:
         """Versions that name it wait until there is another of that name. Raises NotFound."""
@@ -98,8 +98,8 @@ class Backends:
             return table.set_served(session, backend.id, [each.as_json() for each in served])
 
     def _listed(self, session: Session, backend: Backend) -> ListedBackend:
-        reports = table.reports(session, REPORT_SECONDS)
-        return ListedBackend(backend, sum_reports(reports.get(backend.id, [])))
+        listed = _with_reports(session, table.list_all(session))
+        return next(each for each in listed if each.backend.id == backend.id)
 
     def _checked(self, kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """As columns, the credential encrypted."""
@@ -140,6 +140,35 @@ def check_options(kind: str, options: Mapping[str, Any]) -> None:
             errors.append(FieldError(f"options.{name[:100]}", "additional_property_not_allowed", sentence))
     if errors:
         raise wrong_fields(tuple(errors))
+
+
+def _with_reports(session: Session, backends: Sequence[Backend]) -> list[ListedBackend]:
+    """A set of others does as its members do."""
+    by_id = table.reports(session, REPORT_SECONDS)
+    reports = {backend.name: by_id.get(backend.id, []) for backend in backends}
+    return [
+        ListedBackend(
+            backend,
+            report_of_members(backend, backends, reports)
+            if backend.kind == HYBRID
+            else sum_reports(reports[backend.name]),
+        )
+        for backend in backends
+    ]
+
+
+def _check_members(session: Session, kind: str, columns: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest where a set of backends, or an option of it, names none, or another set."""
+    if kind != HYBRID:
+        return
+    members = member_names(columns["url"])
+    callable_names = {each.name for each in table.list_all(session) if each.kind != HYBRID}
+    if unknown := [name for name in members if name not in callable_names]:
+        raise wrong_field("url", f"names {unknown[0]}, which is no backend that can be in a set")
+    for option, by_member in columns.get("options", {}).items():
+        for name in by_member if isinstance(by_member, dict) else ():
+            if name not in members:
+                raise wrong_field(f"options.{option}", f"names {name[:64]}, which is no member")
 
 
 def _existing(session: Session, name: str) -> Backend:

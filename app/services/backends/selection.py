@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.backend_choice import FAILOVER, STRATEGIES, BackendFacts, RatedBackend, rate
+from app.domain.backend_choice import STRATEGIES, BackendFacts, RatedBackend, rate
 from app.domain.backends import OPEN, UNKNOWN, UNREACHABLE, BackendChoice, choices_of
 from app.domain.errors import wrong_field
+from app.domain.hybrid import expand, hybrids_of, strategy_for
 from app.services.backends.registry import ListedBackend
 
 
@@ -32,16 +33,19 @@ def choices_for(listed: Sequence[ListedBackend], task: str, model: str) -> list[
 
 
 def read_version(config: Mapping[str, Any]) -> tuple[list[BackendChoice], str]:
-    """The backends that a version names, and its strategy."""
-    return list(choices_of(config)), str(config.get("strategy") or FAILOVER)
+    """The backends that a version names, and its strategy; "": it says none."""
+    return list(choices_of(config)), str(config.get("strategy") or "")
 
 
 def select(listed: Sequence[ListedBackend], choices: Sequence[BackendChoice], strategy: str) -> Selection:
-    """Raises InvalidRequest for an unknown strategy."""
+    """Raises InvalidRequest for an unknown strategy. Without one, it is that of what they name, or
+    failover."""
+    hybrids = hybrids_of(each.backend for each in listed)
+    strategy = strategy_for(strategy, choices, hybrids)
     if strategy not in STRATEGIES:
         raise wrong_field("strategy", "must be one of " + ", ".join(STRATEGIES))
     known = {each.backend.name: each for each in listed}
-    rated = tuple(rate(strategy, [facts_of(known.get(choice.name), choice) for choice in choices]))
+    rated = tuple(rate(strategy, [facts_of(known.get(each.name), each) for each in expand(choices, hybrids)]))
     chosen = rated[0].facts.name if rated and rated[0].score is not None else ""
     return Selection(chosen, strategy, rated)
 

@@ -1,5 +1,6 @@
 """The services about backends, as an API process has them."""
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ from app.backends.credentials import CredentialSealer
 from app.db.session import Database
 from app.domain.backends import Backend, ServedModel
 from app.domain.errors import Unavailable, wrong_field
+from app.domain.hybrid import HYBRID
 from app.outbound.addresses import AddressPolicy
-from app.services.backends.connector import BackendConnector, try_out
+from app.services.backends.connector import BackendConnector, BackendTest, try_out
 from app.services.backends.registry import Backends
+from app.services.backends.set_members import try_out_members
 from app.services.backends.targets import TargetFacts, Targets
 
 
@@ -22,9 +25,16 @@ class BackendServices:
     connector: BackendConnector
     targets: Targets
 
+    async def try_out(self, backend: Backend) -> BackendTest:
+        """Calls it once; of a set of others, each of them."""
+        if backend.kind != HYBRID:
+            return await try_out(self.connector, backend)
+        listed = await asyncio.to_thread(self.registry.list_known)
+        return await try_out_members(self.connector, backend, [each.backend for each in listed])
+
     async def discover(self, backend: Backend, names: Collection[str] | None) -> list[ServedModel]:
         """What it serves now. Raises Unavailable, and InvalidRequest for names that it does not serve."""
-        result = await try_out(self.connector, backend)
+        result = await self.try_out(backend)
         if result.error:
             raise Unavailable(f"The backend {backend.name} {result.error}.", retry_after=5)
         served = {each.name for each in result.served}

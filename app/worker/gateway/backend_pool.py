@@ -11,9 +11,10 @@ import structlog
 
 from app.backends.base import BackendKind
 from app.domain import backend_choice
-from app.domain.backend_choice import FAILOVER, ROUND_ROBIN, BackendFacts
+from app.domain.backend_choice import ROUND_ROBIN, BackendFacts
 from app.domain.backends import Backend, BackendChoice, BackendReport
 from app.domain.errors import LovageError
+from app.domain.hybrid import Hybrid, expand, hybrids_of, strategy_for
 from app.worker.gateway.live_backend import Lease, LiveBackend
 
 log = structlog.get_logger(__name__)
@@ -37,14 +38,16 @@ class BackendPool:
     def __init__(self, open_backend: OpenBackend) -> None:
         self._open_backend = open_backend
         self._backends: dict[str, LiveBackend] = {}
+        self._hybrids: dict[str, Hybrid] = {}
         self._waiting: dict[_Waiting, None] = {}  # in order of asking
         self._look: asyncio.TimerHandle | None = None
         self._broken: set[str] = set()  # names, so that each is logged once
 
     def replace_all(self, rows: Sequence[Backend]) -> list[LiveBackend]:
         """What is registered now; answers those whose connection is used no more. Calls under way go on."""
-        former = self._backends
-        current = {row.name: live for row in rows if (live := self._opened(former.get(row.name), row))}
+        former, self._hybrids = self._backends, hybrids_of(rows)
+        called = [row for row in rows if row.name not in self._hybrids]
+        current = {row.name: live for row in called if (live := self._opened(former.get(row.name), row))}
         self._backends = current  # at once: other threads read it
         self.wake_all()
         kept = {id(live) for live in self._backends.values()}
@@ -81,7 +84,7 @@ class BackendPool:
         no other can have it. In order of asking."""
         if lease := self._try(choices, version, strategy, avoid, accepted):
             return lease
-        loop, names = asyncio.get_running_loop(), frozenset(choice.name for choice in choices)
+        loop, names = asyncio.get_running_loop(), self._names(choices)
         waiting = _Waiting(names, (version, frozenset(avoid)), loop.create_future())
         self._waiting[waiting] = None
         self._look_later(loop)
@@ -99,6 +102,9 @@ class BackendPool:
         if lease.backend.in_flight < lease.backend.row.max_concurrency:
             self._call_first(waiting.kind)
         return lease
+
+    def _names(self, choices: Sequence[BackendChoice]) -> frozenset[str]:
+        return frozenset(choice.name for choice in expand(choices, self._hybrids))
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._look is None:
@@ -139,6 +145,7 @@ class BackendPool:
         accepted: float,
     ) -> Lease | None:
         facts = self.facts(choices, version, time.time() - accepted)
+        strategy = strategy_for(strategy, choices, self._hybrids)
         others = [each for each in facts if each.name not in avoid]
         chosen = backend_choice.choose(strategy, others, random.random())
         if chosen is None and avoid and not any(each.is_usable for each in others):
@@ -159,12 +166,13 @@ class BackendPool:
             self._backends[choice.name].facts(choice, version, backlog_seconds)
             if choice.name in self._backends
             else BackendFacts(choice.name, choice.model, unusable="there is no such backend", free=0)
-            for choice in choices
+            for choice in expand(choices, self._hybrids)
         ]
 
     def capacity(self, choices: Sequence[BackendChoice]) -> int:
         """How many predictions of such a version are worth holding here at once."""
-        known = [(self._backends[each.name], each.model) for each in choices if each.name in self._backends]
+        named = expand(choices, self._hybrids)
+        known = [(self._backends[each.name], each.model) for each in named if each.name in self._backends]
         return sum(backend.capacity(model) for backend, model in known)
 
     def reports(self) -> Mapping[str, BackendReport]:
@@ -176,8 +184,8 @@ class BackendPool:
 
 
 def strategy_of(config: Mapping[str, object]) -> str:
-    """A version's own, or failover."""
-    return str(config.get("strategy") or FAILOVER)
+    """A version's own; "": that of what it names, or failover."""
+    return str(config.get("strategy") or "")
 
 
 def _is_elsewhere(now: Backend, row: Backend) -> bool:

@@ -13,7 +13,7 @@ from app.engine.loaded_model import LoadedModel
 from app.worker.gateway.backend_pool import BackendPool, strategy_of
 
 FORGET_SECONDS = 600.0
-AHEAD_SHARE = 0.25  # of its capacity a version may have more here, so that a free place is taken at once
+AHEAD_SHARE = 0.5  # of its capacity a version may have more here, so that a free place is taken at once
 FEWEST_AHEAD = 2
 
 Route = tuple[Sequence[BackendChoice], str]  # the backends that may have it, and how one is chosen
