@@ -122,13 +122,16 @@ _INSERT = f"""
         routing json,
          source text, input json, stream bool, cancel_after float, timeout float, webhook text,
              webhook_events text[],
-         idempotency_key text, request_hash text, input_bytes int, input_key text, priority smallint)
+         idempotency_key text, request_hash text, input_bytes int, input_key text, priority smallint{{more}})
     ON CONFLICT (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
     {RETURNING_NEW}"""
-INSERT = text(_INSERT.format(columns="", values=""))
+INSERT = text(_INSERT.format(columns="", values="", more=""))
+_BEGUN = "now() - r.begun_ago * interval '1 s'"
 INSERT_RUNNING = text(
     _INSERT.format(
-        columns=", status, attempt, worker, started_at", values=", 'processing', 1, :worker, now()"
+        columns=", status, attempt, worker, created_at, started_at",
+        values=f", 'processing', 1, :worker, {_BEGUN}, {_BEGUN}",
+        more=", begun_ago float",
     )
 )
 
@@ -140,7 +143,7 @@ def insert(
     everybody's input is.
 
     A row has the keys of INSERT's recordset; `cancel_after` and `timeout` in seconds, `request_hash` in hex.
-    With a `worker` they run there already, in their first attempt.
+    With a `worker` they run there already, in their first attempt, since `begun_ago` seconds.
     Two groups that hold the same keys wait for each other at the first: they come to them in the same order.
     """
     if any(row.get("idempotency_key") for row in rows):

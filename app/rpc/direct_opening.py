@@ -73,7 +73,6 @@ class DirectOpener:
         self._parts = parts
         self._held_bytes = 0
         self._opening: set[asyncio.Task[DirectRun]] = set()
-        self._writing: set[asyncio.Task[bool]] = set()
         self._begun: dict[str, DirectRun] = {}
         self._risk = RecordsAtRisk()
 
@@ -138,19 +137,17 @@ class DirectOpener:
 
     async def _submit(
         self, submission: Submission, *, later: bool
-    ) -> tuple[Prediction, "asyncio.Task[bool] | None"]:
+    ) -> tuple[Prediction, "asyncio.Future[bool] | None"]:
         submitter = self._parts.submitter
         if later:
             return await submitter.submit_begun(submission, self._parts.begin)
         return await submitter.submit(submission), None
 
-    def _follow(self, writing: "asyncio.Task[bool]", run: DirectRun) -> None:
+    def _follow(self, writing: "asyncio.Future[bool]", run: DirectRun) -> None:
         """Until it is written."""
         self._risk.add(run.prediction.id)
-        self._writing.add(writing)
 
         def on_written(_: Any) -> None:
-            self._writing.discard(writing)
             self._risk.discard(run.prediction.id)
             if run.opened:
                 run.opened.set_result(not writing.cancelled() and writing.result())

@@ -4,7 +4,7 @@ import asyncio
 
 from app.domain.errors import Unavailable
 from app.services.predictions import late_inserts
-from app.services.predictions.late_inserts import RecordsAtRisk, insert_late
+from app.services.predictions.late_inserts import LateInserts, RecordsAtRisk
 
 
 def test_nothing_joins_what_has_waited_for_a_second() -> None:
@@ -22,20 +22,32 @@ def test_nothing_joins_what_has_waited_for_a_second() -> None:
     assert not risk.is_too_late
 
 
-async def test_a_row_is_tried_again_while_the_database_is_away(monkeypatch) -> None:
+async def test_rows_are_written_together_and_tried_again_while_the_database_is_away(monkeypatch) -> None:
     monkeypatch.setattr(late_inserts, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(late_inserts, "GATHER_SECONDS", 0.0)
     tries = []
 
     async def insert(row: str) -> None:
         tries.append(row)
         await asyncio.sleep(0)
-        if len(tries) < 3:
+        if row == "odd":
+            raise ValueError(row)
+        if len(tries) < 4:
             raise Unavailable("away")
 
-    assert await insert_late(insert, "row", "id")
-    assert tries == ["row"] * 3
+    late = LateInserts(insert)
+    written = [late.add(row, "id") for row in ("one", "two", "odd")]
+    assert await asyncio.gather(*written) == [True, True, False]
+    assert (tries[:3], sorted(tries[3:])) == (["one", "two", "odd"], ["one", "two"])
 
-    async def refuse(row: str) -> None:
-        raise ValueError(row)
 
-    assert not await insert_late(refuse, "row", "id")
+async def test_what_waits_is_written_at_the_end(monkeypatch) -> None:
+    monkeypatch.setattr(late_inserts, "GATHER_SECONDS", 60.0)
+
+    async def insert(row: str) -> None:
+        assert row == "last"
+
+    late = LateInserts(insert)
+    written = late.add("last", "id")
+    await late.close()
+    assert written.result()

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rpc_client import SECONDS, Client, echo_request, refusal, texts_of
 
 from app.db import predictions as table
+from app.domain.predictions import accepted_at
 from app.rpc.inference_service import NAME
 from app.rpc.predictions_service import NAME as PREDICTIONS
 from app.rpc.server import RpcServer
@@ -209,7 +210,9 @@ def test_a_session_that_asks_for_it_is_answered_before_its_calls_are_recorded(
     with parts.core.database.unit() as session:
         row = table.get(session, [prediction_id])[prediction_id]
     assert (row.source, row.status, row.output, row.input["text"]) == ("grpc", "succeeded", "soon", "soon")
-    assert row.started_at is not None
+    assert row.created_at == row.started_at
+    assert (row.completed_at - row.started_at).total_seconds() >= row.metrics["run"]
+    assert abs(row.created_at.timestamp() - accepted_at(prediction_id)) < 0.5
     failed = refusal(lambda: client.call("ModelInfer", echo_request(fail="no luck"), later))
     assert (failed.code(), sorted(statuses(parts))) == (grpc.StatusCode.INTERNAL, ["failed", "succeeded"])
 

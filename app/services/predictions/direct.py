@@ -2,12 +2,13 @@
 routing when such a one is accepted. They never wait in a queue: the worker runs them from the moment they
 exist."""
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.domain.predictions import Prediction, Status
+from app.domain.predictions import Prediction, Status, accepted_at
 from app.domain.routing import Choice
 from app.services.predictions.lifecycle import Lifecycle
 
@@ -30,8 +31,11 @@ class RunningHere:
         self.cancel = lifecycle.cancel
 
     def accept(self, rows: Sequence[dict[str, Any]]) -> dict[str, Prediction]:
-        """As `Lifecycle.accept`, without a message. Raises Unavailable."""
-        return self._lifecycle.accept(rows, self._identity.id)
+        """As `Lifecycle.accept`, without a message; they began when their ids were made. Raises
+        Unavailable."""
+        now = time.time()
+        begun = [{**row, "begun_ago": max(0.0, now - accepted_at(row["id"]))} for row in rows]
+        return self._lifecycle.accept(begun, self._identity.id)
 
     def begin(self, row: Mapping[str, Any], checked: dict[str, Any]) -> Prediction:
         """The prediction that `accept` will have written, for one that runs before it is."""

@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -16,24 +17,66 @@ Row = TypeVar("Row")
 KEEP_TRYING_SECONDS = 300.0
 RETRY_SECONDS = 0.5
 AT_RISK_SECONDS = 1.0
+# Rows of so long are written together, and so are their ends: a statement for each call would take the
+# model's processor while it runs, which is what its caller wanted to be spared.
+GATHER_SECONDS = 0.2
 
 
-async def insert_late(insert: Callable[[Row], Awaitable[Any]], row: Row, prediction_id: str) -> bool:
-    """Whether it is written, after tries for some minutes while Postgres is away. Never raises."""
-    until = time.monotonic() + KEEP_TRYING_SECONDS
-    while True:
-        try:
-            await insert(row)
-        except Unavailable as error:
-            if time.monotonic() < until:
-                await asyncio.sleep(RETRY_SECONDS)
-                continue
-            log.error("late_record_given_up", prediction=prediction_id, reason=error.detail)
-            return False
-        except Exception:  # its caller has been answered, or will be
-            log.exception("late_record_broken", prediction=prediction_id)
-            return False
-        return True
+class LateInserts(Generic[Row]):
+    """One for each process that accepts predictions, on its event loop. `insert` coalesces."""
+
+    def __init__(self, insert: Callable[[Row], Awaitable[Any]]) -> None:
+        self._insert = insert
+        self._waiting: list[tuple[Row, str, asyncio.Future[bool]]] = []
+        self._closing = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, row: Row, prediction_id: str) -> "asyncio.Future[bool]":
+        """Whether it is written in the end, after tries for some minutes while Postgres is away."""
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, prediction_id, written))
+        if len(self._waiting) == 1:
+            self._run(self._gather())
+        return written
+
+    def _run(self, step: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _gather(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), GATHER_SECONDS)
+        group, self._waiting = self._waiting, []
+        for row, prediction_id, written in group:
+            self._run(self._write(row, prediction_id, written))
+
+    async def _write(self, row: Row, prediction_id: str, written: "asyncio.Future[bool]") -> None:
+        is_written = await self._insert_patiently(row, prediction_id)
+        if not written.done():
+            written.set_result(is_written)
+
+    async def _insert_patiently(self, row: Row, prediction_id: str) -> bool:
+        until = time.monotonic() + KEEP_TRYING_SECONDS
+        while True:
+            try:
+                await self._insert(row)
+            except Unavailable as error:
+                if time.monotonic() < until and not self._closing.is_set():
+                    await asyncio.sleep(RETRY_SECONDS)
+                    continue
+                log.error("late_record_given_up", prediction=prediction_id, reason=error.detail)
+                return False
+            except Exception:  # its caller has been answered, or will be
+                log.exception("late_record_broken", prediction=prediction_id)
+                return False
+            return True
+
+    async def close(self) -> None:
+        """Writes what waits, at once."""
+        self._closing.set()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 class RecordsAtRisk:

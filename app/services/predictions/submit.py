@@ -31,7 +31,7 @@ from app.services.files.own_files import OwnFiles
 from app.services.idempotency import other_request
 from app.services.predictions.backlog import Backlog
 from app.services.predictions.input_check import InputChecker
-from app.services.predictions.late_inserts import insert_late
+from app.services.predictions.late_inserts import LateInserts
 from app.services.predictions.lost_inserts import LostInserts
 from app.services.predictions.stored_values import (
     SplitInput,
@@ -173,6 +173,7 @@ class Submitter:
             size_of=lambda row: row.size,
             halve_on=(DatabaseRefused,),
         )
+        self._late = LateInserts(self._insert)
 
     async def submit(self, submission: Submission) -> Prediction:
         """Checks, writes, notifies. The same idempotency key and body give the prediction that exists
@@ -186,15 +187,13 @@ class Submitter:
 
     async def submit_begun(
         self, submission: Submission, begin: Begin
-    ) -> tuple[Prediction, "asyncio.Task[bool] | None"]:
-        """As `submit`, for one that runs from now on: made by `begin` and written meanwhile, of which the
-        task says whether it was; None: it is written already, as its input is long."""
+    ) -> tuple[Prediction, "asyncio.Future[bool] | None"]:
+        """As `submit`, for one that runs from now on; the future: whether it was written. None: it is."""
         row, stored = await self._checked_row(submission)
         if stored is not None:
             return await self._write(submission, row, stored), None
         begun = begin(row.values, row.input)
-        row = replace(row, is_begun=True)
-        return begun, asyncio.create_task(insert_late(self._insert, row, begun.id))
+        return begun, self._late.add(replace(row, is_begun=True), begun.id)
 
     async def _checked_row(self, submission: Submission) -> tuple[NewRow, JsonText | None]:
         """The row, and the long part of its input."""
@@ -341,6 +340,7 @@ class Submitter:
 
     async def close(self) -> None:
         """Waits for the inserts under way."""
+        await self._late.close()
         await self._insert.close()
         self._lost.close()
         self._writers.shutdown(wait=True)
