@@ -328,6 +328,8 @@ def add_examples(document: dict[str, Any]) -> None:
             media["example"] = sampler.sample(schema)
         elif (text := _text(kind, name)) is not None:
             media["example"] = text
+            if isinstance(text, str):
+                media.setdefault("schema", {"type": "string"})
 
 
 def _restore_nulls(schema: dict[str, Any]) -> None:

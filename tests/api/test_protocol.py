@@ -77,3 +77,32 @@ async def test_a_long_url_too(cuts: tuple[int, ...]) -> None:
 async def test_an_ordinary_head_is_served(cuts: tuple[int, ...]) -> None:
     head = b"GET /x HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 8_000 + b"\r\n\r\n"
     assert await told(head, *cuts) == b"HTTP/1.1 200 OK"
+
+
+async def echo_size(scope: Any, receive: Any, send: Any) -> None:
+    """Answers once the whole body is there."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message["body"], message["more_body"]
+    await send({"type": "http.response.start", "status": 201, "headers": [(b"x-size", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_whoever_expects_to_be_asked_for_its_body_is_asked_and_its_body_is_taken() -> None:
+    config = uvicorn.Config(echo_size, log_level="critical", lifespan="off")
+    config.load()
+    protocol, wire = BoundedHttp(config, ServerState(), {}), Wire()
+    protocol.connection_made(wire)
+    protocol.data_received(
+        b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    )
+    await asyncio.sleep(0)
+    assert wire.written == b"HTTP/1.1 100 Continue\r\n\r\n"
+    protocol.data_received(b"hello")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    answer = wire.written.partition(b"\r\n\r\n")[2]
+    assert answer.startswith(b"HTTP/1.1 201")
+    assert b"x-size: 5" in answer

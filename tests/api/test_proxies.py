@@ -1,7 +1,15 @@
 """A proxy that nobody has named is noticed, once."""
 
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
 import pytest
 from structlog.testing import capture_logs
+from websockets.sync.client import connect
 
 from app.api.proxies import ProxyCheck
 
@@ -82,3 +90,51 @@ def test_a_forwarded_host_or_prefix_that_is_none_is_left_out(start_server, ada, 
     body = {"version": "ada/echo", "input": {}}
     made = ada.http.post(f"{server.url}/v1/predictions", headers=headers, json=body)
     assert made.json()["urls"]["get"].startswith(f"{server.url}/v1/predictions/")
+
+
+@contextmanager
+def stripping_proxy(port: int, prefix: str) -> Iterator[str]:
+    """The address of a proxy that takes this path away and names it, as nginx does with `location`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener, suppress(OSError):
+            caller, _ = listener.accept()
+            with caller, socket.create_connection(("127.0.0.1", port)) as server:
+                first = caller.recv(65_536)
+                named = f"\r\nX-Forwarded-Prefix: {prefix}\r\n".encode()
+                server.sendall(first.replace(f" {prefix}/".encode(), b" /", 1).replace(b"\r\n", named, 1))
+                back = threading.Thread(target=pump, args=(server, caller), daemon=True)
+                back.start()
+                pump(caller, server)
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"ws://127.0.0.1:{listener.getsockname()[1]}{prefix}"
+    listener.close()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Until either is closed; its end is the other's."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_a_websocket_below_a_path_works_and_its_links_lie_below_it_too(
+    start_server, ada, echo, worker
+) -> None:
+    server = start_server(trusted_proxies="127.0.0.1")
+    with stripping_proxy(int(server.url.rpartition(":")[2]), "/ml") as url:
+        headers = {"Authorization": f"Bearer {ada.key}"}
+        with connect(f"{url}/ws/me", additional_headers=headers, proxy=None) as client:
+            assert json.loads(client.recv(timeout=10))["type"] == "welcome"
+            client.send(
+                json.dumps({"type": "inference", "model": "ada/echo", "inputs": {}, "request_id": "r"})
+            )
+            answers = {}
+            while "result" not in answers:
+                answer = json.loads(client.recv(timeout=10))
+                answers[answer["type"]] = answer
+    prediction = answers["result"]["prediction"]
+    assert urlsplit(prediction["urls"]["get"]).path == f"/ml/v1/predictions/{prediction['id']}"

@@ -7,10 +7,14 @@ import threading
 import time
 
 import httpx
+import pytest
 from broken_platform import BrokenPlatform, Timed, echo, median_seconds, side_by_side, succeeded, timed
 from waiting import eventually
 
+from scripts.chaos.faults import make_read_only
+
 CREATES = 15
+READ_ONLY_SECONDS, BACK_SECONDS = 60.0, 5.0
 
 
 def valkey(platform: BrokenPlatform):  # type: ignore[no-untyped-def]
@@ -96,3 +100,42 @@ def test_a_stopped_postgres_is_a_503_within_seconds_and_soon_forgotten(platform:
         healthy = time.monotonic() - began
         eventually(lambda: succeeded(client, [again.json()["id"]]))
     print(f"{len(refused)} refused, the slowest in {longest:.1f} s; healthy after {healthy:.1f} s")
+
+
+@pytest.mark.timeout(300)
+def test_a_valkey_that_takes_no_write_for_a_minute_loses_nothing_and_is_back_within_seconds(
+    platform: BrokenPlatform,
+) -> None:
+    """As a primary that fails over: three streams and two callers go on, no process ends."""
+    processes = {process.pid for word in ("worker", "courier", "api") for process in platform.family.of(word)}
+    texts: list[list[str]] = [[], [], []]
+    with platform.client() as client:
+        slow = [echo(client, "x" * 90, chunks=90, seconds=READ_ONLY_SECONDS).json() for _ in texts]
+        readers = [
+            threading.Thread(target=read_lines, args=(each["urls"]["stream"], lines))
+            for each, lines in zip(slow, texts, strict=True)
+        ]
+        for reader in readers:
+            reader.start()
+        breaker = threading.Thread(target=make_read_only, args=(platform.family, READ_ONLY_SECONDS))
+        breaker.start()
+        created = []
+        while breaker.is_alive():
+            answers = side_by_side(lambda: echo(client, "during"), lambda: echo(client, "during"))
+            assert [answer.status_code for answer in answers] == [201, 201]
+            created += [answer.json()["id"] for answer in answers]
+            time.sleep(0.5)
+        began = time.monotonic()
+        again = client.post(
+            "/v1/predictions",
+            json={"version": "demo/echo", "input": {"text": "after"}},
+            headers={"Prefer": "wait"},
+        )
+        back = time.monotonic() - began
+        assert (again.json()["status"], back <= BACK_SECONDS) == ("succeeded", True), back
+        eventually(lambda: succeeded(client, [*created, *(each["id"] for each in slow)]), 60)
+        for reader in readers:
+            reader.join(60)
+    assert [sum(line == "data: x" for line in lines) for lines in texts] == [90, 90, 90]
+    assert processes <= {process.pid for process in platform.family.all()}
+    print(f"{len(created)} created while nothing could be written; back after {back:.1f} s")
