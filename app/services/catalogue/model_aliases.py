@@ -68,7 +68,7 @@ class ModelAliases:
         principal.need_operator(WHAT)
         self._check_is_free(name)
         with self._database.unit() as session:
-            if not table.remove(session, name):
+            if not is_name(name) or not table.remove(session, name):
                 raise NotFound(NO_ALIAS)
         self.on_change()
 

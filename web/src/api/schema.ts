@@ -324,6 +324,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/models/load": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Load a model by any of its names
+         * @description As `POST /v1/models/{owner}/{name}/load`.
+         */
+        post: operations["models.load.named"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/models/unload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Unload a model by any of its names
+         * @description As `POST /v1/models/{owner}/{name}/unload`.
+         */
+        post: operations["models.unload.named"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/predict": {
         parameters: {
             query?: never;
@@ -1379,6 +1419,55 @@ export interface paths {
          */
         post: operations["anthropic.messages.create"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-aliases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List other names of models
+         * @description Those of models that the caller may see.
+         */
+        get: operations["models.aliases.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/model-aliases/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get another name of a model
+         * @description What it stands for.
+         */
+        get: operations["models.aliases.get"];
+        /**
+         * Set another name of a model
+         * @description Wherever a model is named without its owner, this name means that model from now on; other API
+         *     processes know it within seconds. Administrators only.
+         */
+        put: operations["models.aliases.put"];
+        post?: never;
+        /**
+         * Remove another name of a model
+         * @description The model stays. Administrators only.
+         */
+        delete: operations["models.aliases.delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -5210,6 +5299,54 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ModelAliasIn
+         * @description What the name is to stand for.
+         * @example {
+         *       "model": "openai-community/gpt2"
+         *     }
+         */
+        ModelAliasIn: {
+            /**
+             * Model
+             * @description `owner/name` of a model that is there.
+             */
+            model: string;
+        };
+        /**
+         * ModelAliasOut
+         * @description `is_setting`: it is of MODEL_ALIASES, and can only be changed there.
+         * @example {
+         *       "is_setting": false,
+         *       "model": "openai-community/gpt2",
+         *       "name": "gpt2"
+         *     }
+         */
+        ModelAliasOut: {
+            /** Is Setting */
+            is_setting: boolean;
+            /** Model */
+            model: string;
+            /** Name */
+            name: string;
+        };
+        /**
+         * ModelAliasesOut
+         * @description All of them, by name.
+         * @example {
+         *       "results": [
+         *         {
+         *           "is_setting": false,
+         *           "model": "openai-community/gpt2",
+         *           "name": "gpt2"
+         *         }
+         *       ]
+         *     }
+         */
+        ModelAliasesOut: {
+            /** Results */
+            results: components["schemas"]["ModelAliasOut"][];
+        };
+        /**
          * ModelCommandIn
          * @description What to load, unload or pin, and where: every worker that could run it unless some are named.
          * @example {}
@@ -5484,6 +5621,11 @@ export interface components {
              */
             priority: "interactive" | "default" | "batch";
             /**
+             * @description Where it runs, where its version leaves that open.
+             * @default null
+             */
+            routing: components["schemas"]["RoutingIn"] | null;
+            /**
              * Stream
              * @description Deprecated: `urls.stream` is there whenever the model streams.
              * @default null
@@ -5681,6 +5823,31 @@ export interface components {
             name: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * NamedModelIn
+         * @description Which model to load or unload, and where: every worker that could run it unless some are named.
+         * @example {
+         *       "model": "gpt2"
+         *     }
+         * @example {
+         *       "model": "ada/chat",
+         *       "workers": [
+         *         "cpu@host"
+         *       ]
+         *     }
+         */
+        NamedModelIn: {
+            /**
+             * Model
+             * @description `owner/name`, `owner/name:version`, an alias, or a bare name.
+             */
+            model: string;
+            /**
+             * Workers
+             * @description Names of workers, e.g. `cuda:0@host`; see `routing`.
+             */
+            workers?: string[] | null;
         };
         /** NamedTool */
         NamedTool: {
@@ -6907,6 +7074,11 @@ export interface components {
              */
             priority: "interactive" | "default" | "batch";
             /**
+             * @description Where it runs, where its version leaves that open.
+             * @default null
+             */
+            routing: components["schemas"]["RoutingIn"] | null;
+            /**
              * Stream
              * @description Deprecated: `urls.stream` is there whenever the model streams.
              * @default null
@@ -7778,6 +7950,30 @@ export interface components {
             overlap_hours: number;
         };
         /**
+         * RoutingIn
+         * @description About the backends of a version that runs on several, as far as its `request_routing` allows.
+         * @example {
+         *       "backends": [
+         *         "gpu"
+         *       ],
+         *       "strategy": "least-loaded"
+         *     }
+         */
+        RoutingIn: {
+            /**
+             * Backends
+             * @description Only these of the version's.
+             * @default null
+             */
+            backends: string[] | null;
+            /**
+             * Strategy
+             * @description Instead of the version's own.
+             * @default null
+             */
+            strategy: ("failover" | "round-robin" | "least-loaded" | "best-performance") | null;
+        };
+        /**
          * RoutingOut
          * @description Where a prediction of the version would go now. `candidates` are for the model's owner and
          *     operators.
@@ -8166,6 +8362,13 @@ export interface components {
              * @description `owner/name`, `owner/name:version`, an alias, a bare name.
              */
             model: string;
+            /**
+             * Records
+             * @description When calls are recorded. `sync`: before they run, and their ends before they are answered. `async`: within a second of both; what is not recorded yet is lost with a worker that is killed.
+             * @default sync
+             * @enum {string}
+             */
+            records: "sync" | "async";
             /**
              * @default {
              *       "device": "",
@@ -9440,7 +9643,7 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["OllamaChatOut"];
                     /** @example {"model": "demo/words", "message": {"role": "assistant", "content": " sea"}, "done": false} */
-                    "application/x-ndjson": unknown;
+                    "application/x-ndjson": string;
                 };
             };
             /** @description An error. */
@@ -9757,7 +9960,7 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["OllamaGenerateOut"];
                     /** @example {"model": "demo/words", "response": " sea", "done": false} */
-                    "application/x-ndjson": unknown;
+                    "application/x-ndjson": string;
                 };
             };
             /** @description An error. */
@@ -10721,6 +10924,378 @@ export interface operations {
                      *       "status": 404,
                      *       "title": "Not found",
                      *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.load.named": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NamedModelIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelCommandOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.unload.named": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NamedModelIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelCommandOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
@@ -13005,9 +13580,9 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["TranscriptionOut"];
                     /** @example data: {"type": "transcript.text.done", "text": "The sea."} */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                     /** @example The sea. */
-                    "text/plain": unknown;
+                    "text/plain": string;
                 };
             };
             /** @description An error. */
@@ -13132,9 +13707,9 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["TranscriptionOut"];
                     /** @example data: {"type": "transcript.text.done", "text": "The sea."} */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                     /** @example The sea. */
-                    "text/plain": unknown;
+                    "text/plain": string;
                 };
             };
             /** @description An error. */
@@ -15054,7 +15629,7 @@ export interface operations {
                      *
                      *     data: [DONE]
                      */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
@@ -15165,7 +15740,7 @@ export interface operations {
                      *
                      *     data: [DONE]
                      */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
@@ -18437,7 +19012,7 @@ export interface operations {
                      * @example event: content_block_delta
                      *     data: {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " sea"}}
                      */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
@@ -18519,6 +19094,544 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AnthropicErrorOut"];
+                };
+            };
+        };
+    };
+    "models.aliases.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelAliasesOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.aliases.get": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelAliasOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.aliases.put": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ModelAliasIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelAliasOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.aliases.delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "conflict",
+                     *       "detail": "There is a model ada/words already.",
+                     *       "status": 409,
+                     *       "title": "Conflict",
+                     *       "type": "urn:lovage:error:conflict"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -25456,7 +26569,7 @@ export interface operations {
                      * @example event: response.output_text.delta
                      *     data: {"type": "response.output_text.delta", "sequence_number": 4, "delta": " sea"}
                      */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
@@ -25568,7 +26681,7 @@ export interface operations {
                      * @example event: response.output_text.delta
                      *     data: {"type": "response.output_text.delta", "sequence_number": 4, "delta": " sea"}
                      */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
@@ -26471,7 +27584,7 @@ export interface operations {
                      *     event: done
                      *     data: {}
                      */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description Not found */
@@ -29094,7 +30207,7 @@ export interface operations {
                 };
                 content: {
                     /** @example data: {"model_name": "demo/words", "text_output": " sea"} */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
@@ -29599,7 +30712,7 @@ export interface operations {
                 };
                 content: {
                     /** @example data: {"model_name": "demo/words", "text_output": " sea"} */
-                    "text/event-stream": unknown;
+                    "text/event-stream": string;
                 };
             };
             /** @description An error. */
