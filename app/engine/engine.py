@@ -101,7 +101,7 @@ class Engine:
         handles = [Handle(work.id, sink) for work, sink in group]
         if self._stopping.is_set():
             for handle in handles:
-                handle.put(Crashed("the worker is stopping"))
+                handle.end(Crashed("the worker is stopping"))
             return handles
         supervisor = self._supervisor(spec)
         items = [

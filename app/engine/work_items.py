@@ -54,9 +54,21 @@ class Handle:
         """The engine's side."""
         self._cancel = cancel
 
+    def end(self, event: Event) -> None:
+        """The last event. From then on it leads to nothing: the item with its input, and whoever waited for
+        it, are held by nobody, where each would wait in a circle for the garbage collector, which runs
+        seldom."""
+        put, self.put = self.put, _pass_over
+        self._cancel = _nothing
+        put(event)
+
 
 def _nothing() -> None:
-    """The engine does not have it yet."""
+    """The engine does not have it yet, or no more."""
+
+
+def _pass_over(event: Event) -> None:
+    """It has ended."""
 
 
 @dataclass(slots=True, eq=False)
@@ -139,7 +151,7 @@ class WorkItem:
             self._restart()
         if isinstance(event, Finished | Failed | Canceled) and "run" not in event.metrics:
             event = replace(event, metrics={**event.metrics, **self.phase_seconds(time.monotonic())})
-        self.handle.put(event)
+        self.handle.end(event)
 
     def phase_seconds(self, now: float) -> dict[str, float]:
         """Seconds since the engine took the item, without gaps, for an ending of which the model process said
@@ -190,7 +202,7 @@ class WorkItem:
 def refuse(items: Sequence[WorkItem], failure: Failed) -> None:
     """The ending of items that the engine does not take."""
     for item in items:
-        item.handle.put(failure)
+        item.handle.end(failure)
 
 
 def encode_items(items: Sequence[WorkItem]) -> tuple[list[Buffer], list[tuple[WorkItem, str]]]:

@@ -1,11 +1,14 @@
 """Ordinary life: work in, events out; batches, logs, cancellation, loading, unloading. Real processes."""
 
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -34,6 +37,26 @@ def test_an_item_is_started_and_finished_with_its_measured_seconds(shared_engine
     assert parts <= total
     assert total - parts < 0.5
     assert finished.metrics["batch_size"] == 1
+
+
+class Values(dict[str, Any]):
+    """An input that says when it is gone."""
+
+
+def test_an_input_is_gone_when_its_item_has_ended(shared_engine: Engine) -> None:
+    """Without the garbage collector: it runs so seldom that a worker held a gigabyte of what was answered."""
+    model = spec()
+    for do in ("", "bad", "steps"):
+        values = Values(do=do, text="x", steps=2)
+        alive = weakref.ref(values)
+        submission = submit(shared_engine, model, Work(f"gone-{do}", values))
+        del values
+        gc.disable()
+        try:
+            assert isinstance(ending(submission), Finished | Failed)
+            eventually(lambda alive=alive: alive() is None)
+        finally:
+            gc.enable()
 
 
 def test_what_waited_is_the_next_batch(shared_engine: Engine) -> None:
