@@ -19,7 +19,7 @@ from app.rpc.direct_run import DirectRun
 from app.rpc.errors import Context, abort, answering, sentence_of
 from app.rpc.model_repository import ModelRepository
 from app.rpc.stubs import inference_pb2 as messages
-from app.rpc.tensor_messages import read_parameters, read_tensors, write_tensors
+from app.rpc.tensor_messages import encode_response, read_parameters, read_tensors, write_tensors
 from app.services.people.access import Principal
 
 NAME = "inference.GRPCInferenceService"
@@ -93,12 +93,18 @@ class InferenceService:
         version = await self._calls.version(caller, request.name, request.version)
         return await self._repository.describe(caller, request.name, version)
 
-    async def model_infer(self, request: Any, context: Context) -> messages.ModelInferResponse:
-        """One prediction, answered when its end is recorded."""
+    async def model_infer(self, request: Any, context: Context) -> bytes:
+        """One prediction, answered when its end is recorded: a ModelInferResponse, serialized."""
         caller = await self._calls.caller(context)
         version, run = await self._start(caller, request, wants_events=False)
         output = await self._calls.finish(run)
-        return await self._answer(request, version, run, output)
+
+        def encode() -> bytes:
+            tensors = _tensors_of(request, version, run, output)
+            return encode_response(_message_of(request, version, run), tensors)
+
+        answer: bytes = await _beside(run.prediction.input_bytes or 0, encode)
+        return answer
 
     async def model_stream_infer(
         self, requests: AsyncIterator[messages.ModelInferRequest], context: Context
@@ -158,7 +164,9 @@ class InferenceService:
             async for event in run.events():
                 if isinstance(event, Chunk) and not run.has_files:
                     sent += 1
-                    yield _message_of(request, version, run, [event.data])
+                    piece = _message_of(request, version, run)
+                    write_tensors(piece, _tensors_of(request, version, run, [event.data]))
+                    yield piece
         except (asyncio.CancelledError, GeneratorExit):
             self._calls.cancel(run)
             raise
@@ -166,7 +174,7 @@ class InferenceService:
         if not sent:
             last = await self._answer(request, version, run, output)
         elif read_parameters(request.parameters).get(EMPTY_FINAL):
-            last = _message_of(request, version, run, None)
+            last = _message_of(request, version, run)
         else:
             return
         last.parameters[FINAL].bool_param = True
@@ -186,10 +194,9 @@ class InferenceService:
     async def _answer(
         self, request: messages.ModelInferRequest, version: RunnableVersion, run: DirectRun, output: Any
     ) -> messages.ModelInferResponse:
+        response = _message_of(request, version, run)
         size = run.prediction.input_bytes or 0
-        response: messages.ModelInferResponse = await _beside(
-            size, lambda: _message_of(request, version, run, output)
-        )
+        await _beside(size, lambda: write_tensors(response, _tensors_of(request, version, run, output)))
         return response
 
     async def repository_index(self, request: Any, context: Context) -> messages.RepositoryIndexResponse:
@@ -225,26 +232,31 @@ class InferenceService:
 
 
 def _message_of(
-    request: messages.ModelInferRequest, version: RunnableVersion, run: DirectRun, output: Any
+    request: messages.ModelInferRequest, version: RunnableVersion, run: DirectRun
 ) -> messages.ModelInferResponse:
-    """`output` None: no tensors."""
+    """Without tensors."""
     response = messages.ModelInferResponse(
         model_name=request.model_name, model_version=version.id, id=request.id
     )
     response.parameters["prediction"].string_param = run.prediction.id
-    tensors: dict[str, Tensor | RawTensor] = {}
-    if output is not None:
-        tensors = {**run.output_tensors}
-        if output or not tensors:
-            tensors |= {each.name: each for each in tensors_from(output, is_text=version.streams)}
-    if tensors:
-        names = choose_names(list(tensors), [wish.name for wish in request.outputs])
-        write_tensors(response, {name: tensors[name] for name in names})
     return response
 
 
+def _tensors_of(
+    request: messages.ModelInferRequest, version: RunnableVersion, run: DirectRun, output: Any
+) -> dict[str, Tensor | RawTensor]:
+    """Those that were asked for, by name. Raises WrongTensor."""
+    if output is None:
+        return {}
+    tensors: dict[str, Tensor | RawTensor] = {**run.output_tensors}
+    if output or not tensors:
+        tensors |= {each.name: each for each in tensors_from(output, is_text=version.streams)}
+    names = choose_names(list(tensors), [wish.name for wish in request.outputs] if tensors else ())
+    return {name: tensors[name] for name in names}
+
+
 def _serialize(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
 
 
 def _require_one_repository(name: str) -> None:

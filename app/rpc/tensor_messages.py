@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from app.domain.raw_tensors import KEPT_BYTES, RawTensor
+from app.domain.raw_tensors import KEPT_BYTES, Buffer, RawTensor
 from app.domain.storable import text_fault
 from app.domain.tensors import (
     BYTES,
@@ -17,6 +17,8 @@ from app.domain.tensors import (
 )
 from app.rpc.stubs import inference_pb2 as messages
 
+# Before the length and the bytes of each: the field's number, and that it has a length.
+RAW_OUTPUT = bytes([messages.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
 # Where typed contents of a datatype stand. FP16 only exists as raw bytes.
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -99,6 +101,28 @@ def read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     out."""
     kinds = {name: parameter.WhichOneof("parameter_choice") for name, parameter in parameters.items()}
     return {name: getattr(parameters[name], kind) for name, kind in kinds.items() if kind}
+
+
+def encode_response(
+    response: messages.ModelInferResponse, tensors: Mapping[str, Tensor | RawTensor]
+) -> bytes:
+    """The response with these outputs, serialized. Their bytes are written behind the rest instead of being
+    copied into it before: messages that stand end to end are one, by protobuf's rules."""
+    parts: list[Buffer] = []
+    for name, tensor in tensors.items():
+        data = tensor.data if isinstance(tensor, RawTensor) else encode_raw(tensor)
+        response.outputs.add(name=name, datatype=tensor.datatype, shape=tensor.shape or (1,))
+        parts += [RAW_OUTPUT, _varint(len(data)), data]
+    return b"".join([response.SerializeToString(), *parts])
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
 
 
 def write_tensors(response: messages.ModelInferResponse, tensors: Mapping[str, Tensor | RawTensor]) -> None:
