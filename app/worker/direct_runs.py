@@ -1,6 +1,6 @@
 """Callers in this very process: what a run passes on to them, and what serves them. Knows no protocol."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from types import MappingProxyType
 from typing import Protocol
@@ -26,15 +26,6 @@ class Listener(Protocol):
 
     def on_recorded(self, status: Status | None) -> None:
         """The end is in Postgres. None: it is not this worker's to record."""
-
-
-def once_opened(listener: Listener | None, step: Callable[[], object]) -> None:
-    """Takes the step when the prediction is written, which it nearly always is."""
-    opened = listener.opened if listener else None
-    if opened is None:
-        step()
-    else:
-        opened.add_done_callback(lambda _: step())
 
 
 def await_opened(listener: Listener | None) -> None:

@@ -268,6 +268,15 @@ class Run:
         return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)
 
 
+def once_opened(run: Run, step: Callable[[], object]) -> None:
+    """Takes the step when its prediction is written, which it nearly always is."""
+    opened = run.listener.opened if run.listener else None
+    if opened is None:
+        step()
+    else:
+        opened.add_done_callback(lambda _: step())
+
+
 def opening_logs(prediction: Prediction) -> str:
     """What was said to its caller when it was accepted."""
     return "".join(f"{warning}\n" for warning in prediction.warnings)

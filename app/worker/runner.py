@@ -26,13 +26,13 @@ from app.outbound.deadline import CallCanceled
 from app.services.predictions.attempts import Ending, HandBack
 from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.stored_values import INLINE_BYTES, facts_of
-from app.worker.direct_runs import NOBODY, Listeners, await_opened, once_opened
+from app.worker.direct_runs import NOBODY, Listeners, await_opened
 from app.worker.ending_writer import EndingWriter
 from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
-from app.worker.run import InFlight, Run, Stop, device_seconds
+from app.worker.run import InFlight, Run, Stop, device_seconds, once_opened
 from app.worker.run_preparer import RunPreparer
 from app.worker.run_tracer import Report
 from app.worker.runner_threads import RunnerThreads
@@ -222,7 +222,7 @@ class Runner:
     def _write(self, run: Run, ending: Ending) -> None:
         status, run.written_at = run.status, time.monotonic()
         once_opened(
-            run.listener,
+            run,
             lambda: self._ending_writer.write(
                 ending, lambda written: self._ended(run, status if written else None)
             ),
