@@ -12,7 +12,7 @@ PAPERS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *
 FENCE = re.compile(r"^```.*?^```", re.M | re.S)
 DIAGRAMS = ("flowchart", "sequenceDiagram", "stateDiagram-v2")
 OF_OTHERS = {"predictor.py"}  # what a model's folder holds
-FOLDERS = ("app", "scripts", "tests", "alembic")
+FOLDERS = ("app", "examples", "scripts", "tests", "alembic")
 
 
 def name_of(paper: Path) -> str:
