@@ -2,6 +2,7 @@
 attempt, so that nobody overwrites anybody."""
 
 import mimetypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import structlog
 from app.domain.errors import StorageFailed
 from app.domain.work import file_out, map_files
 from app.json_text import JsonText
+from app.outbound.deadline import CallCanceled
 from app.services.predictions.prediction_view import output_prefix
 from app.services.predictions.stored_values import StoredValues, output_key
 from app.storage.base import Storage
@@ -23,15 +25,25 @@ class Outputs:
     def __init__(self, storage: Storage) -> None:
         self._storage, self._values = storage, StoredValues(storage)
 
-    def store(self, output: Any, folder: Path, prediction_id: str, attempt: int) -> tuple[Any, int]:
+    def store(
+        self,
+        output: Any,
+        folder: Path,
+        prediction_id: str,
+        attempt: int,
+        is_unwanted: Callable[[], bool] = lambda: False,
+    ) -> tuple[Any, int]:
         """(The output with its file names replaced by storage keys, bytes of the files). Raises
-        StorageFailed."""
+        StorageFailed, CallCanceled when it `is_unwanted`: then nothing of it is left."""
         prefix = f"{output_prefix(prediction_id)}{attempt}/"
         sizes: dict[str, int] = {}
 
         def put(name: str) -> Any:
             key, size = self._put(name, folder, prefix)
             sizes[key] = size
+            if is_unwanted():
+                self._delete(prediction_id, list(sizes))
+                raise CallCanceled
             return file_out(key)
 
         return map_files(output, put), sum(sizes.values())
@@ -43,13 +55,20 @@ class Outputs:
         return key
 
     def forget_others(self, prediction_id: str, attempt: int) -> None:
-        """Deletes what other attempts have stored: nothing names it any more. What cannot be deleted now goes
-        with the prediction's data."""
+        """Deletes what other attempts have stored: nothing names it any more."""
         prefix = output_prefix(prediction_id)
         try:
             others = [key for key in self._storage.list(prefix) if not key.startswith(f"{prefix}{attempt}/")]
-            if others:
-                self._storage.delete(others)
+        except StorageFailed as error:
+            log.warning("old_files_left", prediction=prediction_id, reason=error.detail)
+        else:
+            self._delete(prediction_id, others)
+
+    def _delete(self, prediction_id: str, keys: list[str]) -> None:
+        """What cannot be deleted now goes with the prediction's data."""
+        try:
+            if keys:
+                self._storage.delete(keys)
         except StorageFailed as error:
             log.warning("old_files_left", prediction=prediction_id, reason=error.detail)
 

@@ -182,6 +182,12 @@ class Run:
             self.metrics = run_metrics(by_engine, submitted - self.began, now - submitted)
             self.metrics["device"] = device
 
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether its output need not be stored: its caller or its deadline has ended it meanwhile. What was
+        streamed stays its output."""
+        return self.stopped is Stop.CANCEL and not self.chunks
+
     def hand_back(self) -> HandBack | None:
         """How an ending that is no answer goes back to waiting; None for one that is to be recorded. A cancel
         is recorded only where the caller or a deadline asked for it."""

@@ -198,7 +198,9 @@ class Runner:
         """Its files first."""
         assert run.folder is not None
         if self._progress.is_ours(run):
-            output, run.file_bytes = self._outputs.store(run.output, run.folder, *run.fence[:2])
+            output, run.file_bytes = self._outputs.store(
+                run.output, run.folder, *run.fence[:2], lambda: run.is_unwanted
+            )
             self._record(run, output)
         else:
             self._ended(run, None)
@@ -213,6 +215,8 @@ class Runner:
 
     def _store_output(self, run: Run, output: Any, text: JsonText) -> None:
         """A long output is a file."""
+        if run.is_unwanted:
+            raise CallCanceled
         if self._progress.is_ours(run):
             key = self._outputs.store_value(text, run.prediction.id, run.prediction.attempt)
             self._write(run, run.as_ending(facts_of(output, text), len(text), key))

@@ -1,6 +1,7 @@
 """What is kept for how long: inputs, outputs, logs and files of predictions, uploads, webhooks that are done,
 the audit log."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from moving import claimed, ending, living_worker, now
 from sqlalchemy import text
 
 from app.composition_core import Core
+from app.domain.errors import StorageFailed
 from app.domain.predictions import Prediction
 
 
@@ -58,6 +60,28 @@ def test_a_predictions_data_goes_at_once_on_request_with_its_files_and_webhooks(
     assert nothing_is_left_of(core, one)
     assert run(core, "SELECT prediction_id FROM deliveries") == [other.id]
     assert not nothing_is_left_of(core, other)
+
+
+def test_files_that_cannot_be_deleted_keep_only_their_own_prediction(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core.limits = replace(core.limits, retention_hours=1.0)
+    kept, gone = ended(core), ended(core)
+    run(core, "UPDATE predictions SET completed_at = now() - interval '2 h'")
+    delete = core.storage.delete
+
+    def refuse_some(keys: Sequence[str]) -> None:
+        if any(kept.id in key for key in keys):
+            raise StorageFailed("This object is locked.")
+        delete(keys)
+
+    monkeypatch.setattr(core.storage, "delete", refuse_some)
+    core.recovery().sweep()
+    assert nothing_is_left_of(core, gone)
+    assert now(core, kept).data_removed_at is None
+    monkeypatch.undo()
+    core.recovery().sweep()
+    assert nothing_is_left_of(core, kept)
 
 
 def test_webhooks_that_are_done_go_after_a_month_and_those_that_are_not_stay(core: Core) -> None:

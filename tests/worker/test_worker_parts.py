@@ -202,6 +202,25 @@ def test_a_cancel_reaches_what_runs(parts: SimpleNamespace) -> None:
     assert rows(parts, ids)[0].status is Status.CANCELED
 
 
+def test_a_cancel_while_a_file_is_stored_ends_it_and_leaves_no_file(
+    parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids, storage = accept(parts, {"text": "not kept", "file": True}), parts.core.storage
+    put = storage.put
+
+    def cancel_meanwhile(key: str, *more: Any) -> None:
+        parts.core.lifecycle.cancel(ids)
+        parts.in_flight.cancel(ids)
+        put(key, *more)
+
+    monkeypatch.setattr(storage, "put", cancel_meanwhile)
+    start(parts)
+    parts.intake.on_message(ids[0])
+    eventually(all_ended(parts, ids))
+    assert (rows(parts, ids)[0].status, rows(parts, ids)[0].output) == (Status.CANCELED, None)
+    assert list(storage.list(f"outputs/{ids[0]}/")) == []
+
+
 def test_who_allows_less_time_than_the_version_has_it_canceled_with_the_reason(
     parts: SimpleNamespace,
 ) -> None:

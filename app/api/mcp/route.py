@@ -22,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.api.bodies import owner_of, read_checked
 from app.api.deps import Services, base_url, caller_of, limited_by_address, services_of
 from app.api.mcp.call_keys import SESSION, call_key
-from app.api.mcp.late_manager import LateManager
+from app.api.mcp.late_sessions import LateSessions
 from app.api.problems import encode_error, request_id_of, respond
 from app.domain.errors import Forbidden, InvalidRequest, LovageError
 from app.services.people.access import Principal
@@ -41,7 +41,7 @@ class McpRoutes:
 
     def __init__(self, models: tuple[str, ...], origins: Sequence[str], max_body: int) -> None:
         self._origins = frozenset(origins)
-        self._manager = LateManager(models, max_body)
+        self._sessions = LateSessions(models, max_body)
         self.routes = [
             Route(PATH, _Endpoint(self._serve), methods=["GET", "POST", "DELETE"], name="mcp"),
             Route(RESOURCE, describe_resource, methods=["GET"]),
@@ -51,7 +51,7 @@ class McpRoutes:
 
     def run(self) -> AbstractAsyncContextManager[None]:
         """While it is open, calls are served. Once."""
-        return self._manager.run()
+        return self._sessions.run()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -66,7 +66,7 @@ class McpRoutes:
         if isinstance(message, dict) and message.get("method") == "notifications/cancelled":
             await _cancel(services_of(request), caller, request, message)
         is_first = isinstance(message, dict) and message.get("method") == "initialize"
-        manager = await self._manager.get()
+        manager = await self._sessions.get()
         await manager.handle_request(scope, _replay(body, receive), _with_session(send) if is_first else send)
 
     async def _admit(self, request: Request) -> Principal:

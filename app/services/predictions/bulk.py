@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -31,9 +30,7 @@ from app.services.predictions.user_cancels import UserCancels
 
 T = TypeVar("T")
 MOST = 1_000  # predictions of one act
-# Submissions at once, which share INSERTs, and cancels in one transaction: other callers are not kept
-# waiting, and no more rows with inputs of up to 32 kB are read at once.
-SIDE_BY_SIDE = 64
+SIDE_BY_SIDE = 64  # submissions at once: they share INSERTs, and other callers are not kept waiting
 AT_ONCE_BYTES = 32_000_000  # of long inputs that are submitted at once
 
 
@@ -96,8 +93,8 @@ class Bulk:
     async def cancel(self, selection: Selection) -> BulkResult:
         """Cancels what has not ended; the running ones stop at their next step."""
         ids, following = await self._select(selection, ended=False)
-        for start in range(0, len(ids), SIDE_BY_SIDE):
-            await self._in_thread(partial(self._lifecycle.cancel, ids[start : start + SIDE_BY_SIDE]))
+        if ids:
+            await self._in_thread(lambda: self._lifecycle.cancel(ids))
         return BulkResult(canceled=ids, next=following)
 
     async def rerun(

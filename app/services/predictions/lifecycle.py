@@ -38,6 +38,7 @@ from app.services.predictions.webhook_outbox import WebhookOutbox
 
 log = structlog.get_logger(__name__)
 
+CANCEL_GROUP = 128  # predictions canceled in one transaction; each is read with up to 32 kB of input
 FEW = 8  # ends at once that are published with how they ended; the rows of more are read sooner as a group
 
 
@@ -175,7 +176,17 @@ class Lifecycle:
     def cancel(
         self, ids: Sequence[str], reason: str | None = None, *, waiting_only: bool = False
     ) -> dict[str, Prediction]:
-        """Waiting ones end at once; running ones are marked and workers notified, unless `waiting_only`."""
+        """Waiting ones end at once; running ones are marked and workers notified, unless `waiting_only`. A
+        transaction for every CANCEL_GROUP of them."""
+        groups = [ids[start : start + CANCEL_GROUP] for start in range(0, len(ids), CANCEL_GROUP)]
+        predictions: dict[str, Prediction] = {}
+        for group in groups:
+            predictions |= self._cancel_group(group, reason, waiting_only=waiting_only)
+        return predictions
+
+    def _cancel_group(
+        self, ids: Sequence[str], reason: str | None, *, waiting_only: bool
+    ) -> dict[str, Prediction]:
         with self._database.unit() as session:
             ended, marked = table.cancel(session, ids, reason, waiting_only=waiting_only)
             webhooks = self._outbox.write(session, ended, "completed")

@@ -6,7 +6,7 @@ reads, passed deadlines, expired data.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -31,6 +31,7 @@ from app.storage.base import Storage
 log = structlog.get_logger(__name__)
 
 LIMIT = 500  # rows a sweep takes at once: bounded work, the next sweep takes the rest
+RECOVER_GROUP = 128  # of them in one transaction; each is read with up to 32 kB of input
 NOTIFY_GROUP, NOTIFY_GROUPS = 2_000, 10
 LISTS_SECONDS = 60.0
 KEEP_WORKERS_DAYS = 7
@@ -110,11 +111,18 @@ class Recovery:
         alive = {worker.pinned for worker in live if not worker.draining}
         for worker in closed_workers:
             log.warning("worker_dead", worker=str(worker), silent_seconds=self._limits.dead_after)
-        return self._lifecycle.recover(
-            self._limits.dead_after,
-            LIMIT,
-            lambda queue: queue_names.device_class(queue) if "@" in queue and queue not in alive else None,
+        return self._take_from_dead(
+            lambda queue: queue_names.device_class(queue) if "@" in queue and queue not in alive else None
         )
+
+    def _take_from_dead(self, other_queue: Callable[[str], str | None]) -> int:
+        taken = 0
+        while taken < LIMIT:
+            group = self._lifecycle.recover(self._limits.dead_after, RECOVER_GROUP, other_queue)
+            taken += group
+            if group < RECOVER_GROUP:
+                break
+        return taken
 
     def _delete_unread_lists(self, live: Sequence[WorkerFacts]) -> None:
         """Now and then: it looks at every key in Redis."""

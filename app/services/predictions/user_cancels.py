@@ -21,7 +21,7 @@ from app.services.predictions.lifecycle import Lifecycle
 
 log = structlog.get_logger(__name__)
 
-GROUP = 128  # predictions canceled in one transaction; each is read with up to 32 kB of input
+GROUP = 500  # predictions of one statement that finds them
 CALL_SECONDS, SWEEP_SECONDS = 5.0, 2.0
 USERS = 10  # of one sweep
 # What another process accepts while it still trusts a key of a disabled account is canceled, too.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 
-class LateManager:
+class LateSessions:
     """For one event loop. `models` are tools of their own, `max_body` is in bytes."""
 
     def __init__(self, models: tuple[str, ...], max_body: int) -> None:
@@ -21,7 +21,7 @@ class LateManager:
     async def run(self) -> AsyncIterator[None]:
         """While it is open, calls are served. Once."""
         self._closing = asyncio.Event()
-        self._manager = asyncio.get_running_loop().create_future()
+        self._sessions = asyncio.get_running_loop().create_future()
         try:
             yield
         finally:
@@ -33,19 +33,19 @@ class LateManager:
         """The manager, running."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep())
-        return await asyncio.shield(self._manager)
+        return await asyncio.shield(self._sessions)
 
     async def _keep(self) -> None:
         """The manager must be closed by the task that has opened it."""
         try:
             manager = await asyncio.to_thread(self._make)
             async with manager.run():
-                self._manager.set_result(manager)
+                self._sessions.set_result(manager)
                 await self._closing.wait()
         except Exception as error:  # whoever waits gets it, and the platform goes on
-            if self._manager.done():
+            if self._sessions.done():
                 raise
-            self._manager.set_exception(error)
+            self._sessions.set_exception(error)
 
     def _make(self) -> "StreamableHTTPSessionManager":
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
