@@ -182,12 +182,6 @@ class Run:
             self.metrics = run_metrics(by_engine, submitted - self.began, now - submitted)
             self.metrics["device"] = device
 
-    @property
-    def is_unwanted(self) -> bool:
-        """Whether its output need not be stored: its caller or its deadline has ended it meanwhile. What was
-        streamed stays its output."""
-        return self.stopped is Stop.CANCEL and not self.chunks
-
     def hand_back(self) -> HandBack | None:
         """How an ending that is no answer goes back to waiting; None for one that is to be recorded. A cancel
         is recorded only where the caller or a deadline asked for it."""
@@ -272,6 +266,12 @@ class Run:
         generation = None if output is None else self.generation
         logs = self.logs if "logs" in changed else None
         return ProgressUpdate(*self.fence, output, logs, self.progress, generation, events, number)
+
+
+def is_unwanted(run: Run) -> bool:
+    """Whether its output need not be stored: its caller or its deadline has ended it meanwhile. What was
+    streamed stays its output."""
+    return run.stopped is Stop.CANCEL and not run.chunks
 
 
 def once_opened(run: Run, step: Callable[[], object]) -> None:

@@ -32,7 +32,7 @@ from app.worker.identity import WorkerIdentity
 from app.worker.outputs import Outputs
 from app.worker.preparation import Preparation, ReadyVersion, RunOptions
 from app.worker.progress_saver import ProgressSaver
-from app.worker.run import InFlight, Run, Stop, device_seconds, once_opened
+from app.worker.run import InFlight, Run, Stop, device_seconds, is_unwanted, once_opened
 from app.worker.run_preparer import RunPreparer
 from app.worker.run_tracer import Report
 from app.worker.runner_threads import RunnerThreads
@@ -198,9 +198,8 @@ class Runner:
         """Its files first."""
         assert run.folder is not None
         if self._progress.is_ours(run):
-            output, run.file_bytes = self._outputs.store(
-                run.output, run.folder, *run.fence[:2], lambda: run.is_unwanted
-            )
+            stored = self._outputs.store(run.output, run.folder, *run.fence[:2], partial(is_unwanted, run))
+            output, run.file_bytes = stored
             self._record(run, output)
         else:
             self._ended(run, None)
@@ -215,8 +214,6 @@ class Runner:
 
     def _store_output(self, run: Run, output: Any, text: JsonText) -> None:
         """A long output is a file."""
-        if run.is_unwanted:
-            raise CallCanceled
         if self._progress.is_ours(run):
             key = self._outputs.store_value(text, run.prediction.id, run.prediction.attempt)
             self._write(run, run.as_ending(facts_of(output, text), len(text), key))

@@ -90,7 +90,7 @@ def test_health_readiness_and_status(client: httpx.Client) -> None:
         (("ls",), 0, "demo/echo"),
         (("get", "zzz"), 2, "no id of your latest 500 predictions begins with it"),
         (("get", "0"), 2, "ids of your latest 500 predictions begin with it"),
-        (("run", "echo", "-i", "text=x"), 2, "echo: must be owner/name, owner/name:version or"),
+        (("run", "Echo!", "-i", "text=x"), 2, "Echo!: must be owner/name, owner/name:version,"),
         (("stats", "demo/echo:0000"), 2, "no id of the versions of demo/echo begins with it"),
         (("run", "demo/echo:", "-i", "text=x"), 2, "no id of the versions of demo/echo begins with it"),
         (("run", "demo/minilm", "-i", "text=one line"), 0, ", "),

@@ -188,7 +188,7 @@ def candidates(client: httpx.Client) -> list[dict[str, object]]:
         (("route", "demo/echo"), 0, "cpu"),
         (("route", "demo/echo", "--json"), 0, '"candidates"'),
         (("route", "demo/echo", "--strategy", "by-dice"), 2, "must be one of affinity"),
-        (("route", "nonsense"), 2, "owner/name"),
+        (("route", "non/sen/se"), 2, "owner/name"),
         (("route", "demo/nothing"), 1, "could not be found"),
     ],
 )

@@ -178,22 +178,16 @@ class Lifecycle:
     ) -> dict[str, Prediction]:
         """Waiting ones end at once; running ones are marked and workers notified, unless `waiting_only`. A
         transaction for every CANCEL_GROUP of them."""
-        groups = [ids[start : start + CANCEL_GROUP] for start in range(0, len(ids), CANCEL_GROUP)]
         predictions: dict[str, Prediction] = {}
-        for group in groups:
-            predictions |= self._cancel_group(group, reason, waiting_only=waiting_only)
-        return predictions
-
-    def _cancel_group(
-        self, ids: Sequence[str], reason: str | None, *, waiting_only: bool
-    ) -> dict[str, Prediction]:
-        with self._database.unit() as session:
-            ended, marked = table.cancel(session, ids, reason, waiting_only=waiting_only)
-            webhooks = self._outbox.write(session, ended, "completed")
-            predictions = table.get(session, ids)
-        self._notify_ended(ended)
-        self._notifier.cancel(marked)
-        self._notifier.deliveries(webhooks)
+        for start in range(0, len(ids), CANCEL_GROUP):
+            group = ids[start : start + CANCEL_GROUP]
+            with self._database.unit() as session:
+                ended, marked = table.cancel(session, group, reason, waiting_only=waiting_only)
+                webhooks = self._outbox.write(session, ended, "completed")
+                predictions |= table.get(session, group)
+            self._notify_ended(ended)
+            self._notifier.cancel(marked)
+            self._notifier.deliveries(webhooks)
         return predictions
 
     def hand_back(self, hand_backs: Sequence[HandBack]) -> Sequence[Prediction]:
@@ -228,13 +222,9 @@ class Lifecycle:
             ]
             handed_back = self._hand_back(session, hand_backs, held, other_queue)
         self._notify_handed_back(handed_back)
-        for hand_back in hand_backs:
-            log.warning(
-                "taken_from_dead_worker",
-                **held[hand_back.id].log_names,
-                attempt=hand_back.attempt,
-                worker=str(hand_back.worker),
-            )
+        for taken in hand_backs:
+            names = held[taken.id].log_names
+            log.warning("taken_from_dead_worker", **names, attempt=taken.attempt, worker=str(taken.worker))
         return len(hand_backs)
 
     def _hand_back(
