@@ -3,7 +3,7 @@
 import signal
 import ssl
 import sys
-import time
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,6 @@ from app.settings import Settings, load
 if TYPE_CHECKING:
     from app.worker.process import AcceleratorWorker, CourierProcess
 
-BACKENDS_LOOK_SECONDS = 2.0  # of a gateway worker that has nothing to do yet
 CLOCK_SILENCE_SECONDS = 15.0  # after which a clock is not ready: Redis takes no sweeps
 PANEL = "Processes (what `lovage up` and the containers start)"
 
@@ -125,7 +124,7 @@ def worker(
     if backends:
         if not settings.enable_backends:
             stop("ENABLE_BACKENDS is off: there is no gateway worker.", EXIT_USAGE)
-        _await_backends(settings)
+        _await_backends(settings.database_url)
     from app import composition_worker as composition
     from app.broker.celery_worker import serve
 
@@ -140,22 +139,16 @@ def worker(
     serve(process.celery, process.queues, process.hostname, process.drain, settings.log_level)
 
 
-def _await_backends(settings: Settings) -> None:
+def _await_backends(url: str) -> None:
     """Returns when a backend is registered: until then a process that calls them needs no more than this."""
-    from app.db import backends
-    from app.db.session import Database, connect
+    from app.db.first_backend import await_first_backend
 
-    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    database = Database(connect(settings.database_url, pool=1, application="lovage-gateway"))
-    try:
-        while True:
-            with suppress(Unavailable), database.unit() as session:
-                if backends.any_exists(session):
-                    return
-            time.sleep(BACKENDS_LOOK_SECONDS)
-    finally:
-        database.close()
-        signal.signal(signal.SIGTERM, former)
+    given_up = threading.Event()
+    former = signal.signal(signal.SIGTERM, lambda *_: given_up.set())
+    is_needed = await_first_backend(url, given_up)
+    signal.signal(signal.SIGTERM, former)
+    if not is_needed:
+        sys.exit(0)
 
 
 def clock() -> None:

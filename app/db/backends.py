@@ -25,11 +25,6 @@ def by_name(session: Session, name: str) -> Backend | None:
     return to_object(Backend, row) if row else None
 
 
-def any_exists(session: Session) -> bool:
-    """Whether there is one at all."""
-    return session.scalars(select(BackendRow.id).limit(1)).first() is not None
-
-
 def add(session: Session, backend: NewBackend) -> Backend:
     """Inserts at once. Raises IntegrityError when the name is taken."""
     row = BackendRow(**values_of(backend))

@@ -1,5 +1,5 @@
-"""Waits until a backend is registered, over one connection of its own. For the launcher, which needs nothing
-else of the database: on psycopg2 alone."""
+"""Waits until a backend is registered, over one connection of its own. For the launcher, and for a gateway
+worker that was started before: they need nothing else of the database yet, so it is on psycopg2 alone."""
 
 import threading
 from contextlib import closing
@@ -31,7 +31,7 @@ def _connect(dsn: str) -> "psycopg2.extensions.connection":
     connection = psycopg2.connect(
         dsn,
         connect_timeout=CONNECT_SECONDS,
-        application_name="lovage-up",
+        application_name="lovage-await-backend",
         options="-c statement_timeout=5000",
         keepalives_idle=10,
     )

@@ -2,6 +2,7 @@
 files, storing output files, hand-backs) runs on a few threads of its own kind, the rest on the engine's.
 Knows no Celery."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -270,7 +271,7 @@ def _log_end(run: Run, status: Status | None) -> None:
     if status is Status.FAILED:
         code = run.ending.code if isinstance(run.ending, Failed) else "crashed"
         log.info("prediction_failed", **prediction.log_names, model=prediction.model, code=code)
-    elif status is not None:
+    elif status is not None and logging.root.isEnabledFor(logging.DEBUG):  # one for every prediction
         log.debug("prediction_ended", **prediction.log_names, model=prediction.model, status=status.value)
 
 

@@ -67,29 +67,35 @@ def generate(document: bytes) -> ModuleType:
     return importlib.import_module(PACKAGE)
 
 
-def call_each(package: ModuleType) -> set[str]:
-    """The tags of which one call answered with a model of the document."""
-    client = package.AuthenticatedClient(base_url=URL, token=KEY, raise_on_unexpected_status=True)
-    types = importlib.import_module(PACKAGE + ".types")
-    text = {"model": TEXT, "messages": HELLO}
-    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}
-    file = types.File(payload=io.BytesIO(b"hello"), file_name="hello.txt", mime_type="text/plain")
-    owner, _, name = TEXT.partition("/")
-    answers: dict[str, Any] = {}
+class Caller:
+    """Calls by the generated client; `answered`: the tags of which one call answered with a model of the
+    document."""
 
-    def call(tag: str, operation: str, body: Any = None, **more: Any) -> Any:
+    def __init__(self, package: ModuleType) -> None:
+        self._client = package.AuthenticatedClient(base_url=URL, token=KEY, raise_on_unexpected_status=True)
+        self.answered: set[str] = set()
+
+    def __call__(self, tag: str, operation: str, body: Any = None, **more: Any) -> Any:
         module = importlib.import_module(f"{PACKAGE}.api.{tag}.{operation}")
         if isinstance(body, dict):
             more["body"] = module._get_kwargs.__annotations__["body"].from_dict(body)
         elif body is not None:
             more["body"] = body
-        answer = module.sync(client=client, **more)
+        answer = module.sync(client=self._client, **more)
         assert answer is not None, operation
         assert "Problem" not in type(answer).__name__, answer
         assert "Error" not in type(answer).__name__, answer
-        answers[tag] = answer
+        self.answered.add(tag)
         return answer
 
+
+def call_each(package: ModuleType) -> set[str]:
+    """The tags of which one call answered."""
+    call, types = Caller(package), importlib.import_module(PACKAGE + ".types")
+    text = {"model": TEXT, "messages": HELLO}
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}
+    file = types.File(payload=io.BytesIO(b"hello"), file_name="hello.txt", mime_type="text/plain")
+    owner, _, name = TEXT.partition("/")
     assert call("accounts", "account_get").username
     assert call("anthropic", "anthropic_messages_create", {**text, "max_tokens": 4}).content
     assert call("backends", "backends_list").results == []
@@ -110,7 +116,7 @@ def call_each(package: ModuleType) -> set[str]:
     vectors = call("tei", "tei_model_embed", {"inputs": ["a", "b"]}, owner=maker, name=embedder)
     assert len(vectors) == 2
     assert call("webhooks", "webhooks_secret").key
-    return set(answers)
+    return call.answered
 
 
 if __name__ == "__main__":
