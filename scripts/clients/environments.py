@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scripts.clients.suite_files import Suite
 
-ENVIRONMENTS = Path(sys.prefix) / "clients"
+ENVIRONMENTS = Path(sys.prefix).resolve() / "clients"  # their programs name it, and a link to it may go
 INSTALL_SECONDS = 900  # the largest brings some hundred packages
 Command = list[str | Path]
 

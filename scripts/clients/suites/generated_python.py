@@ -53,10 +53,10 @@ def generate(document: bytes) -> ModuleType:
     """The package, made anew in the scratch folder."""
     source = Path(SCRATCH) / "openapi.json"
     source.write_bytes(document)
-    tool = Path(sys.executable).parent / "openapi-python-client"
     target = Path(SCRATCH) / PACKAGE
-    command = [tool, "generate", "--path", source, "--meta", "none", "--output-path", target]
-    path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
+    options = ["--path", source, "--meta", "none", "--output-path", target]
+    command = [sys.executable, "-m", "openapi_python_client", "generate", *options]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of the formatter it calls
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
     )
