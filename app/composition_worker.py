@@ -230,8 +230,8 @@ def build_parts(
     )
     if core.tracing:
         runner.report = RunTracer(core.tracing, options.label, runner.report).write
-    draining = Draining(intake, runner.in_flight, settings.worker_grace_seconds)
-    heartbeat.on_fleet_state = draining.apply
+    heartbeat.on_fleet_state = Draining(intake, runner.in_flight, settings.worker_grace_seconds).apply
+    heartbeat.downloads = preparation.downloads
     preloader = ModelPreloader(core.database, engine, preparation, post.facts)
     listener = build_listener(core, runner.in_flight, preloader, heartbeat)
     outer = (intake, heartbeat, recovery, preloader, listener)

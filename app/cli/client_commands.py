@@ -22,6 +22,7 @@ from app.cli.connection import (
     stop,
 )
 from app.cli.lookups import find_prediction, name_version
+from app.cli.model_versions import size
 from app.domain.phases import PHASES
 
 PANEL = "Predictions"
@@ -119,7 +120,7 @@ def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
             prediction: dict[str, Any] = api.call("GET", f"/v1/predictions/{prediction_id}")
             if prediction["status"] in TERMINAL:
                 break
-            line.update(f"{_phase(prediction)} · {time.monotonic() - began:.0f} s")
+            line.update(f"{phase(prediction)} · {time.monotonic() - began:.0f} s")
             time.sleep(POLL_SECONDS if time.monotonic() - began > 1 else POLL_SECONDS / 4)
     if not quiet and console.is_terminal:
         seconds = prediction["metrics"].get("total_time", 0)
@@ -127,9 +128,16 @@ def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
     return prediction
 
 
-def _phase(prediction: dict[str, Any]) -> str:
+def phase(prediction: dict[str, Any]) -> str:
+    """What it is doing, as one line says it."""
+    waiting, position = prediction.get("waiting_for") or {}, prediction.get("queue") or {}
+    if state := waiting.get("state"):
+        share = f", {waiting['percent']} % of {size(waiting['total_bytes'])}" if "percent" in waiting else ""
+        return f"{state} the model on {waiting['worker']}{share}"
     if prediction["status"] == "starting":
-        return "queued"
+        number = f", number {position['position']}" if position.get("position") else ""
+        starts = position.get("starts_in_seconds")
+        return f"queued{number}" + (f", starts in about {starts['p50']:.0f} s" if starts else "")
     if steps := prediction.get("progress"):
         return f"running, step {steps['done']} of {steps['total']}"
     lines = (prediction["logs"] or "").strip().splitlines()

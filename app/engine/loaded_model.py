@@ -6,7 +6,8 @@ from typing import Any
 
 from app.engine import deadlines
 from app.engine.capacity import DEFAULT_BATCH_SIZE, UNMEASURED
-from app.engine.model_states import BackingOff, Ready
+from app.engine.memory import pss
+from app.engine.model_states import BackingOff, Loading, Ready
 from app.engine.model_supervisor import ModelSupervisor
 
 UNRESPONSIVE = "unresponsive"
@@ -16,8 +17,9 @@ UNRESPONSIVE = "unresponsive"
 class LoadedModel:
     """A snapshot. `state` is loading, ready, unresponsive (its process gives no sign of life), failed (its
     last load did) or unhealthy (of these `reason` and `retry_in` seconds say more), or absent; `bytes` is the
-    measured share of memory (PSS, or the weights on an accelerator); `in_use` counts the items that have no
-    ending yet; `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one item took it
+    measured share of memory (PSS, or the weights on an accelerator), of one that loads what is reserved, of
+    which it has `loaded_bytes` by now (0: not known); `in_use` counts the items that have no ending yet;
+    `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one item took it
     lately; `limit` how many it holds at most; `facts` what was chosen and measured at its load."""
 
     version: str
@@ -36,6 +38,7 @@ class LoadedModel:
     pace: float = 0.0
     limit: int = UNMEASURED
     facts: dict[str, Any] = field(default_factory=dict)
+    loaded_bytes: int = 0
 
 
 def status_of(supervisor: ModelSupervisor) -> str:
@@ -65,9 +68,18 @@ def trouble_of(supervisor: ModelSupervisor, now: float) -> tuple[str, float]:
     return health.reason, max(0.0, health.until - now)
 
 
+def loaded_bytes(supervisor: ModelSupervisor) -> int:
+    """How much memory a model that loads has by now; 0 when it has no process or none of its own memory."""
+    state = supervisor.state
+    if not isinstance(state, Loading) or state.link is None:
+        return 0
+    return pss(state.link.pid) if supervisor.record.spec.device.startswith("cpu") else 0
+
+
 def describe(supervisor: ModelSupervisor) -> LoadedModel:
     """Measures the process's memory."""
     supervisor.state.measure(supervisor.record)
+    loaded = loaded_bytes(supervisor)
     with supervisor.lock:
         now = time.monotonic()
         record, state = supervisor.record, supervisor.state
@@ -90,4 +102,5 @@ def describe(supervisor: ModelSupervisor) -> LoadedModel:
             pace=record.pace,
             limit=record.limit,
             facts=ready.facts if ready else {},
+            loaded_bytes=loaded,
         )

@@ -26,6 +26,7 @@ from app.services.predictions.lifecycle import Lifecycle
 from app.services.predictions.recovery import Recovery
 from app.worker.handover import Handover
 from app.worker.identity import WorkerIdentity
+from app.worker.preparation import DownloadProgress
 from app.worker.run import InFlight
 from app.worker.work_engine import WorkEngine
 
@@ -98,9 +99,25 @@ def as_published(model: LoadedModel) -> dict[str, Any]:
         "limit": model.limit,
         "pinned": model.pinned,
     }
+    if model.loaded_bytes:
+        values |= {"arrived_bytes": model.loaded_bytes, "expected_bytes": model.bytes}
     return (
         {**values, "reason": model.reason, "retry_in": round(model.retry_in, 1)} if model.reason else values
     )
+
+
+def as_download(download: DownloadProgress) -> dict[str, Any]:
+    """What the fleet knows of a version whose files are on their way to this worker, and take no memory."""
+    return {
+        "version": download.version,
+        "model": download.model,
+        "state": "downloading",
+        "bytes": 0,
+        "arrived_bytes": download.bytes,
+        "expected_bytes": download.total_bytes,
+        "in_use": 0,
+        "pinned": False,
+    }
 
 
 class Heartbeat:
@@ -130,6 +147,7 @@ class Heartbeat:
         self._published_as_busy = False
         self._saved_facts: dict[str, dict[str, Any]] = {}
         self.on_fleet_state: Callable[..., None] = lambda **_: None
+        self.downloads: Callable[[], Sequence[DownloadProgress]] = tuple
         self._due_now = False
         self._stop = threading.Event()
         # A sweep may take long (a slow storage); nobody may take this worker for dead meanwhile.
@@ -190,7 +208,7 @@ class Heartbeat:
                 session,
                 self._identity.id,
                 running=len(running),
-                models=[as_published(model) for model in loaded],
+                models=[*map(as_published, loaded), *map(as_download, self._absent_downloads(loaded))],
             )
             held = predictions.held(session, self._identity.id)
             paused = platform_facts.get(session, platform_facts.PAUSED_QUEUES)
@@ -206,6 +224,11 @@ class Heartbeat:
             self._drop_taken(running - held_here)
         else:
             self._renew()
+
+    def _absent_downloads(self, loaded: Sequence[LoadedModel]) -> list[DownloadProgress]:
+        """Those of versions that the engine does not know: each version is published once."""
+        known = {model.version for model in loaded}
+        return [download for download in self.downloads() if download.version not in known]
 
     def _save_facts(self, loaded: Sequence[LoadedModel]) -> None:
         """What a load has measured and chosen (dtype, batches) is written to its version, once for each

@@ -20,7 +20,7 @@ from app.domain.versions import Source, parse_source, too_large
 from app.outbound.deadline import CallCanceled
 from app.outbound.model_download import Download, DownloadJob
 from app.storage.base import Storage
-from app.worker.model_store import ModelStore
+from app.worker.model_store import ModelStore, size_of
 from app.worker.uploaded_models import UploadedModel
 
 log = structlog.get_logger(__name__)
@@ -81,6 +81,16 @@ class ModelFiles:
                 self._threads.submit(self._run, key, download)
             return download.join(log_line)
 
+    def downloaded(self, source_text: str, fingerprint: str = "") -> tuple[int, int] | None:
+        """(bytes that are here, bytes in all) of a source that is being downloaded; (0, 0) before its files
+        are listed, None for one that is not."""
+        folder = self._store_folder(parse_source(source_text), fingerprint)
+        with self._lock:
+            download = self._downloads.get(str(folder))
+        if download is None:
+            return None
+        return (min(size_of(folder), download.bytes), download.bytes) if download.bytes else (0, 0)
+
     def _folder(self, source: Source) -> Path:
         folder = Path(source.location).resolve()
         if not any(folder.is_relative_to(root) for root in self._options.roots):
@@ -139,6 +149,7 @@ class ModelFiles:
                 " again, which makes a new version of it, or put its objects back as they were."
             )
         self._store.free_space(shared.folder, total)
+        shared.bytes = total
         shared.log(f"Downloading {shared.source}: {len(files)} files, {megabytes(total)}\n")
         sizes = dict(files)
         for number, name in enumerate(process.fetch(files), 1):
@@ -155,6 +166,7 @@ class ModelFiles:
         check_files(shared, chosen, self._options.max_bytes)
         total, names = sum(size for _, size in chosen), {name for name, _ in chosen}
         self._store.free_space(shared.folder, total)
+        shared.bytes = total
         shared.log(f"Fetching {shared.source}: {len(chosen)} files, {megabytes(total)}\n")
         for number, file in enumerate(files):
             if file.name in names:
@@ -189,11 +201,12 @@ class ModelFiles:
 
 
 class SharedDownload:
-    """One source that is being downloaded, and who waits for it."""
+    """One source that is being downloaded, and who waits for it. `bytes` of all its files, 0 until they are
+    listed."""
 
     def __init__(self, source: Source, folder: Path, fingerprint: str = "") -> None:
         self.source, self.folder = source, folder
-        self.fingerprint = fingerprint
+        self.fingerprint, self.bytes = fingerprint, 0
         self._waiting: list[tuple[Future[str], LogLine]] = []
 
     def join(self, log_line: LogLine) -> "Future[str]":

@@ -76,7 +76,7 @@ class ModelStore:
 
     def complete(self, folder: Path) -> None:
         """All of it is there."""
-        (folder / DONE_MARK).write_text(str(_size_of(folder)))
+        (folder / DONE_MARK).write_text(str(size_of(folder)))
 
     def free_space(self, folder: Path, size: int) -> None:
         """Removes what has been unused for longest until `size` more bytes fit. Raises ModelUnavailable when
@@ -96,7 +96,7 @@ class ModelStore:
             )
 
     def _missing(self, folder: Path, size: int) -> int:
-        there = _size_of(folder)
+        there = size_of(folder)
         usage = shutil.disk_usage(self._cache)
         kept_free = 0 if self._budget else min(int(usage.total * FREE_SHARE), FREE_BYTES)
         missing = size - there - (usage.free - kept_free)
@@ -167,10 +167,11 @@ def _last_use(folder: Path) -> float:
 def _recorded_size(folder: Path) -> int:
     with contextlib.suppress(OSError, ValueError):
         return int((folder / DONE_MARK).read_text())
-    return _size_of(folder)
+    return size_of(folder)
 
 
-def _size_of(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of all files in it; links count nothing."""
     size = 0
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):  # removed meanwhile

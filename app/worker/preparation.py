@@ -35,6 +35,16 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadProgress:
+    """A version whose files are on their way: `bytes` of `total_bytes`, which is 0 until they are listed."""
+
+    version: str
+    model: str
+    bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReadyVersion:
     """A version whose files are on this machine. `file_inputs`: names of the inputs that may name files;
     `timeout` in seconds of running."""
@@ -61,16 +71,29 @@ class Preparation:
         self._inputs, self._options = inputs, options
         self.whole_input = long_inputs.whole_input
         self.ready: dict[str, ReadyVersion] = {}
+        self._downloading: dict[str, Version] = {}
 
     def fetch(self, version_id: str, log: Callable[[str], None]) -> "Future[ReadyVersion]":
         """Looks the version up, and has its files brought here; `log` is given the lines of a download.
         Cancel the future to wait no longer. Raises ModelUnavailable, and so does the future."""
         version = self._versions.get(version_id)
         folder = self._model_files.fetch(version.source, log, version.fingerprint)
+        if not folder.done():
+            self._downloading[version_id] = version
         ready: Future[ReadyVersion] = Future()
         ready.add_done_callback(lambda _: folder.cancel())  # does nothing to one that is done
         folder.add_done_callback(lambda _: self._pass_on(version, folder, ready))
         return ready
+
+    def downloads(self) -> list[DownloadProgress]:
+        """What is being downloaded just now."""
+        downloads = []
+        for version in list(self._downloading.values()):
+            if (progress := self._model_files.downloaded(version.source, version.fingerprint)) is None:
+                self._downloading.pop(version.id, None)
+            else:
+                downloads.append(DownloadProgress(version.id, version.model, *progress))
+        return downloads
 
     def _pass_on(self, version: Version, folder: "Future[str]", ready: "Future[ReadyVersion]") -> None:
         if not ready.set_running_or_notify_cancel():

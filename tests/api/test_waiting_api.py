@@ -125,9 +125,14 @@ def test_a_prediction_says_what_keeps_it_from_running(ada: Person, echo, worker)
     url = f"/v1/predictions/{created['id']}"
     eventually(lambda: ada.http.get(url).json()["status"] == "processing")
     assert "waiting_for" not in ada.http.get(url).json()
-    worker.publish_models({"version": created["version"], "model": "ada/echo", "state": "loading"})
-    loading = {"what": "model", "name": "ada/echo", "worker": "cpu@testhost"}
+    model = {"version": created["version"], "model": "ada/echo"}
+    worker.publish_models({**model, "state": "loading"})
+    loading = {"what": "model", "name": "ada/echo", "worker": "cpu@testhost", "state": "loading"}
     eventually(lambda: ada.http.get(url).json().get("waiting_for") == loading)
+    sizes = {"arrived_bytes": 750, "expected_bytes": 1_000}
+    worker.publish_models({**model, "state": "downloading", **sizes})
+    coming = {**loading, "state": "downloading", "bytes": 750, "total_bytes": 1_000, "percent": 75}
+    eventually(lambda: ada.http.get(url).json().get("waiting_for") == coming)
     worker.publish_models({"version": created["version"], "model": "ada/echo", "state": "ready"})
     eventually(lambda: "waiting_for" not in ada.http.get(url).json())
     waiting = ada.http.get(f"/v1/predictions/{ada.run('ada/echo', text='behind it')['id']}").json()

@@ -157,7 +157,17 @@ def test_a_model_is_downloaded_by_the_real_client_with_progress_and_runs(
     settings: Settings, hub: Hub
 ) -> None:
     said: list[str] = []
-    folder = Path(sources(settings, hub.url).fetch(f"hf:demo/words@{COMMIT}", said.append).result())
+    files, source, seen = sources(settings, hub.url), f"hf:demo/words@{COMMIT}", set()
+
+    def listen(text: str) -> None:
+        said.append(text)
+        seen.add(files.downloaded(source))
+
+    folder = Path(files.fetch(source, listen).result())
+    total = sum(file.stat().st_size for file in (SHIPPED / "words").iterdir())
+    assert seen <= {(here, total) for here, _ in seen if 0 <= here <= total}
+    assert max(seen)[0] > 0
+    assert files.downloaded(source) is None
     assert said[0].startswith("Downloading hf:demo/words")
     assert any("model.safetensors" in line for line in said)
     model = TextGeneration.load(ModelSpec("v", "a/b", "text-generation", path=str(folder)))
@@ -336,6 +346,8 @@ def test_a_worker_waits_for_one_models_files_and_goes_on_with_all_else(
         parts.intake.start()
         parts.intake.on_message(waiting[0])
         eventually(lambda: len(parts.in_flight) == 12)
+        [download] = parts.preparation.downloads()
+        assert (download.version, download.bytes, download.total_bytes) == (far, 0, 0)
         others = accept(parts, *({"text": "y", "file": True} for _ in range(4)))
         parts.core.lifecycle.cancel(waiting[:6])
         parts.in_flight.cancel(waiting[:6])
@@ -348,6 +360,7 @@ def test_a_worker_waits_for_one_models_files_and_goes_on_with_all_else(
         parts.core.lifecycle.cancel(waiting)
         parts.in_flight.cancel(waiting)
         eventually(lambda: not parts.in_flight)
+        eventually(lambda: not parts.preparation.downloads())
 
 
 def far_version(parts: SimpleNamespace) -> str:

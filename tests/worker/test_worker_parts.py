@@ -1,6 +1,7 @@
 """From a message to the recorded end, inside one worker."""
 
 import os
+import secrets
 import subprocess
 import tempfile
 import threading
@@ -23,9 +24,10 @@ from app.broker import messages, names
 from app.broker.queue_lists import message_id_of
 from app.coalesce import GROUP_BYTES
 from app.db import predictions as table
+from app.db import workers
 from app.domain.errors import DatabaseRefused, Unavailable
 from app.domain.predictions import Prediction, Status, new_id
-from app.domain.work import LONGEST_ERROR, Canceled, Failed
+from app.domain.work import LONGEST_ERROR, Canceled, Failed, ModelSpec
 from app.engine import devices
 from app.engine.engine import Engine
 from app.json_text import JsonText
@@ -36,7 +38,7 @@ from app.worker.ending_writer import EndingWriter
 from app.worker.handover import Handover
 from app.worker.heartbeat import Heartbeat, Post
 from app.worker.intake import LOOK_ANYWAY_SECONDS
-from app.worker.preparation import file_inputs, may_write_files
+from app.worker.preparation import DownloadProgress, file_inputs, may_write_files
 from app.worker.run import Run, Stop
 from app.worker.scratch import SCRATCH, remove_scratch_of_the_dead
 
@@ -358,6 +360,26 @@ def heartbeat(parts: SimpleNamespace, seconds: float = 5.0, recovery: Any = None
     )
     made.register()
     return made
+
+
+def test_the_fleet_reads_how_far_a_models_download_and_its_load_are(parts: SimpleNamespace) -> None:
+    heart = heartbeat(parts)
+    heart.downloads = lambda: [DownloadProgress("v" * 64, "ada/far", 30, 40)]
+    spec = ModelSpec(secrets.token_hex(32), "ada/slow", "echo", config={"load_seconds": 0.8})
+    threading.Thread(target=parts.engine.load, args=[spec]).start()
+
+    def published() -> dict[str, dict[str, Any]]:
+        heart._beat()
+        with parts.core.database.unit() as session:
+            [worker] = workers.live(session, 60.0)
+        return {model["model"]: model for model in worker.models}
+
+    coming = eventually(lambda: (models := published()).get("ada/slow", {}).get("arrived_bytes") and models)
+    assert (coming["ada/far"]["arrived_bytes"], coming["ada/far"]["expected_bytes"]) == (30, 40)
+    assert coming["ada/far"]["bytes"] == 0, "files take no memory"
+    assert coming["ada/slow"]["state"] == "loading"
+    assert coming["ada/slow"]["expected_bytes"] > 0
+    eventually(lambda: "arrived_bytes" not in published()["ada/slow"])
 
 
 def test_a_claim_that_was_never_begun_goes_back_to_waiting(parts: SimpleNamespace) -> None:

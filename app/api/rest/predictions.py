@@ -300,7 +300,8 @@ async def get_prediction(request: Request, prediction_id: str) -> Response:
     administrators, anybody's.
 
     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
-    to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that loads its model.
+    to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that downloads or
+    loads its model.
     """
     services, caller = services_of(request), await caller_of(request)
     caller.need("predict")

@@ -69,11 +69,17 @@ class QueuePlaceOut(BaseModel):
 
 class WaitingForOut(BaseModel):
     """What keeps a prediction from running, as of some seconds ago: the queue of this name, or the model,
-    which this worker is loading."""
+    which this worker is downloading, or loading from its disk. `bytes` of some `total_bytes` are there: exact
+    for a download, by an estimate of the memory that it will take while it is loaded on a processor; absent
+    where it is not known."""
 
     what: Literal["queue", "model"]
     name: str
     worker: str | None = left_out()
+    state: Literal["downloading", "loading"] | None = left_out()
+    bytes: int | None = left_out()
+    total_bytes: int | None = left_out()
+    percent: int | None = left_out()
 
 
 PriorityWord = Literal["interactive", "default", "batch"]

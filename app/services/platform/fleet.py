@@ -32,6 +32,7 @@ TURNS_KEPT = 10_000
 # At least: a version that is being tried again is known to be well with the next heartbeat.
 RETRY_SECONDS = 2.0
 LOADED, TROUBLED = ("loading", "ready"), ("unresponsive", "failed", "unhealthy")
+COMING = ("downloading", "loading")
 
 
 def worker_facts(worker: Worker) -> WorkerFacts:
@@ -64,6 +65,15 @@ def _trouble(model: dict[str, Any]) -> VersionTrouble:
     return VersionTrouble(reason, retry_in, lasting=model["state"] == "unhealthy")
 
 
+def _coming(worker: Worker, model: dict[str, Any]) -> dict[str, Any]:
+    """Where a model is on its way, and how far it is, where that is known."""
+    values = {"worker": worker.name, "state": model["state"]}
+    if not (total := int(model.get("expected_bytes") or 0)):
+        return values
+    here = min(int(model.get("arrived_bytes") or 0), total)
+    return {**values, "bytes": here, "total_bytes": total, "percent": 100 * here // total}
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """How the live workers stand to a version. `status`: loaded, unloaded, unhealthy (new predictions are
@@ -91,7 +101,8 @@ class Fleet:
         self._workers: Sequence[WorkerFacts] = ()
         self._sent: Counter[str] = Counter()
         self._turns: Counter[str] = Counter()
-        self._loading: dict[tuple[UUID, str], str] = {}  # the names of workers, by incarnation and version
+        # Models that are on their way, by incarnation of a worker and version; its name is among the values.
+        self._coming: dict[tuple[UUID, str], dict[str, Any]] = {}
         self._read_at = float("-inf")
         self._reading: asyncio.Future[None] | None = None
 
@@ -141,25 +152,25 @@ class Fleet:
             live = [worker_facts(worker) for worker in rows]
             pinned = [worker.pinned for worker in live]
             counts = queue_counts.in_queues(session, pinned, COUNTED) if live else []
-        self._loading = {
-            (worker.id, str(model["version"])): worker.name
+        self._coming = {
+            (worker.id, str(model["version"])): _coming(worker, model)
             for worker in rows
             for model in worker.models
-            if model.get("state") == "loading"
+            if model.get("state") in COMING
         }
         return [replace(worker, waiting=count.waiting) for worker, count in zip(live, counts, strict=True)]
 
-    async def waiting_for(self, prediction: Prediction) -> dict[str, str] | None:
-        """What keeps a prediction from running: its queue, or its model, which a worker is loading, as of the
-        last reading. None: nothing that is known here."""
+    async def waiting_for(self, prediction: Prediction) -> dict[str, Any] | None:
+        """What keeps a prediction from running: its queue, or its model, which a worker is downloading or
+        loading, as of the last reading. None: nothing that is known here."""
         if prediction.status is Status.STARTING:
             return {"what": "queue", "name": prediction.queue}
         if prediction.status is not Status.PROCESSING or prediction.progress or prediction.worker is None:
             return None
         with suppress(Unavailable):  # it is a courtesy
             await self.refresh()
-        worker = self._loading.get((prediction.worker, prediction.version_id))
-        return {"what": "model", "name": prediction.model, "worker": worker} if worker else None
+        coming = self._coming.get((prediction.worker, prediction.version_id))
+        return {"what": "model", "name": prediction.model, **coming} if coming else None
 
     async def able(self, config: dict[str, Any]) -> list[str]:
         """The live workers, by their pinned queues, that could run a version of this configuration."""
