@@ -11,7 +11,8 @@ from functools import partial
 from app.api.body_gate import BodyGate
 from app.api.connection_counts import ConnectionCounts
 from app.api.deps import ApiOptions, Services
-from app.composition_core import Core, address_policy, backend_policy, open_core, programs_folder
+from app.backends.base import Machine
+from app.composition_core import Core, address_policy, backend_policy, open_core
 from app.composition_people import build_people, build_rate_limits
 from app.db.session import Database
 from app.events.fleet_changes import FleetChangePublisher
@@ -149,8 +150,8 @@ def build_operations(settings: Settings, core: Core, threads: Executor) -> Opera
 
 def build_backends(settings: Settings, database: Database, facts: TargetFacts) -> BackendServices:
     """Backends as the API knows them."""
-    policy, programs = backend_policy(settings), programs_folder(settings)
-    return open_backends(database, settings.secret_key, policy, programs, facts)
+    machine = Machine(settings.lovage_data_dir.absolute())
+    return open_backends(database, settings.secret_key, backend_policy(settings), machine, facts)
 
 
 def build_model_names(

@@ -4,7 +4,6 @@ Imports nothing of the API, so that a worker and a courier start without it.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 
@@ -134,8 +133,3 @@ def address_policy(settings: Settings) -> AddressPolicy:
 def backend_policy(settings: Settings) -> AddressPolicy:
     """The same of administrators: their own networks, too, but not where clouds hand out credentials."""
     return AddressPolicy(True, (*settings.denied_networks, *LINK_LOCAL))
-
-
-def programs_folder(settings: Settings) -> Path:
-    """What backends of the kind cli may run: whoever can write there decides."""
-    return settings.lovage_data_dir.absolute() / "programs"

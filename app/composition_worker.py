@@ -12,24 +12,27 @@ from functools import partial
 import orjson
 
 from app import __version__
+from app.backends.base import Machine
 from app.backends.credentials import CredentialSealer
 from app.broker import consumer, names
 from app.broker.celery_app import make_celery
 from app.broker.queue_lists import QueueLists
 from app.broker.sweep_task import register_sweep
 from app.broker.task_events import TaskEvents
-from app.composition_core import Core, address_policy, backend_policy, open_core, programs_folder
+from app.composition_core import Core, address_policy, backend_policy, open_core
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names
 from app.domain.errors import Unavailable
 from app.engine import devices
 from app.engine.deadlines import Timeouts
+from app.engine.device_share import free_bytes_of, share_of, total_bytes_of
 from app.engine.devices import Device
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.events import channels
 from app.events.model_commands import ModelCommand
 from app.events.takeover import StreamTakeover
+from app.local.ports import choose_port
 from app.outbound.guarded_client import GuardedClient
 from app.outbound.webhook_sender import Sender
 from app.runtimes.demo import package_roots
@@ -69,8 +72,6 @@ MESSAGES_AT_ONCE = 10_000  # ids of some 300 bytes
 WRITE_CONNECTIONS = 7
 GATEWAY_SLOTS = 4_000  # predictions that one holds: each is a call, or waits for one
 WATCH_CONNECTIONS = 1  # of a gateway worker: what is registered, and what it says of it
-# Shares of the free memory that loaded models may take together; the rest is for what runs make.
-ACCELERATOR_SHARE, MACHINE_SHARE = 0.85, 0.5
 
 
 REVOKED = "It was revoked by an operator."  # in Flower, or by `celery control revoke`
@@ -101,10 +102,16 @@ def build_gateway(settings: Settings, name: str = "") -> AcceleratorWorker:
 def open_gateway_engine(settings: Settings, core: Core) -> tuple[GatewayEngine, WorkerIdentity]:
     """What calls the backends that are registered, and whose claims it runs."""
     sealer, policy = CredentialSealer(settings.secret_key), backend_policy(settings)
-    connector = BackendConnector(sealer, policy, programs_folder(settings))
+    connector = BackendConnector(sealer, policy, this_machine(settings))
     pool, identity = BackendPool(connector.open), WorkerIdentity()
     threads = ThreadPoolExecutor(WATCH_CONNECTIONS, thread_name_prefix="backend-watch")
     return GatewayEngine(pool, [BackendWatch(pool, core.database, threads, identity).run]), identity
+
+
+def this_machine(settings: Settings) -> Machine:
+    """Where backends that are programs run."""
+    folder = settings.lovage_data_dir.absolute()
+    return Machine(folder, this_host(), free_bytes_of, total_bytes_of, choose_port)
 
 
 def host_with(name: str, device: Device) -> str:
@@ -332,17 +339,18 @@ def threads_per_model(settings: Settings) -> int:
 
 
 def engine_options(settings: Settings, device: Device) -> EngineOptions:
-    """An accelerator is its worker's alone; the machine's memory is for all."""
-    alone = device.kind in devices.OWN_MEMORY
+    """What its models may take, and how they are run."""
+    folder = settings.lovage_data_dir.absolute()
+    share = share_of(device, settings.model_cache_bytes, settings.workers_on_host, folder / "engines")
     return EngineOptions(
         preload=TORCH + DIFFUSERS,
-        budget_bytes=settings.model_cache_bytes,
-        share=ACCELERATOR_SHARE if alone else MACHINE_SHARE / max(1, settings.workers_on_host),
+        budget_bytes=share.budget_bytes,
+        reserved=share.reserved,
         free=partial(devices.free_bytes, device),
         threads=threads_per_model(settings),
         runtime_folders=tuple(map(str, settings.runtime_folders)),
-        cost_folder=str(settings.lovage_data_dir.absolute() / "cost-models"),
-        environment_folder=str(settings.lovage_data_dir.absolute() / "environments"),
+        cost_folder=str(folder / "cost-models"),
+        environment_folder=str(folder / "environments"),
         timeouts=Timeouts(
             setup=settings.setup_timeout_seconds,
             silence=settings.model_silence_seconds,

@@ -2,7 +2,7 @@
 or health."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,15 +17,27 @@ JsonObject = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What a kind that starts programs has of the machine it is on: the platform's `folder`, the name `host`,
+    the memory that is free and that there is on a device, by the device's name, and a port."""
+
+    folder: Path = Path()
+    host: str = ""
+    free_bytes: Callable[[str], int] = lambda _: 0
+    total_bytes: Callable[[str], int] = lambda _: 0
+    choose_port: Callable[[], int] = lambda: 0
+
+
+@dataclass(frozen=True, slots=True)
 class BackendAddress:
-    """Where it is and what opens it. `options` are the kind's own; `programs` is this machine's folder of
-    programs that may be run as backends."""
+    """Where it is and what opens it. `options` are the kind's own."""
 
     url: str
     credential: str = field(default="", repr=False)
     silence_seconds: float = DEFAULT_SILENCE_SECONDS
     options: Mapping[str, Any] = field(default_factory=dict)
-    programs: Path = Path("programs")
+    name: str = ""
+    machine: Machine = Machine()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +56,20 @@ class BackendKind(ABC):
     # JSON Schemas of the `options` that it takes.
     options: ClassVar[JsonObject] = {}
     tasks: ClassVar[tuple[str, ...]]
+    # Whether its server has to be started first; then `not_ready` says why no call can be made now.
+    is_started_here: ClassVar[bool] = False
+    not_ready: str = ""
 
     def __init__(self, address: BackendAddress, client: AsyncGuardedClient) -> None:
         self.address, self.client = address, client
+        self.on_ready: Callable[[], None] = lambda: None  # a call can be made from now on
+
+    def want(self) -> None:  # noqa: B027 - most kinds need no start
+        """A prediction that may run here waits, and no call can be made now."""
+
+    async def close(self) -> None:
+        """Nothing is called any more."""
+        await self.client.close()
 
     @classmethod
     def check_url(cls, url: str, policy: AddressPolicy) -> None:

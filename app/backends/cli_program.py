@@ -18,6 +18,7 @@ from app.outbound.addresses import AddressPolicy
 from app.outbound.guard import Refused
 
 COMMAND = "command"
+PROGRAMS = "programs"  # the folder: whoever can write there decides what may be run
 ADDRESS = re.compile(r"program:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,99})\Z")
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 TEXT: JsonObject = {"type": "string", "maxLength": 1_000_000, "description": "What the program reads."}
@@ -52,9 +53,10 @@ class CliProgram(BackendKind):
         return self.address.url.removeprefix("program:")
 
     def _program(self) -> Path:
-        program = self.address.programs / self._name
+        folder = self.address.machine.folder / PROGRAMS
+        program = folder / self._name
         if not (program.is_file() and os.access(program, os.X_OK)):
-            raise UpstreamFailed(f"is no program in {self.address.programs} of this machine", Fault.SETUP)
+            raise UpstreamFailed(f"is no program in {folder} of this machine", Fault.SETUP)
         return program
 
     async def check(self) -> None:

@@ -16,6 +16,7 @@ BUILT_IN = {
     "oip": "app.backends.oip_server:OipServer",
     "hybrid": "app.backends.hybrid_set:HybridSet",
     "cli": "app.backends.cli_program:CliProgram",
+    "managed": "app.backends.managed_server:ManagedServer",
     "lovage": "app.backends.lovage_server:LovageServer",
 }
 

@@ -32,6 +32,7 @@ TICK_SECONDS = 0.1
 # How often a stopping engine looks whether everything has ended.
 STOP_POLL_SECONDS = 0.05
 FORGET_SECONDS = 600.0
+ROOM_SECONDS = 1.0  # between looks at what others have reserved
 
 TORCH = (
     "torch",
@@ -53,7 +54,8 @@ class EngineOptions:
     process; the same number as the specs'. `process_bytes`: most private memory of one process (0: no limit).
     `runtime_folders`: searched for runtimes that are not built in. `cost_folder`: where measured cost models
     are kept ("": measured at every load). `environment_folder`: where the packages of folders with
-    requirements lie ("": such folders are refused)."""
+    requirements lie ("": such folders are refused). `reserved`: the bytes that programs beside this worker
+    have reserved where its models are loaded."""
 
     preload: tuple[str, ...] = ()
     budget_bytes: int = 0
@@ -64,6 +66,7 @@ class EngineOptions:
     runtime_folders: tuple[str, ...] = ()
     cost_folder: str = ""
     environment_folder: str = ""
+    reserved: Callable[[], int] | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 
@@ -86,12 +89,16 @@ class Engine:
             options.timeouts.evict,
             self._all,
             self._stopping,
+            options.reserved or (lambda: 0),
         )
+        self._is_shared = options.reserved is not None
 
     def start(self) -> None:
         """Returns at once; the fork server imports its libraries meanwhile."""
         self._client.start()
         self._monitor.start()
+        if self._is_shared:
+            threading.Thread(target=self._make_room, name="engine-room", daemon=True).start()
 
     def submit_all(self, spec: ModelSpec, group: Sequence[tuple[Work, Sink]]) -> list[Handle]:
         """Several items of one version, each with the sink of its events, sent to the model at once.
@@ -209,6 +216,14 @@ class Engine:
                 except Exception:  # one broken supervisor must not keep the others from being checked
                     log.exception("checking %s", supervisor.version)
                 self._forget_unused(supervisor, now)
+
+    def _make_room(self) -> None:
+        """On a thread of its own: evicting takes time."""
+        while not self._stopping.wait(ROOM_SECONDS):
+            try:
+                self._budget.make_room()
+            except Exception:  # who has reserved waits for it
+                log.exception("making room for what is reserved")
 
     def _forget_unused(self, supervisor: ModelSupervisor, now: float) -> None:
         """Versions that are gone for long leave no trace."""

@@ -40,21 +40,33 @@ class CachedModel(Protocol):
 
 
 class MemoryBudget:
-    """Thread-safe; one load decides at a time. `total_bytes`: for all models (0: no budget); `free`: the
-    bytes that are free now where models live; `evict_seconds`: given to a process to end by itself."""
+    """Thread-safe; one load decides at a time. `most_bytes`: for all models (0: no budget); `free`: the
+    bytes that are free now where models live; `evict_seconds`: given to a process to end by itself;
+    `reserved`: the bytes of the budget that are promised to others now."""
 
     def __init__(
         self,
-        total_bytes: int,
+        most_bytes: int,
         free: Callable[[], int],
         evict_seconds: float,
         models: Callable[[], Sequence[CachedModel]],
         stopping: threading.Event,
+        reserved: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.total_bytes = total_bytes
+        self._most_bytes, self._reserved = most_bytes, reserved
         self._free, self._evict_seconds = free, evict_seconds
         self._models, self._stopping = models, stopping
         self._deciding = threading.Lock()
+
+    @property
+    def total_bytes(self) -> int:
+        """For all models together now; 0: no budget."""
+        return max(1, self._most_bytes - self._reserved()) if self._most_bytes else 0
+
+    def make_room(self) -> None:
+        """Evicts what is idle and over the budget, which others may have made smaller."""
+        if self._reserved():
+            self.fit("", 0)
 
     def reserve(self, version: str, needed: int, loading: Loading) -> None:
         """Evicts what is least recently used until the version is likely to fit. Blocks. Raises

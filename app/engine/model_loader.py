@@ -7,9 +7,10 @@ from typing import Any
 
 from app.domain.errors import ModelUnavailable
 from app.domain.work import ModelSpec
-from app.engine.environments import BUILD_SECONDS, Environments
+from app.engine.environments import Environments
 from app.engine.fork_client import ForkServerDied
 from app.engine.model_link import DiedLoadingError, ModelLink, Owner
+from app.package_environment import BUILD_SECONDS
 
 log = logging.getLogger(__name__)
 

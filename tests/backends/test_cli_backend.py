@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from waiting import eventually
 
-from app.backends.base import BackendAddress, BackendCall
+from app.backends.base import BackendAddress, BackendCall, Machine
 from app.backends.cli_program import CliProgram, fill
 from app.domain.backend_retry import Fault, UpstreamFailed
 from app.domain.work import Chunk, Event, Finished, Log
@@ -24,10 +24,11 @@ def program(tmp_path: Path) -> Callable[..., CliProgram]:
     """A shell script as a backend, with these options."""
 
     def write(script: str, **options: Any) -> CliProgram:
-        path = tmp_path / "tool"
+        path = tmp_path / "programs" / "tool"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
-        address = BackendAddress("program:tool", options=options, programs=tmp_path)
+        address = BackendAddress("program:tool", options=options, machine=Machine(tmp_path))
         return CliProgram(address, AsyncGuardedClient(AddressPolicy()))
 
     return write
@@ -136,7 +137,7 @@ def is_alive(pid: int) -> bool:
 
 def test_only_what_lies_in_the_folder_is_run(program: Callable[..., CliProgram], tmp_path: Path) -> None:
     tool = program("cat")
-    (tmp_path / "tool").chmod(0o644)
+    (tmp_path / "programs" / "tool").chmod(0o644)
     assert fault_of(tool).fault is Fault.SETUP
     for url in ("program:../sh", "program:/bin/sh", "http://host", "program:", "program:a b"):
         with pytest.raises(Refused):

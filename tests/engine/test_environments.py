@@ -3,6 +3,7 @@ made here, so that nothing is downloaded."""
 
 import base64
 import hashlib
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from engine_support import Start, submit
 
+from app import package_environment
 from app.domain.errors import ModelUnavailable
 from app.domain.work import Finished, ModelSpec, Work
 from app.engine import environments
@@ -69,7 +71,7 @@ def test_two_folders_with_two_versions_of_one_library_run_beside_each_other(
     assert {entry.version for entry in engine.models()} == {"old", "new"}
     built = sorted((tmp_path / "environments").iterdir())
     assert len(built) == 2
-    assert all("thing" in (folder / environments.BUILD_LOG).read_text() for folder in built)
+    assert all("thing" in (folder / package_environment.BUILD_LOG).read_text() for folder in built)
 
 
 def test_what_cannot_be_installed_is_named_and_nothing_is_left(
@@ -87,7 +89,7 @@ def test_versions_with_the_same_requirements_share_an_environment(tmp_path: Path
     for name, text in (("a", "numpy==2\n"), ("b", "numpy==2\n"), ("c", "numpy==3\n"), ("d", "-r ./x.txt\n")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "requirements.txt").write_text(text)
-        names.append(environments.environment_name(tmp_path / name / "requirements.txt"))
+        names.append(package_environment.environment_name(tmp_path / name / "requirements.txt"))
     assert names[0] == names[1]
     assert len(set(names)) == 3
 
@@ -96,3 +98,20 @@ def test_only_folders_of_code_have_requirements(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nversion = '1'\n")
     assert environments.requirements_file(ModelSpec("v", "a/b", "python", path=str(tmp_path))) is not None
     assert environments.requirements_file(ModelSpec("v", "a/b", "embedding", path=str(tmp_path))) is None
+
+
+def test_an_environment_of_its_own_has_nothing_else_and_is_made_once(tmp_path: Path) -> None:
+    wheel(tmp_path, "1.0")
+    requirements = ("--no-index", f"--find-links {tmp_path}", "thing==1.0")
+    programs = package_environment.make_venv(requirements, tmp_path / "environments")
+    said = subprocess.check_output([programs / "python", "-c", "import thing; print(thing.VERSION)"])
+    assert said == b"1.0\n"
+    isolated = subprocess.run(
+        [programs / "python", "-I", "-c", "import orjson"], capture_output=True, check=False
+    )
+    assert b"No module named 'orjson'" in isolated.stderr
+    (tmp_path / "thing-1.0-py3-none-any.whl").unlink()
+    assert package_environment.make_venv(requirements, tmp_path / "environments") == programs
+    with pytest.raises(package_environment.InstallFailed, match=r"cannot be installed: .*thing"):
+        package_environment.make_venv((*requirements, "#"), tmp_path / "environments")
+    assert [path.name for path in (tmp_path / "environments").iterdir()] == [programs.parent.name]

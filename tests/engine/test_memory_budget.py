@@ -54,6 +54,18 @@ def test_what_is_idle_makes_way_and_the_memory_is_reserved() -> None:
     assert loading.bytes == 60
 
 
+def test_what_is_idle_makes_way_for_what_others_have_reserved() -> None:
+    idle, busy, reserved = Model("idle"), Model("busy", busy_looks=9), [0]
+    models = MemoryBudget(
+        130, lambda: 1000, 1.0, lambda: (idle, busy), threading.Event(), lambda: reserved[0]
+    )
+    models.make_room()
+    assert (models.total_bytes, idle.gone) == (130, False)
+    reserved[0] = 70
+    models.make_room()
+    assert (models.total_bytes, idle.gone, busy.gone) == (60, True, False)
+
+
 def test_a_busy_model_is_held_until_it_can_be_evicted() -> None:
     busy = Model("busy", busy_looks=3)
     budget(busy).reserve("new", 60, Loading())

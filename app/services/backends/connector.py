@@ -6,10 +6,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from app.backends import registry as kinds
-from app.backends.base import BackendAddress, BackendKind
+from app.backends.base import BackendAddress, BackendKind, Machine
 from app.backends.credentials import CredentialSealer
 from app.domain.backend_retry import UpstreamFailed
 from app.domain.backends import Backend, ServedModel
@@ -32,9 +31,9 @@ class BackendTest:
 class BackendConnector:
     """Opens backends as they are registered: for a test, and for a gateway worker's calls."""
 
-    def __init__(self, sealer: CredentialSealer, policy: AddressPolicy, programs: Path) -> None:
+    def __init__(self, sealer: CredentialSealer, policy: AddressPolicy, machine: Machine) -> None:
         self._sealer, self._policy = sealer, policy
-        self._programs = programs
+        self._machine = machine
 
     def open(self, backend: Backend) -> BackendKind:
         """On the event loop that will call it. Raises NotFound for an unknown kind, Unavailable for a
@@ -44,7 +43,8 @@ class BackendConnector:
             self._sealer.unseal(backend.credential),
             backend.silence_seconds,
             backend.options,
-            self._programs,
+            backend.name,
+            self._machine,
         )
         client = AsyncGuardedClient(self._policy, backend.max_concurrency)
         return kinds.find(backend.kind)(address, client)
@@ -55,7 +55,7 @@ class BackendConnector:
         try:
             yield server
         finally:
-            await server.client.close()
+            await server.close()
 
 
 async def try_out(connector: BackendConnector, backend: Backend) -> BackendTest:

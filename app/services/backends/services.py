@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
+from app.backends.base import Machine
 from app.backends.credentials import CredentialSealer
 from app.db.session import Database
 from app.domain.backends import Backend, ServedModel
@@ -44,10 +44,9 @@ class BackendServices:
 
 
 def open_backends(
-    database: Database, secret_key: str, policy: AddressPolicy, programs: Path, facts: TargetFacts
+    database: Database, secret_key: str, policy: AddressPolicy, machine: Machine, facts: TargetFacts
 ) -> BackendServices:
-    """Over these backends; `policy`: which addresses administrators may have us call; `programs`: this
-    machine's."""
+    """Over these backends; `policy`: which addresses administrators may have us call."""
     sealer = CredentialSealer(secret_key)
     registry = Backends(database, sealer, policy)
-    return BackendServices(registry, BackendConnector(sealer, policy, programs), Targets(registry, facts))
+    return BackendServices(registry, BackendConnector(sealer, policy, machine), Targets(registry, facts))

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -39,6 +40,7 @@ class BackendPool:
         self._open_backend = open_backend
         self._backends: dict[str, LiveBackend] = {}
         self._hybrids: dict[str, Hybrid] = {}
+        self._is_starting_some = False  # there are backends whose servers have to be started
         self._waiting: dict[_Waiting, None] = {}  # in order of asking
         self._look: asyncio.TimerHandle | None = None
         self._broken: set[str] = set()  # names, so that each is logged once
@@ -49,6 +51,7 @@ class BackendPool:
         called = [row for row in rows if row.name not in self._hybrids]
         current = {row.name: live for row in called if (live := self._opened(former.get(row.name), row))}
         self._backends = current  # at once: other threads read it
+        self._is_starting_some = any(live.server.is_started_here for live in current.values())
         self.wake_all()
         kept = {id(live) for live in self._backends.values()}
         return [live for live in former.values() if id(live) not in kept]
@@ -67,7 +70,12 @@ class BackendPool:
             self._broken.add(row.name)
             return None
         self._broken.discard(row.name)
+        live.server.on_ready = partial(self._on_ready, live)
         return live
+
+    def _on_ready(self, live: LiveBackend) -> None:
+        live.on_ready()
+        self.wake_all()
 
     def list_all(self) -> list[LiveBackend]:
         return list(self._backends.values())
@@ -144,7 +152,10 @@ class BackendPool:
         avoid: Collection[str],
         accepted: float,
     ) -> Lease | None:
-        facts = self.facts(choices, version, time.time() - accepted)
+        backlog_seconds = time.time() - accepted
+        if self._is_starting_some:
+            self._want(choices, backlog_seconds)
+        facts = self.facts(choices, version, backlog_seconds)
         strategy = strategy_for(strategy, choices, self._hybrids)
         others = [each for each in facts if each.name not in avoid]
         chosen = backend_choice.choose(strategy, others, random.random())
@@ -157,6 +168,12 @@ class BackendPool:
                 self._backends[name].set_credit(version, credit)
         choice = BackendChoice(chosen.name, chosen.model, chosen.weight)
         return Lease(self._backends[chosen.name], choice)
+
+    def _want(self, choices: Sequence[BackendChoice], backlog_seconds: float) -> None:
+        """What has to be started is, whoever gets this prediction."""
+        for choice in expand(choices, self._hybrids):
+            if choice.name in self._backends:
+                self._backends[choice.name].want(choice, backlog_seconds)
 
     def facts(
         self, choices: Sequence[BackendChoice], version: str, backlog_seconds: float = 0.0

@@ -3,11 +3,11 @@
 import asyncio
 import random
 from concurrent.futures import Executor
+from contextlib import suppress
 from uuid import UUID
 
 import structlog
 
-from app.backends.base import BackendKind
 from app.db import backends as table
 from app.db.session import Database
 from app.domain.backend_retry import UpstreamFailed
@@ -25,7 +25,7 @@ PROBE_SECONDS = 60.0
 RETRY_PROBE_SECONDS = 5.0  # of one that did not answer
 JITTER = 0.2  # share of the time between two probes
 PROBE_TIMEOUT_SECONDS = 10.0
-CLOSE_AFTER_SECONDS = 600.0  # a connection that is used no more: what runs over it may go on so long
+CLOSE_AFTER_SECONDS = 600.0  # one that is registered no more: what runs there may go on so long
 
 
 class BackendWatch:
@@ -44,8 +44,10 @@ class BackendWatch:
         try:
             await self._look_again_and_again()
         finally:
-            for task in [task for _, task in self._probing.values()] + list(self._closing):
+            tasks = [task for _, task in self._probing.values()] + list(self._closing)
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look_again_and_again(self) -> None:
         looks = 0
@@ -65,7 +67,7 @@ class BackendWatch:
         """What is registered now. Raises Unavailable."""
         rows = await asyncio.get_running_loop().run_in_executor(self._threads, self._read)
         for former in self._pool.replace_all(rows):
-            self._close_later(former.server)
+            self._close_later(former)
         known = {backend.row.name: backend for backend in self._pool.list_all()}
         for name, (backend, task) in list(self._probing.items()):
             if known.get(name) is not backend:
@@ -80,12 +82,8 @@ class BackendWatch:
         with self._database.unit() as session:
             return table.list_all(session)
 
-    def _close_later(self, server: BackendKind) -> None:
-        async def close() -> None:
-            await asyncio.sleep(CLOSE_AFTER_SECONDS)
-            await server.client.close()
-
-        task = asyncio.create_task(close())
+    def _close_later(self, former: LiveBackend) -> None:
+        task = asyncio.create_task(close_when_idle(former))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -110,6 +108,17 @@ class BackendWatch:
     def _write(self, reports: dict[UUID, BackendReport]) -> None:
         with self._database.unit() as session:
             table.put_reports(session, self._identity.id, reports)
+
+
+async def close_when_idle(former: LiveBackend) -> None:
+    """Ends its connections, and a server that was started for it, when its last call has ended. However it is
+    cancelled, they are ended."""
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_AFTER_SECONDS):
+                await former.idle.wait()
+    finally:
+        await former.server.close()
 
 
 async def probe_once(backend: LiveBackend) -> str:

@@ -223,8 +223,7 @@ class GatewayEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for backend in self.pool.list_all():
-            await backend.server.client.close()
+        await asyncio.gather(*(backend.server.close() for backend in self.pool.list_all()))
 
 
 def _usage_of(metrics: Mapping[str, Any]) -> Usage:

@@ -1,6 +1,7 @@
 """One backend as a gateway worker has it: its connection, what is in flight there, its breakers, its health.
 Used from the event loop only."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -32,6 +33,8 @@ class LiveBackend:
     def __init__(self, row: Backend, server: BackendKind) -> None:
         self.row, self.server = row, server
         self.in_flight = 0
+        self.idle = asyncio.Event()  # nothing is in flight
+        self.idle.set()
         self._credits: dict[str, float] = {}  # turns that it is owed, by version
         self.figures = CallFigures()
         self.probes = self.probes_failed = 0
@@ -65,8 +68,8 @@ class LiveBackend:
         now = time.monotonic()
         if self.row.draining:
             return "it is draining"
-        if self._unreachable:
-            return f"it is unreachable: {self._unreachable}"
+        if self._unreachable or self.server.not_ready:
+            return f"it is unreachable: {self._unreachable}" if self._unreachable else self.server.not_ready
         if now < self._busy_until:
             return f"it asked to wait, for {self._busy_until - now:.1f} s more"
         breaker = self.breaker(model)
@@ -105,6 +108,15 @@ class LiveBackend:
         self.probes_failed += bool(failure)
         self._unreachable = failure
 
+    def on_ready(self) -> None:
+        """It has just been started, and answers."""
+        self._unreachable = ""
+
+    def want(self, choice: BackendChoice, backlog_seconds: float) -> None:
+        """A prediction may run there. A server that has to be started for it is."""
+        if self.server.not_ready and not self.row.draining and not choice.why_not(backlog_seconds):
+            self.server.want()
+
     def on_busy(self, retry_after: float | None) -> None:
         rest = BUSY_SECONDS if retry_after is None else min(retry_after, LONGEST_BUSY_SECONDS)
         self._busy_until = max(self._busy_until, time.monotonic() + rest)
@@ -115,7 +127,7 @@ class LiveBackend:
         metrics.BACKEND_UP.labels(self.row.name).set(self.state in (HEALTHY, DEGRADED))
         return BackendReport(
             state=self.state,
-            reason=self._unreachable,
+            reason=self._unreachable or self.server.not_ready,
             in_flight=self.in_flight,
             waiting=waiting,
             requests=figures.requests,
@@ -139,6 +151,7 @@ class Lease:
         self.usage = Usage()
         self._began = time.monotonic()
         backend.in_flight += 1
+        backend.idle.clear()
         metrics.BACKEND_IN_FLIGHT.labels(backend.row.name).inc()
         backend.breaker(choice.model).on_call()
 
@@ -150,6 +163,8 @@ class Lease:
     ) -> None:
         backend, breaker = self.backend, self.backend.breaker(self.choice.model)
         backend.in_flight -= 1
+        if not backend.in_flight:
+            backend.idle.set()
         metrics.BACKEND_IN_FLIGHT.labels(backend.row.name).dec()
         if error is None:
             breaker.on_success()
