@@ -87,10 +87,11 @@ def compare() -> int:
     except (subprocess.CalledProcessError, OSError) as error:
         print(f"The web app is not built again: its packages cannot be installed ({error}).")
         return check()
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "static"
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place) / "static"
         make(made)
-        different = [file.name for file in made.iterdir() if not same(file, OUT / file.name)]
+        names = {file.name for folder in (made, OUT) for file in folder.iterdir()}
+        different = sorted(name for name in names if not same(made / name, OUT / name))
     if different:
         print(f"Building gives other files than the committed ones ({', '.join(different)}): run `make web`.")
     return 1 if different else 0
@@ -98,7 +99,7 @@ def compare() -> int:
 
 def same(one: Path, other: Path) -> bool:
     """Whether both are there with the same content."""
-    return other.is_file() and one.read_bytes() == other.read_bytes()
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def test() -> int:

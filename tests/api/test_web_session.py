@@ -1,8 +1,11 @@
 """Signing in with a browser: by password, key or link; the cookie; and the page's own headers."""
 
+import re
+
 import httpx
 import pytest
 
+from app.api.web.pages import STATIC, early_links, read_build
 from app.services.people.sessions import Sessions
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -107,3 +110,44 @@ def test_below_a_path_the_page_and_its_cookie_stay_below_it(start_server, ada) -
         cookie = client.post("/session", json=body).headers["set-cookie"]
     assert "Path=/lovage/" in cookie
     assert "Secure" in cookie
+
+
+def test_a_script_is_kept_for_ever_by_its_builds_tag_and_refused_by_anothers(api) -> None:
+    build = read_build()
+    assert {"core.js", "model.js"} <= build.scripts
+    with httpx.Client(base_url=api.url) as client:
+        kept = client.get("/assets/model.js", params={"v": build.tag})
+        assert "immutable" in kept.headers["cache-control"]
+        assert client.get("/assets/model.js").headers["cache-control"] == "no-cache"
+        assert client.get("/assets/model.js", params={"v": "older"}).status_code == 404
+        # What the page itself names is sent to whoever asks: an old page without it would stay empty.
+        assert client.get("/assets/app.js", params={"v": "older"}).headers["cache-control"] == "no-cache"
+        assert client.get("/assets/build.json").status_code == 404
+
+
+def test_scripts_name_each_other_by_one_tag_and_nothing_names_the_first() -> None:
+    build = read_build()
+    files = {file.name: file.read_text() for file in STATIC.glob("*.js")}
+    assert set(files) == {"app.js", *build.scripts}
+    for name, text in files.items():
+        named = re.findall(r"[\"'`]\./([\w-]+\.js)(\?v=[0-9a-f]+)?[\"'`]", text)
+        assert {tag for _, tag in named} <= {f"?v={build.tag}"}, name
+        assert {file for file, _ in named} <= build.scripts, name
+
+
+@pytest.mark.parametrize(
+    ("path", "calls", "script"),
+    [
+        ("", ["session"], "home.js"),
+        ("models/demo/words", ["session", "v1/models/demo/words"], "model.js"),
+        ("models/new", ["session"], "new-model.js"),
+        ('models/a"b/c', ["session"], "model.js"),
+        ("p/01k", ["session"], "prediction.js"),
+        ("fleet", ["session"], "chart.js"),
+        ("nowhere", ["session"], "core.js"),
+    ],
+)
+def test_a_page_names_early_what_its_first_view_asks_for(path, calls, script) -> None:
+    links = early_links(path, read_build())
+    assert re.findall(r'as="fetch" href="([^"]*)"', links) == calls
+    assert f'rel="modulepreload" href="assets/{script}?v=' in links

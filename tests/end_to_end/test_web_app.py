@@ -10,6 +10,8 @@ from platform_under_test import UpPlatform
 from playwright.sync_api import Browser, expect
 from real_browser import Watched, ended, needs_chromium
 
+from app.api.web.pages import ENTRIES, FIXED, read_build
+
 pytestmark = needs_chromium
 
 
@@ -48,7 +50,7 @@ def test_the_committed_files_are_small_and_asked_for_once(client: httpx.Client) 
     assert shown.headers["content-type"].startswith("text/html")
     assert "unsafe" not in shown.headers["content-security-policy"]
     assert client.get("/", headers={"Accept": "application/json"}).json()["name"] == "Lovage"
-    names = ("app.js", "app.css", "icon.svg", "geist.woff2", "geist-mono.woff2")
+    names = (*ENTRIES, *FIXED, *read_build().scripts)
     answers = [client.get(f"/assets/{name}", headers={"Accept-Encoding": "gzip"}) for name in names]
     assert sum(answer.num_bytes_downloaded for answer in answers) <= 350_000
     tag = answers[0].headers["etag"]

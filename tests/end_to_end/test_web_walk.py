@@ -292,6 +292,31 @@ def test_an_offline_server_is_said_and_what_was_there_stays(watched: Watched) ->
     watched.complaints = [each for each in watched.complaints if "Failed to load resource" not in each]
 
 
+def test_a_page_whose_file_is_gone_is_loaded_anew_once_and_then_says_so(watched: Watched) -> None:
+    page = watched.go("/")
+    loaded: list[str] = []
+    page.on("framenavigated", lambda frame: loaded.append(frame.url))
+    page.route("**/assets/keys.js*", lambda route: route.fulfill(status=404))
+    page.get_by_role("link", name="API keys").click()
+    expect(page.get_by_text("A part of this page could not be loaded")).to_be_visible(timeout=20_000)
+    assert loaded.count(f"{watched.url}/keys") == 2  # where the link leads, and once more
+    page.unroute("**/assets/keys.js*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    watched.complaints = [each for each in watched.complaints if "404" not in each and "module" not in each]
+
+
+def test_a_page_that_cannot_be_loaded_waits_for_the_server(watched: Watched) -> None:
+    page = watched.go("/")
+    expect(page.get_by_role("link", name="API keys")).to_be_visible()
+    page.route("**/*", lambda route: route.abort())
+    page.get_by_role("link", name="API keys").click()
+    expect(page.get_by_role("main").get_by_text("Lovage does not answer")).to_be_visible(timeout=20_000)
+    page.unroute("**/*")
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible(timeout=20_000)
+    watched.complaints = []
+
+
 def longest_task(trace: Trace) -> float:
     """Of the page's main thread, in milliseconds of CPU time: what else the machine runs is not counted."""
     assert len(trace.tasks) > 10, "the trace has no tasks"

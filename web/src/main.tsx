@@ -13,28 +13,16 @@ import { createRoot } from "react-dom/client";
 import { ApiProblem, BASE_PATH } from "./api/client";
 import type { Status } from "./api/types";
 import { modelQuery } from "./app/models";
+import { PageError, pageOf, placed } from "./app/page-files";
 import { type Session, sessionQuery } from "./app/session";
 import { Shell } from "./app/shell";
 import { startTheme } from "./app/theme";
 import "./app.css";
-import { AdminPage, type AdminTab } from "./pages/admin";
-import { BackendsPage } from "./pages/backends";
-import { ErrorsPage } from "./pages/errors";
-import { FilesPage } from "./pages/files";
-import { FleetPage } from "./pages/fleet";
-import { HomePage } from "./pages/home";
-import { KeysPage } from "./pages/keys";
-import { ModelPage, type ModelSearch, type ModelTab } from "./pages/model";
-import { ModelsPage } from "./pages/models";
-import { NewModelPage } from "./pages/new-model";
-import { PredictionPage, type PredictionTab } from "./pages/prediction";
-import { PredictionsPage } from "./pages/predictions";
+import type { AdminTab } from "./pages/admin";
+import type { ModelSearch, ModelTab } from "./pages/model";
+import type { PredictionTab } from "./pages/prediction";
 import type { PredictionsSearch } from "./pages/predictions-filters";
-import { SettingsPage } from "./pages/settings";
-import { SignInPage } from "./pages/sign-in";
-import { UsagePage, type UsageSearch } from "./pages/usage";
-import { WebhooksPage } from "./pages/webhooks";
-import { ErrorNote } from "./ui/basics";
+import type { UsageSearch } from "./pages/usage";
 
 startTheme();
 
@@ -54,6 +42,24 @@ const client = new QueryClient({
   },
 });
 
+// Each page is a file of its own, loaded when somebody goes there.
+const AdminPage = pageOf(() => import("./pages/admin"), "AdminPage");
+const BackendsPage = pageOf(() => import("./pages/backends"), "BackendsPage");
+const ErrorsPage = pageOf(() => import("./pages/errors"), "ErrorsPage");
+const FilesPage = pageOf(() => import("./pages/files"), "FilesPage");
+const FleetPage = pageOf(() => import("./pages/fleet"), "FleetPage");
+const HomePage = pageOf(() => import("./pages/home"), "HomePage");
+const KeysPage = pageOf(() => import("./pages/keys"), "KeysPage");
+const ModelPage = pageOf(() => import("./pages/model"), "ModelPage");
+const ModelsPage = pageOf(() => import("./pages/models"), "ModelsPage");
+const NewModelPage = pageOf(() => import("./pages/new-model"), "NewModelPage");
+const PredictionPage = pageOf(() => import("./pages/prediction"), "PredictionPage");
+const PredictionsPage = pageOf(() => import("./pages/predictions"), "PredictionsPage");
+const SettingsPage = pageOf(() => import("./pages/settings"), "SettingsPage");
+const SignInPage = pageOf(() => import("./pages/sign-in"), "SignInPage");
+const UsagePage = pageOf(() => import("./pages/usage"), "UsagePage");
+const WebhooksPage = pageOf(() => import("./pages/webhooks"), "WebhooksPage");
+
 const text = (value: unknown): string | undefined => (typeof value === "string" && value ? value : undefined);
 const one = <T extends string>(value: unknown, ...all: T[]): T | undefined =>
   all.find((each) => each === value);
@@ -63,7 +69,7 @@ const signIn = createRoute({
   getParentRoute: () => root,
   path: "/sign-in",
   validateSearch: (search): { next?: string } => ({ next: text(search.next) }),
-  component: () => <SignInPage next={signIn.useSearch().next} />,
+  component: placed(SignInPage, (): { next?: string } => ({ next: signIn.useSearch().next })),
 });
 const shell = createRoute({ getParentRoute: () => root, id: "shell", component: Shell });
 
@@ -91,7 +97,7 @@ const models = createRoute({
   path: "/models",
   beforeLoad: needCaller,
   validateSearch: (search): { q?: string } => ({ q: text(search.q) }),
-  component: () => <ModelsPage q={models.useSearch().q} />,
+  component: placed(ModelsPage, (): { q?: string } => ({ q: models.useSearch().q })),
 });
 const model = createRoute({
   getParentRoute: () => shell,
@@ -104,13 +110,14 @@ const model = createRoute({
   }),
   beforeLoad: (place: { params: { owner: string; name: string }; location: { href: string } }) => {
     // Asked for beside the question who is signed in, not after it.
+    ModelPage.preload?.();
     client.prefetchQuery(modelQuery(place.params.owner, place.params.name));
     return needCaller(place);
   },
-  component: () => {
+  component: placed(ModelPage, (): { key: string; owner: string; name: string; search: ModelSearch } => {
     const { owner, name } = model.useParams();
-    return <ModelPage key={`${owner}/${name}`} owner={owner} name={name} search={model.useSearch()} />;
-  },
+    return { key: `${owner}/${name}`, owner, name, search: model.useSearch() };
+  }),
 });
 const prediction = createRoute({
   getParentRoute: () => shell,
@@ -118,10 +125,10 @@ const prediction = createRoute({
   validateSearch: (search): { tab?: PredictionTab } => ({
     tab: one<PredictionTab>(search.tab, "output", "input", "logs", "events", "webhooks", "raw"),
   }),
-  component: () => {
+  component: placed(PredictionPage, (): { key: string; id: string; tab?: PredictionTab } => {
     const { id } = prediction.useParams();
-    return <PredictionPage key={id} id={id} tab={prediction.useSearch().tab} />;
-  },
+    return { key: id, id, tab: prediction.useSearch().tab };
+  }),
 });
 
 const newModel = createRoute({
@@ -147,21 +154,23 @@ const predictions = createRoute({
     source: text(search.source),
     user: text(search.user),
   }),
-  component: () => <PredictionsPage search={predictions.useSearch()} />,
+  component: placed(PredictionsPage, (): { search: PredictionsSearch } => ({
+    search: predictions.useSearch(),
+  })),
 });
 const errors = createRoute({
   getParentRoute: () => shell,
   path: "/errors",
   beforeLoad: needPerson,
   validateSearch: (search): { window?: string } => ({ window: text(search.window) }),
-  component: () => <ErrorsPage window={errors.useSearch().window} />,
+  component: placed(ErrorsPage, (): { window?: string } => ({ window: errors.useSearch().window })),
 });
 const fleet = createRoute({
   getParentRoute: () => shell,
   path: "/fleet",
   beforeLoad: needCaller,
   validateSearch: (search): { window?: string } => ({ window: text(search.window) }),
-  component: () => <FleetPage window={fleet.useSearch().window} />,
+  component: placed(FleetPage, (): { window?: string } => ({ window: fleet.useSearch().window })),
 });
 const usage = createRoute({
   getParentRoute: () => shell,
@@ -171,7 +180,7 @@ const usage = createRoute({
     days: [7, 30, 90, 365].find((days) => days === Number(search.days)),
     everybody: search.everybody === true || undefined,
   }),
-  component: () => <UsagePage {...usage.useSearch()} />,
+  component: placed(UsagePage, (): UsageSearch => usage.useSearch()),
 });
 const admin = createRoute({
   getParentRoute: () => shell,
@@ -180,7 +189,7 @@ const admin = createRoute({
   validateSearch: (search): { tab?: AdminTab } => ({
     tab: one<AdminTab>(search.tab, "users", "audit", "setup"),
   }),
-  component: () => <AdminPage tab={admin.useSearch().tab} />,
+  component: placed(AdminPage, (): { tab?: AdminTab } => ({ tab: admin.useSearch().tab })),
 });
 const backends = createRoute({
   getParentRoute: () => shell,
@@ -237,7 +246,7 @@ const router = createRouter({
   basepath: BASE_PATH || "/",
   defaultPreload: false,
   scrollRestoration: true,
-  defaultErrorComponent: ({ error }) => <ErrorNote error={error} retry={() => location.reload()} />,
+  defaultErrorComponent: PageError,
   defaultNotFoundComponent: NotFound,
 });
 

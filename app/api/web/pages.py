@@ -7,7 +7,9 @@ The files are built from `web/` and committed; nothing here or in them is loaded
 import gzip
 import hashlib
 import html
+import json
 import mimetypes
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,15 +20,16 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from app.api.deps import Services, ServicesDep, services_of
+from app.api.deps import Services, services_of
 from app.api.proxies import PREFIX
 from app.domain.errors import NotFound
 
 router = APIRouter()
 
 STATIC = Path(__file__).parent / "static"
-VERSIONED = ("app.js", "app.css")
-FILES = (*VERSIONED, "icon.svg", "geist.woff2", "geist-mono.woff2")
+FIXED = ("icon.svg", "geist.woff2", "geist-mono.woff2")
+ENTRIES = ("app.js", "app.css")  # what the page itself names; the rest is named by files of the same build
+BUILD = "build.json"
 # What the browser's address may begin with; the app itself says what is not there.
 ADDRESSES = [
     "models",
@@ -43,6 +46,15 @@ ADDRESSES = [
     "admin",
     "sign-in",
 ]
+# The file of a page by its address, as `web/src/pages` has them.
+PAGE_FILES = (
+    (re.compile(r"^$"), "home"),
+    (re.compile(r"^models/new$"), "new-model"),
+    (re.compile(r"^models/[^/]+/[^/]+$"), "model"),
+    (re.compile(r"^p/[^/]+$"), "prediction"),
+    (re.compile(r"^([a-z-]+)$"), r"\1"),
+)
+MODEL_ADDRESS = re.compile(r"^models/[\w.-]+/[\w.-]+$", re.ASCII)
 YEAR, DAY = "public, max-age=31536000, immutable", "public, max-age=86400"
 PROBE = "probe"  # a name whose signed URL says on which host files lie
 POLICY = (
@@ -62,17 +74,39 @@ class StaticFile:
     tag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What the committed files are: `tag` is in each one's address, `pages` the scripts that each page needs,
+    those of all under ""."""
+
+    tag: str
+    pages: dict[str, tuple[str, ...]]
+    scripts: frozenset[str]
+
+
 def read_file(name: str) -> StaticFile:
-    """One of FILES; read and packed again only after it was written again."""
+    """A file of the build; read and packed again only after it was written again."""
     return _read(name, (STATIC / name).stat().st_mtime_ns)
 
 
-@lru_cache(maxsize=2 * len(FILES))
+@lru_cache(maxsize=128)
 def _read(name: str, written: int) -> StaticFile:
     content = (STATIC / name).read_bytes()
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     packed = gzip.compress(content, 9, mtime=0)
     return StaticFile(content, packed, kind, hashlib.sha256(content).hexdigest()[:16])
+
+
+def read_build() -> Build:
+    """The build that is served now."""
+    return _read_build((STATIC / BUILD).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_build(written: int) -> Build:
+    told = json.loads((STATIC / BUILD).read_text("utf-8"))
+    pages = {name: tuple(files) for name, files in told["pages"].items()}
+    return Build(told["tag"], pages, frozenset(file for files in pages.values() for file in files))
 
 
 class PageRoute(Route):
@@ -111,28 +145,38 @@ def page_headers(services: Services) -> dict[str, str]:
     }
 
 
+def early_links(path: str, build: Build) -> str:
+    """What the page at this path asks for first, so that the browser begins before its script runs. Only
+    what is certain to be asked for: browsers complain of anything else."""
+    found = (match.expand(name) for address, name in PAGE_FILES if (match := address.match(path)))
+    page = next((name for name in found if name in build.pages), "")
+    scripts = dict.fromkeys((*build.pages[""], *build.pages.get(page, ())))
+    links = [f'<link rel="modulepreload" href="assets/{name}?v={build.tag}">' for name in scripts]
+    calls = ["session", f"v1/{path}"] if page == "model" and MODEL_ADDRESS.match(path) else ["session"]
+    links += [f'<link rel="preload" as="fetch" href="{call}" crossorigin>' for call in calls]
+    return "\n    ".join(links)
+
+
 async def show_page(request: Request) -> Response:
     """The same page for every address; its script reads the address."""
-    services = services_of(request)
     text = (STATIC / "index.html").read_text("utf-8")
     text = text.replace("{{base}}", html.escape(base_path(request)))
-    for name in VERSIONED:
-        text = text.replace(f"assets/{name}", f"assets/{name}?v={read_file(name).tag}")
-    return Response(text, media_type="text/html", headers=page_headers(services))
+    text = text.replace("<!-- early -->", early_links(request.scope["path"].strip("/"), read_build()))
+    return Response(text, media_type="text/html", headers=page_headers(services_of(request)))
 
 
 @router.get("/assets/{name}", include_in_schema=False)
-async def asset(request: Request, services: ServicesDep, name: str) -> Response:
-    """A file of the app. With `?v=` it may be kept for ever: another content has another address."""
-    if name not in FILES:
+async def asset(request: Request, name: str) -> Response:
+    """A file of the app. With the tag of the build that is served now it may be kept for ever. A script of
+    another build is not here: a page that is older than the server must not run half of each."""
+    build, asked = read_build(), request.query_params.get("v")
+    if name not in (*FIXED, *ENTRIES) and (name not in build.scripts or asked not in (None, build.tag)):
         raise NotFound("There is nothing at this address.")
     file = read_file(name)
     tag = f'"{file.tag}"'
-    current = request.query_params.get("v") == file.tag
-    fixed = name not in VERSIONED
     headers = {
         "ETag": tag,
-        "Cache-Control": YEAR if current else DAY if fixed else "no-cache",
+        "Cache-Control": YEAR if asked == build.tag else DAY if name in FIXED else "no-cache",
         "X-Content-Type-Options": "nosniff",
         "Vary": "Accept-Encoding",
     }

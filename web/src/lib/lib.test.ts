@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Version } from "../api/types";
+import type { Input, Version } from "../api/types";
 import { missingParts, wantedNames } from "./folder";
 import { ago, bytes, seconds } from "./format";
 import { mediaOf, stripOf, viewOf } from "./output";
@@ -142,7 +142,7 @@ describe("the same run from code", () => {
     const curl = all.find((each) => each.name === "curl");
     expect(curl?.code).toContain(`it'\\''s '\\''so'\\''`);
     expect(all.find((each) => each.name === "CLI")?.code).toBe(
-      `lovage run a/b -i prompt='it'\\''s '\\''so'\\''' -i n='2' --stream`,
+      `LOVAGE_URL=http://h lovage run a/b -i prompt='it'\\''s '\\''so'\\''' -i n='2' --stream`,
     );
   });
 
@@ -150,6 +150,24 @@ describe("the same run from code", () => {
     expect(all.map((each) => each.name)).toContain("openai");
     const plain = snippets({ base: "http://h", model: "a/b", input: { text: "x" }, streams: false });
     expect(plain.map((each) => each.name)).not.toContain("openai");
+  });
+
+  it("gives OpenAI's client its own fields, and the model's others as extra_body", () => {
+    const text = all.find((each) => each.name === "openai")?.code;
+    expect(text).toContain(
+      `client.completions.create(\n    model="a/b",\n    prompt="it's 'so'",\n    stream=True,`,
+    );
+    expect(text).toContain('extra_body={"n": 2},');
+    const of = (runtime: string, input: Input) =>
+      snippets({ base: "http://h", model: "a/b", input, streams: false, runtime, version: "v1" }).find(
+        (each) => each.name === "openai",
+      )?.code;
+    expect(of("embedding", { text: "x", normalize: true })).toContain(
+      'embeddings.create(\n    model="a/b:v1",\n    input="x",\n    extra_body={"normalize": True},',
+    );
+    expect(of("image-generation", { prompt: "seven", num_images: 2 })).toContain(
+      'prompt="seven",\n    n=2,\n)',
+    );
   });
 
   it("writes Python's own constants", () => {

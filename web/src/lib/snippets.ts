@@ -12,10 +12,12 @@ interface Wanted {
   model: string;
   input: Input;
   streams: boolean;
+  runtime?: string;
   version?: string;
 }
 
 const KEY = "$LOVAGE_TOKEN";
+const PYTHON_KEY = 'os.environ["LOVAGE_TOKEN"]';
 
 /** Within single quotes of a shell. */
 const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -37,22 +39,58 @@ export function python(value: unknown, depth = 1): string {
   return `${open}\n${parts.map((part) => `${pad}${part},\n`).join("")}${end}${close}`;
 }
 
-function openai({ base, model, input, streams }: Wanted): Snippet | null {
-  const start = `from openai import OpenAI\n\nclient = OpenAI(api_key="${KEY}", base_url="${base}/v1")\n`;
-  const messages = Array.isArray(input.messages)
-    ? input.messages
-    : typeof input.prompt === "string" && streams
-      ? [{ role: "user", content: input.prompt }]
-      : null;
-  if (messages) {
-    const max = input.max_new_tokens ? `\n    max_tokens=${input.max_new_tokens},` : "";
+/** Fields that OpenAI's client has by these very names; a model's other inputs go as `extra_body`. */
+const THEIR_TEXT = ["temperature", "top_p", "seed", "stop", "presence_penalty", "frequency_penalty"];
+
+function openaiCall(wanted: Wanted): { call: string; own: Input; left: Input; print: string } | null {
+  const { input, streams, runtime } = wanted;
+  const { prompt, messages, text, max_new_tokens, ...rest } = input;
+  if (Array.isArray(messages) || (typeof prompt === "string" && streams)) {
+    const theirs = Object.entries(rest).filter(([name]) => THEIR_TEXT.includes(name));
+    const most = max_new_tokens === undefined ? {} : { max_tokens: max_new_tokens };
+    const left = Object.fromEntries(Object.entries(rest).filter(([name]) => !THEIR_TEXT.includes(name)));
+    const own = {
+      ...(messages ? { messages } : { prompt }),
+      ...most,
+      ...Object.fromEntries(theirs),
+      stream: true,
+    };
+    const said = messages ? 'choices[0].delta.content or ""' : "choices[0].text";
     return {
-      name: "openai",
-      language: "python",
-      code: `${start}chat = client.chat.completions.create(\n    model="${model}",\n    messages=${python(messages, 2)},${max}\n    stream=True,\n)\nfor event in chat:\n    print(event.choices[0].delta.content or "", end="", flush=True)`,
+      call: messages ? "chat.completions.create" : "completions.create",
+      own: own as Input,
+      left,
+      print: `for event in answer:\n    print(event.${said}, end="", flush=True)`,
     };
   }
+  if (runtime === "embedding" && text !== undefined) {
+    const { text: _, ...left } = input;
+    return {
+      call: "embeddings.create",
+      own: { input: text },
+      left,
+      print: "print(answer.data[0].embedding)",
+    };
+  }
+  if (runtime === "image-generation" && typeof prompt === "string") {
+    const { prompt: _, num_images, ...left } = input;
+    const own = { prompt, ...(num_images === undefined ? {} : { n: num_images }) } as Input;
+    return { call: "images.generate", own, left, print: "print(answer.data[0].url)" };
+  }
   return null;
+}
+
+function openai(wanted: Wanted, reference: string): Snippet | null {
+  const found = openaiCall(wanted);
+  if (!found) return null;
+  const { call, own, left, print } = found;
+  const given = { model: reference, ...own, ...(Object.keys(left).length ? { extra_body: left } : {}) };
+  const lines = Object.entries(given).map(([name, value]) => `    ${name}=${python(value, 2)},\n`);
+  return {
+    name: "openai",
+    language: "python",
+    code: `import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(api_key=${PYTHON_KEY}, base_url="${wanted.base}/v1")\nanswer = client.${call}(\n${lines.join("")})\n${print}`,
+  };
 }
 
 export function snippets(wanted: Wanted): Snippet[] {
@@ -74,9 +112,9 @@ export function snippets(wanted: Wanted): Snippet[] {
     {
       name: "Python",
       language: "python",
-      code: `import replicate\n\nclient = replicate.Client(api_token="${KEY}", base_url="${base}")\n${run}`,
+      code: `import os\n\nimport replicate\n\nclient = replicate.Client(api_token=${PYTHON_KEY}, base_url="${base}")\n${run}`,
     },
-    openai(wanted),
+    openai(wanted, reference),
     {
       name: "JavaScript",
       language: "js",
@@ -85,7 +123,9 @@ export function snippets(wanted: Wanted): Snippet[] {
     {
       name: "CLI",
       language: "sh",
-      code: ["lovage run", reference, ...flags, streams ? "--stream" : ""].filter(Boolean).join(" "),
+      code: [`LOVAGE_URL=${base} lovage run`, reference, ...flags, streams ? "--stream" : ""]
+        .filter(Boolean)
+        .join(" "),
     },
   ];
   return all.filter((snippet) => snippet !== null);

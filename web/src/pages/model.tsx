@@ -26,9 +26,9 @@ import {
 import { Area } from "../ui/fields";
 import { JsonTree } from "../ui/json-tree";
 import { Markdown } from "../ui/markdown";
+import { ServingBadge } from "../ui/serving-badge";
 import { Tabs } from "../ui/tabs";
 import { toast, toastError } from "../ui/toasts";
-import { ServingBadge } from "./models";
 import { Playground, type RunSearch } from "./playground";
 
 export type ModelTab = "playground" | "schema" | "versions" | "readme" | "stats" | "manage";

@@ -7,16 +7,8 @@ import type { Model } from "../api/types";
 import { modelsQuery } from "../app/models";
 import { useSession } from "../app/session";
 import { ago, compact } from "../lib/format";
-import {
-  Badge,
-  type BadgeTone,
-  Button,
-  buttonClass,
-  Empty,
-  ErrorNote,
-  PageHeader,
-  Skeleton,
-} from "../ui/basics";
+import { Badge, Button, buttonClass, Empty, ErrorNote, PageHeader, Skeleton } from "../ui/basics";
+import { ServingBadge } from "../ui/serving-badge";
 
 export function ModelsPage({ q = "" }: { q?: string }) {
   const [words, setWords] = useState(q);
@@ -138,17 +130,4 @@ function ModelCard({ model, Heading }: { model: Model; Heading: "h2" | "h3" }) {
       </div>
     </Link>
   );
-}
-
-const SERVING: Record<string, [BadgeTone, string]> = {
-  loaded: ["green", "loaded"],
-  unloaded: ["gray", "loads on demand"],
-  failed: ["red", "load failed"],
-  unhealthy: ["red", "unhealthy"],
-  unserved: ["amber", "no worker for it"],
-};
-
-export function ServingBadge({ status }: { status: string }) {
-  const [tone, words] = SERVING[status] ?? ["gray", status];
-  return <Badge tone={tone}>{words}</Badge>;
 }

@@ -375,6 +375,7 @@ function FromCode({
     model: model.id,
     input,
     streams: version.streams,
+    runtime: version.runtime,
     ...(pinned ? { version: version.id } : {}),
   });
   const [name, setName] = useState("curl");
