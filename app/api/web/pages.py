@@ -104,9 +104,9 @@ def read_build() -> Build:
 
 @lru_cache(maxsize=2)
 def _read_build(written: int) -> Build:
-    told = json.loads((STATIC / BUILD).read_text("utf-8"))
-    pages = {name: tuple(files) for name, files in told["pages"].items()}
-    return Build(told["tag"], pages, frozenset(file for files in pages.values() for file in files))
+    content = json.loads((STATIC / BUILD).read_text("utf-8"))
+    pages = {name: tuple(files) for name, files in content["pages"].items()}
+    return Build(content["tag"], pages, frozenset(file for files in pages.values() for file in files))
 
 
 class PageRoute(Route):
@@ -148,8 +148,8 @@ def page_headers(services: Services) -> dict[str, str]:
 def early_links(path: str, build: Build) -> str:
     """What the page at this path asks for first, so that the browser begins before its script runs. Only
     what is certain to be asked for: browsers complain of anything else."""
-    found = (match.expand(name) for address, name in PAGE_FILES if (match := address.match(path)))
-    page = next((name for name in found if name in build.pages), "")
+    candidates = (match.expand(name) for address, name in PAGE_FILES if (match := address.match(path)))
+    page = next((name for name in candidates if name in build.pages), "")
     scripts = dict.fromkeys((*build.pages[""], *build.pages.get(page, ())))
     links = [f'<link rel="modulepreload" href="assets/{name}?v={build.tag}">' for name in scripts]
     calls = ["session", f"v1/{path}"] if page == "model" and MODEL_ADDRESS.match(path) else ["session"]
@@ -169,14 +169,14 @@ async def show_page(request: Request) -> Response:
 async def asset(request: Request, name: str) -> Response:
     """A file of the app. With the tag of the build that is served now it may be kept for ever. A script of
     another build is not here: a page that is older than the server must not run half of each."""
-    build, asked = read_build(), request.query_params.get("v")
-    if name not in (*FIXED, *ENTRIES) and (name not in build.scripts or asked not in (None, build.tag)):
+    build, requested = read_build(), request.query_params.get("v")
+    if name not in (*FIXED, *ENTRIES) and (name not in build.scripts or requested not in (None, build.tag)):
         raise NotFound("There is nothing at this address.")
     file = read_file(name)
     tag = f'"{file.tag}"'
     headers = {
         "ETag": tag,
-        "Cache-Control": YEAR if asked == build.tag else DAY if name in FIXED else "no-cache",
+        "Cache-Control": YEAR if requested == build.tag else DAY if name in FIXED else "no-cache",
         "X-Content-Type-Options": "nosniff",
         "Vary": "Accept-Encoding",
     }
