@@ -19,6 +19,7 @@ VERSIONS: dict[str, dict[str, Any]] = {
     "caller": {"runtime": "text-generation"},
     "graph": {"runtime": "onnx"},
     "reader": {"runtime": "text-generation"},
+    "seer": {"task": "image-text-to-text"},
     "moderator": {"runtime": "pipeline", "task": "text-classification"},
     "ranker": {"runtime": "pair-scoring"},
     "mouth": {"runtime": "pipeline", "task": "text-to-audio"},
@@ -28,15 +29,21 @@ VERSIONS: dict[str, dict[str, Any]] = {
 
 def make_all(root: Path) -> None:
     """Their folders."""
-    shutil.copytree(SHIPPED / "words", root / "caller")
-    shutil.copy(Path(__file__).with_name("caller.jinja"), root / "caller" / "chat_template.jinja")
+    make_caller(root / "caller")
     (root / "graph").mkdir()
     shutil.copy(Path(__file__).with_name("adder.onnx"), root / "graph")  # x + y and x - y, rows of three
     make_reader(root / "reader")
+    make_seer(root / "seer")
     make_moderator(root / "moderator")
     make_ranker(root / "ranker")
     make_ear(root / "ear")
     make_mouth(root / "mouth")
+
+
+def make_caller(folder: Path) -> None:
+    """The demo's writer with a chat template that has tools."""
+    shutil.copytree(SHIPPED / "words", folder)
+    shutil.copy(Path(__file__).with_name("caller.jinja"), folder / "chat_template.jinja")
 
 
 def make_reader(folder: Path) -> None:
@@ -46,6 +53,40 @@ def make_reader(folder: Path) -> None:
     shutil.copytree(SHIPPED / "words", folder)
     config = AutoConfig.from_pretrained(folder, n_positions=16384, n_embd=32, n_layer=1, n_head=2)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+def make_seer(folder: Path) -> None:
+    """A writer that sees pictures (LLaVA), by chance."""
+    import torch
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED / "words")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    ends = {"bos_token_id": None, "eos_token_id": tokenizer.eos_token_id}
+    text = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **SMALL, **ends)
+    eye = CLIPVisionConfig(**{**SMALL, "num_hidden_layers": 2}, image_size=32, patch_size=8)
+    image = {"image_token_index": tokenizer.convert_tokens_to_ids("<image>"), "image_seq_length": 16}
+    torch.manual_seed(1)
+    net = LlavaForConditionalGeneration(LlavaConfig(text_config=text, vision_config=eye, **image))
+    net.save_pretrained(folder)
+    sizes = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    template = Path(__file__).with_name("seer.jinja").read_text("utf-8")
+    LlavaProcessor(
+        CLIPImageProcessorPil(**sizes),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    ).save_pretrained(folder)
 
 
 def make_moderator(folder: Path) -> None:

@@ -26,6 +26,7 @@ from app.cli import app as lovage
 from app.db import runtimes
 from app.main import create_app
 from app.runtimes import registry, schema
+from app.runtimes.text.text_generation import PICTURES
 from app.services.people.access import SCOPES
 from app.settings import Settings
 
@@ -229,6 +230,16 @@ def talker(talker_runtime, ada: Person) -> Callable[..., str]:
         return f"ada/{name}"
 
     return make
+
+
+@pytest.fixture
+def seer(database, ada: Person) -> str:
+    """A model that talks and takes pictures; its name."""
+    inputs = {"": {**INPUTS, "properties": INPUTS["properties"] | PICTURES}}
+    with database.unit() as session:
+        runtimes.put(session, {"talker": {**TALKER, "inputs": inputs}})
+    ada.model("seer", runtime="talker", input_schema={"properties": {"chunks": {"default": 0}}})
+    return "ada/seer"
 
 
 @pytest.fixture

@@ -38,6 +38,14 @@ def test_predictions_are_created_read_listed_and_canceled(client, echo):
     assert by_model.status == "starting"
 
 
+def test_nothing_is_collected_or_trained_and_a_training_is_refused_by_its_sentence(client, echo):
+    assert (list(client.collections.list()), list(client.trainings.list())) == ([], [])
+    version = echo["latest_version"]["id"]
+    with pytest.raises(ReplicateError, match="trains none") as told:
+        client.trainings.create(version=f"ada/echo:{version}", input={}, destination="ada/mine")
+    assert told.value.status == 422
+
+
 def test_pages_follow_each_other(client, echo, ada):
     made = {ada.run("ada/echo")["id"] for _ in range(105)}
     pages = list(_pages(client))

@@ -182,7 +182,7 @@ def test_what_is_wrong_with_one_of_several_forms_is_reported_for_that_form(
         ({"extra_body": {"wings": 2}}, "wings"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages.0.content.0.type"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages.0.content.0.type"),
         ({"stop": 5}, "stop"),
         ({"extra_body": {"prompt": "both"}}, "prompt"),
     ],

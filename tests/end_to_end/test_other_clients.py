@@ -8,6 +8,9 @@ import pytest
 from node_from_pypi import NODE_BIN, ran
 from platform_under_test import UpPlatform
 
+from scripts.clients.models import make_caller
+from scripts.clients.suite_files import SUITES
+
 HERE = Path(__file__).parent
 REPLICATE_TWO = "replicate==2.0.0b4"
 CACHE = HERE.parents[1] / "build" / REPLICATE_TWO.replace("==", "-")
@@ -43,3 +46,23 @@ def test_replicate_two_works_unmodified(platform: UpPlatform, replicate_two: Pat
     }
     printed = ran(sys.executable, HERE / "python" / "replicate_two.py", seconds=240, **where, **module_client)
     assert printed.count("ok ") == 22, printed
+
+
+@pytest.fixture(scope="session")
+def caller(platform: UpPlatform) -> str:
+    """A model whose chat template has tools."""
+    make_caller(platform.roots / "caller")
+    version = {"source": "path:caller", "runtime": "text-generation"}
+    with platform.client() as http:
+        made = http.post("/v1/models", json={"name": "caller", "version": version})
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
+@pytest.mark.parametrize("suite", ["anthropic_client", "ollama_client", "langchain_models"])
+def test_a_suite_of_make_clients_passes(platform: UpPlatform, caller: str, suite: str) -> None:
+    """With OpenAI's, Replicate's and the AI SDK, which have files of their own here, these are the ones most
+    used; the others need environments of their own."""
+    where = {"LOVAGE_URL": platform.url, "LOVAGE_KEY": platform.key, "NO_PROXY": "127.0.0.1"}
+    models = {"TEXT": "demo/words", "EMBED": "demo/minilm", "CALLER": caller}
+    ran(sys.executable, SUITES / f"{suite}.py", seconds=120, **where, **models)

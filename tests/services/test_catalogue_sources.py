@@ -52,6 +52,23 @@ COMMIT = "c" * 40
         ),
         (
             ["config.json"],
+            {
+                "architectures": ["LlavaForConditionalGeneration"],
+                "image_token_id": 1,
+                "vision_config": {},
+            },
+            "",
+            ("text-generation", "image-text-to-text"),
+        ),
+        (["config.json"], {}, "image-text-to-text", ("text-generation", "image-text-to-text")),
+        (
+            ["config.json"],
+            {"architectures": ["BlipForConditionalGeneration"], "vision_config": {}},
+            "image-to-text",
+            ("pipeline", "image-to-text"),
+        ),
+        (
+            ["config.json"],
             {"architectures": ["Strange"]},
             "zero-shot-classification",
             ("pipeline", "zero-shot-classification"),

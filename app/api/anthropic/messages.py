@@ -16,6 +16,7 @@ from app.api.model_calls.calls import Call, open_call, require_input, wait_for_a
 from app.api.model_calls.chats import FIELDS, chat_input, fit_settings
 from app.api.model_calls.edge_route import edge_route, respond
 from app.api.model_calls.failures import failure_of, refused
+from app.api.model_calls.pictures import conversation_input
 from app.api.model_calls.text_output import as_piece, count_tokens, finish_reason, read_output
 from app.api.model_calls.tool_arguments import parsed_arguments
 from app.domain.predictions import Prediction, Status
@@ -72,7 +73,8 @@ async def create_message(request: Request, body: MessagesIn) -> Response:
     if body.stream and not call.version.streams:
         raise refused("stream", f"{call.version.model} does not stream")
     settings = fit_settings(call, body.settings(), NAMES) | body.own_inputs(call)
-    predictions = await call.predict([chat_input(call, body.conversation(), settings)])
+    conversation = conversation_input(call, body.conversation())
+    predictions = await call.predict([chat_input(call, conversation, settings)])
     if body.stream:
         return await stream_answer(request, call, predictions, _form(call, predictions, body.model))
     (prediction,) = await wait_for_all(request, call, predictions)

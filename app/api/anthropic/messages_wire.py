@@ -6,10 +6,29 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from app.api.model_calls.failures import refused
 from app.api.model_calls.fields import CallIn, Model, by_form, text_or_list
+from app.api.model_calls.pictures import content_of, data_url, picture_part
 
 # Members of blocks and messages that clients add for themselves; no template reads them.
 NOT_READ = frozenset({"cache_control", "citations", "id", "signature", "caller"})
-TEXTS = ("text", "thinking", "redacted_thinking", "tool_use", "tool_result")
+KNOWN = ("image", "text", "thinking", "redacted_thinking", "tool_use", "tool_result")
+
+
+class AnthropicSource(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(max_length=100, description="base64 or url.")
+    media_type: str | None = Field(None, max_length=100)
+    data: str | None = None
+    url: str | None = None
+
+    def picture(self, path: str) -> dict[str, Any]:
+        """The picture as a part of a message. Raises InvalidRequest."""
+        if self.type == "base64":
+            url = data_url(self.media_type or "", self.data or "")
+            return picture_part(url, f"{path}.type", f"{path}.source.data")
+        if self.type != "url":
+            raise refused(f"{path}.source.type", f"`{self.type[:50]}` is not supported, only base64 and url")
+        return picture_part(self.url, f"{path}.type", f"{path}.source.url")
 
 
 class AnthropicBlock(BaseModel):
@@ -17,7 +36,7 @@ class AnthropicBlock(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(max_length=100, description="text, tool_use, tool_result or thinking.")
+    type: str = Field(max_length=100, description="text, image, tool_use, tool_result or thinking.")
     text: str | None = None
     thinking: str | None = None
     id: str | None = Field(None, max_length=200)
@@ -25,11 +44,18 @@ class AnthropicBlock(BaseModel):
     input: dict[str, Any] | None = None
     tool_use_id: str | None = Field(None, max_length=200)
     content: Any = None
+    source: AnthropicSource | None = Field(None, description="Of a picture, for models that see.")
 
-    def check(self, path: str) -> None:
-        """Raises InvalidRequest for what is no text."""
-        if self.type not in TEXTS:
-            raise refused(f"{path}.type", f"`{self.type[:50]}` is not supported: these models read text only")
+    def check(self, path: str, role: str) -> None:
+        """Raises InvalidRequest for what is neither text nor a user's picture."""
+        if self.type not in KNOWN:
+            raise refused(f"{path}.type", f"`{self.type[:50]}` is not supported: only text and pictures are")
+        if self.type == "image" and (role != "user" or self.source is None):
+            raise refused(f"{path}.source", "is required of an image, which a user's message may have")
+
+    def plain(self, path: str) -> str | dict[str, Any]:
+        """A text or a picture as the runtime takes it. Raises InvalidRequest."""
+        return self.source.picture(path) if self.source else self.text or ""
 
 
 Content = Annotated[
@@ -53,15 +79,21 @@ class AnthropicMessageIn(BaseModel):
         """As the runtime takes it: a tool's result is a message of its own. Raises InvalidRequest."""
         blocks = blocks_of(self.content)
         for number, block in enumerate(blocks):
-            block.check(f"{path}.content.{number}")
+            block.check(f"{path}.content.{number}", self.role)
         results = [self._result(block, f"{path}.content") for block in blocks if block.type == "tool_result"]
-        text = "".join(block.text or "" for block in blocks if block.type == "text")
-        message: dict[str, Any] = {"role": self.role, "content": text}
+        content = content_of(
+            [
+                block.plain(f"{path}.content.{number}")
+                for number, block in enumerate(blocks)
+                if block.type in ("text", "image")
+            ]
+        )
+        message: dict[str, Any] = {"role": self.role, "content": content}
         if calls := [_call(block) for block in blocks if block.type == "tool_use"]:
             message["tool_calls"] = calls
         if thoughts := "".join(block.thinking or "" for block in blocks if block.type == "thinking"):
             message["reasoning_content"] = thoughts
-        is_empty = results and not text and not calls
+        is_empty = results and not content and not calls
         return results if is_empty else [*results, message]
 
     @staticmethod

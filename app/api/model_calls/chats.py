@@ -27,8 +27,8 @@ def fit_settings(
     return kept
 
 
-def chat_input(call: Call, messages: list[dict[str, Any]], settings: Mapping[str, Any]) -> dict[str, Any]:
+def chat_input(call: Call, conversation: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """The model's input for one answer, its thoughts and tool calls apart where it can tell them. Choices of
-    one call share the very list of messages, so that it is stored once."""
+    one call share the very `conversation` (of `conversation_input`), so that it is stored once."""
     parsed = {"parse_response": True} if "parse_response" in call.inputs() else {}
-    return {"messages": messages, **parsed, **settings}
+    return {**conversation, **parsed, **settings}

@@ -21,6 +21,7 @@ TAKEN = {
     "pairs",
     "audio",
     "image",
+    "images",
     "mask",
 }  # inputs that these routes fill
 # Fields that clients send by themselves or for a service's bookkeeping. None of them changes an answer here,

@@ -81,7 +81,7 @@ class OllamaShowIn(BaseModel):
 
 
 class OllamaShowOut(BaseModel):
-    """What a model is. `capabilities`: completion, embedding; once a worker has loaded it, tools and
+    """What a model is. `capabilities`: completion, vision, embedding; once a worker has loaded it, tools and
     thinking, where its chat template has them."""
 
     modelfile: str = ""
@@ -212,6 +212,7 @@ def _shown(listed: ListedModel, version: Version) -> OllamaShowOut:
     facts = {name: value for each in version.facts.values() for name, value in each.items()}
     can = {
         "completion": "prompt" in inputs or "messages" in inputs,
+        "vision": "messages" in inputs and "images" in inputs,
         "embedding": version.runtime == "embedding",
         "tools": bool(facts.get("tools")),
         "thinking": bool(facts.get("thinking")),

@@ -16,6 +16,7 @@ from app.api.model_calls.calls import Call, open_call, require_input, wait_for_a
 from app.api.model_calls.chats import chat_input, fit_settings
 from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import failure_of, refused
+from app.api.model_calls.pictures import conversation_input
 from app.api.model_calls.text_output import TextOutput, as_piece, finish_reason, read_output
 from app.api.model_calls.tool_arguments import parsed_arguments
 from app.api.ollama.errors import OllamaRoute, declared
@@ -93,7 +94,8 @@ async def generate(request: Request, body: OllamaGenerateIn) -> Response:
     require_input(call, *values)
     settings = fit_settings(call, body.settings(call.ignored), NAMES) | body.own_inputs(call)
     if "messages" in values:
-        return await _answer(request, call, body, chat_input(call, values["messages"], settings))
+        conversation = conversation_input(call, values["messages"])
+        return await _answer(request, call, body, chat_input(call, conversation, settings))
     return await _answer(request, call, body, {**values, **settings})
 
 
@@ -109,7 +111,8 @@ async def chat(request: Request, body: OllamaChatIn) -> Response:
     call = await open_call(request, body.model)
     require_input(call, "messages")
     settings = fit_settings(call, body.settings(call.ignored), NAMES) | body.own_inputs(call)
-    return await _answer(request, call, body, chat_input(call, body.conversation(), settings))
+    conversation = conversation_input(call, body.conversation())
+    return await _answer(request, call, body, chat_input(call, conversation, settings))
 
 
 async def _answer(request: Request, call: Call, body: TextIn, values: dict[str, Any]) -> Response:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from app.api.model_calls.failures import refused
 from app.api.model_calls.fields import CallIn, Model, by_form, text_or_list
+from app.api.model_calls.pictures import Content, content_of, data_url, picture_part
 
 MOST_LOGPROBS = 20
 MOST_TEXTS = 2_048
@@ -36,11 +37,21 @@ SAMPLING = {
 NEUTRAL_PENALTIES = {"min_p": 0, "repeat_penalty": 1, "presence_penalty": 0, "frequency_penalty": 0}
 
 Text = Annotated[str, Field(max_length=1_000_000)]
+Pictures = Annotated[list[str], Field(max_length=64)] | None
 Stop = Annotated[
     Annotated[str, Field(max_length=1_000), Tag("<text>")]
     | Annotated[list[str], Field(max_length=16), Tag("<list>")],
     by_form(text_or_list, "must be a text or a list of texts"),
 ]
+
+
+def seen_content(text: str, pictures: list[str], path: str) -> Content:
+    """A content with pictures (base64) before its text, where Ollama puts them. Raises InvalidRequest."""
+    parts = [
+        picture_part(data_url("application/octet-stream", each), f"{path}.{number}", f"{path}.{number}")
+        for number, each in enumerate(pictures)
+    ]
+    return content_of([*parts, text])
 
 
 class OllamaOptions(BaseModel):
@@ -147,21 +158,23 @@ class OllamaGenerateIn(TextIn):
     suffix: str | None = Field(None, description="Not supported.")
     template: str | None = Field(None, description="Not supported: the model's own is used.")
     context: list[int] | None = Field(None, description="Not supported: send a conversation to /api/chat.")
-    images: list[Any] | None = Field(None, description="Not supported.")
+    images: Pictures = Field(None, description="In base64, for models that see.")
 
     def text_input(self) -> dict[str, Any]:
         """The prompt, or a conversation of it. Raises InvalidRequest."""
-        for name in ("suffix", "template", "context", "images"):
+        for name in ("suffix", "template", "context"):
             if getattr(self, name):
                 raise refused(name, "is not supported")
         if not self.prompt:
             raise refused("prompt", "is empty; a model is loaded by its first prediction, or by its `load`")
         if self.raw:
-            if self.system:
-                raise refused("system", "has no place in a `raw` prompt")
+            for name in ("system", "images"):
+                if getattr(self, name):
+                    raise refused(name, "has no place in a `raw` prompt")
             return {"prompt": self.prompt}
         system = [{"role": "system", "content": self.system}] if self.system else []
-        return {"messages": [*system, {"role": "user", "content": self.prompt}]}
+        content = seen_content(self.prompt, self.images or [], "images")
+        return {"messages": [*system, {"role": "user", "content": content}]}
 
 
 class OllamaCallFunction(BaseModel):
@@ -191,15 +204,15 @@ class OllamaMessageIn(BaseModel):
     role: Literal["system", "user", "assistant", "tool"]
     content: Text | None = None
     thinking: Text | None = None
-    images: list[Any] | None = Field(None, description="Not supported.")
+    images: Pictures = Field(None, description="In base64, for models that see.")
     tool_calls: list[OllamaToolCallIn] | None = Field(None, max_length=128)
     tool_name: str | None = Field(None, max_length=200)
     tool_call_id: str | None = Field(None, max_length=200)
 
     def plain(self, path: str) -> dict[str, Any]:
         """As the runtime takes it. Raises InvalidRequest."""
-        if self.images:
-            raise refused(f"{path}.images", "are not supported: these models read text only")
+        if self.images and self.role != "user":
+            raise refused(f"{path}.images", "may be in a user's message only")
         more = {
             "tool_calls": [call.plain() for call in self.tool_calls or ()],
             "reasoning_content": self.thinking if self.role == "assistant" else None,
@@ -207,7 +220,8 @@ class OllamaMessageIn(BaseModel):
             "tool_call_id": self.tool_call_id,
         }
         kept = {name: value for name, value in more.items() if value}
-        return {"role": self.role, "content": self.content or "", **kept}
+        content = seen_content(self.content or "", self.images or [], f"{path}.images")
+        return {"role": self.role, "content": content, **kept}
 
 
 class OllamaFunction(BaseModel):

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from app.api.model_calls.failures import refused
 from app.api.model_calls.fields import by_form, text_or_list
+from app.api.model_calls.pictures import Content as PlainContent
+from app.api.model_calls.pictures import content_of, picture_part
 from app.api.openai.text_wire import MOST_LOGPROBS, Count, TextIn, UsageOut
 
 CONVERSATION: dict[str, Any] = {
@@ -19,6 +21,8 @@ CONVERSATION: dict[str, Any] = {
 NOT_READ = frozenset(
     {"annotations", "cache_control", "citations", "id", "metadata", "provider_specific_fields", "status"}
 )
+TEXTS = ("text", "input_text", "output_text", "refusal")
+PICTURES = ("image_url", "input_image")
 MOST_TOOLS = 128
 NAME = r"^[a-zA-Z0-9_./:-]{1,128}$"
 
@@ -33,19 +37,34 @@ def foreign(extra: dict[str, Any] | None, path: str, ignored: list[str]) -> None
         ignored.append(f"{path}.{name}")
 
 
+class ImageUrl(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    url: str = Field(description="Where the picture is, or a data URL.")
+    detail: str | None = Field(None, max_length=20, description="Ignored: the model's processor decides.")
+
+
 class Part(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(max_length=100, description="`text`, or a `refusal` of an earlier answer.")
+    type: str = Field(max_length=100, description="`text`, `image_url`, or a `refusal` of an earlier answer.")
     text: str | None = None
     refusal: str | None = None
+    image_url: ImageUrl | str | None = Field(None, description="For models that see.")
 
-    def plain(self, path: str, ignored: list[str]) -> str:
-        """The part's text. Raises InvalidRequest for a part that is not text."""
-        if self.type not in ("text", "input_text", "output_text", "refusal"):
-            raise refused(f"{path}.type", f"`{self.type[:50]}` is not supported: these models read text only")
+    def plain(self, path: str, ignored: list[str]) -> str | dict[str, Any]:
+        """The part's text, or its picture. Raises InvalidRequest for a part that is neither."""
+        if self.type not in (*TEXTS, *PICTURES):
+            raise refused(f"{path}.type", f"`{self.type[:50]}` is not supported: only text and pictures are")
         foreign(self.model_extra, path, ignored)
-        return self.text or self.refusal or ""
+        if self.type in TEXTS:
+            return self.text or self.refusal or ""
+        url = self.image_url
+        if isinstance(url, ImageUrl):
+            if url.detail:
+                ignored.append(f"{path}.image_url.detail")
+            url = url.url
+        return picture_part(url, f"{path}.type", f"{path}.image_url")
 
 
 Content = Annotated[
@@ -98,7 +117,7 @@ class MessageIn(BaseModel):
     def plain(self, path: str, ignored: list[str]) -> dict[str, Any]:
         """As the runtime takes it. Raises InvalidRequest naming a member that it cannot use."""
         foreign(self.model_extra, path, ignored)
-        message: dict[str, Any] = {"role": self._role(), "content": self._text(path, ignored)}
+        message: dict[str, Any] = {"role": self._role(), "content": self._content(path, ignored)}
         thoughts = self.reasoning_content or self.reasoning
         more = {
             "tool_calls": self._calls(path),
@@ -121,12 +140,15 @@ class MessageIn(BaseModel):
     def _role(self) -> str:
         return {"developer": "system", "function": "tool"}.get(self.role, self.role)
 
-    def _text(self, path: str, ignored: list[str]) -> str:
+    def _content(self, path: str, ignored: list[str]) -> PlainContent:
         if isinstance(self.content, str):
             return self.content
         parts = enumerate(self.content or ())
-        text = "".join(part.plain(f"{path}.content.{number}", ignored) for number, part in parts)
-        return text or self.refusal or ""
+        content = content_of([part.plain(f"{path}.content.{number}", ignored) for number, part in parts])
+        if isinstance(content, list) and self.role != "user":
+            picture = next(part for part in content if part["type"] == "image")
+            raise refused(picture["path"], "is a picture, which only a user's message may have")
+        return content or self.refusal or ""
 
 
 class FunctionIn(BaseModel):

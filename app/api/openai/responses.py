@@ -14,6 +14,7 @@ from app.api.model_calls.calls import Call, open_call, require_input, wait_for_a
 from app.api.model_calls.chats import chat_input, fit_settings
 from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import refused
+from app.api.model_calls.pictures import conversation_input, with_pictures
 from app.api.model_calls.text_output import as_piece, count_tokens, finish_reason, read_output
 from app.api.model_calls.tool_arguments import parsed_arguments
 from app.api.openai.errors import OpenAIRoute, declared
@@ -92,7 +93,9 @@ async def create_response(request: Request, body: ResponsesIn) -> Response:
     _check(call, body)
     turns = body.turns(await _earlier(call, body.previous_response_id))
     settings = fit_settings(call, body.settings(call.ignored), NAMES) | body.own_inputs(call)
-    predictions = await call.predict([chat_input(call, turns, settings)], response=body.kept())
+    predictions = await call.predict(
+        [chat_input(call, conversation_input(call, turns), settings)], response=body.kept()
+    )
     if body.stream:
         form = await _form(call, predictions[0], background=bool(body.background))
         return await stream_answer(request, call, predictions, form)
@@ -192,7 +195,7 @@ async def _earlier(call: Call, response_id: str | None) -> list[dict[str, Any]]:
     if prediction.status is not Status.SUCCEEDED:
         raise refused("previous_response_id", f"is a response that is {STATUSES[prediction.status]}")
     values = await _input(stored, prediction)
-    _, turns = without_instructions(values["messages"], kept_of(prediction).get("instructions", 0))
+    _, turns = without_instructions(with_pictures(values), kept_of(prediction).get("instructions", 0))
     whole = await stored.services.follower.load(with_data(prediction))
     output = read_output(whole.output)
     turn: dict[str, Any] = {"role": "assistant", "content": output.content}

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, Tag
 
 from app.api.model_calls.failures import refused
 from app.api.model_calls.fields import CallIn, Model, by_form, text_or_list
+from app.api.model_calls.pictures import Content as PlainContent
+from app.api.model_calls.pictures import content_of, picture_part
 from app.api.openai.text_wire import MOST_LOGPROBS, Count
 
 TEXTS = ("input_text", "output_text", "text", "reasoning_text", "summary_text", "refusal")
@@ -22,6 +24,7 @@ class ResponsePart(BaseModel):
     type: str = Field(max_length=100)
     text: str | None = None
     refusal: str | None = None
+    image_url: str | None = Field(None, description="Of an `input_image`: a URL or a data URL.")
 
 
 Content = Annotated[
@@ -40,6 +43,21 @@ def text_of(content: Any, path: str) -> str:
                 f"{path}.{number}.type", f"`{part.type[:50]}` is not supported: these models read text only"
             )
     return "".join(part.text or part.refusal or "" for part in content)
+
+
+def user_content(content: Any, path: str) -> PlainContent:
+    """A user's content, of texts and pictures. Raises InvalidRequest for a part that is neither."""
+    if not isinstance(content, list):
+        return text_of(content, path)
+    return content_of([_text_or_picture(part, f"{path}.{number}") for number, part in enumerate(content)])
+
+
+def _text_or_picture(part: ResponsePart, path: str) -> str | dict[str, Any]:
+    if part.type == "input_image":
+        return picture_part(part.image_url, f"{path}.type", f"{path}.image_url")
+    if part.type not in TEXTS:
+        raise refused(f"{path}.type", f"`{part.type[:50]}` is not supported: only text and pictures are")
+    return part.text or part.refusal or ""
 
 
 class ResponseItem(BaseModel):
@@ -75,13 +93,12 @@ class ResponseItem(BaseModel):
             raise refused(f"{path}.type", f"`{kind[:50]}` is not supported")
 
     def _add_message(self, turns: list[dict[str, Any]], path: str) -> None:
-        text = text_of(self.content, f"{path}.content")
-        if self.role == "assistant":
-            turn = assistant_turn(turns)
-            turn["content"] += text
+        if self.role == "user":
+            turns.append({"role": "user", "content": user_content(self.content, f"{path}.content")})
+        elif self.role == "assistant":
+            assistant_turn(turns)["content"] += text_of(self.content, f"{path}.content")
         else:
-            role = "system" if self.role == "developer" else str(self.role)
-            turns.append({"role": role, "content": text})
+            turns.append({"role": "system", "content": text_of(self.content, f"{path}.content")})
 
     def _call(self, path: str) -> dict[str, Any]:
         try:

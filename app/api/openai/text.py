@@ -12,6 +12,7 @@ from app.api.model_calls.calls import Call, open_call, require_input, wait_for_a
 from app.api.model_calls.chats import chat_input, fit_settings
 from app.api.model_calls.edge_route import respond
 from app.api.model_calls.failures import failure_of, refused
+from app.api.model_calls.pictures import conversation_input
 from app.api.model_calls.text_output import as_piece, finish_reason
 from app.api.openai.chat_wire import ChatIn, ChatOut
 from app.api.openai.errors import OpenAIRoute, declared
@@ -62,7 +63,7 @@ async def create_chat_completion(request: Request, body: ChatIn) -> Response:
     """OpenAI's chat completions, through the model's own chat template; `stream` for server-sent events."""
     call = await open_call(request, body.model)
     require_input(call, "messages")
-    conversation = body.conversation(call.ignored)
+    conversation = conversation_input(call, body.conversation(call.ignored))
     settings = fit_settings(call, body.settings()) | body.own_inputs(call)
     inputs = [
         chat_input(call, conversation, with_seed_of(settings, number)) for number in range(body.choices)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Message = dict[str, Any]
+SAMPLE = "whale"
 # Variables that transformers itself hands to every template; a caller sets none of them.
 OWN_VARIABLES = frozenset(
     {"messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"}
@@ -21,6 +22,18 @@ class ChatTemplate:
         template = tokenizer.chat_template or ""
         self.source = "\n".join(template.values()) if isinstance(template, dict) else str(template)
         self._variables = variables_of(self.source)
+        self._reads_texts = not self.source or self._shows_text()
+
+    def _shows_text(self) -> bool:
+        """Whether a content that is a text arrives in the prompt; templates of models that see may read
+        lists of parts only."""
+        try:
+            prompt = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": SAMPLE}], tokenize=False
+            )
+        except Exception:  # noqa: BLE001 - a template refuses by errors of jinja's own; its use will say so
+            return True
+        return SAMPLE in str(prompt)
 
     @property
     def has_tools(self) -> bool:
@@ -40,7 +53,7 @@ class ChatTemplate:
         if tools and not self.has_tools:
             raise ValueError("tools: the model's chat template has none")
         self._check_variables(variables or {})
-        turns = [with_parsed_arguments(message) for message in messages]
+        turns = [self._readable(with_parsed_arguments(message)) for message in messages]
         continues = self._continues(turns, continue_final)
         try:
             text = self._tokenizer.apply_chat_template(
@@ -54,6 +67,11 @@ class ChatTemplate:
         except Exception as error:  # noqa: BLE001 - a template refuses by errors of jinja's own
             raise ValueError(f"the model's chat template refuses these messages: {error}") from None
         return str(text)
+
+    def _readable(self, message: Message) -> Message:
+        if self._reads_texts or not isinstance(message["content"], str):
+            return message
+        return {**message, "content": [{"type": "text", "text": message["content"]}]}
 
     def _check_variables(self, variables: Mapping[str, Any]) -> None:
         for name, value in variables.items():

@@ -55,17 +55,20 @@ class ContinuousBatch:
             yield from run.begin()
         if fresh := [run for run in fresh if not run.finish_reason]:
             self._masks.begin(fresh)
-            logits = self._model.prefill(self._cache, [run.context for run in fresh])
+            contexts = [run.context for run in fresh]
+            logits = self._model.prefill(self._cache, contexts, fresh[0].request.pictures)
             self._runs += fresh
             yield from continue_runs(fresh, logits, self._masks)
             self._drop_ended()
 
     def _pop_waiting(self) -> list[TextRun]:
+        """A prompt with pictures is prefilled alone."""
         fresh: list[TextRun] = []
         longest = 0
         while self._waiting and len(self._runs) + len(fresh) < self._slots:
             longest = max(longest, self._waiting[0].job.length)
-            if fresh and longest * (len(fresh) + 1) > self._budget:
+            sees = any(run.request.pictures for run in (*fresh[:1], self._waiting[0]))
+            if fresh and (sees or longest * (len(fresh) + 1) > self._budget):
                 break
             fresh.append(self._waiting.popleft())
         return fresh

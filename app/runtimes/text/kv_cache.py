@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicCache
 
+from app.runtimes.text.prompt_pictures import PromptPictures
+
 # Buffers are enlarged by whole blocks of this many tokens, and by half of what there is, so that it is rare.
 BLOCK = 64
 
@@ -123,8 +125,11 @@ class CachedModel:
         return SlotCache(self._window)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def prefill(self, cache: SlotCache, prompts: Sequence[Sequence[int]]) -> Any:
-        """Puts the prompts into new rows; the logits (rows, vocabulary) of their last tokens.
+    def prefill(
+        self, cache: SlotCache, prompts: Sequence[Sequence[int]], pictures: PromptPictures | None = None
+    ) -> Any:
+        """Puts the prompts into new rows; the logits (rows, vocabulary) of their last tokens. `pictures`: of
+        one prompt, which is alone then.
 
         They are padded on the right, where the causal mask keeps it from every real token, so no mask is
         needed.
@@ -139,6 +144,7 @@ class CachedModel:
             past_key_values=own,
             use_cache=True,
             logits_to_keep=last,
+            **self._seen(pictures, longest),
         )
         cache.append(own, lengths)
         return out.logits[:, 0]
@@ -157,11 +163,14 @@ class CachedModel:
         )
         return out.logits[:, -1]
 
-    def supports_slots(self) -> bool:
+    def _seen(self, pictures: PromptPictures | None, size: int) -> dict[str, Any]:
+        return pictures.placed(size, self._device, self._net.dtype) if pictures else {}
+
+    def supports_slots(self, sample: tuple[list[int], PromptPictures] | None = None) -> bool:
         """Whether the model agrees with itself without a cache, after a row was removed and another
-        enlarged."""
+        enlarged; and, of a model that sees, behind the `sample` of a prompt with a picture."""
         try:
-            return self._agrees()
+            return self._agrees() and (sample is None or self._agrees_behind(*sample))
         except Exception as error:  # noqa: BLE001 - each family of models fails in ways of its own
             print(f"no continuous batching for this model: {type(error).__name__}: {error}", file=sys.stderr)
             return False
@@ -181,6 +190,18 @@ class CachedModel:
             alone = [
                 self._net(input_ids=torch.tensor([row], device=self._device), use_cache=False) for row in rows
             ]
-        theirs = torch.cat([out.logits[:, -1] for out in alone]).float()
+        return self._are_near(ours, torch.cat([out.logits[:, -1] for out in alone]).float())
+
+    def _agrees_behind(self, ids: list[int], pictures: PromptPictures) -> bool:
+        """Some families count a picture's places otherwise than its tokens, which only they can."""
+        cache = self.new_cache()
+        self.prefill(cache, [ids], pictures)
+        ours = self.decode(cache, [1]).float()
+        with torch.inference_mode():
+            whole = torch.tensor([[*ids, 1]], device=self._device)
+            out = self._net(input_ids=whole, use_cache=False, **self._seen(pictures, len(ids) + 1))
+        return self._are_near(ours, out.logits[:, -1].float())
+
+    def _are_near(self, ours: Any, theirs: Any) -> bool:
         allowed = 1e-3 if self._net.dtype == torch.float32 else 5e-2
         return bool((ours - theirs).abs().max() <= allowed * theirs.abs().max().clamp(min=1.0))

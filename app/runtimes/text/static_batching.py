@@ -1,9 +1,10 @@
 """The fallback for models whose cache has no rows that can be moved (state spaces, ALiBi, …): transformers'
 own `generate`.
 
-Requests with prompts of one length run together, so that no padding is needed and every family gives what it
-gives alone; nobody joins. `generate` blocks, so it runs on a thread of its own and hands out events as they
-come. Choosing tokens, stop strings and endings are those of continuous batching. Knows no family by name.
+Requests with prompts of one length run together (one with pictures runs alone), so that no padding is needed
+and every family gives what it gives alone; nobody joins. `generate` blocks, so it runs on a thread of its own
+and hands out events as they come. Choosing tokens, stop strings and endings are those of continuous batching.
+Knows no family by name.
 """
 
 import queue
@@ -31,7 +32,7 @@ class StaticBatch:
         runs = sorted(map(self._start, batch), key=_size)
         for run in runs:
             yield from run.begin()
-        for _, group in groupby((run for run in runs if not run.finish_reason), key=_size):
+        for _, group in groupby((run for run in runs if not run.finish_reason), key=_group_of):
             yield from self._generate_group(list(group), feed)
 
     def _generate_group(self, runs: list[TextRun], feed: Feed) -> Iterator[tuple[str, Event]]:
@@ -56,10 +57,13 @@ class StaticBatch:
         settings = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=0, use_cache=True)
         try:
             ids = torch.tensor([run.context for run in group.runs], device=self._device)
+            pictures = group.runs[0].request.pictures
+            seen = pictures.placed(ids.shape[1], self._device, self._net.dtype) if pictures else {}
             with torch.inference_mode():
                 self._net.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
+                    **seen,
                     generation_config=settings,
                     logits_processor=[group.step],
                     stopping_criteria=[group.ended],
@@ -100,3 +104,7 @@ class _Group:
 
 def _size(run: TextRun) -> int:
     return run.job.length
+
+
+def _group_of(run: TextRun) -> tuple[int, str]:
+    return run.job.length, run.job.id if run.request.pictures else ""

@@ -12,6 +12,8 @@ from app.domain.version_settings import number_of
 from app.domain.work import Delivered, Event, ModelSpec
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
+from app.runtimes.text.prompt_pictures import TASK as SEES
+from app.runtimes.text.prompt_pictures import PictureReader, load_processor
 
 if TYPE_CHECKING:  # they import torch
     from app.runtimes.text.text_runs import TextRun
@@ -126,7 +128,32 @@ ANSWER = {
         "Continue the last message. Empty: if it is the assistant's.", nullable=True
     ),
 }
-INPUTS = schema.inputs({**PROMPT, **SAMPLING, **ANSWER}, one_of=(("prompt",), ("messages",)))
+ONE_OF = (("prompt",), ("messages",))
+INPUTS = schema.inputs({**PROMPT, **SAMPLING, **ANSWER}, one_of=ONE_OF)
+PART = {
+    "type": "object",
+    "properties": {"type": {"type": "string", "enum": ["text", "image"]}, "text": TEXT},
+    "required": ["type"],
+    "additionalProperties": False,
+}
+PARTS = {"type": "array", "items": PART, "maxItems": 1_000}
+SEEN_MESSAGE = {
+    **MESSAGE,
+    "properties": {**MESSAGE["properties"], "content": {"anyOf": [TEXT, PARTS], "nullable": True}},
+}
+PICTURES = {
+    "messages": schema.array(
+        SEEN_MESSAGE,
+        "A conversation; a content may be a list of parts, of which `image` is the next of `images`.",
+        max_items=1_000,
+    ),
+    "images": schema.array(
+        schema.file("A picture: a URL or a data URI.", contentMediaType="image/*"),
+        "The pictures that the messages name, in their sequence.",
+        max_items=64,
+    ),
+}
+SEEING_INPUTS = schema.inputs({**PROMPT, **PICTURES, **SAMPLING, **ANSWER}, one_of=ONE_OF)
 
 
 class TextGeneration(Runtime):
@@ -136,8 +163,8 @@ class TextGeneration(Runtime):
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="text-generation",
-        description="Continues text or a conversation (causal language models).",
-        inputs={"": INPUTS},
+        description="Continues text or a conversation (causal language models, and those that see pictures).",
+        inputs={"": INPUTS, SEES: SEEING_INPUTS},
         outputs={"": schema.chunks_of_text()},
         streams=True,
         reads=(*weights.PRECISION, *weights.ACCELERATION),
@@ -150,33 +177,40 @@ class TextGeneration(Runtime):
     )
     joins: ClassVar[bool] = True
 
-    def __init__(self, tokenizer: Any, net: Any, model: ModelSpec) -> None:
+    def __init__(self, tokenizer: Any, net: Any, model: ModelSpec, processor: Any = None) -> None:
         from app.runtimes.text.kv_cache import CachedModel
         from app.runtimes.text.text_requests import RequestMaker
         from app.runtimes.text.token_scores import TokenScorer
 
         self._net = net
         self._device, self._threads = model.device, model.threads
-        self._requests = RequestMaker(tokenizer, net, model.config, positions_of(net.config), MOST_NEW_TOKENS)
+        pictures = PictureReader(processor) if processor is not None else None
+        self._inputs = self.spec.input_schema(model.task)
+        self._requests = RequestMaker(
+            tokenizer, net, model.config, positions_of(net.config), MOST_NEW_TOKENS, pictures
+        )
         self._scorer = TokenScorer(net, model.device, self._requests.decode_all)
         self._slots = slot_count(model.config)
         self._facts: dict[str, Any] = {}
         self._model = CachedModel(net, model.device)
-        self._is_continuous = self._model.supports_slots()
+        self._is_continuous = self._model.supports_slots(self._requests.sample_with_picture())
 
     @classmethod
     def load(cls, model: ModelSpec) -> "TextGeneration":
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
         from app.runtimes.dtype_choice import Comparison
 
+        sees = model.task == SEES
+        processor = load_processor(model) if sees else None
         tokenizer = weights.load_tokenizer(weights.model_folder(model), model)
         ids = tokenizer(PROBE)["input_ids"][:64]
         comparison = Comparison(
             lambda net: likely(net, ids, model.device), share_of_equal, 1.0, on_processors=False
         )
-        net, facts = weights.load_network(AutoModelForCausalLM, model, comparison)
-        runtime = cls(tokenizer, net, model)
+        kind = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        net, facts = weights.load_network(kind, model, comparison)
+        runtime = cls(tokenizer, net, model, processor)
         runtime._facts = {
             **facts,
             "continuous_batching": runtime._is_continuous,
@@ -185,7 +219,7 @@ class TextGeneration(Runtime):
         return runtime
 
     def prepare(self, job: Job) -> None:
-        job.prepared = self._requests.make(job, schema.with_defaults(INPUTS, job.input))
+        job.prepared = self._requests.make(job, schema.with_defaults(self._inputs, job.input))
         job.length = len(job.prepared.ids)
         if job.delivered:
             self._continue(job, job.delivered)

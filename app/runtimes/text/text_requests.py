@@ -12,6 +12,7 @@ from app.runtimes.known_ids import KnownIds
 from app.runtimes.text.chat_template import ChatTemplate
 from app.runtimes.text.grammars import KINDS, GrammarCompiler
 from app.runtimes.text.message_pieces import PlainPieces, prefix_of, split_pieces
+from app.runtimes.text.prompt_pictures import PictureReader, PromptPictures
 from app.runtimes.text.response_formats import ResponseFormat, find_format
 from app.runtimes.text.sampling import Sampling
 from app.runtimes.text.text_runs import Request
@@ -29,14 +30,22 @@ SAMPLING = (
 
 
 class RequestMaker:
-    """One for each loaded model. `most` bounds an answer's tokens, whatever the context would allow."""
+    """One for each loaded model. `most` bounds an answer's tokens, whatever the context would allow;
+    `pictures`: of a model that sees."""
 
     def __init__(
-        self, tokenizer: Any, net: Any, config: Mapping[str, Any], positions: int, most: int
+        self,
+        tokenizer: Any,
+        net: Any,
+        config: Mapping[str, Any],
+        positions: int,
+        most: int,
+        pictures: PictureReader | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._known_ids = KnownIds(tokenizer, net)
         self._positions, self._most = positions, most
+        self._pictures = pictures
         self._template = ChatTemplate(tokenizer, config.get("chat_template_kwargs") or {})
         own = getattr(tokenizer, "response_template", None)
         self._format = find_format(self._template.source, own, self._template.has_tools)
@@ -59,7 +68,7 @@ class RequestMaker:
 
     def make(self, job: Job, values: Mapping[str, Any]) -> Request:
         """Raises ValueError with a sentence that names the input."""
-        text, ids = self._prompt(values)
+        text, ids, pictures = self._prompt(values)
         self._known_ids.check([ids])
         tools = list(values.get("tools") or ())
         is_split = bool(values.get("parse_response")) and bool(values.get("messages"))
@@ -79,9 +88,17 @@ class RequestMaker:
             matcher=self._matcher(values, text, tools),
             split=partial(split_pieces, self._format, text, tools, job.id[-8:]) if is_split else PlainPieces,
             calls_once=values.get("parallel_tool_calls") is False,
+            pictures=pictures,
         )
 
-    def _prompt(self, values: Mapping[str, Any]) -> tuple[str, list[int]]:
+    def sample_with_picture(self) -> tuple[list[int], PromptPictures] | None:
+        """A prompt with a picture; None of a model that does not see. Raises ValueError."""
+        if self._pictures is None or not self._template.source:
+            return None
+        content = [{"type": "image"}, {"type": "text", "text": "?"}]
+        return self._pictures.read_sample(self._template.render([{"role": "user", "content": content}]))
+
+    def _prompt(self, values: Mapping[str, Any]) -> tuple[str, list[int], PromptPictures | None]:
         prompt, messages = values.get("prompt"), values.get("messages")
         if (prompt is None) == (not messages):
             raise ValueError("give either `prompt` or `messages`")
@@ -92,11 +109,27 @@ class RequestMaker:
                 values.get("chat_template_kwargs"),
                 values.get("continue_final_message"),
             )
-            return text, self._bounded_ids(text, add_special_tokens=False)
+            return text, *self._ids_and_pictures(text, count_pictures(messages), values)
+        if values.get("images"):
+            raise ValueError("images: are named by `messages`, not by `prompt`")
         if isinstance(prompt, list):
-            return self._text_of(prompt), prompt
+            return self._text_of(prompt), prompt, None
         ids = self._bounded_ids(str(prompt))
-        return str(prompt), ids or [self._tokenizer.bos_token_id or min(self._ends, default=0)]
+        return str(prompt), ids or [self._tokenizer.bos_token_id or min(self._ends, default=0)], None
+
+    def _ids_and_pictures(
+        self, text: str, count: int, values: Mapping[str, Any]
+    ) -> tuple[list[int], PromptPictures | None]:
+        """Of a conversation that names so many pictures."""
+        paths = values.get("images") or []
+        if count != len(paths):
+            raise ValueError(f"images: are {len(paths)}, and the messages name {count}")
+        ids = self._bounded_ids(text, add_special_tokens=False)
+        if not paths or self._pictures is None:
+            return ids, None
+        if values.get("echo") and values.get("logprobs") is not None:
+            raise ValueError("logprobs: of a prompt with pictures are not known")
+        return self._pictures.read(text, paths)
 
     def _bounded_ids(self, text: str, **options: Any) -> list[int]:
         """The text's ids. Raises ValueError as soon as a beginning of it has too many: whoever sends a book
@@ -164,6 +197,13 @@ class RequestMaker:
     def _decode_marked(self, ids: list[int]) -> str:
         """Text, with the special tokens that mark thoughts and calls."""
         return self.decode_all([id_ for id_ in ids if id_ not in self._unmarked])
+
+
+def count_pictures(messages: Sequence[Mapping[str, Any]]) -> int:
+    """How many parts of messages are pictures."""
+    contents = [message.get("content") for message in messages]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return sum(part.get("type") == "image" for part in parts)
 
 
 def end_ids(*candidates: Any) -> frozenset[int]:

@@ -13,6 +13,7 @@ from app.domain.work import Canceled, Chunk, Event, Failed, Finished
 from app.runtimes.base import Job
 from app.runtimes.finite import NOT_FINITE, rows_not_finite
 from app.runtimes.text.message_pieces import Piece, Pieces, PlainPieces
+from app.runtimes.text.prompt_pictures import PromptPictures
 from app.runtimes.text.sampling import Sampling, UniformGenerator, choose_tokens
 from app.runtimes.text.text_pieces import Decode, Detokenizer, StopFilter
 from app.runtimes.text.token_masks import TokenMasks
@@ -28,7 +29,7 @@ class Request:
     `ends`: ids that end the answer; `logprobs`: so many others are scored with each token (None: nothing is);
     `echo`: the prompt's text, which then begins the answer; `matcher`: a grammar's, at its beginning;
     `split`: makes what splits the answer into pieces; `calls_once`: the first tool call ends it; `tokens`:
-    those of an earlier run, behind which this one goes on.
+    those of an earlier run, behind which this one goes on; `pictures`: those of the prompt.
     """
 
     ids: list[int]
@@ -44,6 +45,7 @@ class Request:
     split: Callable[[], Pieces] = PlainPieces
     calls_once: bool = False
     tokens: Sequence[int] = ()
+    pictures: PromptPictures | None = None
 
     @property
     def can_be_continued(self) -> bool:

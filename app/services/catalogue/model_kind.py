@@ -15,6 +15,8 @@ RUNTIME_OF_TASK = {
     "embedding": "embedding",
     "text-ranking": "pair-scoring",
 }
+# What a model that sees pictures is called, by hubs and by its version; the runtime text-generation's own.
+SEES = "image-text-to-text"
 # Beginnings of the names of decoders: saved without their head, which is their embeddings, they are whole.
 DECODERS = ("GPT", "Llama", "Mistral", "Qwen", "Gemma", "Phi", "OPT", "Bloom", "Falcon")
 # Endings of transformers' class names in config.json's `architectures` -> pipeline task.
@@ -54,12 +56,16 @@ def _without_class(files: ModelFiles) -> tuple[str, str] | None:
 
 def kind_for_task(task: str) -> tuple[str, str]:
     """(runtime, task) for a task's name."""
+    if task == SEES:
+        return "text-generation", SEES
     return (RUNTIME_OF_TASK[task], "") if task in RUNTIME_OF_TASK else ("pipeline", task)
 
 
 def by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
     names = config.get("architectures")
     name = str(names[0]) if isinstance(names, list) and names else ""
+    if sees_pictures(config, name):
+        return "text-generation", SEES
     if name.endswith(("ForCausalLM", "LMHeadModel")):
         return "text-generation", ""
     if name.endswith("ForSequenceClassification"):
@@ -70,6 +76,14 @@ def by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
         if name.endswith(ending):
             return "pipeline", task
     return ("embedding", "") if name.endswith("Model") else None
+
+
+def sees_pictures(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a model of this class continues conversations with pictures in them: its text has a token that
+    stands for a picture, and no other network translates pictures for it (BLIP-2)."""
+    has_token = any(key in config for key in ("image_token_id", "image_token_index", "img_token_id"))
+    is_answering = name.endswith(("ForConditionalGeneration", "ForCausalLM", "ForVisionText2Text"))
+    return has_token and is_answering and "vision_config" in config and "qformer_config" not in config
 
 
 def misfit(files: ModelFiles, runtime: str, task: str) -> str:

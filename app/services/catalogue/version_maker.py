@@ -221,7 +221,7 @@ def _check_task(spec: dict[str, Any], runtime: str, task: str) -> str:
         raise wrong_field("task", f"is needed by the runtime 'pipeline': one of {named}")
     if task in tasks or (runtime == "python" and not task):
         return task
-    if set(tasks) == {""} and kind_for_task(task)[0] == runtime:
+    if "" in tasks and kind_for_task(task)[0] == runtime:
         return ""
     raise wrong_field(
         "task",

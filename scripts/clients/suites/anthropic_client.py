@@ -7,6 +7,8 @@ import anthropic
 REQUIRES = ("anthropic==2.14.0",)
 CALLS = ("anthropic.messages.create",)
 TEXT, CALLER = os.environ.get("TEXT", ""), os.environ.get("CALLER", "")
+SEER = os.environ.get("SEER")  # not where only the ordinary tests' models are
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # red
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {
     "name": "weather",
@@ -37,6 +39,16 @@ def main() -> None:
     result = {"type": "tool_result", "tool_use_id": block.id, "content": "rain"}
     history = [*HELLO, {"role": "assistant", "content": call.content}, {"role": "user", "content": [result]}]
     assert client.messages.create(model=CALLER, max_tokens=4, messages=history, tools=[TOOL]).id
+    source = {"type": "base64", "media_type": "image/png", "data": DOT}
+    shown = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    if SEER:
+        assert client.messages.create(model=SEER, max_tokens=4, messages=shown).usage.input_tokens > 16
+    try:
+        client.messages.create(model=TEXT, max_tokens=4, messages=shown)
+    except anthropic.BadRequestError as error:
+        assert "is a picture" in str(error)
+    else:
+        raise AssertionError("a model that reads text only has seen a picture")
     try:
         client.messages.create(model="nobody/none", max_tokens=4, messages=HELLO)
     except anthropic.NotFoundError as error:

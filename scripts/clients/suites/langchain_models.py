@@ -1,28 +1,22 @@
-"""langchain's models: chat, tools, structured answers, texts, embeddings, rerank."""
+"""langchain's models: chat, tools, structured answers, texts, embeddings."""
 
 import asyncio
-import importlib.util
 import os
-from pathlib import Path
 
 import openai
-from langchain_cohere import CohereRerank
-from langchain_core.documents import Document
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, Field
 
-# litellm is here for its copy of the file that tiktoken would fetch from another host.
-REQUIRES = ("langchain-openai==1.7.4", "langchain-cohere==0.6.0", "litellm==1.110.2")
+REQUIRES = ("langchain-openai==1.7.4",)
 CALLS = (
     "openai.chat.completions.create",
     "openai.completions.create",
     "openai.embeddings.create",
     "openai.responses.create",
-    "rerank.cohere",
 )
-TEXT, CALLER, EMBED, RANKER = (os.environ.get(name, "") for name in ("TEXT", "CALLER", "EMBED", "RANKER"))
+TEXT, CALLER, EMBED = (os.environ.get(name, "") for name in ("TEXT", "CALLER", "EMBED"))
 Place = dict[str, str]
 
 
@@ -44,11 +38,6 @@ def main() -> None:
     asyncio.run(chat_beside(place))
     tools(place)
     vectors(place)
-    ranked = CohereRerank(
-        model=RANKER, base_url=os.environ["LOVAGE_URL"], cohere_api_key=os.environ["LOVAGE_KEY"], top_n=2
-    ).compress_documents([Document("A plant."), Document("A whale."), Document("")], "What is celery?")
-    assert len(ranked) == 2
-    assert "relevance_score" in ranked[0].metadata
 
 
 def chat(place: Place) -> None:
@@ -90,20 +79,6 @@ def tools(place: Place) -> None:
 def vectors(place: Place) -> None:
     with_texts = OpenAIEmbeddings(model=EMBED, check_embedding_ctx_length=False, **place)
     assert len(with_texts.embed_documents(["a", "b", ""])) == 3
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(tokenizers())
-    try:
-        OpenAIEmbeddings(model=EMBED, **place).embed_query("a text")
-    except openai.BadRequestError as error:
-        assert "check_embedding_ctx_length" in str(error), error
-    else:
-        raise AssertionError("ids of another tokenizer were taken")
-
-
-def tokenizers() -> Path:
-    found = importlib.util.find_spec("litellm")
-    assert found
-    assert found.origin
-    return Path(found.origin).parent / "litellm_core_utils" / "tokenizers"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ CALLS = (
     "ollama.version",
 )
 URL, TEXT, EMBED, CALLER = (os.environ[name] for name in ("LOVAGE_URL", "TEXT", "EMBED", "CALLER"))
+SEER = os.environ.get("SEER")  # not where only the ordinary tests' models are
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # red
 HEADERS = {"Authorization": f"Bearer {os.environ['LOVAGE_KEY']}"}
 HELLO = [{"role": "user", "content": "Hello"}]
 NUMBER = {
@@ -54,6 +56,10 @@ def main() -> None:
     assert "completion" in (client.show(TEXT).capabilities or [])
     assert f"{TEXT}:latest" in [model.model for model in client.ps().models]
     assert httpx.get(f"{URL}/api/version", headers=HEADERS).json()["version"]
+    if SEER:
+        shown = [{**HELLO[0], "images": [DOT]}]
+        assert (client.chat(SEER, messages=shown, options=eight).prompt_eval_count or 0) > 16
+        assert "vision" in (client.show(SEER).capabilities or [])
     try:
         client.chat("nobody/none", messages=HELLO)
     except ollama.ResponseError as error:

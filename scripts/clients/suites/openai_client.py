@@ -36,8 +36,8 @@ CALLS = (
     "openai.responses.cancel",
     "openai.responses.delete",
 )
-TEXT, CALLER, EMBED, DRAW, MODERATOR, EAR, MOUTH = (
-    os.environ[name] for name in ("TEXT", "CALLER", "EMBED", "DRAW", "MODERATOR", "EAR", "MOUTH")
+TEXT, CALLER, EMBED, DRAW, MODERATOR, EAR, MOUTH, SEER = (
+    os.environ[name] for name in ("TEXT", "CALLER", "EMBED", "DRAW", "MODERATOR", "EAR", "MOUTH", "SEER")
 )
 HELLO = [{"role": "user", "content": "Hello"}]
 WEATHER = {
@@ -47,6 +47,13 @@ WEATHER = {
     "additionalProperties": False,
 }
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": WEATHER}}
+
+
+# One red dot as a PNG.
+DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSu"
+    "QmCC"
+)
 
 
 class Person(BaseModel):
@@ -72,6 +79,7 @@ def main() -> None:
     files(client)
     sound(client)
     pictures(client)
+    seeing(client)
     assert TEXT in [model.id for model in client.models.list()]
     assert client.models.retrieve(TEXT).id == TEXT
     try:
@@ -133,6 +141,22 @@ def pictures(client: openai.OpenAI) -> None:
     picture = ("a.png", b"\x89PNG")
     refuse(lambda: client.images.edit(model=DRAW, image=picture, prompt="night"), "takes no `image`")
     refuse(lambda: client.images.create_variation(model=DRAW, image=picture), "takes no `image`")
+
+
+def seeing(client: openai.OpenAI) -> None:
+    """A picture in a conversation."""
+    shown = [{"type": "image_url", "image_url": {"url": DOT}}, {"type": "text", "text": "What is it?"}]
+    asked = {"messages": [{"role": "user", "content": shown}], "max_tokens": 6, "temperature": 0}
+    whole = client.chat.completions.create(model=SEER, **asked)
+    assert whole.usage.prompt_tokens > 16
+    events = client.chat.completions.create(model=SEER, stream=True, **asked)
+    text = "".join(event.choices[0].delta.content or "" for event in events)
+    assert text == whole.choices[0].message.content
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": DOT, "detail": "auto"}]}
+    first = client.responses.create(model=SEER, input=[item], max_output_tokens=4)
+    again = {"previous_response_id": first.id, "max_output_tokens": 4}
+    assert client.responses.create(model=SEER, input="And now?", **again).usage.input_tokens > 16
+    refuse(lambda: client.chat.completions.create(model=TEXT, **asked), "is a picture")
 
 
 def refuse(call: Callable[[], object], sentence: str) -> None:

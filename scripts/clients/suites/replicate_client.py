@@ -31,6 +31,9 @@ CALLS = (
     "streams.read",
     "hardware.list",
     "account.get",
+    "collections.list",
+    "trainings.list",
+    "trainings.create",
 )
 TEXT, ECHO = os.environ.get("TEXT", ""), os.environ.get("ECHO", "")
 
@@ -46,6 +49,7 @@ def main() -> None:
     client.files.delete(file.id)
     assert client.accounts.current().username
     assert client.hardware.list()
+    trainings(client)
     try:
         client.models.get("nobody/none")
     except ReplicateError as error:
@@ -76,6 +80,18 @@ def models(client: replicate.Client) -> None:
     assert TEXT in [f"{model.owner}/{model.name}" for model in client.models.list()]
     versions = client.models.get(TEXT).versions
     assert versions.get(versions.list()[0].id).openapi_schema
+
+
+def trainings(client: replicate.Client) -> None:
+    assert list(client.collections.list()) == []
+    assert list(client.trainings.list()) == []
+    version = client.models.get(TEXT).latest_version.id
+    try:
+        client.trainings.create(version=f"{TEXT}:{version}", input={}, destination=TEXT)
+    except ReplicateError as error:
+        assert "trains none" in (error.detail or ""), error
+    else:
+        raise AssertionError("something was trained")
 
 
 def deployments(client: replicate.Client) -> None:
