@@ -92,6 +92,7 @@ def test_the_catalogue_lists_and_shows_what_the_caller_may_see(ada, bob, talker)
         ("chat", {"messages": []}, 400, "messages"),
         ("chat", {"messages": [USER], "wings": 2}, 400, "wings"),
         ("generate", {"prompt": "x", "suffix": "y"}, 400, "suffix"),
+        ("generate", {"prompt": "x", "suffix": "y", "system": "z"}, 400, "suffix"),
         ("generate", {"prompt": ""}, 400, "prompt"),
         ("generate", {"prompt": "x", "model": "ada/none"}, 404, "ada/none"),
         ("embed", {"input": ["x"], "truncate": False}, 400, "truncate"),

@@ -116,6 +116,14 @@ def test_a_recording_is_translated_by_a_model_whose_task_it_is(client, ada, data
     assert heard.text == "Call me Ishmael."
     newest = ada.http.get("/v1/predictions").json()["results"][0]["input"]
     assert (newest["task"], newest["prompt"]) == ("translate", "Of whales.")
+    streamed = client.audio.translations.create(
+        model="ada/interpreter", file=file, extra_body={"stream": True, "response_format": "text"}
+    )
+    assert "transcript.text.done" in str(streamed), "the client has no class for it, and gives the text"
+    with pytest.raises(openai.BadRequestError, match="needs the response_format"):
+        client.audio.translations.create(
+            model="ada/interpreter", file=file, response_format="srt", extra_body={"stream": True}
+        )
 
 
 def test_a_transcription_without_a_file_or_form_or_too_large_a_one_is_refused(ada, listener) -> None:

@@ -274,3 +274,25 @@ def test_a_conversations_answer_may_fill_the_context(words: Runtime, tmp_path: P
     assert chat.prepared.limit == 512 - len(chat.prepared.ids)
     assert (prompt.prepared.limit, none.prepared.limit) == (128, 0)
     assert math.isfinite(chat.length)
+
+
+def test_a_text_is_filled_in_by_a_model_with_tokens_for_that_and_refused_by_others(
+    words: Runtime, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    before, behind, middle = "<fim_prefix>", "<fim_suffix>", "<fim_middle>"
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED / "words")
+    tokenizer.add_special_tokens({"additional_special_tokens": [before, behind, middle]})
+    net = AutoModelForCausalLM.from_pretrained(SHIPPED / "words")
+    net.resize_token_embeddings(len(tokenizer))
+    net.save_pretrained(tmp_path / "coder")
+    tokenizer.save_pretrained(tmp_path / "coder")
+    coder = load("text-generation", tmp_path / "coder")
+    short = {"temperature": 0, "max_new_tokens": 5}
+    filled = {"prompt": "The whale", "suffix": " sea.", **short}
+    written = {"prompt": f"{before}The whale{behind} sea.{middle}", **short}
+    [given, right] = outputs(coder, [filled, written], tmp_path)
+    assert given == right != outputs(coder, [{"prompt": "The whale", **short}], tmp_path)[0]
+    with pytest.raises(ValueError, match="suffix: this model has no tokens"):
+        jobs(words, [filled], tmp_path)

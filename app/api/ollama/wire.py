@@ -155,23 +155,27 @@ class OllamaGenerateIn(TextIn):
     prompt: Text = Field("", description="Not empty: loading a model is `POST /v1/models/…/load`.")
     system: Text | None = None
     raw: bool | None = Field(None, description="Continue the prompt as it is, without the chat template.")
-    suffix: str | None = Field(None, description="Not supported.")
+    suffix: Text | None = Field(
+        None, description="What follows the answer, for models that can fill in a text."
+    )
     template: str | None = Field(None, description="Not supported: the model's own is used.")
     context: list[int] | None = Field(None, description="Not supported: send a conversation to /api/chat.")
     images: Pictures = Field(None, description="In base64, for models that see.")
 
     def text_input(self) -> dict[str, Any]:
         """The prompt, or a conversation of it. Raises InvalidRequest."""
-        for name in ("suffix", "template", "context"):
+        for name in ("template", "context"):
             if getattr(self, name):
                 raise refused(name, "is not supported")
         if not self.prompt:
             raise refused("prompt", "is empty; a model is loaded by its first prediction, or by its `load`")
-        if self.raw:
+        if self.suffix and (self.system or self.images):
+            raise refused("suffix", "stands beside a `prompt` only")
+        if self.raw or self.suffix:
             for name in ("system", "images"):
                 if getattr(self, name):
                     raise refused(name, "has no place in a `raw` prompt")
-            return {"prompt": self.prompt}
+            return {"prompt": self.prompt} | ({"suffix": self.suffix} if self.suffix else {})
         system = [{"role": "system", "content": self.system}] if self.system else []
         content = seen_content(self.prompt, self.images or [], "images")
         return {"messages": [*system, {"role": "user", "content": content}]}

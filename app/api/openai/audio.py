@@ -33,9 +33,12 @@ class TranslationIn(CallIn):
     response_format: Format | None = "json"
     prompt: str | None = Field(None, max_length=10_000, description="For a model that has such an input.")
     temperature: float | None = Field(None, ge=0, le=1, description="Above 0: likewise.")
+    stream: bool | None = Field(False, description="Server-sent events; with json and text.")
 
     def settings(self, call: Call) -> dict[str, Any]:
         """The model's inputs beside the recording. Raises InvalidRequest for what cannot be had."""
+        if self.stream and self.response_format in TIMED:
+            raise refused("stream", "needs the response_format json or text")
         wishes = {"prompt": self.prompt, "temperature": self.temperature}
         return take_wishes(call, wishes) | timed(call, self.level)
 
@@ -49,14 +52,11 @@ class TranscriptionIn(TranslationIn):
     """The same, and what only transcriptions have."""
 
     language: str | None = Field(None, max_length=20, description="For a model that has such an input.")
-    stream: bool | None = Field(False, description="Server-sent events; with json and text.")
     timestamp_granularities: list[Literal["word", "segment"]] | None = None
 
     def settings(self, call: Call) -> dict[str, Any]:
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise refused("timestamp_granularities", "needs the response_format verbose_json")
-        if self.stream and self.response_format in TIMED:
-            raise refused("stream", "needs the response_format json or text")
         return super().settings(call) | take_wishes(call, {"language": self.language})
 
     @property
@@ -100,6 +100,7 @@ def form_of(more: dict[str, Any]) -> dict[str, Any]:
         "response_format": {"type": "string", "enum": ["json", "text", *TIMED]},
         "prompt": {"type": "string", "maxLength": 10_000},
         "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+        "stream": {"type": "boolean"},
         **more,
     }
     schema = {"type": "object", "required": ["file", "model"], "properties": properties}
@@ -110,7 +111,6 @@ def form_of(more: dict[str, Any]) -> dict[str, Any]:
 
 ONLY_TRANSCRIPTIONS: dict[str, Any] = {
     "language": {"type": "string", "maxLength": 20},
-    "stream": {"type": "boolean"},
     "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
 }
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -138,10 +138,7 @@ async def transcribe(request: Request) -> Response:
     async with request.form(max_files=1, max_fields=16) as form:
         body = read_fields(form, TranscriptionIn, ("file",), LISTS)
         call, predictions = await _listen(request, form, body)
-    if body.stream:
-        return await stream_answer(request, call, predictions, _events(call, predictions))
-    (prediction,) = await wait_for_all(request, call, predictions)
-    return written("transcribe", body, prediction)
+    return await _answer(call, predictions, "transcribe", body)
 
 
 @router.post(
@@ -153,14 +150,21 @@ async def transcribe(request: Request) -> Response:
     openapi_extra=form_of({}),
 )
 async def translate(request: Request) -> Response:
-    """What is said in a recording, in English, by a model whose input `task` may be `translate`."""
+    """What is said in a recording, in English, by a model whose input `task` may be `translate`; streamed as
+    transcriptions are."""
     await caller_of(request)
     require_form(request, "file")
     async with request.form(max_files=1, max_fields=16) as form:
         body = read_fields(form, TranslationIn, ("file",), LISTS)
         call, predictions = await _listen(request, form, body, "translate")
-    (prediction,) = await wait_for_all(request, call, predictions)
-    return written("translate", body, prediction)
+    return await _answer(call, predictions, "translate", body)
+
+
+async def _answer(call: Call, predictions: list[Prediction], task: str, body: TranslationIn) -> Response:
+    if body.stream:
+        return await stream_answer(call.request, call, predictions, _events(call, predictions))
+    (prediction,) = await wait_for_all(call.request, call, predictions)
+    return written(task, body, prediction)
 
 
 async def _listen(

@@ -117,12 +117,12 @@ class CompletionIn(TextIn):
     logprobs: int | None = Field(
         None, ge=0, le=MOST_LOGPROBS, description="Log probabilities of the tokens and of so many others."
     )
-    suffix: str | None = Field(None, description="Not supported.")
+    suffix: str | None = Field(
+        None, max_length=1_000_000, description="What follows the answer, for models that can fill in a text."
+    )
 
     def prompts(self) -> list[str | list[int]]:
         """One or several, each a text or token ids. Raises InvalidRequest."""
-        if self.suffix:
-            raise refused("suffix", "is not supported")
         if self.best_of is not None and self.best_of < self.choices:
             raise refused("best_of", "must be at least `n`")
         if self.stream and self.tries > self.choices:
@@ -141,7 +141,8 @@ class CompletionIn(TextIn):
         return self.best_of or self.choices
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | self._scores()
+        filled = {"suffix": self.suffix} if self.suffix else {}
+        return super().settings() | filled | self._scores()
 
     def _scores(self) -> dict[str, Any]:
         """What is asked of the tokens' probabilities. The runtime echoes a prompt itself where its

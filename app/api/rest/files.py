@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from app.api.bodies import parse_json
+from app.api.bodies import parse_json, refuse_unknown
 from app.api.deps import (
     CanPredict,
     Cursor,
@@ -189,6 +189,7 @@ def list_files(
     """Your files, newest first. OpenAI's clients get all of them (10,000 at most), as they read them."""
     if is_openai_client(request.scope):
         return JSONResponse(_all_for_openai(request, services, caller).model_dump())
+    refuse_unknown(request, ("cursor", "limit"))
     base, page = base_url(request), services.files.page(caller, cursor=cursor, limit=limit)
     return page_out(request, page.map(lambda file: file_out(file, base)))
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from app import __version__
+from app.api.bodies import CheckedRoute
 from app.api.deps import Caller, ServicesDep, base_url, caller_of
 from app.api.problems import declared
 from app.domain.errors import Unauthenticated
@@ -17,6 +18,7 @@ from app.domain.workers import Worker
 from app.services.people.access import Principal
 
 router = APIRouter(tags=["Platform"])
+checked = APIRouter(tags=["Platform"], route_class=CheckedRoute)
 PUBLIC: dict[str, Any] = {"security": []}
 FAULT: dict[int | str, dict[str, Any]] = {
     500: declared()[500]
@@ -267,7 +269,7 @@ def worker_out(worker: Worker) -> WorkerOut:
     return WorkerOut(id=str(worker.id), **values)
 
 
-@router.get(
+@checked.get(
     "/v1/settings",
     operation_id="settings.list",
     summary="List the settings",
@@ -280,7 +282,7 @@ def settings(services: ServicesDep, caller: Caller) -> SettingsOut:
     return SettingsOut(results=[SettingOut.model_validate(each, from_attributes=True) for each in shown])
 
 
-@router.get(
+@checked.get(
     "/v1/hardware",
     operation_id="hardware.list",
     summary="List hardware",
@@ -312,3 +314,6 @@ def _kind(sku: str, name: str, workers: list[Worker]) -> HardwareOut:
         versions_unhealthy=states.count("unhealthy"),
         loaded_bytes=sum(int(model.get("bytes") or 0) for model in models),
     )
+
+
+router.routes.extend(checked.routes)

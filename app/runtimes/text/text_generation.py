@@ -62,6 +62,9 @@ PROMPT = {
         "description": "Text to continue, or ids of the model's tokenizer. Give this or `messages`.",
         "anyOf": [TEXT, TOKENS],
     },
+    "suffix": schema.text(
+        "What follows the answer, for models that can fill in a text.", max_length=1_000_000, nullable=True
+    ),
     "messages": schema.array(
         MESSAGE, "A conversation, put through the model's chat template.", max_items=1_000
     ),

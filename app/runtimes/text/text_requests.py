@@ -10,6 +10,7 @@ from typing import Any
 from app.runtimes.base import Job
 from app.runtimes.known_ids import KnownIds
 from app.runtimes.text.chat_template import ChatTemplate
+from app.runtimes.text.fill_in import text_with_hole
 from app.runtimes.text.grammars import KINDS, GrammarCompiler
 from app.runtimes.text.message_pieces import PlainPieces, prefix_of, split_pieces
 from app.runtimes.text.prompt_pictures import PictureReader, PromptPictures
@@ -102,6 +103,8 @@ class RequestMaker:
         prompt, messages = values.get("prompt"), values.get("messages")
         if (prompt is None) == (not messages):
             raise ValueError("give either `prompt` or `messages`")
+        if values.get("suffix"):
+            return str(prompt), self._ids_with_hole(prompt, values), None
         if messages:
             text = self._template.render(
                 messages,
@@ -116,6 +119,12 @@ class RequestMaker:
             return self._text_of(prompt), prompt, None
         ids = self._bounded_ids(str(prompt))
         return str(prompt), ids or [self._tokenizer.bos_token_id or min(self._ends, default=0)], None
+
+    def _ids_with_hole(self, prompt: Any, values: Mapping[str, Any]) -> list[int]:
+        if not isinstance(prompt, str) or values.get("echo"):
+            raise ValueError("suffix: needs a `prompt` that is a text, and no `echo`")
+        vocabulary = self._tokenizer.get_vocab()
+        return self._bounded_ids(text_with_hole(prompt, values["suffix"], vocabulary))
 
     def _ids_and_pictures(
         self, text: str, count: int, values: Mapping[str, Any]
