@@ -26,7 +26,7 @@ PROBE = (
 MOST_NEW_TOKENS = 32_768
 
 TEXT = {"type": "string", "maxLength": 1_000_000}
-MESSAGE = {
+MESSAGE: schema.Schema = {
     "type": "object",
     "properties": {
         "role": {"type": "string", "enum": ["system", "user", "assistant", "tool"]},
