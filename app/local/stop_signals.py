@@ -44,6 +44,11 @@ class StopSignals:
         self._level_switches -= 1
         return True
 
+    def wake(self) -> None:
+        """Make `wakeup` readable, from any thread."""
+        with contextlib.suppress(OSError):  # it is full, or closed
+            self._write_end.send(b"\0")
+
     def clear_wakeup(self) -> None:
         """Make `wakeup` quiet again."""
         with contextlib.suppress(BlockingIOError):

@@ -21,7 +21,6 @@ from app.local.terminal import Terminal
 
 TURN_S = 0.05  # how late a ready check or a restart may be; ended children and output wake the loop at once
 IDLE_S = 5.0
-DEMAND_S = 2.0  # how late a program is started that is needed from now on
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 10.0
 STEADY_S = 30.0  # a program that ran this long has recovered: its next crash is a first one again
 START_TRIES = 3  # a program that ends this often before it was ready once will not get ready
@@ -43,9 +42,23 @@ class _Entry:
         self.crashes = 0
         self.restart_at: float | None = None
         self.was_ready = False
+        self.killed_at: float | None = None  # it is needed no more, and gets no longer to end
 
     def is_alive(self) -> bool:
         return self.child is not None and self.child.is_alive()
+
+    def dismiss(self) -> None:
+        """It is needed no more: asked to stop, with its grace."""
+        self.killed_at, self.restart_at = time.monotonic() + self.program.grace_s, None
+        if self.child is not None:
+            self.child.ask_to_stop()
+
+    def plan_restart(self, ran_s: float) -> float:
+        """In how many seconds, after it has run so long."""
+        self.crashes = 1 if ran_s >= STEADY_S else self.crashes + 1
+        delay = restart_delay_s(self.crashes)
+        self.restart_at = time.monotonic() + delay
+        return delay
 
     def is_ready(self) -> bool:
         self.was_ready = self.was_ready or (self.child is not None and self.child.is_ready())
@@ -70,9 +83,10 @@ class Supervisor:
         """Start `program` and keep it running."""
         self._launch(self._entry_for(program))
 
-    def start_on_demand(self, awaited: OnDemand) -> None:
-        """Start its program when it is needed, and keep it running from then on."""
-        self._on_demand.append(awaited)
+    def start_on_demand(self, watched: OnDemand) -> None:
+        """Keep its program running while it is needed."""
+        watched.on_change = self._signals.wake
+        self._on_demand.append(watched.start())
 
     def adopt(self, child: Child) -> None:
         """Keep a program running that was started, and became ready, elsewhere."""
@@ -114,19 +128,16 @@ class Supervisor:
             self._turn()
 
     def run(self) -> None:
-        """Supervise until StopRequested. Sleeps until something happens: an idle platform costs no CPU
-        here."""
+        """Supervise until StopRequested. Sleeps until something happens."""
         while True:
-            waiting = any(entry.restart_at is not None for entry in self._entries.values())
-            idle_s = DEMAND_S if self._on_demand else IDLE_S
-            self._turn(TURN_S if waiting else idle_s)
+            waiting = any(entry.restart_at or entry.killed_at for entry in self._entries.values())
+            self._turn(TURN_S if waiting else IDLE_S)
 
     def stop(self) -> None:
         """Stop everything, stage by stage, each program with its grace; a second signal kills what is
         left."""
-        for awaited in self._on_demand:
-            awaited.stop()
-        self._on_demand = []
+        while self._on_demand:
+            self._on_demand.pop().stop()
         for stage in sorted({entry.program.stage for entry in self._entries.values()}):
             self._stopped_stage = stage
             self._stop_stage([entry for entry in self._entries.values() if entry.program.stage == stage])
@@ -161,9 +172,16 @@ class Supervisor:
     def _turn(self, timeout_s: float = TURN_S) -> None:
         self._poll(timeout_s)
         self._signals.raise_if_asked()
-        for awaited in [awaited for awaited in self._on_demand if awaited.is_needed]:
-            self._on_demand.remove(awaited)
-            self.start(awaited.program)
+        for watched in self._on_demand:
+            self._follow_demand(watched)
+
+    def _follow_demand(self, watched: OnDemand) -> None:
+        entry = self._entries.get(watched.program.name)
+        if entry is None:
+            if watched.is_needed:
+                self.start(watched.program)
+        elif not watched.is_needed and entry.killed_at is None:
+            entry.dismiss()
 
     def _poll(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):
@@ -180,6 +198,9 @@ class Supervisor:
                 cut_if_large(log_path(self._data_dir, entry.program.name))
 
     def _keep_running(self, entry: _Entry) -> None:
+        if entry.killed_at is not None:
+            self._end(entry, is_late=time.monotonic() > entry.killed_at)
+            return
         if entry.program.stage <= self._stopped_stage or entry.program.once:
             return
         if entry.restart_at is not None:
@@ -188,13 +209,17 @@ class Supervisor:
         elif not entry.is_alive():
             self._plan_restart(entry)
 
+    def _end(self, entry: _Entry, *, is_late: bool) -> None:
+        """One that is needed no more; needed again, it is started anew once it has ended."""
+        if not entry.is_alive():
+            self._forget(entry)
+        elif is_late:
+            self._kill(entry, late=True)
+
     def _plan_restart(self, entry: _Entry) -> None:
         assert entry.child is not None
         entry.output.finish()
-        ran_s = time.monotonic() - entry.child.started_at
-        entry.crashes = 1 if ran_s >= STEADY_S else entry.crashes + 1
-        delay = restart_delay_s(entry.crashes)
-        entry.restart_at = time.monotonic() + delay
+        delay = entry.plan_restart(time.monotonic() - entry.child.started_at)
         log = log_path(self._data_dir, entry.program.name)
         self._terminal.warn(
             f"{entry.program.name} ended ({entry.child.describe_end()}), starting it again in {delay:g} s;"

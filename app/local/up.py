@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from app.db.first_backend import await_first_backend
+from app.db.first_backend import watch_backends
 from app.local import composition, detached, secret_file
 from app.local.composition import FLOWER_USER, Connections, UpOptions
 from app.local.embedded import EmbeddedServers, Urls
@@ -184,8 +184,7 @@ class _Launch:
         for program in composition.platform_programs(self._options, env):
             supervisor.start(program)
         if gateway := composition.gateway_program(self._options, env):
-            await_backend = partial(await_first_backend, env["DATABASE_URL"])
-            supervisor.start_on_demand(OnDemand(gateway, await_backend).start())
+            supervisor.start_on_demand(OnDemand(gateway, partial(watch_backends, env["DATABASE_URL"])))
         supervisor.wait_ready(["api"], self._options.ready_timeout_s)
 
     def _check_and_show(self, supervisor: Supervisor, platform: Platform) -> None:

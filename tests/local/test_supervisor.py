@@ -2,8 +2,10 @@
 
 import io
 import os
+import select
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from app.local.errors import StartFailed
 from app.local.log_file import LogFile, log_path
+from app.local.on_demand import OnDemand
 from app.local.programs import Program
 from app.local.stop_signals import StopRequested, StopSignals
 from app.local.supervisor import Supervisor, restart_delay_s
@@ -39,6 +42,7 @@ class Desk:
     def __init__(self, data_dir: Path, signals: StopSignals) -> None:
         self.data_dir = data_dir
         self.shown = io.StringIO()
+        self.signals = signals
         self.supervisor = Supervisor(data_dir, Terminal(self.shown), signals)
 
     def program(
@@ -53,6 +57,10 @@ class Desk:
 
     def until_shown(self, text: str, times: int = 1) -> None:
         self.supervisor.run_until(lambda: self.shown.getvalue().count(text) >= times)
+
+    def until_drained(self, times: int) -> None:
+        events = self.data_dir / "events"
+        self.supervisor.run_until(lambda: events.exists() and events.read_text().count("drained") >= times)
 
 
 @pytest.fixture
@@ -204,3 +212,33 @@ def test_a_program_that_knows_the_signal_gets_it_to_switch_its_log_level(desk: D
     os.kill(os.getpid(), signal.SIGUSR2)
     desk.until_shown("switched")
     assert "ended" not in desk.shown.getvalue()
+
+
+def test_a_program_runs_while_it_is_needed_and_again(desk: Desk) -> None:
+    code = DRAINS.format(drain=0, name="gateway") + WAITS
+    watched = OnDemand(desk.program("gateway", code), lambda given_up, _: None)
+    desk.supervisor.start_on_demand(watched)
+    desk.supervisor.run_until(lambda: True)
+    assert "gateway" not in desk.shown.getvalue()
+    for times in (1, 2):
+        watched.is_needed = True
+        desk.until_shown("ready to work", times)
+        watched.is_needed = False
+        desk.until_drained(times)
+    desk.start("api", WAITS)
+    desk.until_shown("ready to work", 3)
+    assert "starting it again" not in desk.shown.getvalue()  # it has not crashed
+
+
+def test_a_change_of_what_is_needed_wakes_the_sleeping_supervisor(desk: Desk) -> None:
+    needed = threading.Event()
+    desk.supervisor.start_on_demand(
+        OnDemand(
+            desk.program("gateway", "print('x', flush=True)"),
+            lambda _, set_needed: set_needed(needed.wait(5)),
+        )
+    )
+    desk.signals.clear_wakeup()
+    needed.set()
+    readable, _, _ = select.select([desk.signals.wakeup], [], [], 5)
+    assert readable
