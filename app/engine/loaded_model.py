@@ -19,8 +19,9 @@ class LoadedModel:
     last load did) or unhealthy (of these `reason` and `retry_in` seconds say more), or absent; `bytes` is the
     measured share of memory (PSS, or the weights on an accelerator), of one that loads what is reserved, of
     which it has `loaded_bytes` by now (0: not known); `in_use` counts the items that have no ending yet;
-    `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one item took it
-    lately; `limit` how many it holds at most; `facts` what was chosen and measured at its load."""
+    `idle` in seconds; `last_used` in Unix time; `pace` is the seconds that one item took it lately;
+    `last_batch` and `padding` are of the batch that ended last; `limit` how many it holds at most; `facts`
+    what was chosen and measured at its load."""
 
     version: str
     model: str
@@ -36,6 +37,8 @@ class LoadedModel:
     reason: str = ""
     retry_in: float = 0.0
     pace: float = 0.0
+    last_batch: int = 0
+    padding: float = 0.0
     limit: int = UNMEASURED
     facts: dict[str, Any] = field(default_factory=dict)
     loaded_bytes: int = 0
@@ -100,6 +103,8 @@ def describe(supervisor: ModelSupervisor) -> LoadedModel:
             reason=reason,
             retry_in=retry_in,
             pace=record.pace,
+            last_batch=record.last_batch,
+            padding=record.padding,
             limit=record.limit,
             facts=ready.facts if ready else {},
             loaded_bytes=loaded,

@@ -24,7 +24,9 @@ REMEMBERED_CALLERS = 256
 
 class VersionRecord:
     """`batch_size`, `pace` (seconds per item) and `bytes` are the last that were measured, kept from one load
-    to the next; `leaving`: it is to be unloaded as soon as it is idle; `last_used` in monotonic seconds."""
+    to the next; `last_batch` items were in the batch that ended last, `padding` is the share of it that was
+    none of theirs; `leaving`: it is to be unloaded as soon as it is idle; `last_used` in monotonic
+    seconds."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
@@ -36,6 +38,8 @@ class VersionRecord:
         self.last_used = time.monotonic()
         self.batch_size = DEFAULT_BATCH_SIZE
         self.pace = 0.0
+        self.last_batch = 0
+        self.padding = 0.0
         self.bytes = 0
 
     @property
@@ -77,6 +81,7 @@ class VersionRecord:
                 self.health = retry_policy.after_success(self.health)
             seconds, batch_size = event.metrics.get("run", 0.0), event.metrics.get("batch_size", 1)
             self.pace = next_pace(self.pace, seconds, batch_size)
+            self.last_batch, self.padding = batch_size, event.metrics.get("padding", 0.0)
         self.end(item, event)
 
     def on_ready(self, now: float, batch_size: int, load_began: float) -> None:

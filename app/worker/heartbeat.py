@@ -87,7 +87,7 @@ def this_host() -> str:
 
 def as_published(model: LoadedModel) -> dict[str, Any]:
     """What the fleet knows of a version on this worker. `in_use` counts what runs and waits; `pace` is in
-    seconds."""
+    seconds; of the batch that ended last `last_batch` items and `padding`, a share."""
     values: dict[str, Any] = {
         "version": model.version,
         "model": model.model,
@@ -96,6 +96,8 @@ def as_published(model: LoadedModel) -> dict[str, Any]:
         "in_use": model.in_use,
         "batch_size": model.batch_size,
         "pace": round(model.pace, 6),
+        "last_batch": model.last_batch,
+        "padding": round(model.padding, 3),
         "limit": model.limit,
         "pinned": model.pinned,
     }

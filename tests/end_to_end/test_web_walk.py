@@ -27,7 +27,8 @@ MISSING = "/p/01kam7vn3c9x0r2f4h6j8m0p2s"
 PAGES = f"""
 / /models /models/new /models/demo/words /models/demo/echo /models/demo/minilm /models/demo/digits
 /models/demo/words?tab=schema /models/demo/words?tab=versions
-/models/demo/words?tab=readme /models/demo/words?tab=stats /models/demo/words?tab=manage /predictions /errors
+/models/demo/words?tab=readme /models/demo/words?tab=stats /models/demo/words?tab=manage
+/models/demo/minilm?tab=api /predictions /errors
 /fleet /backends /keys /webhooks /files /usage /settings /admin /admin?tab=audit /admin?tab=setup
 /sign-in {MISSING}
 """.split()
@@ -103,6 +104,9 @@ def test_two_runs_stand_side_by_side_and_a_link_shows_both_again(watched: Watche
     page.get_by_label("Text", exact=True).fill("right one")
     page.get_by_role("button", name="beside").click()
     expect(page.get_by_text("right one").last).to_be_visible()
+    before = page.url
+    page.get_by_label("First").get_by_role("button", name="Run again").click()
+    page.wait_for_url(lambda url: url != before)
     page.reload()
     expect(page.get_by_test_id("run")).to_have_count(2)
     expect(page.get_by_label("First")).to_contain_text("left one")

@@ -95,13 +95,15 @@ def test_batches_keep_the_versions_limits_and_keys(shared_engine: Engine) -> Non
         assert ending(handle).metrics["batch_size"] <= 2
 
 
-def test_a_batch_may_wait_to_fill(shared_engine: Engine) -> None:
+def test_a_batch_may_wait_to_fill_and_is_described(shared_engine: Engine) -> None:
     model = spec(max_wait_ms=300, max_batch_size=3)
     shared_engine.load(model)
-    first = submit(shared_engine, model, work("sizes"))
+    first = submit(shared_engine, model, work("sizes", length=4))
     time.sleep(0.05)
-    others = [submit(shared_engine, model, work("sizes")) for _ in range(2)]
+    others = [submit(shared_engine, model, work("sizes", length=3)) for _ in range(2)]
     assert [ending(handle).output for handle in (first, *others)] == [[3]] * 3
+    [described] = [loaded for loaded in shared_engine.models() if loaded.version == model.version]
+    assert (described.last_batch, described.padding) == (3, pytest.approx(2 / 12, abs=0.001))
 
 
 def test_chunks_progress_and_logs_come_in_order(shared_engine: Engine) -> None:

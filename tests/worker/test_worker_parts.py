@@ -378,6 +378,7 @@ def test_the_fleet_reads_how_far_a_models_download_and_its_load_are(parts: Simpl
     assert (coming["ada/far"]["arrived_bytes"], coming["ada/far"]["expected_bytes"]) == (30, 40)
     assert coming["ada/far"]["bytes"] == 0, "files take no memory"
     assert coming["ada/slow"]["state"] == "loading"
+    assert (coming["ada/slow"]["last_batch"], coming["ada/slow"]["padding"]) == (0, 0.0)
     assert coming["ada/slow"]["expected_bytes"] > 0
     eventually(lambda: "arrived_bytes" not in published()["ada/slow"])
 

@@ -103,7 +103,7 @@ const model = createRoute({
   getParentRoute: () => shell,
   path: "/models/$owner/$name",
   validateSearch: (search): ModelSearch => ({
-    tab: one<ModelTab>(search.tab, "playground", "schema", "versions", "readme", "stats", "manage"),
+    tab: one<ModelTab>(search.tab, "playground", "schema", "versions", "readme", "stats", "api", "manage"),
     run: text(search.run),
     beside: text(search.beside),
     version: text(search.version),

@@ -1997,7 +1997,8 @@ export interface paths {
          *     administrators, anybody's.
          *
          *     While it waits, `queue` says how many are before it and when it is likely to start, and `Retry-After` when
-         *     to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that loads its model.
+         *     to ask again; `waiting_for` says what keeps it from running: its queue, or a worker that downloads or
+         *     loads its model.
          */
         get: operations["predictions.get"];
         put?: never;
@@ -9426,11 +9427,21 @@ export interface components {
         /**
          * WaitingForOut
          * @description What keeps a prediction from running, as of some seconds ago: the queue of this name, or the model,
-         *     which this worker is loading.
+         *     which this worker is downloading, or loading from its disk. `bytes` of some `total_bytes` are there: exact
+         *     for a download, by an estimate of the memory that it will take while it is loaded on a processor; absent
+         *     where it is not known.
          */
         WaitingForOut: {
+            /** Bytes */
+            bytes?: number | null;
             /** Name */
             name: string;
+            /** Percent */
+            percent?: number | null;
+            /** State */
+            state?: ("downloading" | "loading") | null;
+            /** Total Bytes */
+            total_bytes?: number | null;
             /**
              * What
              * @enum {string}

@@ -30,6 +30,9 @@ export interface LoadedModel {
   in_use: number;
   batch_size: number;
   pace: number;
+  /** Of the batch that ended last: its items, and the share of it that was padding. */
+  last_batch?: number;
+  padding?: number;
   limit: number;
   pinned: boolean;
   reason?: string;

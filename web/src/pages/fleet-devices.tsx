@@ -6,7 +6,7 @@ import { Cpu, Gauge, LogOut, Pin, PinOff, Play, Power, PowerOff, Server, Triangl
 import { useState } from "react";
 import { call } from "../api/client";
 import type { LoadedModel, Model, Worker } from "../api/types";
-import { ago, bytes, compact, seconds } from "../lib/format";
+import { ago, bytes, compact, count, seconds } from "../lib/format";
 import {
   Badge,
   type BadgeTone,
@@ -279,7 +279,9 @@ function ModelRow({ model, worker }: { model: LoadedModel; worker: string }) {
     },
     onError: toastError,
   });
-  const share = model.limit ? model.in_use / model.limit : 0;
+  const elsewhere = worker.startsWith("backends@"); // which forms its batches itself
+  const [batch, most] = elsewhere ? [model.in_use, model.limit] : [model.last_batch ?? 0, model.batch_size];
+  const share = most ? batch / most : 0;
   return (
     <li className="flex flex-wrap items-center gap-x-4 gap-y-1.5 py-2.5">
       <div className="min-w-0 flex-1 basis-48">
@@ -307,22 +309,31 @@ function ModelRow({ model, worker }: { model: LoadedModel; worker: string }) {
       </div>
       <div className="num flex flex-wrap items-center gap-x-3 gap-y-2 whitespace-nowrap text-[0.87rem] text-muted">
         <span>{bytes(model.bytes)}</span>
-        <span className="flex items-center gap-1.5">
+        <span
+          className="flex items-center gap-1.5"
+          title={
+            elsewhere ? "In flight, of the most at a time" : "Its last batch, of the largest that it forms"
+          }
+        >
           <svg
             viewBox="0 0 40 6"
             className="h-1.5 w-10"
             role="img"
-            aria-label={`${model.in_use} of ${model.limit} in the batch`}
+            aria-label={
+              elsewhere ? `${batch} of ${most} in flight` : `the last batch had ${batch} of at most ${most}`
+            }
           >
             <rect width="40" height="6" rx="3" fill="var(--hover)" />
             <rect width={Math.min(1, share) * 40} height="6" rx="3" fill="var(--accent)" />
           </svg>
-          {model.in_use}/{model.limit || "–"}
+          {batch}/{most || "–"}
         </span>
+        {!elsewhere && batch > 1 && <span>{Math.round((model.padding ?? 0) * 100)} % padding</span>}
+        {!elsewhere && model.in_use > 0 && <span>{count(model.in_use)} in hand</span>}
         {model.pace > 0 && (
           <span>{model.pace < 1 ? `${compact(1 / model.pace)}/s` : `${seconds(model.pace)} each`}</span>
         )}
-        {worker.startsWith("backends@") || (
+        {elsewhere || (
           <span className="flex gap-1.5">
             <Button
               small

@@ -7,7 +7,7 @@ import { api, call, data } from "../api/client";
 import type { Model, Schema, Version } from "../api/types";
 import { modelQuery, versionQuery } from "../app/models";
 import { type Session, useSession } from "../app/session";
-import { ago, compact, count, moment, seconds } from "../lib/format";
+import { ago, compact, count, moment, plural, seconds } from "../lib/format";
 import { resolve, schemas } from "../lib/schema-form";
 import {
   Badge,
@@ -29,9 +29,10 @@ import { Markdown } from "../ui/markdown";
 import { ServingBadge } from "../ui/serving-badge";
 import { Tabs } from "../ui/tabs";
 import { toast, toastError } from "../ui/toasts";
+import { ApiTab } from "./model-api";
 import { Playground, type RunSearch } from "./playground";
 
-export type ModelTab = "playground" | "schema" | "versions" | "readme" | "stats" | "manage";
+export type ModelTab = "playground" | "schema" | "versions" | "readme" | "stats" | "api" | "manage";
 export interface ModelSearch extends RunSearch {
   tab?: ModelTab;
 }
@@ -66,6 +67,11 @@ export function ModelPage({ owner, name, search }: { owner: string; name: string
     versions: <VersionsTab model={model} own={Boolean(own)} />,
     readme: <ReadmeTab model={model} own={Boolean(own)} />,
     stats: version ? <StatsTab model={model} version={version} own={Boolean(own)} /> : <NoVersion />,
+    api: version ? (
+      <ApiTab model={model} version={version} pinned={Boolean(search.version)} />
+    ) : (
+      <NoVersion />
+    ),
     manage: <ManageTab model={model} session={session} />,
   };
   const tabs: [ModelTab, string][] = [
@@ -74,6 +80,7 @@ export function ModelPage({ owner, name, search }: { owner: string; name: string
     ["versions", "Versions"],
     ["readme", "Readme"],
     ["stats", "Stats"],
+    ["api", "API"],
   ];
   if (own) tabs.push(["manage", "Manage"]);
   return (
@@ -414,7 +421,7 @@ function StatsTab({ model, version, own }: { model: Model; version: Version; own
       )}
       {found && found.predictions > 0 && (
         <div className="grid gap-5 lg:grid-cols-2">
-          <Section title="Where the time went" hint={`Of ${count(found.predictions)} predictions`}>
+          <Section title="Where the time went" hint={`Of ${plural(found.predictions, "prediction")}`}>
             <table className="num w-full text-right">
               <thead className="text-muted">
                 <tr>

@@ -1,11 +1,11 @@
 /** A model's form and its runs. What is run stands in the address, so that a reload goes on and a link shares it. */
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { clsx } from "clsx";
 import { Columns2, MessageSquareReply, Play, RotateCcw, Share2, X } from "lucide-react";
 import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from "react";
-import { ApiProblem, BASE, BASE_PATH } from "../api/client";
-import type { Input, Json, Model, Prediction, Version } from "../api/types";
+import { ApiProblem } from "../api/client";
+import { type Input, isEnded, type Json, type Model, type Prediction, type Version } from "../api/types";
 import { createPrediction, predictionQuery, useFollowed } from "../app/prediction";
 import {
   choicesOf,
@@ -17,13 +17,12 @@ import {
   initialInput,
   isConcatenated,
 } from "../lib/schema-form";
-import { snippets } from "../lib/snippets";
 import { GrowingText } from "../lib/stream";
-import { Button, Code, copyText, ErrorNote, Hint, IconButton } from "../ui/basics";
+import { Button, copyText, ErrorNote, Hint, IconButton } from "../ui/basics";
 import { FormField } from "../ui/fields";
+import { FromCode } from "../ui/from-code";
 import { OpenLink, RunView } from "../ui/run-view";
-import { Tabs } from "../ui/tabs";
-import { toast } from "../ui/toasts";
+import { toast, toastError } from "../ui/toasts";
 
 export interface RunSearch {
   run?: string;
@@ -37,7 +36,7 @@ const EXAMPLES: Record<string, Input> = {
 };
 
 /** The model's own example, else its defaults, else something to begin with. */
-function firstInput(model: Model, form: Form): Input {
+export function firstInput(model: Model, form: Form): Input {
   const example = model.default_example?.input as Input | undefined;
   const input = initialInput(form, example);
   if (Object.keys(input).length) return input;
@@ -229,6 +228,7 @@ export function Playground({
               id={search.run}
               joined={joined}
               title={search.beside ? "First" : "Output"}
+              onAgain={(made) => show({ run: made.id })}
               onReply={takesMessages ? (messages) => setInput((now) => replyTo(now, messages)) : undefined}
             />
             {search.beside && (
@@ -236,6 +236,7 @@ export function Playground({
                 id={search.beside}
                 joined={joined}
                 title="Beside it"
+                onAgain={(made) => show({ beside: made.id })}
                 onClose={() => show({ beside: undefined })}
               />
             )}
@@ -277,12 +278,14 @@ function Run({
   id,
   joined,
   title,
+  onAgain,
   onClose,
   onReply,
 }: {
   id: string;
   joined: boolean;
   title: string;
+  onAgain: (made: Prediction) => void;
   onClose?: () => void;
   onReply?: (messages: Json[]) => void;
 }) {
@@ -309,7 +312,11 @@ function Run({
         </div>
       </div>
       <div className="p-5">
-        <RunView followed={followed} joined={joined} />
+        <RunView
+          followed={followed}
+          joined={joined}
+          actions={<RunAgain of={followed.prediction} onMade={onAgain} />}
+        />
         {onReply && said && (
           <Button small className="mt-4" onClick={() => onReply(said)}>
             <MessageSquareReply className="size-4" aria-hidden /> Go on with this conversation
@@ -317,6 +324,22 @@ function Run({
         )}
       </div>
     </section>
+  );
+}
+
+/** The very same once more: its version and its input, whatever the form says by now. */
+function RunAgain({ of, onMade }: { of: Prediction | undefined; onMade: (made: Prediction) => void }) {
+  const client = useQueryClient();
+  const again = useMutation({
+    mutationFn: (before: Prediction) => createPrediction(client, before.version, before.input as Input),
+    onSuccess: onMade,
+    onError: toastError,
+  });
+  if (!of || !isEnded(of.status) || of.data_removed) return null;
+  return (
+    <Button small busy={again.isPending} onClick={() => again.mutate(of)}>
+      <RotateCcw className="size-3.5" aria-hidden /> Run again
+    </Button>
   );
 }
 
@@ -358,44 +381,3 @@ function Example({ model, joined }: { model: Model; joined: boolean }) {
 }
 
 const NO_TEXT = new GrowingText();
-
-function FromCode({
-  model,
-  version,
-  pinned,
-  input,
-}: {
-  model: Model;
-  version: Version;
-  pinned: boolean;
-  input: Input;
-}) {
-  const all = snippets({
-    base: `${BASE.origin}${BASE_PATH}`,
-    model: model.id,
-    input,
-    streams: version.streams,
-    runtime: version.runtime,
-    ...(pinned ? { version: version.id } : {}),
-  });
-  const [name, setName] = useState("curl");
-  const shown = all.some((each) => each.name === name) ? name : "curl";
-  return (
-    <section className="card min-w-0 px-5 pt-3 pb-5">
-      <h2 className="mb-1 font-semibold">The same from code</h2>
-      <Tabs
-        label="Languages"
-        value={shown}
-        onChange={setName}
-        tabs={all.map((each) => ({
-          value: each.name,
-          label: each.name,
-          content: <Code text={each.code} language={each.name} />,
-        }))}
-      />
-      <p className="hint mt-2">
-        <code className="font-mono">LOVAGE_TOKEN</code> is an API key of yours; make one under API keys.
-      </p>
-    </section>
-  );
-}

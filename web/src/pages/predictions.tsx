@@ -355,9 +355,11 @@ const COLUMNS: ColumnDef<Prediction>[] = [
   { id: "model", header: "Model", cell: ({ row }) => row.original.model }, // a link: ListRow draws it
   {
     id: "input",
-    header: "Input",
+    header: "Input, or what went wrong",
     cell: ({ row }) => (
-      <span className="block truncate text-muted">{row.original.error ?? brief(row.original)}</span>
+      <span className={clsx("block truncate", row.original.error ? "text-danger" : "text-muted")}>
+        {row.original.error ?? brief(row.original)}
+      </span>
     ),
   },
   {
