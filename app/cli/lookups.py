@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from app.cli.connection import EXIT_USAGE, Api, split_model, stop
+from app.cli.connection import EXIT_USAGE, Api, ApiError, split_model, stop
+from app.domain.versions import LATEST as CURRENT
 from app.domain.versions import is_name
 
 ID_LENGTH = 26  # characters of a prediction's id
@@ -41,16 +42,25 @@ def find_model(api: Api, model: str) -> tuple[str, str]:
     if is_name(name):
         named = api.call("GET", f"/v1/models/{name}")
         model = f"{named['owner']}/{named['name']}{colon}{version}"
-    path, version = split_model(model)
+    path, version = split_model(model.removesuffix(f":{CURRENT}"))
     return path, _whole_version(api, path, version) if version and HEX.fullmatch(version) else version
 
 
 def _whole_version(api: Api, path: str, beginning: str) -> str:
-    if len(beginning) >= VERSION_LENGTH:
+    if len(beginning) >= VERSION_LENGTH or beginning in [each["name"] for each in list_tags(api, path)]:
         return beginning
     rows = api.every(f"/v1/models/{path}/versions")
     ids = [row["id"] for row in rows if row["id"].startswith(beginning)]
     return _only(ids, beginning, f"of the versions of {path}")
+
+
+def list_tags(api: Api, path: str) -> list[dict[str, str]]:
+    """A model's tags; a platform of the release before has none."""
+    try:
+        tags: list[dict[str, str]] = api.ask("GET", f"/v1/models/{path}/tags")["results"]
+    except ApiError:
+        return []
+    return tags
 
 
 def _only(ids: Sequence[str], text: str, where: str) -> str:

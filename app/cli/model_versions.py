@@ -18,7 +18,7 @@ from app.cli.connection import (
     show_outcome,
     stop,
 )
-from app.cli.lookups import find_model
+from app.cli.lookups import find_model, list_tags
 from app.runtimes import registry
 from app.settings import folders, load_client
 
@@ -141,7 +141,7 @@ def _ask(sentence: str) -> None:
 def versions(
     model: Annotated[str, typer.Argument(help="owner/name.")], as_json: Annotated[bool, JSON] = False
 ) -> None:
-    """List a model's versions, newest first; the current one is marked."""
+    """List a model's versions, newest first, with their tags; the current one is marked."""
     api = Api()
     path, _ = find_model(api, model)
     rows = api.every(f"/v1/models/{path}/versions")
@@ -149,12 +149,13 @@ def versions(
         show_json(rows)
         return
     latest = (api.call("GET", f"/v1/models/{path}")["latest_version"] or {}).get("id")
-    table = screen.new_table("", "version", "created", "runtime", "task", "source")
+    tags = list_tags(api, path)
+    table = screen.new_table("", "version", "tags", "created", "runtime", "task", "source")
     for row in rows:
         mark = "current" if row["id"] == latest else ""
-        table.add_row(
-            mark, row["id"][:12], row["created_at"][:19], row["runtime"], row["task"], row["source"]
-        )
+        own = ", ".join(each["name"] for each in tags if each["version"] == row["id"])
+        shown = (row["created_at"][:19], row["runtime"], row["task"], row["source"])
+        table.add_row(mark, row["id"][:12], own, *shown)
     screen.console().print(table)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import model_aliases, model_conversion, model_push, model_versions, screen
+from app.cli import model_aliases, model_conversion, model_push, model_versions, screen, version_tags
 from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, show_outcome, stop
 from app.cli.lookups import find_model
 from app.domain.versions import is_name
@@ -30,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
         ("show", show),
         ("versions", model_versions.versions),
         ("release", model_versions.release),
+        ("tag", version_tags.tag),
         ("load", load),
         ("unload", unload),
         ("pin", pin),

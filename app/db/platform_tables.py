@@ -166,3 +166,14 @@ class ModelAliasRow(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     model: Mapped[str] = mapped_column(String(129))  # owner/name, which may be gone by now
     created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())
+
+
+class VersionTagRow(Base):
+    """A name for one of a model's versions, which its owner may move to another."""
+
+    __tablename__ = "version_tags"
+
+    model_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(TIME, server_default=func.now())

@@ -38,6 +38,7 @@ from app.db.platform_tables import (
     StatisticsMinuteRow,
     StorageUseRow,
     UsageDayRow,
+    VersionTagRow,
 )
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "StatisticsMinuteRow",
     "StorageUseRow",
     "UsageDayRow",
+    "VersionTagRow",
 ]
 
 # 244 random bits, by Postgres' own strong source.

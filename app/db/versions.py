@@ -8,14 +8,14 @@ from sqlalchemy import Row, Update, cast, func, select, update
 from sqlalchemy.dialects.postgresql import JSONB, distinct_on, insert
 from sqlalchemy.orm import Session
 
-from app.db import models
+from app.db import models, version_tags
 from app.db.objects import to_object
 from app.db.pages import page
 from app.db.tables import ModelRow, VersionRow
 from app.domain.models import Model
 from app.domain.pages import Page
 from app.domain.version_settings import value_of
-from app.domain.versions import VERSION_ID, CompleteVersion, Version
+from app.domain.versions import LATEST, VERSION_ID, CompleteVersion, Version
 
 WITH_MODEL = select(VersionRow, ModelRow).join(ModelRow, ModelRow.id == VersionRow.model_id)
 
@@ -43,17 +43,21 @@ def by_ids(session: Session, ids: Collection[str]) -> dict[str, tuple[Version, M
 
 
 def by_reference(session: Session, reference: str) -> tuple[Model, Version | None] | None:
-    """What an id, `owner/name:id` or `owner/name` (its newest version, if it has any) means. None when that
-    is not there."""
+    """What an id, `owner/name:id`, `owner/name:tag` or `owner/name` (its current version, if it has any)
+    means. None when that is not there."""
     name, _, version_id = reference.rpartition(":") if ":" in reference else ("", "", reference)
     if VERSION_ID.match(version_id):
         version, model = by_id(session, version_id) or (None, None)
         if model is None or (name and name != model.full_name):
             return None
         return model, version
-    owner, _, model_name = reference.partition("/")
+    full_name, _, tag = reference.partition(":")
+    owner, _, model_name = full_name.partition("/")
     model = models.by_name(session, owner, model_name)
-    return (model, latest(session, [model.id]).get(model.id)) if model else None
+    if model is None or tag in ("", LATEST):
+        return (model, latest(session, [model.id]).get(model.id)) if model else None
+    pair = by_id(session, version_tags.version_of(session, model.id, tag))
+    return (model, pair[0]) if pair else None
 
 
 def latest(session: Session, model_ids: Sequence[UUID]) -> dict[UUID, Version]:
@@ -89,6 +93,7 @@ def put(session: Session, model_id: UUID, version: CompleteVersion, created_by: 
     moved = {
         "model_id": model_id,
         "output_schema": version.output_schema,
+        "streams": version.streams,
         "fingerprint": spec.fingerprint,
         "source_bytes": version.source_bytes,
     }
@@ -99,7 +104,6 @@ def put(session: Session, model_id: UUID, version: CompleteVersion, created_by: 
         "task": spec.task,
         "config": spec.config,
         "input_schema": spec.input_schema,
-        "streams": version.streams,
         "created_by": created_by,
     }
     statement = insert(VersionRow).values(**values, **moved)
@@ -121,7 +125,8 @@ def release(session: Session, version_id: str) -> Version:
 
 
 def remove(session: Session, version_id: str) -> None:
-    """Hides the version; predictions that name it stay readable."""
+    """Hides the version, and takes its tags; predictions that name it stay readable."""
+    version_tags.remove_of_version(session, version_id)
     session.execute(update(VersionRow).where(VersionRow.id == version_id).values(deleted_at=func.now()))
 
 

@@ -14,6 +14,8 @@ from app.domain.queue_names import BACKENDS
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 NAME_RULE = "must be 1 to 64 lower-case letters, digits, dots, dashes or underscores"  # in a sentence
 VERSION_ID = re.compile(r"[0-9a-f]{64}\Z")
+LATEST = "latest"  # what stands for a model's current version where clients must name one
+TAG_RULE = f"{NAME_RULE}, and neither a version's id nor {LATEST!r}"
 HF_SOURCE = re.compile(
     r"hf:(?P<repo>[\w][\w.-]{0,95}(?:/[\w][\w.-]{0,95})?)(?:@(?P<revision>[\w][\w./-]{0,127}))?\Z"
 )
@@ -28,6 +30,20 @@ def is_name(text: str) -> bool:
     """Owner and model names: lower case letters, digits, dot, dash, underscore; at most 64; no dot or dash at
     an end."""
     return bool(NAME.match(text)) and ".." not in text
+
+
+def is_tag(text: str) -> bool:
+    """Whether a version may be tagged so."""
+    return is_name(text) and not VERSION_ID.match(text) and text != LATEST
+
+
+@dataclass(frozen=True, slots=True)
+class VersionTag:
+    """A name for one of a model's versions: `owner/name:tag` means that version until the tag is moved."""
+
+    name: str
+    version: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from app.domain.errors import (
     wrong_field,
 )
 from app.domain.predictions import Prediction
-from app.domain.versions import VERSION_ID, RunnableVersion
+from app.domain.versions import RunnableVersion, is_name
 from app.rpc.direct_opening import DirectOpener, DirectParts, GrantedPrincipal
 from app.rpc.direct_run import DirectRun
 from app.rpc.errors import Context
@@ -88,8 +88,8 @@ class DirectCalls:
         caller.need("predict")
         if isinstance(caller, GrantedPrincipal):
             return await self._granted_version(caller, model, version)
-        if version and not VERSION_ID.match(version):
-            raise wrong_field("model_version", "must be empty or a version's id (64 hex digits)")
+        if version and not is_name(version):
+            raise wrong_field("model_version", "must be empty, a version's id (64 hex digits) or its tag")
         reference = await self._parts.names.reference(caller, model)
         name = reference.partition(":")[0] if version and "/" in reference else reference
         try:

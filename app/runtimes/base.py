@@ -23,7 +23,7 @@ class RuntimeSpec:
     `inputs` and `outputs` map a task ("" is the default) to a JSON Schema. Input schemas are objects with
     `properties` (type, title, description, default, minimum/maximum, maxLength, enum, `x-order` from 0) and
     `required`; every number has a maximum. Outputs of streaming runtimes are arrays with `x-cog-array-type:
-    iterator`.
+    iterator`, or objects whose `chunks` are what was streamed (domain/streamed_output.py).
     """
 
     name: str
@@ -31,6 +31,8 @@ class RuntimeSpec:
     inputs: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     streams: bool = False
+    # Classes of config.json whose versions stream, too, where `streams` does not hold for every model.
+    streaming_classes: tuple[str, ...] = ()
     needs_source: bool = True
     admin_only: bool = False
     # JSON Schemas of the version's `config` keys that are this runtime's own.

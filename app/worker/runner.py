@@ -18,6 +18,7 @@ from app.domain.errors import ModelFailed, PredictionError, Unavailable
 from app.domain.fair_shares import FairShares
 from app.domain.file_inputs import names_files
 from app.domain.predictions import REQUESTED, Prediction, Status
+from app.domain.streamed_output import list_pieces
 from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Started, Work, list_files
 from app.engine.capacity import left_of
 from app.events.takeover import StreamTakeover
@@ -217,7 +218,8 @@ class Runner:
         """A long output is a file."""
         if self._progress.is_ours(run):
             key = self._outputs.store_value(text, run.prediction.id, run.prediction.attempt)
-            self._write(run, run.as_ending(facts_of(output, text), len(text), key))
+            pieces = list_pieces(output) if run.prediction.stream else output
+            self._write(run, run.as_ending(facts_of(pieces, text), len(text), key))
         else:
             self._ended(run, None)
 

@@ -31,7 +31,7 @@ def listener(database, ada) -> str:
     return "ada/listener"
 
 
-def add_runtime(database, name: str, more: dict[str, Any]) -> None:
+def add_runtime(database, name: str, more: dict[str, Any], *, streams: bool = False) -> None:
     """As if a worker had it: it takes what speech recognition takes, and more."""
     properties = TASKS["automatic-speech-recognition"]["properties"]
     inputs = schema.inputs(
@@ -42,7 +42,7 @@ def add_runtime(database, name: str, more: dict[str, Any]) -> None:
         "description": "",
         "inputs": {"": inputs},
         "outputs": {"": {}},
-        "streams": False,
+        "streams": streams,
         "needs_source": False,
         "config": {},
     }
@@ -98,6 +98,21 @@ def test_a_transcription_is_streamed_as_openai_does(client, listener) -> None:
     events = list(client.audio.transcriptions.create(model=listener, file=("a", SOUND), stream=True))
     assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
     assert events[0].delta == events[1].text == "Call me Ishmael."
+
+
+def test_a_model_that_streams_is_asked_for_segments_which_come_one_by_one(
+    client, ada, database, worker
+) -> None:
+    add_runtime(database, "stenographer", {}, streams=True)
+    ada.model("stenographer", runtime="stenographer")
+    events = list(
+        client.audio.transcriptions.create(model="ada/stenographer", file=("a", SOUND), stream=True)
+    )
+    assert [getattr(event, "delta", None) for event in events] == ["Call me", " Ishmael.", None]
+    assert events[-1].text == "Call me Ishmael."
+    [prediction] = ada.http.get("/v1/predictions").json()["results"]
+    assert prediction["input"]["timestamps"] == "segment"
+    assert ada.http.get(f"/v1/predictions/{prediction['id']}").json()["output"] == HEARD
 
 
 @pytest.mark.filterwarnings(

@@ -10,7 +10,7 @@ import transformers as t
 from running import Feed, jobs, load, run, travelled
 from tokenizers.pre_tokenizers import ByteLevel
 
-from app.domain.work import Canceled, Finished, Progress
+from app.domain.work import Canceled, Chunk, Finished, Progress
 from app.runtimes.base import Runtime
 from app.runtimes.pipelines import speech
 from app.runtimes.sound import read_sound, write_wav
@@ -114,6 +114,8 @@ def test_a_long_recording_has_the_librarys_text_and_segments_and_says_how_far_it
     german = heard(library, recording, return_timestamps=True, generate_kwargs={"language": "de"})
     assert timed["text"] == german["text"]
     assert "".join(chunk["text"] for chunk in timed["chunks"]) == timed["text"]
+    streamed = [(number, event.data) for number, event in events if isinstance(event, Chunk)]
+    assert streamed == [("1", chunk) for chunk in timed["chunks"]], "segments come as they are found"
     done = [event.done for number, event in events if number == "1" and isinstance(event, Progress)]
     assert len(done) == len(timed["chunks"]) >= 3, "one for each window at least"
     assert done == sorted(done)

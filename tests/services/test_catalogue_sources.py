@@ -10,8 +10,9 @@ import pytest
 from dripping import dripping
 
 from app.domain.errors import InvalidRequest, Unavailable
+from app.runtimes.pipelines.pipeline import Pipeline
 from app.services.catalogue.model_files import LARGEST_CONFIG, ModelFiles
-from app.services.catalogue.model_kind import kind_for_task, kind_of
+from app.services.catalogue.model_kind import kind_for_task, kind_of, streams_pieces
 from app.services.catalogue.sources import SourceReader
 from app.services.catalogue.version_maker import check_config
 
@@ -79,6 +80,22 @@ COMMIT = "c" * 40
 )
 def test_files_say_what_a_model_is(names, config, tag, kind):
     assert kind_of(ModelFiles(names, {"config.json": config}, tag)) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "streams"),
+    [
+        ("WhisperForConditionalGeneration", "automatic-speech-recognition", True),
+        ("WhisperForConditionalGeneration", "audio-classification", False),
+        ("Wav2Vec2ForCTC", "automatic-speech-recognition", False),
+    ],
+)
+def test_of_a_runtime_that_streams_some_classes_versions_of_these_stream(
+    name: str, task: str, streams: bool
+) -> None:
+    spec = {"name": "pipeline", "streams": False, "streaming_classes": Pipeline.spec.streaming_classes}
+    files = ModelFiles(("config.json",), {"config.json": {"architectures": [name]}}, "")
+    assert streams_pieces(spec, task, files) is streams
 
 
 def test_a_task_names_its_runtime():

@@ -165,6 +165,17 @@ async def test_a_late_reader_gets_everything_and_a_resuming_one_the_rest(
     assert await collect(follower, running, everything[1].id) == everything[2:]
 
 
+async def test_the_chunks_of_an_object_are_the_pieces_that_were_streamed(
+    core: Core, follower: Follower
+) -> None:
+    running = claimed(core, living_worker(core), stream=True)
+    publish(core, running, 0, "a")
+    core.lifecycle.finish([ending(running, output={"text": "ab", "chunks": ["a", "b"]})])
+    everything = await collect(follower, running)
+    assert [event.data for event in everything] == ["a", "b", "{}"]
+    assert await collect(follower, running, everything[0].id) == everything[1:]
+
+
 async def test_chunks_that_redis_lost_are_filled_in_from_the_row(core: Core, follower: Follower) -> None:
     running = claimed(core, living_worker(core))
     assert running.worker

@@ -10,16 +10,16 @@ from app.api.model_calls.calls import Call, open_call
 from app.api.model_calls.failures import NoModel, refused
 from app.domain.errors import InvalidInput, NotFound, wrong_fields
 from app.domain.predictions import Prediction
-from app.domain.versions import VERSION_ID
+from app.domain.versions import is_name
 
 
 async def open_model_call(request: Request, model: str, version: str = "") -> Call:
-    """The call of a model by `owner/name`, an alias or a bare name; `version` is a version's id, "" for the
-    newest. Raises as `open_call`, and InvalidRequest for what is no version."""
+    """The call of a model by `owner/name`, an alias or a bare name; `version` is a version's id or tag, ""
+    for the current one. Raises as `open_call`, and InvalidRequest for what is no version."""
     if not version:
         return await open_call(request, model)
-    if not VERSION_ID.match(version):
-        raise refused("model_version", "must be empty or a version's id (64 hex digits)")
+    if not is_name(version):
+        raise refused("model_version", "must be empty, a version's id (64 hex digits) or its tag")
     try:
         reference = await services_of(request).model_names.reference(await caller_of(request), model)
     except NotFound:

@@ -40,7 +40,11 @@ class TranslationIn(CallIn):
         if self.stream and self.response_format in TIMED:
             raise refused("stream", "needs the response_format json or text")
         wishes = {"prompt": self.prompt, "temperature": self.temperature}
-        return take_wishes(call, wishes) | timed(call, self.level)
+        return take_wishes(call, wishes) | timed(call, self.level_for(call))
+
+    def level_for(self, call: Call) -> str | None:
+        """The same, where this model streams: what it says comes segment by segment."""
+        return self.level
 
     @property
     def level(self) -> str | None:
@@ -58,6 +62,9 @@ class TranscriptionIn(TranslationIn):
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise refused("timestamp_granularities", "needs the response_format verbose_json")
         return super().settings(call) | take_wishes(call, {"language": self.language})
+
+    def level_for(self, call: Call) -> str | None:
+        return "segment" if self.stream and call.version.streams else self.level
 
     @property
     def level(self) -> str | None:
@@ -132,7 +139,7 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     openapi_extra=form_of(ONLY_TRANSCRIPTIONS),
 )
 async def transcribe(request: Request) -> Response:
-    """What is said in a recording; `stream` for server-sent events, once the model has it."""
+    """What is said in a recording; `stream` for server-sent events, of a Whisper model segment by segment."""
     await caller_of(request)
     require_form(request, "file")
     async with request.form(max_files=1, max_fields=16) as form:
@@ -180,9 +187,16 @@ async def _listen(
 
 
 def _events(call: Call, predictions: Sequence[Prediction]) -> StreamForm:
-    """OpenAI's events of a transcription: models of speech answer whole, so the text comes as one piece."""
+    """OpenAI's events of a transcription: a piece of text for each segment as the model has it; from a model
+    that answers whole, all in one."""
+    sent = ""
 
     async def each(number: int, event: StreamEvent) -> AsyncIterator[dict[str, Any]]:
+        nonlocal sent
+        if event.event == "output" and (said := segment_text(event.value)):
+            delta = said if sent else said.lstrip()
+            sent += delta
+            yield {"type": "transcript.text.delta", "delta": delta}
         if event.event != "done":
             return
         follower = call.services.follower
@@ -190,13 +204,19 @@ def _events(call: Call, predictions: Sequence[Prediction]) -> StreamForm:
         if prediction.status is not Status.SUCCEEDED:
             raise failure_of(prediction)
         text = text_of(prediction.output)
-        yield {"type": "transcript.text.delta", "delta": text}
+        if not sent:
+            yield {"type": "transcript.text.delta", "delta": text}
         yield {"type": "transcript.text.done", "text": text}
 
     async def last() -> list[dict[str, Any]]:
         return []
 
     return StreamForm([], each, last, OPENAI_EVENTS)
+
+
+def segment_text(piece: Any) -> str:
+    """Of a segment; "" for what is none."""
+    return str(piece.get("text", "")) if isinstance(piece, dict) and "timestamp" in piece else ""
 
 
 def text_of(output: Any) -> str:

@@ -45,6 +45,7 @@ class Pipeline(Runtime):
         description="Other tasks of transformers: " + ", ".join(TASKS) + ".",
         inputs={"": TASKS["text-classification"], **TASKS},
         outputs={"": {"title": "Output"}},
+        streaming_classes=("WhisperForConditionalGeneration",),
         reads=(*weights.PRECISION, *weights.ACCELERATION),
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any
 
-from app.domain.work import Canceled, Event, Finished, Progress
+from app.domain.work import Canceled, Chunk, Event, Finished, Progress
 from app.runtimes.base import Feed, Job
 
 WHISPER = "seq2seq_whisper"
@@ -98,7 +98,8 @@ class SpeechRecognition:
     def _recognise_long(
         self, values: dict[str, Any], seconds: float
     ) -> Generator[Event, None, dict[str, Any]]:
-        """Says how far it is while the library works in a thread; returns the answer."""
+        """Says how far it is while the library works in a thread, and streams segments that were asked for;
+        returns the answer."""
         segments: queue.Queue[Segment | None] = queue.Queue()
         outcome: list[Any] = []
         thread = threading.Thread(
@@ -109,6 +110,8 @@ class SpeechRecognition:
         try:
             while (segment := segments.get()) is not None:
                 chunks.append(segment)
+                if values.get("timestamps") == "segment":
+                    yield Chunk(segment)
                 yield Progress(min(int(segment["timestamp"][1]), int(seconds)), int(seconds))
         finally:  # when nobody reads on, the network must not be used by two
             self._is_canceled = lambda: True

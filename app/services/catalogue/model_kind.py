@@ -86,6 +86,17 @@ def sees_pictures(config: Mapping[str, Any], name: str) -> bool:
     return has_token and is_answering and "vision_config" in config and "qformer_config" not in config
 
 
+def streams_pieces(spec: Mapping[str, Any], task: str, files: ModelFiles | None) -> bool:
+    """Whether a version of this runtime gives its output piece by piece, by itself or for a model of this
+    class in the task that is the class's own."""
+    if spec.get("streams"):
+        return True
+    config = files.config("config.json") if files else {}
+    names = config.get("architectures") or [""]
+    own_task = by_architecture(config) == (spec["name"], task)
+    return own_task and names[0] in spec.get("streaming_classes", ())
+
+
 def misfit(files: ModelFiles, runtime: str, task: str) -> str:
     """Why a model of this class cannot be run so, with what would run it, as the end of a sentence; "" where
     its class does not tell, or fits."""

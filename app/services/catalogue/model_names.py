@@ -13,7 +13,7 @@ from uuid import UUID
 from app.db import model_aliases, models
 from app.db.session import Database
 from app.domain.errors import NotFound
-from app.domain.versions import RunnableVersion, is_name
+from app.domain.versions import LATEST, RunnableVersion, is_name
 from app.services.catalogue.model_aliases import ModelAliases
 from app.services.catalogue.runnable import REFERENCE, Runnables, parse_reference
 from app.services.catalogue.visibility import NO_MODEL
@@ -21,7 +21,7 @@ from app.services.people.access import Principal
 
 KEPT = 10_000
 MOST_OWNERS = 5  # that are named where a bare name means several models
-LATEST = ":latest"  # what clients of Ollama put behind every name
+CURRENT = f":{LATEST}"  # what clients of Ollama put behind every name
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,19 @@ class ModelNames:
         return await self._runnables.get(principal, parse_reference(await self.reference(principal, name)))
 
     async def reference(self, principal: Principal, name: str) -> str:
-        """The name as `owner/name`, `owner/name:version` or a version's id; what is none of these stays.
-        Raises NotFound for a bare name that nobody has, or several have."""
+        """The name as `owner/name`, `owner/name:version` or a version's id; what is none of these stays. A
+        version is an id or a tag. Raises NotFound for a bare name that nobody has, or several have."""
         settings = self.aliases.settings
-        name = settings.get(name) or name.removesuffix(LATEST)
+        name = settings.get(name) or name.removesuffix(CURRENT)
         name = settings.get(name) or name
-        if REFERENCE.match(name) or not is_name(name):
+        bare, colon, version = name.partition(":")
+        if REFERENCE.match(name) or not is_name(bare) or (colon and not is_name(version)):
+            return name
+        return f"{await self._model_of(principal, settings.get(bare) or bare)}{colon}{version}"
+
+    async def _model_of(self, principal: Principal, name: str) -> str:
+        """`owner/name` of a name without an owner."""
+        if not is_name(name):
             return name
         meaning = await self._meaning_of(principal, name)
         owners = meaning.owners

@@ -24,7 +24,7 @@ from app.services.catalogue.visibility import NO_MODEL, NO_VERSION, NO_VERSIONS_
 from app.services.people.access import Principal
 
 REFERENCE = re.compile(
-    r"(?:(?P<owner>[^/:\s]{1,64})/(?P<name>[^/:\s]{1,64})(?::(?P<version>[0-9a-f]{64}))?|[0-9a-f]{64})\Z"
+    r"(?:(?P<owner>[^/:\s]{1,64})/(?P<name>[^/:\s]{1,64})(?::(?P<version>[^/:\s]{1,64}))?|[0-9a-f]{64})\Z"
 )
 KEPT = 10_000
 KEPT_BYTES = (
@@ -43,11 +43,14 @@ class _Reference:
 
 
 def parse_reference(text: str) -> str:
-    """Checks a `version`: a 64-hex id, owner/name, or owner/name:id. Raises InvalidRequest naming it."""
+    """Checks a `version`: a 64-hex id, owner/name, owner/name:id or owner/name:tag. Raises InvalidRequest
+    naming it."""
     match = REFERENCE.match(text)
-    if match is None or (match["owner"] and not (is_name(match["owner"]) and is_name(match["name"]))):
+    if match is None or not all(is_name(part) for part in match.groups() if part is not None):
         raise wrong_field(
-            "version", "must be a version's id (64 hex digits), owner/name, or owner/name:id", "format"
+            "version",
+            "must be a version's id (64 hex digits), owner/name, owner/name:id, or owner/name:tag",
+            "format",
         )
     return text
 
@@ -75,7 +78,7 @@ class Runnables:
                 if known and changes == self._changes:
                     self._keep(reference, known)
         if known is None or not may_see(principal, known.model):
-            raise NotFound(NO_VERSION if VERSION_ID.search(reference) else NO_MODEL)
+            raise NotFound(NO_VERSION if VERSION_ID.search(reference) or ":" in reference else NO_MODEL)
         if known.version is None:
             raise NotFound(NO_VERSIONS_YET)
         return known.version

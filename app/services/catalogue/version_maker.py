@@ -30,7 +30,7 @@ from app.domain.versions import CompleteVersion, Source, VersionSpec, too_large
 from app.services.catalogue.backend_versions import BackendVersions, is_backend
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
-from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit
+from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit, streams_pieces
 from app.services.catalogue.model_report import Check, ModelReport, collect_problems, report
 from app.services.catalogue.model_uploads import may_use
 from app.services.catalogue.schema_compile import Errors
@@ -284,7 +284,7 @@ def _complete(
     else:
         inputs = spec["inputs"].get(task) or spec["inputs"][""]
         outputs = spec["outputs"].get(task) or spec["outputs"].get("") or {}
-        streams = bool(spec.get("streams"))
+        streams = streams_pieces(spec, task, inspected.files)
     version_spec = VersionSpec(
         model=model,
         source=str(inspected.source),

@@ -2,10 +2,10 @@
 
 from sqlalchemy.orm import Session
 
-from app.db import models, versions
+from app.db import models, version_tags, versions
 from app.domain.errors import Forbidden, NotFound
 from app.domain.models import Model
-from app.domain.versions import VERSION_ID, Version, is_name
+from app.domain.versions import VERSION_ID, Version, is_name, is_tag
 from app.services.people.access import Principal
 
 NO_MODEL = "The requested model could not be found."
@@ -40,9 +40,10 @@ def own_model(session: Session, principal: Principal, owner: str, name: str) -> 
     return model
 
 
-def version_of(session: Session, model: Model, version_id: str) -> Version:
-    """The model's version that has this id. Raises NotFound."""
-    pair = versions.by_id(session, version_id) if VERSION_ID.match(version_id) else None
+def version_of(session: Session, model: Model, version: str) -> Version:
+    """The model's version that has this id or tag. Raises NotFound."""
+    tagged = version_tags.version_of(session, model.id, version) if is_tag(version) else version
+    pair = versions.by_id(session, tagged) if VERSION_ID.match(tagged) else None
     if pair is None or pair[1].id != model.id:
         raise NotFound(NO_VERSION)
     return pair[0]

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from app.domain.predictions import Prediction, Status
+from app.domain.streamed_output import list_pieces
 from app.events.channels import ChunkFrame, Ownership
 
 SHARED = 64  # events remembered in the form that many readers share
@@ -105,7 +106,9 @@ def _chunks(prediction: Prediction) -> list[Any]:
     output = prediction.output
     if isinstance(output, list):
         return output
-    return [] if output is None or not prediction.ended else [output]
+    if output is None or not prediction.ended:
+        return []
+    return list_pieces(output) if prediction.stream else [output]
 
 
 @lru_cache(SHARED)
