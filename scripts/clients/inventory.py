@@ -33,6 +33,7 @@ NO_CLIENT: dict[str, str] = {
     "models.update": OWN,
     "models.delete": OWN,
     "models.aliases.": OWN,
+    "models.tags.": OWN,
     "models.load": OWN,
     "models.load.": OWN,
     "models.upload": OWN,
