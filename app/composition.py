@@ -33,7 +33,6 @@ from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.sources import SourceReader, list_bucket
 from app.services.catalogue.version_maker import ModelLimits, VersionMaker, specs_of_workers
 from app.services.catalogue.version_stats import VersionStats
-from app.services.catalogue.version_tags import VersionTags
 from app.services.files.files import FileLimits, Files
 from app.services.files.own_files import OwnFiles
 from app.services.platform.fleet import Fleet
@@ -109,7 +108,6 @@ def build_services(settings: Settings, core: Core, threads: Executor, reader: Ev
         catalogue=catalogue,
         versions=versions,
         runnables=runnables,
-        version_tags=VersionTags(database, runnables.forget),
         model_names=build_model_names(settings, database, threads, runnables),
         backends=build_backends(settings, database, TargetFacts(health, fleet, threads)),
         deployments=Deployments(database),

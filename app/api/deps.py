@@ -26,7 +26,6 @@ from app.services.catalogue.model_versions import ModelVersions
 from app.services.catalogue.runnable import Runnables
 from app.services.catalogue.runtime_index import RuntimeIndex
 from app.services.catalogue.version_stats import VersionStats
-from app.services.catalogue.version_tags import VersionTags
 from app.services.files.files import Files
 from app.services.people.access import Principal
 from app.services.people.audit import Origin
@@ -87,7 +86,6 @@ class Services:
     catalogue: Catalogue
     versions: ModelVersions
     runnables: Runnables
-    version_tags: VersionTags
     model_names: ModelNames
     backends: BackendServices
     deployments: Deployments

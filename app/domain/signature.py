@@ -36,6 +36,7 @@ TYPE_NAMES = {str: "string", bool: "boolean", int: "integer", float: "number"}
 ITERATORS = {"Iterator", "Generator", "Iterable", "ConcatenateIterator"}
 ITERATORS |= {"AsyncIterator", "AsyncGenerator", "AsyncConcatenateIterator"}
 FIELDS = {"Field", "Input"}
+CONTEXT = "Context"  # an argument of this type is the platform's
 WORDS = {
     "title": "title",
     "description": "description",
@@ -87,8 +88,16 @@ def _arguments(function: Function) -> Iterator[tuple[ast.arg, ast.expr | None]]:
         raise ValueError("`predict` must name its arguments: no *args, **kwargs or positional-only ones")
     missing = len(args.args) - len(args.defaults)
     pairs = [*zip(args.args, [*[None] * missing, *args.defaults], strict=True)]
-    yield from pairs[1:] if pairs and pairs[0][0].arg == "self" else pairs
-    yield from zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    own = pairs[1:] if pairs and pairs[0][0].arg == "self" else pairs
+    yield from (pair for pair in own if not _is_context(pair[0].annotation))
+
+
+def _is_context(annotation: ast.expr | None) -> bool:
+    """Whether the platform gives the argument: it is no input."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return annotation.value.rpartition(".")[2] == CONTEXT
+    return annotation is not None and _name(annotation) == CONTEXT
 
 
 def _property(

@@ -15,6 +15,8 @@ def list_pieces(output: Any) -> list[Any]:
     return [] if output is None else [output]
 
 
-def is_whole(output: Any) -> bool:
-    """Whether a run that streamed has ended with more than its pieces."""
-    return isinstance(output, dict) and isinstance(output.get(CHUNKS), list)
+def output_of(pieces: list[Any], whole: Any) -> Any:
+    """Of a run that streamed `pieces` and ended with the `whole` (None: not with an answer): the pieces, if
+    there are any, unless the whole is an object that holds them."""
+    has_more = isinstance(whole, dict) and isinstance(whole.get(CHUNKS), list)
+    return whole if has_more else pieces or whole

@@ -120,6 +120,9 @@ class RunningBatch:
     def flush(self) -> None:
         self._runner.flush()
 
+    def send(self, job_id: str, event: Event) -> None:
+        self._runner.send_event(self, job_id, event)
+
     def canceled(self, job_id: str) -> bool:
         return job_id in self._runner.inbox.canceled
 
@@ -154,6 +157,11 @@ class BatchRunner:
         """What was yielded so far leaves."""
         self._outbox.flush()
         self._drained = False
+
+    def send_event(self, batch: RunningBatch, job_id: str, event: Event) -> None:
+        """One that is no ending, of a job that has none yet."""
+        if job_id in batch.open and not isinstance(event, END):
+            self._on_event(batch, job_id, event)
 
     def _run(self, entries: Sequence[Entry], depth: int) -> None:
         if not (entries := self._without_canceled(entries)):

@@ -100,6 +100,8 @@ class ModelProcess:
         runtime = chosen.load(spec)
         set_threads(spec.threads)  # again: `load` may have been the first to import torch
         runtime.warm_up()
+        if runtime.batches != chosen.batches:  # as its files say
+            self._inbox.rules = rules_from_config(spec.config, batches=runtime.batches)
         self._tune(runtime, spec, folder)
         self._runtime = runtime
         self._runner = BatchRunner(runtime, self._inbox, self._outbox, self.capture)

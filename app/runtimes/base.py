@@ -97,6 +97,9 @@ class Feed(Protocol):
     def flush(self) -> None:
         """Sends what was yielded so far now, not with what is yielded next."""
 
+    def send(self, job_id: str, event: Event) -> None:
+        """Passes on an event that is no ending, for code that cannot yield while it works."""
+
     def canceled(self, job_id: str) -> bool:
         """Whether this job is to be stopped at the next step. The runtime then yields `(job_id,
         Canceled())`."""
@@ -112,6 +115,9 @@ class Alone:
         return []
 
     def flush(self) -> None:
+        pass
+
+    def send(self, job_id: str, event: Event) -> None:
         pass
 
     def canceled(self, job_id: str) -> bool:
@@ -131,9 +137,9 @@ class Runtime(ABC):
     # To be read on the instance: True when `run` calls `feed.join` and works on jobs of different progress
     # side by side.
     joins: ClassVar[bool] = False
-    # False when `run` works on one job after the other: then each is a batch of its own, which begins when
-    # the job does, and what is printed meanwhile is the job's.
-    batches: ClassVar[bool] = True
+    # To be read on the instance, once it is loaded: False when `run` works on one job after the other; then
+    # each is a batch of its own, which begins when the job does, and what is printed meanwhile is the job's.
+    batches: bool = True
     # True when `run` has many answers at the same time: the engine passes them on together, at the end or at
     # `feed.flush()`.
     ends_together: ClassVar[bool] = False

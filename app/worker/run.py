@@ -17,7 +17,7 @@ from app.domain.errors import ModelFailed, RunTimeout
 from app.domain.fair_shares import Charge, User
 from app.domain.phases import run_metrics
 from app.domain.predictions import Prediction, Status
-from app.domain.streamed_output import is_whole
+from app.domain.streamed_output import output_of
 from app.domain.webhooks import EVENTS_OF_ATTEMPT, wants
 from app.domain.work import (
     Canceled,
@@ -247,10 +247,8 @@ class Run:
 
     @property
     def output(self) -> Any:
-        """What was streamed, if anything was, unless it ended with more than that; else the whole output, at
-        the end."""
-        whole = self.ending.recorded if isinstance(self.ending, Finished) else None
-        return whole if is_whole(whole) else self.chunks or whole
+        """What was streamed, if anything was; else the whole output, at the end."""
+        return output_of(self.chunks, self.ending.recorded if isinstance(self.ending, Finished) else None)
 
     @property
     def output_shown(self) -> Any:

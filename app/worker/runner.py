@@ -18,7 +18,6 @@ from app.domain.errors import ModelFailed, PredictionError, Unavailable
 from app.domain.fair_shares import FairShares
 from app.domain.file_inputs import names_files
 from app.domain.predictions import REQUESTED, Prediction, Status
-from app.domain.streamed_output import list_pieces
 from app.domain.work import Canceled, Chunk, Crashed, Event, Failed, Started, Work, list_files
 from app.engine.capacity import left_of
 from app.events.takeover import StreamTakeover
@@ -216,12 +215,11 @@ class Runner:
 
     def _store_output(self, run: Run, output: Any, text: JsonText) -> None:
         """A long output is a file."""
-        if self._progress.is_ours(run):
-            key = self._outputs.store_value(text, run.prediction.id, run.prediction.attempt)
-            pieces = list_pieces(output) if run.prediction.stream else output
-            self._write(run, run.as_ending(facts_of(pieces, text), len(text), key))
-        else:
-            self._ended(run, None)
+        if not self._progress.is_ours(run):
+            return self._ended(run, None)
+        key = self._outputs.store_value(text, run.prediction.id, run.prediction.attempt)
+        facts = facts_of(output, text, streamed=run.prediction.stream)
+        self._write(run, run.as_ending(facts, len(text), key))
 
     def _write(self, run: Run, ending: Ending) -> None:
         status, run.written_at = run.status, time.monotonic()

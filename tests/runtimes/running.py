@@ -19,6 +19,7 @@ class Feed:
     def __init__(self, late: Sequence[Job] = (), cancel: dict[str, int] | None = None) -> None:
         self.late, self.cancel = list(late), cancel or {}
         self.asked: dict[str, int] = {}
+        self.sent: list[tuple[str, Event]] = []
 
     def join(self, capacity: int) -> Sequence[Job]:
         coming, self.late = self.late[:capacity], self.late[capacity:]
@@ -29,6 +30,9 @@ class Feed:
 
     def flush(self) -> None:
         pass
+
+    def send(self, job_id: str, event: Event) -> None:
+        self.sent.append((job_id, event))
 
     def canceled(self, job_id: str) -> bool:
         self.asked[job_id] = self.asked.get(job_id, 0) + 1

@@ -5,12 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from running import load, outputs
+from running import Feed, jobs, load, outputs, run
 
 from app.domain.errors import InvalidRequest
+from app.domain.signature import read_schemas
+from app.domain.work import Finished, Progress
 from app.runtimes import registry
 from app.services.catalogue.version_maker import check_config
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGE = (Path(__file__).parents[2] / "docs" / "runtimes.md").read_text()
 RUNTIME, PREDICTOR = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
@@ -37,6 +40,21 @@ def test_the_documented_configuration_is_accepted(shout) -> None:
     check_config({"mark": "?", "max_batch_size": 8}, asdict(shout))
     with pytest.raises(InvalidRequest, match="is not read by the runtime 'shout'"):
         check_config({"dtype": "auto"}, asdict(shout))
+
+
+def test_the_runtime_among_the_examples_is_the_documented_one() -> None:
+    assert (EXAMPLES / "runtimes" / "shout_runtime.py").read_text().partition("\n\n")[2] == RUNTIME
+
+
+def test_the_predictor_among_the_examples_sorts_says_how_far_it_is_and_measures(tmp_path: Path) -> None:
+    source = (EXAMPLES / "models" / "sorter" / "predictor.py").read_text()
+    inputs, _, streams = read_schemas(source)
+    assert (list(inputs["properties"]), streams) == (["query", "texts", "order", "top"], False)
+    model, feed = load("python", EXAMPLES / "models" / "sorter"), Feed()
+    given = {"query": "the white whale", "texts": ["A ship in the bay", "It is a whale"], "order": "nearest"}
+    [answer] = run(model, jobs(model, [given], tmp_path), feed)[0].values()
+    assert answer == Finished(["It is a whale", "A ship in the bay"], {"words": 2})
+    assert feed.sent == [("0", Progress(1, 2)), ("0", Progress(2, 2))]
 
 
 def test_the_documented_predictor_runs(tmp_path: Path) -> None:

@@ -111,3 +111,38 @@ async def predict(n: int):
     assert ended["1"] == Canceled()
     predictor: Any = model._predictor  # type: ignore[attr-defined]
     assert predictor.closed == [3, 50]
+
+
+BATCH = """
+def predict(text: str) -> str:
+    raise NotImplementedError
+
+def predict_batch(inputs):
+    return [ValueError("empty") if not each["text"] else each["text"].upper() for each in inputs][:{most}]
+"""
+
+
+def test_what_waits_together_is_predicted_together(tmp_path: Path) -> None:
+    model = load("python", folder_of(tmp_path, BATCH.format(most=9)))
+    assert model.batches
+    batch = jobs(model, [{"text": text} for text in ("a", "", "b")], tmp_path)
+    ended, _ = run(model, batch)
+    assert ended == {"0": Finished("A"), "1": Failed("ValueError: empty"), "2": Finished("B")}
+
+
+def test_a_batch_that_does_not_answer_everyone_answers_nobody(tmp_path: Path) -> None:
+    model = load("python", folder_of(tmp_path, BATCH.format(most=1)))
+    batch = jobs(model, [{"text": "a"}, {"text": "b"}], tmp_path)
+    with pytest.raises(RuntimeError, match="gave 1 answers to 2 inputs"):
+        run(model, batch)
+
+
+@pytest.mark.parametrize(
+    "call", ["progress(2, 1)", "metric('a', [])", "metric('a', float('nan'))", "metric('a', 'x' * 999)"]
+)
+def test_what_a_predictor_says_wrongly_fails_its_prediction(tmp_path: Path, call: str) -> None:
+    source = f"from lovage import Context\ndef predict(context: Context) -> int:\n    return context.{call}\n"
+    model = load("python", folder_of(tmp_path, source))
+    [ending] = run(model, jobs(model, [{}], tmp_path))[0].values()
+    assert isinstance(ending, Failed)
+    assert ending.error.startswith("ValueError: ")

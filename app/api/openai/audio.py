@@ -193,8 +193,8 @@ def _events(call: Call, predictions: Sequence[Prediction]) -> StreamForm:
 
     async def each(number: int, event: StreamEvent) -> AsyncIterator[dict[str, Any]]:
         nonlocal sent
-        if event.event == "output" and (said := segment_text(event.value)):
-            delta = said if sent else said.lstrip()
+        if event.event == "output" and (piece := segment_text(event.value)):
+            delta = piece if sent else piece.lstrip()
             sent += delta
             yield {"type": "transcript.text.delta", "delta": delta}
         if event.event != "done":
@@ -214,9 +214,9 @@ def _events(call: Call, predictions: Sequence[Prediction]) -> StreamForm:
     return StreamForm([], each, last, OPENAI_EVENTS)
 
 
-def segment_text(piece: Any) -> str:
+def segment_text(segment: Any) -> str:
     """Of a segment; "" for what is none."""
-    return str(piece.get("text", "")) if isinstance(piece, dict) and "timestamp" in piece else ""
+    return str(segment.get("text", "")) if isinstance(segment, dict) and "timestamp" in segment else ""
 
 
 def text_of(output: Any) -> str:

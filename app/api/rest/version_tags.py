@@ -51,7 +51,7 @@ class VersionTagsOut(BaseModel):
 )
 def list_tags(services: ServicesDep, caller: Caller, owner: str, name: str) -> VersionTagsOut:
     """The names that its owner has given to versions of it."""
-    tags = services.version_tags.list_all(caller, owner, name)
+    tags = services.versions.tags.list_all(caller, owner, name)
     return VersionTagsOut(results=[VersionTagOut.model_validate(each) for each in tags])
 
 
@@ -72,7 +72,7 @@ def put_tag(
 ) -> VersionTagOut:
     """A tag that is there already is moved to this version. Other API processes know within
     PRINCIPAL_CACHE_SECONDS."""
-    put = services.version_tags.put(caller, owner, name, tag, body.version)
+    put = services.versions.tags.put(caller, owner, name, tag, body.version)
     note(request, caller, "version.tagged", f"{owner}/{name}:{put.version}", tag=tag)
     return VersionTagOut.model_validate(put)
 
@@ -88,5 +88,5 @@ def delete_tag(
     request: Request, services: ServicesDep, caller: CanModel, owner: str, name: str, tag: str
 ) -> None:
     """The version stays."""
-    services.version_tags.remove(caller, owner, name, tag)
+    services.versions.tags.remove(caller, owner, name, tag)
     note(request, caller, "version.untagged", f"{owner}/{name}", tag=tag)

@@ -42,7 +42,7 @@ class OnnxGraph(Runtime):
         outputs={"": {"title": "Output", "type": "object"}},
         config=sessions.SETTINGS,
     )
-    batches: ClassVar[bool] = False
+    batches = False
     takes_tensors: ClassVar[bool] = True
 
     def __init__(self, session: Any, file: Path) -> None:

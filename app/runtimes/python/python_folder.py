@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec, file_out
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.python import cog_names
+from app.runtimes.python.context import Context, offer_context
 
 
 class PythonFolder(Runtime):
-    """One prediction at a time, in the order they came. A generator streams; a Path that is returned is a
-    file."""
+    """One prediction at a time, in the order they came, or those that wait together by `predict_batch`. A
+    generator streams; a Path that is returned is a file."""
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="python",
@@ -29,13 +30,15 @@ class PythonFolder(Runtime):
         streams=True,
         admin_only=True,
     )
-    batches: ClassVar[bool] = False
+    batches = False
 
     def __init__(self, predictor: Any) -> None:
         self._predictor = predictor
         self._parameters = inspect.signature(predictor.predict).parameters
         self._hints = type_hints(predictor.predict)
         self._runner = asyncio.Runner()
+        self.batches = hasattr(predictor, "predict_batch")
+        self._context = next((name for name, hint in self._hints.items() if is_context(hint)), "")
 
     @classmethod
     def load(cls, model: ModelSpec) -> "PythonFolder":
@@ -48,6 +51,7 @@ class PythonFolder(Runtime):
             raise ValueError("the folder has no predictor.py")
         sys.path.insert(0, str(folder))  # its own modules beside it
         cog_names.offer_names()
+        offer_context()
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses and pydantic look a class's module up
         spec.loader.exec_module(module)
@@ -75,6 +79,9 @@ class PythonFolder(Runtime):
                 job.prepared[name] = parameter.default.default
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
+        if self.batches:
+            yield from self._predict_batch(batch)
+            return
         for job in batch:
             if feed.canceled(job.id):
                 yield job.id, Canceled()
@@ -84,14 +91,30 @@ class PythonFolder(Runtime):
             except Exception as error:  # noqa: BLE001 - the user's code may raise anything; this item fails
                 yield job.id, Failed(f"{type(error).__name__}: {error}")
 
+    def _predict_batch(self, batch: Sequence[Job]) -> Iterator[tuple[str, Event]]:
+        """An exception is the whole batch's; one among the answers is that input's."""
+        answers = self._predictor.predict_batch([job.prepared for job in batch])
+        if inspect.iscoroutine(answers):
+            answers = self._runner.run(answers)
+        answers = list(answers)
+        if len(answers) != len(batch):
+            raise RuntimeError(f"predict_batch gave {len(answers)} answers to {len(batch)} inputs")
+        for job, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, Exception):
+                yield job.id, Failed(f"{type(answer).__name__}: {answer}")
+            else:
+                yield job.id, Finished(copy_files(answer, job))
+
     def _predict(self, job: Job, feed: Feed) -> Iterator[tuple[str, Event]]:
-        answer = self._predictor.predict(**job.prepared)
+        context = Context(job, feed)
+        own = {self._context: context} if self._context else {}
+        answer = self._predictor.predict(**job.prepared, **own)
         if inspect.iscoroutine(answer):
             answer = self._runner.run(answer)
         if inspect.isasyncgen(answer):
             answer = self._pieces(answer)
         if not inspect.isgenerator(answer):
-            yield job.id, Finished(copy_files(answer, job))
+            yield job.id, Finished(copy_files(answer, job), dict(context.metrics))
             return
         chunks = []
         for piece in answer:
@@ -101,7 +124,7 @@ class PythonFolder(Runtime):
                 return
             chunks.append(copy_files(piece, job))
             yield job.id, Chunk(chunks[-1])
-        yield job.id, Finished(chunks)
+        yield job.id, Finished(chunks, dict(context.metrics))
 
     def _pieces(self, answer: Any) -> Iterator[Any]:
         """Of an async generator, which is closed at the end, whatever the end is."""
@@ -138,6 +161,11 @@ def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):
         return dict(getattr(function, "__annotations__", {}))
+
+
+def is_context(hint: Any) -> bool:
+    """Whether an annotation asks for the platform's `Context`."""
+    return hint is Context or (isinstance(hint, str) and hint.rpartition(".")[2] == Context.__name__)
 
 
 def with_paths(value: Any, hint: Any) -> Any:

@@ -15,6 +15,7 @@ from app.services.catalogue.model_report import ModelReport
 from app.services.catalogue.model_uploads import ModelUploads
 from app.services.catalogue.version_maker import VersionMaker
 from app.services.catalogue.version_request import VersionRequest
+from app.services.catalogue.version_tags import VersionTags
 from app.services.catalogue.visibility import (
     NO_VERSIONS_YET,
     latest_of,
@@ -48,6 +49,7 @@ class ModelVersions:
     ) -> None:
         self._database, self._maker = database, maker
         self._on_change, self._uploads = on_change, uploads
+        self.tags = VersionTags(database, on_change)
 
     @property
     def uploads(self) -> ModelUploads:

@@ -14,6 +14,7 @@ import orjson
 
 from app.domain.errors import NotFound, StorageFailed
 from app.domain.predictions import Prediction
+from app.domain.streamed_output import list_pieces
 from app.domain.work import FILE_KEY
 from app.json_text import JsonText
 from app.storage.base import Storage
@@ -96,10 +97,11 @@ def _join(texts: Mapping[str, JsonText]) -> JsonText:
     return JsonText.from_value({name: text.fragment for name, text in texts.items()})
 
 
-def facts_of(output: Any, text: JsonText) -> JsonText:
-    """What the row says of a stored output: how many items it is a list of (null: it is no list), and
-    whether it may name files, whose links are signed anew for each reader."""
-    items = len(output) if isinstance(output, list) else None
+def facts_of(output: Any, text: JsonText, *, streamed: bool = False) -> JsonText:
+    """What the row says of a stored output: how many items it is a list of, or was streamed as (null: it is
+    no list), and whether it may name files, whose links are signed anew for each reader."""
+    pieces = list_pieces(output) if streamed else output
+    items = len(pieces) if isinstance(pieces, list) else None
     return JsonText.from_value({"items": items, "files": f'"{FILE_KEY}"'.encode() in text.raw})
 
 
