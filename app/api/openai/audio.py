@@ -43,8 +43,9 @@ class TranslationIn(CallIn):
         return take_wishes(call, wishes) | timed(call, self.level_for(call))
 
     def level_for(self, call: Call) -> str | None:
-        """The same, where this model streams: what it says comes segment by segment."""
-        return self.level
+        """The same; where this model streams, what is said comes segment by segment."""
+        is_by_segment = self.stream and call.version.streams and "timestamps" in call.inputs()
+        return "segment" if is_by_segment else self.level
 
     @property
     def level(self) -> str | None:
@@ -62,9 +63,6 @@ class TranscriptionIn(TranslationIn):
         if self.timestamp_granularities and self.response_format != "verbose_json":
             raise refused("timestamp_granularities", "needs the response_format verbose_json")
         return super().settings(call) | take_wishes(call, {"language": self.language})
-
-    def level_for(self, call: Call) -> str | None:
-        return "segment" if self.stream and call.version.streams else self.level
 
     @property
     def level(self) -> str | None:
