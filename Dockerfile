@@ -13,6 +13,7 @@ COPY pyproject.toml setup.py README.md LICENSE alembic.ini ./
 COPY alembic alembic
 COPY scripts/init_db.py scripts/init_db.py
 COPY app app
+COPY lovage lovage
 # Compiled here: a container cannot write on its own disk, and would compile again at each start.
 RUN python -m pip --python /opt/lovage/bin/python install --no-deps -e . \
     && python -m compileall -q app alembic scripts

@@ -43,7 +43,7 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test fuzz coverage web web-test check measure fmt bench chaos clients soak
+.PHONY: test fuzz coverage web web-test check measure fmt bench chaos cpp clients soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(PYTEST) $(ARGS)
 fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random requests (minutes)
@@ -64,7 +64,9 @@ fmt: $(DEV_MARK) ## Format and mend what can be mended
 bench: $(DEV_MARK) ## Measure the accept path and the whole path (minutes)
 	@$(BIN)/python -m scripts.bench $(ARGS)
 chaos: $(DEV_MARK) ## Break the running platform on purpose and count what was lost (minutes)
-	@$(BIN)/python -m pytest -q tests/chaos && $(BIN)/python -m pytest -q -m chaos tests && $(BIN)/python -m scripts.chaos $(ARGS)
+	@$(BIN)/python -m pytest -q tests/chaos && $(BIN)/python -m pytest -q -m chaos tests && $(BIN)/python -m scripts.chaos.direct && $(BIN)/python -m scripts.chaos $(ARGS)
+cpp: $(DEV_MARK) ## Build the C++ client and have it and the Python client pass one contract against a platform (minutes; packages of Debian's)
+	@$(BIN)/python -m scripts.contract $(ARGS)
 clients: $(DEV_MARK) ## Client libraries and frameworks, pinned, each in an environment of its own (minutes; needs a registry once)
 	@$(BIN)/python -m scripts.clients $(ARGS)
 soak: $(DEV_MARK) ## Fifteen minutes at 70 % of capacity: memory, descriptors and connections must stay flat

@@ -2,6 +2,7 @@
 worker's own runner. Imported only where GRPC_PORT is set: it needs the extra `grpc`."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from app.composition import build_catalogue, build_model_names
@@ -14,7 +15,7 @@ from app.rpc.model_repository import ModelRepository
 from app.rpc.predictions_service import NAME as PREDICTIONS
 from app.rpc.predictions_service import PredictionsService
 from app.rpc.server import OpenServer, RpcOptions, RpcServer
-from app.rpc.tls import CertificateUsers, TlsFiles
+from app.rpc.tls import CertificateUsers, ShownCertificate, TlsFiles
 from app.services.catalogue.model_names import ModelNames
 from app.services.files.own_files import OwnFiles
 from app.services.people.worker_tokens import GrantVerifier, public_key
@@ -23,7 +24,7 @@ from app.services.predictions.direct import RunningHere, ThisWorker
 from app.services.predictions.input_check import InputChecker
 from app.services.predictions.submit import Submitter
 from app.settings import Settings
-from app.worker.heartbeat import Post
+from app.worker.heartbeat import Post, no_certificate
 from app.worker.process import WorkerParts
 
 RPC_CONNECTIONS = 4  # of the pool: inserts, look-ups of credentials and models
@@ -39,6 +40,12 @@ def tls_files(settings: Settings) -> TlsFiles | None:
     """None: plaintext."""
     certificate, key = settings.grpc_tls_cert_file, settings.grpc_tls_key_file
     return TlsFiles(certificate, key, settings.grpc_tls_client_ca_file) if certificate and key else None
+
+
+def build_shown_certificate(settings: Settings) -> Callable[[], str]:
+    """What says the SHA-256 of the certificate that new connections are shown."""
+    files = tls_files(settings)
+    return ShownCertificate(files).sha256 if files else no_certificate
 
 
 def open_rpc(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> OpenServer:

@@ -20,10 +20,10 @@ from app.broker.queue_lists import QueueLists
 from app.broker.sweep_task import register_sweep
 from app.broker.task_events import TaskEvents
 from app.composition_core import Core, address_policy, backend_policy, open_core
+from app.composition_direct import build_direct_server, build_post
 from app.db import files
 from app.db.session import Database
 from app.domain import queue_names
-from app.domain.errors import Unavailable
 from app.engine import devices
 from app.engine.deadlines import Timeouts
 from app.engine.device_share import free_bytes_of, share_of, total_bytes_of
@@ -41,7 +41,6 @@ from app.settings import Settings
 from app.worker import metrics
 from app.worker.command_listener import CommandListener
 from app.worker.courier import Courier, platform_secret
-from app.worker.direct_runs import DirectServer
 from app.worker.draining import Draining
 from app.worker.ending_writer import EndingWriter
 from app.worker.gateway.backend_pool import BackendPool
@@ -83,9 +82,7 @@ def build_worker(settings: Settings, device_name: str, name: str = "") -> Accele
     """Runs predictions on one device. `name` distinguishes several workers of one device on one host."""
     device = devices.resolve(device_name)
     core = open_core(settings, application=f"lovage-worker-{device.id}", pool=WRITE_CONNECTIONS)
-    post = Post(
-        device, host_with(name, device), settings.worker_slots, grpc_address(settings), grpc_tls(settings)
-    )
+    post = build_post(settings, device, name, settings.worker_slots)
     parts = build_parts(settings, core, post, Engine(engine_options(settings, device)), WorkerIdentity())
     return assemble(settings, core, post, parts)
 
@@ -94,7 +91,7 @@ def build_gateway(settings: Settings, name: str = "") -> AcceleratorWorker:
     """Runs predictions at backends. `name` distinguishes several of one host."""
     device = Device(queue_names.BACKENDS, name="Backends")
     core = open_core(settings, application="lovage-gateway", pool=WRITE_CONNECTIONS + WATCH_CONNECTIONS)
-    post = Post(device, host_with(name, device), GATEWAY_SLOTS, grpc_address(settings), grpc_tls(settings))
+    post = build_post(settings, device, name, GATEWAY_SLOTS)
     engine, identity = open_gateway_engine(settings, core)
     return assemble(settings, core, post, build_parts(settings, core, post, engine, identity))
 
@@ -112,11 +109,6 @@ def this_machine(settings: Settings) -> Machine:
     """Where backends that are programs run."""
     folder = settings.lovage_data_dir.absolute()
     return Machine(folder, this_host(), free_bytes_of, total_bytes_of, choose_port)
-
-
-def host_with(name: str, device: Device) -> str:
-    """This machine's name, with a worker's own before it."""
-    return queue_names.as_host(f"{name}.{this_host()}") if name not in ("", device.id) else this_host()
 
 
 def assemble(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> AcceleratorWorker:
@@ -156,35 +148,6 @@ def assemble(settings: Settings, core: Core, post: Post, parts: WorkerParts) -> 
     consumer.cancel_revoked(partial(core.lifecycle.cancel, reason=REVOKED))
     register_sweep(celery, parts.recovery.sweep)
     return worker
-
-
-def grpc_address(settings: Settings) -> str:
-    """Where clients reach GRPC_PORT; "" without one."""
-    host = settings.grpc_public_host or settings.grpc_host
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not listened on
-        host = this_host()
-    return f"{f'[{host}]' if ':' in host else host}:{settings.grpc_port}" if settings.grpc_port else ""
-
-
-def grpc_tls(settings: Settings) -> str:
-    """What clients must speak on GRPC_PORT; "": plaintext."""
-    if not settings.grpc_tls_cert_file:
-        return ""
-    return "mutual" if settings.grpc_tls_client_ca_file else "server"
-
-
-def build_direct_server(
-    settings: Settings, core: Core, post: Post, parts: WorkerParts
-) -> DirectServer | None:
-    """What serves on GRPC_PORT, if there is one. Raises Unavailable where the extra is not installed."""
-    if not settings.grpc_port:
-        return None
-    try:
-        from app.composition_rpc import build_rpc
-    except ImportError as error:
-        missing = f"GRPC_PORT is set, and gRPC is not installed: pip install 'lovage[grpc]' ({error})"
-        raise Unavailable(missing) from None
-    return build_rpc(settings, core, post, parts)
 
 
 def connect(parts: WorkerParts, task_events: TaskEvents) -> None:

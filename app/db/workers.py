@@ -34,6 +34,11 @@ def beat(
     return None if row is None else list(row.queues)
 
 
+def set_device_facts(session: Session, worker: UUID, facts: Mapping[str, Any]) -> None:
+    """What has changed since the worker registered: its certificate."""
+    session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(device_facts=dict(facts)))
+
+
 def drain(session: Session, worker: UUID) -> None:
     """The worker reads no queue any more and ends what it has begun: nothing more is routed to it."""
     session.execute(update(WorkerRow).where(WorkerRow.id == worker).values(queues=[]))

@@ -46,7 +46,7 @@ class WorkerFacts:
     `memory_bytes` is its device's (0: not known). By version id: `loaded`, how many of its predictions the
     worker holds; `pace`, the seconds that one of them took it lately; `limits`, how many it takes at most at
     once; `troubles`, what is wrong with it there. `address`: where it takes direct calls, "" nowhere; `tls`:
-    how, "server" or "mutual", "" in plaintext."""
+    how, "server" or "mutual", "" in plaintext; `certificate`: the SHA-256 of the one that it shows."""
 
     device: str
     host: str
@@ -61,6 +61,7 @@ class WorkerFacts:
     limits: Mapping[str, int] = field(default_factory=dict)
     address: str = ""
     tls: str = ""
+    certificate: str = ""
 
     @property
     def device_class(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.domain.errors import Unavailable
@@ -46,6 +47,28 @@ class TlsFiles:
             authorities = self.client_ca.read_bytes()
             _certificates(self.client_ca, authorities)
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
+
+
+class ShownCertificate:
+    """The SHA-256, in hex, of the certificate that new connections are shown."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._stamp: tuple[tuple[int, int], ...] = ()
+        self._sha256 = ""
+
+    def sha256(self) -> str:
+        """Of the files' newest content that was good, as ReloadedCertificates has it; "" before there was
+        any."""
+        try:
+            stamp = self._files.stamp()
+            if stamp != self._stamp:
+                self._files.read()
+                own = _certificates(self._files.certificate, self._files.certificate.read_bytes())[0]
+                self._sha256, self._stamp = own.fingerprint(hashes.SHA256()).hex(), stamp
+        except (OSError, ValueError):  # ReloadedCertificates logs it
+            pass
+        return self._sha256
 
 
 def _check_pair(certificate_file: Path, certificate: bytes, key_file: Path, key: bytes) -> None:

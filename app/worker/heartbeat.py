@@ -36,6 +36,11 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 1.0
 
 
+def no_certificate() -> str:
+    """Of a worker that speaks plaintext, or nothing."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """This worker's position in the fleet."""
@@ -45,6 +50,7 @@ class Post:
     slots: int
     grpc_address: str = ""  # where clients call it themselves
     grpc_tls: str = ""  # "server" or "mutual": what they must speak there
+    grpc_certificate: Callable[[], str] = no_certificate  # the SHA-256 of the one it shows now
 
     @property
     def queues(self) -> list[str]:
@@ -58,6 +64,23 @@ class Post:
             self.device.id, self.host, self.slots, running=0, memory_bytes=self.device.total_bytes
         )
 
+    @property
+    def device_facts(self) -> dict[str, Any]:
+        """As they are now."""
+        device = self.device
+        direct = {
+            "grpc_address": self.grpc_address,
+            "grpc_tls": self.grpc_tls,
+            "grpc_certificate": self.grpc_certificate(),
+        }
+        return {
+            "name": device.name,
+            "total_bytes": device.total_bytes,
+            "capability": device.capability,
+            "driver": device.driver,
+            **{name: value for name, value in direct.items() if value},
+        }
+
     def row(self, worker: UUID) -> NewWorker:
         """An incarnation of it in the database."""
         device = self.device
@@ -67,14 +90,7 @@ class Post:
             pid=getpid(),
             device=device.id,
             device_class=device.kind,
-            device_facts={
-                "name": device.name,
-                "total_bytes": device.total_bytes,
-                "capability": device.capability,
-                "driver": device.driver,
-                **({"grpc_address": self.grpc_address} if self.grpc_address else {}),
-                **({"grpc_tls": self.grpc_tls} if self.grpc_tls else {}),
-            },
+            device_facts=self.device_facts,
             queues=self.queues,
             slots=self.slots,
         )
@@ -147,6 +163,7 @@ class Heartbeat:
         self._taken: set[tuple[str, int]] = set()
         self._published_states: dict[str, str] = {}
         self._published_as_busy = False
+        self._device_facts: dict[str, Any] = {}
         self._saved_facts: dict[str, dict[str, Any]] = {}
         self.on_fleet_state: Callable[..., None] = lambda **_: None
         self.downloads: Callable[[], Sequence[DownloadProgress]] = tuple
@@ -171,8 +188,10 @@ class Heartbeat:
         self._register(self._identity.id)
 
     def _register(self, worker: UUID) -> None:
+        row = self._post.row(worker)
         with self._database.unit() as session:
-            workers.register(session, self._post.row(worker))
+            workers.register(session, row)
+        self._device_facts = row.device_facts
 
     def _run(self) -> None:
         due = time.monotonic() + self._seconds
@@ -204,6 +223,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         states, loaded = self._engine.states(), self._engine.models()
+        device_facts = self._post.device_facts
         running = self._in_flight.attempts()  # before what is held is read: a claim comes there first
         with self._database.unit() as session:
             queues = workers.beat(
@@ -212,11 +232,14 @@ class Heartbeat:
                 running=len(running),
                 models=[*map(as_published, loaded), *map(as_download, self._absent_downloads(loaded))],
             )
+            if device_facts != self._device_facts:
+                workers.set_device_facts(session, self._identity.id, device_facts)
             held = predictions.held(session, self._identity.id)
             paused = platform_facts.get(session, platform_facts.PAUSED_QUEUES)
             self._shares.weights = users.weights(session)
         self._shares.forget_idle(time.monotonic())
         self._published_states, self._published_as_busy = states, bool(running)  # now that it is written
+        self._device_facts = device_facts
         self._in_flight.cancel([prediction_id for prediction_id, _, canceled in held if canceled])
         self._save_facts(loaded)
         if queues is not None:

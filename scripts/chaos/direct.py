@@ -2,7 +2,8 @@
 workers by gRPC, one prediction after the other; a worker dies, the API or Postgres is restarted.
 
 Exit code 1 when a client of a dead worker was not placed elsewhere in time, a stream that ran noticed a
-restart, a text was wrong, or a prediction is stuck.
+restart, a text was wrong, or a prediction is stuck. With records that are written later (`async`), what is
+not on record must be of the second before its worker was killed.
 """
 
 import argparse
@@ -10,7 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,8 @@ CLIENTS, SECONDS, PIECES = 8, 3.0, 30  # of one stream
 PLACED_SECONDS = 5.0
 SETTLE_SECONDS = 60.0  # a lease, and the sweep after it
 RETRY_SECONDS = 0.2
+AT_RISK_SECONDS = 1.0  # of records that are written later
+SHORT_SECONDS = 0.4  # of a stream there: many end and begin within the second at risk
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Stream:
     pieces: list[str] = field(default_factory=list)
     status: str = ""
     broken: str = ""
+    began_at: float = field(default_factory=time.monotonic)
+    ended_at: float = 0.0
 
     @property
     def is_wrong(self) -> bool:
@@ -55,6 +61,7 @@ class Client:
     """Streams until `stop`; asks for another session, elsewhere, when its worker does not answer."""
 
     http: httpx.Client
+    records: str = "sync"
     streams: list[Stream] = field(default_factory=list)
     gaps: list[float] = field(
         default_factory=list
@@ -64,7 +71,7 @@ class Client:
     broken_at: float = 0.0
 
     def start(self) -> "Client":
-        self.session: Session = open_session(self.http, MODEL)
+        self.session: Session = open_session(self.http, MODEL, records=self.records)
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
         return self
@@ -80,7 +87,8 @@ class Client:
                 self.streams.append(stream)
 
     def _read(self, stream: Stream) -> None:
-        values = {"text": stream.text, "chunks": PIECES, "seconds": SECONDS}
+        seconds = SHORT_SECONDS if self.records == "async" else SECONDS
+        values = {"text": stream.text, "chunks": PIECES, "seconds": seconds}
         for event in self.session.stream(MODEL, values):
             stream.id = event.id
             if event.kind == "output":
@@ -89,7 +97,7 @@ class Client:
                     self.gaps.append(time.monotonic() - self.broken_at)
                     self.broken_at = 0.0
             elif event.kind == "done":
-                stream.status = event.end.status
+                stream.status, stream.ended_at = event.end.status, time.monotonic()
                 stream.broken = f"{event.end.error_code}: {event.end.error}" if event.end.error else ""
 
     def _on_error(self, stream: Stream, error: Any) -> None:
@@ -101,24 +109,44 @@ class Client:
         is_gone = "connect" in error.details() or stream.id
         self.broken_at = self.broken_at or (time.monotonic() if is_gone else 0.0)
         if is_gone:
-            self.session = open_session(self.http, MODEL, exclude=[self.session.worker])
+            gone = [self.session.worker]
+            self.session = open_session(self.http, MODEL, exclude=gone, records=self.records)
         else:
             time.sleep(RETRY_SECONDS)
 
 
-def statuses(http: httpx.Client, streams: list[Stream]) -> list[str]:
-    """As they are on record, once each has ended or the time for it is over."""
-    until, left = time.monotonic() + SETTLE_SECONDS, dict.fromkeys(stream.id for stream in streams)
-    ended: list[str] = []
+def statuses(http: httpx.Client, streams: list[Stream]) -> dict[str, str]:
+    """By id, as they are on record, once each has ended or the time for it is over; `lost`: there is no
+    record."""
+    until, left = time.monotonic() + SETTLE_SECONDS, dict.fromkeys((stream.id for stream in streams), "stuck")
+    ended: dict[str, str] = {}
     while left and time.monotonic() < until:
         for each in list(left):
             with suppress(httpx.HTTPError):
                 answer = http.get(f"/v1/predictions/{each}")
-                if answer.is_success and answer.json()["status"] in TERMINAL:
-                    ended.append(answer.json()["status"])
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    ended[each] = "lost"
+                elif answer.is_success and answer.json()["status"] in TERMINAL:
+                    ended[each] = answer.json()["status"]
+                if each in ended:
                     del left[each]
         time.sleep(0.2)
-    return ended + ["stuck"] * len(left)
+    return {**ended, **left}
+
+
+def risked(streams: list[Stream], ends: dict[str, str], killed_at: float) -> Iterator[str]:
+    """A sentence for each stream whose record is not what its client saw though it was older than the second
+    at risk."""
+    for stream in streams:
+        since = killed_at - (stream.ended_at or stream.began_at)
+        if (
+            ends[stream.id] == "lost"
+            and not stream.ended_at
+            and killed_at - stream.began_at > AT_RISK_SECONDS
+        ):
+            yield f"{stream.id} began {since:.2f} s before the kill and is not on record"
+        elif stream.status == "succeeded" != ends[stream.id] and since > AT_RISK_SECONDS:
+            yield f"{stream.id} succeeded {since:.2f} s before the kill and is on record as {ends[stream.id]}"
 
 
 def kill_worker(family: Family) -> None:
@@ -137,31 +165,46 @@ def restart_postgres(family: Family) -> None:
     send(PARTS["postgres"](family), signal.SIGINT)
 
 
-# By name: the fault, and whether clients may notice it.
-CELLS: dict[str, tuple[Callable[[Family], None], bool]] = {
-    "worker SIGKILL": (kill_worker, True),
-    "api SIGTERM": (restart_api, False),
-    "api SIGKILL": (kill_api, False),
-    "postgres SIGINT": (restart_postgres, False),
+@dataclass(frozen=True)
+class Cell:
+    """A fault, whether clients may notice it, and how their calls are recorded."""
+
+    fault: Callable[[Family], None]
+    may_notice: bool = False
+    records: str = "sync"
+
+
+CELLS = {
+    "worker SIGKILL": Cell(kill_worker, may_notice=True),
+    "worker SIGKILL, records async": Cell(kill_worker, may_notice=True, records="async"),
+    "api SIGTERM": Cell(restart_api),
+    "api SIGKILL": Cell(kill_api),
+    "postgres SIGINT": Cell(restart_postgres),
 }
 
 
 def run_cell(name: str, platform: Platform, http: httpx.Client, seconds: float) -> bool:
     """Prints what came of it; True when all is well."""
-    fault, may_notice = CELLS[name]
-    clients = [Client(http).start() for _ in range(CLIENTS)]
+    cell = CELLS[name]
+    clients = [Client(http, cell.records).start() for _ in range(CLIENTS)]
     time.sleep(seconds / 3)
-    fault(Family(platform))
+    cell.fault(Family(platform))
+    faulted_at = time.monotonic()
     time.sleep(seconds)
     for client in clients:
         client.is_over = True
     for client in clients:
         client.thread.join(SECONDS + SETTLE_SECONDS)
+    return judge(name, cell, clients, faulted_at, http)
+
+
+def judge(name: str, cell: Cell, clients: list[Client], faulted_at: float, http: httpx.Client) -> bool:
+    """Of a cell that is over."""
     streams = [stream for client in clients for stream in client.streams]
     gaps = [gap for client in clients for gap in client.gaps]
     broken = [stream for stream in streams if stream.broken]
     ends = statuses(http, streams)
-    counts = {status: ends.count(status) for status in sorted(set(ends))}
+    counts = dict(sorted(Counter(ends.values()).items()))
     wrong = sum(stream.is_wrong for stream in streams)
     hanging = sum(client.thread.is_alive() for client in clients)
     print(
@@ -172,12 +215,16 @@ def run_cell(name: str, platform: Platform, http: httpx.Client, seconds: float) 
     )
     for stream in broken[:3]:
         print(f"  {stream.id} {stream.broken[:200]}", flush=True)
+    faults = list(risked(streams, ends, faulted_at)) if cell.records == "async" else []
+    for fault in faults:
+        print(f"  {fault}", flush=True)
+    is_lost = bool(faults) or (cell.records == "sync" and "lost" in counts)
     is_placed = max(gaps, default=0.0) <= PLACED_SECONDS and not any(client.broken_at for client in clients)
-    is_noticed = bool(broken) and not may_notice
-    if may_notice and not broken:
+    is_noticed = bool(broken) and not cell.may_notice
+    if cell.may_notice and not broken:
         print("  the fault has met no stream", flush=True)
-    is_met = bool(broken) or not may_notice
-    return is_met and is_placed and not (is_noticed or wrong or hanging or "stuck" in counts)
+    is_met = bool(broken) or not cell.may_notice
+    return is_met and is_placed and not (is_noticed or is_lost or wrong or hanging or "stuck" in counts)
 
 
 def measure(platform: Platform, names: list[str], seconds: float) -> bool:
@@ -196,10 +243,12 @@ def measure(platform: Platform, names: list[str], seconds: float) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.chaos.direct", description=__doc__)
-    parser.add_argument("--cells", default="", help=f"comma-separated; default: all of {', '.join(CELLS)}")
+    parser.add_argument(
+        "--cells", default="", help=f"separated by semicolons; default: all of {'; '.join(CELLS)}"
+    )
     parser.add_argument("--seconds", type=float, default=12.0, help="load after each fault")
     arguments = parser.parse_args()
-    names = [name for name in arguments.cells.split(",") if name] or list(CELLS)
+    names = [name for name in arguments.cells.split(";") if name] or list(CELLS)
     if unknown := sorted(set(names) - set(CELLS)):
         parser.error(f"no such fault: {', '.join(unknown)}")
     return judged(

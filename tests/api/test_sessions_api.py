@@ -23,7 +23,7 @@ def rpc_worker(database) -> Iterator[str]:
         pid=1,
         device="cpu",
         device_class="cpu",
-        device_facts={"name": "Test CPU", "grpc_address": "10.0.0.7:8081"},
+        device_facts={"name": "Test CPU", "grpc_address": "10.0.0.7:8081", "grpc_certificate": "ab" * 32},
         queues=["cpu", "cpu@rpchost", "any"],
         slots=8,
     )
@@ -48,6 +48,7 @@ def test_a_session_is_an_address_and_a_token_that_its_worker_verifies(ada, api_s
     ada.model("echo", runtime="echo")
     session = ask(ada, 201, {"model": "ada/echo", "affinity": "me"})
     body = session.json()
+    assert body["certificate_sha256"] == "ab" * 32
     assert (body["address"], body["worker"], body["model"]) == (rpc_worker, "cpu@rpchost", "ada/echo")
     grant = GrantVerifier(public_key(api_settings.secret_key), "cpu@rpchost").verify(body["token"])
     assert grant

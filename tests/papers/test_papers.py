@@ -14,7 +14,7 @@ from app.cli import app as lovage
 from app.domain import errors, phases, webhooks
 from app.observe import metrics
 from app.settings import Settings
-from scripts import command_page
+from scripts import command_page, sdk_page
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -86,6 +86,10 @@ def test_a_deprecated_metric_is_documented_with_its_successor_and_its_end() -> N
         (new, old, release) for old, new, release in rows
     }
     assert set(metrics.RENAMED) <= counted(), "the successor exists"
+
+
+def test_the_reference_of_the_python_client_is_up_to_date() -> None:
+    assert sdk_page.page() == sdk_page.TARGET.read_text(), "run: python -m scripts.sdk_page"
 
 
 def test_every_command_and_exit_code_is_documented() -> None:

@@ -68,6 +68,10 @@ class SessionOut(BaseModel):
     tls: Literal["none", "server", "mutual"] = Field(
         description="What the worker speaks there. `mutual`: the client needs a certificate, too."
     )
+    certificate_sha256: str | None = Field(
+        description="Of the certificate (DER) that the worker shows, in hex: a client that compares it need"
+        " not know its authority. Null in plaintext."
+    )
     token: str
     expires_at: datetime
     worker: str
@@ -99,6 +103,7 @@ async def create_session(services: ServicesDep, caller: CanPredict, body: Sessio
     return SessionOut(
         address=session.address,
         tls=cast(Literal["none", "server", "mutual"], session.tls or "none"),
+        certificate_sha256=session.certificate or None,
         token=session.token,
         expires_at=datetime.fromtimestamp(grant.expires_at, UTC),
         worker=grant.worker,

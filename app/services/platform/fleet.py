@@ -57,6 +57,7 @@ def worker_facts(worker: Worker) -> WorkerFacts:
         draining=not worker.queues,
         address=str(worker.device_facts.get("grpc_address") or ""),
         tls=str(worker.device_facts.get("grpc_tls") or ""),
+        certificate=str(worker.device_facts.get("grpc_certificate") or ""),
     )
 
 

@@ -20,10 +20,12 @@ NOBODY = "No live worker that could run this model takes direct calls now: set G
 
 @dataclass(frozen=True, slots=True)
 class WorkerSession:
-    """`address` is host:port. `tls`: "server", "mutual" (the client needs a certificate, too), or ""."""
+    """`address` is host:port. `tls`: "server", "mutual" (the client needs a certificate, too), or "".
+    `certificate`: the SHA-256 of the worker's, in hex."""
 
     address: str
     tls: str
+    certificate: str
     token: str
     grant: WorkerGrant
 
@@ -54,7 +56,7 @@ class WorkerSessions:
         if worker is None:
             raise Unavailable(NOBODY, retry_after=RETRY_SECONDS)
         grant = replace(self._grant(caller, version, worker), records_later=records_later)
-        return WorkerSession(worker.address, worker.tls, self._signer.issue(grant), grant)
+        return WorkerSession(worker.address, worker.tls, worker.certificate, self._signer.issue(grant), grant)
 
     @staticmethod
     def _grant(caller: Principal, version: RunnableVersion, worker: WorkerFacts) -> WorkerGrant:
