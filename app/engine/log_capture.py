@@ -8,6 +8,7 @@ no work items.
 import codecs
 import contextlib
 import fcntl
+import io
 import os
 import select
 import sys
@@ -40,11 +41,13 @@ def read_all(fd: int) -> bytes:
 
 
 class LogCapture:
-    """`drain` passes on everything written so far; a thread does it, too, as text arrives."""
+    """`drain` passes on everything written so far; a thread does it, too, as text arrives. A progress bar,
+    which goes back to the beginning of its line, becomes lines: clients read the last."""
 
     def __init__(self, read_fd: int, emit: Callable[[str], None]) -> None:
         self._fd, self._emit = read_fd, emit
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        characters = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = io.IncrementalNewlineDecoder(characters, translate=True)
         self._lock = threading.Lock()
 
     def start(self, write_fd: int) -> None:

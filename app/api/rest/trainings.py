@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 from fastapi import APIRouter, Depends
 from pydantic import ConfigDict
-from starlette.responses import Response
 
 from app.api.bodies import CheckedRoute
 from app.api.deps import caller_of
@@ -52,13 +51,7 @@ def list_trainings() -> EmptyPageOut:
 
 
 @router.post(
-    "/v1/models/{owner}/{name}/versions/{version}/trainings",
-    operation_id="trainings.create",
-    summary="Refuse a training",
-    status_code=422,
-    responses=declared(401, 422),
-    response_model=None,
-    response_class=Response,
+    "/v1/models/{owner}/{name}/versions/{version}/trainings", include_in_schema=False, response_model=None
 )
 def refuse_training(owner: str, name: str, version: str) -> NoReturn:
     """Always 422: nothing is trained here."""

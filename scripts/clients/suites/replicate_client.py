@@ -33,7 +33,6 @@ CALLS = (
     "account.get",
     "collections.list",
     "trainings.list",
-    "trainings.create",
 )
 TEXT, ECHO = os.environ.get("TEXT", ""), os.environ.get("ECHO", "")
 
