@@ -61,10 +61,12 @@ class PredictionsService:
             version, run = await self._start(caller, request, wants_events=True)
         except LovageError as error:
             await abort(context, error)
+        events = self._events(version, run)
         try:
-            async with asyncio.timeout(seconds_until(until)):
-                async for event in self._events(version, run):
-                    yield event
+            # Not `asyncio.timeout` around the loop: it may strike while gRPC writes an event, outside of
+            # here, and the stream would hang.
+            while (event := await asyncio.wait_for(anext(events, None), seconds_until(until))) is not None:
+                yield event
         except TimeoutError:
             self._calls.cancel(run)
             await abort(context, Unauthenticated("The session has expired. Ask for another one."))

@@ -1,6 +1,7 @@
 """The Python client of a worker's gRPC, and the fingerprint by which it knows the worker."""
 
 import asyncio
+import time
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from rpc_client import KEY
 from app.composition_direct import build_post
 from app.engine.devices import Device
 from app.local.certificates import CertificateFolder
+from app.services.people.worker_tokens import GrantSigner, WorkerGrant
 from lovage import Refused, SessionInfo, Tensor, Tls, WrongCertificate
 from lovage.async_worker import AsyncWorker
 from lovage.worker import Worker
@@ -34,6 +36,18 @@ def test_a_worker_predicts_streams_infers_and_is_canceled(serve) -> None:
         with pytest.raises(Refused) as refused:
             worker.predict({"text": 7})
         assert refused.value.code == "invalid_argument"
+
+
+def test_a_stream_ends_with_its_token_though_its_reader_is_slow(serve, parts) -> None:
+    until = int(time.time()) + 2
+    grant = WorkerGrant("cpu@here", None, "ada", "ada/echo", parts.version, until)
+    info = info_of(serve().port, token=GrantSigner(parts.secret).issue(grant))
+    with Worker(info) as worker:
+        events = worker.stream({"text": "x" * 900_000, "chunks": 100, "seconds": 1.0})
+        next(events)
+        time.sleep(max(0.0, until + 0.2 - time.time()))  # gRPC has taken what it takes without a reader
+        with pytest.raises(Refused, match="session has expired"):
+            list(events)
 
 
 async def test_a_worker_is_called_from_asyncio(serve) -> None:
