@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,6 +64,9 @@ class Stage:
         )
         answer.raise_for_status()
         prediction: dict[str, Any] = answer.json()
+        while prediction["status"] in ("starting", "processing"):  # a first load may try several engines
+            time.sleep(0.5)
+            prediction = self.client.get(f"/v1/predictions/{prediction['id']}").raise_for_status().json()
         if prediction["status"] != "succeeded":
             raise RuntimeError(f"{version}: {prediction['status']} {prediction['error']}")
         return prediction
