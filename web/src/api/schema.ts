@@ -808,7 +808,8 @@ export interface paths {
         put?: never;
         /**
          * Translate a recording into English (OpenAI)
-         * @description What is said in a recording, in English, by a model whose input `task` may be `translate`.
+         * @description What is said in a recording, in English, by a model whose input `task` may be `translate`; streamed as
+         *     transcriptions are.
          */
         post: operations["openai.audio.translations.create"];
         delete?: never;
@@ -1026,6 +1027,26 @@ export interface paths {
          * @description OpenAI's chat completions, through the model's own chat template; `stream` for server-sent events.
          */
         post: operations["openai.chat.completions.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/collections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List collections (there are none)
+         * @description Always empty: models are not collected here.
+         */
+        get: operations["collections.list"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1893,6 +1914,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{owner}/{name}/versions/{version}/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Refuse a training
+         * @description Always 422: nothing is trained here.
+         */
+        post: operations["trainings.create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/moderations": {
         parameters: {
             query?: never;
@@ -2487,6 +2528,26 @@ export interface paths {
          *     A stream that ends without `done` is to be resumed: the server is being restarted.
          */
         get: operations["streams.read"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/trainings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List trainings (there are none)
+         * @description Always empty: nothing is trained here.
+         */
+        get: operations["trainings.list"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3151,6 +3212,8 @@ export interface components {
             } | null;
             /** Name */
             name?: string | null;
+            /** @description Of a picture, for models that see. */
+            source?: components["schemas"]["AnthropicSource"] | null;
             /** Text */
             text?: string | null;
             /** Thinking */
@@ -3159,7 +3222,7 @@ export interface components {
             tool_use_id?: string | null;
             /**
              * Type
-             * @description text, tool_use, tool_result or thinking.
+             * @description text, image, tool_use, tool_result or thinking.
              */
             type: string;
         } & {
@@ -3251,6 +3314,22 @@ export interface components {
              */
             type: "message";
             usage: components["schemas"]["AnthropicUsageOut"];
+        };
+        /** AnthropicSource */
+        AnthropicSource: {
+            /** Data */
+            data?: string | null;
+            /** Media Type */
+            media_type?: string | null;
+            /**
+             * Type
+             * @description base64 or url.
+             */
+            type: string;
+            /** Url */
+            url?: string | null;
+        } & {
+            [key: string]: unknown;
         };
         /** AnthropicToolChoice */
         AnthropicToolChoice: {
@@ -4090,7 +4169,7 @@ export interface components {
             stream_options?: components["schemas"]["StreamOptions"] | null;
             /**
              * Suffix
-             * @description Not supported.
+             * @description What follows the answer, for models that can fill in a text.
              */
             suffix?: string | null;
             /** Temperature */
@@ -4417,6 +4496,23 @@ export interface components {
             usage: components["schemas"]["EmbeddingUsageOut"];
         };
         /**
+         * EmptyPageOut
+         * @description A list with nothing in it.
+         * @example {
+         *       "results": []
+         *     }
+         */
+        EmptyPageOut: {
+            /** Next */
+            next?: string | null;
+            /** Previous */
+            previous?: string | null;
+            /** Results */
+            results: {
+                [key: string]: unknown;
+            }[];
+        };
+        /**
          * ErrorBody
          * @description OpenAI's error.
          */
@@ -4741,6 +4837,21 @@ export interface components {
             b64_json?: string | null;
             /** Url */
             url?: string | null;
+        };
+        /** ImageUrl */
+        ImageUrl: {
+            /**
+             * Detail
+             * @description Ignored: the model's processor decides.
+             */
+            detail?: string | null;
+            /**
+             * Url
+             * @description Where the picture is, or a data URL.
+             */
+            url: string;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * ImagesIn
@@ -6217,9 +6328,9 @@ export interface components {
             } | null;
             /**
              * Images
-             * @description Not supported.
+             * @description In base64, for models that see.
              */
-            images?: unknown[] | null;
+            images?: string[] | null;
             /**
              * Keep Alive
              * @description Ignored: the model cache decides.
@@ -6252,7 +6363,7 @@ export interface components {
             stream?: boolean | null;
             /**
              * Suffix
-             * @description Not supported.
+             * @description What follows the answer, for models that can fill in a text.
              */
             suffix?: string | null;
             /** System */
@@ -6384,9 +6495,9 @@ export interface components {
             content?: string | null;
             /**
              * Images
-             * @description Not supported.
+             * @description In base64, for models that see.
              */
-            images?: unknown[] | null;
+            images?: string[] | null;
             /**
              * Role
              * @enum {string}
@@ -6474,7 +6585,7 @@ export interface components {
         };
         /**
          * OllamaShowOut
-         * @description What a model is. `capabilities`: completion, embedding; once a worker has loaded it, tools and
+         * @description What a model is. `capabilities`: completion, vision, embedding; once a worker has loaded it, tools and
          *     thinking, where its chat template has them.
          * @example {
          *       "capabilities": [
@@ -6921,13 +7032,18 @@ export interface components {
         };
         /** Part */
         Part: {
+            /**
+             * Image Url
+             * @description For models that see.
+             */
+            image_url?: components["schemas"]["ImageUrl"] | string | null;
             /** Refusal */
             refusal?: string | null;
             /** Text */
             text?: string | null;
             /**
              * Type
-             * @description `text`, or a `refusal` of an earlier answer.
+             * @description `text`, `image_url`, or a `refusal` of an earlier answer.
              */
             type: string;
         } & {
@@ -7778,6 +7894,11 @@ export interface components {
         };
         /** ResponsePart */
         ResponsePart: {
+            /**
+             * Image Url
+             * @description Of an `input_image`: a URL or a data URL.
+             */
+            image_url?: string | null;
             /** Refusal */
             refusal?: string | null;
             /** Text */
@@ -13705,6 +13826,7 @@ export interface operations {
                     prompt?: string;
                     /** @enum {string} */
                     response_format?: "json" | "text" | "srt" | "vtt" | "verbose_json";
+                    stream?: boolean;
                     temperature?: number;
                 };
             };
@@ -15722,6 +15844,98 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "collections.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmptyPageOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -23537,6 +23751,111 @@ export interface operations {
             };
         };
     };
+    "trainings.create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "openai.moderations.create": {
         parameters: {
             query?: never;
@@ -27629,6 +27948,98 @@ export interface operations {
                      *       "status": 410,
                      *       "title": "Gone",
                      *       "type": "urn:lovage:error:gone"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "trainings.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmptyPageOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];

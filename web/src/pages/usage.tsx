@@ -159,7 +159,7 @@ function Totals({ rows, everybody }: { rows: Row[]; everybody: boolean }) {
   const list = [...sums.values()].sort((a, b) => b.device - a.device);
   return (
     <Section title="By model">
-      <div className="-mx-2 overflow-x-auto px-2">
+      <section aria-label="Table by model" tabIndex={0} className="-mx-2 overflow-x-auto px-2">
         <table className="num w-full text-right">
           <thead className="text-muted">
             <tr>
@@ -182,7 +182,7 @@ function Totals({ rows, everybody }: { rows: Row[]; everybody: boolean }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </section>
     </Section>
   );
 }

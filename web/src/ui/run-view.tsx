@@ -1,8 +1,10 @@
 /** One prediction from its waiting to its output: the right half of the playground, and the top of its own page. */
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ExternalLink, Hourglass, Square } from "lucide-react";
 import type { ReactNode } from "react";
 import { isEnded, type Json, type Prediction } from "../api/types";
+import { modelQuery } from "../app/models";
 import { type Followed, useCancel } from "../app/prediction";
 import { ago, seconds } from "../lib/format";
 import { Button, ErrorNote, Loading, Pre, Progress, StatusBadge, useNow } from "./basics";
@@ -35,6 +37,7 @@ export function RunView({
         </div>
       </div>
       {prediction.status === "starting" && <Waiting prediction={prediction} />}
+      {prediction.status === "processing" && <FirstLoad prediction={prediction} text={text} />}
       {prediction.status === "processing" && <Steps prediction={prediction} />}
       {prediction.status === "failed" && <Failure prediction={prediction} />}
       {prediction.status === "canceled" && (
@@ -108,6 +111,22 @@ function Waiting({ prediction }: { prediction: Prediction }) {
         {reasons.length > 0 && ` ${reasons.join("; ")}.`}
       </p>
     </div>
+  );
+}
+
+/** A worker has it in hand and loads its model first: nothing comes for a while, and that is no fault. */
+function FirstLoad({ prediction, text }: { prediction: Prediction; text: Followed["text"] }) {
+  const [owner = "", name = ""] = prediction.model.split("/");
+  const { data: model } = useQuery({ ...modelQuery(owner, name), refetchInterval: 2_000 });
+  useNow(500); // the first piece ends it
+  const version = model?.latest_version;
+  if (text.length || prediction.progress || version?.id !== prediction.version) return null;
+  if (version?.serving.status !== "unloaded") return null;
+  return (
+    <p className="hint flex items-center gap-2" role="status">
+      <Hourglass className="size-4 text-warn" aria-hidden /> The model is loaded first. The next runs find it
+      loaded.
+    </p>
   );
 }
 
