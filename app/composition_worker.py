@@ -30,6 +30,7 @@ from app.engine.device_share import free_bytes_of, share_of, total_bytes_of
 from app.engine.devices import Device
 from app.engine.engine import DIFFUSERS, TORCH, Engine, EngineOptions
 from app.events import channels
+from app.events.breaker_store import BreakerStore
 from app.events.model_commands import ModelCommand
 from app.events.takeover import StreamTakeover
 from app.local.ports import choose_port
@@ -45,6 +46,7 @@ from app.worker.draining import Draining
 from app.worker.ending_writer import EndingWriter
 from app.worker.gateway.backend_pool import BackendPool
 from app.worker.gateway.backend_watch import BackendWatch
+from app.worker.gateway.breaker_board import BreakerBoard
 from app.worker.gateway.gateway_engine import GatewayEngine
 from app.worker.handover import Handover
 from app.worker.health import HealthOptions, HealthPort
@@ -75,8 +77,6 @@ WATCH_CONNECTIONS = 1  # of a gateway worker: what is registered, and what it sa
 
 REVOKED = "It was revoked by an operator."  # in Flower, or by `celery control revoke`
 
-# A worker
-
 
 def build_worker(settings: Settings, device_name: str, name: str = "") -> AcceleratorWorker:
     """Runs predictions on one device. `name` distinguishes several workers of one device on one host."""
@@ -100,7 +100,8 @@ def open_gateway_engine(settings: Settings, core: Core) -> tuple[GatewayEngine, 
     """What calls the backends that are registered, and whose claims it runs."""
     sealer, policy = CredentialSealer(settings.secret_key), backend_policy(settings)
     connector = BackendConnector(sealer, policy, this_machine(settings))
-    pool, identity = BackendPool(connector.open), WorkerIdentity()
+    board = BreakerBoard(BreakerStore(core.redis), ThreadPoolExecutor(1, thread_name_prefix="breakers"))
+    pool, identity = BackendPool(connector.open, board), WorkerIdentity()
     threads = ThreadPoolExecutor(WATCH_CONNECTIONS, thread_name_prefix="backend-watch")
     return GatewayEngine(pool, [BackendWatch(pool, core.database, threads, identity).run]), identity
 
@@ -203,7 +204,7 @@ def build_parts(
     heartbeat.on_fleet_state = Draining(intake, runner.in_flight, settings.worker_grace_seconds).apply
     heartbeat.downloads = preparation.downloads
     preloader = ModelPreloader(core.database, engine, preparation, post.facts)
-    listener = build_listener(core, runner.in_flight, preloader, heartbeat)
+    listener = build_listener(core, runner.in_flight, preloader, heartbeat, engine)
     outer = (intake, heartbeat, recovery, preloader, listener)
     return WorkerParts(engine, identity, ending_writer, runner, *outer)
 
@@ -248,17 +249,16 @@ def run_options(settings: Settings, device: Device) -> RunOptions:
 
 
 def build_listener(
-    core: Core, in_flight: InFlight, preloader: ModelPreloader, heartbeat: Heartbeat
+    core: Core, in_flight: InFlight, preloader: ModelPreloader, heartbeat: Heartbeat, engine: WorkEngine
 ) -> CommandListener:
     """The commands that come over Redis, and who carries them out."""
-    return CommandListener(
-        core.redis,
-        {
-            channels.CANCEL: lambda data: in_flight.cancel(orjson.loads(data)),
-            channels.FLEET_CHANGES: lambda _: heartbeat.hurry(),
-            channels.MODEL_COMMANDS: lambda data: preloader.on_command(ModelCommand.decode(data)),
-        },
-    )
+    own = {channels.BREAKERS: engine.on_breaker_change} if isinstance(engine, GatewayEngine) else {}
+    handlers = {
+        channels.CANCEL: lambda data: in_flight.cancel(orjson.loads(data)),
+        channels.FLEET_CHANGES: lambda _: heartbeat.hurry(),
+        channels.MODEL_COMMANDS: lambda data: preloader.on_command(ModelCommand.decode(data)),
+    }
+    return CommandListener(core.redis, handlers | own)
 
 
 def find_file(database: Database, file_id: str) -> tuple[str, str] | None:
@@ -320,9 +320,6 @@ def engine_options(settings: Settings, device: Device) -> EngineOptions:
             keep_alive=settings.model_idle_seconds,
         ),
     )
-
-
-# A courier
 
 
 def build_courier(settings: Settings) -> CourierProcess:

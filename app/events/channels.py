@@ -16,12 +16,23 @@ CANCEL = "lovage:cancel"
 STATE_CHANGES = "lovage:changes"  # lists of [user, prediction, status, model]: every change of state
 MODEL_COMMANDS = "lovage:commands"  # [action, version, [worker, …]]; workers by their pinned queues
 FLEET_CHANGES = "lovage:fleet"  # workers are to look at once what administrators want of them
+BREAKERS = "lovage:breakers"  # BreakerChange
 KEEP_SECONDS = 3600  # how long a stream can be re-read after its last chunk
 LONGEST = 20_000  # chunks kept of one prediction; older ones are read from Postgres
 KEPT_BYTES = (
     1_000_000  # of the chunks kept of one prediction; a larger chunk does not go through Redis at all
 )
 ENTRY_BYTES = 50  # what a stream's entry costs beside its chunk
+
+
+def breakers_of(backend: str) -> str:
+    """The hash of a backend's circuit breakers that are open, by model: [seconds of rest, until when]."""
+    return f"lovage:b:{backend}"
+
+
+def breaker_try(backend: str, model: str) -> str:
+    """Which gateway worker tries it now."""
+    return f"lovage:bt:{backend}:{model}"
 
 
 def live(prediction_id: str) -> str:
@@ -38,6 +49,24 @@ def most_kept(chunk_bytes: int) -> int:
     """How many chunks are kept when the newest is so large. Trimmed with it at each one, no stream holds more
     than twice KEPT_BYTES, however its chunks' sizes vary."""
     return min(LONGEST, KEPT_BYTES // (chunk_bytes + ENTRY_BYTES))
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerChange:
+    """`worker` has opened a circuit breaker until a Unix time, or, with `rest` 0, closed it."""
+
+    worker: str
+    backend: str
+    model: str
+    rest: float
+    until: float
+
+    def encode(self) -> bytes:
+        return orjson.dumps([getattr(self, name) for name in self.__slots__])
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "BreakerChange":
+        return cls(*orjson.loads(raw))
 
 
 LONGEST_ENDING = 16_384  # bytes; what is longer is read from Postgres

@@ -30,8 +30,8 @@ def start_upstream() -> Iterator[Callable[..., FakeUpstream]]:
 def open_gateway() -> Iterator[Callable[..., Gateway]]:
     opened: list[Gateway] = []
 
-    def open_(*backends: Backend) -> Gateway:
-        opened.append(Gateway(*backends))
+    def open_(*backends: Backend, **more: Any) -> Gateway:
+        opened.append(Gateway(*backends, **more))
         return opened[-1]
 
     yield open_

@@ -19,6 +19,7 @@ from app.engine.work_items import Handle
 from app.outbound.addresses import AddressPolicy
 from app.outbound.async_client import AsyncGuardedClient
 from app.worker.gateway.backend_pool import BackendPool
+from app.worker.gateway.breaker_board import BreakerBoard
 from app.worker.gateway.gateway_engine import GatewayEngine
 
 LOOPBACK = AddressPolicy(allow_private=True)
@@ -63,8 +64,8 @@ class Watched:
 class Gateway:
     """An engine whose backends are the upstreams that it is given."""
 
-    def __init__(self, *backends: Backend) -> None:
-        self.engine = GatewayEngine(BackendPool(open_backend))
+    def __init__(self, *backends: Backend, board: BreakerBoard | None = None) -> None:
+        self.engine = GatewayEngine(BackendPool(open_backend, board))
         self.engine.start()
         self.names = [backend.name for backend in backends]
         self.pool = self.engine.pool

@@ -16,6 +16,8 @@ from app.domain.backend_choice import ROUND_ROBIN, BackendFacts
 from app.domain.backends import Backend, BackendChoice, BackendReport
 from app.domain.errors import LovageError
 from app.domain.hybrid import Hybrid, expand, hybrids_of, strategy_for
+from app.events.channels import BreakerChange
+from app.worker.gateway.breaker_board import BreakerBoard
 from app.worker.gateway.live_backend import Lease, LiveBackend
 
 log = structlog.get_logger(__name__)
@@ -34,10 +36,12 @@ class _Waiting:
 
 
 class BackendPool:
-    """`open_backend` makes the connection of a registered backend."""
+    """`open_backend` makes the connection of a registered backend; `board`: what other gateway workers say of
+    breakers."""
 
-    def __init__(self, open_backend: OpenBackend) -> None:
+    def __init__(self, open_backend: OpenBackend, board: BreakerBoard | None = None) -> None:
         self._open_backend = open_backend
+        self.board = board or BreakerBoard()
         self._backends: dict[str, LiveBackend] = {}
         self._hybrids: dict[str, Hybrid] = {}
         self._is_starting_some = False  # there are backends whose servers have to be started
@@ -63,7 +67,7 @@ class BackendPool:
             former.row = row
             return former
         try:
-            live = LiveBackend(row, self._open_backend(row))
+            live = LiveBackend(row, self._open_backend(row), self.board)
         except LovageError as error:
             if row.name not in self._broken:
                 log.warning("backend_not_opened", backend=row.name, reason=error.detail)
@@ -153,7 +157,7 @@ class BackendPool:
         accepted: float,
     ) -> Lease | None:
         backlog_seconds = time.time() - accepted
-        if self._is_starting_some:
+        if self._is_starting_some or self.board.tripped:
             self._want(choices, backlog_seconds)
         facts = self.facts(choices, version, backlog_seconds)
         strategy = strategy_for(strategy, choices, self._hybrids)
@@ -170,10 +174,17 @@ class BackendPool:
         return Lease(self._backends[chosen.name], choice)
 
     def _want(self, choices: Sequence[BackendChoice], backlog_seconds: float) -> None:
-        """What has to be started is, whoever gets this prediction."""
+        """What has to be started is, whoever gets this prediction; and what has rested is tried."""
         for choice in expand(choices, self._hybrids):
             if choice.name in self._backends:
-                self._backends[choice.name].want(choice, backlog_seconds)
+                self._backends[choice.name].want(choice, backlog_seconds, self.wake_all)
+
+    def on_breaker_change(self, change: BreakerChange) -> None:
+        """What another gateway worker has just said."""
+        for live in self._backends.values():
+            if str(live.row.id) == change.backend and change.worker != self.board.worker:
+                live.follow(change.model, change.rest, change.until - time.time())
+                self.wake_all()
 
     def facts(
         self, choices: Sequence[BackendChoice], version: str, backlog_seconds: float = 0.0

@@ -96,6 +96,8 @@ class BackendWatch:
             elif not failure and not backend.is_reachable:
                 log.info("backend_reachable", backend=backend.row.name)
             backend.on_probe(failure)
+            for model, rest, left in await self._pool.board.read(str(backend.row.id)):
+                backend.follow(model, rest, left)
             self._pool.wake_all()
             seconds = RETRY_PROBE_SECONDS if failure else PROBE_SECONDS
             await asyncio.sleep(seconds * random.uniform(1 - JITTER, 1 + JITTER))

@@ -20,6 +20,7 @@ from app.domain.work import Canceled, Crashed, Failed, Finished, Log, ModelSpec,
 from app.engine.capacity import next_pace
 from app.engine.loaded_model import LoadedModel
 from app.engine.work_items import Handle, Sink, WorkItem
+from app.events.channels import BreakerChange
 from app.worker.gateway.backend_pool import BackendPool
 from app.worker.gateway.gateway_versions import GatewayVersion, GatewayVersions, Route
 from app.worker.gateway.live_backend import Lease, Usage
@@ -202,6 +203,10 @@ class GatewayEngine:
     def folders(self) -> set[str]:
         """Of files that must stay: none."""
         return set()
+
+    def on_breaker_change(self, data: bytes) -> None:
+        """What a gateway worker has said to all."""
+        self._call(self.pool.on_breaker_change, BreakerChange.decode(data))
 
     def call(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs it on the loop, and waits."""

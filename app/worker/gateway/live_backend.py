@@ -3,6 +3,7 @@ Used from the event loop only."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -13,6 +14,7 @@ from app.domain.backend_choice import BackendFacts
 from app.domain.backend_retry import Fault, UpstreamFailed
 from app.domain.backends import DEGRADED, HEALTHY, OPEN, UNREACHABLE, Backend, BackendChoice, BackendReport
 from app.observe import metrics
+from app.worker.gateway.breaker_board import BreakerBoard
 
 BUSY_SECONDS = 1.0  # without a Retry-After
 LONGEST_BUSY_SECONDS = 300.0
@@ -30,8 +32,9 @@ class Usage:
 class LiveBackend:
     """`row` is as it is registered; a changed address is another object."""
 
-    def __init__(self, row: Backend, server: BackendKind) -> None:
+    def __init__(self, row: Backend, server: BackendKind, board: BreakerBoard | None = None) -> None:
         self.row, self.server = row, server
+        self.board = board or BreakerBoard()
         self.in_flight = 0
         self.idle = asyncio.Event()  # nothing is in flight
         self.idle.set()
@@ -48,7 +51,20 @@ class LiveBackend:
         return not self._unreachable
 
     def breaker(self, model: str) -> Breaker:
-        return self._breakers.setdefault(model, Breaker())
+        breaker = self._breakers.get(model)
+        if breaker is None:
+            breaker = self._breakers[model] = self.board.new_breaker()
+        return breaker
+
+    def key(self, model: str) -> tuple[str, str]:
+        """Of a model's breaker, on all gateway workers."""
+        return str(self.row.id), model
+
+    def follow(self, model: str, rest: float, left: float) -> None:
+        """Another gateway worker's breaker of this model has opened, or closed."""
+        breaker = self.breaker(model)
+        breaker.follow(rest, left, time.monotonic())
+        (self.board.tripped.add if breaker.rest else self.board.tripped.discard)(self.key(model))
 
     def facts(self, choice: BackendChoice, version: str, backlog_seconds: float) -> BackendFacts:
         """As a strategy sees it now, for a prediction that has waited so long; its `state` is left out."""
@@ -112,10 +128,15 @@ class LiveBackend:
         """It has just been started, and answers."""
         self._unreachable = ""
 
-    def want(self, choice: BackendChoice, backlog_seconds: float) -> None:
-        """A prediction may run there. A server that has to be started for it is."""
-        if self.server.not_ready and not self.row.draining and not choice.why_not(backlog_seconds):
+    def want(self, choice: BackendChoice, backlog_seconds: float, wake: Callable[[], None]) -> None:
+        """A prediction may run there: a server that has to be started is, and of a breaker that has rested a
+        try is asked for."""
+        if self.row.draining or choice.why_not(backlog_seconds):
+            return
+        if self.server.not_ready:
             self.server.want()
+        elif self.key(choice.model) in self.board.tripped:
+            self.board.ask_to_try(self.key(choice.model), self.breaker(choice.model), wake)
 
     def on_busy(self, retry_after: float | None) -> None:
         rest = BUSY_SECONDS if retry_after is None else min(retry_after, LONGEST_BUSY_SECONDS)
@@ -167,10 +188,11 @@ class Lease:
             backend.idle.set()
         metrics.BACKEND_IN_FLIGHT.labels(backend.row.name).dec()
         if error is None:
-            breaker.on_success()
+            if breaker.on_success():
+                backend.board.on_closed(self._key)
             self._count_success()
         elif not isinstance(error, UpstreamFailed) or error.fault in (Fault.INPUT, Fault.MODEL):
-            breaker.on_inconclusive()
+            self._note_nothing(breaker)
             metrics.BACKEND_CALLS.labels(backend.row.name, "no_fault").inc()
         else:
             backend.figures.on_error()
@@ -186,9 +208,17 @@ class Lease:
         metrics.BACKEND_TOKENS.labels(name, "input").inc(usage.input_tokens)
         metrics.BACKEND_TOKENS.labels(name, "output").inc(usage.output_tokens)
 
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self.backend.key(self.choice.model)
+
+    def _note_nothing(self, breaker: Breaker) -> None:
+        if breaker.on_inconclusive():
+            self.backend.board.on_inconclusive(self._key)
+
     def _note_failure(self, breaker: Breaker, error: UpstreamFailed) -> None:
         if error.fault is Fault.BUSY:  # it works, and says when it takes more
-            breaker.on_inconclusive()
+            self._note_nothing(breaker)
             self.backend.on_busy(error.retry_after)
-        else:
-            breaker.on_failure(time.monotonic())
+        elif breaker.on_failure(time.monotonic()):
+            self.backend.board.on_opened(self._key, breaker)
