@@ -65,4 +65,4 @@ def test_a_suite_of_make_clients_passes(platform: UpPlatform, caller: str, suite
     used; the others need environments of their own."""
     where = {"LOVAGE_URL": platform.url, "LOVAGE_KEY": platform.key, "NO_PROXY": "127.0.0.1"}
     models = {"TEXT": "demo/words", "EMBED": "demo/minilm", "CALLER": caller}
-    ran(sys.executable, SUITES / f"{suite}.py", seconds=120, **where, **models)
+    ran(sys.executable, SUITES / f"{suite}.py", seconds=240, **where, **models)

@@ -9,6 +9,7 @@ CALLS = ("anthropic.messages.create",)
 TEXT, CALLER = os.environ.get("TEXT", ""), os.environ.get("CALLER", "")
 SEER = os.environ.get("SEER")  # not where only the ordinary tests' models are
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"  # red
+GREEDY = {"temperature": 0}  # this client has no argument for it
 HELLO = [{"role": "user", "content": "Hello"}]
 TOOL = {
     "name": "weather",
@@ -24,10 +25,10 @@ TOOL = {
 
 def main() -> None:
     client = anthropic.Anthropic(base_url=os.environ["LOVAGE_URL"], api_key=os.environ["LOVAGE_KEY"])
-    whole = client.messages.create(model=TEXT, max_tokens=8, messages=HELLO)
+    whole = client.messages.create(model=TEXT, max_tokens=8, messages=HELLO, extra_body=GREEDY)
     assert whole.content[0].text
     assert whole.usage.output_tokens == 8
-    with client.messages.stream(model=TEXT, max_tokens=8, messages=HELLO) as stream:
+    with client.messages.stream(model=TEXT, max_tokens=8, messages=HELLO, extra_body=GREEDY) as stream:
         assert "".join(stream.text_stream) == stream.get_final_message().content[0].text
     choice = {"type": "tool", "name": "weather"}
     call = client.messages.create(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import Any
 
 import openai
 from langchain_core.messages import HumanMessage, ToolMessage
@@ -17,7 +18,7 @@ CALLS = (
     "openai.responses.create",
 )
 TEXT, CALLER, EMBED = (os.environ.get(name, "") for name in ("TEXT", "CALLER", "EMBED"))
-Place = dict[str, str]
+Place = dict[str, Any]
 
 
 class Number(BaseModel):
@@ -33,7 +34,11 @@ def turn(n: bool) -> bool:
 
 
 def main() -> None:
-    place = {"base_url": os.environ["LOVAGE_URL"] + "/v1", "api_key": os.environ["LOVAGE_KEY"]}
+    place: Place = {
+        "temperature": 0,
+        "base_url": os.environ["LOVAGE_URL"] + "/v1",
+        "api_key": os.environ["LOVAGE_KEY"],
+    }
     chat(place)
     asyncio.run(chat_beside(place))
     tools(place)
@@ -77,7 +82,8 @@ def tools(place: Place) -> None:
 
 
 def vectors(place: Place) -> None:
-    with_texts = OpenAIEmbeddings(model=EMBED, check_embedding_ctx_length=False, **place)
+    where = {name: place[name] for name in ("base_url", "api_key")}
+    with_texts = OpenAIEmbeddings(model=EMBED, check_embedding_ctx_length=False, **where)
     assert len(with_texts.embed_documents(["a", "b", ""])) == 3
 
 
