@@ -788,7 +788,7 @@ export interface paths {
         put?: never;
         /**
          * Transcribe a recording (OpenAI)
-         * @description What is said in a recording; `stream` for server-sent events, once the model has it.
+         * @description What is said in a recording; `stream` for server-sent events, of a Whisper model segment by segment.
          */
         post: operations["openai.audio.transcriptions.create"];
         delete?: never;
@@ -1715,6 +1715,51 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/models/{owner}/{name}/tags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a model's tags
+         * @description The names that its owner has given to versions of it.
+         */
+        get: operations["models.tags.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{owner}/{name}/tags/{tag}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Tag a version
+         * @description A tag that is there already is moved to this version. Other API processes know within
+         *     PRINCIPAL_CACHE_SECONDS.
+         */
+        put: operations["models.tags.put"];
+        post?: never;
+        /**
+         * Remove a tag
+         * @description The version stays.
+         */
+        delete: operations["models.tags.delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/models/{owner}/{name}/unload": {
         parameters: {
             query?: never;
@@ -1908,26 +1953,6 @@ export interface paths {
         get: operations["models.versions.stats"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/models/{owner}/{name}/versions/{version}/trainings": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Refuse a training
-         * @description Always 422: nothing is trained here.
-         */
-        post: operations["trainings.create"];
         delete?: never;
         options?: never;
         head?: never;
@@ -8505,6 +8530,7 @@ export interface components {
          *     when the worker does not answer, ask for another session.
          * @example {
          *       "address": "192.0.2.9:7200",
+         *       "certificate_sha256": null,
          *       "expires_at": "2026-11-02T09:15:00Z",
          *       "model": "demo/words",
          *       "tls": "none",
@@ -8516,6 +8542,11 @@ export interface components {
         SessionOut: {
             /** Address */
             address: string;
+            /**
+             * Certificate Sha256
+             * @description Of the certificate (DER) that the worker shows, in hex: a client that compares it need not know its authority. Null in plaintext.
+             */
+            certificate_sha256: string | null;
             /**
              * Expires At
              * Format: date-time
@@ -9539,6 +9570,57 @@ export interface components {
             streams: boolean;
             /** Task */
             task: string;
+        };
+        /**
+         * VersionTagIn
+         * @description Which version the tag is to mean.
+         * @example {
+         *       "version": "7b2f3a0c9d1e4f5a6b7c8d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c"
+         *     }
+         */
+        VersionTagIn: {
+            /**
+             * Version
+             * @description A version's id, or another tag of the model.
+             */
+            version: string;
+        };
+        /**
+         * VersionTagOut
+         * @description `owner/name:tag` means this version wherever a version is named.
+         * @example {
+         *       "created_at": "2026-11-28T12:00:00Z",
+         *       "name": "stable",
+         *       "version": "7b2f3a0c9d1e4f5a6b7c8d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c"
+         *     }
+         */
+        VersionTagOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Name */
+            name: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * VersionTagsOut
+         * @description All of a model's, by name.
+         * @example {
+         *       "results": [
+         *         {
+         *           "created_at": "2026-11-28T12:00:00Z",
+         *           "name": "stable",
+         *           "version": "7b2f3a0c9d1e4f5a6b7c8d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c"
+         *         }
+         *       ]
+         *     }
+         */
+        VersionTagsOut: {
+            /** Results */
+            results: components["schemas"]["VersionTagOut"][];
         };
         /** VoiceIn */
         VoiceIn: {
@@ -21836,6 +21918,439 @@ export interface operations {
             };
         };
     };
+    "models.tags.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionTagsOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.tags.put": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+                tag: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VersionTagIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionTagOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Payload too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "payload_too_large",
+                     *       "detail": "Payload too large.",
+                     *       "status": 413,
+                     *       "title": "Payload too large",
+                     *       "type": "urn:lovage:error:payload_too_large"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Unsupported media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unsupported_media_type",
+                     *       "detail": "Unsupported media type.",
+                     *       "status": 415,
+                     *       "title": "Unsupported media type",
+                     *       "type": "urn:lovage:error:unsupported_media_type"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Invalid request */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "invalid_request",
+                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
+                     *       "status": 422,
+                     *       "title": "Invalid request",
+                     *       "type": "urn:lovage:error:invalid_request"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    "models.tags.delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                owner: string;
+                name: string;
+                tag: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "not_found",
+                     *       "detail": "There is no model demo/word.",
+                     *       "status": 404,
+                     *       "title": "Not found",
+                     *       "type": "urn:lovage:error:not_found"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     "models.unload": {
         parameters: {
             query?: never;
@@ -23672,111 +24187,6 @@ export interface operations {
                      *       "status": 404,
                      *       "title": "Not found",
                      *       "type": "urn:lovage:error:not_found"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Invalid request */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "code": "invalid_request",
-                     *       "detail": "max_tokens: Input should be greater than or equal to 1.",
-                     *       "status": 422,
-                     *       "title": "Invalid request",
-                     *       "type": "urn:lovage:error:invalid_request"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Too many requests */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "code": "too_many_requests",
-                     *       "detail": "Too many requests.",
-                     *       "status": 429,
-                     *       "title": "Too many requests",
-                     *       "type": "urn:lovage:error:too_many_requests"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Internal server error */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "code": "error",
-                     *       "detail": "Error.",
-                     *       "status": 500,
-                     *       "title": "Error",
-                     *       "type": "urn:lovage:error:error"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Service unavailable */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "code": "unavailable",
-                     *       "detail": "Service unavailable.",
-                     *       "status": 503,
-                     *       "title": "Service unavailable",
-                     *       "type": "urn:lovage:error:unavailable"
-                     *     }
-                     */
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    "trainings.create": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                owner: string;
-                name: string;
-                version: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Unauthenticated */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "code": "unauthenticated",
-                     *       "detail": "Unauthenticated.",
-                     *       "status": 401,
-                     *       "title": "Unauthenticated",
-                     *       "type": "urn:lovage:error:unauthenticated"
                      *     }
                      */
                     "application/problem+json": components["schemas"]["Problem"];
