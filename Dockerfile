@@ -16,7 +16,7 @@ COPY app app
 COPY lovage lovage
 # Compiled here: a container cannot write on its own disk, and would compile again at each start.
 RUN python -m pip --python /opt/lovage/bin/python install --no-deps -e . \
-    && python -m compileall -q app alembic scripts
+    && python -m compileall -q app lovage alembic scripts
 
 # What is inside, for scanners: CycloneDX, in the image itself.
 RUN python -m pip install cyclonedx-bom==7.5.0 \

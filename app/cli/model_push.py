@@ -1,63 +1,20 @@
 """`lovage models push`: uploads a folder in parts, through the public API, and registers it. Broken off, the
 same command goes on."""
 
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from rich.progress import Progress
 
 from app.cli import screen
 from app.cli.connection import EXIT_CANCELED, EXIT_USAGE, Api, ApiError, stop
-from app.domain.model_downloads import select_downloads
 from app.domain.versions import NAME_RULE, is_name
-from app.folder_content import TooManyFilesError, walk_folder
+from app.folder_content import TooManyFilesError
+from lovage.uploads import AT_ONCE, Part, list_files, list_parts
 
-AT_ONCE = 3  # parts
 TRIES = 6  # of one part, with pauses of 1, 2, 4 … s between
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Where it goes, and where its bytes are."""
-
-    address: str
-    path: Path
-    offset: int
-    size: int
-
-
-def list_files(folder: Path) -> list[dict[str, Any]]:
-    """Name, size and SHA-256 of what a worker would load of it. Raises ValueError."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder")
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in walk_folder(folder)}
-    names = [name for name, _ in select_downloads(sorted(sizes.items()))]
-    if not names:
-        raise ValueError(f"{folder} holds no files that a model is loaded from")
-    return [{"name": name, "size": sizes[name], "sha256": hash_file(folder / name)} for name in names]
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def list_parts(folder: Path, upload: dict[str, Any], address: str) -> list[Part]:
-    """Those that are still missing."""
-    size = upload["part_bytes"]
-    return [
-        Part(
-            f"{address}/{i}/{part}", folder / file["name"], part * size, min(size, file["size"] - part * size)
-        )
-        for i, file in enumerate(upload["files"])
-        for part in file["missing"]
-    ]
 
 
 def send_part(api: Api, part: Part, stopping: Event) -> int:
