@@ -248,7 +248,7 @@ def rates() -> Iterator[Case]:
         forged_addresses,
         (401, 429),
     )
-    yield Case("rate-limits", "more with a good key", forged_with_a_key, (200, 429))
+    yield Case("rate-limits", "more with a good key", forged_with_a_key, (200, 429), seconds=30.0)
 
 
 FORGED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "True-Client-IP", "CF-Connecting-IP")

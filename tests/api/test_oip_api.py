@@ -153,7 +153,7 @@ def test_health_and_metadata_say_what_is_served(ada, anonymous, worker, talker) 
     assert metadata["outputs"] == [{"name": "output", "datatype": "BYTES", "shape": [1]}]
     (version,) = metadata["versions"]
     assert ada.http.get(f"/v2/models/{talker}/versions/{version}").json() == metadata
-    assert ada.http.get(f"/v2/models/{talker}/versions/3").status_code == 400
+    assert ada.http.get(f"/v2/models/{talker}/versions/3").status_code == 404
 
 
 def test_models_are_listed_loaded_and_unloaded(ada, make_person, worker, talker) -> None:

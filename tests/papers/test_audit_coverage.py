@@ -19,6 +19,7 @@ NOT_NOTED = re.compile(
     r"|oip\.(version\.)?(infer|generate(\.stream)?)|oip\.repository\.index|sessions\.create"  # makes tokens
     r"|models\.upload\.part"  # its beginning and its end are
     r"|files\.create|models\.check|backends\.test|/session"  # one browser is signed out
+    r"|/v1/models/\{owner\}/\{name\}/versions/\{version\}/trainings"  # always refused
 )
 
 

@@ -43,7 +43,7 @@ def test_a_stream_ends_with_its_token_though_its_reader_is_slow(serve, parts) ->
     grant = WorkerGrant("cpu@here", None, "ada", "ada/echo", parts.version, until)
     info = info_of(serve().port, token=GrantSigner(parts.secret).issue(grant))
     with Worker(info) as worker:
-        events = worker.stream({"text": "x" * 900_000, "chunks": 100, "seconds": 1.0})
+        events = worker.stream({"text": "x" * 900_000, "chunks": 100, "seconds": 4.0})
         next(events)
         time.sleep(max(0.0, until + 0.2 - time.time()))  # gRPC has taken what it takes without a reader
         with pytest.raises(Refused, match="session has expired"):

@@ -255,7 +255,7 @@ def test_a_long_input_is_read_when_its_turn_comes_and_a_long_output_is_stored(pa
     eventually(all_ended(parts, ids), 30)
     with parts.core.database.unit() as session:
         first, second, third = (table.get(session, [each])[each] for each in ids)
-    assert (first.output, first.output_key) == ({"items": None, "files": False}, output_key(first.id, 1))
+    assert (first.output, first.output_key) == ({"items": 1, "files": False}, output_key(first.id, 1))
     assert (first.output_bytes, parts.core.answers.stored.whole_output(first)) == (len(long) + 2, long)
     assert (second.output, second.output_key, third.output) == (middling, None, "short")
 

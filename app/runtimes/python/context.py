@@ -2,8 +2,6 @@
 `from lovage`. Knows the running batch's feed, no engine."""
 
 import math
-import sys
-from types import ModuleType
 
 from app.domain.work import Progress
 from app.runtimes.base import Feed, Job
@@ -47,10 +45,3 @@ class Context:
         if is_new and len(self.metrics) >= MOST_METRICS:
             raise ValueError(f"metric {name!r}: a prediction has at most {MOST_METRICS}")
         self.metrics[name[:LONGEST_TEXT]] = value
-
-
-def offer_context() -> None:
-    """Makes `from lovage import Context` work."""
-    module = ModuleType("lovage", __doc__)
-    vars(module)["Context"] = Context
-    sys.modules.setdefault("lovage", module)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec, file_out
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.python import cog_names
-from app.runtimes.python.context import Context, offer_context
+from app.runtimes.python.context import Context
 
 
 class PythonFolder(Runtime):
@@ -51,7 +51,6 @@ class PythonFolder(Runtime):
             raise ValueError("the folder has no predictor.py")
         sys.path.insert(0, str(folder))  # its own modules beside it
         cog_names.offer_names()
-        offer_context()
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # dataclasses and pydantic look a class's module up
         spec.loader.exec_module(module)
