@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { blocksOf } from "./markdown";
+import { blocksOf } from "./readme-blocks";
 
 it("a readme is cut into its blocks, without its front matter", () => {
   const text =
