@@ -2,7 +2,6 @@
 port is set."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from app.composition_core import Core
 from app.domain import queue_names
@@ -17,9 +16,8 @@ from app.worker.process import WorkerParts
 def build_post(settings: Settings, device: Device, name: str, slots: int) -> Post:
     """With where clients call it themselves, and how."""
     tls = grpc_tls(settings)
-    post = Post(device, host_with(name, device), slots, grpc_address(settings), tls)
-    is_shown = bool(tls and settings.grpc_port)
-    return replace(post, grpc_certificate=shown_certificate(settings)) if is_shown else post
+    certificate = shown_certificate(settings) if tls and settings.grpc_port else no_certificate
+    return Post(device, host_with(name, device), slots, grpc_address(settings), tls, certificate)
 
 
 def host_with(name: str, device: Device) -> str:

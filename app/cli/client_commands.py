@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -24,6 +23,10 @@ from app.cli.connection import (
 from app.cli.lookups import find_prediction, name_version
 from app.cli.model_versions import size
 from app.domain.phases import PHASES
+from lovage.connection import unreachable
+from lovage.errors import LovageError, Unreachable
+from lovage.streams import StreamReader
+from lovage.values import Event, Prediction
 
 PANEL = "Predictions"
 POLL_SECONDS = 0.4
@@ -61,7 +64,7 @@ def run(
     prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values}, headers=STRICT)
     try:
         if stream and "stream" in prediction["urls"]:
-            _print_stream(api, prediction["urls"]["stream"])
+            _print_stream(prediction)
             ended = _follow(api, prediction["id"], quiet=True)
         else:
             ended = _follow(api, prediction["id"], quiet=as_json)
@@ -144,39 +147,44 @@ def phase(prediction: dict[str, Any]) -> str:
     return f"running · {lines[-1][:60]}" if lines else "loading or running"
 
 
-def _print_stream(api: Api, url: str) -> None:
-    """Prints chunks as they come; the end is read from the prediction afterwards."""
+def _print_stream(prediction: dict[str, Any]) -> None:
+    """Prints chunks as they come, over broken connections; the end is read from the prediction afterwards."""
+    reader = StreamReader(Prediction.from_json(prediction))
     try:
-        headers = {"Accept": "text/event-stream"}
-        with (
-            httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client,
-            client.stream("GET", url, headers=headers) as answer,
-        ):
-            for event, data in _events(answer.iter_lines()):
-                if event == "output":
-                    print(screen.on_terminal(data), end="", flush=True)
-                elif event == "restart":
-                    print()
-                    print("lovage: the model's process died; the output begins anew:", file=sys.stderr)
-                elif event == "done":
-                    break
+        with httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client:
+            while not reader.is_over:
+                broken = _print_events(client, reader)
+                if not reader.is_over:
+                    time.sleep(reader.broke(broken))
         print()
-    except httpx.HTTPError as error:
-        stop(f"the stream broke: {error or type(error).__name__}", EXIT_UNREACHABLE)
+    except LovageError as error:
+        stop(f"the stream broke: {error}", EXIT_UNREACHABLE)
 
 
-def _events(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    event = "message"
-    data: list[str] = []
-    for line in lines:
-        if not line:
-            if data:
-                yield event, "\n".join(data)
-            event, data = "message", []
-        elif line.startswith("event:"):
-            event = line[6:].strip()
-        elif line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
+def _print_events(client: httpx.Client, reader: StreamReader) -> Unreachable | None:
+    """Of one connection; why it broke. Raises LovageError for a refusal."""
+    try:
+        with client.stream("GET", reader.url, headers=reader.headers) as answer:
+            if answer.status_code >= 400:
+                reader.check(answer.status_code, answer.headers, answer.read().decode("utf-8", "replace"))
+            for line in answer.iter_lines():
+                if event := reader.feed(line):
+                    _print_event(event)
+                if reader.is_over:
+                    break
+    except httpx.TransportError as error:
+        return unreachable(httpx.URL(reader.url), error)
+    except Unreachable as error:
+        return error
+    return None
+
+
+def _print_event(event: Event) -> None:
+    if event.kind == "output":
+        print(screen.on_terminal(event.data), end="", flush=True)
+    else:
+        print()
+        print("lovage: the model's process died; the output begins anew:", file=sys.stderr)
 
 
 def _finish(prediction: dict[str, Any], as_json: bool, *, printed: bool, folder: Path) -> None:

@@ -4,21 +4,20 @@ import re
 from collections.abc import Sequence
 
 from app.cli.connection import EXIT_USAGE, Api, ApiError, split_model, stop
-from app.domain.versions import LATEST as CURRENT
-from app.domain.versions import is_name
+from app.domain.versions import LATEST, is_name
 
 ID_LENGTH = 26  # characters of a prediction's id
 VERSION_LENGTH = 64  # of a version's
 HEX = re.compile("[0-9a-f]*")
-LATEST = 500  # predictions among which a beginning is looked for
+SEARCHED = 500  # predictions among which a beginning is looked for
 
 
 def find_prediction(api: Api, text: str) -> str:
     """The whole id of one of the caller's latest predictions; a text as long as an id stays as it is."""
     if len(text) >= ID_LENGTH:
         return text
-    ids = [row["id"] for row in api.every("/v1/predictions", most=LATEST) if row["id"].startswith(text)]
-    return _only(ids, text, f"of your latest {LATEST} predictions")
+    ids = [row["id"] for row in api.every("/v1/predictions", most=SEARCHED) if row["id"].startswith(text)]
+    return _only(ids, text, f"of your latest {SEARCHED} predictions")
 
 
 def name_version(api: Api, model: str) -> str:
@@ -42,7 +41,7 @@ def find_model(api: Api, model: str) -> tuple[str, str]:
     if is_name(name):
         named = api.call("GET", f"/v1/models/{name}")
         model = f"{named['owner']}/{named['name']}{colon}{version}"
-    path, version = split_model(model.removesuffix(f":{CURRENT}"))
+    path, version = split_model(model.removesuffix(f":{LATEST}"))
     return path, _whole_version(api, path, version) if version and HEX.fullmatch(version) else version
 
 

@@ -223,15 +223,11 @@ class Heartbeat:
 
     def _beat(self) -> None:
         states, loaded = self._engine.states(), self._engine.models()
+        models = [*map(as_published, loaded), *map(as_download, self._absent_downloads(loaded))]
         device_facts = self._post.device_facts
         running = self._in_flight.attempts()  # before what is held is read: a claim comes there first
         with self._database.unit() as session:
-            queues = workers.beat(
-                session,
-                self._identity.id,
-                running=len(running),
-                models=[*map(as_published, loaded), *map(as_download, self._absent_downloads(loaded))],
-            )
+            queues = workers.beat(session, self._identity.id, running=len(running), models=models)
             if device_facts != self._device_facts:
                 workers.set_device_facts(session, self._identity.id, device_facts)
             held = predictions.held(session, self._identity.id)

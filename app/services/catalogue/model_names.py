@@ -21,7 +21,6 @@ from app.services.people.access import Principal
 
 KEPT = 10_000
 MOST_OWNERS = 5  # that are named where a bare name means several models
-CURRENT = f":{LATEST}"  # what clients of Ollama put behind every name
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class ModelNames:
         """The name as `owner/name`, `owner/name:version` or a version's id; what is none of these stays. A
         version is an id or a tag. Raises NotFound for a bare name that nobody has, or several have."""
         settings = self.aliases.settings
-        name = settings.get(name) or name.removesuffix(CURRENT)
+        name = settings.get(name) or name.removesuffix(f":{LATEST}")  # Ollama's clients name it always
         name = settings.get(name) or name
         bare, colon, version = name.partition(":")
         if REFERENCE.match(name) or not is_name(bare) or (colon and not is_name(version)):
