@@ -30,6 +30,21 @@ MANY, TOKENS, STREAM_SECONDS = 100_000, 10_000, 12
 WIDE = {"width": 1360, "height": 900}
 FRAMES = "disabled-by-default-devtools.timeline.frame"
 SETTLED_SECONDS = 6.0  # until a page has asked for all that it shows at first
+# Notes when the form is in the page and the browser draws its next frame: what the harness itself takes in the page
+# to find a button is not in it.
+NOTE_FORM = """(() => {
+    const seen = new MutationObserver(() => {
+        const buttons = [...document.querySelectorAll("form button[type=submit]")];
+        if (!buttons.some((each) => each.textContent.trim() === "Run")) return;
+        seen.disconnect();
+        requestAnimationFrame(() => performance.mark("form"));
+    });
+    seen.observe(document, {childList: true, subtree: true});
+})()"""
+TIMES = """() => {
+    const at = (entry) => entry.startTime - performance.getEntriesByType("navigation")[0].responseEnd;
+    return [at(performance.getEntriesByName("form")[0]), at(performance.getEntriesByName("first-contentful-paint")[0])];
+}"""
 PARTS = ("view", "list", "stream", "idle")
 IDLE_PAGES = {"home": "/", "playground": "/models/demo/words", "fleet": "/fleet"}
 
@@ -132,10 +147,7 @@ def first_view(at: Desk, number: int) -> Line:
     for _ in range(number):
         context = at.context()
         page = context.new_page()
-        page.goto(at.url("/models/demo/words"))
-        page.get_by_role("button", name="Run", exact=True).wait_for()
-        html = page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
-        times.append((page.evaluate("performance.now()") - html) / 1_000)
+        times.append(form_seconds(page, at.url("/models/demo/words"))[0])
         context.close()
     return Line(
         f"playground, cold: from the HTML to its form, median of {number}",
@@ -144,6 +156,16 @@ def first_view(at: Desk, number: int) -> Line:
         f"slowest {max(times):.2f} s",
         is_missed=median(times) > VIEW_BAR_SECONDS,
     )
+
+
+def form_seconds(page: Page, url: str) -> tuple[float, float]:
+    """Opens a model's page: (until its form is there, until the first paint), from the end of the HTML."""
+    page.add_init_script(NOTE_FORM)
+    page.goto(url)
+    page.get_by_role("button", name="Run", exact=True).wait_for()
+    page.wait_for_function("performance.getEntriesByName('form').length")
+    form, paint = page.evaluate(TIMES)
+    return form / 1_000, paint / 1_000
 
 
 def insert_many(database_url: str) -> None:
