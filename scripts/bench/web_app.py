@@ -30,8 +30,8 @@ MANY, TOKENS, STREAM_SECONDS = 100_000, 10_000, 12
 WIDE = {"width": 1360, "height": 900}
 FRAMES = "disabled-by-default-devtools.timeline.frame"
 SETTLED_SECONDS = 6.0  # until a page has asked for all that it shows at first
-# Notes when the form is in the page and the browser draws its next frame: what the harness itself takes in the page
-# to find a button is not in it.
+# Notes when the form is in the page and the browser draws its next frame: what the harness itself takes in
+# the page to find a button is not in it.
 NOTE_FORM = """(() => {
     const seen = new MutationObserver(() => {
         const buttons = [...document.querySelectorAll("form button[type=submit]")];
@@ -42,8 +42,9 @@ NOTE_FORM = """(() => {
     seen.observe(document, {childList: true, subtree: true});
 })()"""
 TIMES = """() => {
-    const at = (entry) => entry.startTime - performance.getEntriesByType("navigation")[0].responseEnd;
-    return [at(performance.getEntriesByName("form")[0]), at(performance.getEntriesByName("first-contentful-paint")[0])];
+    const html = performance.getEntriesByType("navigation")[0].responseEnd;
+    return ["form", "first-contentful-paint"].map(
+        (name) => performance.getEntriesByName(name)[0].startTime - html);
 }"""
 PARTS = ("view", "list", "stream", "idle")
 IDLE_PAGES = {"home": "/", "playground": "/models/demo/words", "fleet": "/fleet"}
