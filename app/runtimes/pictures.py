@@ -1,6 +1,7 @@
 """A picture file as a person sees it: upright, on white where it is transparent, its first frame, in RGB of 8
 bits. Knows no model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,16 @@ def opened(picture: Any) -> Any:
 def read_picture(path: str) -> Any:
     """In RGB. Raises ValueError for what is no picture, or one of more than MOST_PIXELS: nothing of it is
     decoded then."""
+    return _read(path, as_seen)
+
+
+def read_mask(path: str) -> Any:
+    """What of a picture is meant, in 8 bits of grey: what is white; of one with transparent places, those.
+    Raises as `read_picture`."""
+    return _read(path, as_mask)
+
+
+def _read(path: str, look: Callable[[Any], Any]) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -47,7 +58,7 @@ def read_picture(path: str) -> Any:
                     f"the picture has {picture.width} x {picture.height} pixels; at most {MOST_PIXELS} are"
                     " read"
                 )
-            return as_seen(picture)
+            return look(picture)
     except Image.DecompressionBombError as error:
         raise ValueError(f"the picture has more than {MOST_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
@@ -70,6 +81,19 @@ def as_seen(picture: Any) -> Any:
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture).convert("RGB")
     return picture.convert("RGB")
+
+
+def as_mask(picture: Any) -> Any:
+    """An opened picture as a mask. OpenAI's clients send the picture itself with a hole in it, others one in
+    black and white, which may have an alpha channel and no hole."""
+    from PIL import ImageChops, ImageOps
+
+    opaque = 255
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        alpha = ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A")
+        if any(alpha.histogram()[:opaque]):
+            return ImageChops.invert(alpha)
+    return as_seen(picture).convert("L")
 
 
 def _in_8_bits(picture: Any) -> Any:

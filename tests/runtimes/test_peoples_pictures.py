@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -57,3 +58,114 @@ def test_no_picture_is_made_of_nan(folder: Path, tmp_path: Path) -> None:
     ended, _ = run(model, jobs(model, [{**GIVEN, "num_images": 2}], tmp_path / "out"))
     assert ended["0"] == Failed(NOT_FINITE, metrics={"seed": 4})
     assert not list((tmp_path / "out").glob("**/*.png"))
+
+
+def given_picture(folder: Path) -> dict[str, str]:
+    """A picture of 32 by 32, and a mask of its left half, in two forms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = numpy.random.default_rng(3).integers(0, 255, (32, 32, 3), dtype="uint8")
+    Image.fromarray(pixels).save(folder / "image.png")
+    white = numpy.zeros((32, 32), dtype="uint8")
+    white[:, :16] = 255
+    Image.fromarray(white).save(folder / "mask.png")
+    holed = numpy.dstack([pixels, 255 - white])
+    Image.fromarray(holed, "RGBA").save(folder / "hole.png")
+    return {name: str(folder / f"{name}.png") for name in ("image", "mask", "hole")}
+
+
+def drawn(folder: Path, output: Any) -> Any:
+    return numpy.asarray(Image.open(folder / output[0]["$file"]).copy(), dtype=int)
+
+
+@pytest.fixture(scope="module")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline like that of the digits, with as many numbers a place as Stable Diffusion has."""
+    import diffusers
+    import torch
+
+    folder = Path(shutil.copytree(SHIPPED / "digits", tmp_path_factory.mktemp("painter") / "m"))
+    torch.manual_seed(1)
+    for part, kind, channels in (
+        ("unet", diffusers.UNet2DConditionModel, {"in_channels": 4, "out_channels": 4}),
+        ("vae", diffusers.AutoencoderKL, {"latent_channels": 4}),
+    ):
+        config = kind.load_config(folder / part)
+        kind.from_config({**config, **channels}).save_pretrained(folder / part)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def paints(painter: Path) -> Runtime:
+    return load("image-generation", painter, config={"dtype": "float32"})
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"])
+def test_a_picture_goes_on_from_another_as_the_library_does(
+    painter: Path, paints: Runtime, tmp_path: Path, kind: str
+) -> None:
+    import diffusers
+    import torch
+
+    files = given_picture(tmp_path / "in")
+    asked = {**GIVEN, "steps": 4, "strength": 0.5, "image": files["image"]}
+    more = {}
+    if kind.endswith("InpaintPipeline"):
+        asked["mask"] = files["mask"]
+        more = {"mask_image": [Image.open(files["mask"])], "width": 32, "height": 32}
+    pipe = getattr(diffusers, kind).from_pretrained(painter, use_safetensors=True)
+    pipe.set_progress_bar_config(disable=True)
+    theirs = pipe(
+        ["seven"],
+        image=[Image.open(files["image"])],
+        strength=0.5,
+        num_inference_steps=4,
+        guidance_scale=3.0,
+        generator=[torch.Generator().manual_seed(4)],
+        **more,
+    ).images[0]
+    neighbours = [{**asked, "seed": 5}, asked, {**GIVEN, "steps": 4}]
+    ended: dict[str, Any] = {}
+    batch = jobs(paints, neighbours, tmp_path / "out")
+    for key in dict.fromkeys(job.batch_key for job in batch):
+        ended |= run(paints, [job for job in batch if job.batch_key == key])[0]
+    ours = drawn(tmp_path / "out" / "1", ended["1"].output)
+    assert numpy.abs(ours - numpy.asarray(theirs, dtype=int)).max() <= 1
+    others = [drawn(tmp_path / "out" / name, ended[name].output) for name in "02"]
+    assert all(numpy.abs(ours - other).max() > 1 for other in others)
+
+
+def test_a_hole_in_the_mask_is_what_its_white_is(paints: Runtime, tmp_path: Path) -> None:
+    files = given_picture(tmp_path / "in")
+    asked = {**GIVEN, "image": files["image"]}
+    masks = [{**asked, "mask": files[name]} for name in ("mask", "hole")]
+    first, second = outputs(paints, masks, tmp_path / "out")
+    drawn_first, drawn_second = drawn(tmp_path / "out" / "0", first), drawn(tmp_path / "out" / "1", second)
+    assert numpy.array_equal(drawn_first, drawn_second)
+
+
+def test_pictures_that_cannot_be_gone_on_from_are_refused_by_name(digits: Runtime, tmp_path: Path) -> None:
+    files = given_picture(tmp_path / "in")
+    Image.new("RGB", (2, 40)).save(tmp_path / "thin.png")
+    for asked, words in (
+        ({"mask": files["mask"]}, "mask: needs `image`"),
+        (
+            {"mask": files["mask"], "image": files["image"]},
+            "mask: this model, a StableDiffusionPipeline, takes",
+        ),
+        ({"image": files["image"], "strength": 0.1}, "strength: of 2 steps it leaves none"),
+        ({"image": str(tmp_path / "thin.png")}, "image: has 2 x 40 pixels: give `width` and `height`"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            jobs(digits, [{**GIVEN, **asked}], tmp_path / "out")
+
+
+def test_a_folder_that_paints_anew_asks_for_picture_and_mask(painter: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(painter, tmp_path / "m"))
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"))
+    model = load("image-generation", folder)
+    files = given_picture(tmp_path / "in")
+    for asked in ({}, {"image": files["image"]}):
+        with pytest.raises(ValueError, match="give `image` and `mask`"):
+            jobs(model, [{**GIVEN, **asked}], tmp_path / "out")
+    assert outputs(model, [{**GIVEN, "image": files["image"], "mask": files["mask"]}], tmp_path / "painted")

@@ -1,7 +1,6 @@
-"""Pictures from text with any diffusers pipeline that takes a prompt. Reports every step and can be stopped
-at each."""
+"""Pictures from text, or from a picture and text, with any diffusers pipeline that takes a prompt. Reports
+every step and can be stopped at each."""
 
-import inspect
 import queue
 import random
 import re
@@ -15,6 +14,7 @@ from app.domain.work import Canceled, Event, Failed, Finished, Log, ModelSpec, P
 from app.runtimes import schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.finite import NOT_FINITE, is_finite
+from app.runtimes.images import source_pictures
 
 MOST_PIXELS = 4096
 SHARD = re.compile(r"-\d{5}-of-\d{5}")
@@ -22,13 +22,25 @@ SHARD = re.compile(r"-\d{5}-of-\d{5}")
 # must not need 16 times the memory of one, and a larger batch is hardly faster where a picture fills the
 # device by itself.
 AT_ONCE = 8
+OWN_SIZE = "empty: the size of `image`, or else the model's own"
 # The aliases are what clients of hosted image models send; Vercel's AI SDK always sends `num_outputs`.
 INPUTS = schema.inputs(
     {
         "prompt": schema.text("What the picture shows.", max_length=10_000),
         "negative_prompt": schema.text("What it is not to show.", max_length=10_000, default=""),
-        "width": schema.integer("In pixels; empty: the model's own size.", minimum=8, maximum=MOST_PIXELS),
-        "height": schema.integer("In pixels; empty: the model's own size.", minimum=8, maximum=MOST_PIXELS),
+        "image": schema.file("A picture to go on from: a URL or a data URI.", contentMediaType="image/*"),
+        "mask": schema.file(
+            "What of `image` is painted anew: white; or transparent, where the mask has transparent places.",
+            contentMediaType="image/*",
+        ),
+        "strength": schema.number(
+            "How much of `image` changes, 1: all; empty: the pipeline's own.",
+            minimum=0,
+            maximum=1,
+            **schema.aliases("prompt_strength"),
+        ),
+        "width": schema.integer(f"In pixels; {OWN_SIZE}.", minimum=8, maximum=MOST_PIXELS),
+        "height": schema.integer(f"In pixels; {OWN_SIZE}.", minimum=8, maximum=MOST_PIXELS),
         "steps": schema.integer(
             "Denoising steps; empty: the version's default.",
             minimum=1,
@@ -106,7 +118,7 @@ class ImageGeneration(Runtime):
 
     spec: ClassVar[RuntimeSpec] = RuntimeSpec(
         name="image-generation",
-        description="Makes pictures from text (diffusers pipelines).",
+        description="Makes pictures from text, and changes pictures (diffusers pipelines).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}},
         reads=weights.PRECISION,
@@ -121,7 +133,7 @@ class ImageGeneration(Runtime):
 
     def __init__(self, pipe: Any, model: ModelSpec) -> None:
         self._pipe, self._model = pipe, model
-        self._takes = set(inspect.signature(pipe.__call__).parameters)
+        self._pipes = source_pictures.Pipes(pipe)
         self._scale = getattr(pipe, "vae_scale_factor", 1)
         self._height, self._width = own_size(pipe, self._scale)
         self._at_once = int(model.config.get("images_at_once", AT_ONCE))
@@ -147,7 +159,8 @@ class ImageGeneration(Runtime):
 
     def prepare(self, job: Job) -> None:
         values, config = schema.with_defaults(INPUTS, job.input), self._model.config
-        width, height = values.get("width") or self._width, values.get("height") or self._height
+        source = source_pictures.read_source(values, self._pipes)
+        width, height = self._size(values, source)
         if width % self._scale or height % self._scale:
             raise ValueError(f"width and height must be multiples of {self._scale}")
         job.prepared = {
@@ -157,9 +170,23 @@ class ImageGeneration(Runtime):
             "guidance": values.get("guidance", config.get("default_guidance", 7.5)),
             "seed": values.get("seed", random.randrange(2**32)),
             "images": values["num_images"],
+            "source": source,
         }
+        if source.strength is not None and job.prepared["steps"] * source.strength < 1:
+            raise ValueError(f"strength: of {job.prepared['steps']} steps it leaves none")
         job.length = job.prepared["images"]
-        job.batch_key = (width, height, job.prepared["steps"], job.prepared["guidance"])
+        names = ("width", "height", "steps", "guidance")
+        job.batch_key = (source.kind, source.strength, *(job.prepared[name] for name in names))
+
+    def _size(self, values: dict[str, Any], source: source_pictures.SourcePicture) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        width, height = values.get("width"), values.get("height")
+        if width and height:
+            return width, height
+        own = (self._height, self._width)
+        if source.kind != source_pictures.TEXT:
+            own = source_pictures.own_size(source, self._scale, MOST_PIXELS)
+        return width or own[1], height or own[0]
 
     def run(self, batch: Sequence[Job], feed: Feed) -> Iterator[tuple[str, Event]]:
         for job in batch:
@@ -215,20 +242,25 @@ class ImageGeneration(Runtime):
             return tensors
 
         try:
+            pipe = self._pipes.find(pictures[0].job.prepared["source"].kind)
+            assert pipe is not None
+            arguments = self._arguments(pictures)
+            arguments = {name: value for name, value in arguments.items() if name in pipe.takes}
             with torch.inference_mode():
-                answer = self._pipe(**self._arguments(pictures), callback_on_step_end=on_step)
+                answer = pipe.call(**arguments, callback_on_step_end=on_step)
             steps.put((pictures[0].job.prepared["steps"], list(answer.images)))
         except BaseException as error:  # noqa: BLE001 - passed on to the batch thread, which raises it
             steps.put(error)
 
     def _arguments(self, pictures: Sequence[Picture]) -> dict[str, Any]:
-        """What this pipeline takes of what the requests say: some know no negative prompt, some no
-        guidance."""
+        """What the requests say, by the names that pipelines have for it: some know no negative prompt, some
+        no guidance."""
         import torch
 
         first = pictures[0].job.prepared
         seeds = [picture.job.prepared["seed"] + picture.number for picture in pictures]
-        arguments = {
+        sources = [picture.job.prepared["source"] for picture in pictures]
+        return {
             "prompt": [picture.job.input["prompt"] for picture in pictures],
             "negative_prompt": [picture.job.input.get("negative_prompt") or "" for picture in pictures],
             "width": first["width"],
@@ -237,8 +269,8 @@ class ImageGeneration(Runtime):
             "guidance_scale": first["guidance"],
             "output_type": "np",  # as pictures, NaN would be black
             "generator": [torch.Generator(self._model.device).manual_seed(seed) for seed in seeds],
+            **source_pictures.picture_arguments(sources, first["height"], first["width"]),
         }
-        return {name: value for name, value in arguments.items() if name in self._takes}
 
     def bytes(self) -> int:
         parts = [part for part in self._pipe.components.values() if hasattr(part, "parameters")]
