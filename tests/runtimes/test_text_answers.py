@@ -267,6 +267,15 @@ def test_either_of_two_end_tokens_and_a_special_stop_end_the_answer(tmp_path: Pa
     assert (stopped.output, stopped.metrics["finish_reason"]) == ([], "stop")
 
 
+def test_end_tokens_are_passed_by_on_request_and_stops_are_not(words: Runtime, tmp_path: Path) -> None:
+    asked = {"prompt": "a", "temperature": 0, "max_new_tokens": 9, "logit_bias": {"0": 100}}  # 0 ends texts
+    assert ended(words, asked, tmp_path).metrics["output_tokens"] == 1
+    on = ended(words, {**asked, "ignore_eos": True}, tmp_path)
+    assert (on.metrics["output_tokens"], on.metrics["finish_reason"]) == (9, "length")
+    stopped = ended(words, {**asked, "ignore_eos": True, "stop": ["<|endoftext|>"]}, tmp_path)
+    assert (stopped.metrics["output_tokens"], stopped.metrics["finish_reason"]) == (1, "stop")
+
+
 def test_a_conversations_answer_may_fill_the_context(words: Runtime, tmp_path: Path) -> None:
     chat, prompt, none = jobs(
         words, [{"messages": HELLO}, {"prompt": "a"}, {"prompt": "a", "max_new_tokens": 0}], tmp_path

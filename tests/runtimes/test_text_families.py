@@ -88,6 +88,13 @@ def test_every_family_goes_on_where_another_run_stopped(family, tmp_path: Path) 
     assert ended["again"] == events[-1]
 
 
+def test_every_family_goes_on_behind_its_end_token_on_request(family, tmp_path: Path) -> None:
+    model, _ = family
+    asked = {"prompt": "It", "temperature": 0, "max_new_tokens": 7, "logit_bias": {"0": 100}}  # 0 ends texts
+    ended, _ = run(model, jobs(model, [asked, {**asked, "ignore_eos": True}], tmp_path))
+    assert [ended[name].metrics["output_tokens"] for name in "01"] == [1, 7]  # type: ignore[union-attr]
+
+
 def test_the_loop_is_chosen_by_trying(family) -> None:
     model, serves = family
     assert model._is_continuous is serves

@@ -20,6 +20,9 @@ from app.runtimes.base import Feed, Job
 from app.runtimes.text.text_runs import StartRun, TextRun, continue_runs
 from app.runtimes.text.token_masks import TokenMasks
 
+# Runs end by their own tokens, and some by none; None would mean the model's.
+NO_TOKEN = -1
+
 
 class StaticBatch:
     """Runs one batch of requests, group by group."""
@@ -54,7 +57,9 @@ class StaticBatch:
 
         torch.set_num_threads(max(1, self._threads))  # a setting of each thread
         longest = max(run.left for run in group.runs)
-        settings = GenerationConfig(max_new_tokens=longest, do_sample=False, pad_token_id=0, use_cache=True)
+        settings = GenerationConfig(
+            max_new_tokens=longest, do_sample=False, pad_token_id=0, eos_token_id=NO_TOKEN, use_cache=True
+        )
         try:
             ids = torch.tensor([run.context for run in group.runs], device=self._device)
             pictures = group.runs[0].request.pictures

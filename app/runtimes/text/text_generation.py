@@ -90,6 +90,9 @@ SAMPLING = {
     ),
     "repetition_penalty": schema.number("Above 1: repeat less.", minimum=0.1, maximum=10, default=1.0),
     "stop": schema.array({"type": "string", "maxLength": 1_000}, "End before any of these.", max_items=16),
+    "ignore_eos": schema.boolean(
+        "Go on behind the model's end tokens, up to `max_new_tokens`.", default=False
+    ),
     "seed": schema.SEED,
     "min_p": schema.number(
         "Leave out tokens less likely than this times the likeliest.", minimum=0, maximum=1, default=0

@@ -82,7 +82,7 @@ class RequestMaker:
             stops=stops,
             seed=values.get("seed", random.randrange(2**32)),
             sampling=self._sampling(values),
-            ends=self._ends | ends,
+            ends=ends if values.get("ignore_eos") else self._ends | ends,
             decode=self._decode_marked if is_split and self._format.template else self.decode,
             logprobs=values.get("logprobs"),
             echo=text if values.get("echo") else None,
