@@ -80,7 +80,7 @@ class ModelProcess:
         except BaseException as error:  # noqa: BLE001 - whatever a model raises at load is its failure
             traceback.print_exc()
             self.capture.drain()
-            self._outbox.send_message("failed", error_text(error))
+            self._outbox.send_message("failed", _without_folder(error_text(error), load_message))
             self._outbox.close()
             return 1
         threading.Thread(target=self._give_signs_of_life, name="alive", daemon=True).start()
@@ -274,3 +274,9 @@ def reseed() -> None:
         numpy.random.seed(int.from_bytes(os.urandom(4)))
     if torch := sys.modules.get("torch"):
         torch.manual_seed(int.from_bytes(os.urandom(7)))
+
+
+def _without_folder(text: str, load_message: Mapping[str, Any]) -> str:
+    """What libraries say of a load, without where the files lie: that is the server's business."""
+    folder = str(load_message["spec"].get("path") or "")
+    return text.replace(folder, "the model's folder") if len(folder) > 1 else text

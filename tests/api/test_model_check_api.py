@@ -47,7 +47,11 @@ def test_files_that_do_not_tell_how_they_are_run_are_reported_without_a_runtime(
     (folder / "config.json").write_text(json.dumps({"architectures": ["Strange"]}))
     found = check(ada, source="path:checked")
     assert found["runtime"] == ""
-    assert found["problems"][0]["description"].startswith("cannot be inferred from the files; give one of:")
+    sentence = found["problems"][0]["description"]
+    assert sentence.startswith(
+        "cannot be inferred: the files are those of a Strange, which no runtime is known"
+    )
+    assert "; give one of: echo," in sentence
 
 
 def test_what_stands_under_the_name_is_shown_to_its_owner(ada, bob, folder):

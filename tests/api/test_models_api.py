@@ -258,7 +258,7 @@ def test_without_any_worker_ever_a_version_has_to_wait(ada, database):
 )
 def test_every_torch_runtime_takes_the_settings_that_the_table_promises(ada, api_settings, runtime, task):
     folder = next(iter(api_settings.model_root_folders[1:])) / "weights"
-    write_model(folder)
+    write_model(folder, {})
     config = {
         "dtype": "auto",
         "max_batch_size": "auto",

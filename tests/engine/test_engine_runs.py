@@ -258,6 +258,12 @@ def test_a_failed_load_answers_everybody_with_the_reason_and_backs_off(
     assert 3 < described.retry_in <= 5
 
 
+def test_a_failed_load_does_not_say_where_the_files_lie(shared_engine: Engine, tmp_path: Path) -> None:
+    model = replace(spec(load_error=f"no tokenizer in {tmp_path}/words"), path=str(tmp_path))
+    failed = ending(submit(shared_engine, model, work()))
+    assert failed.error == "the model could not be loaded: no tokenizer in the model's folder/words"
+
+
 def test_an_unknown_runtime_is_a_failed_load(shared_engine: Engine) -> None:
     assert "no runtime 'nonsense'" in ending(submit(shared_engine, spec("nonsense"), work())).error
 

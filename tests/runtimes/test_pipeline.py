@@ -13,6 +13,7 @@ import torch
 import transformers as t
 from PIL import Image
 from running import jobs, load, outputs, run
+from tiny_models import VOCABULARY, bert, change_json, save, word_pieces
 
 from app.domain.work import Finished
 from app.runtimes import pictures
@@ -149,6 +150,33 @@ def test_a_task_answers_its_batch_as_json_and_each_as_alone(
         found += [event.output for event in ended.values()]  # type: ignore[union-attr]
     alone = [outputs(model, [one], tmp_path / f"alone{n}")[0] for n, one in enumerate(given)]
     assert rounded(found) == rounded(alone)
+
+
+def test_an_answer_ends_where_the_decoder_has_no_positions_left(tmp_path: Path) -> None:
+    sizes = {name: 2 for name in ("encoder_attention_heads", "decoder_attention_heads")}
+    sizes |= {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "max_position_embeddings": 16}
+    ends = {"forced_eos_token_id": None, "eos_token_id": 3, "decoder_start_token_id": 2, "bos_token_id": 2}
+    torch.manual_seed(1)
+    net = t.BartForConditionalGeneration(
+        t.BartConfig(vocab_size=len(VOCABULARY), pad_token_id=0, **sizes, **ends)
+    ).eval()
+    save(net, tmp_path / "m", word_pieces(model_max_length=16))
+    model = load("pipeline", tmp_path / "m", task="summarization")
+    long = {"text": "the whale is white and " * 9, "max_new_tokens": 200}
+    [ours] = outputs(model, [long], tmp_path / "out")
+    tokenizer = t.AutoTokenizer.from_pretrained(tmp_path / "m")
+    ids = tokenizer(long["text"], truncation=True, max_length=16, return_tensors="pt")["input_ids"]
+    theirs = net.generate(input_ids=ids, max_new_tokens=16, do_sample=False, num_beams=1)[0]
+    assert ours["summary_text"] == tokenizer.decode(theirs, skip_special_tokens=True)
+
+
+def test_labels_that_are_named_in_one_direction_only_are_enough(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "m", "BertForSequenceClassification", **NLI)
+    asked = [{"text": "good", "labels": ["a", "b"]}]
+    [theirs] = outputs(load("pipeline", folder, task="zero-shot-classification"), asked, tmp_path / "a")
+    change_json(folder / "config.json", label2id=None)
+    [ours] = outputs(load("pipeline", folder, task="zero-shot-classification"), asked, tmp_path / "b")
+    assert rounded(ours) == rounded(theirs)
 
 
 def rounded(value: Any) -> str:

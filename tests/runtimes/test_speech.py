@@ -7,7 +7,8 @@ import numpy
 import pytest
 import torch
 import transformers as t
-from running import Feed, jobs, load, run, travelled
+from running import Feed, jobs, load, outputs, run, travelled
+from tiny_models import change_json, copied
 from tokenizers.pre_tokenizers import ByteLevel
 
 from app.domain.work import Canceled, Chunk, Finished, Progress
@@ -160,6 +161,18 @@ def test_a_language_that_the_model_does_not_know_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="language: 'klingon' is none of the model's: de, en"):
         jobs(whisper, [{"audio": recording, "language": "klingon"}], tmp_path)
+
+
+def test_a_fine_tune_whose_generation_settings_lack_the_times_token_reads_long_recordings(
+    whisper: Runtime, whisper_folder: Path, tmp_path: Path
+) -> None:
+    folder = copied(whisper_folder, tmp_path / "fine-tune")
+    change_json(folder / "generation_config.json", no_timestamps_token_id=None)
+    asked = [{"audio": noise(tmp_path / "in.wav", 31), "timestamps": "segment"}]
+    tuned = load("pipeline", folder, task="automatic-speech-recognition", config={"dtype": "float32"})
+    [ours], [theirs] = (outputs(model, asked, tmp_path / "out") for model in (tuned, whisper))
+    assert ours == theirs
+    assert ours["chunks"]
 
 
 @pytest.mark.parametrize("seconds", [31.0, 60.0, 61.237])

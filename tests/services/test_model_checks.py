@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,50 @@ ROWS: list[tuple[str, list[Change], str]] = [
     ),
     ("GPTQ", [write("config.json", QUANTISED)], "has weights quantised by gptq, which no runtime here runs"),
     ("MLX", [write("config.json", {**GPT2, "quantization": {"bits": 4}})], "quantised by MLX"),
+    (
+        "an adapter beside its base's configuration",
+        [
+            write("adapter_config.json", {"base_model_name_or_path": "org/base"}),
+            lambda folder: (folder / "model.safetensors").rename(folder / "adapter_model.safetensors"),
+        ],
+        "is an adapter of org/base: merge it into that model",
+    ),
+    (
+        "bitsandbytes of old",
+        [write("config.json", {**GPT2, "quantization_config": {"load_in_4bit": True}})],
+        "quantised by bitsandbytes",
+    ),
+    (
+        "a quantised text part",
+        [write("config.json", {**GPT2, "text_config": {"quantization_config": {"quant_method": "awq"}}})],
+        "quantised by awq",
+    ),
+    (
+        "packed weights",
+        [write("model.safetensors", safetensors("h.0.attn.qweight", "h.0.attn.qzeros"))],
+        "quantised by GPTQ or AWQ",
+    ),
+    (
+        "a broken download",
+        [
+            remove("model.safetensors"),
+            lambda folder: (folder / "model.safetensors").symlink_to("../blobs/c0ffee"),
+        ],
+        "has model.safetensors, which is a link to a file that is not there: fetch it again",
+    ),
+    ("no JSON", [write("config.json", "{ 1")], "has config.json, which is not JSON, or is cut off"),
+    ("an empty tokenizer", [write("tokenizer.json", b"")], "has tokenizer.json, which is empty"),
+    ("no configuration", [remove("config.json")], "has no config.json, which says what kind of model it is"),
+    (
+        "a name of its own",
+        [lambda folder: (folder / "model.safetensors").rename(folder / "best.safetensors")],
+        "has its weights in best.safetensors, where nothing looks for them: name the file model.safetensors",
+    ),
+    (
+        "a part without its index",
+        [lambda folder: (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")],
+        "or fetch the index of its parts (model.safetensors.index.json), too",
+    ),
     ("no tokenizer", [remove("tokenizer.json"), write("tokenizer_config.json", {})], "has no tokenizer"),
     (
         "GGUF",
@@ -93,6 +138,26 @@ ROWS: list[tuple[str, list[Change], str]] = [
         "is a spaCy pipeline",
     ),
     (
+        "OpenVINO",
+        [remove("model.safetensors"), write("model.xml", "<net/>"), write("model.bin", b"x")],
+        "has weights in OpenVINO's format: a `python` folder would run it",
+    ),
+    (
+        "an object of scikit-learn",
+        [remove("model.safetensors"), write("model.joblib", b"x")],
+        "has weights in a pickled Python object, as scikit-learn's are: a `python` folder would run it",
+    ),
+    (
+        "several old formats",
+        [remove("model.safetensors"), *(write(name, b"x") for name in ("tf_model.h5", "pytorch_model.bin"))],
+        "convert them (lovage models convert FOLDER",
+    ),
+    (
+        "what nobody knows",
+        [remove("model.safetensors"), write("weights.xyz", b"x")],
+        "has no weights in safetensors, and none in another format that is known",
+    ),
+    (
         "a pickle",
         [remove("model.safetensors"), write("pytorch_model.bin", b"x")],
         "has pickled weights, which may run code",
@@ -110,6 +175,75 @@ def test_what_is_wrong_with_the_files_is_said_at_once(
         change(folder)
     [problem] = problems_of(folder)
     assert words in problem
+
+
+@pytest.mark.parametrize(
+    ("task", "missing", "words"),
+    [
+        ("zero-shot-image-classification", "tokenizer.json", "has no tokenizer"),
+        ("automatic-speech-recognition", "tokenizer.json", "has no tokenizer"),
+        (
+            "automatic-speech-recognition",
+            "preprocessor_config.json",
+            "has no preprocessor_config.json, which says how sound is made ready",
+        ),
+        ("image-classification", "preprocessor_config.json", "which says how pictures are made ready"),
+    ],
+)
+def test_a_task_has_what_makes_its_inputs_ready(tmp_path: Path, task: str, missing: str, words: str) -> None:
+    folder = write_model(tmp_path / "m", {"architectures": ["Strange"]})
+    write("preprocessor_config.json", {})(folder)
+    assert problems_of(folder, "pipeline", task) == []
+    remove(missing)(folder)
+    [problem] = problems_of(folder, "pipeline", task)
+    assert words in problem
+
+
+def test_a_module_whose_weights_are_pickled_or_missing_is_refused(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m", BERT)
+    listed = [{"type": "a.Transformer", "path": ""}, {"type": "a.Pooling"}, {"type": "a.Dense", "path": "2"}]
+    write("modules.json", json.dumps(listed))(folder)
+    assert "lacks 2/model.safetensors, the weights of its Dense module" in problems_of(folder, "embedding")[0]
+    (folder / "2").mkdir()
+    write("2/pytorch_model.bin", b"x")(folder)
+    assert "has pickled weights in 2/pytorch_model.bin" in problems_of(folder, "embedding")[0]
+    write("2/model.safetensors", safetensors("linear.weight"))(folder)
+    assert problems_of(folder, "embedding") == []
+
+
+def test_a_quantised_part_of_a_pipeline_is_named(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "m")
+    write("model_index.json", {"_class_name": "FluxPipeline"})(folder)
+    assert problems_of(folder, "image-generation") == []
+    (folder / "transformer").mkdir()
+    write("transformer/config.json", {"quantization_config": {"quant_method": "gguf"}})(folder)
+    assert "quantised by gguf" in problems_of(folder, "image-generation")[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "tag", "kind"),
+    [
+        ({"architectures": ["T5ForConditionalGeneration"]}, "", ("pipeline", "text2text-generation")),
+        ({"architectures": ["BartForConditionalGeneration"]}, "summarization", ("pipeline", "summarization")),
+        ({"architectures": ["MarianMTModel"]}, "", ("pipeline", "translation")),
+        ({"architectures": ["M2M100ForConditionalGeneration"]}, "", ("pipeline", "translation")),
+        (
+            {"architectures": ["CLIPModel"], "vision_config": {}},
+            "",
+            ("pipeline", "zero-shot-image-classification"),
+        ),
+        ({"architectures": ["VitsModel"]}, "", ("pipeline", "text-to-audio")),
+        ({"architectures": ["ViTModel"], "image_size": 224}, "", None),
+        ({"architectures": ["Wav2Vec2Model"], "conv_dim": [32]}, "", None),
+        (BERT, "", ("embedding", "")),
+    ],
+)
+def test_a_class_tells_its_task(
+    tmp_path: Path, config: dict[str, Any], tag: str, kind: tuple[str, str] | None
+) -> None:
+    files = SourceReader([tmp_path]).inspect(f"path:{write_model(tmp_path / 'm', config)}").files
+    assert files is not None
+    assert kind_of(replace(files, tag=tag)) == kind
 
 
 def test_everything_is_said_in_the_order_of_mending(tmp_path: Path) -> None:

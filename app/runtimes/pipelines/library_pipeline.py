@@ -43,9 +43,17 @@ def load_pipeline(model: ModelSpec) -> Any:
     _, target, _ = check_task(model.task)
     config = transformers.AutoConfig.from_pretrained(folder, **weights.loading_options(model))
     net, _ = weights.load_network(class_for(config, target["pt"], model.task), model)
+    complete_config(net)
     kind = _imported(target["impl"])
     parts = _load_parts(kind, folder, model)
     return kind(model=net, task=model.task, device=model.device, **parts)
+
+
+def complete_config(net: Any) -> None:
+    """Fills in what follows from the rest of a configuration, and what pipelines fail without."""
+    config = net.config
+    if getattr(config, "label2id", None) is None and getattr(config, "id2label", None):
+        config.label2id = {label: int(number) for number, label in config.id2label.items()}
 
 
 def class_for(config: Any, candidates: Sequence[Any], task: str) -> Any:

@@ -17,6 +17,7 @@ from app.runtimes.encoders.rows import padded
 # Tokens that two windows of a long context share, so that no answer is cut in two.
 STRIDE = 128
 MOST_ANSWER_TOKENS = 30
+UNBOUNDED = 2**31  # positions
 MOST_WINDOW = 384  # tokens of question and context, as the old pipeline had it
 
 
@@ -100,6 +101,7 @@ class TextToText:
         self.net, self.tokenizer = net, tokenizer
         self._device = model.device
         self._key = self.keys.get(model.task, "generated_text")
+        self._most = decoder_positions(net)
 
     @classmethod
     def load(cls, model: ModelSpec) -> "TextToText":
@@ -112,7 +114,7 @@ class TextToText:
         rows = self.tokenizer([values["text"] for values in inputs], truncation=True)["input_ids"]
         ids, mask = padded(rows, self.tokenizer.pad_token_id or 0, self._device)
         with torch.inference_mode():
-            ids = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs))
+            ids = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs, self._most))
         return [{self._key: text} for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
@@ -122,7 +124,7 @@ class Captions:
     def __init__(self, net: Any, processor: Any, device: str) -> None:
         self.net, self._processor = net, processor
         self.tokenizer: Any = None  # no text is read
-        self._device = device
+        self._device, self._most = device, decoder_positions(net)
 
     @classmethod
     def load(cls, model: ModelSpec) -> "Captions":
@@ -140,14 +142,22 @@ class Captions:
         processed = self._processor(images=pictures, return_tensors="pt").to(self._device)
         pixels = processed["pixel_values"].to(self.net.dtype)
         with torch.inference_mode():
-            ids = self.net.generate(pixel_values=pixels, **_limits(inputs))
+            ids = self.net.generate(pixel_values=pixels, **_limits(inputs, self._most))
         texts = self._processor.batch_decode(ids, skip_special_tokens=True)
         return [{"generated_text": text.strip()} for text in texts]
 
 
-def _limits(inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Greedy, so that company changes nothing; the batch shares its limit (it is in the batch key)."""
-    return {"max_new_tokens": int(inputs[0].get("max_new_tokens") or 128), "do_sample": False, "num_beams": 1}
+def _limits(inputs: Sequence[dict[str, Any]], most: int) -> dict[str, Any]:
+    """Greedy, so that company changes nothing; the batch shares its limit (it is in the batch key), which is
+    `most` where it is larger: the decoder has no positions behind that."""
+    wish = int(inputs[0].get("max_new_tokens") or 128)
+    return {"max_new_tokens": min(wish, most), "do_sample": False, "num_beams": 1}
+
+
+def decoder_positions(net: Any) -> int:
+    """Of an answer's tokens; very many where the decoder counts none, as T5's."""
+    config = net.config.get_text_config(decoder=True)
+    return int(getattr(config, "max_position_embeddings", None) or UNBOUNDED)
 
 
 CLASSES: dict[str, type[QuestionAnswering] | type[TextToText] | type[Captions]] = {

@@ -16,7 +16,7 @@ from app.runtimes.finite import refuse_not_finite
 from app.runtimes.known_ids import KnownIds
 from app.runtimes.pipelines.library_pipeline import MAIN, call_pipeline, load_pipeline
 from app.runtimes.pipelines.pipeline_tasks import OWN_TASKS, TASKS
-from app.runtimes.pipelines.speech import SpeechRecognition
+from app.runtimes.pipelines.speech import SpeechRecognition, complete_generation
 from app.runtimes.pipelines.text_limits import TextLength, TextLimits
 
 OWN = ("format",)  # inputs that are not the pipeline's but ours
@@ -78,6 +78,7 @@ class Pipeline(Runtime):
             rate,
         )
         if model.task == SPEECH:
+            complete_generation(pipe)
             runtime._speech = SpeechRecognition(pipe)
         return runtime
 

@@ -15,6 +15,7 @@ from app.domain.work import Canceled, Chunk, Event, Finished, Progress
 from app.runtimes.base import Feed, Job
 
 WHISPER = "seq2seq_whisper"
+NO_TIMES = "<|notimestamps|>"
 PLAIN = "seq2seq"  # writes texts, and knows no times
 WINDOW_SECONDS = 30.0  # what Whisper takes at once
 # Letter by letter (CTC), a recording is taken whole up to this, a longer one in pieces that overlap.
@@ -201,6 +202,16 @@ def _decodable(tokens: Any, *, words: bool) -> dict[str, Any]:
 
 def _seconds_of(sound: dict[str, Any]) -> float:
     return len(sound["raw"]) / float(sound["sampling_rate"])
+
+
+def complete_generation(pipe: Any) -> None:
+    """Fine-tunes of Whisper come with a generation_config.json that lacks the token which times need; it is
+    in the vocabulary."""
+    if pipe.type != WHISPER:
+        return
+    config, known = pipe.model.generation_config, pipe.tokenizer.get_vocab().get(NO_TIMES)
+    if getattr(config, "no_timestamps_token_id", None) is None and known is not None:
+        config.no_timestamps_token_id = known
 
 
 def spoken_options(values: dict[str, Any]) -> dict[str, Any]:

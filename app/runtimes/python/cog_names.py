@@ -3,7 +3,7 @@ predictor, not what cog's own server does with them."""
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
@@ -22,6 +22,15 @@ class ConcatenateIterator(Iterator[Piece_co]):
     """Pieces of a text."""
 
 
+class AsyncConcatenateIterator(AsyncIterator[Piece_co]):
+    """The same, of an async predictor."""
+
+
+class CancelationException(BaseException):
+    """What cog raises in a predictor that is canceled. It is not raised here: a prediction that does not end
+    by itself is ended with its process."""
+
+
 def input_field(default: Any = ..., **words: Any) -> Any:
     """`Input(…)`: the default, and what the schema reads from the source."""
     return SimpleNamespace(default=default, **words)
@@ -36,7 +45,10 @@ def offer_names() -> None:
     names = {
         "BasePredictor": BasePredictor,
         "BaseModel": BaseModel,
+        "AsyncConcatenateIterator": AsyncConcatenateIterator,
+        "CancelationException": CancelationException,
         "ConcatenateIterator": ConcatenateIterator,
+        "ExperimentalFeatureWarning": FutureWarning,
         "File": Path,
         "Input": input_field,
         "Path": Path,

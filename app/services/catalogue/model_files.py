@@ -23,6 +23,11 @@ CODE_FILES = (
     "processor_config.json",
     "preprocessor_config.json",
 )
+# Of a diffusers pipeline's parts.
+PART_CONFIGS = tuple(
+    f"{part}/config.json"
+    for part in ("transformer", "unet", "text_encoder", "text_encoder_2", "text_encoder_3")
+)
 CONFIG_FILES = (
     "model_index.json",
     "modules.json",
@@ -30,7 +35,15 @@ CONFIG_FILES = (
     "adapter_config.json",
     "model.safetensors.index.json",
     "meta.json",
+    *PART_CONFIGS,
 )
+# Files that are of no use when they are empty, whatever else they are.
+NEVER_EMPTY = (
+    *(".safetensors", ".onnx", ".gguf", ".model", ".spm", "vocab.txt", "vocab.json", "tokenizer.json"),
+    *("config.json", "modules.json", "model_index.json"),
+)
+NOT_JSON = "is not JSON, or is cut off: fetch it again"
+NAMED = 3  # files or modules in a sentence
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".h5", ".msgpack")
 INDEX = ".safetensors.index.json"
 SECOND_COPY = re.compile(r"\.(fp16|bf16|fp32|non_ema|ema)[.-][^/]*safetensors$|(^|/)consolidated[^/]*$")
@@ -93,7 +106,10 @@ def read_folder(folder: Path, roots: Sequence[Path]) -> ModelFiles:
     configs = {
         name: read_config(folder / name) for name in names if name in CONFIG_FILES or name.endswith(INDEX)
     }
-    faults = {name: fault for name in names if (fault := _fault_of(folder / name))}
+    faults = _dangling(folder, roots)
+    faults |= {name: fault for name in names if (fault := _fault_of(folder / name))}
+    broken = [name for name, config in configs.items() if config is None and name not in faults]
+    faults |= dict.fromkeys(broken, NOT_JSON)
     sizes = {name: (folder / name).stat().st_size for name in names}
     whole = [name for name in names if name.endswith(".safetensors") and name not in faults]
     tensors = {name: read_tensors(folder / name) for name in whole}
@@ -126,6 +142,23 @@ def _walk(folder: Path, roots: Sequence[Path], outside: list[str]) -> Iterator[s
         raise wrong_source(str(error)) from None
 
 
+def _dangling(folder: Path, roots: Sequence[Path]) -> dict[str, str]:
+    """What is wrong with links whose file is not there, as a download that was broken off leaves them. What
+    would lie out of the roots is not looked for."""
+    links = [path for path in folder.rglob("*") if path.is_symlink()]
+    return {
+        path.relative_to(folder).as_posix(): "is a link to a file that is not there: fetch it again"
+        for path in links
+        if any(path.resolve().is_relative_to(root) for root in roots) and not path.exists()
+    }
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """For a sentence, the first of them."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def read_config(file: Path) -> Any:
     """JSON, or None for what is none, or too large to be a configuration: of that no more is read."""
     with file.open("rb") as opened:
@@ -149,10 +182,10 @@ def _fault_of(file: Path) -> str:
         head = opened.read(len(POINTER))
     if head == POINTER:
         return "is a Git LFS pointer and not the file itself: run `git lfs pull` where it was cloned"
+    if size == 0 and file.name.endswith(NEVER_EMPTY):
+        return "is empty"
     if not file.name.endswith(".safetensors"):
         return ""
-    if size == 0:
-        return "is empty"
     header = _read_header(file)
     if header is None:
         return "is not in the format of safetensors, or is cut off"

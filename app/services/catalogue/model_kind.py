@@ -30,7 +30,21 @@ TASK_OF_ENDING = {
     "ForSpeechSeq2Seq": "automatic-speech-recognition",
     "WhisperForConditionalGeneration": "automatic-speech-recognition",
     "ForCTC": "automatic-speech-recognition",
+    "ForSemanticSegmentation": "image-segmentation",
+    "ForInstanceSegmentation": "image-segmentation",
+    "ForUniversalSegmentation": "image-segmentation",
+    "ForDepthEstimation": "depth-estimation",
+    "MTModel": "translation",
+    "VitsModel": "text-to-audio",
+    "VisionEncoderDecoderModel": "image-to-text",
+    **dict.fromkeys(("CLIPModel", "SiglipModel", "Siglip2Model"), "zero-shot-image-classification"),
+    **dict.fromkeys(("M2M100ForConditionalGeneration", "NllbMoeForConditionalGeneration"), "translation"),
 }
+# Beginnings of the names of encoder-decoders that make text of text.
+SEQ2SEQ = ("T5", "MT5", "UMT5", "LongT5", "Bart", "MBart", "Pegasus", "LED", "Blenderbot", "ProphetNet")
+SEQ2SEQ_TASKS = ("text2text-generation", "summarization", "translation")
+# What only the configurations of encoders of pictures, sound or series say.
+NOT_OF_TEXT = ("image_size", "num_channels", "vision_config", "conv_dim", "num_mel_bins", "prediction_length")
 
 
 def kind_of(files: ModelFiles) -> tuple[str, str] | None:
@@ -44,6 +58,8 @@ def kind_of(files: ModelFiles) -> tuple[str, str] | None:
         return by_class
     if "modules.json" in files.names:
         return "embedding", ""
+    if by_class and by_class[1] in SEQ2SEQ_TASKS and files.tag in SEQ2SEQ_TASKS:
+        return "pipeline", files.tag  # such a class does all three
     return by_class or _without_class(files)
 
 
@@ -75,7 +91,16 @@ def by_architecture(config: Mapping[str, Any]) -> tuple[str, str] | None:
     for ending, task in TASK_OF_ENDING.items():
         if name.endswith(ending):
             return "pipeline", task
-    return ("embedding", "") if name.endswith("Model") else None
+    if name.startswith(SEQ2SEQ) and name.endswith("ForConditionalGeneration"):
+        return "pipeline", SEQ2SEQ_TASKS[0]
+    of_text = not any(key in config for key in NOT_OF_TEXT)
+    return ("embedding", "") if name.endswith("Model") and of_text else None
+
+
+def class_of(files: ModelFiles) -> str:
+    """transformers' class as config.json names it, "" where it names none."""
+    names = files.config("config.json").get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def sees_pictures(config: Mapping[str, Any], name: str) -> bool:
@@ -100,9 +125,7 @@ def streams_pieces(spec: Mapping[str, Any], task: str, files: ModelFiles | None)
 def misfit(files: ModelFiles, runtime: str, task: str) -> str:
     """Why a model of this class cannot be run so, with what would run it, as the end of a sentence; "" where
     its class does not tell, or fits."""
-    config = files.config("config.json")
-    names = config.get("architectures")
-    name = str(names[0]) if isinstance(names, list) and names else ""
+    config, name = files.config("config.json"), class_of(files)
     if runtime == "image-generation" and "model_index.json" not in files.names and name:
         return f"does not fit: the files are those of a {name}, not of a diffusers pipeline{_instead(config)}"
     if runtime not in ("text-generation", "pair-scoring") or not (kind := by_architecture(config)):

@@ -30,7 +30,7 @@ from app.domain.versions import CompleteVersion, Source, VersionSpec, too_large
 from app.services.catalogue.backend_versions import BackendVersions, is_backend
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
-from app.services.catalogue.model_kind import kind_for_task, kind_of, misfit, streams_pieces
+from app.services.catalogue.model_kind import class_of, kind_for_task, kind_of, misfit, streams_pieces
 from app.services.catalogue.model_report import Check, ModelReport, collect_problems, report
 from app.services.catalogue.model_uploads import may_use
 from app.services.catalogue.schema_compile import Errors
@@ -203,7 +203,7 @@ def _runtime_and_task(
             if inspected.files is not None:
                 check_files(inspected.files, "", "")
             raise wrong_field(
-                "runtime", "cannot be inferred from the files; give one of: " + ", ".join(specs)
+                "runtime", _not_inferred(inspected.files) + "; give one of: " + ", ".join(specs)
             )
         runtime, task = inferred
     elif not task and inferred and inferred[0] == runtime:
@@ -211,6 +211,18 @@ def _runtime_and_task(
     if runtime not in specs:
         raise wrong_field("runtime", "is not known here; known are: " + ", ".join(specs))
     return runtime, _check_task(specs[runtime], runtime, task)
+
+
+def _not_inferred(files: ModelFiles | None) -> str:
+    """Why, as the end of a sentence."""
+    if files and (name := class_of(files)):
+        return (
+            f"cannot be inferred: the files are those of a {name}, which no runtime is known to run (a"
+            " `python` folder would, docs/runtimes.md)"
+        )
+    if files and "config.json" not in files.names:
+        return "cannot be inferred: there is no config.json, which says what kind of model it is"
+    return "cannot be inferred from the files"
 
 
 def _check_task(spec: dict[str, Any], runtime: str, task: str) -> str:

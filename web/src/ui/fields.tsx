@@ -223,9 +223,7 @@ function Line({ id, described, field, value, fault, onChange }: InnerProps) {
   );
 }
 
-const GROWS = CSS.supports("field-sizing", "content");
-
-/** As high as its text, within reason: by the browser, where it can. */
+/** As high as its text, within reason. */
 export function Area({
   value,
   onChange,
@@ -248,7 +246,7 @@ export function Area({
   // biome-ignore lint/correctness/useExhaustiveDependencies: its height follows its text
   useLayoutEffect(() => {
     const area = ref.current;
-    if (!area || GROWS) return;
+    if (!area) return;
     area.style.height = "auto";
     area.style.height = `${Math.min(most, area.scrollHeight + 2)}px`;
   }, [value, most]);
@@ -257,8 +255,7 @@ export function Area({
       {...rest}
       ref={ref}
       rows={rows}
-      className={clsx("field field-sizing-content block resize-y leading-relaxed", rest.className)}
-      style={GROWS ? { minHeight: `calc(${rows}lh + 1.2rem)`, maxHeight: most } : undefined}
+      className={clsx("field block resize-y leading-relaxed", rest.className)}
       value={value}
       onChange={(event) => onChange(event.target.value)}
     />
