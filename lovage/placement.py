@@ -19,9 +19,9 @@ GONE = ("unavailable", "data_loss", "unreachable")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of a session. `device`, `memory_bytes`: what its worker must have. The same `affinity` key leads to the
-    same worker while it is healthy. `records`: `async` for speed, see docs/reference/grpc.md. `fallback`: by
-    HTTP where no worker takes calls."""
+    """Of a session. `device`, `memory_bytes`: what its worker must have. `task`: what the model must be for.
+    The same `affinity` key leads to the same worker while it is healthy. `records`: `async` for speed, see
+    docs/reference/grpc.md. `fallback`: by HTTP where no worker takes calls."""
 
     model: str
     device: str = ""
@@ -30,10 +30,11 @@ class Options:
     records: str = "sync"
     tls: Tls = field(default_factory=Tls)
     fallback: bool = True
+    task: str = ""
 
     def body(self, exclude: list[str]) -> dict[str, Any]:
         """Of POST /v1/sessions."""
-        wishes = {"device": self.device, "memory_bytes": self.memory_bytes}
+        wishes = {"device": self.device, "memory_bytes": self.memory_bytes, "task": self.task}
         values = {
             "model": self.model,
             "requirements": {name: value for name, value in wishes.items() if value},

@@ -56,8 +56,8 @@ class Sessions:
         self._client = client
 
     def open(self, model: str, **options: Any) -> DirectSession:
-        """`options` as those of `Options`: device, memory_bytes, affinity, records, tls, fallback. A worker
-        is looked for by the first call."""
+        """`options` as those of `Options`: device, memory_bytes, task, affinity, records, tls, fallback. A
+        worker is looked for by the first call."""
         return DirectSession(self._client, Options(model, **options))
 
 

@@ -203,3 +203,4 @@ class RunnableVersion:
     input_schema: dict[str, Any]
     streams: bool
     config: dict[str, Any] = field(default_factory=dict)
+    task: str = ""  # the runtime's name where the version names no task

@@ -2,8 +2,44 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from app.domain.routing import Candidate, WorkerFacts
+from app.domain.errors import wrong_field
+from app.domain.queue_names import is_device
+from app.domain.routing import Candidate, WorkerFacts, gigabytes, is_able
+from app.domain.versions import Placement, RunnableVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """Of a session, beside what the version itself requires. `device` and `memory_bytes` as in Placement;
+    `task`: what the version must be for. "" and 0: anything."""
+
+    device: str = ""
+    memory_bytes: int = 0
+    task: str = ""
+
+    def check(self, version: RunnableVersion) -> None:
+        """Raises InvalidRequest for what no worker could ever meet."""
+        if self.device and not is_device(self.device):
+            raise wrong_field("requirements.device", "must be a class (cuda) or a device (cuda:0@host)")
+        if self.task and self.task != version.task:
+            raise wrong_field(
+                "requirements.task", f"is {self.task}, and {version.model} is for {version.task}"
+            )
+
+    def select(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those whose worker has what is required of it."""
+        if not self.device and not self.memory_bytes:
+            return list(candidates)
+        placement = Placement(self.device, self.memory_bytes)
+        return [candidate for candidate in candidates if is_able(placement, candidate.worker)]
+
+    @property
+    def of_workers(self) -> str:
+        """In words; "" for nothing."""
+        memory = f"{gigabytes(self.memory_bytes)} of memory" if self.memory_bytes else ""
+        return ", ".join(filter(None, (self.device, memory)))
 
 
 def choose_worker(

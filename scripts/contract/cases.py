@@ -112,6 +112,11 @@ def refusal_cases(ground: Ground) -> Iterator[Case]:
     asked = {"call": "ask"}
     yield Case("a wrong key", {"ask": {**wish, "key": "lov_" + "0" * 64}, **asked}, fails("unauthenticated"))
     yield Case("no such model", {"ask": {**wish, "model": "demo/nothing"}, **asked}, fails("not_found"))
+    refused = "invalid_request"
+    yield Case(
+        "another task", {"ask": {**wish, "task": "chat"}, **asked}, fails(refused, "demo/echo", "chat")
+    )
+    yield Case("no device", {"ask": {**wish, "device": "toaster"}, **asked}, fails(refused, "device"))
 
 
 def tls_cases(ground: Ground, stranger: Json) -> Iterator[Case]:

@@ -12,7 +12,7 @@ from lovage.placement import Options
 from lovage.worker import Worker
 
 Json = dict[str, Any]
-OPTIONS = ("model", "device", "affinity", "records")
+OPTIONS = ("model", "device", "task", "affinity", "records")
 
 
 def ask(wish: Json) -> SessionInfo:

@@ -1,7 +1,11 @@
 """Which worker a session leads to."""
 
+import pytest
+
+from app.domain.errors import InvalidRequest
 from app.domain.routing import Candidate, WorkerFacts
-from app.domain.worker_sessions import choose_worker
+from app.domain.versions import RunnableVersion
+from app.domain.worker_sessions import Requirements, choose_worker
 
 
 def candidate(host: str, *, score: float | None = 1.0, running: int = 0, address: str = "a:1") -> Candidate:
@@ -41,3 +45,29 @@ def test_workers_that_did_not_answer_are_passed_over_while_there_is_another() ->
         assert other
         assert other.host != chosen.host
         assert choose_worker(FLEET, key, [each.worker.pinned for each in FLEET]) == chosen
+
+
+def test_a_worker_must_have_what_the_session_requires() -> None:
+    small = Candidate(WorkerFacts("cpu", "small", 4, 0, memory_bytes=10, address="a:1"), 1.0, "")
+    large = Candidate(WorkerFacts("cuda:0", "large", 4, 0, memory_bytes=90, address="a:1"), 2.0, "")
+    gateway = Candidate(WorkerFacts("backends", "gate", 4, 0, address="a:1"), 1.0, "")
+    fleet = [small, large, gateway]
+    for requirements, left in (
+        (Requirements(), fleet),
+        (Requirements(task="chat"), fleet),
+        (Requirements(device="cuda"), [large]),
+        (Requirements(device="cuda:0@large"), [large]),
+        (Requirements(memory_bytes=50), [large]),
+        (Requirements(memory_bytes=5), [small, large]),
+        (Requirements(device="cpu", memory_bytes=50), []),
+    ):
+        assert requirements.select(fleet) == left, requirements
+
+
+def test_what_no_worker_could_ever_meet_is_refused() -> None:
+    version = RunnableVersion("v", "ada/echo", {}, False, task="echo")
+    Requirements(device="cuda:1", memory_bytes=2**50, task="echo").check(version)
+    with pytest.raises(InvalidRequest, match=r"requirements\.task: is chat, and ada/echo is for echo"):
+        Requirements(task="chat").check(version)
+    with pytest.raises(InvalidRequest, match=r"requirements\.device"):
+        Requirements(device="toaster").check(version)

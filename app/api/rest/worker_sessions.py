@@ -1,7 +1,7 @@
 """Sessions with a worker, for clients that call it by gRPC."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.api.bodies import CheckedRoute
 from app.api.deps import CanPredict, ServicesDep
 from app.api.problems import declared
+from app.domain.worker_sessions import Requirements
 from app.services.platform.worker_sessions import WorkerSessions
 
 router = APIRouter(tags=["Predictions"], route_class=CheckedRoute)
@@ -23,10 +24,7 @@ class RequirementsIn(BaseModel):
         ""
     )
     memory_bytes: int = Field(0, ge=0, le=2**53, description="Of the device.")
-
-    def values(self) -> dict[str, Any]:
-        """Those that are set."""
-        return {name: value for name, value in self.model_dump().items() if value}
+    task: str = Field("", max_length=100, description="What the model must be for; refused where it isn't.")
 
 
 class SessionIn(BaseModel):
@@ -94,7 +92,7 @@ async def create_session(services: ServicesDep, caller: CanPredict, body: Sessio
     session = await sessions.open(
         caller,
         version,
-        body.requirements.values(),
+        Requirements(**body.requirements.model_dump()),
         affinity=body.affinity,
         exclude=body.exclude,
         records_later=body.records == "async",

@@ -119,4 +119,11 @@ def _reference(pair: tuple[Model, Version | None] | None, until: float) -> _Refe
 
 
 def _runnable(version: Version, model: Model) -> RunnableVersion:
-    return RunnableVersion(version.id, model.full_name, version.input_schema, version.streams, version.config)
+    return RunnableVersion(
+        version.id,
+        model.full_name,
+        version.input_schema,
+        version.streams,
+        version.config,
+        version.task or version.runtime,
+    )

@@ -2,20 +2,20 @@
 session is stored."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from app.domain.errors import Unavailable
 from app.domain.routing import WorkerFacts
 from app.domain.versions import RunnableVersion
-from app.domain.worker_sessions import choose_worker
+from app.domain.worker_sessions import Requirements, choose_worker
 from app.services.people.access import Principal
 from app.services.people.worker_tokens import LIFETIME_SECONDS, GrantSigner, WorkerGrant
 from app.services.platform.fleet import Fleet
 
 RETRY_SECONDS = 5.0
 NOBODY = "No live worker that could run this model takes direct calls now: set GRPC_PORT for workers."
+UNMET = "No live worker that takes direct calls and could run this model has what the session requires: {}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,22 @@ class WorkerSessions:
         self,
         caller: Principal,
         version: RunnableVersion,
-        requirements: Mapping[str, Any],
+        requirements: Requirements,
         *,
         affinity: str = "",
         exclude: Collection[str] = (),
         records_later: bool = False,
     ) -> WorkerSession:
-        """With `requirements` beside those of the version (`device`, `memory_bytes`); workers of the names
-        in `exclude` only where there is no other. `records_later` as in WorkerGrant. Raises Unavailable where
-        no worker takes direct calls."""
-        own = version.config.get("require") or {}
-        choice = await self._fleet.explain(version.id, {**version.config, "require": {**own, **requirements}})
+        """Workers of the names in `exclude` only where there is no other. `records_later` as in WorkerGrant.
+        Raises InvalidRequest for requirements that can't be met, Unavailable where no worker that meets them
+        takes direct calls."""
+        requirements.check(version)
+        candidates = (await self._fleet.explain(version.id, version.config)).candidates
         key = f"{caller.user_id}\x00{affinity}" if affinity else ""
-        worker = choose_worker(choice.candidates, key, exclude)
+        worker = choose_worker(requirements.select(candidates), key, exclude)
         if worker is None:
-            raise Unavailable(NOBODY, retry_after=RETRY_SECONDS)
+            wishes = requirements.of_workers if choose_worker(candidates) else ""
+            raise Unavailable(UNMET.format(wishes) if wishes else NOBODY, retry_after=RETRY_SECONDS)
         grant = replace(self._grant(caller, version, worker), records_later=records_later)
         return WorkerSession(worker.address, worker.tls, worker.certificate, self._signer.issue(grant), grant)
 

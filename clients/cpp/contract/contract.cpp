@@ -29,6 +29,7 @@ lovage::SessionInfo ask(const json& wish) {
   options.model = text_of(wish, "model");
   options.affinity = text_of(wish, "affinity");
   options.device = text_of(wish, "device");
+  options.task = text_of(wish, "task");
   options.records = wish.value("records", std::string("sync"));
   options.exclude = wish.value("exclude", std::vector<std::string>());
   return platform.request_session(options);

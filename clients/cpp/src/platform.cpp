@@ -25,6 +25,7 @@ json body_of(const SessionOptions& options) {
   if (!options.affinity.empty()) body["affinity"] = options.affinity;
   if (!options.exclude.empty()) body["exclude"] = options.exclude;
   if (!options.device.empty()) body["requirements"]["device"] = options.device;
+  if (!options.task.empty()) body["requirements"]["task"] = options.task;
   if (options.memory_bytes > 0) body["requirements"]["memory_bytes"] = options.memory_bytes;
   return body;
 }

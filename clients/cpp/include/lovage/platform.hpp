@@ -16,6 +16,7 @@ struct SessionOptions {
   std::string affinity;              // the same key leads to the same worker while it is healthy
   std::vector<std::string> exclude;  // workers that did not answer
   std::string records = "sync";      // async: answered before they are recorded
+  std::string task;                  // what the model must be for
 };
 
 class Platform {
