@@ -6,7 +6,7 @@ async with AsyncClient() as client:
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -16,9 +16,9 @@ from lovage import predictions
 from lovage.async_resources import AsyncFiles, AsyncKeys, AsyncModels, AsyncWebhooks
 from lovage.async_sessions import AsyncSessions
 from lovage.client import Client
-from lovage.connection import as_answer, fields_of, http_options, unreachable
+from lovage.connection import as_answer, fields_of, http_options, stream_request, unreachable
 from lovage.errors import LovageError, Unreachable
-from lovage.flow import Flow, Pause, Request, Step, send
+from lovage.flow import TRIES, Flow, Pause, Request, Step, send
 from lovage.progress import ignore, progress_bar
 from lovage.streams import StreamReader
 from lovage.values import Event, Prediction
@@ -29,9 +29,21 @@ T = TypeVar("T")
 class AsyncClient:
     """As Client, for one loop."""
 
-    def __init__(self, url: str = "", token: str = "", *, timeout: float = 60.0, verify: Any = True) -> None:
+    def __init__(
+        self,
+        url: str = "",
+        token: str = "",
+        *,
+        timeout: float = 60.0,
+        verify: Any = True,
+        tries: int = TRIES,
+    ) -> None:
+        """As Client's."""
+        self._tries = tries
         self._http = httpx.AsyncClient(**http_options(url, token, timeout), verify=verify)
-        self._make_client: Callable[[], Client] = partial(Client, url, token, timeout=timeout, verify=verify)
+        self._make_client: Callable[[], Client] = partial(
+            Client, url, token, timeout=timeout, verify=verify, tries=tries
+        )
         self.models, self.keys, self.files = AsyncModels(self), AsyncKeys(self), AsyncFiles(self)
         self.webhooks, self.sessions = AsyncWebhooks(self), AsyncSessions(self)
 
@@ -69,11 +81,21 @@ class AsyncClient:
         """As Client's."""
         return await self.carry_out(predictions.cancel(prediction_id))
 
+    async def predictions(self, **filters: Any) -> AsyncIterator[Prediction]:
+        """As Client's."""
+        async for row in self.pages("/v1/predictions", filters):
+            yield Prediction.from_json(row)
+
     async def stream(
         self, model: str, values: Mapping[str, Any], **fields: Any
     ) -> AsyncGenerator[Event, None]:
         """As Client's."""
-        prediction = await self.create(model, values, **fields)
+        async with aclosing(self.follow(await self.create(model, values, **fields))) as events:
+            async for event in events:
+                yield event
+
+    async def follow(self, prediction: Prediction) -> AsyncGenerator[Event, None]:
+        """As Client's."""
         reader = StreamReader(prediction)
         while not reader.is_over:
             error: LovageError | None = None
@@ -88,7 +110,8 @@ class AsyncClient:
 
     async def _read_stream(self, reader: StreamReader) -> AsyncGenerator[Event, None]:
         try:
-            async with self._http.stream("GET", reader.url, headers=reader.headers) as answer:
+            answer = await self._http.send(stream_request(self._http, reader), stream=True)
+            async with aclosing(answer):
                 if answer.status_code >= 400:
                     text = (await answer.aread()).decode("utf-8", "replace")
                     reader.check(answer.status_code, answer.headers, text)
@@ -169,6 +192,8 @@ class AsyncClient:
 
     async def _carry_out(self, step: Request | Pause) -> Any:
         if isinstance(step, Pause):
+            if step.error and step.number >= self._tries:
+                raise step.error
             return await asyncio.sleep(step.seconds)
         try:
             return as_answer(await self._http.request(**fields_of(step)))

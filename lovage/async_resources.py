@@ -46,6 +46,19 @@ class AsyncModels:
         """As Models'."""
         return await self._client.carry_out(resources.create_version(name, values))
 
+    async def version(self, name: str, version: str) -> Json:
+        """As Models'."""
+        data: Json = await self._client.request("GET", resources.version_path(name, version))
+        return data
+
+    async def release(self, name: str, version: str) -> Json:
+        """As Models'."""
+        return await self._client.carry_out(resources.release(name, version))
+
+    async def check(self, **values: Any) -> Json:
+        """As Models'."""
+        return await self._client.carry_out(resources.check_version(values))
+
     async def push(self, folder: str | Path, name: str, *, progress: bool = False) -> str:
         """As Models'."""
         return await self._client.in_thread(
@@ -107,7 +120,24 @@ class AsyncWebhooks:
 
     async def secret(self) -> str:
         """As Webhooks'."""
-        return str((await self._client.request("GET", "/v1/webhooks/default/secret"))["key"])
+        return str((await self.secrets())["key"])
+
+    async def secrets(self) -> Json:
+        """As Webhooks'."""
+        data: Json = await self._client.request("GET", resources.WEBHOOK_SECRET)
+        return data
+
+    async def rotate_secret(self, overlap_hours: float = 24) -> Json:
+        """As Webhooks'."""
+        return await self._client.carry_out(resources.rotate_secret(overlap_hours))
+
+    def deliveries(self, **filters: Any) -> AsyncIterator[Json]:
+        """As Webhooks'."""
+        return self._client.pages("/v1/webhooks/deliveries", filters)
+
+    async def redeliver(self, prediction_id: str, delivery_id: str = "") -> list[str]:
+        """As Webhooks'."""
+        return await self._client.carry_out(resources.redeliver(prediction_id, delivery_id))
 
     async def verify(self, body: bytes | str, headers: Mapping[str, str], secret: str = "") -> dict[str, Any]:
         """As Webhooks'."""

@@ -7,16 +7,16 @@ print(client.run("demo/minilm", {"text": "hello"}))
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from lovage import predictions
-from lovage.connection import as_answer, fields_of, http_options, unreachable
+from lovage.connection import as_answer, fields_of, http_options, stream_request, unreachable
 from lovage.errors import LovageError, Unreachable
 from lovage.files import Files
-from lovage.flow import Flow, Pause, Request, Step, send
+from lovage.flow import TRIES, Flow, Pause, Request, Step, send
 from lovage.keys import Keys
 from lovage.models import Models
 from lovage.progress import ignore, progress_bar
@@ -31,8 +31,18 @@ T = TypeVar("T")
 class Client:
     """May be used by many threads. `url` goes before LOVAGE_URL, `token` (an API key) before LOVAGE_TOKEN."""
 
-    def __init__(self, url: str = "", token: str = "", *, timeout: float = 60.0, verify: Any = True) -> None:
-        """`verify`: as httpx's, for an API with a certificate of its own authority (an ssl.SSLContext)."""
+    def __init__(
+        self,
+        url: str = "",
+        token: str = "",
+        *,
+        timeout: float = 60.0,
+        verify: Any = True,
+        tries: int = TRIES,
+    ) -> None:
+        """`verify`: as httpx's, for an API with a certificate of its own authority (an ssl.SSLContext).
+        `tries`: of a call that may be sent twice, 10 at most."""
+        self._tries = tries
         self._http = httpx.Client(**http_options(url, token, timeout), verify=verify)
         self.models, self.keys, self.files = Models(self), Keys(self), Files(self)
         self.webhooks, self.sessions = Webhooks(self), Sessions(self)
@@ -48,8 +58,8 @@ class Client:
         self._http.close()
 
     def run(self, model: str, values: Mapping[str, Any], **fields: Any) -> Any:
-        """The output. `fields`: of the request's body (timeout, priority, webhook, …). Raises
-        PredictionFailed."""
+        """The output. `fields`: of the request's body (timeout, priority, webhook, …); `strict=True`: a
+        misspelt input is an error. Raises PredictionFailed."""
         return self.predict(model, values, **fields).require_success().output
 
     def predict(self, model: str, values: Mapping[str, Any], **fields: Any) -> Prediction:
@@ -72,10 +82,17 @@ class Client:
         """Stops it; one that has ended is answered as it is."""
         return self.carry_out(predictions.cancel(prediction_id))
 
+    def predictions(self, **filters: Any) -> Iterator[Prediction]:
+        """Yours, newest first. `filters`: status, model, since, … as GET /v1/predictions has them."""
+        return map(Prediction.from_json, self.pages("/v1/predictions", filters))
+
     def stream(self, model: str, values: Mapping[str, Any], **fields: Any) -> Generator[Event, None, None]:
         """Its pieces as they come, over broken connections; the last event is `done`, with the prediction.
         Raises Refused for a model that does not stream."""
-        prediction = self.create(model, values, **fields)
+        yield from self.follow(self.create(model, values, **fields))
+
+    def follow(self, prediction: Prediction) -> Generator[Event, None, None]:
+        """The events of a prediction that there is, as `stream` has them."""
         reader = StreamReader(prediction)
         while not reader.is_over:
             error: LovageError | None = None
@@ -89,7 +106,7 @@ class Client:
 
     def _read_stream(self, reader: StreamReader) -> Generator[Event, None, None]:
         try:
-            with self._http.stream("GET", reader.url, headers=reader.headers) as answer:
+            with closing(self._http.send(stream_request(self._http, reader), stream=True)) as answer:
                 if answer.status_code >= 400:
                     reader.check(answer.status_code, answer.headers, answer.read().decode("utf-8", "replace"))
                 for line in answer.iter_lines():
@@ -155,6 +172,8 @@ class Client:
 
     def _carry_out(self, step: Request | Pause) -> Any:
         if isinstance(step, Pause):
+            if step.error and step.number >= self._tries:
+                raise step.error
             return time.sleep(step.seconds)
         try:
             return as_answer(self._http.request(**fields_of(step)))

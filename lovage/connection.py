@@ -7,6 +7,7 @@ import httpx
 
 from lovage.errors import LovageError, Unreachable
 from lovage.flow import Answer, Request
+from lovage.streams import StreamReader
 
 CONNECT_SECONDS = 5.0
 LOCAL = "http://127.0.0.1:8000"
@@ -14,11 +15,15 @@ Json = dict[str, Any]
 
 
 def http_options(url: str, token: str, timeout: float) -> dict[str, Any]:
-    """Of httpx's client. Raises LovageError for what is no URL."""
+    """Of httpx's client. Raises LovageError, code `wrong_url`, for what is no URL."""
     base = (url or os.environ.get("LOVAGE_URL") or LOCAL).rstrip("/")
     key = token or os.environ.get("LOVAGE_TOKEN") or ""
     if not base.startswith(("http://", "https://")):
         raise LovageError(f"{base}: must begin with http:// or https://", code="wrong_url")
+    try:
+        httpx.URL(base)
+    except httpx.InvalidURL as error:
+        raise LovageError(f"{base}: is not a URL: {error}", code="wrong_url") from None
     return {
         "base_url": base,
         "headers": {"Authorization": f"Bearer {key}"} if key else {},
@@ -58,4 +63,14 @@ def as_answer(answer: httpx.Response) -> Answer:
 
 def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:
     """Of a request without an answer."""
-    return Unreachable(f"{url}: {error or type(error).__name__}", code="unreachable")
+    outcome = Unreachable(f"{url}: {error or type(error).__name__}", code="unreachable")
+    outcome.was_sent = not isinstance(error, httpx.ConnectError)
+    return outcome
+
+
+def stream_request(http: httpx.Client | httpx.AsyncClient, reader: StreamReader) -> httpx.Request:
+    """Of a stream's next connection. The platform says where it is; another host gets no key."""
+    request = http.build_request("GET", reader.url, headers=reader.headers)
+    if request.url.host != http.base_url.host:
+        request.headers.pop("Authorization", None)
+    return request

@@ -20,7 +20,9 @@ class Refused(LovageError):
 
 
 class Unreachable(LovageError):
-    """There was no answer, or it broke off."""
+    """There was no answer, or it broke off. `was_sent` is False where nobody took the connection."""
+
+    was_sent = True
 
 
 class WrongCertificate(LovageError):

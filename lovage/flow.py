@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
 
-from lovage.errors import Refused, Unreachable
+from lovage.errors import LovageError, Refused, Unreachable
 
 T = TypeVar("T")
-TRIES = 5
+TRIES = 5  # of a client by default
+MOST_TRIES = 10
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between tries
 AGAIN = frozenset({408, 429, 502, 503, 504})
 SAFE = frozenset({"GET", "PUT", "DELETE"})
@@ -46,16 +47,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """So many seconds."""
+    """So many seconds. `error`: what the try of this `number` ended in; a client that tries no more raises
+    it instead."""
 
     seconds: float
+    error: LovageError | None = None
+    number: int = 0
 
 
 Step = Request | Pause  # others are carried out by whoever adds them
 Flow: TypeAlias = Generator[Any, Any, T]  # gets a step's outcome, or has its LovageError thrown into it
 
 
-def send(request: Request, tries: int = TRIES) -> Flow[Any]:
+def send(request: Request, tries: int = MOST_TRIES) -> Flow[Any]:
     """The JSON of its answer. What may be sent twice (reads, and creations with an idempotency key) is tried
     again where that may help, after as long as the server says. Raises Refused, Unreachable."""
     may_repeat = request.may_repeat or request.method in SAFE
@@ -63,17 +67,18 @@ def send(request: Request, tries: int = TRIES) -> Flow[Any]:
         is_last = number == tries or not may_repeat
         try:
             answer: Answer = yield request
-        except Unreachable:
+        except Unreachable as broken:
             if is_last:
                 raise
-            yield Pause(pause_before(number))
+            yield Pause(pause_before(number), broken, number)
             continue
-        if answer.status < 400:
+        if answer.status < 300:
             return answer.data
         error = as_error(answer)
         if is_last or answer.status not in AGAIN or error.code == NEVER:
             raise error
-        yield Pause(pause_before(number) if error.retry_after is None else error.retry_after)
+        seconds = pause_before(number) if error.retry_after is None else error.retry_after
+        yield Pause(seconds, error, number)
     raise AssertionError
 
 
@@ -91,7 +96,10 @@ def pause_before(number: int) -> float:
 def as_error(answer: Answer) -> Refused:
     """Of an answer that says no."""
     problem = answer.data if isinstance(answer.data, dict) else {}
-    sentence = str(problem.get("detail") or "").strip() or f"the server answered {answer.status}"
+    detail = problem.get("detail") if isinstance(answer.data, dict) else answer.text
+    sentence = str(detail or "").strip() or f"the server answered {answer.status}"
+    if "\n" not in sentence:
+        sentence = sentence.removeprefix("- ")  # one problem is a sentence, not a list
     code = str(problem.get("code") or f"http_{answer.status}")
     return Refused(sentence, code=code, status=answer.status, retry_after=_seconds(answer.headers))
 

@@ -31,7 +31,7 @@ class Models:
         return data
 
     def create(self, name: str, **values: Any) -> Json:
-        """A model without a version yet (description, visibility, …)."""
+        """A model (description, visibility, …), with its first `version` if that is given."""
         return self._client.carry_out(resources.create_model(name, values))
 
     def delete(self, name: str) -> None:
@@ -45,6 +45,20 @@ class Models:
     def create_version(self, name: str, **values: Any) -> Json:
         """Of source, runtime, task and config."""
         return self._client.carry_out(resources.create_version(name, values))
+
+    def version(self, name: str, version: str) -> Json:
+        """One, by its id or a tag."""
+        data: Json = self._client.request("GET", resources.version_path(name, version))
+        return data
+
+    def release(self, name: str, version: str) -> Json:
+        """Makes a version the one that the model's name means."""
+        return self._client.carry_out(resources.release(name, version))
+
+    def check(self, **values: Any) -> Json:
+        """What registering a version (source, runtime, task, config) would find, and why it would be
+        refused; nothing is registered."""
+        return self._client.carry_out(resources.check_version(values))
 
     def push(self, folder: str | Path, name: str, *, progress: bool = False) -> str:
         """Uploads a folder in parts; what is there already is not sent again, so that a call that broke off

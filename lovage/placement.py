@@ -21,7 +21,8 @@ GONE = ("unavailable", "data_loss", "unreachable")
 class Options:
     """Of a session. `device`, `memory_bytes`: what its worker must have. `task`: what the model must be for.
     The same `affinity` key leads to the same worker while it is healthy. `records`: `async` for speed, see
-    docs/reference/grpc.md. `fallback`: by HTTP where no worker takes calls."""
+    docs/reference/grpc.md. `fallback`: by HTTP where no worker takes calls, unless `device` or
+    `memory_bytes` say what it must be."""
 
     model: str
     device: str = ""
@@ -85,7 +86,8 @@ class Placement:
 
     def _may_fall_back(self, error: LovageError) -> bool:
         is_away = isinstance(error, Unreachable) or error.status in (502, 503, 504)
-        return self.options.fallback and is_away
+        is_anywhere = not self.options.device and not self.options.memory_bytes
+        return self.options.fallback and is_anywhere and is_away
 
     def leave(self, *, exclude: bool = True) -> None:
         """The worker is not called any more."""

@@ -9,9 +9,13 @@ from lovage.values import Prediction
 WAIT_SECONDS = 60  # the longest that one request waits
 
 
-def begin(model: str, values: Mapping[str, Any], *, wait: float = 0, **fields: Any) -> Flow[Prediction]:
+def begin(
+    model: str, values: Mapping[str, Any], *, wait: float = 0, strict: bool = False, **fields: Any
+) -> Flow[Prediction]:
     """Makes one; waits for its end for so many seconds."""
-    headers = {"Prefer": f"wait={int(min(wait, WAIT_SECONDS))}"} if wait >= 1 else {}
+    wishes = [f"wait={int(min(wait, WAIT_SECONDS))}"] if wait >= 1 else []
+    wishes += ["handling=strict"] if strict else []
+    headers = {"Prefer": ", ".join(wishes)} if wishes else {}
     body = {"version": model, "input": dict(values), **fields}
     data = yield from send(create("/v1/predictions", body, headers=headers, seconds=wait + 30))
     return Prediction.from_json(data)

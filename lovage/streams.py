@@ -41,7 +41,7 @@ class StreamReader:
             data: Any = json.loads(text)
         except ValueError:
             data = None
-        error = as_error(Answer(status, data, headers, text))
+        error = as_error(Answer(status, data, headers))
         raise Unreachable(str(error), code=error.code) if status in (429, 502, 503, 504) else error
 
     def feed(self, line: str) -> Event | None:

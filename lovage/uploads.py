@@ -61,9 +61,14 @@ def hash_file(path: Path) -> str:
 
 
 def plan(client: Client, folder: Path, name: str) -> Plan:
-    """Begins the upload, or goes on with the one that there is. Raises ValueError, LovageError."""
+    """As `begin`, of all files of the folder. Raises ValueError, LovageError."""
+    return begin(client, list_files(folder), folder, name)
+
+
+def begin(client: Client, files: list[dict[str, Any]], folder: Path, name: str) -> Plan:
+    """Begins the upload, or goes on with the one that there is. Raises LovageError."""
     address = f"{model_path(name)}/upload"
-    upload = client.request("POST", address, json={"files": list_files(folder)}, may_repeat=True)
+    upload = client.request("POST", address, json={"files": files}, may_repeat=True)
     parts = list_parts(folder, upload, f"{address}/{upload['id']}")
     return Plan(upload["source"], parts, upload["bytes"])
 

@@ -33,6 +33,7 @@ from app.cli import (
     stats,
     top,
 )
+from app.cli.connection import ApiError, stop
 from app.domain.errors import LovageError
 from app.setting_sources import WrongSource
 from app.settings import find
@@ -47,6 +48,13 @@ class Commands(typer.core.TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order of the help page."""
         return [*super().list_commands(ctx), *IMPORTED_LATE]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; a refusal that it does not handle itself ends it with the sentence."""
+        try:
+            return super().invoke(ctx)
+        except ApiError as error:
+            stop(str(error), error.code)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None."""

@@ -6,6 +6,7 @@ password is asked for, and a token made with it.
 
 from collections.abc import Callable
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 
@@ -35,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 def show(as_json: Annotated[bool, JSON] = False) -> None:
     """Show whose key is used, and what it may."""
-    account = Api().call("GET", "/v1/account")
+    account = Api().request("GET", "/v1/account")
     if as_json:
         show_json(account)
         return
@@ -51,7 +52,7 @@ def password(as_json: Annotated[bool, JSON] = False) -> None:
     current = typer.prompt("Current password", hide_input=True, err=True)
     new = typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
     body = {"current_password": current, "new_password": new}
-    api.call("PUT", "/v1/account/password", json=body, headers=_sign_in(api, current))
+    api.request("PUT", "/v1/account/password", json=body, headers=_sign_in(api, current))
     show_outcome({"changed": True}, "password changed", as_json)
 
 
@@ -64,7 +65,7 @@ def sign_out(
     """End all tokens of your account, wherever they are."""
     api = Api()
     headers = _headers_to_manage(api)
-    api.call("POST", "/v1/account/sign-out", json={"revoke_keys": keys}, headers=headers)
+    api.request("POST", "/v1/account/sign-out", json={"revoke_keys": keys}, headers=headers)
     show_outcome({"signed_out": True, "keys_revoked": keys}, "signed out everywhere", as_json)
 
 
@@ -75,15 +76,15 @@ def file_key(
     """Show the key that signs links to your uploaded files."""
     api = Api()
     if rotate:
-        answer = api.call("POST", "/v1/account/file-key/rotate", headers=_headers_to_manage(api))
+        answer = api.request("POST", "/v1/account/file-key/rotate", headers=_headers_to_manage(api))
     else:
-        answer = api.call("GET", "/v1/account/file-key")
+        answer = api.request("GET", "/v1/account/file-key")
     show_outcome(answer, answer["key"], as_json)
 
 
 def secret(as_json: Annotated[bool, JSON] = False) -> None:
     """Show the secret that signs your webhooks, and the one before it while that is valid."""
-    _show_secrets(Api().call("GET", "/v1/webhooks/default/secret"), as_json)
+    _show_secrets(Api().webhooks.secrets(), as_json)
 
 
 def rotate_secret(
@@ -95,7 +96,7 @@ def rotate_secret(
     """Replace the secret that signs your webhooks."""
     api = Api()
     body, headers = {"overlap_hours": overlap_hours}, _headers_to_manage(api)
-    answer = api.call("POST", "/v1/webhooks/default/secret/rotate", json=body, headers=headers)
+    answer = api.request("POST", "/v1/webhooks/default/secret/rotate", json=body, headers=headers)
     _show_secrets(answer, as_json)
 
 
@@ -112,12 +113,14 @@ def _show_secrets(secrets: dict[str, str], as_json: bool) -> None:
 def _headers_to_manage(api: Api) -> dict[str, str]:
     """With which credentials may be changed: none beside the key's own, or those of a token that the password
     gives."""
-    if "admin" in api.call("GET", "/v1/account")["scopes"]:
+    if "admin" in api.request("GET", "/v1/account")["scopes"]:
         return {}
     return _sign_in(api, typer.prompt("Password", hide_input=True, err=True))
 
 
 def _sign_in(api: Api, password: str) -> dict[str, str]:
-    username = api.call("GET", "/v1/account")["username"]
-    answer = api.call("POST", "/v1/auth/token", data={"username": username, "password": password})
+    username = api.request("GET", "/v1/account")["username"]
+    form = urlencode({"username": username, "password": password}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = api.request("POST", "/v1/auth/token", content=form, headers=headers)
     return {"Authorization": f"Bearer {answer['access_token']}"}

@@ -60,7 +60,7 @@ def add(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Create a user with a random password, which is shown this once."""
-    user = Api().call("POST", "/v1/users", json={"username": username, "email": email, "is_admin": admin})
+    user = Api().request("POST", "/v1/users", json={"username": username, "email": email, "is_admin": admin})
     if as_json:
         show_json(user)
         return
@@ -94,7 +94,7 @@ def reset_password(
     username: str, keys: Annotated[bool, REVOKE] = False, as_json: Annotated[bool, JSON] = False
 ) -> None:
     """Give a user a random password, which is shown this once, and end all tokens."""
-    user = Api().call("PUT", f"{_path(username)}/password", json={"revoke_keys": keys})
+    user = Api().request("PUT", f"{_path(username)}/password", json={"revoke_keys": keys})
     show_outcome(user, f"password: {user['password']}", as_json)
 
 
@@ -102,14 +102,14 @@ def sign_out(
     username: str, keys: Annotated[bool, REVOKE] = False, as_json: Annotated[bool, JSON] = False
 ) -> None:
     """End all tokens of a user."""
-    Api().call("POST", f"{_path(username)}/sign-out", json={"revoke_keys": keys})
+    Api().request("POST", f"{_path(username)}/sign-out", json={"revoke_keys": keys})
     outcome = {"username": username, "signed_out": True, "keys_revoked": keys}
     show_outcome(outcome, f"{username} signed out everywhere", as_json)
 
 
 def cancel(username: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Cancel all that a user has waiting and running."""
-    done = Api().call("POST", f"{_path(username)}/cancel")
+    done = Api().request("POST", f"{_path(username)}/cancel")
     if as_json:
         show_json(done)
         return
@@ -133,7 +133,7 @@ def share(
     body = {name: value for name, value in changes.items() if value is not None}
     if not body:
         raise typer.BadParameter("give --weight, --priority or both")
-    user = Api().call("PATCH", _path(username), json=body)
+    user = Api().request("PATCH", _path(username), json=body)
     sentence = f"{username}: weight {user['weight']:g}, highest priority {user['highest_priority']}"
     show_outcome(user, sentence, as_json)
 
@@ -147,7 +147,7 @@ def rm(
     question = f"Delete {username} with all models, files and data of predictions, for good?"
     if not yes:
         typer.confirm(question, abort=True, err=True)
-    Api().call("DELETE", _path(username))
+    Api().request("DELETE", _path(username))
     show_outcome({"deleted": username}, f"{username} deleted", as_json)
 
 
@@ -185,4 +185,4 @@ def _path(username: str) -> str:
 
 
 def _change(username: str, **changes: Any) -> Any:
-    return Api().call("PATCH", _path(username), json=changes)
+    return Api().request("PATCH", _path(username), json=changes)

@@ -45,8 +45,8 @@ def add(
     """Add a backend, and try it out."""
     api = Api()
     values = {"name": name or kind, "kind": kind, "url": url, **_values(key, concurrency, silence, options)}
-    backend = api.call("POST", "/v1/backends", json=values)
-    result = api.call("POST", f"{_path(backend['name'])}/test")
+    backend = api.request("POST", "/v1/backends", json=values)
+    result = api.request("POST", f"{_path(backend['name'])}/test")
     if as_json:
         show_json({**backend, "test": result})
         return
@@ -57,7 +57,7 @@ def add(
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List the backends with their state."""
-    backends = Api().call("GET", "/v1/backends")["results"]
+    backends = Api().request("GET", "/v1/backends")["results"]
     if as_json:
         show_json(backends)
         return
@@ -74,7 +74,7 @@ def ls(as_json: Annotated[bool, JSON] = False) -> None:
 def show(name: Annotated[str, NAME], as_json: Annotated[bool, JSON] = False) -> None:
     """Show a backend, what it serves, and how it does."""
     api = Api()
-    backend, stats = api.call("GET", _path(name)), api.call("GET", f"{_path(name)}/stats")
+    backend, stats = api.request("GET", _path(name)), api.request("GET", f"{_path(name)}/stats")
     if as_json:
         show_json({**backend, "stats": stats})
         return
@@ -105,12 +105,12 @@ def change(
     values = _values(key, concurrency, silence, options) | ({"url": url} if url else {})
     if not values:
         stop("say what to change: --url, --key, --concurrency, --silence or --options", EXIT_USAGE)
-    show_outcome(Api().call("PATCH", _path(name), json=values), f"{name} changed", as_json)
+    show_outcome(Api().request("PATCH", _path(name), json=values), f"{name} changed", as_json)
 
 
 def try_out(name: Annotated[str, NAME], as_json: Annotated[bool, JSON] = False) -> None:
     """Call a backend: does it answer, and what does it serve?"""
-    result = Api().call("POST", f"{_path(name)}/test")
+    result = Api().request("POST", f"{_path(name)}/test")
     if as_json:
         show_json(result)
     else:
@@ -129,7 +129,7 @@ def sync(
     """Register what a backend serves as models."""
     body: dict[str, Any] = {"visibility": "public" if public else "private"}
     body |= ({"owner": owner} if owner else {}) | ({"models": model} if model else {})
-    results = Api().call("POST", f"{_path(name)}/sync", json=body)["results"]
+    results = Api().request("POST", f"{_path(name)}/sync", json=body)["results"]
     if as_json:
         show_json(results)
         return
@@ -146,14 +146,14 @@ def drain(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Give a backend nothing more; what runs there goes on."""
-    backend = Api().call("PATCH", _path(name), json={"draining": not undo})
+    backend = Api().request("PATCH", _path(name), json={"draining": not undo})
     sentence = f"{name} takes predictions again" if undo else f"{name} is draining"
     show_outcome(backend, sentence, as_json)
 
 
 def rm(name: Annotated[str, NAME], as_json: Annotated[bool, JSON] = False) -> None:
     """Remove a backend. Its models stay; their predictions wait until it is there again."""
-    Api().call("DELETE", _path(name))
+    Api().request("DELETE", _path(name))
     show_outcome({"removed": name}, f"{name} removed", as_json)
 
 

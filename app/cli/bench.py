@@ -187,7 +187,7 @@ def apply(
     path = model or result.model.partition(":")[0]
     if path.count("/") != 1:
         stop(f"--model: {path}: must be owner/name", EXIT_USAGE)
-    version = _api(url).call("POST", f"/v1/models/{path}/versions", json=chosen.version)
+    version = _api(url).request("POST", f"/v1/models/{path}/versions", json=chosen.version)
     print(f"{path}:{version['id']}")
     measured = f"{chosen.throughput:.0f}/s with p95 {chosen.p95_ms:.0f} ms at {chosen.at}"
     _say(f"max_batch_size: {chosen.max_batch_size}; measured {measured}")
@@ -224,8 +224,7 @@ def _platform(url: str) -> Platform:
         if state and urlsplit(state.api_url).port == urlsplit(api.url).port and is_own(api.url)
         else None
     )
-    headers = {name: value for name, value in api.client.headers.items() if name == "authorization"}
-    return Platform(Target(api.url, headers), partial(_ask, api), launcher)
+    return Platform(Target(api.url, api.headers), partial(_ask, api), launcher)
 
 
 def _api(url: str) -> Api:
@@ -236,7 +235,7 @@ def _api(url: str) -> Api:
 
 def _ask(api: Api, method: str, path: str, **kwargs: Any) -> Any:
     try:
-        return api.ask(method, path, **kwargs)
+        return api.request(method, path, **kwargs)
     except ApiError as error:
         raise versions.CallFailed(str(error), error.code) from None
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -23,20 +24,16 @@ from app.cli.connection import (
 from app.cli.lookups import find_prediction, name_version
 from app.cli.model_versions import size
 from app.domain.phases import PHASES
-from lovage.connection import unreachable
-from lovage.errors import LovageError, Unreachable
-from lovage.streams import StreamReader
+from lovage.errors import LovageError
 from lovage.values import Event, Prediction
 
 PANEL = "Predictions"
 POLL_SECONDS = 0.4
-STRICT = {"Prefer": "handling=strict"}  # a misspelt input is an error, not a warning
 LONGEST_SHOWN = 2_000
 EXIT_CODES = {"succeeded": 0, "failed": EXIT_FAILED, "canceled": EXIT_CANCELED}
 JSON = typer.Option("--json", help="Print the whole prediction as JSON.")
 ID = Annotated[str, typer.Argument(help="Its id, or the beginning of it.")]
 SECONDS = frozenset(PHASES)  # measures in seconds, beside those that end in `_time`
-TERMINAL = ("succeeded", "failed", "canceled")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -61,23 +58,20 @@ def run(
     api = Api()
     model = name_version(api, model)
     values = inputs.parse(i or [], _schema(api, model))
-    prediction = api.call("POST", "/v1/predictions", json={"version": model, "input": values}, headers=STRICT)
+    prediction = api.create(model, values, strict=True)  # a misspelt input is an error, not a warning
+    is_streamed = stream and "stream" in prediction.data["urls"]
     try:
-        if stream and "stream" in prediction["urls"]:
-            _print_stream(prediction)
-            ended = _follow(api, prediction["id"], quiet=True)
-        else:
-            ended = _follow(api, prediction["id"], quiet=as_json)
+        ended = _print_stream(api, prediction) if is_streamed else _follow(api, prediction.id, quiet=as_json)
     except KeyboardInterrupt:
-        api.call("POST", f"/v1/predictions/{prediction['id']}/cancel")
-        stop(f"canceled {prediction['id']}", EXIT_CANCELED)
-    _finish(ended, as_json, printed=stream and "stream" in prediction["urls"], folder=output)
+        api.cancel(prediction.id)
+        stop(f"canceled {prediction.id}", EXIT_CANCELED)
+    _finish(ended, as_json, printed=is_streamed, folder=output)
 
 
 def get(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
     """Show one prediction as it is now."""
     api = Api()
-    details = api.call("GET", f"/v1/predictions/{find_prediction(api, prediction)}")
+    details = dict(api.get(find_prediction(api, prediction)).data)
     if as_json:
         show_json(details)
     else:
@@ -94,11 +88,10 @@ def watch(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
 def cancel(prediction: ID, as_json: Annotated[bool, JSON] = False) -> None:
     """Cancel a prediction: one that waits never starts, one that runs stops at its next step."""
     api = Api()
-    prediction = find_prediction(api, prediction)
-    details = api.call("POST", f"/v1/predictions/{prediction}/cancel")
-    outcome = "already " + details["status"] if details["status"] in ("succeeded", "failed") else "canceled"
-    state = outcome if details["status"] in TERMINAL else "stopping"
-    show_outcome(details, f"{prediction}: {state}", as_json)
+    canceled = api.cancel(find_prediction(api, prediction))
+    outcome = "already " + canceled.status if canceled.status in ("succeeded", "failed") else "canceled"
+    state = outcome if canceled.has_ended else "stopping"
+    show_outcome(dict(canceled.data), f"{canceled.id}: {state}", as_json)
 
 
 def _schema(api: Api, model: str) -> dict[str, Any]:
@@ -106,8 +99,9 @@ def _schema(api: Api, model: str) -> dict[str, Any]:
     path, _, version = model.partition(":")
     if path.count("/") != 1:
         return {}
-    answer = api.call("GET", f"/v1/models/{path}" + (f"/versions/{version}" if version else ""))
-    details = answer if version else answer.get("latest_version") or {}
+    details = (
+        api.models.version(path, version) if version else api.models.get(path).get("latest_version") or {}
+    )
     schema: dict[str, Any] = (
         details.get("openapi_schema", {}).get("components", {}).get("schemas", {}).get("Input", {})
     )
@@ -120,18 +114,18 @@ def _follow(api: Api, prediction_id: str, *, quiet: bool) -> dict[str, Any]:
     began = time.monotonic()
     with console.status("queued", spinner="dots") as line:
         while True:
-            prediction: dict[str, Any] = api.call("GET", f"/v1/predictions/{prediction_id}")
-            if prediction["status"] in TERMINAL:
+            prediction = api.get(prediction_id)
+            if prediction.has_ended:
                 break
-            line.update(f"{phase(prediction)} · {time.monotonic() - began:.0f} s")
+            line.update(f"{phase(prediction.data)} · {time.monotonic() - began:.0f} s")
             time.sleep(POLL_SECONDS if time.monotonic() - began > 1 else POLL_SECONDS / 4)
     if not quiet and console.is_terminal:
-        seconds = prediction["metrics"].get("total_time", 0)
-        console.print(f"{prediction_id} {prediction['status']} in {seconds:.2f} s", style="dim")
-    return prediction
+        seconds = prediction.metrics.get("total_time", 0)
+        console.print(f"{prediction_id} {prediction.status} in {seconds:.2f} s", style="dim")
+    return dict(prediction.data)
 
 
-def phase(prediction: dict[str, Any]) -> str:
+def phase(prediction: Mapping[str, Any]) -> str:
     """What it is doing, as one line says it."""
     waiting, position = prediction.get("waiting_for") or {}, prediction.get("queue") or {}
     if state := waiting.get("state"):
@@ -147,41 +141,23 @@ def phase(prediction: dict[str, Any]) -> str:
     return f"running · {lines[-1][:60]}" if lines else "loading or running"
 
 
-def _print_stream(prediction: dict[str, Any]) -> None:
-    """Prints chunks as they come, over broken connections; the end is read from the prediction afterwards."""
-    reader = StreamReader(Prediction.from_json(prediction))
+def _print_stream(api: Api, prediction: Prediction) -> dict[str, Any]:
+    """Prints chunks as they come, over broken connections; the prediction as it ended."""
+    ended = prediction
     try:
-        with httpx.Client(timeout=httpx.Timeout(None, connect=5), trust_env=False) as client:
-            while not reader.is_over:
-                broken = _print_events(client, reader)
-                if not reader.is_over:
-                    time.sleep(reader.broke(broken))
-        print()
+        for event in api.follow(prediction):
+            _print_event(event)
+            ended = event.prediction or ended
     except LovageError as error:
         stop(f"the stream broke: {error}", EXIT_UNREACHABLE)
-
-
-def _print_events(client: httpx.Client, reader: StreamReader) -> Unreachable | None:
-    """Of one connection; why it broke. Raises LovageError for a refusal."""
-    try:
-        with client.stream("GET", reader.url, headers=reader.headers) as answer:
-            if answer.status_code >= 400:
-                reader.check(answer.status_code, answer.headers, answer.read().decode("utf-8", "replace"))
-            for line in answer.iter_lines():
-                if event := reader.feed(line):
-                    _print_event(event)
-                if reader.is_over:
-                    break
-    except httpx.TransportError as error:
-        return unreachable(httpx.URL(reader.url), error)
-    except Unreachable as error:
-        return error
-    return None
+    return dict(ended.data)
 
 
 def _print_event(event: Event) -> None:
     if event.kind == "output":
         print(screen.on_terminal(event.data), end="", flush=True)
+    elif event.kind == "done":
+        print()
     else:
         print()
         print("lovage: the model's process died; the output begins anew:", file=sys.stderr)

@@ -4,21 +4,29 @@ sentence."""
 import ipaddress
 import json
 import sys
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
-import httpx
 import typer
 
 from app.cli import screen
 from app.settings import load_client
+from lovage.client import Client
+from lovage.errors import LovageError, Refused, Unreachable
+from lovage.flow import Flow
+
+T = TypeVar("T")
 
 EXIT_FAILED = 1  # the prediction failed, or the server refused
 EXIT_USAGE = 2
 EXIT_UNREACHABLE = 3
 EXIT_CANCELED = 4
 PAGE = 100  # results of one answer
+ANSWER_SECONDS = 75.0  # more than the platform itself waits for a worker
+UNAUTHORIZED = 401
 JSON = typer.Option("--json", help="Print JSON.")
 
 
@@ -30,17 +38,19 @@ def stop(sentence: str, code: int = EXIT_FAILED) -> NoReturn:
 
 class ApiError(Exception):
     """The platform refused or did not answer; `code` is the command's exit code, `status` the answer's (0:
-    there was none)."""
+    there was none). One that no command handles ends it with its sentence."""
 
     def __init__(self, sentence: str, code: int, status: int = 0) -> None:
         super().__init__(sentence)
         self.code, self.status = code, status
 
 
-class Api:
-    """Calls answer parsed JSON; anything else ends the command."""
+class Api(Client):
+    """The client of docs/reference/sdk.md, with the command line's own ways to find the platform and to say
+    what went wrong: its calls raise ApiError. Sends each call once, as a person waits for it, unless `tries`
+    says otherwise."""
 
-    def __init__(self, url: str = "", token: str = "") -> None:
+    def __init__(self, url: str = "", token: str = "", *, tries: int = 1) -> None:
         """`url` goes before LOVAGE_URL, `token` before LOVAGE_TOKEN."""
         settings = load_client()
         address = (url or settings.lovage_url).rstrip("/")
@@ -52,49 +62,38 @@ class Api:
             token, self._origin = _local_key(self._folder), str(self._folder / "key")
         if not token:
             self._origin = ""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.token = token
         try:
-            self.client = httpx.Client(
-                base_url=self.url, headers=headers, timeout=httpx.Timeout(75, connect=5), trust_env=False
-            )
-        except httpx.InvalidURL as error:
-            stop(f"{self.url}: is not a URL: {error}", EXIT_USAGE)
+            super().__init__(self.url, token, timeout=ANSWER_SECONDS, tries=tries)
+        except LovageError as error:
+            stop(str(error), EXIT_USAGE)
 
-    def call(self, method: str, path: str, **kwargs: Any) -> Any:
-        """The JSON of an answer (None for an empty one)."""
+    @property
+    def headers(self) -> dict[str, str]:
+        """That a program sends which calls the platform in the command's stead."""
+        return {"authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def carry_out(self, flow: Flow[T], do: Callable[[Any], Any] | None = None) -> T:
+        """As Client's. Raises ApiError."""
         try:
-            return self.ask(method, path, **kwargs)
-        except ApiError as error:
-            stop(str(error), error.code)
+            return super().carry_out(flow, do)
+        except Refused as error:
+            raise ApiError(str(error) + self._whose_key(error), EXIT_FAILED, error.status) from None
+        except Unreachable as error:
+            raise self._explain(error) from None
 
     def every(
         self, path: str, params: dict[str, Any] | None = None, *, most: int | None = None
     ) -> list[dict[str, Any]]:
         """The results of page after page, `most` at most."""
-        results: list[dict[str, Any]] = []
-        page = self.call("GET", path, params={**(params or {}), "limit": min(PAGE, most or PAGE)})
-        results += page["results"]
-        while page["next"] and (most is None or len(results) < most):
-            # Its query only: the host is what PUBLIC_URL says, and no other host may get our key.
-            page = self.call("GET", path, params=dict(parse_qsl(urlsplit(page["next"]).query)))
-            results += page["results"]
-        return results[:most]
+        query = {**(params or {}), "limit": min(PAGE, most or PAGE)}
+        return list(islice(self.pages(path, query), most))
 
-    def ask(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Like `call`, for commands that have something to save first. Raises ApiError."""
-        try:
-            answer = self.client.request(method, path, **kwargs)
-        except httpx.ConnectError:
-            raise ApiError(self._unreachable(), EXIT_UNREACHABLE) from None
-        except httpx.HTTPError as error:
-            raise ApiError(f"{self.url}: {error or type(error).__name__}", EXIT_UNREACHABLE) from None
-        if not answer.is_success:
-            raise ApiError(problem(answer) + self._whose_key(answer), EXIT_FAILED, answer.status_code)
-        try:
-            return answer.json() if answer.content else None
-        except ValueError:
+    def _explain(self, error: Unreachable) -> ApiError:
+        if error.code == "not_lovage":
             sentence = f"{self.url} answers, but not as Lovage does. Is it the API's address?"
-            raise ApiError(sentence, EXIT_FAILED, answer.status_code) from None
+            return ApiError(sentence, EXIT_FAILED, error.status)
+        return ApiError(str(error) if error.was_sent else self._unreachable(), EXIT_UNREACHABLE)
 
     def _unreachable(self) -> str:
         sentence = f"{self.url} does not answer. Is it running? `lovage up` starts it."
@@ -105,9 +104,9 @@ class Api:
             )
         return sentence
 
-    def _whose_key(self, answer: httpx.Response) -> str:
+    def _whose_key(self, error: Refused) -> str:
         """Of a refused credential: where it came from."""
-        if answer.status_code != httpx.codes.UNAUTHORIZED:
+        if error.status != UNAUTHORIZED:
             return ""
         return f" (The key is from {self._origin}.)" if self._origin else " (No key: set LOVAGE_TOKEN.)"
 
@@ -119,18 +118,6 @@ def is_own(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # a name, or no URL at all
         return False
-
-
-def problem(answer: httpx.Response) -> str:
-    """The sentence of an error answer."""
-    try:
-        detail = answer.json().get("detail", "")
-    except (ValueError, AttributeError):
-        detail = answer.text[:300]
-    sentence = str(detail).strip()
-    if "\n" not in sentence:
-        sentence = sentence.removeprefix("- ")  # one problem is a sentence, not a list
-    return sentence or f"the server answered {answer.status_code}"
 
 
 def _local_key(data_dir: Path) -> str:

@@ -2,14 +2,16 @@
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, show_outcome, stop
+from app.cli.connection import EXIT_USAGE, JSON, PAGE, Api, show_json, show_outcome, stop
 from app.cli.lookups import find_prediction
+from lovage.errors import LovageError
+from lovage.webhooks import verify
 
 LONGEST_BODY = 20_000_000  # bytes; a webhook of ours has at most 8 million
 LOOK_SECONDS = 0.2  # at whether enough have come
@@ -33,9 +35,8 @@ def ls(
 ) -> None:
     """List deliveries, newest first, each with what its receiver answered last."""
     params = {"failed": "true" if failed else None, "user": user}
-    rows = Api().every(
-        "/v1/webhooks/deliveries", {name: value for name, value in params.items() if value}, most=limit
-    )
+    filters = {name: value for name, value in params.items() if value}
+    rows = list(islice(Api().webhooks.deliveries(**filters, limit=min(PAGE, limit)), limit))
     if as_json:
         show_json(rows)
         return
@@ -61,12 +62,11 @@ def redeliver(
     api = Api()
     if failed == bool(predictions):
         stop("give the ids of predictions, or --failed", EXIT_USAGE)
-    paths = [f"/v1/predictions/{find_prediction(api, each)}/redeliver" for each in predictions or []]
+    chosen = [(find_prediction(api, each), "") for each in predictions or []]
     if failed:
-        rows = api.every("/v1/webhooks/deliveries", {"failed": "true"})
-        given_up = [row for row in rows if row["status"] == "given_up"]
-        paths += [f"/v1/predictions/{row['prediction']}/deliveries/{row['id']}/redeliver" for row in given_up]
-    again = [each for path in paths for each in api.call("POST", path)["redelivered"]]
+        rows = list(api.webhooks.deliveries(failed="true", limit=PAGE))
+        chosen += [(row["prediction"], row["id"]) for row in rows if row["status"] == "given_up"]
+    again = [each for prediction, id in chosen for each in api.webhooks.redeliver(prediction, id)]
     sentence = f"{len(again)} sent again" if again else "nothing to send again"
     show_outcome({"redelivered": again}, sentence, as_json)
 
@@ -77,8 +77,7 @@ def listen(
 ) -> None:
     """Receive webhooks on this machine, verify their signatures and print them. The platform must be allowed
     to call this machine (ALLOW_PRIVATE_ADDRESSES)."""
-    secret = Api().call("GET", "/v1/webhooks/default/secret")["key"]
-    receiver = Receiver(port, secret)
+    receiver = Receiver(port, Api().webhooks.secret())
     print(f"webhook: http://127.0.0.1:{receiver.server_port}/", flush=True)
     while not count or receiver.received < count:
         receiver.handle_request()
@@ -95,7 +94,7 @@ class Receiver(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), Handler)
         except OSError as error:
             stop(f"port {port}: {error.strerror}", EXIT_USAGE)
-        self.webhook = Webhook(secret)
+        self.secret = secret
         self.received = 0
 
 
@@ -114,9 +113,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            shown = line_of(self.server.webhook.verify(body, headers))
+            shown = line_of(verify(self.server.secret, body, headers))
             status = OK
-        except (WebhookVerificationError, ValueError) as error:
+        except LovageError as error:
             shown, status = f"refused: {error}", REFUSED
         self._answer(status)
         print(screen.visible(shown), flush=True)

@@ -57,7 +57,7 @@ def register_all(api: Api, models: "Sequence[ModelEntry]") -> Iterator[tuple[str
 def _register(api: Api, entry: "ModelEntry") -> str:
     """Makes the platform's model what the file says. Raises ApiError."""
     owner, slash, name = entry.name.rpartition("/")
-    owner = owner if slash else api.ask("GET", "/v1/account")["username"]
+    owner = owner if slash else api.request("GET", "/v1/account")["username"]
     path = f"/v1/models/{owner}/{name}"
     version = {"source": entry.source, "config": entry.config}
     version |= {key: value for key, value in (("runtime", entry.runtime), ("task", entry.task)) if value}
@@ -66,21 +66,21 @@ def _register(api: Api, entry: "ModelEntry") -> str:
     before = _find(api, path)
     if before is None:
         body = {"owner": owner, "name": name, "version": version, **facts}
-        return f"{owner}/{name}: registered as {_latest(api.ask('POST', '/v1/models', json=body))}"
+        return f"{owner}/{name}: registered as {_latest(api.request('POST', '/v1/models', json=body))}"
     if any(before[key] != value for key, value in facts.items()):
-        api.ask("PATCH", path, json=facts)
-    registered = str(api.ask("POST", f"{path}/versions", json=version)["id"])
+        api.request("PATCH", path, json=facts)
+    registered = str(api.request("POST", f"{path}/versions", json=version)["id"])
     if registered == _latest(before):
         return f"{owner}/{name}: is {registered} already"
-    if registered != _latest(api.ask("GET", path)):  # a version of before, which the file has gone back to
-        api.ask("POST", f"{path}/versions/{registered}/current")
+    if registered != _latest(api.request("GET", path)):  # one of before, which the file has gone back to
+        api.request("POST", f"{path}/versions/{registered}/current")
     return f"{owner}/{name}: {registered} is its version now"
 
 
 def _find(api: Api, path: str) -> Any:
     """The model, or None. Raises ApiError."""
     try:
-        return api.ask("GET", path)
+        return api.request("GET", path)
     except ApiError as error:
         if error.status != NOT_FOUND:
             raise

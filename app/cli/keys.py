@@ -2,8 +2,7 @@
 makes one."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated
 
 import typer
 
@@ -30,17 +29,14 @@ def create(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Make a key. It is shown this once."""
-    body: dict[str, Any] = {"name": name, "scopes": scope or ["predict"]}
-    if days is not None:
-        body["expires_at"] = (datetime.now(UTC) + timedelta(days=days)).isoformat()
-    created = Api().call("POST", "/v1/keys", json=body)
+    end = None if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    created = Api().keys.create(name, scope or ["predict"], end)
     show_outcome(created, created["key"], as_json)
 
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List your keys; the keys themselves are not kept."""
-    answer = Api().call("GET", "/v1/keys")
-    rows = answer["results"] if isinstance(answer, dict) else answer
+    rows = Api().keys.list()
     if as_json:
         show_json(rows)
         return
@@ -57,12 +53,10 @@ def rm(
 ) -> None:
     """Revoke a key."""
     api = Api()
-    answer = api.call("GET", "/v1/keys")
-    rows = answer["results"] if isinstance(answer, dict) else answer
-    chosen = [row for row in rows if key in (row["id"], row["name"])]
+    chosen = [row for row in api.keys.list() if key in (row["id"], row["name"])]
     if len(chosen) > 1:
         ids = ", ".join(row["id"] for row in chosen)
         stop(f"{key}: {len(chosen)} keys have this name: give an id ({ids})", EXIT_USAGE)
     key_id = chosen[0]["id"] if chosen else key
-    api.call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+    api.keys.delete(key_id)
     show_outcome({"revoked": key_id}, f"{key_id} revoked", as_json)

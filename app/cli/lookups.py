@@ -39,7 +39,7 @@ def find_model(api: Api, model: str) -> tuple[str, str]:
     ("" for the newest)."""
     name, colon, version = model.partition(":")
     if is_name(name):
-        named = api.call("GET", f"/v1/models/{name}")
+        named = api.models.get(name)
         model = f"{named['owner']}/{named['name']}{colon}{version}"
     path, version = split_model(model.removesuffix(f":{LATEST}"))
     return path, _whole_version(api, path, version) if version and HEX.fullmatch(version) else version
@@ -48,7 +48,7 @@ def find_model(api: Api, model: str) -> tuple[str, str]:
 def _whole_version(api: Api, path: str, beginning: str) -> str:
     if len(beginning) >= VERSION_LENGTH or beginning in [each["name"] for each in list_tags(api, path)]:
         return beginning
-    rows = api.every(f"/v1/models/{path}/versions")
+    rows = api.models.versions(path)
     ids = [row["id"] for row in rows if row["id"].startswith(beginning)]
     return _only(ids, beginning, f"of the versions of {path}")
 
@@ -56,7 +56,7 @@ def _whole_version(api: Api, path: str, beginning: str) -> str:
 def list_tags(api: Api, path: str) -> list[dict[str, str]]:
     """A model's tags; a platform of the release before has none."""
     try:
-        tags: list[dict[str, str]] = api.ask("GET", f"/v1/models/{path}/tags")["results"]
+        tags: list[dict[str, str]] = api.request("GET", f"/v1/models/{path}/tags")["results"]
     except ApiError:
         return []
     return tags

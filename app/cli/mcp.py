@@ -25,5 +25,5 @@ def serve() -> None:
             raise
         stop(MISSING)
     api = Api()
-    api.call("GET", "/v1/account")  # whatever is wrong is said before an assistant waits for an answer
-    asyncio.run(pass_on(f"{api.url}/mcp", dict(api.client.headers)))
+    api.request("GET", "/v1/account")  # whatever is wrong is said before an assistant waits for an answer
+    asyncio.run(pass_on(f"{api.url}/mcp", api.headers))

@@ -20,12 +20,12 @@ def alias(
     if remove:
         if not name or model:
             stop("--rm: name the alias to remove, and no model", EXIT_USAGE)
-        api.call("DELETE", path)
+        api.request("DELETE", path)
         show_outcome({"removed": name}, f"{name} removed", as_json)
     elif model:
-        _show(api.call("PUT", path, json={"model": model}), as_json)
+        _show(api.request("PUT", path, json={"model": model}), as_json)
     elif name:
-        _show(api.call("GET", path), as_json)
+        _show(api.request("GET", path), as_json)
     else:
         _list(api, as_json)
 
@@ -35,7 +35,7 @@ def _show(answer: dict[str, str], as_json: bool) -> None:
 
 
 def _list(api: Api, as_json: bool) -> None:
-    aliases = api.call("GET", "/v1/model-aliases")["results"]
+    aliases = api.request("GET", "/v1/model-aliases")["results"]
     if as_json:
         show_json(aliases)
         return

@@ -40,8 +40,7 @@ def check(
     """Say what registering would find, and why it would be refused. Nothing is registered; a folder of this
     machine needs no platform."""
     if source.startswith(SCHEMES):
-        body = {"source": source, "runtime": runtime, "task": task}
-        report = Api().call("POST", "/v1/models/check", json=body)
+        report = Api().models.check(source=source, runtime=runtime, task=task)
     else:
         report = asdict(check_folder(Path(source), runtime, task))
     if as_json:
@@ -114,7 +113,7 @@ def show_report_of(api: Api, name: str, version: dict[str, Any], *, sure: bool, 
     """Says what is about to be registered, unless `quiet`; asks when the name stands for a model of another
     runtime."""
     try:
-        report = api.ask("POST", "/v1/models/check", json={**version, "model": name})
+        report = api.models.check(**version, model=name)
     except ApiError as error:
         if error.status in UNKNOWN:
             return
@@ -144,11 +143,11 @@ def versions(
     """List a model's versions, newest first, with their tags; the current one is marked."""
     api = Api()
     path, _ = find_model(api, model)
-    rows = api.every(f"/v1/models/{path}/versions")
+    rows = list(api.models.versions(path))
     if as_json:
         show_json(rows)
         return
-    latest = (api.call("GET", f"/v1/models/{path}")["latest_version"] or {}).get("id")
+    latest = (api.models.get(path)["latest_version"] or {}).get("id")
     tags = list_tags(api, path)
     table = screen.new_table("", "version", "tags", "created", "runtime", "task", "source")
     for row in rows:
@@ -167,5 +166,5 @@ def release(
     path, version = find_model(api, model)
     if not version:
         stop(f"{model}: name the version: {path}:VERSION (lovage models versions {path})", EXIT_USAGE)
-    version_out = api.call("POST", f"/v1/models/{path}/versions/{version}/current")
+    version_out = api.models.release(path, version)
     show_outcome(version_out, f"{path} is {version_out['id']} now", as_json)

@@ -94,17 +94,11 @@ def add(
     version |= {key: value for key, value in {"runtime": runtime, "task": task}.items() if value}
     model_versions.show_report_of(api, f"{owner}/{model}", version, sure=yes, quiet=as_json)
     if _exists(api, owner, model):
-        created = api.call("POST", f"/v1/models/{owner}/{model}/versions", json=version)
+        created = api.models.create_version(f"{owner}/{model}", **version)
     else:
-        values = {
-            "owner": owner,
-            "name": model,
-            "visibility": "public" if public else "private",
-            "version": version,
-        }
-        created = api.call(
-            "POST", "/v1/models", json=values | ({"description": description} if description else {})
-        )["latest_version"]
+        values = {"visibility": "public" if public else "private", "version": version}
+        values |= {"description": description} if description else {}
+        created = api.models.create(f"{owner}/{model}", **values)["latest_version"]
     if as_json:
         show_json(created)
         return
@@ -133,7 +127,7 @@ def push(
 
 def show(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Show a model and its inputs."""
-    details = Api().call("GET", f"/v1/models/{model if is_name(model) else _path(model)}")
+    details = Api().models.get(model if is_name(model) else _path(model))
     if as_json:
         show_json(details)
         return
@@ -219,7 +213,7 @@ def _send_command(
     api: Api, act: str, path: str, version: str, workers: list[str] | None, as_json: bool
 ) -> dict[str, Any]:
     body = {key: value for key, value in {"version": version, "workers": workers}.items() if value}
-    answer: dict[str, Any] = api.call("POST", f"/v1/models/{path}/{act}", json=body)
+    answer: dict[str, Any] = api.request("POST", f"/v1/models/{path}/{act}", json=body)
     if as_json:
         show_json(answer)
     else:
@@ -233,7 +227,7 @@ def _until_loaded(api: Api, address: str) -> str:
     """Polls until a worker has it; how the workers stand to it then."""
     began = time.monotonic()
     while True:
-        serving = api.call("GET", address)["serving"]
+        serving = api.request("GET", address)["serving"]
         is_reported = time.monotonic() - began > REPORT_SECONDS
         if serving["status"] == "loaded":
             return served(serving)
@@ -244,7 +238,7 @@ def _until_loaded(api: Api, address: str) -> str:
 
 def rm(model: str, as_json: Annotated[bool, JSON] = False) -> None:
     """Remove a model. Predictions made with it stay."""
-    Api().call("DELETE", f"/v1/models/{_path(model)}")
+    Api().models.delete(_path(model))
     show_outcome({"removed": model}, f"{model} removed", as_json)
 
 
@@ -260,12 +254,12 @@ def _last_part(source: str) -> str:
 
 def _names(api: Api, name: str) -> tuple[str, str]:
     owner, slash, model = name.partition("/")
-    return (owner, model) if slash else (api.call("GET", "/v1/account")["username"], name)
+    return (owner, model) if slash else (api.request("GET", "/v1/account")["username"], name)
 
 
 def _exists(api: Api, owner: str, model: str) -> bool:
     try:
-        api.ask("GET", f"/v1/models/{owner}/{model}")
+        api.models.get(f"{owner}/{model}")
     except ApiError as error:
         if error.status != NOT_FOUND:
             stop(str(error), error.code)

@@ -68,7 +68,7 @@ def _look(api: Api, filters: dict[str, str], limit: int) -> tuple[list[dict[str,
     params: dict[str, Any] = {**filters, "limit": min(limit, 100)}
     until = time.monotonic() + LOOK_SECONDS
     while True:
-        page = api.call("GET", "/v1/predictions", params=params)
+        page = api.request("GET", "/v1/predictions", params=params)
         rows += page["results"]
         if len(rows) >= limit or not page["next"]:
             return rows[:limit], True
@@ -103,5 +103,5 @@ def requeue(
     """Have anybody's prediction begin again: one that runs is taken from its worker and waits, one that waits
     is published to the workers again."""
     api = Api()
-    details = api.call("POST", f"/v1/predictions/{find_prediction(api, prediction)}/requeue")
+    details = api.request("POST", f"/v1/predictions/{find_prediction(api, prediction)}/requeue")
     show_outcome(details, f"{details['id']}: {details['status']}", as_json)

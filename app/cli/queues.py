@@ -30,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 def ls(as_json: Annotated[bool, JSON] = False) -> None:
     """List the queues: what waits, since when, who reads."""
-    queues = Api().call("GET", "/v1/queues")["results"]
+    queues = Api().request("GET", "/v1/queues")["results"]
     if as_json:
         show_json(queues)
     else:
@@ -58,7 +58,7 @@ def age(seconds: float) -> str:
 
 def pause(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have no worker begin anything that waits in a queue. What runs goes on."""
-    Api().call("POST", f"{_queue_path(queue)}/pause")
+    Api().request("POST", f"{_queue_path(queue)}/pause")
     show_outcome(
         {"queue": queue, "paused": True}, f"{queue} is paused; lovage queue resume {queue} goes on", as_json
     )
@@ -66,7 +66,7 @@ def pause(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
 
 def resume(queue: QUEUE, as_json: Annotated[bool, JSON] = False) -> None:
     """Have the workers of a queue go on."""
-    Api().call("POST", f"{_queue_path(queue)}/resume")
+    Api().request("POST", f"{_queue_path(queue)}/resume")
     show_outcome({"queue": queue, "paused": False}, f"{queue} is read again", as_json)
 
 
@@ -88,7 +88,7 @@ def purge(
     """Cancel everything that waits in a queue. What runs goes on."""
     api = Api()
     if not yes:
-        states = {each["queue"]: each for each in api.call("GET", "/v1/queues")["results"]}
+        states = {each["queue"]: each for each in api.request("GET", "/v1/queues")["results"]}
         count = states[queue]["waiting"] if queue in states else 0
         typer.confirm(f"Cancel the {count} predictions that wait in {queue}?", abort=True, err=True)
     count = _repeat(f"{_queue_path(queue)}/purge")
@@ -98,7 +98,7 @@ def purge(
 def _repeat(path: str, **body: Any) -> int:
     api, count = Api(), 0
     while True:
-        act = api.call("POST", path, **body)
+        act = api.request("POST", path, **body)
         count += int(act["count"])
         if not act["more"]:
             return count
@@ -110,7 +110,7 @@ def _queue_path(queue: str) -> str:
 
 def list_workers(as_json: Annotated[bool, JSON] = False) -> None:
     """List the live workers."""
-    workers = Api().call("GET", "/v1/workers")["results"]
+    workers = Api().request("GET", "/v1/workers")["results"]
     if as_json:
         show_json(workers)
     else:
@@ -139,5 +139,5 @@ def resume_worker(worker: WORKER, as_json: Annotated[bool, JSON] = False) -> Non
 
 
 def _act_on_worker(worker: str, act: str, outcome: str, as_json: bool) -> None:
-    details = Api().call("POST", f"/v1/workers/{quote(worker, safe='')}/{act}")
+    details = Api().request("POST", f"/v1/workers/{quote(worker, safe='')}/{act}")
     show_outcome(details, f"{details['device']}@{details['host']} {outcome}", as_json)

@@ -33,7 +33,7 @@ def route(
     api = Api()
     path, version = find_model(api, model)
     params = {name: value for name, value in {"version": version, "strategy": strategy}.items() if value}
-    routing = api.call("GET", f"/v1/models/{path}/routing", params=params)
+    routing = api.request("GET", f"/v1/models/{path}/routing", params=params)
     if as_json:
         show_json(routing)
         return
@@ -50,7 +50,7 @@ def route(
 
 def _backends(api: Api, model: str) -> Table:
     """The backends of a version, with their scores."""
-    selection = api.call("GET", "/v1/backends/select", params={"model": model})
+    selection = api.request("GET", "/v1/backends/select", params={"model": model})
     table = screen.new_table("backend", "model there", "state", "score", f"by {selection['strategy']}")
     for each in selection["candidates"]:
         score = "" if each["score"] is None else f"{each['score']:.3g}"
@@ -60,7 +60,7 @@ def _backends(api: Api, model: str) -> Table:
 
 def fleet(as_json: Annotated[bool, JSON] = False) -> None:
     """Show the live workers and the models on them, unhealthy ones with the reason. For administrators."""
-    workers = Api().call("GET", "/status")["workers"]
+    workers = Api().request("GET", "/status")["workers"]
     if workers is None:
         stop("only administrators may see the workers")
     if as_json:

@@ -27,11 +27,11 @@ def stats(
     api = Api()
     name, version = find_model(api, model)
     if not version:
-        latest = api.call("GET", f"/v1/models/{name}")["latest_version"]
+        latest = api.models.get(name)["latest_version"]
         if latest is None:
             stop(f"{name} has no versions yet")
         version = latest["id"]
-    summary = api.call("GET", f"/v1/models/{name}/versions/{version}/stats", params={"window": window})
+    summary = api.request("GET", f"/v1/models/{name}/versions/{version}/stats", params={"window": window})
     if as_json:
         show_json(summary)
     else:

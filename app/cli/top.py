@@ -37,9 +37,9 @@ class Picture:
 def take_picture(api: Api) -> Picture:
     """Three calls."""
     return Picture(
-        api.call("GET", "/status"),
-        api.call("GET", "/v1/queues")["results"],
-        api.call("GET", "/v1/statistics", params={"window": "15m"})["points"],
+        api.request("GET", "/status"),
+        api.request("GET", "/v1/queues")["results"],
+        api.request("GET", "/v1/statistics", params={"window": "15m"})["points"],
     )
 
 

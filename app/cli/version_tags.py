@@ -24,19 +24,19 @@ def tag(
     if remove:
         if not name or version:
             stop(f"--rm: name the model and the tag: lovage models tag {path} TAG --rm", EXIT_USAGE)
-        api.call("DELETE", address)
+        api.request("DELETE", address)
         show_outcome({"removed": name}, f"{path}:{name} removed", as_json)
     elif name:
         if not version:
             stop(f"{model}: name the version: {path}:VERSION (lovage models versions {path})", EXIT_USAGE)
-        put = api.call("PUT", address, json={"version": version})
+        put = api.request("PUT", address, json={"version": version})
         show_outcome(put, f"{path}:{put['name']} is {put['version']} now", as_json)
     else:
         _list(api, path, version, as_json)
 
 
 def _list(api: Api, path: str, version: str, as_json: bool) -> None:
-    tags = api.call("GET", f"/v1/models/{path}/tags")["results"]
+    tags = api.request("GET", f"/v1/models/{path}/tags")["results"]
     tags = [each for each in tags if version in ("", each["version"])]
     if as_json:
         show_json(tags)

@@ -36,7 +36,7 @@ class Requirements:
         return [candidate for candidate in candidates if is_able(placement, candidate.worker)]
 
     @property
-    def of_workers(self) -> str:
+    def worker_wishes(self) -> str:
         """In words; "" for nothing."""
         memory = f"{gigabytes(self.memory_bytes)} of memory" if self.memory_bytes else ""
         return ", ".join(filter(None, (self.device, memory)))

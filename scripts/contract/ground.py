@@ -84,6 +84,7 @@ def https_before(api_url: str, certificate: CertificateFiles) -> Iterator[str]:
     context.load_cert_chain(certificate.certificate, certificate.key)
     host, _, port = api_url.removeprefix("http://").rpartition(":")
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: None)  # a handshake that a case has refused
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     serve = partial(_pass_on, host, int(port))

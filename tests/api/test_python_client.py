@@ -28,6 +28,19 @@ def test_a_model_is_run_its_output_streamed_and_inputs_are_batched(client, ada, 
     assert failed.value.prediction.status == "failed"
 
 
+def test_predictions_are_listed_and_followed_and_a_misspelt_input_is_refused_if_wished(
+    client, ada, worker
+) -> None:
+    ada.model("echo", runtime="echo")
+    made = client.create("ada/echo", {"text": "ab", "chunks": 2})
+    assert [event.data for event in client.follow(made)] == ["ab", "ab", None]
+    assert client.run("ada/echo", {"text": "a", "txet": "b"}) == "a"
+    assert [each.status for each in client.predictions(model="ada/echo", limit=1)] == ["succeeded"] * 2
+    assert list(client.predictions(status="failed")) == []
+    with pytest.raises(Refused, match="txet"):
+        client.create("ada/echo", {"text": "a", "txet": "b"}, strict=True)
+
+
 def test_without_a_worker_for_direct_calls_a_session_goes_over_http(client, ada, worker) -> None:
     ada.model("echo", runtime="echo")
     with client.sessions.open("ada/echo") as session:
@@ -47,6 +60,14 @@ def test_models_and_files_have_their_methods_and_refusals_their_code(client, tmp
     version = client.models.create_version("ada/echo", source="none", runtime="echo")
     assert [each["id"] for each in client.models.versions("ada/echo")] == [version["id"]]
     assert client.models.get("ada/echo")["latest_version"]["id"] == version["id"]
+    assert client.models.version("ada/echo", version["id"])["id"] == version["id"]
+    second = client.models.create_version(
+        "ada/echo", source="none", runtime="echo", config={"keep_alive": 60}
+    )
+    assert client.models.release("ada/echo", version["id"])["id"] == version["id"]
+    assert client.models.get("ada/echo")["latest_version"]["id"] != second["id"]
+    report = client.models.check(source="none", runtime="echo", model="ada/echo")
+    assert (report["problems"], report["current_version"]) == ([], version["id"])
     path = tmp_path / "a.txt"
     path.write_text("hello")
     file = client.files.upload(path, {"from": "ada"})
@@ -85,6 +106,20 @@ def test_a_delivery_is_verified_by_the_secret(client) -> None:
     with pytest.raises(LovageError) as refused:
         client.webhooks.verify(body + " ", headers)
     assert refused.value.code == "wrong_signature"
+
+
+def test_deliveries_are_listed_and_sent_again_and_the_secret_is_replaced(api, admin, worker) -> None:
+    with Client(api.url, admin.key) as client:
+        admin.model("echo", runtime="echo")
+        receiver = "https://example.com/hook"  # no courier runs here
+        made = client.predict(f"{admin.name}/echo", {"text": "a"}, webhook=receiver)
+        [delivery] = [each for each in client.webhooks.deliveries() if each["prediction"] == made.id]
+        assert delivery["url"] == receiver
+        assert client.webhooks.redeliver(made.id) == [delivery["id"]]
+        before = client.webhooks.secret()
+        secrets = client.webhooks.rotate_secret(overlap_hours=1)
+        assert (secrets["previous_key"], secrets["key"] == before) == (before, False)
+        assert client.webhooks.secrets() == secrets
 
 
 async def test_the_client_for_asyncio_does_the_same(api, ada, worker) -> None:

@@ -94,7 +94,7 @@ def test_the_local_key_is_sent_to_this_machine_only(
     monkeypatch.setenv("LOVAGE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("LOVAGE_URL", variable)
     monkeypatch.delenv("LOVAGE_TOKEN", raising=False)
-    header = Api(argument).client.headers.get("authorization")
+    header = Api(argument).headers.get("authorization")
     assert header == ("Bearer lov_local" if sent else None)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lovage.client import Client
 from lovage.errors import LovageError, Refused, Unreachable
 from lovage.flow import KEY, Answer, Flow, Pause, Request, create, send
 from lovage.placement import Options, Placement
@@ -104,3 +105,33 @@ def test_where_no_worker_takes_direct_calls_http_is_used_for_a_while() -> None:
     assert carry_out(placement.place(Connect), [])[1] == [], "nobody is asked again so soon"
     without_grpc = Placement(Options("a/b"))
     assert carry_out(without_grpc.place(Connect), [Answer(201, SESSION, {}), None])[0] is None
+
+
+@pytest.mark.parametrize(("tries", "requests"), [(1, 1), (3, 3)])
+def test_a_client_tries_as_often_as_its_tries_say(tries: int, requests: int) -> None:
+    count = 0
+
+    def busy() -> Flow[Any]:
+        nonlocal count
+        for number in range(1, 9):
+            try:
+                yield Pause(0, Refused("busy", status=503), number)
+            finally:
+                count += 1
+        return "answered"
+
+    with Client("http://127.0.0.1:9", tries=tries) as client, pytest.raises(Refused, match="busy"):
+        client.carry_out(busy())
+    assert count == requests
+
+
+def test_a_redirection_is_no_success() -> None:
+    with pytest.raises(Refused, match="answered 301"):
+        carry_out(send(Request("GET", "/v1/models")), [Answer(301, None, {})])
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "localhost:8000"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(LovageError, match=r"URL|http://") as refused:
+        Client(url)
+    assert refused.value.code == "wrong_url"

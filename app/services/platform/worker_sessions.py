@@ -54,7 +54,7 @@ class WorkerSessions:
         key = f"{caller.user_id}\x00{affinity}" if affinity else ""
         worker = choose_worker(requirements.select(candidates), key, exclude)
         if worker is None:
-            wishes = requirements.of_workers if choose_worker(candidates) else ""
+            wishes = requirements.worker_wishes if choose_worker(candidates) else ""
             raise Unavailable(UNMET.format(wishes) if wishes else NOBODY, retry_after=RETRY_SECONDS)
         grant = replace(self._grant(caller, version, worker), records_later=records_later)
         return WorkerSession(worker.address, worker.tls, worker.certificate, self._signer.issue(grant), grant)

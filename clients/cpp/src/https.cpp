@@ -14,7 +14,6 @@ namespace lovage {
 namespace {
 
 constexpr long kConnectSeconds = 10;
-constexpr double kMilliseconds = 1000.0;
 
 struct CurlEnd {
   void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
@@ -75,7 +74,11 @@ HttpAnswer post_json(const std::string& url, const std::string& token, const std
   Headers headers(curl_slist_append(nullptr, "Content-Type: application/json"));
   if (!token.empty()) curl_slist_append(headers.get(), ("Authorization: Bearer " + token).c_str());
   curl_easy_setopt(handle.get(), CURLOPT_URL, url.c_str());
+#if LIBCURL_VERSION_NUM >= 0x075500
+  curl_easy_setopt(handle.get(), CURLOPT_PROTOCOLS_STR, "http,https");
+#else
   curl_easy_setopt(handle.get(), CURLOPT_PROTOCOLS, static_cast<long>(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
   curl_easy_setopt(handle.get(), CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(handle.get(), CURLOPT_POSTFIELDSIZE, static_cast<long>(body.size()));
   curl_easy_setopt(handle.get(), CURLOPT_POSTFIELDS, body.c_str());

@@ -7,6 +7,8 @@
 
 namespace lovage {
 
+inline constexpr double kMilliseconds = 1000.0;  // of a second
+
 struct HttpAnswer {
   long status = 0;
   std::string body;

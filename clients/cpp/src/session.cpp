@@ -14,7 +14,6 @@ namespace {
 using nlohmann::json;
 namespace v1 = ::lovage::v1;
 
-constexpr double kMilliseconds = 1000.0;
 constexpr double kHandshakeSeconds = 10.0;
 
 json parse(const std::string& text) { return text.empty() ? json(nullptr) : json::parse(text, nullptr, false); }

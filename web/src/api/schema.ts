@@ -7625,6 +7625,12 @@ export interface components {
              * @default 0
              */
             memory_bytes: number;
+            /**
+             * Task
+             * @description What the model must be for; refused where it isn't.
+             * @default
+             */
+            task: string;
         };
         /**
          * RerankIn
@@ -8519,7 +8525,8 @@ export interface components {
             /**
              * @default {
              *       "device": "",
-             *       "memory_bytes": 0
+             *       "memory_bytes": 0,
+             *       "task": ""
              *     }
              */
             requirements: components["schemas"]["RequirementsIn"];
