@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from real_browser import Watched, ended, needs_chromium
 
 from app.runtimes.demo import shipped_folder
-from scripts.bench.web_app import Trace, insert_many, traced
+from scripts.bench.web_app import Trace, form_seconds, insert_many, traced
 
 pytestmark = [
     needs_chromium,
@@ -370,12 +370,8 @@ def test_the_first_view_of_the_playground_is_there_within_a_second(
     times = []
     for _ in range(3):
         page = context_of().new_page()
-        page.goto(f"{platform.url}/models/demo/words")
-        run_button(page).wait_for()
-        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        html = page.evaluate("performance.getEntriesByType('navigation')[0].responseEnd")
-        shown = page.evaluate("performance.now()")
-        times.append(shown - html)
-        print(f"first paint {paint - html:.0f} ms, form {shown - html:.0f} ms after the HTML")
+        form, paint = form_seconds(page, f"{platform.url}/models/demo/words")
+        print(f"after the HTML: first paint {paint * 1_000:.0f} ms, form {form * 1_000:.0f} ms")
+        times.append(form)
         page.close()
-    assert min(times) <= 1_000
+    assert 0 < min(times) <= 1

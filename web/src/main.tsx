@@ -7,7 +7,6 @@ import {
   RouterProvider,
   redirect,
 } from "@tanstack/react-router";
-import { Tooltip } from "radix-ui";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiProblem, BASE_PATH } from "./api/client";
@@ -17,6 +16,7 @@ import { PageError, pageOf, placed } from "./app/page-files";
 import { type Session, sessionQuery } from "./app/session";
 import { Shell } from "./app/shell";
 import { startTheme } from "./app/theme";
+import { Tips } from "./ui/tips";
 import "./app.css";
 import type { AdminTab } from "./pages/admin";
 import type { ModelSearch, ModelTab } from "./pages/model";
@@ -274,9 +274,8 @@ if (place)
   createRoot(place).render(
     <StrictMode>
       <QueryClientProvider client={client}>
-        <Tooltip.Provider delayDuration={300}>
-          <RouterProvider router={router} />
-        </Tooltip.Provider>
+        <RouterProvider router={router} />
+        <Tips />
       </QueryClientProvider>
     </StrictMode>,
   );

@@ -11,25 +11,21 @@ import {
   FileBox,
   House,
   KeyRound,
-  LogOut,
   Menu,
-  Monitor,
-  Moon,
   Server,
   Settings,
   ShieldCheck,
-  Sun,
   Webhook,
   WifiOff,
   X,
 } from "lucide-react";
-import { DropdownMenu } from "radix-ui";
 import { type ComponentType, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { ApiProblem, BASE_PATH } from "../api/client";
 import { buttonClass, IconButton } from "../ui/basics";
-import { Toasts } from "../ui/toasts";
-import { type Session, sessionQuery, useSignOut } from "./session";
-import { type Choice, chooseTheme, themeChoice } from "./theme";
+import { Toasts, toastError } from "../ui/toasts";
+import { AccountButton } from "./account-button";
+import type { AccountMenu } from "./account-menu";
+import { type Session, sessionQuery } from "./session";
 
 interface Place {
   to: string;
@@ -128,18 +124,18 @@ function Navigation({ session, onPick }: { session: Session | undefined; onPick?
   );
 }
 
-const THEMES: [Choice, string, ComponentType<{ className?: string }>][] = [
-  ["light", "Light", Sun],
-  ["dark", "Dark", Moon],
-  ["system", "As the system", Monitor],
-];
+const loadMenu = () => import("./account-menu");
 
+/** Who one is. The menu is a file of its own: it comes when it is wanted. */
 function Person({ session }: { session: Session | undefined }) {
-  const signOut = useSignOut();
-  const [choice, setChoice] = useState(themeChoice);
+  const [Menu, setMenu] = useState<typeof AccountMenu>();
+  const [wanted, setWanted] = useState(false);
   const user = session?.user;
-  const item =
-    "flex min-h-9 w-full items-center gap-2.5 rounded-md px-2.5 text-left outline-none data-[highlighted]:bg-hover";
+  const username = user?.username ?? "";
+  const open = () => {
+    setWanted(true);
+    loadMenu().then((file) => setMenu(() => file.AccountMenu), toastError);
+  };
   return (
     <div className="flex items-center gap-1 border-t p-3">
       {!user && (
@@ -147,63 +143,17 @@ function Person({ session }: { session: Session | undefined }) {
           Sign in
         </Link>
       )}
-      <DropdownMenu.Root modal={false}>
-        <DropdownMenu.Trigger
-          aria-label={user ? undefined : "Appearance"}
-          className={clsx(
-            "flex min-h-10 min-w-0 items-center gap-2.5 rounded-lg px-2 text-left hover:bg-hover",
-            user && "flex-1",
-          )}
-        >
-          {user ? (
-            <>
-              <span
-                aria-hidden
-                className="flex size-7 shrink-0 items-center justify-center rounded-full bg-soft text-[0.85rem] font-semibold uppercase text-on-soft"
-              >
-                {user.username.slice(0, 1)}
-              </span>
-              <span className="min-w-0 flex-1 truncate font-medium">
-                <span className="sr-only">Account of </span>
-                {user.username}
-              </span>
-            </>
-          ) : (
-            <Sun className="size-4 text-muted" />
-          )}
-        </DropdownMenu.Trigger>
-        <DropdownMenu.Portal>
-          <DropdownMenu.Content
-            side="top"
-            align="start"
-            sideOffset={6}
-            className="card z-40 w-56 p-1.5 shadow-lg"
-          >
-            {THEMES.map(([value, label, Icon]) => (
-              <DropdownMenu.Item
-                key={value}
-                className={item}
-                onSelect={() => {
-                  chooseTheme(value);
-                  setChoice(value);
-                }}
-              >
-                <Icon className="size-4 text-muted" />
-                <span className="flex-1">{label}</span>
-                {choice === value && <span className="text-[0.8rem] text-accent">on</span>}
-              </DropdownMenu.Item>
-            ))}
-            {user && (
-              <>
-                <DropdownMenu.Separator className="my-1 border-t" />
-                <DropdownMenu.Item className={item} onSelect={signOut}>
-                  <LogOut className="size-4 text-muted" /> Sign out
-                </DropdownMenu.Item>
-              </>
-            )}
-          </DropdownMenu.Content>
-        </DropdownMenu.Portal>
-      </DropdownMenu.Root>
+      {Menu ? (
+        <Menu username={username} />
+      ) : (
+        <AccountButton
+          username={username}
+          aria-haspopup="menu"
+          aria-expanded={wanted}
+          onPointerEnter={() => loadMenu().catch(() => undefined)}
+          onClick={open}
+        />
+      )}
     </div>
   );
 }

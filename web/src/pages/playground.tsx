@@ -18,7 +18,7 @@ import {
   isConcatenated,
 } from "../lib/schema-form";
 import { GrowingText } from "../lib/stream";
-import { Button, copyText, ErrorNote, Hint, IconButton } from "../ui/basics";
+import { Button, copyText, ErrorNote, IconButton } from "../ui/basics";
 import { FormField } from "../ui/fields";
 import { FromCode } from "../ui/from-code";
 import { OpenLink, RunView } from "../ui/run-view";
@@ -206,18 +206,23 @@ export function Playground({
           <ErrorNote error={error} />
         </div>
         <div className="sticky bottom-0 flex items-center gap-2 rounded-b-xl border-t bg-surface px-5 py-3">
-          <Hint text="Ctrl + Enter">
-            <Button type="submit" tone="primary" busy={busy} className="flex-1 sm:flex-none sm:px-6">
-              <Play className="size-4" aria-hidden /> Run
-            </Button>
-          </Hint>
+          <Button
+            type="submit"
+            tone="primary"
+            busy={busy}
+            tip="Ctrl + Enter"
+            className="flex-1 sm:flex-none sm:px-6"
+          >
+            <Play className="size-4" aria-hidden /> Run
+          </Button>
           {search.run && (
-            <Hint text="Keep the run that is shown, and run this input beside it">
-              <Button onClick={() => run("beside")} disabled={busy}>
-                <Columns2 className="size-4" aria-hidden /> <span className="hidden sm:inline">Run</span>{" "}
-                beside
-              </Button>
-            </Hint>
+            <Button
+              onClick={() => run("beside")}
+              disabled={busy}
+              tip="Keep the run that is shown, and run this input beside it"
+            >
+              <Columns2 className="size-4" aria-hidden /> <span className="hidden sm:inline">Run</span> beside
+            </Button>
           )}
         </div>
       </form>

@@ -1,7 +1,6 @@
 /** The small parts of every page. */
 import { clsx } from "clsx";
 import { Check, CircleAlert, Copy, LoaderCircle, WifiOff } from "lucide-react";
-import { Tooltip } from "radix-ui";
 import {
   type ButtonHTMLAttributes,
   type ComponentProps,
@@ -33,12 +32,15 @@ interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   tone?: Tone;
   small?: boolean;
   busy?: boolean;
+  /** What it does, where its words do not say it. */
+  tip?: string;
 }
 
-export function Button({ tone, small, busy, className, children, ...rest }: ButtonProps) {
+export function Button({ tone, small, busy, tip, className, children, ...rest }: ButtonProps) {
   return (
     <button
       type="button"
+      data-tip={tip}
       {...rest}
       disabled={rest.disabled || busy}
       className={clsx(buttonClass(tone, small), className)}
@@ -52,34 +54,16 @@ export function Button({ tone, small, busy, className, children, ...rest }: Butt
 /** A button that is an icon; its name is its tooltip. */
 export function IconButton({ name, className, ...rest }: ButtonProps & { name: string }) {
   return (
-    <Hint text={name}>
-      <button
-        type="button"
-        aria-label={name}
-        {...rest}
-        className={clsx(
-          "inline-flex size-9 shrink-0 items-center justify-center rounded-lg text-muted hover:bg-hover hover:text-ink disabled:opacity-50",
-          className,
-        )}
-      />
-    </Hint>
-  );
-}
-
-export function Hint({ text, children }: { text: ReactNode; children: ReactNode }) {
-  return (
-    <Tooltip.Root>
-      <Tooltip.Trigger asChild>{children}</Tooltip.Trigger>
-      <Tooltip.Portal>
-        <Tooltip.Content
-          sideOffset={6}
-          collisionPadding={8}
-          className="z-50 max-w-xs rounded-md bg-ink px-2 py-1 text-[0.8rem] text-bg shadow-lg"
-        >
-          {text}
-        </Tooltip.Content>
-      </Tooltip.Portal>
-    </Tooltip.Root>
+    <button
+      type="button"
+      aria-label={name}
+      data-tip={name}
+      {...rest}
+      className={clsx(
+        "inline-flex size-9 shrink-0 items-center justify-center rounded-lg text-muted hover:bg-hover hover:text-ink disabled:opacity-50",
+        className,
+      )}
+    />
   );
 }
 

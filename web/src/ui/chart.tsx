@@ -12,10 +12,13 @@ export interface Series {
 
 const HEIGHT = 150;
 
-const css = (name: string): string =>
-  getComputedStyle(document.documentElement)
-    .getPropertyValue(name.replace(/^var\(|\)$/g, ""))
-    .trim();
+/** What a color of the style sheet is in this theme: a canvas knows no variables. */
+function drawn(color: string, where: HTMLElement): string {
+  where.style.color = color;
+  const found = getComputedStyle(where).color;
+  where.style.color = "";
+  return found;
+}
 
 export function Chart({
   title,
@@ -43,7 +46,7 @@ export function Chart({
       scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
       axes: [
         {
-          stroke: css("--muted"),
+          stroke: drawn("var(--muted)", element),
           grid: { show: false },
           ticks: { show: false },
           font: "12px Geist",
@@ -51,8 +54,8 @@ export function Chart({
           values: "{HH}:{mm}",
         },
         {
-          stroke: css("--muted"),
-          grid: { stroke: css("--line"), width: 1 },
+          stroke: drawn("var(--muted)", element),
+          grid: { stroke: drawn("var(--line)", element), width: 1 },
           ticks: { show: false },
           font: "12px Geist",
           size: 56,
@@ -64,9 +67,9 @@ export function Chart({
         {},
         ...series.map((each) => ({
           label: each.label,
-          stroke: css(each.color),
+          stroke: drawn(each.color, element),
           width: 1.75,
-          fill: each.fill ? `${css(each.color)}22` : undefined,
+          fill: each.fill ? `color-mix(in srgb, ${drawn(each.color, element)} 13%, transparent)` : undefined,
           points: { show: sparse(each.values), size: 5 },
         })),
       ],

@@ -223,7 +223,9 @@ function Line({ id, described, field, value, fault, onChange }: InnerProps) {
   );
 }
 
-/** As high as its text, within reason. */
+const GROWS = CSS.supports("field-sizing", "content");
+
+/** As high as its text, within reason: by the browser, where it can. */
 export function Area({
   value,
   onChange,
@@ -246,7 +248,7 @@ export function Area({
   // biome-ignore lint/correctness/useExhaustiveDependencies: its height follows its text
   useLayoutEffect(() => {
     const area = ref.current;
-    if (!area) return;
+    if (!area || GROWS) return;
     area.style.height = "auto";
     area.style.height = `${Math.min(most, area.scrollHeight + 2)}px`;
   }, [value, most]);
@@ -255,7 +257,8 @@ export function Area({
       {...rest}
       ref={ref}
       rows={rows}
-      className={clsx("field block resize-y leading-relaxed", rest.className)}
+      className={clsx("field field-sizing-content block resize-y leading-relaxed", rest.className)}
+      style={GROWS ? { minHeight: `calc(${rows}lh + 1.2rem)`, maxHeight: most } : undefined}
       value={value}
       onChange={(event) => onChange(event.target.value)}
     />

@@ -1,6 +1,5 @@
 import { clsx } from "clsx";
-import { Tabs as Parts } from "radix-ui";
-import { type ReactNode, useEffect, useRef } from "react";
+import { type KeyboardEvent, type ReactNode, useEffect, useId, useRef } from "react";
 
 export interface Tab<T extends string> {
   value: T;
@@ -8,7 +7,9 @@ export interface Tab<T extends string> {
   content: ReactNode;
 }
 
-/** Tabs whose choice the caller keeps, mostly in the address. */
+const STEPS: Record<string, number> = { ArrowRight: 1, ArrowLeft: -1 };
+
+/** Tabs whose choice the caller keeps, mostly in the address. Arrow keys, Home and End go from tab to tab. */
 export function Tabs<T extends string>({
   value,
   onChange,
@@ -22,38 +23,68 @@ export function Tabs<T extends string>({
   label: string;
   className?: string;
 }) {
+  const id = useId();
   const list = useRef<HTMLDivElement>(null);
+  const shown = tabs.find((tab) => tab.value === value) ?? (tabs[0] as Tab<T>);
   useEffect(() => {
     const active = list.current?.querySelector<HTMLElement>(`[data-value="${CSS.escape(value)}"]`);
     // The row alone is scrolled, never the page.
     if (active && list.current) list.current.scrollLeft = active.offsetLeft - 48;
   }, [value]);
+  const onKey = (event: KeyboardEvent) => {
+    const at = tabs.indexOf(shown);
+    const to =
+      event.key === "Home"
+        ? 0
+        : event.key === "End"
+          ? tabs.length - 1
+          : event.key in STEPS
+            ? (at + (STEPS[event.key] ?? 0) + tabs.length) % tabs.length
+            : -1;
+    if (to < 0) return;
+    event.preventDefault();
+    list.current?.querySelectorAll<HTMLElement>("[role=tab]")[to]?.focus();
+    onChange((tabs[to] as Tab<T>).value);
+  };
   return (
-    <Parts.Root value={value} onValueChange={(next) => onChange(next as T)} className={className}>
-      <Parts.List
+    <div className={className}>
+      <div
         ref={list}
+        role="tablist"
         aria-label={label}
+        onKeyDown={onKey}
         className="-mx-1 relative flex gap-1 overflow-x-auto overflow-y-hidden border-b px-1"
       >
         {tabs.map((tab) => (
-          <Parts.Trigger
+          <button
             key={tab.value}
-            value={tab.value}
+            type="button"
+            role="tab"
+            id={`${id}-${tab.value}`}
+            aria-selected={tab === shown}
+            aria-controls={tab === shown ? `${id}-shown` : undefined}
+            tabIndex={tab === shown ? 0 : -1}
             data-value={tab.value}
+            onClick={() => onChange(tab.value)}
             className={clsx(
-              "whitespace-nowrap border-b-2 border-transparent px-3 py-2.5 font-medium text-muted hover:text-ink",
-              "data-[state=active]:border-accent data-[state=active]:text-ink",
+              "whitespace-nowrap border-b-2 px-3 py-2.5 font-medium",
+              tab === shown ? "border-accent text-ink" : "border-transparent text-muted hover:text-ink",
             )}
           >
             {tab.label}
-          </Parts.Trigger>
+          </button>
         ))}
-      </Parts.List>
-      {tabs.map((tab) => (
-        <Parts.Content key={tab.value} value={tab.value} className="pt-5" tabIndex={-1}>
-          {tab.content}
-        </Parts.Content>
-      ))}
-    </Parts.Root>
+      </div>
+      <div
+        key={shown.value}
+        role="tabpanel"
+        id={`${id}-shown`}
+        aria-labelledby={`${id}-${shown.value}`}
+        tabIndex={-1}
+        className="pt-5 outline-none"
+      >
+        {shown.content}
+      </div>
+    </div>
   );
 }
