@@ -29,6 +29,7 @@ from app.worker.heartbeat import Heartbeat, Post
 from app.worker.identity import WorkerIdentity
 from app.worker.intake import Intake
 from app.worker.model_preload import ModelPreloader
+from app.worker.namesake import refuse_namesake
 from app.worker.run import Stop
 from app.worker.runner import Runner
 from app.worker.work_engine import WorkEngine
@@ -112,8 +113,10 @@ class AcceleratorWorker:
     direct: DirectServer | None = None
 
     def start(self) -> None:
-        """The engine warms up while the worker registers. Raises WrongStorage before anything has begun."""
+        """The engine warms up while the worker registers. Raises WrongStorage and NameTaken before anything
+        has begun."""
         parts = self.parts
+        refuse_namesake(self.database, self.post.facts.pinned, self.options.dead_after_seconds)
         self.storage_check.start()
         parts.engine.start()
         specs = registry.list_all(list(self.options.runtime_folders))

@@ -177,6 +177,24 @@ def test_a_worker_with_another_storage_refuses_to_start(platform: UpPlatform, tm
     assert "Traceback" not in done.stderr
 
 
+def test_a_second_worker_of_the_same_name_refuses_to_start(platform: UpPlatform) -> None:
+    state = platform.state
+    env = {
+        **os.environ,
+        "DATABASE_URL": state.database_url,
+        "REDIS_URL": state.redis_url,
+        "SECRET_KEY": state.secret_key,
+        "LOVAGE_ENV": "development",
+        "LOVAGE_DATA_DIR": str(platform.folder),
+    }
+    command = [sys.executable, "-m", "app", "worker", "--device", "cpu"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "runs on this machine already, as process" in done.stderr
+    assert "--name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def candidates(client: httpx.Client) -> list[dict[str, object]]:
     found: list[dict[str, object]] = client.get("/v1/models/demo/turns/routing").json()["candidates"]
     return found
