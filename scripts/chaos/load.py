@@ -228,7 +228,7 @@ class Load:
         page, asked = "/v1/predictions", {"created_after": self.began.isoformat()}
         with self.client() as client:
             while page:
-                found = client.get(page, params=asked or None).raise_for_status().json()
+                found = _read_page(client, page, asked)
                 texts.update(one["input"][self.text_input] for one in found["results"])
                 page, asked = found["next"], {}
         self.doubled = texts.total() - len(texts)
@@ -243,6 +243,16 @@ class Load:
                 one.ended = read_whole(client, answer.json())
         except httpx.HTTPError:
             return
+
+
+def _read_page(client: httpx.Client, page: str, asked: dict[str, str]) -> dict[str, Any]:
+    """Of a list; a database that is away, or comes back and has much to do, is given time. Raises
+    httpx.HTTPError."""
+    until = time.monotonic() + GIVE_UP_SECONDS
+    while (answer := client.get(page, params=asked or None)).status_code == 503 and time.monotonic() < until:
+        time.sleep(1)
+    found: dict[str, Any] = answer.raise_for_status().json()
+    return found
 
 
 def read_whole(client: httpx.Client, ended: dict[str, Any]) -> dict[str, Any]:
