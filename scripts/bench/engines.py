@@ -1,7 +1,9 @@
 """`python -m scripts.bench.engines`: MiniLM through the whole path at 128 in flight, by what runs it, as a
 share of torch in 32 bits in process; and how long a load takes where the choice is kept.
 
-The texts and the figure in process are those of the bench `texts`, measured before and after each run.
+The first TEXTS texts of the bench `texts`, and its model in process, measured before and after each run for
+ALONE_SECONDS. All six rows take four minutes on two cores. Each row is printed when it is there, and the
+table holds those that there are when it is interrupted.
 """
 
 import argparse
@@ -9,7 +11,8 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from app.runtimes.demo import demo_minilm_folder
@@ -17,6 +20,8 @@ from scripts.bench.stage import Line, Stage, show, stage
 from scripts.bench.texts import BATCHES, InProcess, texts
 
 IN_FLIGHT = 128
+TEXTS = 1_000
+ALONE_SECONDS = 4.0
 # Versions, with the least share that they are to have.
 CONFIGS: dict[str, tuple[dict[str, Any], str]] = {
     "torch, fp32": ({"engine": "torch", "dtype": "float32"}, ""),
@@ -46,6 +51,7 @@ class Engines:
         for number, name in enumerate(names):
             config = CONFIGS[name][0]
             version = on.model(f"minilm-{number}", folder, "embedding", keep_alive=IDLE_SECONDS, **config)
+            print(f"first load: {name}", file=sys.stderr, flush=True)
             try:
                 on.predict(version, {"text": "x"})
                 self.versions[name] = version
@@ -54,7 +60,7 @@ class Engines:
 
     def rate(self, name: str) -> float:
         """Texts a second."""
-        inputs = [{"text": text} for text in texts()]
+        inputs = [{"text": text} for text in texts()[:TEXTS]]
         seconds, _, predictions = self._on.predict_all(self.versions[name], inputs, IN_FLIGHT)
         return len(predictions) / seconds
 
@@ -84,28 +90,32 @@ class Engines:
         raise RuntimeError(f"{name} was not unloaded for being idle")
 
 
-def measure(runs: int, names: Sequence[str] = tuple(CONFIGS)) -> list[Line]:
-    """The rows of the table."""
+def measure(runs: int, names: Sequence[str] = tuple(CONFIGS)) -> Iterator[Line]:
+    """The rows of the table, each when it has been measured."""
     with stage() as here:
         engines, alone = Engines(here, names), InProcess(os.cpu_count() or 1)
-        best = max(BATCHES, key=alone.rate)
-        lines = []
+        best = max(BATCHES, key=partial(alone.rate_for, 1.0))
         for name in names:
-            bar = CONFIGS[name][1]
             if name in engines.refused:
-                lines.append(Line(f"texts, {name}", "not here", bar, engines.refused[name][-80:]))
-                continue
-            load = engines.load_seconds(name)
-            shares, limits = [], []
-            for _ in range(runs):
-                before = alone.rate(best)
-                rate = engines.rate(name)
-                limits.append(statistics.mean((before, alone.rate(best))))
-                shares.append(rate / limits[-1])
-            value = f"{statistics.median(shares):.2f} ({engines.engine(name)}; load {load:.2f} s)"
-            limit = f"{statistics.median(limits):.0f}/s, fp32, sorted by {best}"
-            lines.append(Line(f"texts, {name}, {IN_FLIGHT} in flight: share", value, bar, limit))
-    return lines
+                yield Line(f"texts, {name}", "not here", CONFIGS[name][1], engines.refused[name][-80:])
+            else:
+                yield row(engines, alone, name, best, runs)
+
+
+def row(engines: Engines, alone: InProcess, name: str, best: int, runs: int) -> Line:
+    """The medians of so many runs of the path; the limit is the model in process in batches of `best`."""
+    load = engines.load_seconds(name)
+    shares, limits = [], []
+    before = alone.rate_for(ALONE_SECONDS, best)
+    for _ in range(runs):
+        rate = engines.rate(name)
+        after = alone.rate_for(ALONE_SECONDS, best)
+        limits.append(statistics.mean((before, after)))
+        shares.append(rate / limits[-1])
+        before = after
+    value = f"{statistics.median(shares):.2f} ({engines.engine(name)}; load {load:.2f} s)"
+    limit = f"{statistics.median(limits):.0f}/s, fp32, sorted by {best}"
+    return Line(f"texts, {name}, {IN_FLIGHT} in flight: share", value, CONFIGS[name][1], limit)
 
 
 def main() -> int:
@@ -113,7 +123,13 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", choices=tuple(CONFIGS), action="append", help="this one; repeatable")
     arguments = parser.parse_args()
-    show(measure(arguments.runs, arguments.only or tuple(CONFIGS)))
+    lines: list[Line] = []
+    try:
+        for line in measure(arguments.runs, arguments.only or tuple(CONFIGS)):
+            print(f"{line.what}: {line.value}", file=sys.stderr, flush=True)
+            lines.append(line)
+    finally:
+        show(lines)
     return 0
 
 

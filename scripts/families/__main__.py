@@ -16,6 +16,7 @@ import transformers as t
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_kind import kind_of
 from app.services.catalogue.sources import SourceReader
+from app.services.catalogue.version_maker import not_inferred
 from scripts.families.answers import answer_of, furthest, input_for, librarys_answer
 from scripts.families.definitions import FAMILIES, Family, build
 
@@ -35,7 +36,7 @@ def row_of(family: Family, root: Path) -> tuple[str, str, str]:
     if family.task:
         kind = ("pipeline", family.task)
     if kind is None or (problems := list_problems(files, *kind)):
-        why = problems[0] if kind else "runtime: cannot be inferred from the files; give one of …"
+        why = problems[0] if kind else f"runtime {not_inferred(files)}"
         return family.net, "", f"refused: {why}"
     how = f"`{kind[0]}`" + (f", {kind[1]}" if kind[1] else "")
     values = input_for(*kind, folder)

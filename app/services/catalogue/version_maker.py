@@ -202,9 +202,7 @@ def _runtime_and_task(
         if inferred is None:
             if inspected.files is not None:
                 check_files(inspected.files, "", "")
-            raise wrong_field(
-                "runtime", _not_inferred(inspected.files) + "; give one of: " + ", ".join(specs)
-            )
+            raise wrong_field("runtime", not_inferred(inspected.files) + "; give one of: " + ", ".join(specs))
         runtime, task = inferred
     elif not task and inferred and inferred[0] == runtime:
         task = inferred[1]
@@ -213,7 +211,7 @@ def _runtime_and_task(
     return runtime, _check_task(specs[runtime], runtime, task)
 
 
-def _not_inferred(files: ModelFiles | None) -> str:
+def not_inferred(files: ModelFiles | None) -> str:
     """Why, as the end of a sentence."""
     if files and (name := class_of(files)):
         return (
