@@ -15,6 +15,7 @@ from app.services.catalogue.version_maker import check_config
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGE = (Path(__file__).parents[2] / "docs" / "runtimes.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "own-code.md").read_text()
 RUNTIME, PREDICTOR = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 
 
@@ -60,3 +61,22 @@ def test_the_predictor_among_the_examples_sorts_says_how_far_it_is_and_measures(
 def test_the_documented_predictor_runs(tmp_path: Path) -> None:
     (tmp_path / "predictor.py").write_text(PREDICTOR)
     assert outputs(load("python", tmp_path), [{"name": "Ada", "times": 2}], tmp_path) == ["Hello, Ada Ada"]
+
+
+OF_OTHER_FORMATS = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+
+
+def test_the_predictors_for_other_formats_say_what_they_take() -> None:
+    inputs = [list(read_schemas(source)[0]["properties"]) for source in OF_OTHER_FORMATS]
+    assert inputs == [["row"], ["text"], ["text"], ["row"]]
+
+
+def test_the_documented_predictor_of_scikit_learn_answers_as_the_library(tmp_path: Path) -> None:
+    import joblib
+    from sklearn.linear_model import LogisticRegression
+
+    classes = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"])
+    joblib.dump(classes, tmp_path / "model.joblib")
+    (tmp_path / "predictor.py").write_text(OF_OTHER_FORMATS[-1])
+    answers = outputs(load("python", tmp_path), [{"row": [0.5]}, {"row": [2.5]}], tmp_path / "out")
+    assert answers == ["low", "high"]

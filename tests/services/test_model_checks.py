@@ -116,7 +116,7 @@ ROWS: list[tuple[str, list[Change], str]] = [
     (
         "GGUF",
         [remove("model.safetensors"), write("m.gguf", b"GGUF")],
-        "has weights in GGUF, llama.cpp's format: a `python`",
+        "has weights in GGUF, llama.cpp's format: a managed backend serves it",
     ),
     (
         "ONNX",

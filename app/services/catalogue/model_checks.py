@@ -11,7 +11,8 @@ from typing import Any
 from app.services.catalogue.model_files import INDEX, NOT_JSON, PART_CONFIGS, ModelFiles, listed_names
 from app.services.catalogue.model_parts import missing_parts
 
-OTHER_FORMATS = "a `python` folder would run it (docs/runtimes.md, other formats)"
+LLAMA_CPP = "a managed backend serves it with llama.cpp (docs/backends.md)"
+OTHER_FORMATS = "a `python` folder would run it (docs/guides/own-code.md, files of other formats)"
 # Endings of file names, with what such a file is. The first that fits counts.
 FORMATS: tuple[tuple[str, str], ...] = (
     ("saved_model.pb", "a TensorFlow SavedModel"),
@@ -84,6 +85,8 @@ def _formats(files: ModelFiles, runtime: str) -> Iterator[str]:
 
 def _format_of(files: ModelFiles) -> str:
     """What weights there are, where none are safetensors."""
+    if any(name.endswith(".gguf") for name in files.names):
+        return "has weights in GGUF, llama.cpp's format: " + LLAMA_CPP
     if kind := _named_format(files):
         return f"{kind}: {OTHER_FORMATS}"
     if any(name.endswith(TORCH_PICKLES) for name in files.names):
@@ -101,8 +104,6 @@ def _format_of(files: ModelFiles) -> str:
 
 def _named_format(files: ModelFiles) -> str:
     """Formats that are known by more than an ending: theirs are pickles' too, or lie beside some."""
-    if any(name.endswith(".gguf") for name in files.names):
-        return "has weights in GGUF, llama.cpp's format"
     graphs = {name.removesuffix(".xml") for name in files.names if name.endswith(".xml")}
     if any(f"{graph}.bin" in files.names for graph in graphs):
         return "has weights in OpenVINO's format"
