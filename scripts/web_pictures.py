@@ -15,14 +15,14 @@ from scripts.bench.stage import Stage, stage
 from scripts.bench.web_app import Desk, desk
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-SIZE = {"width": 1280, "height": 800}
+WIDTH, HEIGHT = 1280, 800
 SETTLED_MS = 2_500
 SENTENCES = ("The whale was", "A ship that", "The sea and", "In the morning")
 
 
-def take(at: Desk, name: str, path: str, scheme: str = "light") -> None:
+def take(at: Desk, name: str, path: str, scheme: str = "light", height: int = HEIGHT) -> None:
     """One page, once it has all that it shows at first."""
-    page = open_page(at, path, scheme)
+    page = open_page(at, path, scheme, height)
     page.wait_for_timeout(SETTLED_MS)
     save(page, name)
 
@@ -36,8 +36,9 @@ def take_wizard(at: Desk, folder: Path) -> None:
     save(page, "new-model.png")
 
 
-def open_page(at: Desk, path: str, scheme: str = "light") -> Page:
-    context = at.browser.new_context(storage_state=at.state, color_scheme=scheme, viewport=SIZE)  # type: ignore[arg-type]
+def open_page(at: Desk, path: str, scheme: str = "light", height: int = HEIGHT) -> Page:
+    size = {"width": WIDTH, "height": height}
+    context = at.browser.new_context(storage_state=at.state, color_scheme=scheme, viewport=size)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(at.url(path))
     return page
@@ -69,7 +70,7 @@ def main() -> int:
             take_wizard(at, folder)
             time.sleep(60)  # a point of the charts is a minute
             predict_some(on)
-            take(at, "fleet-dark.png", "/fleet?window=1h", "dark")
+            take(at, "fleet-dark.png", "/fleet?window=1h", "dark", height=1_560)  # with the charts at its end
     return 0
 
 

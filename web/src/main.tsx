@@ -7,6 +7,7 @@ import {
   RouterProvider,
   redirect,
 } from "@tanstack/react-router";
+import { MapPinOff } from "lucide-react";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiProblem, BASE_PATH } from "./api/client";
@@ -16,6 +17,7 @@ import { PageError, pageOf, placed } from "./app/page-files";
 import { type Session, sessionQuery } from "./app/session";
 import { Shell } from "./app/shell";
 import { startTheme } from "./app/theme";
+import { buttonClass, Empty } from "./ui/basics";
 import { Tips } from "./ui/tips";
 import "./app.css";
 import type { AdminTab } from "./pages/admin";
@@ -71,7 +73,7 @@ const signIn = createRoute({
   validateSearch: (search): { next?: string } => ({ next: text(search.next) }),
   component: placed(SignInPage, (): { next?: string } => ({ next: signIn.useSearch().next })),
 });
-const shell = createRoute({ getParentRoute: () => root, id: "shell", component: Shell });
+const shell = createRoute({ getParentRoute: () => root, id: "shell", component: () => <Shell /> });
 
 /** Pages of a person. */
 async function needPerson({ location }: { location: { href: string } }): Promise<void> {
@@ -252,14 +254,18 @@ const router = createRouter({
 
 function NotFound() {
   return (
-    <div className="py-16 text-center">
-      <h1 className="text-xl font-semibold">There is nothing at this address</h1>
-      <p className="mt-2 text-muted">
-        <Link to="/" className="font-medium text-accent underline">
-          Go to the first page
-        </Link>
-      </p>
-    </div>
+    <Shell>
+      <h1 className="sr-only">Nothing here</h1>
+      <Empty
+        icon={<MapPinOff className="size-5" />}
+        title="There is nothing at this address"
+        action={
+          <Link to="/" className={buttonClass()}>
+            Go to the first page
+          </Link>
+        }
+      />
+    </Shell>
   );
 }
 

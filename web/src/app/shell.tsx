@@ -19,7 +19,7 @@ import {
   WifiOff,
   X,
 } from "lucide-react";
-import { type ComponentType, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { type ComponentType, type ReactNode, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { ApiProblem, BASE_PATH } from "../api/client";
 import { buttonClass, IconButton } from "../ui/basics";
 import { Toasts, toastError } from "../ui/toasts";
@@ -215,7 +215,7 @@ function OfflineBar() {
   );
 }
 
-export function Shell() {
+export function Shell({ children }: { children?: ReactNode }) {
   const { data: session } = useQuery(sessionQuery);
   const path = useLocation({ select: (location) => location.pathname });
   const busy = useRouterState({ select: (state) => state.isLoading });
@@ -263,7 +263,7 @@ export function Shell() {
             aria-busy={busy}
             className="mx-auto w-full max-w-[84rem] px-4 py-6 outline-none sm:px-6 lg:px-9 lg:py-8"
           >
-            <Outlet />
+            {children ?? <Outlet />}
           </main>
         </div>
       </div>

@@ -96,7 +96,7 @@ function openai(wanted: Wanted, reference: string): Snippet | null {
 export function snippets(wanted: Wanted): Snippet[] {
   const { base, model, input, version, streams } = wanted;
   const reference = version ? `${model}:${version}` : model;
-  const body = JSON.stringify({ version: version ?? model, input }, null, 2);
+  const body = JSON.stringify({ version: version ?? model, input }, null, 2).replaceAll("\n", "\n  ");
   const run = streams
     ? `for event in client.stream("${reference}", input=${python(input, 1)}):\n    print(event, end="")`
     : `print(client.run("${reference}", input=${python(input, 1)}))`;

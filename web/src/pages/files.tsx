@@ -96,7 +96,7 @@ export function FilesPage() {
                   <p className="wrap font-medium">{file.name}</p>
                   <p className="hint">
                     {bytes(file.size)} · {file.content_type} · {ago(file.created_at)}
-                    {file.expires_at && ` · removed ${ago(file.expires_at)}`}
+                    {file.expires_at && ` · removed\u00a0${ago(file.expires_at).replaceAll(" ", "\u00a0")}`}
                   </p>
                 </div>
                 <div className="flex gap-1.5">

@@ -32,11 +32,12 @@ export function Devices({ workers, at }: { workers: Worker[]; at: number }) {
         </Empty>
       </div>
     );
+  const sorted = workers.toSorted((a, b) => Number(isGateway(a)) - Number(isGateway(b)));
   return (
     <section aria-label="Devices">
       <h2 className="mb-3 text-lg font-semibold">Devices</h2>
-      <div className={clsx("grid gap-4", workers.length > 1 && "xl:grid-cols-2")}>
-        {workers.map((worker) => (
+      <div className={clsx("grid items-start gap-4", workers.length > 1 && "xl:grid-cols-2")}>
+        {sorted.map((worker) => (
           <Device key={worker.id} worker={worker} at={at} />
         ))}
       </div>
@@ -45,6 +46,9 @@ export function Devices({ workers, at }: { workers: Worker[]; at: number }) {
 }
 
 const SILENT_SECONDS = 15;
+
+/** It has no device of its own: it passes predictions on to backends. */
+const isGateway = (worker: Worker): boolean => worker.device_class === "backends";
 
 const STATES: Record<string, BadgeTone> = {
   ready: "green",
@@ -76,7 +80,9 @@ function Device({ worker, at }: { worker: Worker; at: number }) {
             <h3 className="wrap font-semibold">
               {worker.device} <span className="font-normal text-muted">on {worker.host}</span>
             </h3>
-            <p className="hint truncate">{facts.name || worker.device_class}</p>
+            <p className="hint truncate">
+              {isGateway(worker) ? "Gateway" : facts.name || worker.device_class}
+            </p>
           </div>
         </div>
         <div className="flex flex-wrap justify-end gap-1.5">
@@ -99,7 +105,11 @@ function Device({ worker, at }: { worker: Worker; at: number }) {
           ))}
         </ul>
       ) : (
-        <p className="hint mt-4">No model is loaded. The first prediction of one loads it.</p>
+        <p className="hint mt-4">
+          {isGateway(worker)
+            ? "It passes predictions on to backends, and loads nothing itself."
+            : "No model is loaded. The first prediction of one loads it."}
+        </p>
       )}
       <WorkerActions worker={worker} drained={drained} />
     </article>
@@ -125,7 +135,7 @@ function WorkerActions({ worker, drained }: { worker: Worker; drained: boolean }
   });
   return (
     <div className="mt-4 flex flex-wrap gap-2 border-t pt-4">
-      {worker.device_class !== "backends" && (
+      {!isGateway(worker) && (
         <Button small onClick={() => setAsked("load")} aria-label={`Load a model on ${name}`}>
           <Power className="size-3.5" aria-hidden /> Load a model
         </Button>
@@ -283,8 +293,8 @@ function ModelRow({ model, worker }: { model: LoadedModel; worker: string }) {
   const [batch, most] = elsewhere ? [model.in_use, model.limit] : [model.last_batch ?? 0, model.batch_size];
   const share = most ? batch / most : 0;
   return (
-    <li className="flex flex-wrap items-center gap-x-4 gap-y-1.5 py-2.5">
-      <div className="min-w-0 flex-1 basis-48">
+    <li className="grid items-center gap-x-4 gap-y-1.5 py-2.5 sm:grid-cols-[minmax(0,1fr)_auto] sm:gap-y-0.5">
+      <div className="min-w-0">
         <p className="flex flex-wrap items-center gap-2">
           <Link
             to="/models/$owner/$name"
@@ -333,32 +343,32 @@ function ModelRow({ model, worker }: { model: LoadedModel; worker: string }) {
         {model.pace > 0 && (
           <span>{model.pace < 1 ? `${compact(1 / model.pace)}/s` : `${seconds(model.pace)} each`}</span>
         )}
-        {elsewhere || (
-          <span className="flex gap-1.5">
-            <Button
-              small
-              onClick={() => command.mutate(model.pinned ? "unpin" : "pin")}
-              busy={command.isPending && command.variables !== "unload"}
-              aria-label={`${model.pinned ? "Unpin" : "Pin"} ${model.model} on ${worker}`}
-            >
-              {model.pinned ? (
-                <PinOff className="size-3.5" aria-hidden />
-              ) : (
-                <Pin className="size-3.5" aria-hidden />
-              )}
-              {model.pinned ? "Unpin" : "Pin"}
-            </Button>
-            <Button
-              small
-              onClick={() => command.mutate("unload")}
-              busy={command.isPending && command.variables === "unload"}
-              aria-label={`Unload ${model.model} from ${worker}`}
-            >
-              <PowerOff className="size-3.5" aria-hidden /> Unload
-            </Button>
-          </span>
-        )}
       </div>
+      {elsewhere || (
+        <span className="flex gap-1.5 sm:col-start-2 sm:row-span-2 sm:row-start-1">
+          <Button
+            small
+            onClick={() => command.mutate(model.pinned ? "unpin" : "pin")}
+            busy={command.isPending && command.variables !== "unload"}
+            aria-label={`${model.pinned ? "Unpin" : "Pin"} ${model.model} on ${worker}`}
+          >
+            {model.pinned ? (
+              <PinOff className="size-3.5" aria-hidden />
+            ) : (
+              <Pin className="size-3.5" aria-hidden />
+            )}
+            {model.pinned ? "Unpin" : "Pin"}
+          </Button>
+          <Button
+            small
+            onClick={() => command.mutate("unload")}
+            busy={command.isPending && command.variables === "unload"}
+            aria-label={`Unload ${model.model} from ${worker}`}
+          >
+            <PowerOff className="size-3.5" aria-hidden /> Unload
+          </Button>
+        </span>
+      )}
     </li>
   );
 }

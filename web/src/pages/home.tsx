@@ -77,7 +77,8 @@ function PlatformLine() {
   });
   if (!status.data) return null;
   const { live_workers, waiting, running, models_loaded, devices } = status.data;
-  const kinds = Object.entries(devices).map(([kind, n]) => `${n} ${kind}`);
+  // The gateway to backends is a worker, and no device.
+  const kinds = Object.entries(devices).filter(([kind]) => kind !== "backends");
   const figures: [string, string][] = [
     [count(live_workers), live_workers === 1 ? "worker" : "workers"],
     [count(models_loaded), "models loaded"],
@@ -96,7 +97,9 @@ function PlatformLine() {
         </span>
       ))}
       <span className="hint col-span-2 self-center sm:ml-auto">
-        {live_workers ? `on ${kinds.join(", ")}` : "No worker is alive: predictions wait until one is."}
+        {live_workers
+          ? kinds.map(([kind, n]) => `${n} × ${kind}`).join(", ")
+          : "No worker is alive: predictions wait until one is."}
       </span>
     </Link>
   );
@@ -196,19 +199,22 @@ function Recent({ predictions }: { predictions: Prediction[] }) {
           <Link
             to="/p/$id"
             params={{ id: prediction.id }}
-            className="flex flex-wrap items-center gap-x-4 gap-y-1 px-5 py-3 first:rounded-t-xl hover:bg-hover"
+            className="flex items-center gap-x-3 px-4 py-3 first:rounded-t-xl hover:bg-hover sm:gap-x-4 sm:px-5"
           >
             <span className="w-24 shrink-0">
               <StatusBadge status={prediction.status} />
             </span>
-            <span className="min-w-0 flex-1 basis-40">
+            <span className="min-w-0 flex-1">
               <span className="block truncate font-medium">{prediction.model}</span>
               {prediction.status === "failed" && (
                 <span className="block truncate text-[0.87rem] text-danger">{prediction.error}</span>
               )}
             </span>
-            <span className="hint num">{seconds(prediction.metrics.total_time as number | undefined)}</span>
-            <span className="hint num ml-auto w-20 text-right">{ago(prediction.created_at)}</span>
+            <span className="hint num w-20 shrink-0 text-right">
+              <span className="block sm:hidden">{ago(prediction.created_at)}</span>
+              {prediction.metrics.total_time ? seconds(prediction.metrics.total_time as number) : null}
+            </span>
+            <span className="hint num hidden w-20 text-right sm:block">{ago(prediction.created_at)}</span>
           </Link>
         </li>
       ))}

@@ -62,8 +62,8 @@ export function KeysPage() {
               <div className="min-w-0 flex-1 basis-56">
                 <p className="wrap font-medium">{key.name}</p>
                 <p className="hint">
-                  <code className="font-mono">{key.prefix}…</code> · made {ago(key.created_at)} · last used{" "}
-                  {ago(key.last_used_at)}
+                  <code className="font-mono">{key.prefix}…</code> · made {ago(key.created_at)} ·{" "}
+                  {key.last_used_at ? `last used ${ago(key.last_used_at)}` : "never used"}
                   {key.expires_at && ` · ends ${moment(key.expires_at)}`}
                 </p>
               </div>

@@ -1,9 +1,9 @@
 /** A model: playground, API, versions, readme, statistics, and what its owner may do to it. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { History, PackageOpen, Power, PowerOff, RotateCcw, Trash2 } from "lucide-react";
+import { History, PackageOpen, Plus, Power, PowerOff, Trash2 } from "lucide-react";
 import { useState } from "react";
-import { api, call, data } from "../api/client";
+import { ApiProblem, api, call, data } from "../api/client";
 import type { Model, Schema, Version } from "../api/types";
 import { modelQuery, versionQuery } from "../app/models";
 import { type Session, useSession } from "../app/session";
@@ -12,6 +12,7 @@ import { resolve, schemas } from "../lib/schema-form";
 import {
   Badge,
   Button,
+  buttonClass,
   Confirm,
   CopyButton,
   Described,
@@ -148,15 +149,22 @@ function NoModel({
   error: unknown;
   retry: () => void;
 }) {
+  if (!(error instanceof ApiProblem && error.status === 404))
+    return <ErrorNote error={error} retry={retry} />;
   return (
-    <div className="space-y-4">
-      <ErrorNote error={error} retry={retry} />
-      <p className="text-muted">
-        {owner}/{name} is not there, or it is somebody's private model.{" "}
-        <Link to="/models" className="font-medium text-accent underline">
-          All models
-        </Link>
-      </p>
+    <div className="card">
+      <h1 className="sr-only">Model</h1>
+      <Empty
+        icon={<PackageOpen className="size-5" />}
+        title={`There is no model ${owner}/${name}`}
+        action={
+          <Link to="/models" className={buttonClass()}>
+            All models
+          </Link>
+        }
+      >
+        Its name may be misspelled, or it is somebody's private model.
+      </Empty>
     </div>
   );
 }
@@ -261,7 +269,8 @@ function VersionsTab({ model, own }: { model: Model; own: boolean }) {
               <ServingBadge status={version.serving.status} />
             </p>
             <p className="hint wrap mt-0.5">
-              {version.source} · {version.runtime}
+              {version.source !== "none" && `${version.source} · `}
+              {version.runtime}
               {version.task && ` · ${version.task}`} · made {ago(version.created_at)}
               {Object.keys(version.config).length > 0 && ` · ${JSON.stringify(version.config)}`}
             </p>
@@ -292,6 +301,7 @@ function VersionsTab({ model, own }: { model: Model; own: boolean }) {
             : "Make this version the current one?"
         }
         action={asked && asked.created_at < made ? "Roll back" : "Make it current"}
+        keep="Leave it as it is"
         busy={makeCurrent.isPending}
         error={makeCurrent.error}
         onClose={() => setAsked(undefined)}
@@ -603,7 +613,7 @@ export function Serving({ model, version }: { model: Model; version: Version }) 
   return (
     <Section
       title="Where it runs"
-      hint={routing.data ? `Next goes to ${routing.data.queue}, by ${routing.data.strategy}` : undefined}
+      hint={routing.data ? `The next run goes to the queue ${routing.data.queue}` : undefined}
     >
       <ErrorNote error={routing.error} retry={() => routing.refetch()} />
       {routing.isPending && <Loading rows={2} />}
@@ -691,7 +701,7 @@ function NewVersion({ model }: { model: Model }) {
           />
         </label>
         <Button type="submit" busy={add.isPending} disabled={!source.trim()}>
-          <RotateCcw className="size-4" aria-hidden /> Add the version
+          <Plus className="size-4" aria-hidden /> Add the version
         </Button>
       </form>
       <div className="mt-3">

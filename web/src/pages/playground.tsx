@@ -149,7 +149,14 @@ export function Playground({
   const opened = form.advanced.some((field) => input[field.name] !== undefined || faults[field.name]);
 
   return (
-    <div className="grid items-start gap-5 lg:grid-cols-[minmax(0,5fr)_minmax(0,6fr)]">
+    <div
+      className={clsx(
+        "grid items-start gap-5",
+        search.beside
+          ? "lg:grid-cols-[minmax(0,4fr)_minmax(0,7fr)] xl:grid-cols-[20rem_minmax(0,1fr)]"
+          : "lg:grid-cols-[minmax(0,5fr)_minmax(0,6fr)]",
+      )}
+    >
       <form
         ref={box}
         noValidate
@@ -228,7 +235,7 @@ export function Playground({
       </form>
       <div ref={outputs} className="min-w-0 scroll-mt-16 space-y-5">
         {search.run ? (
-          <div className={search.beside ? "grid gap-5 2xl:grid-cols-2" : ""}>
+          <div className={search.beside ? "grid items-start gap-5 xl:grid-cols-2" : ""}>
             <Run
               id={search.run}
               joined={joined}

@@ -2,7 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { clsx } from "clsx";
 import { Send, Webhook } from "lucide-react";
-import { useState } from "react";
+import { type ReactNode, useState } from "react";
 import { api, call, data } from "../api/client";
 import type { Delivery, Json, Prediction } from "../api/types";
 import { ago, moment, seconds } from "../lib/format";
@@ -63,11 +63,13 @@ export function DeliveryView({
   delivery,
   onSend,
   busy,
+  children,
 }: {
   prediction: string;
   delivery: Delivery;
   onSend: () => void;
   busy: boolean;
+  children?: ReactNode;
 }) {
   const tone = delivery.status === "delivered" ? "green" : delivery.status === "pending" ? "amber" : "red";
   return (
@@ -90,30 +92,31 @@ export function DeliveryView({
         <table className="num mt-2 w-full text-left text-[0.87rem]">
           <thead className="text-muted">
             <tr>
-              <th className="font-medium">try</th>
-              <th className="font-medium">answer</th>
-              <th className="font-medium">took</th>
+              <th className="w-36 pr-3 font-medium">try</th>
+              <th className="pr-3 font-medium">answer</th>
+              <th className="text-right font-medium">took</th>
             </tr>
           </thead>
           <tbody>
             {delivery.attempts.map((attempt) => (
               <tr key={attempt.at} className="border-t">
-                <td className="py-1">{moment(attempt.at)}</td>
+                <td className="whitespace-nowrap py-1 pr-3">{moment(attempt.at)}</td>
                 <td
                   className={clsx(
-                    "wrap",
+                    "wrap pr-3",
                     attempt.status_code && attempt.status_code < 300 ? "text-accent" : "text-danger",
                   )}
                 >
                   {attempt.status_code ?? attempt.error}
                 </td>
-                <td>{seconds(attempt.seconds)}</td>
+                <td className="whitespace-nowrap text-right">{seconds(attempt.seconds)}</td>
               </tr>
             ))}
           </tbody>
         </table>
       )}
       <Body prediction={prediction} delivery={delivery.id} />
+      {children}
     </div>
   );
 }

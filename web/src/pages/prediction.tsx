@@ -1,7 +1,7 @@
 /** One prediction: what happened when, what came out, why it failed. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
-import { RotateCcw, SlidersHorizontal, Trash2 } from "lucide-react";
+import { RotateCcw, SearchX, SlidersHorizontal, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { ApiProblem, call } from "../api/client";
 import { type Input, isEnded, type Json, type Prediction } from "../api/types";
@@ -15,6 +15,7 @@ import {
   Code,
   Confirm,
   CopyButton,
+  Empty,
   ErrorNote,
   Facts,
   Loading,
@@ -39,14 +40,28 @@ export function PredictionPage({ id, tab = "output" }: { id: string; tab?: Predi
 
 function Missing({ id, error }: { id: string; error: unknown }) {
   const signedOut = error instanceof ApiProblem && error.status === 401;
+  if (!signedOut && !(error instanceof ApiProblem && error.status === 404))
+    return <ErrorNote error={error} />;
   return (
-    <div className="space-y-4">
-      <ErrorNote error={signedOut ? "Sign in to see this prediction." : error} />
-      {signedOut && (
-        <Link to="/sign-in" search={{ next: `/p/${id}` }} className={buttonClass("primary")}>
-          Sign in
-        </Link>
-      )}
+    <div className="card">
+      <h1 className="sr-only">Prediction</h1>
+      <Empty
+        icon={<SearchX className="size-5" />}
+        title={signedOut ? "Sign in to see this prediction" : "This prediction is not there"}
+        action={
+          signedOut ? (
+            <Link to="/sign-in" search={{ next: `/p/${id}` }} className={buttonClass("primary")}>
+              Sign in
+            </Link>
+          ) : (
+            <Link to="/predictions" className={buttonClass()}>
+              Your predictions
+            </Link>
+          )
+        }
+      >
+        {!signedOut && "Its address may be wrong, or it is somebody else's."}
+      </Empty>
     </div>
   );
 }
@@ -198,31 +213,45 @@ function About({ prediction }: { prediction: Prediction }) {
 
 function InputTab({ prediction }: { prediction: Prediction }) {
   if (!prediction.input) return <p className="text-muted">Its data was removed.</p>;
+  const all = Object.entries(prediction.input as Record<string, Json>);
+  const brief = all.filter(([, value]) => typeof value === "number" || typeof value === "boolean");
   return (
     <dl className="space-y-4">
-      {Object.entries(prediction.input as Record<string, Json>).map(([name, value]) => (
-        <div key={name}>
-          <dt className="label mb-1 flex items-center justify-between">
-            {name}
-            <CopyButton
-              text={typeof value === "string" ? value : JSON.stringify(value)}
-              name={`Copy ${name}`}
-            />
-          </dt>
-          <dd>
-            {typeof value === "object" ? (
-              <JsonTree value={value} />
-            ) : (
-              <Pre
-                name={name}
-                className="wrap max-h-96 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.85rem]"
-              >
-                {String(value)}
-              </Pre>
-            )}
-          </dd>
+      {all
+        .filter((each) => !brief.includes(each))
+        .map(([name, value]) => (
+          <div key={name}>
+            <dt className="label mb-1 flex items-center justify-between">
+              {name}
+              <CopyButton
+                text={typeof value === "string" ? value : JSON.stringify(value)}
+                name={`Copy ${name}`}
+              />
+            </dt>
+            <dd>
+              {typeof value === "object" ? (
+                <JsonTree value={value} />
+              ) : (
+                <Pre
+                  name={name}
+                  className="wrap max-h-96 overflow-auto whitespace-pre-wrap rounded-lg bg-sunken p-3 font-mono text-[0.85rem]"
+                >
+                  {String(value)}
+                </Pre>
+              )}
+            </dd>
+          </div>
+        ))}
+      {brief.length > 0 && (
+        <div className="grid gap-x-8 border-t pt-2 sm:grid-cols-2">
+          {brief.map(([name, value]) => (
+            <div key={name} className="flex justify-between gap-4 border-b py-1.5">
+              <dt className="wrap text-muted">{name}</dt>
+              <dd className="num font-mono text-[0.87rem]">{String(value)}</dd>
+            </div>
+          ))}
         </div>
-      ))}
+      )}
     </dl>
   );
 }

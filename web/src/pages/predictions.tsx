@@ -24,7 +24,17 @@ import { isEnded, type Prediction } from "../api/types";
 import { useLive } from "../app/live";
 import { useSession } from "../app/session";
 import { ago, moment, plural, seconds } from "../lib/format";
-import { Badge, Button, Confirm, Empty, ErrorNote, Loading, PageHeader, StatusBadge } from "../ui/basics";
+import {
+  Badge,
+  Button,
+  Confirm,
+  Empty,
+  ErrorNote,
+  Loading,
+  PageHeader,
+  StatusBadge,
+  StatusIcon,
+} from "../ui/basics";
 import { toast, toastError } from "../ui/toasts";
 import { Filters, isLookedThrough, type PredictionsSearch } from "./predictions-filters";
 
@@ -335,7 +345,7 @@ const COLUMNS: ColumnDef<Prediction>[] = [
       <input
         type="checkbox"
         aria-label="Select all that are shown"
-        className="size-4 accent-[var(--accent)]"
+        className="block size-4 accent-[var(--accent)]"
         checked={table.getIsAllRowsSelected()}
         onChange={table.getToggleAllRowsSelectedHandler()}
       />
@@ -344,14 +354,25 @@ const COLUMNS: ColumnDef<Prediction>[] = [
       <input
         type="checkbox"
         aria-label={`Select ${row.original.id}`}
-        className="size-4 accent-[var(--accent)]"
+        className="block size-4 accent-[var(--accent)]"
         checked={row.getIsSelected()}
         onChange={row.getToggleSelectedHandler()}
         onClick={(event) => event.stopPropagation()}
       />
     ),
   },
-  { id: "status", header: "Status", cell: ({ row }) => <StatusBadge status={row.original.status} /> },
+  {
+    id: "status",
+    header: () => <span className="sr-only sm:not-sr-only">Status</span>,
+    cell: ({ row }) => (
+      <>
+        <StatusIcon status={row.original.status} className="size-5 sm:hidden" />
+        <span className="hidden sm:inline">
+          <StatusBadge status={row.original.status} />
+        </span>
+      </>
+    ),
+  },
   { id: "model", header: "Model", cell: ({ row }) => row.original.model }, // a link: ListRow draws it
   {
     id: "input",
@@ -366,7 +387,10 @@ const COLUMNS: ColumnDef<Prediction>[] = [
     id: "took",
     header: "Took",
     cell: ({ row }) => (
-      <span className="num">{seconds(row.original.metrics.total_time as number | undefined)}</span>
+      <span className="num whitespace-nowrap">
+        {seconds(row.original.metrics.total_time as number | undefined)}
+        <span className="block text-[0.8rem] text-muted sm:hidden">{ago(row.original.created_at)}</span>
+      </span>
     ),
   },
   {
@@ -392,7 +416,7 @@ function brief({ input }: Prediction): string {
 }
 
 const GRID =
-  "grid grid-cols-[1.75rem_6.75rem_minmax(0,1fr)_5rem] sm:grid-cols-[1.75rem_6.75rem_minmax(0,2fr)_minmax(0,3fr)_5rem_5.5rem] items-center gap-x-3 px-4";
+  "grid grid-cols-[1.25rem_1.5rem_minmax(0,1fr)_5rem] sm:grid-cols-[1.75rem_6.75rem_minmax(0,2fr)_minmax(0,3fr)_5rem_5.5rem] items-center gap-x-3 px-4";
 const HIDDEN: Record<string, string> = {
   input: "hidden sm:block",
   made: "hidden sm:block text-right",
@@ -512,9 +536,13 @@ const ListRow = memo(
                 {"user" in row.original && (
                   <span className="font-normal text-muted"> by {String(row.original.user || "nobody")}</span>
                 )}
-                <span className="block truncate text-[0.8rem] font-normal text-muted sm:hidden">
-                  {ago(row.original.created_at)}
-                  {row.original.error && `: ${row.original.error}`}
+                <span
+                  className={clsx(
+                    "block truncate text-[0.8rem] font-normal sm:hidden",
+                    row.original.error ? "text-danger" : "text-muted",
+                  )}
+                >
+                  {row.original.error ?? brief(row.original)}
                 </span>
               </a>
             ) : (

@@ -97,7 +97,7 @@ function Password({ username }: { username: string }) {
       <form ref={form} onSubmit={submit} className="space-y-4">
         <input type="hidden" name="username" autoComplete="username" value={username} />
         <label className="block">
-          <span className="label">The password until now</span>
+          <span className="label">Current password</span>
           <input
             name="current"
             type="password"
@@ -107,7 +107,7 @@ function Password({ username }: { username: string }) {
           />
         </label>
         <label className="block">
-          <span className="label">The new one</span>
+          <span className="label">New password</span>
           <input
             name="new"
             type="password"

@@ -165,9 +165,9 @@ function Totals({ rows, everybody }: { rows: Row[]; everybody: boolean }) {
             <tr>
               {everybody && <th className="pb-1.5 pr-4 text-left font-medium">user</th>}
               <th className="pb-1.5 text-left font-medium">model</th>
-              <th className="pb-1.5 pl-4 font-medium">predictions</th>
-              <th className="pb-1.5 pl-4 font-medium">failed</th>
-              <th className="pb-1.5 pl-4 font-medium">device time</th>
+              <th className="pb-1.5 pl-3 font-medium">predictions</th>
+              <th className="pb-1.5 pl-3 font-medium">failed</th>
+              <th className="whitespace-nowrap pb-1.5 pl-3 font-medium">device time</th>
             </tr>
           </thead>
           <tbody>

@@ -78,7 +78,7 @@ function SecretCard() {
       {secret.data && (
         <div className="space-y-4">
           <div className="flex flex-wrap items-center gap-2">
-            <code className="wrap min-w-0 flex-1 basis-60 rounded-lg border bg-sunken px-3 py-2 font-mono text-[0.87rem]">
+            <code className="min-h-10 w-full truncate rounded-lg sm:w-auto sm:min-w-0 sm:flex-1 border bg-sunken px-3 py-2 font-mono text-[0.87rem]">
               {shown ? secret.data.key : `whsec_${"•".repeat(24)}`}
             </code>
             <Button onClick={() => setShown(!shown)}>
@@ -166,15 +166,15 @@ function Deliveries() {
               delivery={sent}
               onSend={() => send.mutate(sent)}
               busy={send.isPending && send.variables?.id === sent.id}
-            />
-            <Link
-              to="/p/$id"
-              params={{ id: sent.prediction }}
-              search={{ tab: "webhooks" }}
-              className="hint ml-1 underline"
             >
-              its prediction
-            </Link>
+              <Link
+                to="/p/$id"
+                params={{ id: sent.prediction }}
+                className="mt-2 inline-block rounded text-[0.87rem] font-medium text-accent hover:underline"
+              >
+                Open its prediction
+              </Link>
+            </DeliveryView>
           </li>
         ))}
       </ul>

@@ -1,6 +1,16 @@
 /** The small parts of every page. */
 import { clsx } from "clsx";
-import { Check, CircleAlert, Copy, LoaderCircle, WifiOff } from "lucide-react";
+import {
+  Ban,
+  Check,
+  CircleAlert,
+  CircleCheck,
+  CircleX,
+  Clock,
+  Copy,
+  LoaderCircle,
+  WifiOff,
+} from "lucide-react";
 import {
   type ButtonHTMLAttributes,
   type ComponentProps,
@@ -105,6 +115,13 @@ const STATUS_TONES: Record<Status, BadgeTone> = {
   failed: "red",
   canceled: "gray",
 };
+const STATUS_COLORS: Record<Status, string> = {
+  starting: "text-warn",
+  processing: "text-info",
+  succeeded: "text-accent",
+  failed: "text-danger",
+  canceled: "text-faint",
+};
 const STATUS_WORDS: Record<Status, string> = {
   starting: "waiting",
   processing: "running",
@@ -120,6 +137,25 @@ export function StatusBadge({ status }: { status: Status }) {
       <span className={clsx("size-1.5 rounded-full bg-current", moving && "animate-pulse")} aria-hidden />
       {STATUS_WORDS[status]}
     </Badge>
+  );
+}
+
+const STATUS_ICONS = {
+  starting: Clock,
+  processing: LoaderCircle,
+  succeeded: CircleCheck,
+  failed: CircleX,
+  canceled: Ban,
+};
+
+/** Where a badge is too wide: told apart by its form, not by its color alone. */
+export function StatusIcon({ status, className }: { status: Status; className?: string }) {
+  const Icon = STATUS_ICONS[status];
+  return (
+    <span title={STATUS_WORDS[status]} className={clsx("block", className)}>
+      <Icon className={clsx("size-full", STATUS_COLORS[status])} aria-hidden />
+      <span className="sr-only">{STATUS_WORDS[status]}</span>
+    </span>
   );
 }
 
@@ -405,19 +441,19 @@ export function Code({
   wrap?: boolean;
 }) {
   return (
-    <div className={clsx("relative rounded-lg border bg-sunken", className)}>
-      <div className="absolute top-1.5 right-1.5 rounded-lg bg-sunken">
-        <CopyButton text={text} name="Copy the code" />
-      </div>
+    <div className={clsx("flex items-start rounded-lg border bg-sunken", className)}>
       <Pre
         name={language ? `Code, ${language}` : "Code"}
         className={clsx(
-          "overflow-x-auto p-3.5 pr-12 font-mono text-[0.83rem] leading-relaxed",
+          "min-w-0 flex-1 overflow-x-auto p-3.5 pr-0 font-mono text-[0.83rem] leading-relaxed",
           wrap && "wrap whitespace-pre-wrap",
         )}
       >
         {text}
       </Pre>
+      <div className="p-1.5">
+        <CopyButton text={text} name="Copy the code" />
+      </div>
     </div>
   );
 }

@@ -36,7 +36,7 @@ export function Chart({
   // biome-ignore lint/correctness/useExhaustiveDependencies: a theme's colours are read anew
   useEffect(() => {
     const element = box.current;
-    if (!element || !at.length) return;
+    if (!element || at.length < 2) return;
     const options: uPlot.Options = {
       width: element.clientWidth,
       height: HEIGHT,
@@ -58,7 +58,8 @@ export function Chart({
           grid: { stroke: drawn("var(--line)", element), width: 1 },
           ticks: { show: false },
           font: "12px Geist",
-          size: 56,
+          size: (_, values) =>
+            Math.max(40, 16 + 7 * Math.max(0, ...(values ?? []).map((each) => each.length))),
           splits: (_, __, ___, most) => [0, most / 2, most].map((each) => each / 1.1),
           values: (_, values) => values.map((value) => format(value)),
         },
@@ -97,7 +98,13 @@ export function Chart({
           ))}
         </span>
       </figcaption>
-      <div ref={box} aria-hidden className="min-h-[150px]" />
+      {at.length > 1 ? (
+        <div ref={box} aria-hidden className="min-h-[150px]" />
+      ) : (
+        <p className="hint flex min-h-[150px] items-center justify-center">
+          Drawn from the second measurement on.
+        </p>
+      )}
     </figure>
   );
 }
@@ -118,7 +125,7 @@ export function Sparkline({ values, label }: { values: number[]; label: string }
   const width = 100 / values.length;
   return (
     <svg viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label={label} className="h-6 w-28">
-      <rect y="23" width="100" height="1" fill="var(--strong)" opacity="0.5" />
+      <rect y="23" width="100" height="1" fill="var(--line-strong)" opacity="0.5" />
       {values.map((value, i) => (
         <rect
           key={i}

@@ -179,7 +179,7 @@ function NumberBox({
       inputMode={schema.type === "integer" ? "numeric" : "decimal"}
       aria-describedby={described}
       aria-invalid={fault ? true : undefined}
-      className={clsx("field num", narrow && "max-w-28")}
+      className={clsx("field num", narrow ? "max-w-28" : "max-w-56")}
       min={schema.minimum}
       max={schema.maximum}
       step={schema.type === "integer" ? 1 : "any"}

@@ -114,18 +114,24 @@ function Waiting({ prediction }: { prediction: Prediction }) {
   );
 }
 
+const SILENT_MS = 2_000;
+
 /** A worker has it in hand and loads its model first: nothing comes for a while, and that is no fault. */
 function FirstLoad({ prediction, text }: { prediction: Prediction; text: Followed["text"] }) {
   const [owner = "", name = ""] = prediction.model.split("/");
   const { data: model } = useQuery({ ...modelQuery(owner, name), refetchInterval: 2_000 });
-  useNow(500); // the first piece ends it
+  const now = useNow(500); // the first piece ends it
   const version = model?.latest_version;
-  if (text.length || prediction.progress || version?.id !== prediction.version) return null;
-  if (version?.serving.status !== "unloaded") return null;
+  if (text.length || prediction.progress) return null;
+  const loads = version?.id === prediction.version && version?.serving.status === "unloaded";
+  const ran = now - Date.parse(prediction.started_at ?? prediction.created_at);
+  if (!loads && (!prediction.urls.stream || ran < SILENT_MS)) return null;
   return (
     <p className="hint flex items-center gap-2" role="status">
-      <Hourglass className="size-4 text-warn" aria-hidden /> The model is loaded first. The next runs find it
-      loaded.
+      <Hourglass className="size-4 shrink-0 text-warn" aria-hidden />
+      {loads
+        ? "The model is loaded first. The next runs find it loaded."
+        : "It runs; its output has not begun to come."}
     </p>
   );
 }
@@ -150,7 +156,18 @@ function Failure({ prediction }: { prediction: Prediction }) {
       {prediction.error_code && (
         <p className="hint">
           Code <code className="font-mono">{prediction.error_code}</code>.{" "}
-          {ADVICE[prediction.error_code] ?? ""}
+          {ADVICE[prediction.error_code] ?? ""}{" "}
+          {(["input", "logs"] as const).map((tab) => (
+            <Link
+              key={tab}
+              to="/p/$id"
+              params={{ id: prediction.id }}
+              search={{ tab }}
+              className="mr-3 rounded font-medium text-accent hover:underline"
+            >
+              Its {tab}
+            </Link>
+          ))}
         </p>
       )}
       {prediction.logs && (

@@ -23,6 +23,7 @@ export function Tips() {
 
 function watchTips(bubble: HTMLDivElement): () => void {
   let shown: HTMLElement | null = null;
+  let pressed: HTMLElement | null = null; // says no more until the pointer has been elsewhere
   let timer = 0;
   const hide = () => {
     clearTimeout(timer);
@@ -44,7 +45,8 @@ function watchTips(bubble: HTMLDivElement): () => void {
     if (event.pointerType === "touch") return;
     const of = tipped(event.target);
     clearTimeout(timer);
-    if (of === shown || event.target === bubble) return;
+    if (of === shown || of === pressed || event.target === bubble) return;
+    pressed = null;
     if (of) timer = window.setTimeout(() => show(of), shown ? 0 : DELAY_MS);
     else if (shown) timer = window.setTimeout(hide, LINGER_MS);
   };
@@ -59,7 +61,12 @@ function watchTips(bubble: HTMLDivElement): () => void {
   document.addEventListener("pointerover", onOver, options);
   document.addEventListener("focusin", onFocus, options);
   document.addEventListener("keydown", onKey, options);
-  for (const name of ["pointerdown", "scroll", "focusout"]) document.addEventListener(name, hide, options);
+  const onDown = (event: PointerEvent) => {
+    hide();
+    pressed = tipped(event.target);
+  };
+  document.addEventListener("pointerdown", onDown, options);
+  for (const name of ["scroll", "focusout"]) document.addEventListener(name, hide, options);
   return () => {
     hide();
     control.abort();
