@@ -133,3 +133,7 @@ async def test_the_client_for_asyncio_does_the_same(api, ada, worker) -> None:
         async with client.sessions.open("ada/echo") as session:
             assert await session.run({"text": "over HTTP"}) == "over HTTP"
         assert "echo" in [model["name"] async for model in client.models.list()]
+        made = [each async for each in client.predictions(model="ada/echo")]
+        assert {each.status for each in made} == {"succeeded"}
+        streamed = next(each for each in made if "stream" in each.data["urls"])
+        assert [event.kind async for event in client.follow(streamed)][-1] == "done"
