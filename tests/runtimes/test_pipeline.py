@@ -179,6 +179,24 @@ def test_labels_that_are_named_in_one_direction_only_are_enough(tmp_path: Path) 
     assert rounded(ours) == rounded(theirs)
 
 
+def test_a_long_text_is_cut_beside_each_label(tmp_path: Path) -> None:
+    folder = bert(tmp_path / "m", "BertForSequenceClassification", **NLI)
+    model = load("pipeline", folder, task="zero-shot-classification")
+    long = {"text": "the whale is white and " * 60, "labels": ["a", "good word"]}
+    ended, _ = run(model, jobs(model, [long], tmp_path / "out"))
+    finished = ended["0"]
+    assert isinstance(finished, Finished)
+    library = t.pipeline("zero-shot-classification", model=str(folder), device="cpu")
+    library.tokenizer.model_max_length = 64
+    theirs = library(long["text"], candidate_labels=long["labels"])
+    assert rounded(finished.output["scores"]) == rounded(theirs["scores"])
+    beside = library.tokenizer("x", "This example is good word.")["input_ids"]
+    assert finished.metrics["input_tokens"] == 64 - len(beside) + len(library.tokenizer("x")["input_ids"])
+    assert finished.metrics["cut_tokens"] > 100
+    with pytest.raises(ValueError, match="labels: one has"):
+        jobs(model, [{**long, "labels": ["good " * 80]}], tmp_path / "refused")
+
+
 def rounded(value: Any) -> str:
     return json.dumps(json.loads(json.dumps(value), parse_float=lambda text: round(float(text), 3) + 0.0))
 

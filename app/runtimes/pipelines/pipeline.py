@@ -22,8 +22,10 @@ from app.runtimes.pipelines.text_limits import TextLength, TextLimits
 OWN = ("format",)  # inputs that are not the pipeline's but ours
 RENAMED = {"labels": "candidate_labels"}
 # Tasks that read a text as it is: what is longer than the model's limit is cut, and said.
+ZERO_SHOT = "zero-shot-classification"
 MEASURED = (
     "text-classification",
+    ZERO_SHOT,
     "token-classification",
     "fill-mask",
     "feature-extraction",
@@ -96,16 +98,18 @@ class Pipeline(Runtime):
         if self._known_ids and self._known_ids.needs_check and texts:
             self._known_ids.check(self._tokenizer(texts, truncation=False, verbose=False)["input_ids"])
         if self._limits:
-            job.prepared["length"] = self._measure(self._limits, values["text"], whole)
+            job.prepared["length"] = self._measure(self._limits, values, whole)
             job.length = max(1, job.prepared["length"].read)
         else:
             job.length = max([1, *map(len, texts)])
 
-    def _measure(self, limits: TextLimits, text: str, whole: int) -> TextLength:
+    def _measure(self, limits: TextLimits, values: dict[str, Any], whole: int) -> TextLength:
+        text = values["text"]
         ids = limits.token_ids(text)
         if self._task == "fill-mask":
             limits.check_mask(ids, is_more=len(text) < whole)
-        return limits.length(ids, is_more=len(text) < whole)
+        spare = limits.label_tokens(values["labels"]) if self._task == ZERO_SHOT else 0
+        return limits.length(ids, is_more=len(text) < whole, spare=spare)
 
     def _read_files(self, values: dict[str, Any]) -> dict[str, Any]:
         if "image" in values:

@@ -8,6 +8,7 @@ from typing import Any
 from app.runtimes.encoders.embedding import positions_of
 from app.runtimes.text_beginnings import beginnings
 
+HYPOTHESIS = "This example is {}."  # of transformers' zero-shot pipeline
 BEYOND = 2  # times the limit: what is known of a text of more tokens
 
 
@@ -51,8 +52,21 @@ class TextLimits:
             if len(beginning) == len(text) or len(self.token_ids(beginning)) > BEYOND * self.limit
         )
 
-    def length(self, ids: Sequence[int], *, is_more: bool = False) -> TextLength:
-        return TextLength(min(len(ids), self.limit), max(0, len(ids) - self.limit), is_more)
+    def label_tokens(self, labels: Sequence[str]) -> int:
+        """How many tokens the longest label takes beside a text, in the sentence that the library makes of
+        it. Raises ValueError where it leaves the text none."""
+        sentences = [HYPOTHESIS.format(label) for label in labels]
+        rows = self._tokenizer(sentences, add_special_tokens=False, verbose=False)["input_ids"]
+        add = self._tokenizer.num_special_tokens_to_add
+        longest = max(map(len, rows)) + add(pair=True) - add(pair=False)
+        if longest + add(pair=False) >= self.limit:
+            raise ValueError(f"labels: one has {longest} tokens; the model reads {self.limit}, with the text")
+        return int(longest)
+
+    def length(self, ids: Sequence[int], *, is_more: bool = False, spare: int = 0) -> TextLength:
+        """`spare`: tokens of the limit that something else takes."""
+        limit = self.limit - spare
+        return TextLength(min(len(ids), limit), max(0, len(ids) - limit), is_more)
 
     def check_mask(self, ids: Sequence[int], *, is_more: bool = False) -> None:
         """Raises ValueError when no mask token is read."""
