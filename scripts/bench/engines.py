@@ -2,8 +2,8 @@
 share of torch in 32 bits in process; and how long a load takes where the choice is kept.
 
 The first TEXTS texts of the bench `texts`, and its model in process, measured before and after each run for
-ALONE_SECONDS. All six rows take four minutes on two cores. Each row is printed when it is there, and the
-table holds those that there are when it is interrupted.
+ALONE_SECONDS. All six rows took 12 minutes on two cores while others loaded them; they are not worth reading
+then. Each row is printed when it is there, and the table holds those that there are when it is interrupted.
 """
 
 import argparse
