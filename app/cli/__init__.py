@@ -41,6 +41,22 @@ from app.settings import find
 # Commands whose modules take long to import: they are, when one of them is called or all are listed.
 IMPORTED_LATE = {"bench": "app.cli.bench"}
 
+# What `lovage` without its server lacks: of requirements/api.txt, what commands that need it import first.
+OF_THE_SERVER = frozenset(
+    {
+        "alembic",
+        "celery",
+        "cryptography",
+        "fastapi",
+        "psycopg2",
+        "redis",
+        "sqlalchemy",
+        "structlog",
+        "uvicorn",
+    }
+)
+INSTALL = "pip install 'lovage[server]', or 'lovage[all]' for a whole machine"
+
 
 class Commands(typer.core.TyperGroup):
     """The commands of `lovage`, with those that are imported late."""
@@ -55,6 +71,11 @@ class Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except ApiError as error:
             stop(str(error), error.code)
+        except ModuleNotFoundError as error:
+            module = (error.name or "").partition(".")[0]
+            if module not in OF_THE_SERVER:
+                raise
+            stop(f"{module} is not installed; only the client is. The platform itself: {INSTALL}")
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, or None."""

@@ -21,7 +21,7 @@ def serve() -> None:
     try:
         from app.cli.mcp_proxy import pass_on
     except ModuleNotFoundError as error:
-        if error.name != "mcp":
+        if error.name not in ("mcp", "httpx2"):
             raise
         stop(MISSING)
     api = Api()

