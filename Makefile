@@ -43,7 +43,7 @@ run-worker: $(RUN_MARK) ## One worker on DATABASE_URL and REDIS_URL
 	@$(BIN)/lovage worker $(ARGS)
 
 ##@ Check
-.PHONY: test fuzz coverage web web-test check measure fmt bench chaos cpp clients soak
+.PHONY: test fuzz coverage web web-test check measure fmt bench chaos cpp clients peers soak
 test: $(DEV_MARK) ## Set up, then run the tests against real servers they start themselves
 	@$(PYTEST) $(ARGS)
 fuzz: $(DEV_MARK) ## Call every operation of the API with some hundred random requests (minutes)
@@ -69,6 +69,8 @@ cpp: $(DEV_MARK) ## Build the C++ client and have it and the Python client pass 
 	@$(BIN)/python -m scripts.contract $(ARGS)
 clients: $(DEV_MARK) ## Client libraries and frameworks, pinned, each in an environment of its own (minutes; needs a registry once)
 	@$(BIN)/python -m scripts.clients $(ARGS)
+peers: $(DEV_MARK) ## Peers over libp2p: their tests, and two platforms that run each other's models (minutes; needs a registry once)
+	@$(BIN)/python -m scripts.peers $(ARGS)
 soak: $(DEV_MARK) ## Fifteen minutes at 70 % of capacity: memory, descriptors and connections must stay flat
 	@$(BIN)/python -m scripts.soak $(ARGS)
 

@@ -38,6 +38,13 @@ class FeatureSettings(BaseSettings):
             " which `make up` and the images install."
         ),
     )
+    enable_p2p: bool = Field(
+        False,
+        description=(
+            "Serve /v1/peers, and let `lovage up` start `lovage peer`: platforms that run each other's"
+            " predictions. Needs the extra `p2p`, and P2P_ALLOWED_PEERS or P2P_SHARED_KEY."
+        ),
+    )
     mcp_models: Annotated[str, AfterValidator(_model_names)] = Field(
         "", description="Comma-separated owner/name of models that are tools of their own at /mcp."
     )

@@ -61,6 +61,7 @@ from app.api.rest import (
     model_aliases,
     model_uploads,
     models,
+    peers,
     platform,
     prediction_lists,
     predictions,
@@ -136,6 +137,7 @@ ROUTERS = (
     users,
     audit,
     backends,
+    peers,
     session,
     pages,  # before the index, whose address is theirs for browsers
     platform,
@@ -147,6 +149,7 @@ FEATURES = {
     "app.api.web.": "web",
     "app.api.websocket.": "websocket",
     "app.api.rest.backends": "backends",
+    "app.api.rest.peers": "p2p",
 }
 
 

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app import setting_sources
 from app.feature_settings import FeatureSettings
 from app.operator_settings import OperatorSettings
+from app.peer_settings import PeerSettings
 from app.setting_groups import (
     ModelSettings,
     PeopleSettings,
@@ -106,6 +107,7 @@ class _Sourced(BaseSettings):
 class Settings(  # pydantic collects the fields from the last base to the first
     _Sourced,
     OperatorSettings,
+    PeerSettings,
     FeatureSettings,
     WebhookSettings,
     WorkerSettings,

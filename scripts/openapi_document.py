@@ -11,7 +11,7 @@ TARGET = Path(__file__).parents[1] / "openapi.json"
 
 def document() -> str:
     """The document as it is committed."""
-    made = create_app(Settings(lovage_env="development")).openapi()
+    made = create_app(Settings(lovage_env="development", enable_p2p=True)).openapi()
     return json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 

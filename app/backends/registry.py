@@ -18,6 +18,7 @@ BUILT_IN = {
     "cli": "app.backends.cli_program:CliProgram",
     "managed": "app.backends.managed_server:ManagedServer",
     "lovage": "app.backends.lovage_server:LovageServer",
+    "p2p": "app.backends.peer_network:PeerNetwork",
 }
 
 

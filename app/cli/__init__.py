@@ -24,6 +24,7 @@ from app.cli import (
     logs,
     mcp,
     models,
+    peers,
     platform,
     prediction_lists,
     processes,
@@ -108,6 +109,7 @@ keys.add_to(app)
 account.add_to(app)
 administration.add_to(app)
 backends.add_to(app)
+peers.add_to(app)
 mcp.add_to(app)
 stats.add_to(app)
 processes.add_to(app)

@@ -34,7 +34,15 @@ OWN_MACHINE = {
 OPEN_TO_OTHERS = {"ALLOW_REGISTRATION": "false", "ALLOW_PRIVATE_ADDRESSES": "false"}
 # How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
 # back.
-GRACE_S = {"api": 15.0, "worker": 35.0, "courier": 20.0, "gateway": 35.0, "clock": 5.0, "flower": 5.0}
+GRACE_S = {
+    "api": 15.0,
+    "worker": 35.0,
+    "courier": 20.0,
+    "gateway": 35.0,
+    "clock": 5.0,
+    "flower": 5.0,
+    "peer": 15.0,
+}
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,7 @@ def platform_programs(options: UpOptions, env: Mapping[str, str]) -> list[Progra
         _program(options, own_port(env, len(options.devices)), "courier", ("worker", "--courier")),
         _program(options, own_port(env, len(options.devices) + 2), "clock", ("clock",)),
         _program(options, env, "flower", ("flower", "--port", str(options.flower_port))),
+        *([_program(options, env, "peer", ("peer",))] if has_peers(env) else ()),
     ]
 
 
@@ -167,6 +176,11 @@ def gateway_program(options: UpOptions, env: Mapping[str, str]) -> Program | Non
     if not has_backends(env):
         return None
     return _program(options, own_port(env, len(options.devices) + 1), "gateway", ("worker", "--backends"))
+
+
+def has_peers(env: Mapping[str, str]) -> bool:
+    """Whether ENABLE_P2P asks for a peer process."""
+    return env.get("ENABLE_P2P", "").strip().lower() in ("1", "true", "yes", "on", "t", "y")
 
 
 OWN_PORTS = ("HEALTH_PORT", "GRPC_PORT")

@@ -114,6 +114,15 @@ BACKEND_UP = Gauge(
     ["backend"],
     registry=WORKER,
 )
+PEERS = Gauge(
+    "lovage_peers", "Peers of a backend, as its last probe found them.", ["backend", "state"], registry=WORKER
+)
+PEER_CALLS = Counter(
+    "lovage_peer_calls",
+    "Calls to peers that have ended; one prediction may make several.",
+    ["outcome"],
+    registry=WORKER,
+)
 
 DELIVERIES = Counter(
     "lovage_webhook_attempts", "Attempts to deliver a webhook.", ["outcome"], registry=COURIER

@@ -79,6 +79,7 @@ def api_settings(servers, tmp_path_factory) -> Settings:
         max_body_bytes=1_000_000,
         principal_cache_seconds=0,
         allow_private_addresses=False,
+        enable_p2p=True,
         access_log=False,  # it would be in what the command line prints
         rate_limit_creates="",
         rate_limit_calls="",

@@ -230,7 +230,7 @@ def test_what_is_no_message_is_refused_in_the_protocols_words(
 def test_what_is_switched_off_is_not_there(
     start_server: Callable[..., Server], api: Server, ada: Person
 ) -> None:
-    names = ("mcp", "openai", "web", "websocket", "backends")
+    names = ("mcp", "openai", "web", "websocket", "backends", "p2p")
     server = start_server(**{f"enable_{name}": False for name in names})
     here, there = (httpx.Client(base_url=each.url, headers=bearer(ada.key)) for each in (api, server))
     for method, path in (
@@ -242,6 +242,7 @@ def test_what_is_switched_off_is_not_there(
         ("POST", "/v1/audio/speech"),
         ("GET", "/assets/app.js"),
         ("GET", "/v1/backends"),
+        ("GET", "/v1/peers"),
     ):
         assert here.request(method, path).status_code not in (404, 405), path
         assert there.request(method, path).status_code in (404, 405), path

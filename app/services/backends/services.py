@@ -12,6 +12,7 @@ from app.domain.errors import Unavailable, wrong_field
 from app.domain.hybrid import HYBRID
 from app.outbound.addresses import AddressPolicy
 from app.services.backends.connector import BackendConnector, BackendTest, try_out
+from app.services.backends.peers import Peers
 from app.services.backends.registry import Backends
 from app.services.backends.set_members import try_out_members
 from app.services.backends.targets import TargetFacts, Targets
@@ -24,6 +25,7 @@ class BackendServices:
     registry: Backends
     connector: BackendConnector
     targets: Targets
+    peers: Peers
 
     async def try_out(self, backend: Backend) -> BackendTest:
         """Calls it once; of a set of others, each of them."""
@@ -49,4 +51,5 @@ def open_backends(
     """Over these backends; `policy`: which addresses administrators may have us call."""
     sealer = CredentialSealer(secret_key)
     registry = Backends(database, sealer, policy)
-    return BackendServices(registry, BackendConnector(sealer, policy, machine), Targets(registry, facts))
+    connector = BackendConnector(sealer, policy, machine)
+    return BackendServices(registry, connector, Targets(registry, facts), Peers(machine.folder, policy))

@@ -1979,6 +1979,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/peers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List peers
+         * @description As this machine's peer process knows them now. Administrators only.
+         */
+        get: operations["peers.list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/predictions": {
         parameters: {
             query?: never;
@@ -7113,6 +7133,131 @@ export interface components {
              * @default false
              */
             revoke_keys: boolean;
+        };
+        /**
+         * PeerModelOut
+         * @description A model that a peer offers. `version` is the hash of its content.
+         */
+        PeerModelOut: {
+            /** Name */
+            name: string;
+            /** Streams */
+            streams: boolean;
+            /** Task */
+            task: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * PeerOut
+         * @description A peer. `running` of at most `limit` predictions of its peers run there, `in_flight` of them are this
+         *     platform's. `calls` and `failures` are since the peer process's start; `silent_seconds` since it last said
+         *     what it can do, null: not since something went wrong.
+         */
+        PeerOut: {
+            /** Addresses */
+            addresses: string[];
+            /** Calls */
+            calls: number;
+            /** Failures */
+            failures: number;
+            /** Id */
+            id: string;
+            /** In Flight */
+            in_flight: number;
+            /** Last Failure */
+            last_failure: string;
+            /** Limit */
+            limit: number;
+            /** Models */
+            models: components["schemas"]["PeerModelOut"][];
+            /** Name */
+            name: string;
+            /** Running */
+            running: number;
+            /** Silent Seconds */
+            silent_seconds: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "reachable" | "unreachable";
+        };
+        /**
+         * PeersOut
+         * @description This platform's own peer, and those that it knows. `id` is empty while no peer process runs beside this
+         *     API process: `error` says why. `offers` are the models that peers may use, `limit` 0: it only asks.
+         * @example {
+         *       "addresses": [
+         *         "addresses"
+         *       ],
+         *       "error": "max_tokens: Input should be greater than or equal to 1.",
+         *       "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *       "limit": 0,
+         *       "name": "demo/words",
+         *       "offers": [
+         *         "offers"
+         *       ],
+         *       "results": [
+         *         {
+         *           "addresses": [
+         *             "addresses"
+         *           ],
+         *           "calls": 1,
+         *           "failures": 1,
+         *           "id": "01kam7vn3c9x0r2f4h6j8m0p2s",
+         *           "in_flight": 1,
+         *           "last_failure": "last_failure",
+         *           "limit": 1,
+         *           "models": [
+         *             {
+         *               "name": "demo/words",
+         *               "streams": false,
+         *               "task": "text-generation",
+         *               "version": "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
+         *             }
+         *           ],
+         *           "name": "demo/words",
+         *           "running": 1,
+         *           "silent_seconds": null,
+         *           "state": "reachable"
+         *         }
+         *       ],
+         *       "running": 0
+         *     }
+         */
+        PeersOut: {
+            /** Addresses */
+            addresses?: string[];
+            /**
+             * Error
+             * @default
+             */
+            error: string;
+            /**
+             * Id
+             * @default
+             */
+            id: string;
+            /**
+             * Limit
+             * @default 0
+             */
+            limit: number;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /** Offers */
+            offers?: string[];
+            /** Results */
+            results?: components["schemas"]["PeerOut"][];
+            /**
+             * Running
+             * @default 0
+             */
+            running: number;
         };
         /**
          * PointOut
@@ -24374,6 +24519,116 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ErrorOut"];
+                };
+            };
+        };
+    };
+    "peers.list": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PeersOut"];
+                };
+            };
+            /** @description Unauthenticated */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unauthenticated",
+                     *       "detail": "Unauthenticated.",
+                     *       "status": 401,
+                     *       "title": "Unauthenticated",
+                     *       "type": "urn:lovage:error:unauthenticated"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "forbidden",
+                     *       "detail": "Forbidden.",
+                     *       "status": 403,
+                     *       "title": "Forbidden",
+                     *       "type": "urn:lovage:error:forbidden"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "too_many_requests",
+                     *       "detail": "Too many requests.",
+                     *       "status": 429,
+                     *       "title": "Too many requests",
+                     *       "type": "urn:lovage:error:too_many_requests"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Internal server error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "error",
+                     *       "detail": "Error.",
+                     *       "status": 500,
+                     *       "title": "Error",
+                     *       "type": "urn:lovage:error:error"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Service unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "code": "unavailable",
+                     *       "detail": "Service unavailable.",
+                     *       "status": 503,
+                     *       "title": "Service unavailable",
+                     *       "type": "urn:lovage:error:unavailable"
+                     *     }
+                     */
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
