@@ -57,7 +57,7 @@ def node_options(settings: Settings) -> dict[str, Any]:
 
 def peers(as_json: Annotated[bool, JSON] = False) -> None:
     """List the peers, and this platform's own addresses and id."""
-    shown = Api().call("GET", "/v1/peers")
+    shown = Api().request("GET", "/v1/peers")
     if as_json:
         show_json(shown)
         return

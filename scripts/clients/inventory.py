@@ -14,6 +14,7 @@ NO_CLIENT: dict[str, str] = {
     "audit.": OWN,
     "auth.": OWN,
     "backends.": OWN,
+    "peers.": OWN,
     "errors.": OWN,
     "keys.": OWN,
     "users.": OWN,

@@ -21,7 +21,8 @@ from scripts.own_platform import UNLIMITED, remove, start, stop, terminable
 
 MODEL = "net/only-there"
 WORDS = " ".join(f"word{number}" for number in range(40))
-LONG = {"text": WORDS, "chunks": 40, "seconds": 6}
+LONG_SECONDS = 6
+LONG = {"text": WORDS, "chunks": 40, "seconds": LONG_SECONDS}
 WAIT_SECONDS = 60.0
 Prediction = dict[str, Any]
 
@@ -123,7 +124,7 @@ def check_answers(here: Caller, there: Caller) -> None:
     check(unary["metrics"]["peer"] == "there", "the record names the peer")
     pieces = list(here.pieces(here.predict(LONG)))
     check("".join(text for _, text in pieces) == WORDS, f"{len(pieces)} pieces are streamed, none is missing")
-    check(pieces[-1][0] - pieces[0][0] > LONG["seconds"] / 2, "they come while they are made")
+    check(pieces[-1][0] - pieces[0][0] > LONG_SECONDS / 2, "they come while they are made")
     listed = there.call("GET", "/v1/predictions")["results"]
     check(
         [each["status"] for each in listed] == ["succeeded"] * 2, "over there they are the peers' user's own"

@@ -124,6 +124,7 @@ def test_a_generated_env_is_all_that_the_composed_platform_needs(tmp_path: Path)
     assert (wrong.exit_code, "there is no gpus" in wrong.output) == (2, True)
 
 
+PEER = f"12D3KooW{'a' * 44}"
 # Of each kind a value that is not the default.
 OTHERS: dict[str, str] = {
     "LOVAGE_ENV": "production",
@@ -151,6 +152,13 @@ OTHERS: dict[str, str] = {
     "RATE_LIMIT_LOGINS": "7/minute",
     "RATE_LIMIT_REGISTRATIONS": "7/minute",
     "FLOWER_BASIC_AUTH": "user:password",
+    "P2P_ALLOWED_PEERS": PEER,
+    "P2P_SHARED_KEY": "0f" * 32,
+    "P2P_LISTEN": "/ip4/10.0.0.3/tcp/4001",
+    "P2P_PUBLIC_ADDRESSES": "/ip4/10.0.0.3/tcp/4002",
+    "P2P_BOOTSTRAP": f"/ip4/10.0.0.4/tcp/4001/p2p/{PEER}",
+    "P2P_NETWORK": "other",
+    "P2P_MODELS": "demo/minilm",
 }
 
 
