@@ -8,13 +8,13 @@ from libp2p.discovery.events.peerDiscovery import peerDiscovery
 from libp2p.discovery.mdns.mdns import create_mdns_discovery
 
 from app.domain.peers import CAPABILITIES, EXCHANGE_SECONDS, BadMessage, Capabilities
-from app.peers.messages import MessageStream, PeerFailed
+from app.peers.messages import MessageStream, PeerFailed, PeerSilent
 from app.peers.node import Node, report
 from app.peers.peer_table import Peer
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 5.0  # between tries to reach a peer
 LOOK_SECONDS = 0.2  # for peers that are new
-MISSES_TO_HANG_UP = 3
+SILENCES_TO_HANG_UP = 3
 
 
 class Discovery:
@@ -39,23 +39,28 @@ class Discovery:
                 await trio.sleep(LOOK_SECONDS)
 
     async def _keep(self, peer: Peer) -> None:
-        misses, wait = 0, FIRST_WAIT_SECONDS
-        while True:
+        misses = silences = 0
+        wait = FIRST_WAIT_SECONDS
+        while self._node.table.knows(peer):
             try:
                 await self._exchange(peer)
-                if misses or not wait:
+                if misses:
                     report("peer_reached", id=peer.id, name=peer.capabilities.name)
-                misses, wait = 0, FIRST_WAIT_SECONDS
+                misses = silences = 0
+                wait = FIRST_WAIT_SECONDS
                 await trio.sleep(EXCHANGE_SECONDS)
             except PeerFailed as error:
                 misses += 1
                 peer.last_failure = error.sentence
                 if misses == 1:
                     report("peer_missed", id=peer.id, reason=error.sentence)
-                if misses % MISSES_TO_HANG_UP == 0:
+                silences += error.is_silence
+                if silences == SILENCES_TO_HANG_UP:  # not at a refusal: what it has asked for goes on
                     await self._node.hang_up(peer.id)
+                    silences = 0
                 await trio.sleep(wait)
                 wait = min(LONGEST_WAIT_SECONDS, wait * 2)
+        self._kept.discard(peer.id)
 
     async def _exchange(self, peer: Peer) -> None:
         """Raises PeerFailed."""
@@ -67,7 +72,7 @@ class Discovery:
             await messages.close()
         except trio.TooSlowError:
             await messages.reset()
-            raise PeerFailed(f"said nothing for {self._node.options.silence:g} s") from None
+            raise PeerSilent(f"said nothing for {self._node.options.silence:g} s") from None
         except PeerFailed:
             await messages.reset()
             raise

@@ -12,9 +12,17 @@ from app.domain.peers import BACKEND, FRAME_BYTES, BadMessage, Joiner, cut
 class PeerFailed(Exception):
     """A peer gave no answer. The sentence goes on after its name; `fault` is whose fault it is."""
 
+    is_silence = False
+
     def __init__(self, sentence: str, fault: str = BACKEND) -> None:
         super().__init__(sentence)
         self.sentence, self.fault = sentence, fault
+
+
+class PeerSilent(PeerFailed):
+    """Nothing came in time: its machine hangs, or is gone without a word."""
+
+    is_silence = True
 
 
 class MessageStream:
@@ -30,7 +38,10 @@ class MessageStream:
         try:
             async with self._sending:
                 for frame in cut(json.dumps(message).encode()):
-                    await self._frames.write_msg(frame)
+                    # Cut off in the middle, the connection's ciphers would not agree any more. A peer that
+                    # takes nothing ends this within seconds: yamux does.
+                    with trio.CancelScope(shield=True):
+                        await self._frames.write_msg(frame)
         except BadMessage as error:
             raise PeerFailed(str(error)) from error
         except Exception as error:  # libp2p raises a dozen kinds for a stream that has ended

@@ -15,7 +15,7 @@ from multiaddr import Multiaddr
 from app.domain.peers import Capabilities, PeerModel
 from app.peers.gate import GatedNoise
 from app.peers.identity import load_or_make
-from app.peers.messages import MessageStream, PeerFailed
+from app.peers.messages import MessageStream, PeerFailed, PeerSilent
 from app.peers.peer_table import PeerTable
 
 IDENTITY_FILE = "identity"
@@ -98,7 +98,7 @@ class Node:
                 await self.host.connect(info)
                 return MessageStream(await self.host.new_stream(info.peer_id, [protocol]))
         except trio.TooSlowError:
-            raise PeerFailed(f"took no call within {self.options.silence:g} s") from None
+            raise PeerSilent(f"took no call within {self.options.silence:g} s") from None
         except Exception as error:  # what a dial may raise is not listed anywhere
             raise PeerFailed(f"cannot be reached ({type(error).__name__})") from error
 

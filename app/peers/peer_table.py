@@ -39,11 +39,22 @@ class PeerTable:
             return None
         peer = self.peers.get(id_)
         if peer is None:
-            if len(self.peers) >= MOST_PEERS:
+            if len(self.peers) >= MOST_PEERS and not self._forget_one():
                 return None
             peer = self.peers[id_] = Peer(id_)
         peer.addresses = tuple(dict.fromkeys((*addresses, *peer.addresses)))[:MOST_PEERS]
         return peer
+
+    def _forget_one(self) -> bool:
+        """The oldest of those that do not say what they can do; whether there was one."""
+        away = [peer for peer in self.peers.values() if peer.seen_at is None and not peer.in_flight]
+        if away:
+            del self.peers[away[0].id]
+        return bool(away)
+
+    def knows(self, peer: Peer) -> bool:
+        """Whether it is not forgotten."""
+        return self.peers.get(peer.id) is peer
 
     def on_exchange(self, peer: Peer, capabilities: Capabilities, now: float) -> None:
         peer.capabilities, peer.seen_at = capabilities, now

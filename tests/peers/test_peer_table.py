@@ -1,6 +1,6 @@
 """Which peers are known, and which of them are there."""
 
-from app.domain.peers import Capabilities, PeerModel
+from app.domain.peers import MOST_PEERS, Capabilities, PeerModel
 from app.peers.peer_table import PeerTable
 
 OWN, FRIEND, OTHER = (f"12D3KooW{letter * 44}" for letter in "abc")
@@ -41,3 +41,18 @@ def test_a_failure_takes_it_out_until_it_speaks_again() -> None:
     rate = friend.error_rate
     table.on_answer(friend)
     assert friend.error_rate < rate
+
+
+def test_of_too_many_peers_one_that_is_away_is_forgotten() -> None:
+    table = PeerTable(OWN, [], 5.0)
+    ids = [f"12D3KooW{first}{second}{'z' * 42}" for first in "abcdefgh" for second in "abcdefghi"]
+    for id_ in ids[:MOST_PEERS]:
+        peer = table.learn(id_)
+        assert peer
+        table.on_exchange(peer, SAID, 0.0)
+    assert table.learn(ids[MOST_PEERS]) is None
+    away = table.peers[ids[5]]
+    table.on_failure(away, "broke off")
+    assert table.learn(ids[MOST_PEERS])
+    assert not table.knows(away)
+    assert len(table.peers) == MOST_PEERS
