@@ -151,10 +151,8 @@ def test_inputs_and_outputs_of_megabytes_are_carried_in_frames(start_peer: Start
     assert asking.ask(MODEL, {"text": text})[-1]["output"] == text
 
 
-def third_party(
-    seed: str, node: PeerNode, model: str = MODEL, *more: str
-) -> "subprocess.CompletedProcess[str]":
-    command = [PYTHON, str(THIRD_PARTY), seed, node.addresses[0], model, json.dumps({"words": LONG}), *more]
+def third_party(seed: str, node: PeerNode, *more: str) -> "subprocess.CompletedProcess[str]":
+    command = [PYTHON, str(THIRD_PARTY), seed, node.addresses[0], MODEL, json.dumps({"words": LONG}), *more]
     return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
 
 
