@@ -1,5 +1,6 @@
 """Real servers for every test that wants them, started once; tables are emptied before each test."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -57,6 +58,17 @@ def plain_tracebacks() -> None:
     *before, _ = structlog.get_config()["processors"]
     renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*before, renderer])
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_an_earlier_test() -> Iterator[None]:
+    """A command that a test calls in this process may set up the process' log, to a stream that is closed
+    when the command has ended: whatever is logged later would fail there."""
+    yield
+    ours = structlog.stdlib.ProcessorFormatter
+    logging.root.handlers[:] = [
+        each for each in logging.root.handlers if not isinstance(each.formatter, ours)
+    ]
 
 
 @pytest.fixture(scope="session", autouse=True)

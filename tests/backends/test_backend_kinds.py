@@ -58,7 +58,7 @@ def answers(upstream: FakeUpstream, **by_path: Any) -> None:
 
 
 def test_every_kind_can_be_found() -> None:
-    assert names() == ["openai", "tgi", "tei", "ollama", "oip", "hybrid", "cli", "managed", "lovage"]
+    assert names() == ["openai", "tgi", "tei", "ollama", "oip", "hybrid", "cli", "managed", "lovage", "p2p"]
 
 
 def test_tgi_says_its_model_and_its_length(start_upstream: Start) -> None:

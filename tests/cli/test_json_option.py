@@ -9,7 +9,7 @@ import typer
 from app.cli import app
 
 # They run until they are stopped.
-SERVING = {"api", "clock", "flower", "mcp", "serve", "up", "worker", "top", "webhooks listen"}
+SERVING = {"api", "clock", "flower", "mcp", "peer", "serve", "up", "worker", "top", "webhooks listen"}
 # What they print is a file's text, a log, or a terminal's own progress.
 TEXT = {"config schema", "env init", "logs", "certs init", "models convert", "bench sweep", "bench apply"}
 # Their outcome is the exit code, or what they print while they start and stop processes.
