@@ -25,9 +25,6 @@ SHARED_PLATFORM = ("end_to_end", "abuse", "chaos")
 # because one process would be busy with that folder long after all others have ended.
 CLIENTS = "clients"
 CLIENT_FILES = ("test_openai_", "test_other_clients", "test_replicate_", "test_snippets", "test_streams_")
-# Playwright's event loop runs in its process until the end, so that no asynchronous test may come after it:
-# the tests with a browser are a group of their own, and the last one.
-BROWSER = "browser"
 ALONE, QUIET, ORDINARY = "alone", "quiet", "ordinary"
 CHAOS = "chaos"
 PLATFORM_TIMEOUT = 300  # seconds; the first test of such a folder waits until everything has started
@@ -38,8 +35,6 @@ class ByFolderOrFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if in_browser(nodeid):
-            return BROWSER
         return CLIENTS if is_of_clients(nodeid) else platform_folder(nodeid) or file
 
 
@@ -47,11 +42,6 @@ def platform_folder(nodeid: str) -> str:
     """The folder of SHARED_PLATFORM that a test is in, or an empty text."""
     parts = nodeid.partition("::")[0].split("/")
     return next((folder for folder in SHARED_PLATFORM if folder in parts[:-1]), "")
-
-
-def in_browser(nodeid: str) -> bool:
-    """Whether a test drives a browser."""
-    return nodeid.partition("::")[0].rpartition("/")[2].startswith("test_web_") and "end_to_end" in nodeid
 
 
 def is_of_clients(nodeid: str) -> bool:
@@ -88,8 +78,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def turn(nodeid: str, *, is_quiet: bool) -> int:
     """When a test comes: those with a shared platform first."""
-    if in_browser(nodeid):
-        return 3
     if platform_folder(nodeid):
         return 0
     return 2 if is_quiet else 1

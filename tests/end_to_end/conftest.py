@@ -10,10 +10,10 @@ import pytest
 from node_from_pypi import install_clients
 from otlp_collector import Collector
 from platform_under_test import UpPlatform
-from real_browser import browser_type_launch_args, context_of, state, watched
+from real_browser import browser, context_of, state, watched
 from webhook_receiver import Receiver
 
-__all__ = ["browser_type_launch_args", "context_of", "state", "watched"]  # fixtures
+__all__ = ["browser", "context_of", "state", "watched"]  # fixtures
 
 
 @pytest.fixture(scope="session")

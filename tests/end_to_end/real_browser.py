@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from platform_under_test import UpPlatform
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # The browser says so by itself in most cases, in words of its own.
@@ -18,14 +18,21 @@ needs_chromium = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, Any]:
-    return {"executable_path": CHROMIUM, "args": ["--no-sandbox"]}
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Of one file's tests, and not of the whole run as pytest-playwright's: Playwright's event loop ends with
+    it, so that asynchronous tests may follow in the same process."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def state(platform: UpPlatform, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cookie of somebody who came by the link that `lovage up` prints."""
+    """The cookie of somebody who came by the link that `lovage up` prints, which works once."""
+    if (kept := tmp_path_factory.getbasetemp() / "browser.json").exists():
+        return kept
     link = next(word for word in platform.first_screen.split() if "/sign-in#" in word)  # type: ignore[attr-defined]
     context = browser.new_context()
     page = context.new_page()
@@ -34,7 +41,6 @@ def state(platform: UpPlatform, browser: Browser, tmp_path_factory: pytest.TempP
     again = context.browser.new_page()  # type: ignore[union-attr]
     again.goto(link)
     expect(again.get_by_role("alert")).to_contain_text("was used already")
-    kept = tmp_path_factory.mktemp("browser") / "state.json"
     context.storage_state(path=kept)
     context.close()
     return kept
