@@ -51,6 +51,10 @@ class Breaker:
         """The next call here is the one that tries."""
         self._permitted_until = now + PERMIT_SECONDS
 
+    def has_unused_permit(self, now: float) -> bool:
+        """Whether one was given whose time is over, and no call was made."""
+        return 0 < self._permitted_until <= now
+
     @property
     def rest(self) -> float:
         """Seconds for which it is open at a time; 0: it is closed."""

@@ -4,6 +4,7 @@ without Redis each has its own."""
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from app.events import channels
 from app.events.breaker_store import BreakerStore
 from app.worker import command_listener
 from app.worker.command_listener import CommandListener
+from app.worker.gateway import breaker_board
 from app.worker.gateway.breaker_board import BreakerBoard
 
 Start = Callable[..., FakeUpstream]
@@ -89,6 +91,28 @@ def test_what_one_gateway_opens_is_open_for_all_and_one_of_them_all_tries_it(
         assert isinstance(each.ending, Canceled)
     assert isinstance(second.submit().ending, Finished)
     eventually(lambda: {state_in(first), state_in(second)} == {"closed"})
+
+
+def test_what_was_to_try_and_was_canceled_leaves_it_to_another_gateway(
+    start_upstream: Start, open_shared: OpenShared, servers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "PERMIT_SECONDS", 0.5)
+    monkeypatch.setattr(breaker_board, "PERMIT_SECONDS", 0.5)
+    upstream = start_upstream(status=500)
+    backend = registered(upstream, "gpu")
+    first, second = open_shared(backend), open_shared(backend)
+    open_breaker(first)
+    eventually(lambda: state_in(first) == "half-open")
+    permitted = Event()
+    [live] = first.pool.list_all()
+
+    async def ask() -> None:
+        live.board.ask_to_try(live.key("tiny-chat"), live.breaker("tiny-chat"), permitted.set)
+
+    first.engine.call(ask())
+    assert permitted.wait(20)
+    upstream.switches.status = 200
+    assert isinstance(second.submit().ending, Finished)
 
 
 def test_a_gateway_that_comes_later_reads_what_is_open(

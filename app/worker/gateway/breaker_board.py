@@ -13,7 +13,7 @@ from typing import Any
 import redis
 import structlog
 
-from app.backends.breaker import Breaker
+from app.backends.breaker import PERMIT_SECONDS, Breaker
 from app.events.breaker_store import BreakerStore
 
 log = structlog.get_logger(__name__)
@@ -68,9 +68,16 @@ class BreakerBoard:
         try:
             if await self._call(store.claim_try, *key) is not False:  # None: Redis is away
                 breaker.permit(time.monotonic())
+                asyncio.get_running_loop().call_later(PERMIT_SECONDS, self._give_back, key, breaker)
                 on_permitted()
         finally:
             self._asking.discard(key)
+
+    def _give_back(self, key: Key, breaker: Breaker) -> None:
+        """What was to try it may have been canceled meanwhile: others need not wait until the try's time is
+        over."""
+        if breaker.has_unused_permit(time.monotonic()):
+            self.on_inconclusive(key)
 
     async def read(self, backend: str) -> list[tuple[str, float, float]]:
         """What is open of a backend: model, rest, and the seconds that are left of it."""
