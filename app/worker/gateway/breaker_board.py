@@ -68,12 +68,12 @@ class BreakerBoard:
         try:
             if await self._call(store.claim_try, *key) is not False:  # None: Redis is away
                 breaker.permit(time.monotonic())
-                asyncio.get_running_loop().call_later(PERMIT_SECONDS, self._give_back, key, breaker)
+                asyncio.get_running_loop().call_later(PERMIT_SECONDS, self._release_unused, key, breaker)
                 on_permitted()
         finally:
             self._asking.discard(key)
 
-    def _give_back(self, key: Key, breaker: Breaker) -> None:
+    def _release_unused(self, key: Key, breaker: Breaker) -> None:
         """What was to try it may have been canceled meanwhile: others need not wait until the try's time is
         over."""
         if breaker.has_unused_permit(time.monotonic()):
