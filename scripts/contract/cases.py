@@ -74,11 +74,15 @@ def answer_cases(ground: Ground) -> Iterator[Case]:
 
 
 def refusal_cases(ground: Ground) -> Iterator[Case]:
-    """What is refused by tokens and by inputs, and how that is said."""
-    session, call = (
-        ground.session("echo"),
-        {"call": "predict", "arguments": {"input": {"text": TEXT}}, "tls": ground.tls},
-    )
+    """What is refused, and how that is said."""
+    session = ground.session("echo")
+    call = {"call": "predict", "arguments": {"input": {"text": TEXT}}, "tls": ground.tls}
+    yield from _refused_tokens(ground, session, call)
+    yield from _refused_inputs(session, call)
+    yield from _refused_wishes(ground)
+
+
+def _refused_tokens(ground: Ground, session: Json, call: Json) -> Iterator[Case]:
     head, claims, signature = session["token"].split(".")
     wrong = f"{head}.{claims}.{signature[:-6]}{'A' * 6}"
     refused = "unauthenticated"
@@ -103,13 +107,18 @@ def refusal_cases(ground: Ground) -> Iterator[Case]:
         {"session": {**session, "token": short}, **call, **streamed},
         fails(refused, "expired"),
     )
+
+
+def _refused_inputs(session: Json, call: Json) -> Iterator[Case]:
     bad = {**call, "arguments": {"input": {"text": 7}}}
     yield Case("a wrong input", {"session": session, **bad}, fails("invalid_argument", "text"))
     yield Case(
         "no time left", {"session": session, **call, **_slow(), "seconds": 0.5}, fails("deadline_exceeded")
     )
-    wish = ground.wish("echo")
-    asked = {"call": "ask"}
+
+
+def _refused_wishes(ground: Ground) -> Iterator[Case]:
+    wish, asked = ground.wish("echo"), {"call": "ask"}
     yield Case("a wrong key", {"ask": {**wish, "key": "lov_" + "0" * 64}, **asked}, fails("unauthenticated"))
     yield Case("no such model", {"ask": {**wish, "model": "demo/nothing"}, **asked}, fails("not_found"))
     refused = "invalid_request"

@@ -15,6 +15,11 @@ def main() -> int:
     missed = 0
     for name, over in sizes.measure(modules).items():
         missed += report(name, largest(name, modules), over)
+    others = [module for folder in ("lovage", "scripts") for module in sizes.read(ROOT, folder)]
+    value = f"of the client and the scripts: longest {sizes.longest_function(others)} lines"
+    missed += report(
+        "functions elsewhere", value, (over for each in others for over in sizes.functions(each))
+    )
     missed += report("retired words", f"{len(words.EXCEPTIONS)} exceptions", words.violations())
     missed += report("idle exceptions", "", words.idle_exceptions())
     missed += report("first-guess look-ups", f"{len(lookups.PLACES)} concepts", lookups.missing(ROOT))
