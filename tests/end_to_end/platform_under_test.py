@@ -42,6 +42,18 @@ class UpPlatform:
             command, env=env, cwd=cwd, capture_output=True, text=True, timeout=240, check=check
         )
 
+    def process_env(self, **more: str) -> dict[str, str]:
+        """Of another process of this platform, started by hand."""
+        state = self.state
+        own = {
+            "LOVAGE_ENV": "development",
+            "DATABASE_URL": state.database_url,
+            "REDIS_URL": state.redis_url,
+            "SECRET_KEY": state.secret_key,
+            "LOVAGE_DATA_DIR": str(self.folder),
+        }
+        return {**os.environ, **own, **more}
+
     @property
     def roots(self) -> Path:
         """Where the models of a test lie; `path:` sources may point into it."""

@@ -1,7 +1,6 @@
 """A stream read over disconnects, by two API processes and across a restart of Redis: no piece is lost or
 doubled."""
 
-import json
 import os
 import signal
 import subprocess
@@ -23,16 +22,7 @@ PIECES, DISCONNECTS = 1_000, 5
 @pytest.fixture
 def second_api(platform: UpPlatform) -> Iterator[str]:
     """Another API process of the same platform; its URL."""
-    port, state = choose_port(), platform.state
-    env = {
-        **os.environ,
-        "LOVAGE_ENV": "development",
-        "DATABASE_URL": state.database_url,
-        "REDIS_URL": state.redis_url,
-        "SECRET_KEY": json.loads((platform.folder / "secrets.json").read_text())["secret_key"],
-        "LOVAGE_DATA_DIR": str(platform.folder),
-        "API_DRAIN_SECONDS": "0",
-    }
+    port, env = choose_port(), platform.process_env(API_DRAIN_SECONDS="0")
     command = [sys.executable, "-m", "app", "api", "--port", str(port)]
     process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"

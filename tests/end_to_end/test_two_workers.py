@@ -1,6 +1,5 @@
 """Two workers of one platform: they share what comes, and a stopping one gets nothing more."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,16 +16,10 @@ from waiting import eventually
 @pytest.fixture(scope="module")
 def second(platform: UpPlatform) -> Iterator[subprocess.Popen[bytes]]:
     """Another CPU worker on the same databases, once the API knows of it."""
-    state = platform.state
-    given = {"DATABASE_URL": state.database_url, "REDIS_URL": state.redis_url, "SECRET_KEY": state.secret_key}
-    more = {
-        "LOVAGE_ENV": "development",
-        "LOVAGE_DATA_DIR": str(platform.folder),
-        "PREFETCH_MODELS": "demo/digits",
-    }
+    env = platform.process_env(PREFETCH_MODELS="demo/digits")
     command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "second"]
     with (platform.folder / "second.log").open("wb") as log:
-        process = subprocess.Popen(command, env={**os.environ, **given, **more}, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
         with platform.client() as client:
             eventually(lambda: len(workers(client)) == 2, 60)
@@ -159,15 +152,7 @@ def test_who_crashes_a_public_model_on_purpose_is_refused_it_and_nobody_else(
 
 @pytest.mark.chaos
 def test_a_worker_with_another_storage_refuses_to_start(platform: UpPlatform, tmp_path: Path) -> None:
-    state = platform.state
-    env = {
-        **os.environ,
-        "DATABASE_URL": state.database_url,
-        "REDIS_URL": state.redis_url,
-        "SECRET_KEY": state.secret_key,
-        "LOVAGE_ENV": "development",
-        "LOVAGE_DATA_DIR": str(tmp_path / "another"),
-    }
+    env = platform.process_env(LOVAGE_DATA_DIR=str(tmp_path / "another"))
     command = [sys.executable, "-m", "app", "worker", "--device", "cpu", "--name", "stranger"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
@@ -178,15 +163,7 @@ def test_a_worker_with_another_storage_refuses_to_start(platform: UpPlatform, tm
 
 
 def test_a_second_worker_of_the_same_name_refuses_to_start(platform: UpPlatform) -> None:
-    state = platform.state
-    env = {
-        **os.environ,
-        "DATABASE_URL": state.database_url,
-        "REDIS_URL": state.redis_url,
-        "SECRET_KEY": state.secret_key,
-        "LOVAGE_ENV": "development",
-        "LOVAGE_DATA_DIR": str(platform.folder),
-    }
+    env = platform.process_env()
     command = [sys.executable, "-m", "app", "worker", "--device", "cpu"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
