@@ -58,7 +58,8 @@ def as_answer(answer: httpx.Response) -> Answer:
         if answer.is_success:
             sentence = f"{answer.url.host} answers, but not as Lovage does. Is it the API's address?"
             raise Unreachable(sentence, code="not_lovage") from None
-    return Answer(answer.status_code, data, answer.headers, answer.text[:300])
+    had_key = "authorization" in answer.request.headers
+    return Answer(answer.status_code, data, answer.headers, answer.text[:300], had_key)
 
 
 def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:

@@ -13,6 +13,7 @@ T = TypeVar("T")
 TRIES = 5  # of a client by default
 MOST_TRIES = 10
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between tries
+UNAUTHORIZED = 401
 AGAIN = frozenset({408, 429, 502, 503, 504})
 SAFE = frozenset({"GET", "PUT", "DELETE"})
 KEY = "Idempotency-Key"
@@ -37,12 +38,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`data`: its JSON, or None."""
+    """`data`: its JSON, or None. `had_key`: whether its request brought one."""
 
     status: int
     data: Any
     headers: Mapping[str, str]
     text: str = ""
+    had_key: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def as_error(answer: Answer) -> Refused:
     sentence = str(detail or "").strip() or f"the server answered {answer.status}"
     if "\n" not in sentence:
         sentence = sentence.removeprefix("- ")  # one problem is a sentence, not a list
+    if answer.status == UNAUTHORIZED and not answer.had_key:
+        sentence += " (No key: set LOVAGE_TOKEN.)"
     code = str(problem.get("code") or f"http_{answer.status}")
     return Refused(sentence, code=code, status=answer.status, retry_after=_seconds(answer.headers))
 

@@ -16,7 +16,7 @@ from app.cli import screen
 from app.settings import load_client
 from lovage.client import Client
 from lovage.errors import LovageError, Refused, Unreachable
-from lovage.flow import Flow
+from lovage.flow import UNAUTHORIZED, Flow
 
 T = TypeVar("T")
 
@@ -26,7 +26,6 @@ EXIT_UNREACHABLE = 3
 EXIT_CANCELED = 4
 PAGE = 100  # results of one answer
 ANSWER_SECONDS = 75.0  # more than the platform itself waits for a worker
-UNAUTHORIZED = 401
 JSON = typer.Option("--json", help="Print JSON.")
 
 
@@ -106,9 +105,8 @@ class Api(Client):
 
     def _whose_key(self, error: Refused) -> str:
         """Of a refused credential: where it came from."""
-        if error.status != UNAUTHORIZED:
-            return ""
-        return f" (The key is from {self._origin}.)" if self._origin else " (No key: set LOVAGE_TOKEN.)"
+        is_refused = error.status == UNAUTHORIZED and self._origin
+        return f" (The key is from {self._origin}.)" if is_refused else ""
 
 
 def is_own(url: str) -> bool:

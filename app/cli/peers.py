@@ -2,16 +2,19 @@
 
 import platform
 import sys
+from http import HTTPStatus
 from typing import Annotated, Any
 
 import typer
 
 from app.cli import screen
-from app.cli.connection import EXIT_USAGE, JSON, Api, show_json, stop
+from app.cli.connection import EXIT_USAGE, JSON, Api, ApiError, show_json, stop
 from app.setting_types import listed
 from app.settings import Settings, load
 
 NOBODY = "P2P_ALLOWED_PEERS or P2P_SHARED_KEY must be set: without them anybody could have models run here"
+
+OFF = "this platform has no peers: ENABLE_P2P is off there"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -57,7 +60,10 @@ def node_options(settings: Settings) -> dict[str, Any]:
 
 def peers(as_json: Annotated[bool, JSON] = False) -> None:
     """List the peers, and this platform's own addresses and id."""
-    shown = Api().request("GET", "/v1/peers")
+    try:
+        shown = Api().request("GET", "/v1/peers")
+    except ApiError as error:
+        stop(OFF if error.status == HTTPStatus.NOT_FOUND else str(error), error.code)
     if as_json:
         show_json(shown)
         return

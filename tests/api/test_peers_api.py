@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_people import Person
+from api_people import Person, Server
 from fake_upstream import FakeUpstream, Writer, send_json
 from typer.testing import CliRunner, Result
 
@@ -41,6 +41,15 @@ def test_peers_are_for_administrators_and_say_why_there_are_none(admin: Person, 
     answer = admin.http.get("/v1/peers").json()
     assert "lovage peer" in answer["error"]
     assert (answer["id"], answer["results"]) == ("", [])
+
+
+def test_where_peers_are_off_the_command_says_so(
+    start_server: Callable[..., Server], admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOVAGE_URL", start_server(enable_p2p=False).url)
+    monkeypatch.setenv("LOVAGE_TOKEN", admin.key)
+    result = CliRunner().invoke(lovage, ["peers"])
+    assert (result.exit_code, "ENABLE_P2P" in result.stderr) == (1, True)
 
 
 @pytest.fixture

@@ -41,6 +41,15 @@ def test_predictions_are_listed_and_followed_and_a_misspelt_input_is_refused_if_
         client.create("ada/echo", {"text": "a", "txet": "b"}, strict=True)
 
 
+def test_who_has_no_key_learns_where_it_is_set(api, monkeypatch) -> None:
+    monkeypatch.delenv("LOVAGE_TOKEN", raising=False)
+    with Client(api.url) as nobody, pytest.raises(Refused, match="set LOVAGE_TOKEN"):
+        nobody.run("ada/echo", {"text": "hello"})
+    with Client(api.url, "lov_" + "0" * 64) as somebody, pytest.raises(Refused) as refused:
+        somebody.run("ada/echo", {"text": "hello"})
+    assert "LOVAGE_TOKEN" not in str(refused.value)
+
+
 def test_without_a_worker_for_direct_calls_a_session_goes_over_http(client, ada, worker) -> None:
     ada.model("echo", runtime="echo")
     with client.sessions.open("ada/echo") as session:
