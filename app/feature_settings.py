@@ -1,21 +1,9 @@
 """The switches of the API's parts. What is off has no routes and no process. Knows no source of settings."""
 
-import re
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from app.setting_types import listed
-
-MODEL_NAME = re.compile(r"[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}")
-
-
-def _model_names(value: str) -> str:
-    for name in listed(value):
-        if not MODEL_NAME.fullmatch(name):
-            raise ValueError(f"must be owner/name with commas between; {name[:50]!r} is not so")
-    return value
+from app.setting_types import ModelNames, listed
 
 
 class FeatureSettings(BaseSettings):
@@ -45,7 +33,7 @@ class FeatureSettings(BaseSettings):
             " predictions. Needs the extra `p2p`, and P2P_ALLOWED_PEERS or P2P_SHARED_KEY."
         ),
     )
-    mcp_models: Annotated[str, AfterValidator(_model_names)] = Field(
+    mcp_models: ModelNames = Field(
         "", description="Comma-separated owner/name of models that are tools of their own at /mcp."
     )
 

@@ -7,58 +7,27 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
-from app.feature_settings import MODEL_NAME
-from app.setting_types import Secret, listed
+from app.setting_types import ModelNames, Secret, list_of
 
-PEER_ID = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}")
-ADDRESS = re.compile(r"/(ip4|ip6|dns4|dns6|dns)/[^/\s]{1,253}/tcp/\d{1,5}")
-SHARED_KEY = re.compile(r"[0-9a-f]{64}")
-
-
-def _ids(value: str) -> str:
-    for part in listed(value):
-        if not PEER_ID.fullmatch(part):
-            raise ValueError(f"must be peers' ids with commas between; {part[:70]!r} is none")
-    return value
-
-
-def _addresses(value: str) -> str:
-    for part in listed(value):
-        if not ADDRESS.fullmatch(part):
-            raise ValueError(f"must be addresses like /ip4/0.0.0.0/tcp/4001; {part[:100]!r} is none")
-    return value
-
-
-def _peers(value: str) -> str:
-    for part in listed(value):
-        address, _, peer = part.rpartition("/p2p/")
-        if not ADDRESS.fullmatch(address) or not PEER_ID.fullmatch(peer):
-            raise ValueError(
-                f"must be addresses like /ip4/10.0.0.7/tcp/4001/p2p/12D3…; {part[:100]!r} is none"
-            )
-    return value
+PEER_ID = r"[1-9A-HJ-NP-Za-km-z]{40,64}"  # base58
+ADDRESS = r"/(ip4|ip6|dns4|dns6|dns)/[^/\s]{1,253}/tcp/\d{1,5}"
+SHARED_KEY = r"[0-9a-f]{64}"
 
 
 def _shared_key(value: str) -> str:
-    if value and not SHARED_KEY.fullmatch(value):
+    if value and not re.fullmatch(SHARED_KEY, value):
         raise ValueError("must be 64 hexadecimal digits; make it with: openssl rand -hex 32")
     return value
 
 
-def _model_names(value: str) -> str:
-    for name in listed(value):
-        if not MODEL_NAME.fullmatch(name):
-            raise ValueError(f"must be owner/name with commas between; {name[:50]!r} is not so")
-    return value
-
-
-Addresses = Annotated[str, AfterValidator(_addresses)]
+Addresses = Annotated[str, list_of(ADDRESS, "addresses like /ip4/0.0.0.0/tcp/4001")]
+Peers = Annotated[str, list_of(f"{ADDRESS}/p2p/{PEER_ID}", "addresses like /ip4/10.0.0.7/tcp/4001/p2p/12D3…")]
 
 
 class PeerSettings(BaseSettings):
     """`lovage peer`: platforms that run each other's predictions."""
 
-    p2p_allowed_peers: Annotated[str, AfterValidator(_ids)] = Field(
+    p2p_allowed_peers: Annotated[str, list_of(PEER_ID, "peers' ids")] = Field(
         "",
         description=(
             "Comma-separated ids of the peers that may connect; nobody else is answered. This or"
@@ -78,7 +47,7 @@ class PeerSettings(BaseSettings):
         "",
         description="Comma-separated addresses at which others reach it, where P2P_LISTEN has others.",
     )
-    p2p_bootstrap: Annotated[str, AfterValidator(_peers)] = Field(
+    p2p_bootstrap: Peers = Field(
         "",
         description=(
             "Comma-separated addresses of peers to begin with, each with its id:"
@@ -104,7 +73,7 @@ class PeerSettings(BaseSettings):
     p2p_api_url: str = Field(
         "", description="The API for P2P_API_KEY. Empty: API_PORT on this machine, over plain HTTP."
     )
-    p2p_models: Annotated[str, AfterValidator(_model_names)] = Field(
+    p2p_models: ModelNames = Field(
         "",
         description=(
             "Comma-separated owner/name of the models that peers may use. Empty: all that the user of"

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 RATE_LIMIT = re.compile(r"[1-9]\d{0,8} ?/ ?([1-9]\d{0,4} ?)?(second|minute|hour|day)s?")
 
 ANY_NAME = "*"  # of GRPC_TLS_USERS: a certificate's name is the user's
+MODEL_NAME = r"[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}"
 OFF = "off"  # an empty variable means its default, so that no limit needs a word
 
 
@@ -23,6 +24,18 @@ def listed(text: str) -> list[str]:
 def folders(text: str) -> list[Path]:
     """The folders of a colon-separated list."""
     return [Path(part).resolve() for part in text.split(":") if part]
+
+
+def list_of(pattern: str, what: str) -> AfterValidator:
+    """Of a setting that is a comma-separated list of what the pattern takes; `what` they are, in words."""
+
+    def check(value: str) -> str:
+        for part in listed(value):
+            if not re.fullmatch(pattern, part):
+                raise ValueError(f"must be {what} with commas between; {part[:100]!r} is not so")
+        return value
+
+    return AfterValidator(check)
 
 
 def _rate_limit(value: str) -> str:
@@ -62,7 +75,7 @@ def aliases(text: str) -> dict[str, str]:
 
 def _aliases(value: str) -> str:
     for alias, model in aliases(value).items():
-        if not alias or not re.fullmatch(r"[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}", model):
+        if not alias or not re.fullmatch(MODEL_NAME, model):
             raise ValueError(f"must be alias=owner/name with commas between; {alias[:50]!r} is not so")
     return value
 
@@ -115,6 +128,7 @@ Lower = BeforeValidator(lambda value: value.strip().lower() if isinstance(value,
 Url = Annotated[str, AfterValidator(lambda value: value.rstrip("/"))]
 RateLimit = Annotated[str, AfterValidator(_rate_limit)]
 Networks = Annotated[str, AfterValidator(_networks)]
+ModelNames = Annotated[str, list_of(MODEL_NAME, "owner/name")]
 Aliases = Annotated[str, AfterValidator(_aliases)]
 CertificateUsers = Annotated[str, AfterValidator(_certificate_users)]
 SecondsList = Annotated[str, AfterValidator(_seconds)]

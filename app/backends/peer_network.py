@@ -21,13 +21,6 @@ from app.outbound.guard import Refused
 START = "peers:"
 ANY = "any"
 MOST_NAMED = 16
-FAULTS = {
-    "input": Fault.INPUT,
-    "model": Fault.MODEL,
-    "busy": Fault.BUSY,
-    "setup": Fault.SETUP,
-    "backend": Fault.BACKEND,
-}
 
 
 class PeerNetwork(HttpKind):
@@ -113,7 +106,8 @@ class PeerNetwork(HttpKind):
 def ending_of(message: Mapping[str, Any], pieces: list[Any]) -> Finished:
     """Raises UpstreamFailed for one that did not succeed."""
     if "error" in message:
-        raise UpstreamFailed(str(message["error"])[:500], FAULTS.get(message.get("fault", ""), Fault.BACKEND))
+        fault = Fault.__members__.get(str(message.get("fault")).upper(), Fault.BACKEND)
+        raise UpstreamFailed(str(message["error"])[:500], fault)
     metrics.PEER_CALLS.labels("succeeded").inc()
     peer = message.get("peer_name") or message.get("peer")
     return Finished(pieces or message.get("output"), {**(message.get("metrics") or {}), "peer": peer})

@@ -7,7 +7,7 @@ On the wire a frame has its length before it, as libp2p writes it (unsigned vari
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CAPABILITIES = "/lovage/capabilities/1.0.0"
@@ -92,18 +92,7 @@ class Capabilities:
 
     def as_json(self) -> dict[str, Any]:
         """As it is sent."""
-        models = [
-            {"name": each.name, "version": each.version, "task": each.task, "streams": each.streams}
-            for each in self.models
-        ]
-        return {
-            "name": self.name,
-            "models": models,
-            "running": self.running,
-            "limit": self.limit,
-            "addresses": list(self.addresses),
-            "peers": {peer: list(addresses) for peer, addresses in self.peers.items()},
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, message: Mapping[str, Any]) -> "Capabilities":

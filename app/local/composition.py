@@ -31,6 +31,7 @@ OWN_MACHINE = {
     "MODEL_QUOTA_BYTES": "0",
 }
 # Whoever reaches the address could make an account and have this machine call its own network.
+ON, OFF = ("1", "true", "yes", "on", "t", "y"), ("0", "false", "no", "off", "f", "n")
 OPEN_TO_OTHERS = {"ALLOW_REGISTRATION": "false", "ALLOW_PRIVATE_ADDRESSES": "false"}
 # How long each may drain. A worker gives running predictions 25 s (WORKER_GRACE_SECONDS) and hands the rest
 # back.
@@ -180,7 +181,7 @@ def gateway_program(options: UpOptions, env: Mapping[str, str]) -> Program | Non
 
 def has_peers(env: Mapping[str, str]) -> bool:
     """Whether ENABLE_P2P asks for a peer process."""
-    return env.get("ENABLE_P2P", "").strip().lower() in ("1", "true", "yes", "on", "t", "y")
+    return _is_on(env, "ENABLE_P2P", default=False)
 
 
 OWN_PORTS = ("HEALTH_PORT", "GRPC_PORT")
@@ -188,7 +189,13 @@ OWN_PORTS = ("HEALTH_PORT", "GRPC_PORT")
 
 def has_backends(env: Mapping[str, str]) -> bool:
     """Whether ENABLE_BACKENDS leaves the gateway worker on."""
-    return env.get("ENABLE_BACKENDS", "").strip().lower() not in ("0", "false", "no", "off", "f", "n")
+    return _is_on(env, "ENABLE_BACKENDS", default=True)
+
+
+def _is_on(env: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """A switch, in the words that pydantic takes for one."""
+    word = env.get(name, "").strip().lower()
+    return word in ON or (default and word not in OFF)
 
 
 def own_port(env: Mapping[str, str], number: int) -> Mapping[str, str]:

@@ -31,9 +31,6 @@ class LocalApi:
         )
         self._names = frozenset(names)
 
-    async def close(self) -> None:
-        await self._client.aclose()
-
     async def list_models(self) -> tuple[PeerModel, ...]:
         path, models = "/v1/models?limit=100", list[PeerModel]()
         while path and len(models) < MOST_MODELS:

@@ -2,10 +2,18 @@
 never goes back."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from app.domain.peers import EXCHANGE_SECONDS, MOST_PEERS, PEER_ID, Capabilities, PeerFacts, rank_peers
+from app.domain.peers import (
+    EXCHANGE_SECONDS,
+    MOST_ADDRESSES,
+    MOST_PEERS,
+    PEER_ID,
+    Capabilities,
+    PeerFacts,
+    rank_peers,
+)
 
 ERROR_SHARE = 0.3  # of a new call in the rate of errors
 
@@ -23,6 +31,10 @@ class Peer:
     failures: int = 0
     error_rate: float = 0.0
     last_failure: str = ""
+
+    def add_addresses(self, addresses: Collection[str]) -> None:
+        """The latest first; the oldest are forgotten."""
+        self.addresses = tuple(dict.fromkeys((*addresses, *self.addresses)))[:MOST_ADDRESSES]
 
 
 class PeerTable:
@@ -42,7 +54,7 @@ class PeerTable:
             if len(self.peers) >= MOST_PEERS and not self._forget_one():
                 return None
             peer = self.peers[id_] = Peer(id_)
-        peer.addresses = tuple(dict.fromkeys((*addresses, *peer.addresses)))[:MOST_PEERS]
+        peer.add_addresses(addresses)
         return peer
 
     def _forget_one(self) -> bool:
@@ -58,7 +70,7 @@ class PeerTable:
 
     def on_exchange(self, peer: Peer, capabilities: Capabilities, now: float) -> None:
         peer.capabilities, peer.seen_at = capabilities, now
-        peer.addresses = tuple(dict.fromkeys((*capabilities.addresses, *peer.addresses)))[:MOST_PEERS]
+        peer.add_addresses(capabilities.addresses)
 
     def on_answer(self, peer: Peer) -> None:
         """A call went well."""
@@ -100,10 +112,7 @@ class PeerTable:
                 "name": peer.capabilities.name,
                 "state": "reachable" if self.is_reachable(peer, now) else "unreachable",
                 "addresses": list(peer.addresses),
-                "models": [
-                    {"name": each.name, "version": each.version, "task": each.task, "streams": each.streams}
-                    for each in peer.capabilities.models
-                ],
+                "models": [asdict(each) for each in peer.capabilities.models],
                 "running": peer.capabilities.running,
                 "limit": peer.capabilities.limit,
                 "in_flight": peer.in_flight,
