@@ -11,6 +11,8 @@ from uuid import UUID
 # bits.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID_LENGTH, TIME_LENGTH = 26, 10
+PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # the digits of ten bits
+SHIFTS = range(5 * ID_LENGTH - 10, -1, -10)
 
 
 class Status(StrEnum):
@@ -43,11 +45,7 @@ def lowest_id(milliseconds: int) -> str:
 
 
 def _id_of(number: int) -> str:
-    digits = []
-    for _ in range(ID_LENGTH):
-        number, low = divmod(number, 32)
-        digits.append(ALPHABET[low])
-    return "".join(reversed(digits))
+    return "".join([PAIRS[number >> shift & 1023] for shift in SHIFTS])
 
 
 def accepted_at(prediction_id: str) -> float:
