@@ -291,7 +291,7 @@ def busy_share(device: Device) -> float | None:
     """Of its time, 0 to 1, that the device computed just now; a processor: of the whole machine, since the
     last call. None where it does not tell."""
     if device.kind == "cpu":
-        return psutil.cpu_percent() / 100
+        return float(psutil.cpu_percent()) / 100
     current = _current(device)
     return current.busy if current else None
 
@@ -300,8 +300,8 @@ def _current(device: Device) -> Device | None:
     """As it is now, of a device with memory of its own."""
     if device.kind not in OWN_MEMORY:
         return None
-    found = (each for each in DETECTORS[device.kind]() if each.present)
-    return next((each for each in found if each.index == device.index), None)
+    present = (each for each in DETECTORS[device.kind]() if each.present)
+    return next((each for each in present if each.index == device.index), None)
 
 
 def _cores() -> str:
