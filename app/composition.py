@@ -22,6 +22,7 @@ from app.runtimes.demo import package_roots
 from app.services.backends.services import BackendServices, open_backends
 from app.services.backends.targets import TargetFacts
 from app.services.catalogue.backend_versions import BackendVersions
+from app.services.catalogue.base_models import sources_of_models
 from app.services.catalogue.catalogue import Catalogue
 from app.services.catalogue.deployments import Deployments
 from app.services.catalogue.model_aliases import ModelAliases
@@ -234,6 +235,7 @@ def build_version_maker(
         ModelLimits(settings.max_model_bytes, settings.model_quota_bytes),
         development=settings.is_development,
         backends=BackendVersions(database),
+        find_source=sources_of_models(database),
     )
 
 

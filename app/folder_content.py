@@ -49,13 +49,18 @@ def hash_objects(objects: Iterable[tuple[str, int, str]]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def check_unchanged(folder: Path, fingerprint: str) -> None:
-    """Raises ValueError when the folder is not what `fingerprint` was taken of; "" is of no folder."""
+def join_hashes(hashes: Iterable[str]) -> str:
+    """One hash of those that are there, in this order; of one, itself, and of none, ""."""
+    there = [each for each in hashes if each]
+    return hashlib.sha256("\n".join(there).encode()).hexdigest() if len(there) > 1 else "".join(there)
+
+
+def check_unchanged(folders: Sequence[Path], fingerprint: str) -> None:
+    """Raises ValueError when the folders are not what `fingerprint` was taken of; "" is of no folder."""
     if not fingerprint:
         return
     try:
-        names = sorted(path.relative_to(folder).as_posix() for path in walk_folder(folder))
-        is_same = hash_folder(folder, names) == fingerprint
+        is_same = join_hashes(map(_hash_all, folders)) == fingerprint
     except (OSError, TooManyFilesError):
         is_same = False
     if not is_same:
@@ -63,3 +68,7 @@ def check_unchanged(folder: Path, fingerprint: str) -> None:
             "the model's folder has changed since this version was registered: register it again, which makes"
             " a new version of it, or put its files back as they were"
         )
+
+
+def _hash_all(folder: Path) -> str:
+    return hash_folder(folder, sorted(path.relative_to(folder).as_posix() for path in walk_folder(folder)))

@@ -62,8 +62,18 @@ def check_folder(folder: Path, runtime: str = "", task: str = "") -> "ModelRepor
 
     here = Principal(None, "", frozenset(SCOPES), is_admin=True)  # whoever looks at their own disk
     folder = folder.resolve()
-    maker = VersionMaker(_local_specs, SourceReader([root_of(folder)]))
+    maker = VersionMaker(_local_specs, SourceReader([root_of(folder), *_base_folders(folder)]))
     return maker.check(here, VersionRequest(f"path:{folder}", runtime, task))
+
+
+def _base_folders(folder: Path) -> list[Path]:
+    """Of an adapter, the folder that its files call its base, where it is on this machine."""
+    from app.services.catalogue.adapter_files import CONFIG
+    from app.services.catalogue.model_files import read_config
+
+    config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else None
+    name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    return [Path(name)] if isinstance(name, str) and Path(name).is_dir() else []
 
 
 def _local_specs() -> dict[str, dict[str, Any]]:

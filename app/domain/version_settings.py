@@ -178,6 +178,17 @@ _BATCHING = (
         "Wait so many milliseconds for a fuller batch; `auto`: 0.",
     ),
 )
+_ADAPTERS = (
+    VersionSetting(
+        "base_model",
+        {"type": "string", "maxLength": 600},
+        "",
+        RUNTIME,
+        "Of an adapter (LoRA and its kin): the model that it is merged into when it is loaded, as"
+        " `path:FOLDER`, `hf:org/name@revision` or `owner/name` of a model here. Default: the one that the"
+        " adapter's files name.",
+    ),
+)
 _PRECISION = (
     VersionSetting(
         "dtype",
@@ -221,7 +232,7 @@ _PRECISION = (
 )
 
 SETTINGS: dict[str, VersionSetting] = {
-    setting.name: setting for setting in (*_PLACEMENT, *_LIFE, *_BATCHING, *_PRECISION)
+    setting.name: setting for setting in (*_PLACEMENT, *_LIFE, *_BATCHING, *_ADAPTERS, *_PRECISION)
 }
 BATCHING: tuple[str, ...] = tuple(setting.name for setting in _BATCHING)
 

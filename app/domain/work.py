@@ -25,7 +25,9 @@ class ModelSpec:
     threads to use. `trust_remote_code` is decided by the worker from an administrator's setting, never from
     `config`. `development`: what does harm on purpose is allowed. `fingerprint`: what the folder must
     hold (app/folder_content.py); "": it is not compared. `choices`: a folder for what was chosen by
-    measuring; "": nothing is kept.
+    measuring; "": nothing is kept. `adapter`: a folder whose adapter (LoRA and its kin) is merged into the
+    model of `path`; "": there is none. `contents`: the folders that `fingerprint` is of, in this order;
+    empty: `path` alone.
     """
 
     version: str
@@ -40,6 +42,8 @@ class ModelSpec:
     development: bool = False
     fingerprint: str = ""
     choices: str = ""
+    adapter: str = ""
+    contents: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

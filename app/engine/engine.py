@@ -25,11 +25,8 @@ from app.engine.model_loader import ModelLoader
 from app.engine.model_states import Absent, Ready
 from app.engine.model_supervisor import ModelSupervisor
 from app.engine.work_items import Handle, Sink, WorkItem
-from app.observe import metrics
 
 log = logging.getLogger(__name__)
-
-_hits, _misses = metrics.CACHE.labels("hit"), metrics.CACHE.labels("miss")
 
 TICK_SECONDS = 0.1
 # How often a stopping engine looks whether everything has ended.
@@ -114,7 +111,6 @@ class Engine:
                 handle.end(Crashed("the worker is stopping"))
             return handles
         supervisor = self._supervisor(spec)
-        (_hits if isinstance(supervisor.state, Ready) else _misses).inc(len(group))
         items = [
             WorkItem(work, self._wire_id(supervisor, work.id), handle)
             for (work, _), handle in zip(group, handles, strict=True)
@@ -167,7 +163,8 @@ class Engine:
 
     def folders(self) -> set[str]:
         """Those of the versions that are known here: what is loaded, and may be loaded again."""
-        return {supervisor.record.spec.path for supervisor in self._all()}
+        specs = [supervisor.record.spec for supervisor in self._all()]
+        return {spec.path for spec in specs} | {spec.adapter for spec in specs if spec.adapter}
 
     @property
     def fork_server_pid(self) -> int:

@@ -94,7 +94,7 @@ class ModelProcess:
         process_limits.limit_memory(int(message.get("memory_bytes") or 0))
         reseed()
         set_threads(spec.threads)
-        check_unchanged(Path(spec.path), spec.fingerprint)
+        check_unchanged([*map(Path, spec.contents or (spec.path,))], spec.fingerprint)
         chosen = find_runtime(spec.runtime, message.get("runtime_folders") or ())
         self._inbox.rules = rules_from_config(spec.config, batches=chosen.batches)
         runtime = chosen.load(spec)
@@ -278,5 +278,7 @@ def reseed() -> None:
 
 def _without_folder(text: str, load_message: Mapping[str, Any]) -> str:
     """What libraries say of a load, without where the files lie: that is the server's business."""
-    folder = str(load_message["spec"].get("path") or "")
-    return text.replace(folder, "the model's folder") if len(folder) > 1 else text
+    for name, whose in (("path", "model"), ("adapter", "adapter")):
+        if len(folder := str(load_message["spec"].get(name) or "")) > 1:
+            text = text.replace(folder, f"the {whose}'s folder")
+    return text

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.runtimes import adapters
+
 WEIGHTS = re.compile(r".*\.(bin|pt|pth|ckpt)$")
 INDEX = ".bin.index.json"
 # What training leaves beside the weights.
@@ -95,7 +97,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the loader says of a file that may be anything
         raise ValueError(
-            f"{path.name} holds more than tensors, or is broken, and is not opened: {_first_line(error)}"
+            f"{path.name} holds more than tensors, or is broken, and is not opened:"
+            f" {adapters.first_line(error)}"
         ) from error
     while isinstance(content, Mapping) and (
         key := next((name for name in NESTED if _holds(content, name)), "")
@@ -113,27 +116,16 @@ def _holds(content: Mapping[str, Any], name: str) -> bool:
     return isinstance(content.get(name), Mapping)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 def _merge(folder: Path, base: Path, output: Path) -> Iterator[str]:
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise ValueError("merging an adapter needs peft: pip install 'lovage[adapters]'") from None
     from transformers import AutoTokenizer
 
     net = _base_class(base).from_pretrained(base, local_files_only=True, dtype="auto", use_safetensors=True)
-    try:
-        merged = PeftModel.from_pretrained(net, str(folder)).merge_and_unload()
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"the adapter does not fit this base: {_first_line(error)}") from error
+    merged = adapters.merge(net, folder)
     merged.save_pretrained(output)
-    own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-    tokenizer = AutoTokenizer.from_pretrained(folder if own else base, local_files_only=True)
-    tokenizer.save_pretrained(output)
-    yield f"merged into {type(merged).__name__}, with the tokenizer of the {'adapter' if own else 'base'}"
+    own = adapters.tokenizer_folder(base, str(folder))
+    AutoTokenizer.from_pretrained(own, local_files_only=True).save_pretrained(output)
+    whose = "adapter" if own == folder else "base"
+    yield f"merged into {type(merged).__name__}, with the tokenizer of the {whose}"
 
 
 def _base_class(base: Path) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.version_settings import AUTO, DTYPES, value_of
 from app.domain.work import ModelSpec
+from app.runtimes import adapters
 
 if TYPE_CHECKING:
     from app.runtimes.dtype_choice import Comparison
@@ -14,6 +15,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 # Settings of a version that `load_network` and `accelerate` read, for the `reads` of a runtime's spec.
 PRECISION = ("dtype",)
+ADAPTERS = ("base_model",)
 ACCELERATION = ("torch_compile", "fused")
 ENGINES = ("engine", "least_agreement")  # of encoders
 NAMED = 4  # of missing weights, in a sentence
@@ -50,10 +52,11 @@ def loading_options(model: ModelSpec) -> dict[str, Any]:
 
 
 def load_tokenizer(folder: Path, model: ModelSpec) -> Any:
-    """The folder's tokenizer, the fast one where there is one."""
+    """The folder's tokenizer, the fast one where there is one; an adapter's own where it brings one."""
     from transformers import AutoTokenizer
 
     silence_libraries()
+    folder = adapters.tokenizer_folder(folder, model.adapter)
     return AutoTokenizer.from_pretrained(folder, **loading_options(model))
 
 
@@ -84,11 +87,13 @@ def load_network(
 def loader(
     auto_class: Any, model: ModelSpec, folder: Path, spare: tuple[str, ...] = ()
 ) -> Callable[[str], Any]:
-    """A function that loads the network in a dtype onto its device; `spare` as in `load_network`. It raises
-    ValueError when weights are missing."""
+    """A function that loads the network in a dtype onto its device, with the version's adapter merged
+    into it; `spare` as in `load_network`. It raises ValueError when weights are missing."""
     import torch
 
     silence_libraries()
+    if model.adapter:
+        spare = (*spare, *adapters.whole_parts(Path(model.adapter)))
 
     def load(dtype: str) -> Any:
         net, report = auto_class.from_pretrained(
@@ -99,7 +104,10 @@ def loader(
             **loading_options(model),
         )
         check_complete(net, report["missing_keys"], spare)
-        return net.to(model.device).eval().requires_grad_(False)
+        net = net.to(model.device)
+        if model.adapter:
+            net = adapters.merge(net, Path(model.adapter), model.device)
+        return net.eval().requires_grad_(False)
 
     return load
 

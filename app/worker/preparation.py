@@ -1,6 +1,7 @@
 """What must be there before the engine can have a prediction: its version, the version's files, the input's
 files. Blocks for look-ups and input files, not for downloads; the runner does it on threads of its own."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -77,46 +78,71 @@ class Preparation:
         """Looks the version up, and has its files brought here; `log` is given the lines of a download.
         Cancel the future to wait no longer. Raises ModelUnavailable, and so does the future."""
         version = self._versions.get(version_id)
-        folder = self._model_files.fetch(version.source, log, version.fingerprint)
-        if not folder.done():
+        folders = [self._model_files.fetch(source, log, content) for source, content in sources_of(version)]
+        if not all(folder.done() for folder in folders):
             self._downloading[version_id] = version
         ready: Future[ReadyVersion] = Future()
-        ready.add_done_callback(lambda _: folder.cancel())  # does nothing to one that is done
-        folder.add_done_callback(lambda _: self._pass_on(version, folder, ready))
+        # Does nothing to one that is done.
+        ready.add_done_callback(lambda _: [folder.cancel() for folder in folders])
+        on_each = self._pass_on_last(version, folders, ready)
+        for folder in folders:
+            folder.add_done_callback(on_each)
         return ready
 
     def downloads(self) -> list[DownloadProgress]:
         """What is being downloaded just now."""
         downloads = []
         for version in list(self._downloading.values()):
-            if (progress := self._model_files.downloaded(version.source, version.fingerprint)) is None:
+            steps = (self._model_files.downloaded(*source) for source in sources_of(version))
+            if (progress := next(filter(None, steps), None)) is None:
                 self._downloading.pop(version.id, None)
             else:
                 downloads.append(DownloadProgress(version.id, version.model, *progress))
         return downloads
 
-    def _pass_on(self, version: Version, folder: "Future[str]", ready: "Future[ReadyVersion]") -> None:
+    def _pass_on_last(
+        self, version: Version, folders: "list[Future[str]]", ready: "Future[ReadyVersion]"
+    ) -> "Callable[[Future[str]], None]":
+        """What is called as each of the folders is there, or failed: the last call has them all."""
+        lock, missing = threading.Lock(), [len(folders)]
+
+        def on_each(_: "Future[str]") -> None:
+            with lock:
+                missing[0] -= 1
+                is_last = not missing[0]
+            if is_last:
+                self._pass_on(version, folders, ready)
+
+        return on_each
+
+    def _pass_on(self, version: Version, folders: "list[Future[str]]", ready: "Future[ReadyVersion]") -> None:
         if not ready.set_running_or_notify_cancel():
             return
         try:
-            ready.set_result(self._remember(version, folder.result()))
+            ready.set_result(self._remember(version, [folder.result() for folder in folders]))
         except ModelUnavailable as error:
             ready.set_exception(error)
 
-    def _remember(self, version: Version, folder: str) -> ReadyVersion:
+    def _remember(self, version: Version, folders: list[str]) -> ReadyVersion:
+        """`folders`: of `sources_of(version)`."""
         options = self._options
+        sources = [source for source, _ in sources_of(version)]
+        pairs = zip(folders, sources, strict=True)
+        local = tuple(folder for folder, source in pairs if source.startswith("path:"))
         spec = ModelSpec(
             version.id,
             version.model,
             version.runtime,
             version.task,
-            folder,
+            folders[-1],
             version.config,
             options.device,
             options.threads,
-            version.source.removeprefix("hf:") in options.trusted,
+            len(folders) == 1 and version.source.removeprefix("hf:") in options.trusted,
             options.development,
-            version.fingerprint if version.source.startswith("path:") else "",
+            version.fingerprint if local else "",
+            adapter=folders[0] if len(folders) > 1 else "",
+            contents=local,
         )
         ready = ReadyVersion(
             spec,
@@ -141,6 +167,14 @@ class Preparation:
         CallCanceled."""
         folder.mkdir()
         return self._inputs.localize(values, version.input_schema, folder, is_canceled)
+
+
+def sources_of(version: Version) -> list[tuple[str, str]]:
+    """(source, what it must hold: a bucket's fingerprint) of all that is fetched for a version: its own, and,
+    where that is an adapter, then the model that it is merged into."""
+    own = (version.source, version.fingerprint)
+    base = version.config.get("base_model")
+    return [own, (str(base), "")] if base else [own]
 
 
 def file_inputs(schema: dict[str, Any]) -> tuple[str, ...]:

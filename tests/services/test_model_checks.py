@@ -64,7 +64,7 @@ ROWS: list[tuple[str, list[Change], str]] = [
     (
         "an adapter",
         [remove("config.json"), write("adapter_config.json", {"base_model_name_or_path": "org/base"})],
-        "is an adapter of org/base: merge it into that model",
+        "is an adapter of org/base, which is neither under the model roots nor on the hub: say where it is",
     ),
     ("GPTQ", [write("config.json", QUANTISED)], "has weights quantised by gptq, which no runtime here runs"),
     ("MLX", [write("config.json", {**GPT2, "quantization": {"bits": 4}})], "quantised by MLX"),
@@ -74,7 +74,7 @@ ROWS: list[tuple[str, list[Change], str]] = [
             write("adapter_config.json", {"base_model_name_or_path": "org/base"}),
             lambda folder: (folder / "model.safetensors").rename(folder / "adapter_model.safetensors"),
         ],
-        "is an adapter of org/base: merge it into that model",
+        "is an adapter of org/base, which is neither under the model roots nor on the hub: say where it is",
     ),
     (
         "bitsandbytes of old",

@@ -96,10 +96,10 @@ def test_content_is_what_would_be_loaded(
     fingerprint = SourceReader([folder.parent]).inspect(f"path:{folder}").fingerprint
     change(folder)
     if is_same:
-        check_unchanged(folder, fingerprint)
+        check_unchanged([folder], fingerprint)
     else:
         with pytest.raises(ValueError, match="has changed"):
-            check_unchanged(folder, fingerprint)
+            check_unchanged([folder], fingerprint)
 
 
 def test_looking_at_a_model_before_its_load_takes_milliseconds() -> None:
@@ -107,6 +107,6 @@ def test_looking_at_a_model_before_its_load_takes_milliseconds() -> None:
     best = 9.0
     for _ in range(5):
         began = time.perf_counter()
-        check_unchanged(SHIPPED / "words", fingerprint)
+        check_unchanged([SHIPPED / "words"], fingerprint)
         best = min(best, time.perf_counter() - began)
     assert best < 0.05

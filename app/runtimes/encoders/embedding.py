@@ -83,7 +83,7 @@ class Embedding(Runtime):
         description="Turns texts into vectors (sentence encoders).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "anyOf": [VECTOR, {"type": "array", "items": VECTOR}]}},
-        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ENGINES),
+        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ENGINES, *weights.ADAPTERS),
         config={
             "pooling": {
                 "type": "string",
@@ -123,6 +123,8 @@ class Embedding(Runtime):
         runtime._raw_layers = without_length(runtime._layers)
         runtime._scaled_layers = with_length(runtime._layers)
         if runtime._folder.is_static:
+            if model.adapter:
+                raise ValueError("static embeddings take no adapter")
             runtime._load_static()
         else:
             runtime._load_encoder(model)

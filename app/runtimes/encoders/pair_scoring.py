@@ -64,7 +64,7 @@ class PairScoring(Runtime):
                 "items": {"anyOf": [{"type": "number"}, {"type": "array"}]},
             }
         },
-        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ENGINES),
+        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ENGINES, *weights.ADAPTERS),
         config={
             **sessions.SETTINGS,
             "sigmoid": schema.boolean(

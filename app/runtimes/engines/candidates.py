@@ -90,6 +90,8 @@ def _why_only_torch(folder: Path, model: ModelSpec) -> str:
     """Why no other engine is tried; "": they are."""
     if value_of(model.config, "torch_compile") or not value_of(model.config, "fused"):
         return "the version says how torch runs it"
+    if model.adapter:
+        return "an adapter is merged into its weights"
     if model.trust_remote_code:
         return "the network is of the folder's own code"
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from app.domain.work import Canceled, Event, Failed, Finished, Log, ModelSpec, Progress, file_out
-from app.runtimes import schema, weights
+from app.runtimes import adapters, schema, weights
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
 from app.runtimes.finite import NOT_FINITE, is_finite
 from app.runtimes.images import source_pictures
@@ -121,7 +121,7 @@ class ImageGeneration(Runtime):
         description="Makes pictures from text, and changes pictures (diffusers pipelines).",
         inputs={"": INPUTS},
         outputs={"": {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}},
-        reads=weights.PRECISION,
+        reads=(*weights.PRECISION, *weights.ADAPTERS),
         config={
             "default_steps": schema.integer("Steps of requests that do not say.", minimum=1, maximum=500),
             "default_guidance": schema.number("Guidance of requests that do not say.", minimum=0, maximum=50),
@@ -154,6 +154,8 @@ class ImageGeneration(Runtime):
             **weights.loading_options(model),
         )
         pipe.to(model.device)
+        if model.adapter:
+            adapters.fuse_into_pipeline(pipe, Path(model.adapter))
         pipe.set_progress_bar_config(disable=True)
         return cls(pipe, model)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.domain.work import ModelSpec
 from app.runtimes import weights
+from app.runtimes.adapters import tokenizer_folder
 
 MAIN = ("text", "audio", "image")  # the input that a pipeline takes by position
 # Tasks whose inputs are brought to one size, so that a batch adds nothing to any of them. In others padding
@@ -81,9 +82,8 @@ def _load_parts(kind: Any, folder: Path, model: ModelSpec) -> dict[str, Any]:
         if needed is False:
             continue
         try:
-            parts[name] = getattr(transformers, loader).from_pretrained(
-                folder, **weights.loading_options(model)
-            )
+            own = tokenizer_folder(folder, model.adapter) if name == "tokenizer" else folder
+            parts[name] = getattr(transformers, loader).from_pretrained(own, **weights.loading_options(model))
         except (OSError, ValueError, TypeError, KeyError):
             if needed:
                 raise

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from app.services.catalogue.adapter_files import IN_WORDS, MERGE, base_of, is_adapter
 from app.services.catalogue.model_files import INDEX, NOT_JSON, PART_CONFIGS, ModelFiles, listed_names
 from app.services.catalogue.model_parts import missing_parts
 
@@ -66,14 +67,13 @@ def _not_whole(files: ModelFiles) -> Iterator[str]:
 
 
 def _formats(files: ModelFiles, runtime: str) -> Iterator[str]:
-    if _is_adapter(files):
-        base = (
-            files.config("adapter_config.json").get("base_model_name_or_path")
-            or "a model that it does not name"
-        )
+    if is_adapter(files):
+        name = base_of(files)[:200]
+        unknown = f"{name}, which is neither under the model roots nor on the hub: say where it is"
+        base = unknown if name else "a model that its files do not name: say which"
         yield (
-            f"is an adapter of {str(base)[:200]}: merge it into that model (lovage models convert FOLDER"
-            " --base BASE --output NEW) and register the result"
+            f"is an adapter of {base} (config.base_model, as {IN_WORDS}), or merge it ({MERGE}) and register"
+            " the result"
         )
     elif method := _method_of(files):
         yield (
@@ -112,12 +112,6 @@ def _named_format(files: ModelFiles) -> str:
     if "config.cfg" in files.names and "pipeline" in files.config("meta.json"):
         return "is a spaCy pipeline"
     return ""
-
-
-def _is_adapter(files: ModelFiles) -> bool:
-    """Whether there are an adapter's weights and no others; the base's configuration may lie beside them."""
-    whole = any(name.startswith(("model", "pytorch_model")) for name in files.names)
-    return "adapter_config.json" in files.names and not ("config.json" in files.names and whole)
 
 
 def _method_of(files: ModelFiles) -> str:

@@ -28,6 +28,7 @@ from app.domain.errors import (
 from app.domain.signature import read_schemas
 from app.domain.versions import CompleteVersion, Source, VersionSpec, too_large
 from app.services.catalogue.backend_versions import BackendVersions, is_backend
+from app.services.catalogue.base_models import BaseModels, FindSource
 from app.services.catalogue.model_checks import list_problems
 from app.services.catalogue.model_files import ModelFiles, wrong_source
 from app.services.catalogue.model_kind import class_of, kind_for_task, kind_of, misfit, streams_pieces
@@ -68,7 +69,8 @@ class ModelLimits:
 class VersionMaker:
     """Blocks (SQL, disk, the hub). `read_specs`: what the workers can run, by name. `trusted`:
     `org/name@commit` whose own code an administrator allows to run. `development`: settings that do harm on
-    purpose are taken. `backends`: makes the versions that they run."""
+    purpose are taken. `backends`: makes the versions that they run. `find_source`: of a model of the
+    platform, by its name."""
 
     def __init__(
         self,
@@ -79,8 +81,10 @@ class VersionMaker:
         *,
         development: bool = False,
         backends: BackendVersions | None = None,
+        find_source: FindSource | None = None,
     ) -> None:
         self._read_specs, self._sources = read_specs, sources
+        self._bases = BaseModels(sources, find_source)
         self._backends, self._limits = backends, limits
         self._trusted, self._development = trusted, development
 
@@ -91,8 +95,8 @@ class VersionMaker:
         if self._backends and is_backend(version.source):
             return self._backends.make(principal, model, version)
         specs = self._read_specs()
-        inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
-        check_source(inspected, principal)
+        looked = self._look(principal, version)
+        version, inspected = self._bases.join(principal, version, looked)
         runtime, task = _runtime_and_task(version, inspected, specs)
         for check in self._checks(principal, version, inspected, specs[runtime], task):
             check()
@@ -105,8 +109,11 @@ class VersionMaker:
         if is_backend(version.source):
             raise wrong_source("has no files to look at: a backend runs it (POST /v1/backends/NAME/test)")
         specs = self._read_specs()
-        inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
-        check_source(inspected, principal)
+        inspected = self._look(principal, version)
+        try:
+            version, inspected = self._bases.join(principal, version, inspected)
+        except InvalidRequest as error:
+            return report(str(inspected.source), ("", ""), inspected.files, version.config, error.fields)
         kind, checks = ("", ""), list[Check]()
         try:
             kind = _runtime_and_task(version, inspected, specs)
@@ -120,6 +127,11 @@ class VersionMaker:
             ]
             problems = collect_problems(checks)
         return report(str(inspected.source), kind, inspected.files, version.config, problems)
+
+    def _look(self, principal: Principal, version: VersionRequest) -> InspectedSource:
+        inspected = self._sources.inspect(version.source, as_operator=principal.is_operator)
+        check_source(inspected, principal)
+        return inspected
 
     def _checks(
         self,
