@@ -55,6 +55,54 @@ class Predictor(BasePredictor):
 """
 
 
+COG_METRICS = """
+from cog import BasePredictor, current_scope, emit_metric, streaming
+
+current_scope().record_metric("outside", 1)
+
+class Predictor(BasePredictor):
+    @streaming
+    {declaration} predict(self, name: str) -> str:
+        scope = current_scope()
+        scope.record_metric("temperature", 0.7)
+        scope.metrics["tokens"] = len(name)
+        scope.metrics.record("tokens", 2, mode="incr")
+        self.record_metric("steps", 1, mode="append")
+        self.scope.record_metric("steps", 2, "append")
+        scope.record_metric("gone", 1)
+        del scope.metrics["gone"]
+        emit_metric("old", 3)
+        if name == "bad":
+            scope.record_metric("x", 1, mode="sum")
+        {answer}
+"""
+
+
+@pytest.mark.parametrize(
+    ("declaration", "answer"),
+    [
+        ("def", "return name"),
+        ("async def", "return name"),
+        ("def", "yield name"),
+        ("async def", "yield name"),
+    ],
+)
+def test_metrics_by_cogs_scope_are_of_the_running_prediction(
+    tmp_path: Path, declaration: str, answer: str
+) -> None:
+    source = COG_METRICS.format(declaration=declaration, answer=answer)
+    model = load("python", folder_of(tmp_path, source))
+    given = [{"name": "ada"}, {"name": "bad"}, {"name": "x"}]
+    ended, _ = run(model, jobs(model, given, tmp_path))
+    first, bad, last = (ended[number] for number in "012")
+    assert isinstance(first, Finished)
+    assert first.metrics == {"temperature": 0.7, "tokens": 5, "steps": [1, 2], "old": 3}
+    assert isinstance(bad, Failed)
+    assert "metric 'x': mode must be one of replace, incr, append, not 'sum'" in bad.error
+    assert isinstance(last, Finished)
+    assert last.metrics["tokens"] == 3, "nothing of the one before"
+
+
 def test_a_cog_folder_runs_without_cog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = load("python", folder_of(tmp_path, COG))
@@ -138,7 +186,14 @@ def test_a_batch_that_does_not_answer_everyone_answers_nobody(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "call", ["progress(2, 1)", "metric('a', [])", "metric('a', float('nan'))", "metric('a', 'x' * 999)"]
+    "call",
+    [
+        "progress(2, 1)",
+        "metric('a', None)",
+        "metric('a', [0] * 999)",
+        "metric('a', float('nan'))",
+        "metric('a', 'x' * 999)",
+    ],
 )
 def test_what_a_predictor_says_wrongly_fails_its_prediction(tmp_path: Path, call: str) -> None:
     source = f"from lovage import Context\ndef predict(context: Context) -> int:\n    return context.{call}\n"

@@ -1,12 +1,15 @@
 """What a predictor may ask of the platform while it predicts: a parameter annotated with `Context`, imported
 `from lovage`. Knows the running batch's feed, no engine."""
 
+import json
 import math
+from typing import Any
 
 from app.domain.work import Progress
 from app.runtimes.base import Feed, Job
 
 LONGEST_TEXT = 200
+LONGEST_LIST = 2_000  # letters as JSON
 MOST_METRICS = 50
 
 
@@ -15,7 +18,7 @@ class Context:
 
     def __init__(self, job: Job, feed: Feed) -> None:
         self._job, self._feed = job, feed
-        self.metrics: dict[str, float | str] = {}
+        self.metrics: dict[str, Any] = {}
 
     @property
     def id(self) -> str:
@@ -33,15 +36,26 @@ class Context:
             raise ValueError(f"progress: {done} is not between 0 and {total}")
         self._feed.send(self._job.id, Progress(int(done), int(total)))
 
-    def metric(self, name: str, value: float | str) -> None:
-        """A number or a short text that is shown with the prediction. Raises ValueError for others."""
-        is_new = name not in self.metrics
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"metric {name!r}: {value} is not finite")
-        if not isinstance(value, int | float | str) or len(str(value)) > LONGEST_TEXT:
-            raise ValueError(
-                f"metric {name!r}: must be a number, or a text of at most {LONGEST_TEXT} letters"
-            )
-        if is_new and len(self.metrics) >= MOST_METRICS:
+    def metric(self, name: str, value: float | str | list[Any] | dict[str, Any]) -> None:
+        """A number, a short text, or a short list or object of them that is shown with the prediction. Raises
+        ValueError for others."""
+        if fault := _fault_of(value):
+            raise ValueError(f"metric {name!r}: {fault}")
+        if name not in self.metrics and len(self.metrics) >= MOST_METRICS:
             raise ValueError(f"metric {name!r}: a prediction has at most {MOST_METRICS}")
         self.metrics[name[:LONGEST_TEXT]] = value
+
+
+def _fault_of(value: Any) -> str:
+    """Why it is no metric, "" when it is one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not finite"
+    if isinstance(value, list | dict):
+        try:
+            is_short = len(json.dumps(value, allow_nan=False)) <= LONGEST_LIST
+        except (TypeError, ValueError):
+            return "must hold numbers and texts only, all finite"
+        return "" if is_short else f"must be at most {LONGEST_LIST} letters as JSON"
+    if not isinstance(value, int | float | str) or len(str(value)) > LONGEST_TEXT:
+        return f"must be a number, or a text of at most {LONGEST_TEXT} letters"
+    return ""

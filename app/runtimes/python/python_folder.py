@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from app.domain.work import Canceled, Chunk, Event, Failed, Finished, ModelSpec, file_out
 from app.runtimes.base import Feed, Job, Runtime, RuntimeSpec
-from app.runtimes.python import cog_names
+from app.runtimes.python import cog_names, cog_scope
 from app.runtimes.python.context import Context
 
 
@@ -85,8 +85,10 @@ class PythonFolder(Runtime):
             if feed.canceled(job.id):
                 yield job.id, Canceled()
                 continue
+            context = Context(job, feed)
             try:
-                yield from self._predict(job, feed)
+                with cog_scope.running(context):
+                    yield from self._predict(job, feed, context)
             except Exception as error:  # noqa: BLE001 - the user's code may raise anything; this item fails
                 yield job.id, Failed(f"{type(error).__name__}: {error}")
 
@@ -104,8 +106,7 @@ class PythonFolder(Runtime):
             else:
                 yield job.id, Finished(copy_files(answer, job))
 
-    def _predict(self, job: Job, feed: Feed) -> Iterator[tuple[str, Event]]:
-        context = Context(job, feed)
+    def _predict(self, job: Job, feed: Feed, context: Context) -> Iterator[tuple[str, Event]]:
         own = {self._context: context} if self._context else {}
         answer = self._predictor.predict(**job.prepared, **own)
         if inspect.iscoroutine(answer):
