@@ -5,6 +5,7 @@ import json
 import math
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -260,6 +261,8 @@ class Hearing:
 
     def __init__(self, kind: str) -> None:
         self.type, self.asked, self.model = kind, [], torch.nn.Identity()
+        self.model.generation_config = SimpleNamespace(no_timestamps_token_id=1)
+        self.model.config = SimpleNamespace(vocab_size=1_503)
 
     def __call__(self, recording: Any, **options: Any) -> dict[str, Any]:
         self.asked.append(options)

@@ -1,5 +1,6 @@
 """Speech of any length, by a tiny random Whisper: the text of the library, and how far it is."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,43 @@ def test_a_fine_tune_whose_generation_settings_lack_the_times_token_reads_long_r
     [ours], [theirs] = (outputs(model, asked, tmp_path / "out") for model in (tuned, whisper))
     assert ours == theirs
     assert ours["chunks"]
+
+
+def test_a_text_without_times_is_begun_as_the_library_begins_it(whisper_folder: Path, tmp_path: Path) -> None:
+    folder = copied(whisper_folder, tmp_path / "fine-tune")
+    change_json(folder / "generation_config.json", no_timestamps_token_id=None)
+    file, task = noise(tmp_path / "in.wav", 2), "automatic-speech-recognition"
+    tuned = load("pipeline", folder, task=task, config={"dtype": "float32"})
+    asked = [{"audio": file, "timestamps": "segment"}, {"audio": file}]
+    _, plain = (outputs(tuned, [each], tmp_path / "out")[0] for each in asked)
+    assert plain == {"text": heard(t.pipeline(task, model=str(folder), device="cpu"), file)["text"]}
+
+
+@pytest.fixture(scope="module")
+def timeless_folder(whisper_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Whisper whose vocabulary ends before the tokens of time."""
+    folder = copied(whisper_folder, tmp_path_factory.mktemp("timeless") / "whisper")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] = [each for each in tokenizer["added_tokens"] if each["content"] not in TIMES]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    left = len(t.AutoTokenizer.from_pretrained(folder))
+    net = t.WhisperForConditionalGeneration.from_pretrained(folder)
+    net.resize_token_embeddings(left)
+    net.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("seconds", [2, 61])
+def test_a_vocabulary_without_tokens_of_time_is_transcribed_without_times(
+    timeless_folder: Path, tmp_path: Path, seconds: int
+) -> None:
+    task, file = "automatic-speech-recognition", noise(tmp_path / "in.wav", seconds)
+    model = load("pipeline", timeless_folder, task=task, config={"dtype": "float32"})
+    expected = heard(t.pipeline(task, model=str(timeless_folder), device="cpu"), file, chunk_length_s=30)
+    assert outputs(model, [{"audio": file}], tmp_path / "out") == [{"text": expected["text"]}]
+    assert expected["text"]
+    with pytest.raises(ValueError, match="timestamps: this model does not say when what was said"):
+        jobs(model, [{"audio": file, "timestamps": "segment"}], tmp_path)
 
 
 @pytest.mark.parametrize("seconds", [31.0, 60.0, 61.237])

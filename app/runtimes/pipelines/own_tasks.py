@@ -4,6 +4,7 @@ Each class has `load` and `answer` (a list of inputs, prepared by `pipeline`, to
 know nothing of jobs.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from app.domain.work import ModelSpec
 from app.runtimes import weights
 from app.runtimes.encoders.embedding import positions_of
 from app.runtimes.encoders.rows import padded
+from app.runtimes.pipelines.languages import Languages
 
 # Tokens that two windows of a long context share, so that no answer is cut in two.
 STRIDE = 128
@@ -99,9 +101,10 @@ class TextToText:
 
     def __init__(self, net: Any, tokenizer: Any, model: ModelSpec) -> None:
         self.net, self.tokenizer = net, tokenizer
-        self._device = model.device
+        self._device, self._task = model.device, model.task
         self._key = self.keys.get(model.task, "generated_text")
         self._most = decoder_positions(net)
+        self._languages = Languages(copy.deepcopy(tokenizer), net.config)
 
     @classmethod
     def load(cls, model: ModelSpec) -> "TextToText":
@@ -110,12 +113,27 @@ class TextToText:
         net, _ = weights.load_network(AutoModelForSeq2SeqLM, model)
         return cls(net, weights.load_tokenizer(weights.model_folder(model), model), model)
 
+    def check(self, values: dict[str, Any]) -> None:
+        """Raises ValueError for languages that the model does not know."""
+        self._languages.check(*languages_of(values))
+
     def answer(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
-        rows = self.tokenizer([values["text"] for values in inputs], truncation=True)["input_ids"]
+        """All of the same languages."""
+        source, target = languages_of(inputs[0])
+        prefix = self._languages.prefix(self._task, source, target)
+        options = self._languages.choose(source, target)
+        texts = [prefix * (not values["text"].startswith(prefix)) + values["text"] for values in inputs]
+        rows = self._languages.tokenizer(texts, truncation=True)["input_ids"]
         ids, mask = padded(rows, self.tokenizer.pad_token_id or 0, self._device)
+        options |= _limits(inputs, self._most)
         with torch.inference_mode():
-            ids = self.net.generate(input_ids=ids, attention_mask=mask, **_limits(inputs, self._most))
+            ids = self.net.generate(input_ids=ids, attention_mask=mask, **options)
         return [{self._key: text} for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def languages_of(values: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Of a request, from which and to which; None where it does not say."""
+    return values.get("source_language") or None, values.get("target_language") or None
 
 
 class Captions:

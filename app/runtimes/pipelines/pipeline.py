@@ -16,7 +16,7 @@ from app.runtimes.finite import refuse_not_finite
 from app.runtimes.known_ids import KnownIds
 from app.runtimes.pipelines.library_pipeline import MAIN, call_pipeline, load_pipeline
 from app.runtimes.pipelines.pipeline_tasks import OWN_TASKS, TASKS
-from app.runtimes.pipelines.speech import SpeechRecognition, complete_generation
+from app.runtimes.pipelines.speech import SpeechRecognition
 from app.runtimes.pipelines.text_limits import TextLength, TextLimits
 
 OWN = ("format",)  # inputs that are not the pipeline's but ours
@@ -48,7 +48,7 @@ class Pipeline(Runtime):
         inputs={"": TASKS["text-classification"], **TASKS},
         outputs={"": {"title": "Output"}},
         streaming_classes=("WhisperForConditionalGeneration",),
-        reads=(*weights.PRECISION, *weights.ACCELERATION),
+        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ADAPTERS),
     )
 
     def __init__(self, call: Call, net: Any, task: str, tokenizer: Any = None, rate: int = 0) -> None:
@@ -57,6 +57,7 @@ class Pipeline(Runtime):
         self._task, self._rate = task, rate
         self._tokenizer = tokenizer
         self._speech: SpeechRecognition | None = None
+        self._check: Callable[[dict[str, Any]], None] = lambda values: None
         self._known_ids = KnownIds(tokenizer, net) if tokenizer else None
         self._limits = TextLimits(tokenizer, net) if task in MEASURED else None
 
@@ -67,7 +68,9 @@ class Pipeline(Runtime):
             from app.runtimes.pipelines.own_tasks import CLASSES
 
             own = CLASSES[model.task].load(model)
-            return cls(lambda inputs, _: own.answer(inputs), own.net, model.task, own.tokenizer)
+            runtime = cls(lambda inputs, _: own.answer(inputs), own.net, model.task, own.tokenizer)
+            runtime._check = getattr(own, "check", runtime._check)
+            return runtime
         if model.task not in TASKS:
             raise ValueError(f"the task must be one of {', '.join(TASKS)}")
         pipe = load_pipeline(model)
@@ -80,14 +83,13 @@ class Pipeline(Runtime):
             rate,
         )
         if model.task == SPEECH:
-            complete_generation(pipe)
             runtime._speech = SpeechRecognition(pipe)
+            runtime._check = runtime._speech.check
         return runtime
 
     def prepare(self, job: Job) -> None:
         values = schema.with_defaults(TASKS[self._task], job.input)
-        if self._speech:
-            self._speech.check(values)
+        self._check(values)
         whole = len(values.get("text", ""))
         if self._limits:
             values["text"] = self._limits.readable(values["text"])

@@ -80,7 +80,20 @@ OWN_TASKS: dict[str, Schema] = {
         ),
     ),
     "summarization": _needs({"text": schema.text("The text to be summed up.")}, max_new_tokens=NEW_TOKENS),
-    "translation": _needs({"text": schema.text("The text to translate.")}, max_new_tokens=NEW_TOKENS),
+    "translation": _needs(
+        {"text": schema.text("The text to translate.")},
+        max_new_tokens=NEW_TOKENS,
+        source_language=schema.text(
+            "The text's, by the model's own code (en, eng_Latn, …); default: the model's.",
+            max_length=50,
+            nullable=True,
+        ),
+        target_language=schema.text(
+            "What it is translated into, by the model's own code; default: the model's.",
+            max_length=50,
+            nullable=True,
+        ),
+    ),
     "text2text-generation": _needs(TEXT, max_new_tokens=NEW_TOKENS),
     "image-to-text": _needs(IMAGE, max_new_tokens=NEW_TOKENS),
 }

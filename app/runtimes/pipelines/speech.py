@@ -8,6 +8,7 @@ features are made here block by block, because those of an hour, made at once, t
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,9 +17,12 @@ from app.runtimes.base import Feed, Job
 
 WHISPER = "seq2seq_whisper"
 NO_TIMES = "<|notimestamps|>"
+NO_TIMES_ID = "no_timestamps_token_id"  # its name in a generation configuration
+TIMES = 1_501  # Whisper's tokens of time, behind that one: each 0.02 s of a window
 PLAIN = "seq2seq"  # writes texts, and knows no times
 WINDOW_SECONDS = 30.0  # what Whisper takes at once
-# Letter by letter (CTC), a recording is taken whole up to this, a longer one in pieces that overlap.
+# Letter by letter (CTC), a recording is taken whole up to this, a longer one in pieces that overlap; so is
+# what is longer than a window by a Whisper without tokens of time, which cannot say where to go on.
 WHOLE_SECONDS = 60.0
 PIECE_SECONDS = 30.0
 
@@ -35,6 +39,7 @@ class SpeechRecognition:
 
     def __init__(self, pipe: Any) -> None:
         self._pipe, self._net = pipe, pipe.model
+        self._has_times = str(pipe.type) != PLAIN and (pipe.type != WHISPER or has_times(pipe))
         self._is_canceled: Callable[[], bool] = lambda: False
         self._net.register_forward_pre_hook(self._check_canceled)
 
@@ -44,7 +49,7 @@ class SpeechRecognition:
 
     def check(self, values: dict[str, Any]) -> None:
         """Raises ValueError for what this model cannot do."""
-        if values.get("timestamps") and str(self._pipe.type) == PLAIN:
+        if values.get("timestamps") and not self._has_times:
             raise ValueError("timestamps: this model does not say when what was said")
         spoken = [name for name in ("language", "task") if values.get(name)]
         if not spoken:
@@ -77,7 +82,7 @@ class SpeechRecognition:
             self._is_canceled = lambda: False
 
     def _is_long(self, seconds: float) -> bool:
-        return self._pipe.type == WHISPER and seconds > WINDOW_SECONDS
+        return self._pipe.type == WHISPER and self._has_times and seconds > WINDOW_SECONDS
 
     def _recognise(self, values: dict[str, Any], seconds: float) -> dict[str, Any]:
         """By one call of the pipeline."""
@@ -85,11 +90,13 @@ class SpeechRecognition:
         options: dict[str, Any] = {}
         if kind == WHISPER:
             options["generate_kwargs"] = spoken_options(values)
-        elif kind.startswith("ctc") and seconds > WHOLE_SECONDS:
-            options["chunk_length_s"] = PIECE_SECONDS
+        longest = WINDOW_SECONDS if kind == WHISPER else WHOLE_SECONDS
+        if kind.startswith(("ctc", WHISPER)) and seconds > longest:
+            options |= {"chunk_length_s": PIECE_SECONDS, "ignore_warning": True}
         if level:
             options["return_timestamps"] = True if level == "segment" and kind == WHISPER else "word"
-        answer: dict[str, Any] = self._pipe(dict(values["audio"]), **options)
+        with knowing_times(self._pipe) if level and kind == WHISPER else nullcontext():
+            answer: dict[str, Any] = self._pipe(dict(values["audio"]), **options)
         words = answer.get("chunks") or []
         if level == "segment" and kind != WHISPER and words:  # it knows words: they are its one segment
             times = (words[0]["timestamp"][0], words[-1]["timestamp"][1])
@@ -137,7 +144,8 @@ class SpeechRecognition:
             options["return_token_timestamps"] = True
         try:
             features = log_mel(values["audio"]["raw"], pipe.feature_extractor)
-            with torch.inference_mode(), _SegmentsOf(self._net, self._decoded(segments)):
+            watched = _SegmentsOf(self._net, self._decoded(segments))
+            with torch.inference_mode(), knowing_times(pipe), watched:
                 tokens = self._net.generate(
                     input_features=features[None].to(self._net.device, self._net.dtype),
                     attention_mask=torch.ones(
@@ -204,14 +212,32 @@ def _seconds_of(sound: dict[str, Any]) -> float:
     return len(sound["raw"]) / float(sound["sampling_rate"])
 
 
-def complete_generation(pipe: Any) -> None:
-    """Fine-tunes of Whisper come with a generation_config.json that lacks the token which times need; it is
-    in the vocabulary."""
-    if pipe.type != WHISPER:
+def has_times(pipe: Any) -> bool:
+    """Whether a Whisper's vocabulary and its weights have the tokens of time."""
+    first = _no_times_id(pipe)
+    return first is not None and int(pipe.model.config.vocab_size) > first + TIMES
+
+
+def _no_times_id(pipe: Any) -> int | None:
+    named = getattr(pipe.model.generation_config, NO_TIMES_ID, None)
+    known: int | None = pipe.tokenizer.get_vocab().get(NO_TIMES) if named is None else named
+    return known
+
+
+@contextmanager
+def knowing_times(pipe: Any) -> Iterator[None]:
+    """While it is entered, the generation knows the token which times need: fine-tunes come with a
+    generation_config.json that lacks it. It is for those only who ask for times, because a text is begun
+    otherwise where it is known."""
+    config = pipe.model.generation_config
+    if getattr(config, NO_TIMES_ID, None) is not None:
+        yield
         return
-    config, known = pipe.model.generation_config, pipe.tokenizer.get_vocab().get(NO_TIMES)
-    if getattr(config, "no_timestamps_token_id", None) is None and known is not None:
-        config.no_timestamps_token_id = known
+    setattr(config, NO_TIMES_ID, _no_times_id(pipe))
+    try:
+        yield
+    finally:
+        delattr(config, NO_TIMES_ID)
 
 
 def spoken_options(values: dict[str, Any]) -> dict[str, Any]:
