@@ -57,6 +57,8 @@ class ContinuousBatch:
             self._masks.begin(fresh)
             contexts = [run.context for run in fresh]
             logits = self._model.prefill(self._cache, contexts, fresh[0].request.pictures)
+            for run, count in zip(fresh, self._model.cached, strict=True):
+                run.cached = count
             self._runs += fresh
             yield from continue_runs(fresh, logits, self._masks)
             self._drop_ended()

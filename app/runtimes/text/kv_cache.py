@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicCache
 
+from app.runtimes.text.prefix_cache import Beginning, PrefixCache, turns_by_length
 from app.runtimes.text.prompt_pictures import PromptPictures
 
 # Buffers are enlarged by whole blocks of this many tokens, and by half of what there is, so that it is rare.
@@ -102,6 +103,12 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._values = [_larger(states, rows, tokens) for states in self._values]
 
 
+def _are_alike(first: Beginning | None, second: Beginning | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return first.length == second.length and first.states is second.states
+
+
 def _larger(states: Any, rows: int, tokens: int) -> Any:
     """Zeros behind the old content: what a mask hides must still be a number."""
     new = states.new_zeros((rows, states.shape[1], tokens, states.shape[3]))
@@ -110,9 +117,11 @@ def _larger(states: Any, rows: int, tokens: int) -> Any:
 
 
 class CachedModel:
-    """The model's forward passes over a SlotCache, in inference mode."""
+    """The model's forward passes over a SlotCache, in inference mode. `prefix_bytes`: of what is kept of
+    prompts that were read (prefix_cache.py). `cached`: how many tokens of each of the prompts that were read
+    last were kept."""
 
-    def __init__(self, net: Any, device: str) -> None:
+    def __init__(self, net: Any, device: str, prefix_bytes: int = 0) -> None:
         self._net, self._device = net, device
         config = net.config.get_text_config(decoder=True)
         kinds = set(getattr(config, "layer_types", None) or ())
@@ -120,6 +129,8 @@ class CachedModel:
         self._by_kind = "sliding_attention" in kinds
         self._window = window if self._by_kind or not kinds else 0
         self._vocabulary = config.vocab_size
+        self._prefixes = PrefixCache(0 if turns_by_length(config) else prefix_bytes)
+        self.cached: list[int] = []
 
     def new_cache(self) -> SlotCache:
         return SlotCache(self._window)
@@ -129,16 +140,38 @@ class CachedModel:
         self, cache: SlotCache, prompts: Sequence[Sequence[int]], pictures: PromptPictures | None = None
     ) -> Any:
         """Puts the prompts into new rows; the logits (rows, vocabulary) of their last tokens. `pictures`: of
-        one prompt, which is alone then.
+        one prompt, which is alone then, and of which nothing is kept."""
+        self.cached = [0] * len(prompts)
+        if pictures:
+            return self._read(cache, prompts, None, pictures)
+        beginnings = [self._prefixes.find(prompt) for prompt in prompts]
+        self.cached = [each.length if each else 0 for each in beginnings]
+        logits, first = [], 0
+        for at in range(1, len(prompts) + 1):  # those that begin alike are read together
+            if at == len(prompts) or not _are_alike(beginnings[first], beginnings[at]):
+                logits.append(self._read(cache, prompts[first:at], beginnings[first]))
+                first = at
+        return torch.cat(logits)
+
+    def _read(
+        self,
+        cache: SlotCache,
+        prompts: Sequence[Sequence[int]],
+        beginning: Beginning | None,
+        pictures: PromptPictures | None = None,
+    ) -> Any:
+        """As `prefill`, of prompts that begin with the same kept tokens.
 
         They are padded on the right, where the causal mask keeps it from every real token, so no mask is
         needed.
         """
-        lengths = [len(prompt) for prompt in prompts]
+        own, start = DynamicCache(), beginning.length if beginning else 0
+        if beginning:
+            beginning.fill(own, len(prompts))
+        lengths = [len(prompt) - start for prompt in prompts]
         longest = max(lengths)
-        ids = [[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts]
+        ids = [[*prompt[start:], *[0] * (longest - len(prompt) + start)] for prompt in prompts]
         last = torch.tensor([[length - 1] for length in lengths], device=self._device)
-        own = DynamicCache()
         out = self._net(
             input_ids=torch.tensor(ids, device=self._device),
             past_key_values=own,
@@ -146,7 +179,9 @@ class CachedModel:
             logits_to_keep=last,
             **self._seen(pictures, longest),
         )
-        cache.append(own, lengths)
+        cache.append(own, [len(prompt) for prompt in prompts])
+        for row, prompt in enumerate(() if pictures else prompts):
+            self._prefixes.keep(prompt, own.layers, row)
         return out.logits[:, 0]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
@@ -170,7 +205,10 @@ class CachedModel:
         """Whether the model agrees with itself without a cache, after a row was removed and another
         enlarged; and, of a model that sees, behind the `sample` of a prompt with a picture."""
         try:
-            return self._agrees() and (sample is None or self._agrees_behind(*sample))
+            agrees = self._agrees() and (sample is None or self._agrees_behind(*sample))
+            if agrees and not self._agrees_behind_beginnings():
+                self._prefixes = PrefixCache(0)
+            return agrees
         except Exception as error:  # noqa: BLE001 - each family of models fails in ways of its own
             print(f"no continuous batching for this model: {type(error).__name__}: {error}", file=sys.stderr)
             return False
@@ -190,6 +228,21 @@ class CachedModel:
             alone = [
                 self._net(input_ids=torch.tensor([row], device=self._device), use_cache=False) for row in rows
             ]
+        return self._are_near(ours, torch.cat([out.logits[:, -1] for out in alone]).float())
+
+    def _agrees_behind_beginnings(self) -> bool:
+        """Whether prompts that begin as one before are read from there on as from their beginning."""
+        texts = [[(7 * n + start) % self._vocabulary for n in range(9)] for start in (1, 1, 1)]
+        texts[1][5:], texts[2][5:] = [2, 3], [3, 2, 1]
+        own, self._prefixes = self._prefixes, PrefixCache(2**40, least=3)
+        try:
+            cache = self.new_cache()
+            self.prefill(cache, texts[:1])
+            ours = self.prefill(cache, texts[1:]).float()
+        finally:
+            self._prefixes = own
+        with torch.inference_mode():
+            alone = [self._net(input_ids=torch.tensor([row], device=self._device)) for row in texts[1:]]
         return self._are_near(ours, torch.cat([out.logits[:, -1] for out in alone]).float())
 
     def _agrees_behind(self, ids: list[int], pictures: PromptPictures) -> bool:

@@ -173,12 +173,18 @@ class TextGeneration(Runtime):
         inputs={"": INPUTS, SEES: SEEING_INPUTS},
         outputs={"": schema.chunks_of_text()},
         streams=True,
-        reads=(*weights.PRECISION, *weights.ACCELERATION),
+        reads=(*weights.PRECISION, *weights.ACCELERATION, *weights.ADAPTERS),
         config={
             "chat_template_kwargs": {
                 "type": "object",
                 "description": "Variables of the chat template; a request's own come after.",
-            }
+            },
+            "prefix_cache_bytes": schema.integer(
+                "Memory for what was read of prompts, for those that begin alike; 0: nothing is kept."
+                " Default: 128 MiB on a processor, 1 GiB elsewhere.",
+                minimum=0,
+                maximum=2**40,
+            ),
         },
     )
     joins: ClassVar[bool] = True
@@ -198,7 +204,7 @@ class TextGeneration(Runtime):
         self._scorer = TokenScorer(net, model.device, self._requests.decode_all)
         self._slots = slot_count(model.config)
         self._facts: dict[str, Any] = {}
-        self._model = CachedModel(net, model.device)
+        self._model = CachedModel(net, model.device, prefix_bytes(model))
         self._is_continuous = self._model.supports_slots(self._requests.sample_with_picture())
 
     @classmethod
@@ -281,6 +287,14 @@ def positions_of(config: Any) -> int:
 
     text = config.get_text_config(decoder=True)
     return int(getattr(text, "max_position_embeddings", None) or NO_BOUND)
+
+
+def prefix_bytes(model: ModelSpec) -> int:
+    """What is kept of prompts at most."""
+    from app.runtimes.text.prefix_cache import BYTES_ELSEWHERE, BYTES_ON_CPU
+
+    usual = BYTES_ON_CPU if model.device == "cpu" else BYTES_ELSEWHERE
+    return int(model.config.get("prefix_cache_bytes", usual))
 
 
 def slot_count(config: dict[str, Any]) -> int:

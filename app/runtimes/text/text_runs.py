@@ -67,6 +67,7 @@ class TextRun:
         self.counts: dict[int, int] = Counter()
         self.matcher = request.matcher.deep_copy() if request.matcher is not None else None
         self.finish_reason = ""
+        self.cached = 0  # tokens of the prompt that had been read before, for another
         self._generated = 0
         self._chunks: list[Piece] = []
         self._unchunked: list[int] = []  # tokens since the last chunk
@@ -172,6 +173,8 @@ class TextRun:
             "output_tokens": self._generated,
             "finish_reason": self.finish_reason,
         }
+        if self.cached:
+            metrics["cached_tokens"] = self.cached
         if self._filter.matched:
             metrics["stop"] = self._filter.matched
         return {**metrics, "seed": self.request.seed} if self.sampling.temperature > 0 else metrics
